@@ -5,6 +5,7 @@
 //! writing stay behind the [`store`].
 
 pub mod block_index;
+pub mod cached_read;
 pub mod changes;
 pub mod counters;
 pub mod filter;

@@ -1,6 +1,7 @@
 //! A base with an index ([`block_index`](super::block_index)), read a few record batches at a time, where it lies.
 
 use super::block_index::{BlockIndex, IndexedBlock};
+use super::cached_read;
 use super::state_file::{self, Footer, TRAILER_BYTES, damaged};
 use super::types::StateFile;
 use crate::digest::checksum;
@@ -92,10 +93,25 @@ impl IndexedFile {
 
     /// Reads record batches that are side by side, and checks them.
     pub fn read(&self, blocks: Range<usize>) -> Result<Vec<RecordBatch>> {
-        let Some(ranges) = self.ranges(blocks.clone()) else { return Err(self.damaged(&"it is too short")) };
-        let start = ranges.first().map_or(0, |range| range.start);
-        let end = ranges.last().map_or(start, |range| range.end);
-        let bytes = read_at(&self.file, start, end - start).map_err(|error| self.damaged(&error))?;
+        let ranges = self.ranges_of(&blocks)?;
+        let (start, length) = whole(&ranges);
+        let bytes = read_at(&self.file, start, length).map_err(|error| self.damaged(&error))?;
+        self.checked(blocks, ranges, bytes)
+    }
+
+    /// The same where the system has all of these bytes in memory.
+    pub fn read_cached(&self, blocks: Range<usize>) -> Result<Option<Vec<RecordBatch>>> {
+        let ranges = self.ranges_of(&blocks)?;
+        let (start, length) = whole(&ranges);
+        let mut bytes = vec![0; length];
+        if !cached_read::read(&self.file, &mut bytes, start as u64) {
+            return Ok(None);
+        }
+        self.checked(blocks, ranges, bytes).map(Some)
+    }
+
+    fn checked(&self, blocks: Range<usize>, ranges: Vec<Range<usize>>, bytes: Vec<u8>) -> Result<Vec<RecordBatch>> {
+        let (start, _) = whole(&ranges);
         let bytes = Buffer::from_vec(bytes);
         let batch = |(block, range): (usize, Range<usize>)| {
             let bytes = bytes.slice_with_length(range.start - start, range.len());
@@ -116,6 +132,10 @@ impl IndexedFile {
         damaged(&self.told, why)
     }
 
+    fn ranges_of(&self, blocks: &Range<usize>) -> Result<Vec<Range<usize>>> {
+        self.ranges(blocks.clone()).ok_or_else(|| self.damaged(&"it is too short"))
+    }
+
     /// Where some batches are; `None` where they are not one behind the other.
     fn ranges(&self, blocks: Range<usize>) -> Option<Vec<Range<usize>>> {
         let ranges = self.blocks.get(blocks)?.iter().map(state_file::range_of).collect::<Option<Vec<_>>>()?;
@@ -123,6 +143,12 @@ impl IndexedFile {
         let follow = ranges.array_windows().all(|[one, next]| one.end == next.start);
         (follow && ranges.iter().all(|range| range.end <= length)).then_some(ranges)
     }
+}
+
+/// Where what is side by side begins, and its length.
+fn whole(ranges: &[Range<usize>]) -> (usize, usize) {
+    let start = ranges.first().map_or(0, |range| range.start);
+    (start, ranges.last().map_or(start, |range| range.end) - start)
 }
 
 fn read_footer(told: &StateFile, file: &File) -> Result<Footer, ArrowError> {

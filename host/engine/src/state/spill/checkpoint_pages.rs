@@ -7,6 +7,7 @@ use crate::checkpoint::indexed_file::IndexedFile;
 use crate::error::Result;
 use crate::state::restore::FileRows;
 use crate::state::row_form::RowForm;
+use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
@@ -131,15 +132,32 @@ impl CheckpointPages {
 
     /// Reads pages that are side by side.
     pub fn read(&self, pages: Range<usize>) -> Result<Vec<FileRows>> {
+        let rows = self.rows(&pages, |file, blocks| file.read(blocks).map(Some))?;
+        Ok(rows.unwrap_or_default())
+    }
+
+    /// The same where the system has all of these pages in memory.
+    pub fn read_cached(&self, pages: &Range<usize>) -> Result<Option<Vec<FileRows>>> {
+        self.rows(pages, IndexedFile::read_cached)
+    }
+
+    /// The rows of pages of which `read` gives the record batches, as long as it gives some.
+    fn rows(
+        &self,
+        pages: &Range<usize>,
+        read: impl Fn(&IndexedFile, Range<usize>) -> Result<Option<Vec<RecordBatch>>>,
+    ) -> Result<Option<Vec<FileRows>>> {
         let mut all = Vec::with_capacity(pages.len());
         let first = self.pieces.partition_point(|piece| piece.pages().end <= pages.start);
         for piece in self.pieces.iter().skip(first).take_while(|piece| piece.first_page < pages.end) {
             let Piece { file, blocks, .. } = piece;
             let block = |page: usize| page.saturating_sub(piece.first_page) + blocks.start;
-            for batch in file.read(block(pages.start.max(piece.first_page))..block(pages.end).min(blocks.end))? {
+            let own = block(pages.start.max(piece.first_page))..block(pages.end).min(blocks.end);
+            let Some(batches) = read(file, own)? else { return Ok(None) };
+            for batch in batches {
                 all.push(self.form.rows(&batch).map_err(|error| file.damaged(&error.message))?);
             }
         }
-        Ok(all)
+        Ok(Some(all))
     }
 }

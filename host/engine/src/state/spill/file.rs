@@ -4,6 +4,7 @@
 use super::budget::StateBudget;
 use super::checkpoint_pages::{Base, CheckpointPages};
 use super::page::{self, ColdRow, PAGE_BYTES, PageBuilder};
+use crate::checkpoint::cached_read;
 use crate::checkpoint::filter::Filter;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -12,14 +13,10 @@ use crate::patience::{StoreError, io_failed, patiently};
 use crate::state::restore::FileRows;
 use crate::state::row_form::RowForm;
 use crate::threads;
-#[cfg(target_os = "linux")]
-use rustix::io::ReadWriteFlags;
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
 use std::hash::BuildHasher;
-#[cfg(target_os = "linux")]
-use std::io::IoSliceMut;
 use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -174,14 +171,21 @@ impl SpillFile {
 
     /// The same where the system has all of these pages in memory.
     fn read_cached(&self, runs: &[Range<usize>]) -> Result<Option<Vec<Pages<'_>>>> {
-        let PageSource::Own { file, id, .. } = &self.source else { return Ok(None) };
         let mut all = Vec::with_capacity(runs.len());
         for pages in runs {
-            let (mut bytes, at) = self.room_for(pages);
-            if !is_cached(file, &mut bytes, at) {
-                return Ok(None);
-            }
-            all.push(self.checked(*id, pages.clone(), bytes)?);
+            all.push(match &self.source {
+                PageSource::Own { file, id, .. } => {
+                    let (mut bytes, at) = self.room_for(pages);
+                    if !cached_read::read(file, &mut bytes, at) {
+                        return Ok(None);
+                    }
+                    self.checked(*id, pages.clone(), bytes)?
+                }
+                PageSource::Checkpoint(of) => {
+                    let Some(rows) = of.read_cached(pages)? else { return Ok(None) };
+                    Pages { of: self, pages: pages.clone(), rows: ReadRows::Checkpoint(of.form(), rows) }
+                }
+            });
         }
         Ok(Some(all))
     }
@@ -265,20 +269,6 @@ enum Reading<'scope, 'a> {
     Begun(ScopedJoinHandle<'scope, Result<Vec<Pages<'a>>>>),
     /// When they are looked at: there can be no more threads.
     Later,
-}
-
-/// Reads so many bytes where that takes no disk. Whether it did.
-#[cfg(target_os = "linux")]
-fn is_cached(file: &File, bytes: &mut [u8], at: u64) -> bool {
-    let length = bytes.len();
-    // What has no such reads says so with an error.
-    rustix::io::preadv2(file, &mut [IoSliceMut::new(bytes)], at, ReadWriteFlags::NOWAIT) == Ok(length)
-}
-
-/// Only Linux is known to tell.
-#[cfg(not(target_os = "linux"))]
-fn is_cached(_: &File, _: &mut [u8], _: u64) -> bool {
-    false
 }
 
 /// A page that was written elsewhere, or into another file, is not taken for the one that is asked for.
