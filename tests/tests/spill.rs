@@ -196,9 +196,13 @@ fn kills_at_every_step_of_eviction_and_merge_change_nothing() {
     let golden = left(&golden);
     let spilling = trial("state = { memory = \"1MiB\", folder = \"cold\" }", 3);
     // Each start goes on from a checkpoint, so that what was evicted before the kill is evicted anew.
-    let steps = ["merged:1", "made:3", "page:9", "written:14", "evicted:11", "page:5", "made:20"];
+    let steps =
+        ["frozen:2", "merged:1", "made:3", "frozen:1", "page:9", "written:14", "evicted:11", "page:5", "made:20"];
     for (number, step) in steps.iter().enumerate() {
-        spilling.killed(&format!("spill.{step}"), &["--workers", ["1", "2", "3"][number % 3]]);
+        // Rows have to be in memory at a barrier.
+        let budget = if step.starts_with("frozen") { "state.memory=4MiB" } else { "state.memory=1MiB" };
+        let workers = ["1", "2", "3"][number % 3];
+        spilling.killed(&format!("spill.{step}"), &["--workers", workers, "--set", budget]);
     }
     spilling.run_well(&["--workers", "2"]);
     same(&spilling, &golden, "after kills");

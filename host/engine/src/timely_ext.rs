@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use crate::memory::{self, at_work};
 use crate::metrics::work::Work;
+use crate::state::StateTable;
 use arrow::array::RecordBatch;
 pub use pending::Pending;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -169,6 +170,10 @@ pub trait BatchWork {
         Hold::default()
     }
 
+    /// The tables of which [`BatchWork::barrier`] says what has to be saved. Rows of them may be frozen behind it: some are copied
+    /// whenever the operator has nothing else to do, and its part of the checkpoint is complete when all are.
+    fn tables(&mut self) -> Vec<&mut StateTable>;
+
     /// All batches up to this one are done. Returns what the checkpoint has to hold of the state.
     fn barrier(&mut self, _after: BatchId) -> Result<Vec<Changes>> {
         Ok(Vec::new())
@@ -181,6 +186,10 @@ pub trait BatchWork {
 impl<F: FnMut(BatchContext, Vec<Part>, &mut Output) -> Result<()>> BatchWork for F {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         self(context, parts, output)
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        Vec::new()
     }
 }
 
@@ -240,6 +249,7 @@ pub fn each_batch_that_holds<'s>(
 ) -> (Parts<'s>, Parts<'s>, ChangesStream<'s>, ProgressStream<'s>) {
     let peers = parts.scope().peers() as u64;
     let mut builder = OperatorBuilder::new(name.to_owned(), parts.scope());
+    let activator = parts.scope().activator_for(builder.operator_info().address);
     let mut input = builder.new_input(parts, Exchange::new(route));
     let mut ticks = builder.new_input(ticks, Pipeline);
     let (progress, mut clock) = time.unzip();
@@ -254,6 +264,8 @@ pub fn each_batch_that_holds<'s>(
     let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Changes>>>::from(changes);
     builder.build(move |_| {
         let mut pending: Pending<PendingBatch> = Pending::default();
+        // For the checkpoint of which rows are still to be copied.
+        let mut for_frozen = None;
         let (operator, told) = (known(name), Work::of_built());
         move |frontiers| {
             let _at_work = at_work(operator);
@@ -295,8 +307,19 @@ pub fn each_batch_that_holds<'s>(
                 rows.activate().session(&start.for_rows).give_iterator(output.rows.into_iter());
                 rejected.activate().session(&start.for_rejected).give_iterator(output.rejected.into_iter());
                 changes.activate().session(&start.for_changes).give_iterator(saved.into_iter());
+                if barrier && work.tables().iter().any(|table| table.is_frozen()) {
+                    for_frozen = batch.start.take().map(|start| start.for_changes);
+                }
                 Ok(())
             });
+            if for_frozen.is_some() && !failure.happened() {
+                match thaw_some(&mut work) {
+                    Ok(true) => activator.activate(),
+                    Ok(false) => for_frozen = None,
+                    // Nobody may take the checkpoint for complete.
+                    Err(error) => failure.set(error.in_operator(operator)),
+                }
+            }
         }
     });
     (rows_stream, rejected_stream, changes_stream, held_stream)
@@ -305,6 +328,12 @@ pub fn each_batch_that_holds<'s>(
 /// The name of an operator, for as long as the process lives: there is one for each operator of a job.
 pub fn known(name: &str) -> &'static String {
     Box::leak(Box::new(name.to_owned()))
+}
+
+/// Copies some of the rows that are frozen. Whether more are left.
+fn thaw_some(work: &mut impl BatchWork) -> Result<bool> {
+    let frozen = work.tables().into_iter().find(|table| table.is_frozen());
+    frozen.map_or(Ok(false), |table| table.thaw_some().map(|_| true))
 }
 
 /// Works on a batch that is complete, or on the barrier behind it.
@@ -323,7 +352,11 @@ fn complete(
         if let Some(clock) = clock {
             saved.extend(clock.barrier(id)?);
         }
-        tick.swap.into_iter().for_each(|upgrade| work.swap(upgrade, tick.time));
+        if let Some(upgrade) = tick.swap {
+            // The tables may be others behind it.
+            work.tables().into_iter().try_for_each(StateTable::thaw)?;
+            work.swap(upgrade, tick.time);
+        }
         return Ok((output, saved));
     }
     // Stable: rows that a transform refused for a null come before those that its plugin refused.

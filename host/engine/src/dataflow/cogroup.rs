@@ -119,6 +119,10 @@ const REFUSED_ORDER: u64 = u64::MAX;
 type Meeting = Vec<Vec<RecordBatch>>;
 
 impl BatchWork for CogroupWork {
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        Vec::new()
+    }
+
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         if let Some(stage) = self.current.renewed() {
             let node = node_of(&stage)?;

@@ -160,6 +160,10 @@ impl BatchWork for CounterTotals {
         parts.iter().try_for_each(|part| self.add(&part.rows))
     }
 
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        vec![&mut self.table]
+    }
+
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         Ok(self.checkpoint.changes(after, &mut self.table)?.into_iter().collect())
     }

@@ -13,6 +13,7 @@ use crate::graph::{EnrichNode, StageNode, content_table};
 use crate::ids::BatchId;
 use crate::metrics::Counts;
 use crate::receiver::table::Lookup;
+use crate::state::StateTable;
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter, filter_record_batch, is_not_null, take};
@@ -141,6 +142,10 @@ impl BatchWork for Enrich {
             output.push(context, part.order, rows);
         }
         Ok(())
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        Vec::new()
     }
 
     fn barrier(&mut self, _after: BatchId) -> Result<Vec<Changes>> {

@@ -223,6 +223,10 @@ impl BatchWork for Latest {
         self.table.settle(&mut self.held)
     }
 
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        vec![&mut self.table]
+    }
+
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         table_checkpoint::changes(&mut self.checkpoint, after, &mut self.table)
     }

@@ -12,6 +12,7 @@ use crate::graph::StageNode;
 use crate::ids::{BatchId, PartOrder};
 use crate::metrics::{Counts, StateSize};
 use crate::pattern::{PatternNode, PatternState};
+use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds};
 use arrow::array::{BooleanArray, RecordBatch};
@@ -131,6 +132,10 @@ impl BatchWork for PatternWork {
         let from_us = watermark.now.map(|now| self.state.earliest().map_or(now, |time| time.min(now)));
         let late_us = seen_us.filter(|_| self.put_out_late);
         Hold { from_us, until_us: self.state.newest().max(late_us) }
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        vec![self.state.table()]
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

@@ -16,6 +16,7 @@ use crate::graph::{StageNode, rows_table, with_bounds};
 use crate::ids::{BatchId, ClockId, PartOrder};
 use crate::limits::STATE_SLICE_MAX;
 use crate::metrics::StateSize;
+use crate::state::StateTable;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds, each_part};
@@ -221,6 +222,13 @@ impl BatchWork for RowsWindow {
         match &self.windows {
             Windows::Sliding(slices) => slices.hold(watermark.now),
             Windows::Batches { .. } => Hold::default(),
+        }
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        match &mut self.pieces {
+            KeptPieces::Files(pieces) => vec![pieces.table()],
+            KeptPieces::Memory(_) => Vec::new(),
         }
     }
 

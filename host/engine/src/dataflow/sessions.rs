@@ -19,6 +19,7 @@ use crate::graph::{Operator, StageNode, pieces_table, rows_table};
 use crate::ids::BatchId;
 use crate::metrics::{Counts, StateSize};
 use crate::state::Slot;
+use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_that_holds, each_part};
 use crate::window::WindowNode;
@@ -307,6 +308,11 @@ impl BatchWork for SessionWork {
         // Late rows are put out as well.
         let closed_us = self.newest_us.max(now.filter(|_| self.put_out_late));
         Hold { from_us, until_us: if self.update { seen_us } else { closed_us } }
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        let pieces = self.pieces.as_mut().map(|(pieces, _)| pieces.table());
+        [self.sessions.table()].into_iter().chain(pieces).collect()
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

@@ -140,6 +140,10 @@ impl BatchWork for StateWork {
         Hold { from_us, until_us: seen_us }
     }
 
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        self.state.tables().collect()
+    }
+
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         let mut changes = table_checkpoint::changes(&mut self.checkpoint, after, self.state.table())?;
         if let Some(timers) = self.state.timers() {

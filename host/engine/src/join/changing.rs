@@ -139,9 +139,9 @@ impl ChangingJoin {
         Ok(ChangingJoin { what, tables, keys, came: BTreeSet::new() })
     }
 
-    /// The rows of a side, for what checkpoints hold of them.
-    pub fn table(&mut self, side: Side) -> &mut StateTable {
-        &mut self.tables[side.place()]
+    /// The rows of both sides, for what checkpoints hold of them.
+    pub fn tables(&mut self) -> &mut [StateTable; 2] {
+        &mut self.tables
     }
 
     /// From now on rows may lie in files, as `spilling` lets a table have them.

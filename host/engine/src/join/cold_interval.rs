@@ -44,9 +44,9 @@ impl ColdIntervals {
         Ok(ColdIntervals { interval, tables, keys, times, newest: None })
     }
 
-    /// The rows of a side, for what checkpoints hold of them.
-    pub fn table(&mut self, side: Side) -> &mut StateTable {
-        &mut self.tables[side.place()]
+    /// The rows of both sides, for what checkpoints hold of them.
+    pub fn tables(&mut self) -> &mut [StateTable; 2] {
+        &mut self.tables
     }
 
     /// How many rows of both sides wait.

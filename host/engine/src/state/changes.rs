@@ -26,11 +26,13 @@ const SORTED_PART_ROWS: usize = 1 << 16;
 const LISTED: u8 = 1;
 /// The slot's key is in a file, so its removal must be told, too.
 const WRITTEN: u8 = 2;
+/// The slot's row is to be copied as it is before it changes.
+const FROZEN: u8 = 4;
 
 /// The changes since the last [`StateTable::changes`].
 #[derive(Default)]
 pub struct TrackedChanges {
-    /// [`LISTED`] and [`WRITTEN`], by slot.
+    /// [`LISTED`], [`WRITTEN`] and [`FROZEN`], by slot.
     marks: Vec<u8>,
     /// Slots that were stored or touched, each once. Their keys may have been removed since.
     slots: Vec<Slot>,
@@ -82,6 +84,27 @@ impl TrackedChanges {
     /// The slot's key is in a file, and as it is there.
     pub fn written(&mut self, slot: Slot) {
         self.marks[slot as usize] |= WRITTEN;
+    }
+
+    /// The slot's row is to be copied as it is.
+    pub fn freeze(&mut self, slot: Slot) {
+        self.marks[slot as usize] |= FROZEN;
+    }
+
+    /// Whether that is to be done.
+    #[inline]
+    pub fn is_frozen(&self, slot: Slot) -> bool {
+        self.marks[slot as usize] & FROZEN != 0
+    }
+
+    /// It is done.
+    pub fn thaw(&mut self, slot: Slot) {
+        self.marks[slot as usize] &= !FROZEN;
+    }
+
+    /// Slots that were stored or touched, of changes that are known to be written.
+    pub fn take_slots(&mut self) -> Vec<Slot> {
+        std::mem::take(&mut self.slots)
     }
 
     /// Whether no file has the slot's key as it is.
@@ -151,7 +174,7 @@ impl StateTable {
         let mut changes = TrackedChanges::default();
         changes.grow(self.slots());
         self.all().for_each(|slot| changes.written(slot));
-        self.changes = Some(changes);
+        (self.changes, self.frozen) = (Some(changes), None);
         self.cold_written();
     }
 
@@ -163,7 +186,7 @@ impl StateTable {
         let mut changes = TrackedChanges::default();
         changes.grow(self.slots());
         self.all().for_each(|slot| changes.changed(slot));
-        self.changes = Some(changes);
+        (self.changes, self.frozen) = (Some(changes), None);
     }
 
     /// How many rows `changes` would have at most, without and with `base`.

@@ -102,8 +102,8 @@ impl Idle {
         }
     }
 
-    /// The slots of keys that were touched at this time or before. They count as never touched then.
-    fn take(&mut self, limit: i64) -> Vec<Slot> {
+    /// The slots of keys that were touched at this time or before, and when. They count as never touched then.
+    fn take(&mut self, limit: i64) -> Vec<(Slot, i64)> {
         let mut expired = Vec::new();
         while let Some(first) = self.queue.first_entry() {
             if *first.key() > limit {
@@ -117,9 +117,9 @@ impl Idle {
                 match self.touched[slot as usize] {
                     Idle::NEVER => {}
                     touched if touched > limit => self.enqueue(slot, touched),
-                    _ => {
+                    touched => {
                         self.touched[slot as usize] = Idle::NEVER;
-                        expired.push(slot);
+                        expired.push((slot, touched));
                     }
                 }
             }
@@ -162,6 +162,7 @@ impl StateTable {
 
     /// Notes that the keys of these slots had rows in the batch of this time, and still have a state.
     pub fn touch(&mut self, slots: &[Slot], now: BatchTime) {
+        self.before_change(slots);
         let Some(idle) = &mut self.idle else { return };
         for slot in slots.iter().filter(|slot| self.known[**slot as usize]) {
             idle.touch(*slot, now.0);
@@ -216,7 +217,12 @@ impl StateTable {
     /// Those of them that are in memory anyway.
     pub fn take_idle_in_memory(&mut self, now: BatchTime) -> Vec<Slot> {
         let limit = self.idle_since(now);
-        self.idle.as_mut().zip(limit).map(|(idle, limit)| idle.take(limit)).unwrap_or_default()
+        let expired = self.idle.as_mut().zip(limit).map(|(idle, limit)| idle.take(limit)).unwrap_or_default();
+        let slot = |(slot, touched)| {
+            self.copy_before_change(slot, Some(touched));
+            slot
+        };
+        expired.into_iter().map(slot).collect()
     }
 
     fn idle_since(&self, now: BatchTime) -> Option<i64> {

@@ -10,6 +10,7 @@ mod checkpoint_pages;
 mod cold;
 mod direct;
 mod file;
+mod frozen;
 mod merge;
 pub(super) mod page;
 pub mod stage_budget;
@@ -28,8 +29,10 @@ use crate::metrics::StateSize;
 use crate::units::show_size;
 use budget::{BudgetShare, StateBudget};
 pub use checkpoint_pages::Base;
-use cold::{ColdFile, ColdRows, WantedKey};
-use file::SpillWriter;
+pub(super) use cold::ColdFile;
+use cold::{ColdRows, WantedKey};
+use file::{FilePlace, SpillFile, SpillWriter};
+pub(super) use frozen::FrozenRows;
 use page::{ColdRow, ROW_BYTES_MAX};
 use std::fs::File;
 use std::hint::black_box;
@@ -88,6 +91,11 @@ impl Spill {
     pub(super) fn of_copy(&self, changed_only: bool) -> Spill {
         let cold = if changed_only { self.cold.only_changed() } else { self.cold.clone() };
         Spill { cold, ..Spill::new(self.share.uncounted(), self.failure.clone()) }
+    }
+
+    /// One file more.
+    pub(super) fn add_file(&mut self, file: ColdFile) {
+        self.cold.files.push(file);
     }
 
     /// The same cold rows, for a copy of the table.
@@ -158,7 +166,7 @@ impl StateTable {
 
     /// From now on all rows stay in memory. Whether that is so: not where some are elsewhere.
     pub fn stay_in_memory(&mut self) -> bool {
-        let is_warm = self.is_warm();
+        let is_warm = self.is_warm() && !self.is_frozen();
         if is_warm {
             self.spill = None;
         }
@@ -356,6 +364,7 @@ impl StateTable {
     /// The same for who knows of slots beside the table: `leaving` is told of those that are about to leave. Whether others may have
     /// changed their keys as well, so that nothing is known of any.
     pub fn shrink_telling(&mut self, leaving: impl FnMut(&StateTable, &[Slot]) -> Result<()>) -> Result<bool> {
+        self.write_copied()?;
         let (bytes, timed) = (self.used_bytes(), self.idle.is_some());
         let Some(spill) = &mut self.spill else { return Ok(false) };
         if !spill.cold.is_empty() {
@@ -422,13 +431,14 @@ impl StateTable {
                 continue;
             }
             self.sort(&mut slots);
-            let file = self.spill_file(&slots)?;
+            let file = self.spill_file(&slots, None)?;
             fault::point("spill.evicted");
             let timed = self.idle.is_some();
             if let Some(spill) = &mut self.spill {
                 spill.cold.files.push(ColdFile::new(file, changed, timed));
             }
             leaving(self, &slots)?;
+            self.before_change(&slots);
             self.forget(slots);
         }
         Ok(())
@@ -468,11 +478,20 @@ impl StateTable {
         slots
     }
 
-    fn spill_file(&self, slots: &[Slot]) -> Result<file::SpillFile> {
-        let Some(spill) = &self.spill else { return Err(Error::bug("a table that does not spill")) };
-        let mut writer = SpillWriter::new(spill.share.budget(), slots.len() as u64, spill.failure.clone())?;
+    /// A file with the rows of these slots, which are in order; at this place, or in a file of the system of its own.
+    fn spill_file(&self, slots: &[Slot], place: Option<FilePlace>) -> Result<SpillFile> {
+        let mut writer = self.spill_writer(slots.len(), place)?;
         self.put_rows(slots, &mut writer)?;
         writer.finish()
+    }
+
+    fn spill_writer(&self, rows: usize, place: Option<FilePlace>) -> Result<SpillWriter> {
+        let Some(spill) = &self.spill else { return Err(Error::bug("a table that does not spill")) };
+        let (budget, rows, failure) = (spill.share.budget(), rows as u64, spill.failure.clone());
+        match place {
+            Some(place) => Ok(SpillWriter::at(place, budget, rows, failure)),
+            None => SpillWriter::new(budget, rows, failure),
+        }
     }
 
     /// Writes the rows of these slots, which are in the order of their keys.
@@ -496,12 +515,17 @@ impl StateTable {
         });
     }
 
+    /// When the key of a slot was last touched.
+    fn touched(&self, slot: Slot) -> i64 {
+        self.idle.as_ref().map_or(Idle::NEVER, |idle| idle.touched[slot as usize])
+    }
+
     /// Calls `row` with each of these slots, and when its key was touched, while it says that it goes on. Whether it did to the end.
     pub(super) fn each_row(&self, slots: &[Slot], mut row: impl FnMut(&StateTable, Slot, i64) -> bool) -> bool {
         for slots in slots.chunks(LOADED_ROWS) {
             self.load(slots);
             for slot in slots {
-                if !row(self, *slot, self.idle.as_ref().map_or(Idle::NEVER, |idle| idle.touched[*slot as usize])) {
+                if !row(self, *slot, self.touched(*slot)) {
                     return false;
                 }
             }

@@ -4,7 +4,7 @@ use super::changes::TrackedChanges;
 use super::column::{self, StateColumn};
 use super::idle::{Idle, IdleBy};
 use super::row_form;
-use super::spill::Spill;
+use super::spill::{FrozenRows, Spill};
 use crate::batch::key_order::sort_keys;
 use crate::batch::keys::{self, KeyHash, Keys, TableSeeds};
 use crate::error::{Error, Result};
@@ -55,6 +55,8 @@ pub struct StateTable {
     pub(super) idle: Option<Idle>,
     /// Where rows are that are not in memory, in a table that may have such.
     pub(super) spill: Option<Box<Spill>>,
+    /// Rows as they were at a barrier that are still to be copied.
+    pub(super) frozen: Option<Box<FrozenRows>>,
 }
 
 /// A key in the index.
@@ -95,6 +97,7 @@ impl StateTable {
             len: 0,
             changes: None,
             spill: None,
+            frozen: None,
             idle: timeout_us.map(|timeout_us| Idle::new(timeout_us, IdleBy::Touch)),
         })
     }
@@ -130,6 +133,7 @@ impl StateTable {
             len: self.len,
             changes: None,
             spill: self.spill.as_ref().map(|spill| Box::new(spill.copied())),
+            frozen: None,
             idle: self.idle.clone(),
         }
     }
@@ -324,6 +328,7 @@ impl StateTable {
         if !self.is_indexed || self.slots() - self.free.len() != count {
             return;
         }
+        self.frozen_moved();
         let mut free = std::mem::take(&mut self.free);
         free.retain(|slot| (*slot as usize) < count);
         for from in count..self.slots() {
@@ -498,6 +503,7 @@ impl StateTable {
 
     /// Stores the states of these slots where `kept` says so, and removes the other keys.
     pub fn store(&mut self, slots: &[Slot], states: &RecordBatch, kept: &BooleanArray) {
+        self.before_change(slots);
         for (column, values) in self.columns.iter_mut().zip(states.columns()) {
             column.scatter(slots, values, kept);
         }
@@ -536,6 +542,7 @@ impl StateTable {
     }
 
     pub(super) fn remove(&mut self, slot: Slot) {
+        self.before_change(&[slot]);
         let hash = self.hashes[slot as usize];
         if let Some(changes) = &mut self.changes {
             let start = self.key_starts[slot as usize] as usize;

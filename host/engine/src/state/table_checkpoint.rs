@@ -164,8 +164,11 @@ impl TableCheckpoint {
         Changes::small(self.place, self.groups, true, rows)
     }
 
-    /// What the checkpoint after this batch has to hold of a table whose changes are noted, but for what is on its way already.
+    /// What the checkpoint after this batch has to hold of a table whose changes are noted, but for what is on its way already. Where that
+    /// is much, rows may be [frozen](StateTable::is_frozen) behind it, and nobody may take the checkpoint's rows for complete before
+    /// they are not.
     pub fn changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<Option<Changes>> {
+        state.thaw()?;
         let (changed, all) = (state.changed(), state.len() as u64);
         if changed == 0 {
             return Ok(None);
@@ -179,16 +182,20 @@ impl TableCheckpoint {
         let in_parts = is_due && has_parts && changed < all / 2 && self.is_based();
         let is_whole = is_due && !in_parts;
         let rows = if is_whole { state.rows_in_memory() as u64 } else { state.changed_in_memory() };
-        let copy_bytes_max = (state.budget() / COPY_SHARE).clamp(COPY_BYTES_MIN, COPY_BYTES_MAX);
+        let copy_bytes_max = if state.spills() { COPY_BYTES_MAX / 4 } else { COPY_BYTES_MAX };
+        let copy_bytes_max = (state.budget() / COPY_SHARE).clamp(COPY_BYTES_MIN, copy_bytes_max);
         let is_large = rows.saturating_mul(state.bytes_per_row()) > copy_bytes_max;
-        if !in_parts && (changed < COPY_ROWS_MIN || (is_whole && is_large)) {
+        let freezes = is_large && state.spills();
+        if !in_parts && !freezes && (changed < COPY_ROWS_MIN || (is_whole && is_large)) {
             return self.changes_of(after, changed, all, |base, to| {
                 to.index_by(indexed_by);
                 state.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(grouped(slice, several)))
             });
         }
-        let mut files = FilesOfTable { after, number: 0, indexed_by, copies: Vec::new() };
-        if is_whole {
+        let mut files = self.files_after(after, indexed_by);
+        if freezes {
+            fold::note(&mut self.files, after, self.groups, is_whole, if is_whole { all } else { changed });
+        } else if is_whole {
             self.write_groups(state, self.groups, &mut files)?;
             state.forget_changes()?;
         } else {
@@ -202,7 +209,15 @@ impl TableCheckpoint {
             let part = fold::next_part(&self.files, first, end, parts);
             self.write_groups(state, (part.start, part.end), &mut files)?;
         }
-        self.write_later(files)?;
+        if freezes {
+            let (groups, all_of) = (self.groups, is_whole.then(|| self.hash_groups(self.groups)));
+            state.freeze(is_whole, move |copy| {
+                files.copies.insert(0, FilesOfCopy { copy, groups, all_of });
+                files.write_later()
+            })?;
+        } else {
+            files.write_later()?;
+        }
         Ok(None)
     }
 
@@ -246,8 +261,8 @@ const PARTS_ROWS_MIN: u64 = 1 << 20;
 /// So many rows are copied to be written beside the next batches, where they take no more than one of so many bytes of what state may
 /// take, within these bounds.
 const COPY_ROWS_MIN: u64 = 4096;
-const COPY_SHARE: u64 = 16;
-const COPY_BYTES_MIN: u64 = 1 << 20;
+const COPY_SHARE: u64 = 64;
+const COPY_BYTES_MIN: u64 = 16 << 10;
 const COPY_BYTES_MAX: u64 = 32 << 20;
 
 impl TableCheckpoint {
@@ -263,7 +278,7 @@ impl TableCheckpoint {
         let copy = if is_large { None } else { state.copy_changes(COPY_BYTES_MAX)? };
         let copy = match copy {
             Some(copy) => copy,
-            None => self.write_now(files, self.groups, false, |to| state.changes_in_memory(STATE_SLICE_MAX, to))?,
+            None => files.write_now(self.groups, false, |to| state.changes_in_memory(STATE_SLICE_MAX, to))?,
         };
         if !copy.is_empty() {
             files.copies.push(FilesOfCopy { copy, groups: self.groups, all_of: None });
@@ -276,7 +291,7 @@ impl TableCheckpoint {
         let hashes = self.hash_groups(groups);
         match state.copy_of_groups(&hashes, COPY_BYTES_MAX)? {
             Some(copy) => files.copies.push(FilesOfCopy { copy, groups, all_of: Some(hashes) }),
-            None => self.write_now(files, groups, true, |to| state.all_of(hashes, STATE_SLICE_MAX, to))?,
+            None => files.write_now(groups, true, |to| state.all_of(hashes, STATE_SLICE_MAX, to))?,
         }
         let (first, end) = self.groups;
         let rows = u64::from(groups.1 - groups.0) * state.len() as u64 / u64::from((end - first).max(1));
@@ -284,30 +299,57 @@ impl TableCheckpoint {
         Ok(())
     }
 
+    /// For the checkpoint after this batch, without any yet.
+    fn files_after(&self, after: BatchId, indexed_by: Option<usize>) -> FilesOfTable {
+        let (place, worker, several, writer) = (self.place, self.worker, self.several, self.writer.clone());
+        FilesOfTable { place, worker, several, writer, after, number: 0, indexed_by, copies: Vec::new() }
+    }
+
+    /// The groups of the table's own hashes in which the rows of key groups are: where the order says nothing about these, all are one.
+    fn hash_groups(&self, (first, end): (u32, u32)) -> Range<u64> {
+        if self.groups == (first, end) { 0..KEY_GROUPS } else { u64::from(first)..u64::from(end) }
+    }
+}
+
+/// The files of a table for a checkpoint.
+struct FilesOfTable {
+    place: usize,
+    worker: usize,
+    several: bool,
+    writer: CheckpointWriter,
+    after: BatchId,
+    /// How many are on their way.
+    number: u32,
+    /// See [`Files::index_by`].
+    indexed_by: Option<usize>,
+    /// Of which others are to be made.
+    copies: Vec<FilesOfCopy>,
+}
+
+impl FilesOfTable {
     /// Sends files on their way while the barrier waits.
     fn write_now<T>(
-        &self,
-        files: &mut FilesOfTable,
+        &mut self,
         groups: (u32, u32),
         base: bool,
         rows: impl FnOnce(&mut SliceSink<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mut full = |file: Changes| self.writer.save_ahead(files.after, self.worker, file);
+        let mut full = |file: Changes| self.writer.save_ahead(self.after, self.worker, file);
         let bytes_max = self.writer.file_bytes_max();
-        let mut new = Files::new(self.place, groups, base, bytes_max, &mut full).behind(files.number);
-        new.index_by(files.indexed_by);
+        let mut new = Files::new(self.place, groups, base, bytes_max, &mut full).behind(self.number);
+        new.index_by(self.indexed_by);
         let (made, last) = filled(new, self.several, rows)?;
-        files.number = last.number + 1;
+        self.number = last.number + 1;
         full(last);
         Ok(made)
     }
 
     /// Has files made of copies while the next batches run: no barrier waits until many rows are in order and encoded.
-    fn write_later(&self, files: FilesOfTable) -> Result<()> {
-        let FilesOfTable { after, mut number, indexed_by, copies } = files;
-        let (several, place, bytes_max) = (self.several, self.place, self.writer.file_bytes_max());
+    fn write_later(self) -> Result<()> {
+        let FilesOfTable { place, worker, several, writer, after, mut number, indexed_by, copies } = self;
+        let bytes_max = writer.file_bytes_max();
         let bytes = copies.iter().map(|of| of.copy.bytes()).sum();
-        self.writer.save_later(after, self.worker, bytes, move |mut full| {
+        writer.save_later(after, worker, bytes, move |mut full| {
             for FilesOfCopy { copy, groups, all_of } in copies {
                 let mut table = copy.table()?;
                 let is_base = all_of.is_some();
@@ -323,22 +365,6 @@ impl TableCheckpoint {
             Ok(())
         })
     }
-
-    /// The groups of the table's own hashes in which the rows of key groups are: where the order says nothing about these, all are one.
-    fn hash_groups(&self, (first, end): (u32, u32)) -> Range<u64> {
-        if self.groups == (first, end) { 0..KEY_GROUPS } else { u64::from(first)..u64::from(end) }
-    }
-}
-
-/// The files of a table for a checkpoint.
-struct FilesOfTable {
-    after: BatchId,
-    /// How many are on their way.
-    number: u32,
-    /// See [`Files::index_by`].
-    indexed_by: Option<usize>,
-    /// Of which others are to be made.
-    copies: Vec<FilesOfCopy>,
 }
 
 /// Rows that were copied, and the key groups of the files that are to be made of them.

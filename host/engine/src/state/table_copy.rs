@@ -2,7 +2,7 @@
 //! encoded.
 
 use super::changes::TrackedChanges;
-use super::spill::page;
+use super::spill::{ColdFile, page};
 use super::table::{Slot, StateTable};
 use crate::batch::keys::KeyHash;
 use crate::error::{Error, Result};
@@ -36,6 +36,13 @@ impl TableCopy {
             fits
         });
         added.then_some(self)
+    }
+
+    /// Adds rows that are in a spill file.
+    pub(super) fn add_file(&mut self, file: ColdFile) {
+        if let Some(spill) = &mut self.table.spill {
+            spill.add_file(file);
+        }
     }
 
     /// These keys are in files and were removed.

@@ -11,6 +11,7 @@ use crate::graph::{JoinNode, StageNode, right_table};
 use crate::ids::{BatchId, PartOrder};
 use crate::join::{AsOfJoin, Side};
 use crate::metrics::{Counts, StateSize};
+use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 
@@ -64,6 +65,10 @@ impl BatchWork for AsOfWork {
         let from_us = watermark.now.map(|now| self.state.earliest().map_or(now, |time| time.min(now)));
         let late_us = seen_us.filter(|_| self.put_out_late);
         Hold { from_us, until_us: self.state.newest().max(late_us) }
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        self.state.tables().iter_mut().collect()
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

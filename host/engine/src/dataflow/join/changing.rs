@@ -13,6 +13,7 @@ use crate::ids::{BatchId, PartOrder};
 use crate::join::{ChangingJoin, Side};
 use crate::metrics::{Counts, StateSize};
 use crate::sink::ops::{DELETE, INSERT};
+use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -57,8 +58,8 @@ impl ChangingWork {
         if build.running.graph.budget.is_some() {
             state = state.spilling(|table| build.spilling(&stage.name, table))?;
         }
-        let first = build.restore(&stage.name, &stage.name, state.table(Side::First))?;
-        let second = build.restore(&stage.name, &right_table(&stage.name), state.table(Side::Second))?;
+        let first = build.restore(&stage.name, &stage.name, &mut state.tables()[0])?;
+        let second = build.restore(&stage.name, &right_table(&stage.name), &mut state.tables()[1])?;
         state.restored()?;
         let metrics = build.running.metrics.of(&stage.name);
         let held = metrics.held(&stage.name);
@@ -119,10 +120,14 @@ impl BatchWork for ChangingWork {
         self.push(context, told.inserted, true, output)
     }
 
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        self.state.tables().iter_mut().collect()
+    }
+
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         let mut changes = Vec::new();
         for (side, checkpoint) in Side::BOTH.into_iter().zip(&mut self.checkpoints) {
-            changes.extend(table_checkpoint::changes(checkpoint, after, self.state.table(side))?);
+            changes.extend(table_checkpoint::changes(checkpoint, after, &mut self.state.tables()[side.place()])?);
         }
         Ok(changes)
     }

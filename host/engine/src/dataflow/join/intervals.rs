@@ -134,11 +134,18 @@ impl BatchWork for Intervals {
         Hold { from_us, until_us: newest.max(late_us) }
     }
 
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        match &mut self.state {
+            KeptIntervals::Files(state) => state.tables().iter_mut().collect(),
+            KeptIntervals::Memory(_) => Vec::new(),
+        }
+    }
+
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         let mut changes = Vec::new();
         for (side, checkpoint) in Side::BOTH.into_iter().zip(self.checkpoints.iter_mut().flatten()) {
             changes.extend(match &mut self.state {
-                KeptIntervals::Files(state) => checkpoint.changes(after, state.table(side))?,
+                KeptIntervals::Files(state) => checkpoint.changes(after, &mut state.tables()[side.place()])?,
                 KeptIntervals::Memory(state) => {
                     let (changed, count) = (state.changed(side), state.len(side) as u64);
                     checkpoint.changes_of(after, changed, count, |base, to| {

@@ -17,6 +17,7 @@ use crate::event_time::END_US;
 use crate::graph::StageNode;
 use crate::ids::{BatchId, PartOrder};
 use crate::metrics::{Counts, StateSize};
+use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
@@ -173,6 +174,10 @@ impl BatchWork for Deduplicate {
     /// It keeps no row back, but a source that is behind the others may still send rows as old as the watermark.
     fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
         Hold { from_us: watermark.now, until_us: seen_us }
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        vec![self.seen.table()]
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

@@ -220,6 +220,10 @@ impl BatchWork for Newest {
         Ok(())
     }
 
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        vec![&mut self.table]
+    }
+
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         table_checkpoint::changes(&mut self.checkpoint, after, &mut self.table)
     }

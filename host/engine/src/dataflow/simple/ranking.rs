@@ -368,6 +368,10 @@ impl BatchWork for Ranking {
         Ok(())
     }
 
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        vec![&mut self.table]
+    }
+
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         table_checkpoint::changes(&mut self.checkpoint, after, &mut self.table)
     }

@@ -185,6 +185,11 @@ impl UpdateStage {
         self.timers.as_mut()
     }
 
+    /// The tables of both.
+    pub fn tables(&mut self) -> impl Iterator<Item = &mut StateTable> {
+        [&mut self.table].into_iter().chain(self.timers.as_mut().map(Timers::table))
+    }
+
     /// Works on the rows of a batch that this worker owns.
     pub fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         if !std::mem::replace(&mut self.began, true) {

@@ -11,6 +11,7 @@ use crate::graph::StageNode;
 use crate::ids::{BatchId, BatchTime, PartOrder};
 use crate::metrics::StateSize;
 use crate::sql::expression::Expression;
+use crate::state::StateTable;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
@@ -151,6 +152,10 @@ impl BatchWork for BatchWindowWork {
         window
             .and_then(|()| self.settle())
             .map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        vec![self.windows.table()]
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

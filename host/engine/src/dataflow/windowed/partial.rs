@@ -15,6 +15,7 @@ use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{EventTimeNode, Operator, StageNode};
 use crate::metrics::Counts;
 use crate::sink::ops::Op;
+use crate::state::StateTable;
 use crate::timely_ext::{BatchWork, Output, Parts, ProgressStream, each_batch_in_time, each_part};
 use crate::window::rows::{SlicePlace, Slices};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -180,6 +181,10 @@ struct TimedFront {
 }
 
 impl BatchWork for TimedFront {
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        Vec::new()
+    }
+
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         parts.into_iter().try_for_each(|part| self.part(context, part, output))
     }

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::graph::StageNode;
 use crate::ids::BatchId;
 use crate::metrics::StateSize;
+use crate::state::StateTable;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
@@ -103,6 +104,10 @@ impl BatchWork for TimeWindowWork {
         let hold = self.slices.hold(watermark.now);
         // Refined results are made of all that came.
         if self.update { Hold { until_us: seen_us, ..hold } } else { hold }
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        vec![self.windows.table()]
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

@@ -84,6 +84,10 @@ impl BatchWork for TotalsWork {
         self.totals.table().settle(&mut self.held)
     }
 
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        vec![self.totals.table()]
+    }
+
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         table_checkpoint::changes(&mut self.checkpoint, after, self.totals.table())
     }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode, values_table};
 use crate::ids::{BatchId, PartOrder};
 use crate::metrics::{Counts, StateSize};
+use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::compute::concat_batches;
@@ -88,6 +89,10 @@ impl BatchWork for ValuesWork {
         self.metrics.add_rows(told.rows.num_rows());
         output.push(context, PartOrder::at(self.worker), told.rows);
         Ok(())
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        self.totals.tables().collect()
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

@@ -323,7 +323,7 @@ fn it_makes_no_difference_where_rows_that_wait_are() {
                 assert_eq!((files.newest(), files.earliest()), (plain.newest(), plain.earliest()), "{told}");
                 assert_eq!(files.row_count(), plain.len(Side::First) + plain.len(Side::Second), "{told}");
                 files.settle().unwrap();
-                cold += Side::BOTH.map(|side| files.table(side).cold().0).iter().sum::<u64>();
+                cold += Side::BOTH.map(|side| files.tables()[side.place()].cold().0).iter().sum::<u64>();
                 all += files.row_count() as u64;
             }
             if !dice.chance(40) {
@@ -335,7 +335,9 @@ fn it_makes_no_difference_where_rows_that_wait_are() {
                     (Some(memory), _) => {
                         memory.changes(side, false, STATE_SLICE_MAX, &mut |slice| slices.push(slice.rows)).unwrap();
                     }
-                    (None, files) => slices.push(files.as_mut().unwrap().table(side).all_changes(false).unwrap()),
+                    (None, files) => {
+                        slices.push(files.as_mut().unwrap().tables()[side.place()].all_changes(false).unwrap())
+                    }
                 }
                 let written = &mut written[side.place()];
                 slices.iter().for_each(|rows| written.restore(rows, |_| true).unwrap());

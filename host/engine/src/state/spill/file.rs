@@ -20,6 +20,7 @@ use std::hash::BuildHasher;
 use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 
 /// Bytes that are written at once.
@@ -45,7 +46,8 @@ pub struct SpillFile {
     source: PageSource,
     folder: PathBuf,
     pages: Vec<PageEntry>,
-    /// Behind the last page.
+    /// Of the first page, and behind the last, as of [`PageEntry::start`].
+    start: u32,
     end: u32,
     rows: u32,
     /// When the key of each page was touched that was touched first.
@@ -55,8 +57,8 @@ pub struct SpillFile {
 /// Where pages come from.
 #[derive(Debug)]
 enum PageSource {
-    /// A file of this process.
-    Own { file: File, id: u64, filter: Filter },
+    /// A file of this process, in which there may be others.
+    Own { file: Arc<File>, id: u64, filter: Filter },
     /// Bases of the checkpoint that was loaded.
     Checkpoint(CheckpointPages),
 }
@@ -80,7 +82,7 @@ impl SpillFile {
             rows = rows.checked_add(page.rows).ok_or_else(|| too_large(folder))?;
         }
         let source = PageSource::Checkpoint(checkpoint);
-        Ok(SpillFile { source, folder: folder.to_owned(), pages, end: 0, rows, oldest })
+        Ok(SpillFile { source, folder: folder.to_owned(), pages, start: 0, end: 0, rows, oldest })
     }
 
     /// The pages of the checkpoint that was loaded, where it is of these.
@@ -104,7 +106,7 @@ impl SpillFile {
     /// Its length.
     pub fn bytes(&self) -> u64 {
         match &self.source {
-            PageSource::Own { .. } => u64::from(self.end) * PAGE_BYTES as u64,
+            PageSource::Own { .. } => u64::from(self.end - self.start) * PAGE_BYTES as u64,
             PageSource::Checkpoint(pages) => pages.bytes(),
         }
     }
@@ -116,6 +118,14 @@ impl SpillFile {
             PageSource::Checkpoint(pages) => pages.memory(),
         };
         (self.pages.len() * (size_of::<PageEntry>() + size_of::<i64>())) as u64 + more
+    }
+
+    /// Where another one may be written behind it, in the same file of the system: of these a process has few.
+    pub fn behind(&self) -> Option<FilePlace> {
+        match &self.source {
+            PageSource::Own { file, .. } => Some(FilePlace { file: file.clone(), start: self.end }),
+            PageSource::Checkpoint(_) => None,
+        }
     }
 
     /// Whether it may have a key with this hash.
@@ -346,9 +356,16 @@ impl Pages<'_> {
     }
 }
 
+/// Where a file begins, in [`PAGE_BYTES`] from the beginning of one of the system.
+#[derive(Clone)]
+pub struct FilePlace {
+    file: Arc<File>,
+    start: u32,
+}
+
 /// Writes a file.
 pub struct SpillWriter {
-    file: File,
+    place: FilePlace,
     id: u64,
     folder: PathBuf,
     failure: Failure,
@@ -363,15 +380,20 @@ pub struct SpillWriter {
 }
 
 impl SpillWriter {
-    /// Of at most so many rows.
+    /// Of at most so many rows, in a file of the system of its own.
     pub fn new(budget: &StateBudget, rows: u64, failure: Failure) -> Result<SpillWriter> {
-        let folder = budget.folder();
-        let file = patiently(&failure, || open(folder))?;
+        let file = patiently(&failure, || open(budget.folder()))?;
         fault::point("spill.made");
-        Ok(SpillWriter {
-            file,
+        Ok(SpillWriter::at(FilePlace { file: Arc::new(file), start: 0 }, budget, rows, failure))
+    }
+
+    /// The same at this place.
+    pub fn at(place: FilePlace, budget: &StateBudget, rows: u64, failure: Failure) -> SpillWriter {
+        let written = u64::from(place.start) * PAGE_BYTES as u64;
+        SpillWriter {
+            place,
             id: RandomState::new().hash_one(rows),
-            folder: folder.to_owned(),
+            folder: budget.folder().to_owned(),
             failure,
             page: PageBuilder::default(),
             pages: Vec::new(),
@@ -379,8 +401,8 @@ impl SpillWriter {
             rows: 0,
             filter: Filter::new(rows, budget.bytes_max()),
             out: Vec::with_capacity(WRITE_BYTES + PAGE_BYTES),
-            written: 0,
-        })
+            written,
+        }
     }
 
     /// Adds the next row, as [`page::put_row`] makes it. `touched`: when its key was touched.
@@ -408,11 +430,11 @@ impl SpillWriter {
         self.end_page()?;
         self.flush()?;
         fault::point("spill.written");
-        let SpillWriter { file, id, folder, mut pages, mut oldest, rows, filter, written, .. } = self;
+        let SpillWriter { place, id, folder, mut pages, mut oldest, rows, filter, written, .. } = self;
         pages.shrink_to_fit();
         oldest.shrink_to_fit();
-        let end = (written / PAGE_BYTES as u64) as u32;
-        Ok(SpillFile { source: PageSource::Own { file, id, filter }, folder, pages, end, rows, oldest })
+        let (FilePlace { file, start }, end) = (place, (written / PAGE_BYTES as u64) as u32);
+        Ok(SpillFile { source: PageSource::Own { file, id, filter }, folder, pages, start, end, rows, oldest })
     }
 
     fn end_page(&mut self) -> Result<()> {
@@ -427,7 +449,7 @@ impl SpillWriter {
 
     fn flush(&mut self) -> Result<()> {
         let failed = |error| io_failed(format!("write cold rows of state in {}", self.folder.display()), &error);
-        patiently(&self.failure, || self.file.write_all_at(&self.out, self.written).map_err(failed))?;
+        patiently(&self.failure, || self.place.file.write_all_at(&self.out, self.written).map_err(failed))?;
         fault::point("spill.page");
         self.written += self.out.len() as u64;
         self.out.clear();
@@ -455,13 +477,13 @@ impl SpillFile {
 
     /// The same with another file below it.
     pub fn with_file(&self, file: File) -> SpillFile {
-        let SpillFile { source, folder, pages, end, rows, oldest } = self;
+        let SpillFile { source, folder, pages, start, end, rows, oldest } = self;
         let PageSource::Own { id, .. } = source else { panic!("it is of a checkpoint") };
         let mut filter = Filter::new(u64::from(*rows), 0);
         (0..1000.max(u64::from(*rows))).for_each(|hash| filter.add(hash));
         let (folder, pages, oldest) = (folder.clone(), pages.clone(), oldest.clone());
-        let source = PageSource::Own { file, id: *id, filter };
-        SpillFile { source, folder, pages, end: *end, rows: *rows, oldest }
+        let source = PageSource::Own { file: Arc::new(file), id: *id, filter };
+        SpillFile { source, folder, pages, start: *start, end: *end, rows: *rows, oldest }
     }
 
     /// Where a page begins.

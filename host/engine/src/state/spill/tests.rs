@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 mod adopted;
+mod frozen;
 
 fn state() -> SchemaRef {
     let field = |name: &str, kind, null| Field::new(name, kind, null);
@@ -20,6 +21,10 @@ fn state() -> SchemaRef {
         field("f", DataType::Float64, true),
         field("b", DataType::Boolean, false),
     ]))
+}
+
+fn name(key: u64) -> String {
+    format!("{key}{}", "x".repeat((key % 40) as usize))
 }
 
 fn table(timeout_us: Option<i64>) -> StateTable {
@@ -52,7 +57,7 @@ impl Pair {
             .map(|_| {
                 let most = if self.random.below(3) == 0 { keys / 20 + 1 } else { keys };
                 let key = self.random.below(most);
-                (key != 7).then(|| format!("{key}{}", "x".repeat((key % 40) as usize)))
+                (key != 7).then(|| name(key))
             })
             .collect();
         names.sort();
@@ -96,8 +101,7 @@ impl Pair {
 
     /// All of these keys get a state.
     fn fill(&mut self, keys: u64) {
-        let names =
-            StringArray::from_iter_values((0..keys).map(|key| format!("{key}{}", "x".repeat((key % 40) as usize))));
+        let names = StringArray::from_iter_values((0..keys).map(name));
         let rows = keys as usize;
         let encoded = Keys::encode(&[Arc::new(names) as ArrayRef], rows).unwrap();
         let n: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows as i64));
@@ -186,6 +190,7 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
                 11 => of_files.push(pair.changes(false)),
                 17 => of_files.extend(pair.changes_in_two(keys)),
                 23 => of_files.push(pair.changes_later(keys)),
+                31 | 33 => of_files.push(pair.changes_frozen(false, keys)),
                 37 if round % 100 == 37 => {
                     of_files.clear();
                     of_files.push(pair.changes(true));
