@@ -91,9 +91,11 @@ fn whoever_dies_on_the_way_of_several_machines_nothing_is_lost_or_doubled() {
     let after = ["handed", "taken", "claim", "claimed", "started"];
     let first = before.into_iter().chain(after).map(|point| (0, point));
     let second = ["loading", "loaded", "handed", "taken", "started"].into_iter().map(|point| (1, point));
-    let of_workers = first.chain(second).map(|(process, point)| (process, point, false));
-    let of_leaving = ["ending", "claim", "claimed"].into_iter().map(|point| (0, point, true));
-    let cases: Vec<_> = of_workers.chain(of_leaving).collect();
+    let of_workers = first.chain(second).map(|(process, point)| (2, process, point, false));
+    let of_leaving = ["ending", "claim", "claimed"].into_iter().map(|point| (2, 0, point, true));
+    // Where it is given up, it is on machines that have nothing to do with it.
+    let of_three = [(3, 2, "loading", false), (3, 1, "loaded", false), (3, 0, "save", false), (3, 0, "ending", true)];
+    let cases: Vec<_> = of_workers.chain(of_leaving).chain(of_three).collect();
     std::thread::scope(|scope| {
         for cases in cases.chunks(cases.len().div_ceil(4)) {
             scope.spawn(move || cases.iter().for_each(|case| dies(*case)));
@@ -101,16 +103,17 @@ fn whoever_dies_on_the_way_of_several_machines_nothing_is_lost_or_doubled() {
     });
 }
 
-/// The process of this number dies at a step.
-fn dies((number, point, leaves): (usize, &str, bool)) {
+/// Of so many machines, the process of this number dies at a step.
+fn dies((machines, number, point, leaves): (usize, usize, &str, bool)) {
     let trial = job(ROWS);
-    let all = addresses(2);
+    let all = addresses(machines);
     let faults = |process| if process == number { format!("kill@handover.{point}:1") } else { String::new() };
     let running = start_all(&trial, &all, faults);
-    let (one, more) = (["--hosts", &all[0]], ["--workers", "2"]);
-    let ended = scale(&trial, if leaves { &one } else { &more });
+    let left = all[..machines - 1].join(",");
+    let (fewer, more) = (["--hosts", &left], ["--workers", "2"]);
+    let ended = scale(&trial, if leaves { &fewer } else { &more });
     let said: String = running.iter().map(Process::stderr).collect();
-    let told = format!("{point} of {number}: {}{}\n{said}", ended.stdout, ended.stderr);
+    let told = format!("{point} of {number} of {machines}: {}{}\n{said}", ended.stdout, ended.stderr);
     // Another process is started again by its own supervisor, and may take part all the same.
     let fails = number == 0 || ["loading", "loaded"].contains(&point);
     assert!(ended.code == Some(1) || (!fails && ended.code == Some(0)), "{told}");
