@@ -11,13 +11,17 @@ use crate::job::spec::CHECKPOINT_SCHEMES;
 use bytes::Bytes;
 use std::any::Any;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Objects by path. Paths are relative, with `/` between their parts.
 pub trait Store: Send + Sync {
     /// The store's place in words, for messages: a folder or a URL.
     fn place(&self) -> String;
+    /// A folder of this machine for files that only this process needs: the store's own, or else that of the system.
+    fn folder(&self) -> PathBuf {
+        std::env::temp_dir()
+    }
     /// Makes this process the only one that changes the store, until the guard is dropped or the process ends. An error
     /// where another process has it, or where nothing can be written. `None`: the store cannot lock, and the condition
     /// of [`Store::replace`] alone keeps others out.

@@ -39,6 +39,8 @@ pub type SavedFile = (usize, StateFile);
 pub struct CheckpointWriter {
     orders: Sender<WriterOrder>,
     unwritten: Arc<UnwrittenBytes>,
+    /// What makers have made, which do not wait for what workers hand over behind that.
+    made: Arc<UnwrittenBytes>,
     makers: Arc<FileMakers>,
     recent: RecentCheckpoints,
     handover: Arc<HandoverState>,
@@ -67,6 +69,8 @@ enum WriterOrder {
         batch: BatchId,
         worker: usize,
         changes: Changes,
+        /// Where its bytes are counted until it is written.
+        unwritten: Arc<UnwrittenBytes>,
     },
     Save {
         batch: BatchId,
@@ -119,11 +123,11 @@ impl CheckpointWriter {
         failure: Failure,
     ) -> Result<CheckpointWriter> {
         let (sender, orders) = channel();
-        let unwritten = Arc::new(UnwrittenBytes::default());
         let recent = RecentCheckpoints::default();
         let saver = CheckpointWriter {
             orders: sender,
-            unwritten: unwritten.clone(),
+            unwritten: Arc::default(),
+            made: Arc::default(),
             makers: Arc::default(),
             recent: recent.clone(),
             handover: Arc::default(),
@@ -139,7 +143,6 @@ impl CheckpointWriter {
             tidy,
             upgraded: None,
             ahead,
-            unwritten,
             recent,
             handover: saver.handover.clone(),
             failure,
@@ -152,9 +155,14 @@ impl CheckpointWriter {
         Ok(saver)
     }
 
+    /// The job's failure.
+    pub fn failure(&self) -> &Failure {
+        &self.failure
+    }
+
     /// The job's state may take so many bytes of memory: what is on its way into files is a small part of that.
     pub fn limit(&self, state_bytes_max: u64) {
-        self.unwritten.limit(state_bytes_max);
+        [&self.unwritten, &self.made].into_iter().for_each(|unwritten| unwritten.limit(state_bytes_max));
     }
 
     /// How many bytes of rows one file of a state table has at most.
@@ -188,7 +196,7 @@ impl CheckpointWriter {
     pub fn save_ahead(&self, batch: BatchId, worker: usize, changes: Changes) {
         self.recent.begun(batch);
         self.unwritten.add(changes.bytes(), &self.failure);
-        self.send(worker, WriterOrder::Ahead { batch, worker, changes });
+        self.send(worker, WriterOrder::Ahead { batch, worker, changes, unwritten: self.unwritten.clone() });
     }
 
     /// The same of files that `make` makes of copies, which take so many bytes, on a thread of the worker's own.
@@ -200,8 +208,8 @@ impl CheckpointWriter {
         make: impl FnOnce(&mut dyn FnMut(Changes)) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         self.recent.begun(batch);
-        let (unwritten, failure) = (self.unwritten.clone(), self.failure.clone());
-        let thread = MakerThread { to: self.orders.clone(), unwritten, failure };
+        let (made, failure) = (self.made.clone(), self.failure.clone());
+        let thread = MakerThread { to: self.orders.clone(), made, failure };
         self.makers.make((batch, worker), bytes, Box::new(make), thread)
     }
 
@@ -249,7 +257,6 @@ struct WriterThread {
     upgraded: Option<Upgraded>,
     /// Files that were written ahead, by batch and worker.
     ahead: BTreeMap<(BatchId, usize), Vec<SavedFile>>,
-    unwritten: Arc<UnwrittenBytes>,
     recent: RecentCheckpoints,
     handover: Arc<HandoverState>,
     failure: Failure,
@@ -262,7 +269,10 @@ impl WriterThread {
                 continue;
             }
             let done = match order {
-                WriterOrder::Ahead { batch, worker, changes } => self.save_ahead(batch, worker, changes),
+                WriterOrder::Ahead { batch, worker, changes, unwritten } => {
+                    let bytes = changes.bytes();
+                    self.save_ahead(batch, worker, changes).map(|()| unwritten.written(bytes))
+                }
                 WriterOrder::Save { batch, worker, changes, done } => self.save(batch, worker, changes).map(done),
                 WriterOrder::Publish { published, done } => self.publish(published).map(|()| done()),
                 WriterOrder::Upgrade { next, done } => {
@@ -277,10 +287,8 @@ impl WriterThread {
     }
 
     fn save_ahead(&mut self, batch: BatchId, worker: usize, changes: Changes) -> Result<()> {
-        let bytes = changes.bytes();
         let file = self.save_file(batch, worker, changes)?;
         self.ahead.entry((batch, worker)).or_default().extend(file);
-        self.unwritten.written(bytes);
         Ok(())
     }
 

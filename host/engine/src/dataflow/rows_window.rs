@@ -40,7 +40,7 @@ pub fn build<'s>(
         WindowNode::Session { .. } => return sessions::build(stage, input, build),
         WindowNode::All => return Err(Error::bug("rows of a window without an end")),
         WindowNode::Batches { size_us, slide_us } => {
-            Windows::Batches { size_us, ends: WindowEnds::new(stage, (size_us, slide_us), build)? }
+            Windows::Batches { size_us, ends: Box::new(WindowEnds::new(stage, (size_us, slide_us), build)?) }
         }
         WindowNode::Sliding { size_us, slide_us, begin, .. } => {
             Windows::Sliding(Slices::new(size_us, slide_us).beginning(begin))
@@ -68,7 +68,7 @@ pub fn build<'s>(
 
 /// The kinds of windows.
 enum Windows {
-    Batches { size_us: i64, ends: WindowEnds },
+    Batches { size_us: i64, ends: Box<WindowEnds> },
     Sliding(Slices),
 }
 

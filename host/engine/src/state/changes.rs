@@ -22,7 +22,10 @@ use std::sync::Arc;
 const SORTED_ROWS_MAX: usize = 4 << 20;
 const SORTED_PARTS: usize = 16;
 const SORTED_PART_ROWS: usize = 1 << 16;
-/// The slot is in `slots`.
+/// As many slots are listed as one of so many of all, and some at least; of more their marks tell.
+const LIST_SHARE: usize = 16;
+const LIST_MIN: usize = if cfg!(test) { 20 } else { 1024 };
+/// The slot was stored or touched.
 const LISTED: u8 = 1;
 /// The slot's key is in a file, so its removal must be told, too.
 const WRITTEN: u8 = 2;
@@ -34,8 +37,11 @@ const FROZEN: u8 = 4;
 pub struct TrackedChanges {
     /// [`LISTED`], [`WRITTEN`] and [`FROZEN`], by slot.
     marks: Vec<u8>,
-    /// Slots that were stored or touched, each once. Their keys may have been removed since.
+    /// How many slots were stored or touched. Their keys may have been removed since.
+    listed: usize,
+    /// Those slots, each once, while they are few.
     slots: Vec<Slot>,
+    are_many: bool,
     /// Keys in files that were removed. Each is there once, as it is not written when it comes back.
     removed: Vec<Removed>,
     removed_bytes: Vec<u8>,
@@ -57,7 +63,7 @@ enum ChangedRow {
 impl TrackedChanges {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.removed.is_empty()
+        self.listed == 0 && self.removed.is_empty()
     }
 
     /// All of so many slots changed, and what was removed stays as it is.
@@ -77,8 +83,20 @@ impl TrackedChanges {
         let mark = &mut self.marks[slot as usize];
         if *mark & LISTED == 0 {
             *mark |= LISTED;
-            self.slots.push(slot);
+            self.listed += 1;
+            if self.slots.len() >= self.marks.len() / LIST_SHARE + LIST_MIN {
+                (self.slots, self.are_many) = (Vec::new(), true);
+            }
+            if !self.are_many {
+                self.slots.push(slot);
+            }
         }
+    }
+
+    /// The slots that were stored or touched.
+    fn listed(&self) -> impl Iterator<Item = Slot> + '_ {
+        let marks = if self.are_many { self.marks.as_slice() } else { &[] };
+        self.slots.iter().copied().chain(listed_in(marks))
     }
 
     /// The slot's key is in a file, and as it is there.
@@ -86,12 +104,7 @@ impl TrackedChanges {
         self.marks[slot as usize] |= WRITTEN;
     }
 
-    /// The slot's row is to be copied as it is.
-    pub fn freeze(&mut self, slot: Slot) {
-        self.marks[slot as usize] |= FROZEN;
-    }
-
-    /// Whether that is to be done.
+    /// Whether the slot's row is to be copied as it is.
     #[inline]
     pub fn is_frozen(&self, slot: Slot) -> bool {
         self.marks[slot as usize] & FROZEN != 0
@@ -100,11 +113,6 @@ impl TrackedChanges {
     /// It is done.
     pub fn thaw(&mut self, slot: Slot) {
         self.marks[slot as usize] &= !FROZEN;
-    }
-
-    /// Slots that were stored or touched, of changes that are known to be written.
-    pub fn take_slots(&mut self) -> Vec<Slot> {
-        std::mem::take(&mut self.slots)
     }
 
     /// Whether no file has the slot's key as it is.
@@ -126,8 +134,10 @@ impl TrackedChanges {
     pub fn cut(&mut self, slots: usize) {
         self.marks.truncate(slots);
         self.marks.shrink_to_fit();
-        let listed = (0..).zip(&self.marks).filter(|(_, mark)| **mark & LISTED != 0).map(|(slot, _)| slot);
-        self.slots = listed.collect();
+        self.listed = listed_in(&self.marks).count();
+        if !self.are_many {
+            self.slots = listed_in(&self.marks).collect();
+        }
     }
 
     /// The memory that removed keys take.
@@ -137,7 +147,10 @@ impl TrackedChanges {
 
     /// The rows of these slots are elsewhere now, and so are their changes.
     pub fn forget(&mut self, slots: &[Slot]) {
-        slots.iter().for_each(|slot| self.marks[*slot as usize] = 0);
+        for slot in slots {
+            self.listed -= usize::from(self.is_changed(*slot));
+            self.marks[*slot as usize] = 0;
+        }
         let marks = &self.marks;
         self.slots.retain(|slot| marks[*slot as usize] & LISTED != 0);
     }
@@ -161,6 +174,11 @@ impl TrackedChanges {
         let Removed { start, length, .. } = self.removed[place as usize];
         &self.removed_bytes[start..start + length]
     }
+}
+
+/// The slots with such marks that were stored or touched.
+fn listed_in(marks: &[u8]) -> impl Iterator<Item = Slot> + '_ {
+    (0..).zip(marks).filter(|(_, mark)| **mark & LISTED != 0).map(|(slot, _)| slot)
 }
 
 impl StateTable {
@@ -196,7 +214,7 @@ impl StateTable {
 
     /// Those of them that are in memory.
     pub fn changed_in_memory(&self) -> u64 {
-        self.changes.as_ref().map_or(0, |changes| (changes.slots.len() + changes.removed.len()) as u64)
+        self.changes.as_ref().map_or(0, |changes| (changes.listed + changes.removed.len()) as u64)
     }
 
     /// The rows of the next files, in the order of the hashes of their keys (and so of key groups), each key once: all
@@ -205,7 +223,7 @@ impl StateTable {
     /// larger than `most` but for a single row; a slice has whole key groups where they fit.
     pub fn changes(&mut self, base: bool, most: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
         let mut changes = self.changes.take().ok_or_else(not_noted)?;
-        let rows = if base { self.len() } else { changes.slots.len() + changes.removed.len() };
+        let rows = if base { self.len() } else { changes.listed + changes.removed.len() };
         // Not even the places of all rows are there at once.
         let sorted_max = if self.spills() {
             (rows / SORTED_PARTS).clamp(SORTED_PART_ROWS, SORTED_ROWS_MAX)
@@ -229,7 +247,10 @@ impl StateTable {
         if !some {
             to(TableSlice { rows: RecordBatch::new_empty(self.file_schema()), groups: None });
         }
-        let TrackedChanges { mut marks, slots, .. } = changes;
+        let TrackedChanges { mut marks, slots, are_many, .. } = changes;
+        if are_many {
+            marks.iter_mut().for_each(|mark| *mark &= !LISTED);
+        }
         slots.iter().for_each(|slot| marks[*slot as usize] &= !LISTED);
         self.changes = Some(TrackedChanges { marks, ..TrackedChanges::default() });
         Ok(())
@@ -254,7 +275,7 @@ impl StateTable {
     /// forgotten. Nothing is done where the rows in memory take more than so many bytes.
     pub fn copy_changes(&mut self, bytes_max: u64) -> Result<Option<TableCopy>> {
         let changes = self.changes.as_ref().ok_or_else(not_noted)?;
-        let stored: Vec<Slot> = changes.slots.iter().copied().filter(|slot| self.known(*slot)).collect();
+        let stored: Vec<Slot> = changes.listed().filter(|slot| self.known(*slot)).collect();
         let Some(mut copy) = TableCopy::of(self, true)?.with(self, &stored, bytes_max) else { return Ok(None) };
         let TrackedChanges { removed, removed_bytes, .. } = self.forget_changes()?;
         let mut removed = TrackedChanges { removed, removed_bytes, ..TrackedChanges::default() };
@@ -280,10 +301,27 @@ impl StateTable {
 
     /// Files have all that the table holds now, or will have it. What had changed, but for what is known of slots.
     pub fn forget_changes(&mut self) -> Result<TrackedChanges> {
+        self.changes_as(WRITTEN, false)
+    }
+
+    /// The same, and what had changed is to be copied as it is now, or all rows are. What was removed.
+    pub(super) fn freeze_changes(&mut self, all: bool) -> Result<TrackedChanges> {
+        let TrackedChanges { removed, removed_bytes, .. } = self.changes_as(WRITTEN | FROZEN, all)?;
+        Ok(TrackedChanges { removed, removed_bytes, ..TrackedChanges::default() })
+    }
+
+    /// The slots of what had changed, or of all rows, get this mark, and nothing has changed any more.
+    fn changes_as(&mut self, mark: u8, all: bool) -> Result<TrackedChanges> {
         let mut changes = self.changes.take().ok_or_else(not_noted)?;
         let mut marks = std::mem::take(&mut changes.marks);
-        for slot in &changes.slots {
-            marks[*slot as usize] = if self.known(*slot) { WRITTEN } else { marks[*slot as usize] & !LISTED };
+        let marked = |known: bool, before: u8| if known { mark } else { before & !LISTED };
+        if all || changes.are_many {
+            let own = marks.iter_mut().zip(&self.known).filter(|(own, _)| all || **own & LISTED != 0);
+            own.for_each(|(own, known)| *own = marked(*known, *own));
+        } else {
+            for slot in &changes.slots {
+                marks[*slot as usize] = marked(self.known(*slot), marks[*slot as usize]);
+            }
         }
         self.changes = Some(TrackedChanges { marks, ..TrackedChanges::default() });
         self.cold_written();
@@ -373,7 +411,7 @@ impl StateTable {
         let mut rows: Vec<(u64, ChangedRow)> = if base {
             self.all().map(known).filter(|(hash, _)| within(hash)).collect()
         } else {
-            let stored = changes.slots.iter().filter(|slot| self.known(**slot)).map(|slot| known(*slot));
+            let stored = changes.listed().filter(|slot| self.known(*slot)).map(known);
             let stored = stored.filter(|(hash, _)| within(hash));
             // A removed key that has a state again is among the stored ones.
             let lost = if fault::bug!("removed-lost") { 0 } else { usize::MAX };

@@ -31,7 +31,7 @@ use budget::{BudgetShare, StateBudget};
 pub use checkpoint_pages::Base;
 pub(super) use cold::ColdFile;
 use cold::{ColdRows, WantedKey};
-use file::{FilePlace, SpillFile, SpillWriter};
+use file::SpillWriter;
 pub(super) use frozen::FrozenRows;
 use page::{ColdRow, ROW_BYTES_MAX};
 use std::fs::File;
@@ -431,7 +431,7 @@ impl StateTable {
                 continue;
             }
             self.sort(&mut slots);
-            let file = self.spill_file(&slots, None)?;
+            let file = self.spill_file(&slots)?;
             fault::point("spill.evicted");
             let timed = self.idle.is_some();
             if let Some(spill) = &mut self.spill {
@@ -478,20 +478,11 @@ impl StateTable {
         slots
     }
 
-    /// A file with the rows of these slots, which are in order; at this place, or in a file of the system of its own.
-    fn spill_file(&self, slots: &[Slot], place: Option<FilePlace>) -> Result<SpillFile> {
-        let mut writer = self.spill_writer(slots.len(), place)?;
+    fn spill_file(&self, slots: &[Slot]) -> Result<file::SpillFile> {
+        let Some(spill) = &self.spill else { return Err(Error::bug("a table that does not spill")) };
+        let mut writer = SpillWriter::new(spill.share.budget(), slots.len() as u64, spill.failure.clone())?;
         self.put_rows(slots, &mut writer)?;
         writer.finish()
-    }
-
-    fn spill_writer(&self, rows: usize, place: Option<FilePlace>) -> Result<SpillWriter> {
-        let Some(spill) = &self.spill else { return Err(Error::bug("a table that does not spill")) };
-        let (budget, rows, failure) = (spill.share.budget(), rows as u64, spill.failure.clone());
-        match place {
-            Some(place) => Ok(SpillWriter::at(place, budget, rows, failure)),
-            None => SpillWriter::new(budget, rows, failure),
-        }
     }
 
     /// Writes the rows of these slots, which are in the order of their keys.

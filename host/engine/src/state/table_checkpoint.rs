@@ -185,15 +185,15 @@ impl TableCheckpoint {
         let copy_bytes_max = if state.spills() { COPY_BYTES_MAX / 4 } else { COPY_BYTES_MAX };
         let copy_bytes_max = (state.budget() / COPY_SHARE).clamp(COPY_BYTES_MIN, copy_bytes_max);
         let is_large = rows.saturating_mul(state.bytes_per_row()) > copy_bytes_max;
-        let freezes = is_large && state.spills();
-        if !in_parts && !freezes && (changed < COPY_ROWS_MIN || (is_whole && is_large)) {
+        let room = if is_large { state.room_for_copy(&self.loaded.store.folder()) } else { None };
+        if !in_parts && room.is_none() && (changed < COPY_ROWS_MIN || (is_whole && is_large)) {
             return self.changes_of(after, changed, all, |base, to| {
                 to.index_by(indexed_by);
                 state.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(grouped(slice, several)))
             });
         }
         let mut files = self.files_after(after, indexed_by);
-        if freezes {
+        if room.is_some() {
             fold::note(&mut self.files, after, self.groups, is_whole, if is_whole { all } else { changed });
         } else if is_whole {
             self.write_groups(state, self.groups, &mut files)?;
@@ -209,9 +209,10 @@ impl TableCheckpoint {
             let part = fold::next_part(&self.files, first, end, parts);
             self.write_groups(state, (part.start, part.end), &mut files)?;
         }
-        if freezes {
+        if let Some(room) = room {
+            let failure = files.writer.failure().clone();
             let (groups, all_of) = (self.groups, is_whole.then(|| self.hash_groups(self.groups)));
-            state.freeze(is_whole, move |copy| {
+            state.freeze(is_whole, room, &failure, move |copy| {
                 files.copies.insert(0, FilesOfCopy { copy, groups, all_of });
                 files.write_later()
             })?;

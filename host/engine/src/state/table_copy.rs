@@ -2,7 +2,7 @@
 //! encoded.
 
 use super::changes::TrackedChanges;
-use super::spill::{ColdFile, page};
+use super::spill::{ColdFile, Spill, page};
 use super::table::{Slot, StateTable};
 use crate::batch::keys::KeyHash;
 use crate::error::{Error, Result};
@@ -36,6 +36,11 @@ impl TableCopy {
             fits
         });
         added.then_some(self)
+    }
+
+    /// Rows may be added that are in spill files.
+    pub(super) fn may_have_files(&mut self, spill: impl FnOnce() -> Spill) {
+        self.table.spill.get_or_insert_with(|| Box::new(spill()));
     }
 
     /// Adds rows that are in a spill file.

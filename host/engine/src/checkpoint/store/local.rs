@@ -127,6 +127,10 @@ impl Store for Local {
         self.root.display().to_string()
     }
 
+    fn folder(&self) -> PathBuf {
+        self.root.clone()
+    }
+
     fn lock(&self) -> Result<Option<Guard>, StoreError> {
         let lock = self.take()?;
         let tidy = || {

@@ -80,7 +80,8 @@ impl FileMakers {
 /// What such a thread has.
 pub struct MakerThread {
     pub to: Sender<WriterOrder>,
-    pub unwritten: Arc<UnwrittenBytes>,
+    /// What all of them have made that is not written yet.
+    pub made: Arc<UnwrittenBytes>,
     pub failure: Failure,
 }
 
@@ -94,9 +95,8 @@ impl MakerThread {
                 MakerOrder::Pass(order) => self.send(order),
                 MakerOrder::Make { batch, worker, bytes, make } => {
                     let made = make(&mut |changes| {
-                        // Orders that wait behind this one may have been counted already, so nobody would make room.
-                        self.unwritten.add_at_once(changes.bytes());
-                        self.send(WriterOrder::Ahead { batch, worker, changes });
+                        self.made.add(changes.bytes(), &self.failure);
+                        self.send(WriterOrder::Ahead { batch, worker, changes, unwritten: self.made.clone() });
                     });
                     copied.written(bytes);
                     if let Err(error) = made {

@@ -35,12 +35,6 @@ impl UnwrittenBytes {
         self.bytes_max.load(Ordering::Relaxed)
     }
 
-    /// Adds some without waiting, for who must not wait.
-    pub fn add_at_once(&self, more: u64) {
-        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        *bytes = bytes.saturating_add(more);
-    }
-
     /// Waits until there are few, and adds some. Where the job fails meanwhile nothing is written any more.
     pub fn add(&self, more: u64, failure: &Failure) {
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);

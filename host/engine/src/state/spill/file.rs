@@ -363,6 +363,13 @@ pub struct FilePlace {
     start: u32,
 }
 
+impl FilePlace {
+    /// The beginning of one of the system.
+    pub fn new(file: File) -> FilePlace {
+        FilePlace { file: Arc::new(file), start: 0 }
+    }
+}
+
 /// Writes a file.
 pub struct SpillWriter {
     place: FilePlace,
@@ -384,7 +391,7 @@ impl SpillWriter {
     pub fn new(budget: &StateBudget, rows: u64, failure: Failure) -> Result<SpillWriter> {
         let file = patiently(&failure, || open(budget.folder()))?;
         fault::point("spill.made");
-        Ok(SpillWriter::at(FilePlace { file: Arc::new(file), start: 0 }, budget, rows, failure))
+        Ok(SpillWriter::at(FilePlace::new(file), budget, rows, failure))
     }
 
     /// The same at this place.

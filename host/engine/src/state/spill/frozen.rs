@@ -2,9 +2,10 @@
 //! change, or to leave memory, is copied before. No barrier waits until many rows are copied. It is what a virtual machine does whose
 //! memory is saved while it runs (copy on write).
 
-use super::file::{FilePlace, SpillFile};
+use super::budget::StateBudget;
+use super::file::{self, FilePlace, SpillFile, SpillWriter};
 use super::page::{self, ColdRow};
-use super::{ColdFile, not_a_row};
+use super::{ColdFile, Spill, not_a_row};
 use crate::batch::key_order::sort_keys;
 use crate::batch::keys::KeyHash;
 use crate::error::{Error, Result};
@@ -12,6 +13,8 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::state::table::{Slot, StateTable};
 use crate::state::table_copy::TableCopy;
+use std::path::Path;
+use std::sync::Arc;
 
 /// Rows, and bytes of them, that are copied at a time, about: it takes some milliseconds.
 const STEP_ROWS: usize = if cfg!(test) { 20 } else { 1 << 16 };
@@ -27,7 +30,8 @@ pub struct FrozenRows {
     next: usize,
     before_change: CopiedRows,
     /// Where the next file of the copy is to be written: all of them are in one of the system.
-    place: Option<FilePlace>,
+    place: FilePlace,
+    budget: Arc<StateBudget>,
     failure: Failure,
 }
 
@@ -38,6 +42,12 @@ impl Drop for FrozenRows {
             self.failure.set(Error::bug("a table is gone before what a checkpoint holds of it was copied"));
         }
     }
+}
+
+/// Where a copy of frozen rows is written.
+pub struct RoomForCopy {
+    place: FilePlace,
+    budget: Arc<StateBudget>,
 }
 
 /// Rows that were copied before they changed, one behind the other, and where each begins.
@@ -62,25 +72,35 @@ impl CopiedRows {
 }
 
 impl StateTable {
+    /// Where a copy of frozen rows may be written: where the table's own files are, or else in this folder; `None` where that cannot be.
+    pub fn room_for_copy(&self, folder: &Path) -> Option<RoomForCopy> {
+        let own = self.spill.as_ref().map(|spill| spill.share.budget().clone());
+        let budget = own.unwrap_or_else(|| StateBudget::new(u64::MAX, folder.to_owned()));
+        let file = file::open(budget.folder());
+        file.inspect_err(|error| tracing::debug!("rows are not copied beside batches: {error}"))
+            .ok()
+            .map(|file| RoomForCopy { place: FilePlace::new(file), budget })
+    }
+
     /// Freezes what changed, or all rows, as they are now: `take` gets the copy in the end. Files have all that the table holds, or will
     /// have it.
-    pub fn freeze(&mut self, all: bool, take: impl FnOnce(TableCopy) -> Result<()> + Send + 'static) -> Result<()> {
+    pub fn freeze(
+        &mut self,
+        all: bool,
+        RoomForCopy { place, budget }: RoomForCopy,
+        failure: &Failure,
+        take: impl FnOnce(TableCopy) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
         self.thaw()?;
-        let failure = self.spill.as_ref().map(|spill| spill.failure.clone());
-        let failure = failure.ok_or_else(|| Error::bug("rows for files of a table that has none"))?;
         let mut copy = TableCopy::of(self, !all)?;
-        let mut changes = self.forget_changes()?;
-        let frozen = if all { self.all().collect() } else { changes.take_slots() };
-        if let Some(marks) = &mut self.changes {
-            let known = frozen.iter().filter(|slot| self.known[**slot as usize]);
-            known.for_each(|slot| marks.freeze(*slot));
-        }
+        copy.may_have_files(|| Spill::new(budget.share(), failure.clone()));
+        let removed = self.freeze_changes(all)?;
         if !all {
-            copy.set_removed(changes);
+            copy.set_removed(removed);
         }
-        let copy = Some((copy, Box::new(take) as TakeCopy));
+        let (copy, failure) = (Some((copy, Box::new(take) as TakeCopy)), failure.clone());
         self.frozen =
-            Some(Box::new(FrozenRows { copy, next: 0, before_change: CopiedRows::default(), place: None, failure }));
+            Some(Box::new(FrozenRows { copy, next: 0, before_change: CopiedRows::default(), place, budget, failure }));
         Ok(())
     }
 
@@ -126,7 +146,9 @@ impl StateTable {
 
     fn copy_frozen(&mut self, mut slots: Vec<Slot>) -> Result<()> {
         self.sort(&mut slots);
-        let file = self.spill_file(&slots, self.copy_place())?;
+        let mut writer = self.copy_writer(slots.len())?;
+        self.put_rows(&slots, &mut writer)?;
+        let file = writer.finish()?;
         if let Some(changes) = &mut self.changes {
             slots.iter().for_each(|slot| changes.thaw(*slot));
         }
@@ -134,15 +156,16 @@ impl StateTable {
         Ok(())
     }
 
-    fn copy_place(&self) -> Option<FilePlace> {
-        self.frozen.as_ref().and_then(|frozen| frozen.place.clone())
+    fn copy_writer(&self, rows: usize) -> Result<SpillWriter> {
+        let frozen = self.frozen.as_ref().ok_or_else(|| Error::bug("a copy of rows that are not frozen"))?;
+        Ok(SpillWriter::at(frozen.place.clone(), &frozen.budget, rows as u64, frozen.failure.clone()))
     }
 
     fn add_to_copy(&mut self, file: SpillFile) {
         fault::point("spill.frozen");
         let timed = self.idle.is_some();
         let Some(frozen) = &mut self.frozen else { return };
-        frozen.place = file.behind();
+        frozen.place = file.behind().unwrap_or_else(|| frozen.place.clone());
         if let Some((copy, _)) = &mut frozen.copy {
             copy.add_file(ColdFile::new(file, true, timed));
         }
@@ -182,7 +205,7 @@ impl StateTable {
             return Ok(());
         };
         let rows = std::mem::take(&mut frozen.before_change);
-        let mut writer = self.spill_writer(rows.starts.len(), self.copy_place())?;
+        let mut writer = self.copy_writer(rows.starts.len())?;
         for number in rows.in_order() {
             let row = rows.row(number).ok_or_else(not_a_row)?;
             writer.add(row.bytes, row.hash, row.touched)?;

@@ -16,7 +16,10 @@ impl Pair {
             *to.lock().unwrap() = Some(copy);
             Ok(())
         };
-        self.spilled.freeze(all, put).unwrap();
+        let folder = std::env::temp_dir();
+        let room = self.spilled.room_for_copy(&folder).unwrap();
+        let failure = self.spilled.spill.as_ref().unwrap().failure.clone();
+        self.spilled.freeze(all, room, &failure, put).unwrap();
         taken
     }
 
