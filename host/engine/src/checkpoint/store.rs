@@ -18,9 +18,9 @@ use std::sync::Arc;
 pub trait Store: Send + Sync {
     /// The store's place in words, for messages: a folder or a URL.
     fn place(&self) -> String;
-    /// A folder of this machine for files that only this process needs: the store's own, or else that of the system.
-    fn folder(&self) -> PathBuf {
-        std::env::temp_dir()
+    /// The folder of this machine that the store is, where it is one.
+    fn folder(&self) -> Option<PathBuf> {
+        None
     }
     /// Makes this process the only one that changes the store, until the guard is dropped or the process ends. An error
     /// where another process has it, or where nothing can be written. `None`: the store cannot lock, and the condition

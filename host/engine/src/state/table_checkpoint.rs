@@ -185,7 +185,7 @@ impl TableCheckpoint {
         let copy_bytes_max = if state.spills() { COPY_BYTES_MAX / 4 } else { COPY_BYTES_MAX };
         let copy_bytes_max = (state.budget() / COPY_SHARE).clamp(COPY_BYTES_MIN, copy_bytes_max);
         let is_large = rows.saturating_mul(state.bytes_per_row()) > copy_bytes_max;
-        let room = if is_large { state.room_for_copy(&self.loaded.store.folder()) } else { None };
+        let room = if is_large { state.room_for_copy(self.loaded.store.folder()) } else { None };
         if !in_parts && room.is_none() && (changed < COPY_ROWS_MIN || (is_whole && is_large)) {
             return self.changes_of(after, changed, all, |base, to| {
                 to.index_by(indexed_by);

@@ -127,8 +127,8 @@ impl Store for Local {
         self.root.display().to_string()
     }
 
-    fn folder(&self) -> PathBuf {
-        self.root.clone()
+    fn folder(&self) -> Option<PathBuf> {
+        Some(self.root.clone())
     }
 
     fn lock(&self) -> Result<Option<Guard>, StoreError> {

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::state::table::{Slot, StateTable};
 use crate::state::table_copy::TableCopy;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Rows, and bytes of them, that are copied at a time, about: it takes some milliseconds.
@@ -73,13 +73,12 @@ impl CopiedRows {
 
 impl StateTable {
     /// Where a copy of frozen rows may be written: where the table's own files are, or else in this folder; `None` where that cannot be.
-    pub fn room_for_copy(&self, folder: &Path) -> Option<RoomForCopy> {
+    pub fn room_for_copy(&self, folder: Option<PathBuf>) -> Option<RoomForCopy> {
         let own = self.spill.as_ref().map(|spill| spill.share.budget().clone());
-        let budget = own.unwrap_or_else(|| StateBudget::new(u64::MAX, folder.to_owned()));
+        let budget = own.or_else(|| folder.map(|folder| StateBudget::new(u64::MAX, folder)))?;
         let file = file::open(budget.folder());
-        file.inspect_err(|error| tracing::debug!("rows are not copied beside batches: {error}"))
-            .ok()
-            .map(|file| RoomForCopy { place: FilePlace::new(file), budget })
+        let file = file.inspect_err(|error| tracing::debug!("rows are not copied beside batches: {error}"));
+        Some(RoomForCopy { place: FilePlace::new(file.ok()?), budget })
     }
 
     /// Freezes what changed, or all rows, as they are now: `take` gets the copy in the end. Files have all that the table holds, or will

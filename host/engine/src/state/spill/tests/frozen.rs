@@ -16,8 +16,7 @@ impl Pair {
             *to.lock().unwrap() = Some(copy);
             Ok(())
         };
-        let folder = std::env::temp_dir();
-        let room = self.spilled.room_for_copy(&folder).unwrap();
+        let room = self.spilled.room_for_copy(None).unwrap();
         let failure = self.spilled.spill.as_ref().unwrap().failure.clone();
         self.spilled.freeze(all, room, &failure, put).unwrap();
         taken
