@@ -188,7 +188,7 @@ mod long {
             };
             // Not with one of the first batches: the next ones may not be made yet by then.
             let (first, mut second) = (process("0", ""), process("1", "hold@commit.marked:10"));
-            second.until_stderr("wants this thread to wait for ever at `commit.marked`");
+            second.until_stderr("wants this thread to wait at `commit.marked`");
             let last = |of: &str| {
                 uncommitted(broker, &topic).into_iter().filter(|(by, _)| by == of).filter_map(|(_, batch)| batch).max()
             };

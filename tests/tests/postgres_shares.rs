@@ -108,7 +108,7 @@ fn a_share_that_is_committed_is_skipped_and_the_others_come_again() {
         let (first, mut second) = (process("0", ""), process("1", "hold@commit.marked:10"));
         let of = |name: &str| markers(&server).get(name).copied();
         // In the middle of a transaction. The others of its threads go on, as the first still waits for what they say of this batch.
-        second.until_stderr("wants this thread to wait for ever at `commit.marked`");
+        second.until_stderr("wants this thread to wait at `commit.marked`");
         assert_eq!(server.sql("select count(*) > 0 from numbers"), "t");
         until("the first has committed more", || of("out/000") > of("out/001"));
         second.kill();

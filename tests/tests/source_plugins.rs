@@ -283,7 +283,7 @@ fn what_only_one_process_has_planned_is_not_lost() {
         };
         let (first, mut second) = (process("0", ""), process("1", "hold@plan.before:10"));
         // The others of its threads go on, as the first still waits for what they say of the batches before.
-        second.until_stderr("wants this thread to wait for ever at `plan.before`");
+        second.until_stderr("wants this thread to wait at `plan.before`");
         let of_first = servers.iter().find(|server| process_of(server.port) == 0).unwrap();
         let committed = || {
             let port = format!(" of {}", of_first.port);

@@ -1,16 +1,21 @@
 //! Faults that tests plant. The environment variable `MILLSTREAM_TEST_FAULT` asks for them, as a list separated by commas.
 //!
 //! `kill@<point>:<n>` kills the process (SIGKILL) when it passes the point for the n-th time, `stop@<point>:<n>` stops it there
-//! (SIGSTOP) until somebody lets it go on, `hold@<point>:<n>` lets only the thread that passes wait there for ever, and
-//! `panic@<thread>:<n>` lets the n-th thread or task of this name panic. A process may die, be stopped or wait at any moment
-//! anyway, so every build has these.
+//! (SIGSTOP) until somebody lets it go on, `hold@<point>:<n>` lets only the thread that passes wait there, for ever or until there
+//! is the file that `MILLSTREAM_TEST_GO` names, and `panic@<thread>:<n>` lets the n-th thread or task of this name panic. A process
+//! may die, be stopped or wait at any moment anyway, so every build has these.
 //!
 //! `bug@<name>` plants a bug that the tests must find, and `lose-unsynced` makes local files forget what was not made
 //! durable when the process dies. Both would break what the program promises, so only a build with the cargo feature
 //! `planted-bugs` knows them: `make torture` makes one, beside the program that users get.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// How often a thread that waits looks whether it may go on.
+const HOLD_LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What the environment asks for.
 #[derive(Default)]
@@ -19,7 +24,7 @@ struct Faults {
     kills: Mutex<BTreeMap<String, u64>>,
     /// The same until it is stopped.
     stops: Mutex<BTreeMap<String, u64>>,
-    /// The same until the thread that passes waits for ever.
+    /// The same until the thread that passes waits.
     holds: Mutex<BTreeMap<String, u64>>,
     /// Starts that are left until a thread panics, by its name.
     panics: Mutex<BTreeMap<String, u64>>,
@@ -63,9 +68,10 @@ pub fn point(name: &str) {
         send(libc::SIGSTOP);
     }
     if is_due(&faults.holds, name) {
-        tracing::warn!("a test wants this thread to wait for ever at `{name}`");
-        loop {
-            std::thread::park();
+        tracing::warn!("a test wants this thread to wait at `{name}`");
+        let go = std::env::var_os("MILLSTREAM_TEST_GO").map(PathBuf::from);
+        while !go.as_ref().is_some_and(|go| go.exists()) {
+            std::thread::sleep(HOLD_LOOK_EVERY);
         }
     }
 }

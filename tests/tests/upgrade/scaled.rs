@@ -1,24 +1,23 @@
 //! Another version of a plugin in a job that is on its way to other workers.
 
 use super::*;
-use millstream_tests::signal;
 
-/// The process that is to take the job over stands still at `point` while the plugin is replaced. Then it goes on.
+/// The process that is to take the job over waits at `point` while the plugin is replaced, however long that takes, and answers. Then it
+/// goes on.
 fn upgraded_while_scaled(point: &str, state: &str) {
     let feeder = Feeder::start(varied_line);
     let more = format!("{state}\n{CHECKPOINT}");
     let trial = of("varied-update", feeder.port(), "key = \"word\"", &more);
     let mut command = trial.command_apart(&["run", "job.toml", "--workers", "1"]);
-    let mut job = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("stop@handover.{point}:1")));
+    let faults = command.env("MILLSTREAM_TEST_FAULT", format!("hold@handover.{point}:1"));
+    let mut job = Process::start(faults.env("MILLSTREAM_TEST_GO", trial.path("go")));
     job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
     let scaling = Process::start(&mut trial.command_apart(&["scale", "job.toml", "--workers", "2"]));
-    let new = || job.children().into_iter().find(|child| stopped(*child));
-    until("the new process stands still", || new().is_some());
-    let stands = new().expect("it stands still");
+    job.until_stderr(&format!("a test wants this thread to wait at `handover.{point}`"));
     trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     let after = after(&status(&trial).expect("the job runs"));
     job.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 5);
-    signal("CONT", stands);
+    trial.write("go", "");
     let scaled = scaling.wait();
     assert_eq!(scaled.code, Some(0), "{point}: {}{}", scaled.stderr, job.stderr());
     let before = trial.batches("out.jsonl").len();

@@ -37,7 +37,7 @@ pub struct FrozenRows {
 
 impl Drop for FrozenRows {
     fn drop(&mut self) {
-        if self.copy.is_some() {
+        if self.copy.is_some() && !std::thread::panicking() {
             // A checkpoint would count that has not all rows. Where the job has failed already nothing changes.
             self.failure.set(Error::bug("a table is gone before what a checkpoint holds of it was copied"));
         }
