@@ -34,5 +34,8 @@ export RABBITMQ_NODENAME="t$port@localhost" RABBITMQ_NODE_PORT=$port RABBITMQ_NO
 export RABBITMQ_BASE="$data" RABBITMQ_MNESIA_BASE="$data/mnesia" RABBITMQ_LOG_BASE="$data/log" RABBITMQ_LOGS=- RABBITMQ_HOME="$rabbit"
 export RABBITMQ_ENABLED_PLUGINS_FILE="$data/plugins" RABBITMQ_PLUGINS_DIR="$rabbit/plugins"
 export RABBITMQ_CONFIG_FILE="${5:-$data/none}" RABBITMQ_ADVANCED_CONFIG_FILE="$data/none.config" RABBITMQ_CONF_ENV_FILE="$data/none"
-exec "$BINDIR/erlexec" -noinput -pa "$rabbit/plugins/rabbit-"*/ebin -s rabbit boot -boot start_sasl +W w +K true -kernel inet_dist_listen_min "$between" \
+# Its threads do not wait busily: they would call sched_yield meanwhile, and Linux lets one that often does wait for all others, so that the
+# server stands still for minutes beside two busy processes.
+exec "$BINDIR/erlexec" -noinput -pa "$rabbit/plugins/rabbit-"*/ebin -s rabbit boot -boot start_sasl \
+    +W w +K true +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_listen_min "$between" \
     -kernel inet_dist_listen_max "$between" -kernel inet_dist_use_interface '{127,0,0,1}' -syslog logger '[]' -syslog syslog_error_logger false

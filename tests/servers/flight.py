@@ -107,6 +107,9 @@ class Server(flight.FlightServerBase):
             said.append(json.loads(chunk.app_metadata.to_pybytes()))
             writer.write(b"seen")
             time.sleep(delay)
+        if not said and context.is_cancelled():
+            # A client that was killed before its first rows: the stream just ends.
+            return
         where = descriptor.command.decode() if descriptor.command else [name.decode() for name in descriptor.path]
         with lock, open(file, "a") as out:
             out.write(json.dumps({"to": where, "said": said, "rows": found}, default=str) + "\n")
