@@ -4,7 +4,7 @@
 
 use millstream_tests::{Random, Trial, root};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 /// Jobs: those that `make test` runs, and all.
 const FEW_JOBS: u64 = 3;
@@ -244,15 +244,15 @@ fn shown(second: i64) -> String {
     format!("1970-01-01T{:02}:{:02}:{:02}.000000Z", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// Rows in the order of their times, in so many batches. Sources need not be as far as others.
-fn input(random: &mut Random) -> Vec<Vec<Row>> {
+/// Rows of these keys in the order of their times, in so many batches. Sources need not be as far as others.
+fn input(random: &mut Random, keys: &[String]) -> Vec<Vec<Row>> {
     let pace = *random.one_of(&[1, 1, 3]);
     let mut second = 1_000 + random.from(0, 5) as i64;
     let mut line = || {
         let mut rows = Vec::new();
         for _ in 0..random.from(0, 5) {
             second += pace * random.one_of(&[0, 0, 1, 1, 2, 5]);
-            rows.push((format!("k{}", random.from(0, 2)), random.from(0, 100) as i64, second));
+            rows.push((random.one_of(keys).clone(), random.from(0, 100) as i64, second));
         }
         rows
     };
@@ -299,14 +299,13 @@ fn check(trial: &Trial, told: &str, chains: &[Vec<Stage>], sources: &Sources) {
         for (place, stage) in chain.iter().enumerate() {
             rows = rows_of(*stage, &rows, &right, &slow);
             let late = trial.rows(&format!("c{number}-{place}-late.jsonl"));
+            let late: Vec<_> = late.iter().map(|row| (&row["at"], &row["reason"])).collect();
             assert!(late.is_empty(), "{told}: chain {chain:?}: stage {place} has late rows: {late:?}");
         }
-        let mut expected: Vec<String> =
-            rows.iter().map(|(key, value, at)| format!("{key} {value} {}", shown(*at))).collect();
+        let text = |key: &str, value: &dyn Display, at: &str| format!("{} {value} {at}", &key[..2]);
+        let mut expected: Vec<String> = rows.iter().map(|(key, value, at)| text(key, value, &shown(*at))).collect();
         let found = trial.rows(&format!("out{number}.jsonl"));
-        let text = |row: &serde_json::Value| {
-            format!("{} {} {}", row["k"].as_str().unwrap(), row["v"], row["at"].as_str().unwrap())
-        };
+        let text = |row: &serde_json::Value| text(row["k"].as_str().unwrap(), &row["v"], row["at"].as_str().unwrap());
         let mut found: Vec<String> = found.iter().map(text).collect();
         expected.sort();
         found.sort();
@@ -319,15 +318,30 @@ fn check(trial: &Trial, told: &str, chains: &[Vec<Stage>], sources: &Sources) {
     }
 }
 
-fn check_job(seed: u64) {
+/// Keys of so many bytes at least, and what a job says of memory.
+struct Size {
+    key_bytes: usize,
+    options: &'static [&'static str],
+}
+
+const SMALL: Size = Size { key_bytes: 0, options: &[] };
+/// Rows leave memory, of each stage in another batch.
+const LARGE: Size = Size { key_bytes: 2_000, options: &["--set", "state.memory=1MiB"] };
+
+/// The job with such keys that `make test` runs.
+const LARGE_JOB: u64 = 2;
+
+fn check_job(seed: u64, size: &Size) {
+    let Size { key_bytes, options } = size;
     let mut random = Random::new(seed.wrapping_mul(104_729).wrapping_add(7));
     let chain = |random: &mut Random| (0..random.from(2, 3)).map(|_| stage(random)).collect::<Vec<_>>();
     let chains: Vec<Vec<Stage>> = (0..CHAINS).map(|_| chain(&mut random)).collect();
-    let sources: Sources = [(); 3].map(|()| input(&mut random));
+    let keys = [0, 1, 2].map(|key| format!("k{key}{}", "x".repeat(*key_bytes)));
+    let sources: Sources = [(); 3].map(|()| input(&mut random, &keys));
     for workers in ["1", "2"] {
         let trial = Trial::new(&job(&chains));
         SOURCES.iter().zip(&sources).for_each(|(name, batches)| write(&trial, name, batches));
-        trial.run_well(&["--workers", workers]);
+        trial.run_well(&[&["--workers", workers], *options].concat());
         check(&trial, &format!("job {seed} with {workers} workers"), &chains, &sources);
     }
     // Stopped and resumed, with other numbers of workers; sources have not come equally far.
@@ -341,14 +355,20 @@ fn check_job(seed: u64) {
         }
         let workers = random.from(1, 3).to_string();
         let at_end = if lines == [LINES; 3] { "at_end=flush" } else { "at_end=keep" };
-        trial.run_well(&[&keeping[..], &["--workers", &workers, "--set", at_end]].concat());
+        trial.run_well(&[&keeping[..], &["--workers", &workers, "--set", at_end], *options].concat());
     }
     check(&trial, &format!("job {seed}, stopped"), &chains, &sources);
 }
 
 #[test]
 fn nothing_is_late_behind_stages_that_hold_rows_back() {
-    (0..FEW_JOBS).for_each(check_job);
+    (0..FEW_JOBS).for_each(|seed| check_job(seed, &SMALL));
+}
+
+/// The rows of one of its joins leave memory in a batch that brings the newest of what comes out.
+#[test]
+fn nothing_is_late_behind_stages_whose_rows_leave_memory() {
+    check_job(LARGE_JOB, &LARGE);
 }
 
 /// A stage that puts rows of two sources on one clock, of which one source is far behind the other.
@@ -400,6 +420,11 @@ mod long {
 
     #[test]
     fn nothing_of_more_jobs_is_late_behind_stages_that_hold_rows_back() {
-        (FEW_JOBS..JOBS).for_each(check_job);
+        (FEW_JOBS..JOBS).for_each(|seed| check_job(seed, &SMALL));
+    }
+
+    #[test]
+    fn nothing_of_more_jobs_is_late_behind_stages_whose_rows_leave_memory() {
+        (0..JOBS).filter(|seed| *seed != LARGE_JOB).for_each(|seed| check_job(seed, &LARGE));
     }
 }

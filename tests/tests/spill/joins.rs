@@ -1,7 +1,9 @@
 //! Joins whose rows may lie in files.
 
 use super::{KEEPS, golden, into_queues, may_lie_in_files, spill_alike, state};
-use millstream_tests::Trial;
+use millstream_tests::{Trial, queue_sink, queue_source};
+use std::fs;
+use std::ops::Range;
 
 /// Joins by time, of rows that come in any order, and what stands behind them.
 const INTERVALS: &str = r#"
@@ -134,6 +136,53 @@ fn as_of(trial: &Trial) -> Vec<String> {
         all.push(state(trial, &format!("select rk, ended, score from \"{table}.right\" order by 1, 2, 3")));
     }
     all
+}
+
+/// A join behind one whose rows leave memory in the very batch that brings the newest of its results.
+#[test]
+fn nothing_is_late_behind_a_join_whose_rows_leave_memory() {
+    let source = |name: &str| queue_source(name, r#"k = "text", at = "timestamp(s)""#);
+    let trial = Trial::new(&format!(
+        r#"
+        clock = "manual"
+        {}
+        {}
+        [stages.near]
+        from = "ahead"
+        join = {{ with = "behind", on = "k", within = "1s", type = "left" }}
+        time = "at"
+        lateness = "10s"
+        select = "k, at"
+        [stages.again]
+        from = "near"
+        join = {{ with = "ahead", on = "k", within = "1s" }}
+        time = "at"
+        {}
+        {}
+        "#,
+        source("ahead"),
+        source("behind"),
+        queue_sink("out", "again", "out"),
+        queue_sink("missed", "again.late", "missed")
+    ));
+    // Rows in the order of their times, one a second. One comes out with a partner, and at once; the others 10 s later.
+    let rows = |seconds: Range<u64>, key: &dyn Fn(u64) -> String| {
+        let row = |second| format!("[\"{}\",{second}]", key(second));
+        format!("[{}]\n", seconds.map(row).collect::<Vec<_>>().join(","))
+    };
+    let ahead = |second: u64| format!("{second} {}", "x".repeat(100));
+    let partner = |second: u64| if second == 399 { ahead(second) } else { "none".to_owned() };
+    trial.write("ahead.jsonl", rows(0..500, &ahead) + &rows(500..20_500, &ahead) + &"[]\n".repeat(20));
+    let slow = (1..20).map(|step| rows(390 + step * 10..400 + step * 10, &|_| "none".to_owned()));
+    trial.write("behind.jsonl", "[]\n".to_owned() + &rows(0..400, &partner) + &slow.collect::<String>() + "[]\n");
+    for workers in ["1", "2"] {
+        for memory in ["1GiB", "1MiB"] {
+            trial.run_well(&["--workers", workers, "--set", &format!("state.memory={memory}")]);
+            assert_eq!(trial.rows("missed.jsonl").len(), 0, "{workers} workers, {memory}");
+            assert_eq!(trial.rows("out.jsonl").len(), 20_500, "{workers} workers, {memory}");
+            fs::remove_file(trial.path("out.jsonl")).unwrap();
+        }
+    }
 }
 
 /// What takes long: `make torture` runs it, `make test` does not.

@@ -142,7 +142,7 @@ impl Watermarks {
         }
         let mut sources = BTreeSet::new();
         let mut holds: BTreeMap<u32, Hold> = BTreeMap::new();
-        let mut moved: BTreeSet<ClockId> = BTreeSet::new();
+        let mut moved: BTreeMap<ClockId, i64> = BTreeMap::new();
         let mut gone: BTreeSet<ClockId> = BTreeSet::new();
         let mut at_end: BTreeMap<ClockId, bool> = BTreeMap::new();
         let mut told: BTreeSet<ClockId> = BTreeSet::new();
@@ -152,7 +152,7 @@ impl Watermarks {
                     let clock = self.clocks.entry(clock_id).or_default();
                     clock.max_us = clock.max_us.max(Some(max_us));
                     clock.quiet_us = 0;
-                    moved.insert(clock_id);
+                    moved.entry(clock_id).and_modify(|own| *own = max_us.max(*own)).or_insert(max_us);
                 }
                 // One of each worker: what one of them holds is held.
                 Event::Held { stage, hold } => {
@@ -183,8 +183,7 @@ impl Watermarks {
         self.at_end.extend(at_end);
         self.at_end.retain(|id, _| !gone.contains(id));
         for ((clock, stage), held) in &mut self.held {
-            let max_us = self.clocks.get(clock).and_then(|clock| clock.max_us).filter(|_| moved.contains(clock));
-            held.batch(holds.get(stage).copied().unwrap_or_default(), max_us);
+            held.batch(holds.get(stage).copied().unwrap_or_default(), moved.get(clock).copied());
         }
         let has_ended =
             |id: &ClockId| self.ends.get(&id.whole()).is_some_and(|of| !of.is_empty() && of.is_subset(&sources));

@@ -244,6 +244,8 @@ impl IntervalJoin {
         }
         let tables = <[StateTable; 2]>::try_from(tables).map_err(|_| Error::bug("a join of two sides"))?;
         let mut join = ColdIntervals::of(self.interval().clone(), tables)?;
+        // Of the batch behind which they leave memory, which is still to be told.
+        join.newest = self.newest();
         for (side, rows) in changed {
             join.note_removed(side, &rows)?;
             join.apply(side, &rows)?;

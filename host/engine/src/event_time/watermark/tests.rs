@@ -343,3 +343,14 @@ fn a_folder_waits_for_files_that_nobody_has_begun_and_keeps_what_those_have_show
     // For 4, 8 and 12.
     assert_eq!([(); 3].map(|()| next(&[])), [Some(70), Some(70), Some(1000)]);
 }
+
+#[test]
+fn what_came_while_a_stage_told_nothing_is_not_taken_for_what_it_tells_of_later() {
+    let (made, stage) = (ClockId::of(5), 3);
+    let watermarks = Watermarks::new([made].into_iter(), 0, None);
+    let mut watermarks = watermarks.behind([(made, [(stage, "held".to_owned())].into())].into());
+    let held = |from_us, until_us| Event::Held { stage, hold: Hold { from_us: Some(from_us), until_us } };
+    assert_eq!(watermarks.batch(1, [row(made, 400), held(300, None)].into_iter()), None);
+    assert_eq!(watermarks.batch(1, [row(made, 390), held(380, Some(390))].into_iter()), None);
+    assert_eq!(watermarks.batch(1, [held(395, None)].into_iter()), Some(390), "a row of 395 may come");
+}

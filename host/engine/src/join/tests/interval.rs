@@ -309,6 +309,8 @@ fn it_makes_no_difference_where_rows_that_wait_are() {
             if step == leaves {
                 let spilling = |table: StateTable| table.spilling_within(Some(&budget), &Failure::default(), "s");
                 files = memory.take().map(|memory| memory.into_files(spilling).unwrap());
+                let told = files.as_ref().map(|files| (files.newest(), files.earliest()));
+                assert_eq!(told, Some((plain.newest(), plain.earliest())), "case {number}, before batch {}", step + 1);
             }
             let told = format!("case {number}, batch {}", step + 1);
             let (id, complete) = (BatchId(step as u64 + 1), case.steps[step].complete);
