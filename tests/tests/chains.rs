@@ -126,13 +126,14 @@ fn stage_text(name: &str, from: &str, stage: Stage) -> String {
         Kind::Join { from, to, outer } => writeln!(
             text,
             "join = {{ with = \"right\", on = {{ k = \"rk\" }}, within = [\"{from}s\", \"{to}s\"], type = \"{}\" }}\n\
-             select = \"k, coalesce(v, 0) + coalesce(w, 0) as v, coalesce(at, rat) as at\"",
+             select = \"k, coalesce(v, 0) + coalesce(w, 0) as v, {} as at\"",
             match outer {
                 (false, false) => "inner",
                 (true, false) => "left",
                 (false, true) => "right",
                 (true, true) => "full",
-            }
+            },
+            if outer.1 { "coalesce(at, rat)" } else { "at" }
         ),
         Kind::Timers { .. } => writeln!(
             text,
@@ -412,6 +413,48 @@ fn what_sessions_of_a_backlog_leave_behind_does_not_wait_for_more_rows() {
     trial.run_well(&["--set", "at_end=keep"]);
     let found: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect();
     assert_eq!(found, [3], "the session of 1,020 s has come out, and so the window before it");
+}
+
+/// What comes behind stages that hold back rows of such a backlog does not wait either, as far as they are known to hold nothing older.
+#[test]
+fn what_stages_hold_back_of_a_backlog_is_not_waited_for_longer_than_it_is_held() {
+    let all = [
+        ("once", "key = [\"k\", \"v\"]\ndeduplicate = { within = \"10s\" }", "at"),
+        ("own", "window = { size = \"2s\" }\nselect = \"k, v, at as own\"", "own"),
+        ("quiet", "window = { gap = \"3s\" }\nkey = \"v\"", "at"),
+        ("visits", "window = { gap = \"1s\" }\nkey = \"v\"\naggregate = { n = \"count(*)\" }", "window_start"),
+        ("pairs", "key = \"k\"\npattern = { steps = \"any\" }", "match_end"),
+        (
+            "near",
+            "join = { with = \"right\", on = { v = \"w\" }, within = \"1s\", type = \"left\" }\nselect = \"at as own, rat\"",
+            "own",
+        ),
+        ("other", "join = { with = \"right\", on = { v = \"w\" }, within = \"1s\" }", "rat"),
+        ("as-of", "join = { with = \"right\", on = { v = \"w\" }, as_of = true, type = \"left\" }", "at"),
+    ];
+    let mut text = job(&[]);
+    for (name, does, time) in all {
+        let own = if does.starts_with("join") { "[\"at\", \"rat\"]" } else { "\"at\"" };
+        let _ = write!(
+            text,
+            "[stages.{name}]\nfrom = \"left\"\ntime = {own}\nlateness = \"5s\"\n{does}\n\
+             [stages.{name}-counts]\nfrom = \"{name}\"\ntime = \"{time}\"\nwindow = {{ size = \"10s\" }}\n\
+             aggregate = {{ rows = \"count(*)\" }}\n\
+             [sinks.{name}]\nfrom = \"{name}-counts\"\nkind = \"queue\"\npath = \"{name}.jsonl\"\n"
+        );
+    }
+    let backlog: Vec<Row> = (0..100).map(|number| ("k0".to_owned(), number, 1_000 + number)).collect();
+    let batches = [backlog, vec![], vec![]];
+    for workers in ["1", "2"] {
+        let trial = Trial::new(&text);
+        [SOURCES[0], SOURCES[1]].iter().for_each(|name| write(&trial, name, &batches));
+        write(&trial, SOURCES[2], &[]);
+        trial.run_well(&["--workers", workers, "--set", "at_end=keep"]);
+        for (name, ..) in all {
+            let counted: Vec<_> = trial.rows(&format!("{name}.jsonl")).iter().map(|row| row["rows"].clone()).collect();
+            assert_eq!(counted, [10; 9], "{name}, {workers} workers: up to 1,090 s nothing is held any more");
+        }
+    }
 }
 
 /// What takes long: `make torture` runs it, `make test` does not.

@@ -80,7 +80,7 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
             let input = inputs(scope, &built.streams, stage, &running.graph)?;
             let table = built.streams.get(&table_source::name_of(&stage.name)).cloned();
             let behind = stage.event_time.iter().flat_map(|time| time.behind.values());
-            let behind: BTreeSet<&String> = behind.flat_map(BTreeMap::values).collect();
+            let behind: BTreeSet<&String> = behind.flat_map(BTreeMap::values).map(|stage| &stage.name).collect();
             let held = behind.into_iter().filter_map(|name| holds.get(name)).cloned();
             let upstream = scope.concatenate(held.chain([ended.clone()]).collect::<Vec<_>>());
             let (ticks, (index, peers)) = (all_ticks.clone(), this);

@@ -4,7 +4,7 @@ pub mod saved;
 mod holds;
 mod watermark;
 
-pub use watermark::{Behind, ClockEnds, ClockFeeds, SourceClock, Watermarks};
+pub use watermark::{Behind, ClockEnds, ClockFeeds, HoldingStage, SourceClock, Watermarks};
 
 use crate::checkpoint::changes::Changes;
 use crate::context::{Event, Progress, Tick, Watermark};

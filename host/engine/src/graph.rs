@@ -6,6 +6,7 @@ mod connector;
 pub mod counters;
 mod enrich;
 mod event_time;
+mod holding;
 mod initial;
 mod instances;
 mod join;

@@ -40,6 +40,12 @@ impl HeldClock {
             });
         }
     }
+
+    /// The times of both stages are the same, and the greatest that the clock has seen is `max_us`: so much of it is shown as is older than
+    /// all that is still to come. All rows of a backlog may come in one batch, and none behind it.
+    pub fn same_times(&mut self, hold: Hold, max_us: Option<i64>) {
+        self.shown_us = self.shown_us.max(hold.from_us.min(max_us));
+    }
 }
 
 #[cfg(test)]

@@ -36,8 +36,17 @@ pub type ClockFeeds = BTreeMap<ClockId, BTreeSet<u32>>;
 /// By clock, the sources from which its rows come: when all of them have ended, it has.
 pub type ClockEnds = BTreeMap<ClockId, BTreeSet<u32>>;
 
-/// By clock, the stages before that hold back some of its rows: place in the job, and name.
-pub type Behind = BTreeMap<ClockId, BTreeMap<u32, String>>;
+/// By clock, the stages before that hold back some of its rows, by place in the job.
+pub type Behind = BTreeMap<ClockId, BTreeMap<u32, HoldingStage>>;
+
+/// A stage that puts out rows later than what they are made of came.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HoldingStage {
+    /// Its name.
+    pub name: String,
+    /// Whether the time of what it puts out is that of a row of which that is made, as the stage itself reads it.
+    pub keeps_times: bool,
+}
 
 /// How far one clock has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,7 +121,7 @@ impl Watermarks {
     }
 
     fn stage(&self, clock: ClockId, stage: u32) -> Option<&str> {
-        self.behind.get(&clock)?.get(&stage).map(String::as_str)
+        self.behind.get(&clock)?.get(&stage).map(|stage| stage.name.as_str())
     }
 
     /// The places of the stages that a clock is behind.
@@ -122,7 +131,7 @@ impl Watermarks {
 
     /// The place of a stage with this name that the clock is behind.
     pub fn place_of(&self, clock: ClockId, name: &str) -> Option<u32> {
-        self.behind.get(&clock)?.iter().find(|(_, own)| *own == name).map(|(place, _)| *place)
+        self.behind.get(&clock)?.iter().find(|(_, own)| own.name == name).map(|(place, _)| *place)
     }
 
     /// As it stands.
@@ -183,7 +192,11 @@ impl Watermarks {
         self.at_end.extend(at_end);
         self.at_end.retain(|id, _| !gone.contains(id));
         for ((clock, stage), held) in &mut self.held {
-            held.batch(holds.get(stage).copied().unwrap_or_default(), moved.get(clock).copied());
+            let hold = holds.get(stage).copied().unwrap_or_default();
+            held.batch(hold, moved.get(clock).copied());
+            if self.behind.get(clock).and_then(|stages| stages.get(stage)).is_some_and(|stage| stage.keeps_times) {
+                held.same_times(hold, self.clocks.get(clock).and_then(|clock| clock.max_us));
+            }
         }
         let has_ended =
             |id: &ClockId| self.ends.get(&id.whole()).is_some_and(|of| !of.is_empty() && of.is_subset(&sources));

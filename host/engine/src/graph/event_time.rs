@@ -1,6 +1,6 @@
 //! How the rows of a stage tell their time: `time`, `lateness`, `idle`.
 
-use super::{Graph, InputNode, Operator, SimpleNode, StageCheck, StageNode, part_of};
+use super::{Graph, InputNode, Operator, StageCheck, StageNode, holding, part_of};
 use crate::batch::types::ColumnType;
 use crate::checkpoint::types::Table;
 use crate::error::{Error, Result};
@@ -9,8 +9,7 @@ use crate::ids::ClockId;
 use crate::job::spec::{ClockSpec, SourceKind, SourceSpec, StageSpec};
 use crate::sql::expression::Expression;
 use crate::time::microseconds;
-use crate::window::WindowNode;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Event time of a stage, checked. Times are in microseconds.
 #[derive(Clone)]
@@ -61,6 +60,7 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> R
         }
         times.push(time);
     }
+    let behind = holding::behind(graph, &times, inputs);
     let default = (graph.spec.clock == ClockSpec::Wall).then_some(AHEAD_US_MAX);
     Ok(Some(EventTimeNode {
         times,
@@ -69,7 +69,7 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> R
         ahead_us_max: spec.ahead_max.map(microseconds).or(default),
         clocks: clock_names(graph, inputs),
         ends: clock_ends(graph, inputs),
-        behind: behind(graph, &spec.time, inputs),
+        behind,
         fed: clock_feeds(graph, inputs),
         folders: folders(graph),
     }))
@@ -174,91 +174,4 @@ fn tells_end(source: &SourceSpec) -> bool {
 fn by_batch_time(stage: &StageNode) -> bool {
     let window = stage.window.is_some_and(|window| !window.of_event_time());
     window || (stage.event_time.is_none() && matches!(stage.operator, Operator::Update(..)))
-}
-
-/// The stages that hold back rows of a stage's clocks. `times` are the stage's own.
-fn behind(graph: &Graph, times: &[String], inputs: &[InputNode]) -> Behind {
-    let streams = inputs.iter().map(|input| input.from.len()).sum();
-    let mut behind = Behind::new();
-    for (place, input) in inputs.iter().enumerate() {
-        let time = times.get(place).or(times.first()).map_or("", |time| time.trim());
-        for stream in &input.from {
-            if comes_in_order(graph, stream, time) {
-                continue;
-            }
-            for clock in graph.clocks.get(stream).into_iter().flatten() {
-                let Some(made_by) = maker(graph, stream, *clock) else { continue };
-                let mut found = BTreeMap::new();
-                add_holding(graph, made_by, &mut found, &mut BTreeSet::new());
-                if !found.is_empty() {
-                    behind.entry(graph.clock_among(stream, streams, *clock)).or_default().extend(found);
-                }
-            }
-        }
-    }
-    behind
-}
-
-/// The stream from which a clock's rows come, where stages made them: this one, or one of several that it is made of.
-fn maker<'g>(graph: &'g Graph, stream: &'g str, clock: ClockId) -> Option<&'g str> {
-    if clock == ClockId::MADE {
-        return Some(stream);
-    }
-    let place = (clock.stream as usize).checked_sub(graph.spec.sources.len())?;
-    graph.spec.stages.get(place).map(|stage| stage.name.as_str())
-}
-
-/// Finds the nearest stages before a stream that hold rows back; what was `seen` is there already.
-fn add_holding<'g>(graph: &'g Graph, stream: &'g str, found: &mut BTreeMap<u32, String>, seen: &mut BTreeSet<&'g str>) {
-    let Some(stage) = graph.stages.iter().find(|stage| stage.name == part_of(stream)) else { return };
-    if !seen.insert(&stage.name) {
-        return;
-    }
-    if stage.holds_rows() {
-        found.insert(graph.place_of(&stage.name), stage.name.clone());
-        return;
-    }
-    let streams = stage.inputs.iter().flat_map(|input| &input.from);
-    streams.for_each(|stream| add_holding(graph, stream, found, seen));
-}
-
-/// Whether a stream is that of aggregates over windows, and the time is one of theirs in whose order they come out.
-fn comes_in_order(graph: &Graph, stream: &str, time: &str) -> bool {
-    let Some(stage) = graph.stages.iter().find(|stage| stage.name == stream) else { return false };
-    let aggregates = matches!(stage.operator, Operator::Aggregate(_) | Operator::Reduce(_));
-    let selects = stage.shape.as_ref().is_some_and(|shape| shape.select.is_some());
-    let bounds: &[&str] = match stage.window {
-        Some(WindowNode::Sliding { update: false, .. }) => &["window_start", "window_end"],
-        Some(WindowNode::Session { update: false, .. }) => &["window_end"],
-        _ => &[],
-    };
-    aggregates && !selects && bounds.contains(&time)
-}
-
-impl StageNode {
-    /// Whether its own watermark says how old the rows that it still puts out may be: it puts them out later than what they
-    /// are made of came, or those of several sources, of which one may be behind the others, by one clock.
-    pub fn holds_rows(&self) -> bool {
-        let holds = match &self.operator {
-            Operator::Join(node) => node.interval.is_some() || node.as_of.is_some(),
-            Operator::Update(..) | Operator::Pattern(_) | Operator::Simple(SimpleNode::Deduplicate { .. }) => true,
-            _ => false,
-        };
-        self.event_time.is_some() && (holds || self.window.is_some_and(|window| window.of_event_time()))
-    }
-}
-
-impl Graph {
-    /// The place of a stage in the job.
-    pub fn place_of(&self, stage: &str) -> u32 {
-        self.spec.stages.iter().position(|spec| spec.name == stage).unwrap_or_default() as u32
-    }
-
-    /// The place of a stage, where a stage behind it wants to know what it holds back.
-    pub fn held_place(&self, stage: &StageNode) -> Option<u32> {
-        let place = self.place_of(&stage.name);
-        let times = self.stages.iter().filter_map(|stage| stage.event_time.as_ref());
-        let wanted = times.flat_map(|time| time.behind.values()).any(|stages| stages.contains_key(&place));
-        wanted.then_some(place)
-    }
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The columns of a match behind its key.
-const MATCH_TIMES: [&str; 2] = ["match_start", "match_end"];
+pub(super) const MATCH_TIMES: [&str; 2] = ["match_start", "match_end"];
 
 pub(super) fn check(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<CheckedStage> {
     let texts = Texts::of(check, spec)?;

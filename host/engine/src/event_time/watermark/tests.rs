@@ -348,9 +348,24 @@ fn a_folder_waits_for_files_that_nobody_has_begun_and_keeps_what_those_have_show
 fn what_came_while_a_stage_told_nothing_is_not_taken_for_what_it_tells_of_later() {
     let (made, stage) = (ClockId::of(5), 3);
     let watermarks = Watermarks::new([made].into_iter(), 0, None);
-    let mut watermarks = watermarks.behind([(made, [(stage, "held".to_owned())].into())].into());
+    let held_by = |keeps_times| HoldingStage { name: "held".to_owned(), keeps_times };
+    let mut watermarks = watermarks.behind([(made, [(stage, held_by(false))].into())].into());
     let held = |from_us, until_us| Event::Held { stage, hold: Hold { from_us: Some(from_us), until_us } };
     assert_eq!(watermarks.batch(1, [row(made, 400), held(300, None)].into_iter()), None);
     assert_eq!(watermarks.batch(1, [row(made, 390), held(380, Some(390))].into_iter()), None);
     assert_eq!(watermarks.batch(1, [held(395, None)].into_iter()), Some(390), "a row of 395 may come");
+}
+
+#[test]
+fn where_times_are_kept_all_is_shown_that_is_older_than_what_is_still_held() {
+    let (made, stage) = (ClockId::of(5), 3);
+    let held = HoldingStage { name: "held".to_owned(), keeps_times: true };
+    let watermarks = Watermarks::new([made].into_iter(), 0, None);
+    let mut watermarks = watermarks.behind([(made, [(stage, held)].into())].into());
+    let held = |from_us, until_us| Event::Held { stage, hold: Hold { from_us, until_us } };
+    assert_eq!(watermarks.batch(1, [held(Some(100), None)].into_iter()), None, "nothing has come");
+    assert_eq!(watermarks.batch(1, [row(made, 400), held(Some(300), Some(400))].into_iter()), Some(300));
+    assert_eq!(watermarks.batch(1, [held(None, None)].into_iter()), Some(300));
+    assert_eq!(watermarks.batch(1, [held(Some(380), None)].into_iter()), Some(380));
+    assert_eq!(watermarks.batch(1, [held(Some(500), None)].into_iter()), Some(400), "no more than was seen");
 }

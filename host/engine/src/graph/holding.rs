@@ -1,0 +1,149 @@
+//! Stages that hold rows back: which of them the clocks of a stage behind are of, and whether their rows keep their times.
+
+use super::pattern::MATCH_TIMES;
+use super::{Graph, InputNode, Operator, SimpleNode, StageNode, part_of};
+use crate::event_time::{Behind, HoldingStage};
+use crate::ids::ClockId;
+use crate::join::{ColumnSource, Side};
+use crate::sql::expression::Expression;
+use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The stages that hold back rows of a stage's clocks. `times`: what tells the time of a row, by input.
+pub(super) fn behind(graph: &Graph, times: &[Expression], inputs: &[InputNode]) -> Behind {
+    let streams = inputs.iter().map(|input| input.from.len()).sum();
+    let mut behind = Behind::new();
+    for (input, time) in inputs.iter().zip(times) {
+        for stream in &input.from {
+            if comes_in_order(graph, stream, time) {
+                continue;
+            }
+            for clock in graph.clocks.get(stream).into_iter().flatten() {
+                let Some(made_by) = maker(graph, stream, *clock) else { continue };
+                let mut found = BTreeMap::new();
+                add_holding(graph, made_by, &mut found, &mut BTreeSet::new());
+                for stage in found.values_mut() {
+                    stage.keeps_times = *stream == stage.name && keeps_times(graph, stream, time);
+                }
+                if !found.is_empty() {
+                    behind.entry(graph.clock_among(stream, streams, *clock)).or_default().extend(found);
+                }
+            }
+        }
+    }
+    behind
+}
+
+/// The stream from which a clock's rows come, where stages made them: this one, or one of several that it is made of.
+fn maker<'g>(graph: &'g Graph, stream: &'g str, clock: ClockId) -> Option<&'g str> {
+    if clock == ClockId::MADE {
+        return Some(stream);
+    }
+    let place = (clock.stream as usize).checked_sub(graph.spec.sources.len())?;
+    graph.spec.stages.get(place).map(|stage| stage.name.as_str())
+}
+
+/// Finds the nearest stages before a stream that hold rows back; what was `seen` is there already.
+fn add_holding<'g>(
+    graph: &'g Graph,
+    stream: &'g str,
+    found: &mut BTreeMap<u32, HoldingStage>,
+    seen: &mut BTreeSet<&'g str>,
+) {
+    let Some(stage) = graph.stages.iter().find(|stage| stage.name == part_of(stream)) else { return };
+    if !seen.insert(&stage.name) {
+        return;
+    }
+    if stage.holds_rows() {
+        let holding = HoldingStage { name: stage.name.clone(), keeps_times: false };
+        found.insert(graph.place_of(&stage.name), holding);
+        return;
+    }
+    let streams = stage.inputs.iter().flat_map(|input| &input.from);
+    streams.for_each(|stream| add_holding(graph, stream, found, seen));
+}
+
+/// Whether a stream is that of aggregates over windows, and the time is one of theirs in whose order they come out.
+fn comes_in_order(graph: &Graph, stream: &str, time: &Expression) -> bool {
+    let stage = graph.stages.iter().find(|stage| stage.name == stream);
+    let Some((stage, time)) = stage.and_then(|stage| Some((stage, own_column(stage, time)?))) else { return false };
+    let bounds: &[&str] = match stage.window {
+        Some(WindowNode::Sliding { update: false, .. }) => &[WINDOW_START, WINDOW_END],
+        Some(WindowNode::Session { update: false, .. }) => &[WINDOW_END],
+        _ => &[],
+    };
+    aggregates(stage) && bounds.contains(&time)
+}
+
+fn aggregates(stage: &StageNode) -> bool {
+    matches!(stage.operator, Operator::Aggregate(_) | Operator::Reduce(_))
+}
+
+/// The name of the column of a stage's operator that a time is, where that is one and the stage has no `select`.
+fn own_column<'g>(stage: &'g StageNode, time: &Expression) -> Option<&'g str> {
+    let selects = stage.shape.as_ref().is_some_and(|shape| shape.select.is_some());
+    let field = stage.output.fields().get(time.column_place().filter(|_| !selects)?)?;
+    Some(field.name())
+}
+
+/// Whether a time of a stage's rows is that of a row of which they are made, as the stage itself reads it, or that of a window or a match.
+fn keeps_times(graph: &Graph, stream: &str, time: &Expression) -> bool {
+    let Some(stage) = graph.stages.iter().find(|stage| stage.name == stream) else { return false };
+    let (Some(mut place), Some(event_time)) = (time.column_place(), &stage.event_time) else { return false };
+    if aggregates(stage) {
+        return own_column(stage, time).is_some_and(|name| [WINDOW_START, WINDOW_END].contains(&name));
+    }
+    if matches!(stage.operator, Operator::Pattern(_)) {
+        return own_column(stage, time).is_some_and(|name| MATCH_TIMES.contains(&name));
+    }
+    if let Some(select) = stage.shape.as_ref().and_then(|shape| shape.select.as_ref()) {
+        let Some(selected) = select.get(place).and_then(Expression::column_place) else { return false };
+        place = selected;
+    }
+    let is_time = |side: Side, place: usize| {
+        event_time.times.get(side.place()).is_some_and(|time| time.column_place() == Some(place))
+    };
+    match &stage.operator {
+        Operator::Union | Operator::Simple(SimpleNode::Deduplicate { .. }) => is_time(Side::First, place),
+        Operator::Join(node) => {
+            let of = |side: Side, place: &usize| {
+                node.layouts[side.place()].get(*place).is_some_and(|place| is_time(side, *place))
+            };
+            match node.joined.sources.get(place) {
+                Some(ColumnSource::First(place)) => of(Side::First, place),
+                // The second side of an as-of join is older.
+                Some(ColumnSource::Second(place)) => node.interval.is_some() && of(Side::Second, place),
+                Some(ColumnSource::Both(_)) | None => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+impl StageNode {
+    /// Whether its own watermark says how old the rows that it still puts out may be: it puts them out later than what they
+    /// are made of came, or those of several sources, of which one may be behind the others, by one clock.
+    pub fn holds_rows(&self) -> bool {
+        let holds = match &self.operator {
+            Operator::Join(node) => node.interval.is_some() || node.as_of.is_some(),
+            Operator::Update(..) | Operator::Pattern(_) | Operator::Simple(SimpleNode::Deduplicate { .. }) => true,
+            _ => false,
+        };
+        self.event_time.is_some() && (holds || self.window.is_some_and(|window| window.of_event_time()))
+    }
+}
+
+impl Graph {
+    /// The place of a stage in the job.
+    pub fn place_of(&self, stage: &str) -> u32 {
+        self.spec.stages.iter().position(|spec| spec.name == stage).unwrap_or_default() as u32
+    }
+
+    /// The place of a stage, where a stage behind it wants to know what it holds back.
+    pub fn held_place(&self, stage: &StageNode) -> Option<u32> {
+        let place = self.place_of(&stage.name);
+        let times = self.stages.iter().filter_map(|stage| stage.event_time.as_ref());
+        let wanted = times.flat_map(|time| time.behind.values()).any(|stages| stages.contains_key(&place));
+        wanted.then_some(place)
+    }
+}
