@@ -2,7 +2,7 @@
 //! time but computes each stage over all rows at once. The input is in perfect order, so nothing may ever be late, and all in
 //! all the results must be those of the oracle: on any number of workers, and through stops.
 
-use millstream_tests::{Random, Trial, root};
+use millstream_tests::{Random, Trial, queue_sink, root};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write};
 
@@ -150,8 +150,8 @@ fn stage_text(name: &str, from: &str, stage: Stage) -> String {
         _ => text.push_str("time = \"at\"\n"),
     }
     let _ = writeln!(text, "lateness = \"{}s\"", stage.lateness);
-    let _ =
-        writeln!(text, "[sinks.{name}-late]\nfrom = \"{name}.late\"\nkind = \"queue\"\npath = \"{name}-late.jsonl\"");
+    let late = format!("{name}-late");
+    text.push_str(&queue_sink(&late, &format!("{name}.late"), &late));
     text
 }
 
@@ -282,8 +282,8 @@ fn job(chains: &[Vec<Stage>]) -> String {
             text.push_str(&stage_text(&name, &from, *stage));
             from = name;
         }
-        let _ =
-            writeln!(text, "[sinks.out{number}]\nfrom = \"{from}\"\nkind = \"queue\"\npath = \"out{number}.jsonl\"");
+        let out = format!("out{number}");
+        text.push_str(&queue_sink(&out, &from, &out));
     }
     text
 }
@@ -375,14 +375,11 @@ fn nothing_is_late_behind_stages_whose_rows_leave_memory() {
 /// A stage that puts rows of two sources on one clock, of which one source is far behind the other.
 #[test]
 fn rows_of_a_source_that_is_behind_are_not_late_behind_a_stage_that_has_one_clock() {
-    let sink = |name: &str, from: &str| {
-        format!("[sinks.{name}]\nfrom = \"{from}\"\nkind = \"queue\"\npath = \"{name}.jsonl\"\n")
-    };
     let counts = "[stages.once]\nfrom = [\"left\", \"slow\"]\nkey = \"k\"\ntime = \"at\"\n\
                   deduplicate = { within = \"1s\" }\n\
                   [stages.counts]\nfrom = \"once\"\ntime = \"at\"\nwindow = { size = \"10s\" }\n\
                   aggregate = { n = \"count(*)\" }\n";
-    let sinks = sink("out", "counts") + &sink("missed", "counts.late");
+    let sinks = queue_sink("out", "counts", "out") + &queue_sink("missed", "counts.late", "missed");
     let trial = Trial::new(&format!("{}{counts}{sinks}", job(&[])));
     let batches = |key: &str, from: i64, pace: i64| -> Vec<Vec<Row>> {
         (0..20).map(|number| vec![(key.to_owned(), number, from + number * pace)]).collect()
@@ -402,9 +399,8 @@ fn what_sessions_of_a_backlog_leave_behind_does_not_wait_for_more_rows() {
     let stages = "[stages.sessions]\nfrom = \"left\"\nkey = \"k\"\ntime = \"at\"\nwindow = { gap = \"2s\" }\n\
                   aggregate = { n = \"sum(v)\" }\n\
                   [stages.counts]\nfrom = \"sessions\"\nkey = \"k\"\ntime = \"window_start\"\nwindow = { size = \"10s\" }\n\
-                  aggregate = { n = \"sum(n)\" }\n\
-                  [sinks.out]\nfrom = \"counts\"\nkind = \"queue\"\npath = \"out.jsonl\"\n";
-    let trial = Trial::new(&format!("{}{stages}", job(&[])));
+                  aggregate = { n = \"sum(n)\" }\n";
+    let trial = Trial::new(&format!("{}{stages}{}", job(&[]), queue_sink("out", "counts", "out")));
     let row = |value: i64, second: i64| ("k0".to_owned(), value, second);
     let backlog = vec![row(1, 1_000), row(2, 1_001), row(4, 1_020), row(8, 1_099), row(16, 1_100)];
     write(&trial, SOURCES[0], &[backlog, vec![], vec![]]);
@@ -439,9 +435,9 @@ fn what_stages_hold_back_of_a_backlog_is_not_waited_for_longer_than_it_is_held()
             text,
             "[stages.{name}]\nfrom = \"left\"\ntime = {own}\nlateness = \"5s\"\n{does}\n\
              [stages.{name}-counts]\nfrom = \"{name}\"\ntime = \"{time}\"\nwindow = {{ size = \"10s\" }}\n\
-             aggregate = {{ rows = \"count(*)\" }}\n\
-             [sinks.{name}]\nfrom = \"{name}-counts\"\nkind = \"queue\"\npath = \"{name}.jsonl\"\n"
+             aggregate = {{ rows = \"count(*)\" }}\n"
         );
+        text.push_str(&queue_sink(name, &format!("{name}-counts"), name));
     }
     let backlog: Vec<Row> = (0..100).map(|number| ("k0".to_owned(), number, 1_000 + number)).collect();
     let batches = [backlog, vec![], vec![]];

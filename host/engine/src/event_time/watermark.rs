@@ -40,7 +40,7 @@ pub type ClockEnds = BTreeMap<ClockId, BTreeSet<u32>>;
 pub type Behind = BTreeMap<ClockId, BTreeMap<u32, HoldingStage>>;
 
 /// A stage that puts out rows later than what they are made of came.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoldingStage {
     /// Its name.
     pub name: String,

@@ -15,15 +15,18 @@ pub(super) fn behind(graph: &Graph, times: &[Expression], inputs: &[InputNode]) 
     let mut behind = Behind::new();
     for (input, time) in inputs.iter().zip(times) {
         for stream in &input.from {
-            if comes_in_order(graph, stream, time) {
+            let own = graph.stages.iter().find(|stage| stage.name == *stream);
+            if own.is_some_and(|stage| comes_in_order(stage, time)) {
                 continue;
             }
             for clock in graph.clocks.get(stream).into_iter().flatten() {
                 let Some(made_by) = maker(graph, stream, *clock) else { continue };
                 let mut found = BTreeMap::new();
                 add_holding(graph, made_by, &mut found, &mut BTreeSet::new());
-                for stage in found.values_mut() {
-                    stage.keeps_times = *stream == stage.name && keeps_times(graph, stream, time);
+                if let Some(stage) = own
+                    && let Some(held) = found.get_mut(&graph.place_of(&stage.name))
+                {
+                    held.keeps_times = keeps_times(stage, time);
                 }
                 if !found.is_empty() {
                     behind.entry(graph.clock_among(stream, streams, *clock)).or_default().extend(found);
@@ -63,16 +66,14 @@ fn add_holding<'g>(
     streams.for_each(|stream| add_holding(graph, stream, found, seen));
 }
 
-/// Whether a stream is that of aggregates over windows, and the time is one of theirs in whose order they come out.
-fn comes_in_order(graph: &Graph, stream: &str, time: &Expression) -> bool {
-    let stage = graph.stages.iter().find(|stage| stage.name == stream);
-    let Some((stage, time)) = stage.and_then(|stage| Some((stage, own_column(stage, time)?))) else { return false };
+/// Whether a stage puts out aggregates over windows, and the time is one of theirs in whose order they come out.
+fn comes_in_order(stage: &StageNode, time: &Expression) -> bool {
     let bounds: &[&str] = match stage.window {
         Some(WindowNode::Sliding { update: false, .. }) => &[WINDOW_START, WINDOW_END],
         Some(WindowNode::Session { update: false, .. }) => &[WINDOW_END],
         _ => &[],
     };
-    aggregates(stage) && bounds.contains(&time)
+    aggregates(stage) && own_column(stage, time).is_some_and(|name| bounds.contains(&name))
 }
 
 fn aggregates(stage: &StageNode) -> bool {
@@ -87,8 +88,7 @@ fn own_column<'g>(stage: &'g StageNode, time: &Expression) -> Option<&'g str> {
 }
 
 /// Whether a time of a stage's rows is that of a row of which they are made, as the stage itself reads it, or that of a window or a match.
-fn keeps_times(graph: &Graph, stream: &str, time: &Expression) -> bool {
-    let Some(stage) = graph.stages.iter().find(|stage| stage.name == stream) else { return false };
+fn keeps_times(stage: &StageNode, time: &Expression) -> bool {
     let (Some(mut place), Some(event_time)) = (time.column_place(), &stage.event_time) else { return false };
     if aggregates(stage) {
         return own_column(stage, time).is_some_and(|name| [WINDOW_START, WINDOW_END].contains(&name));
