@@ -5,6 +5,7 @@ mod changes;
 mod column;
 pub mod files;
 mod idle;
+mod left_files;
 pub mod table_checkpoint;
 pub mod merged;
 mod migrate;

@@ -1,6 +1,6 @@
 //! Starts of jobs whose state is larger than memory: rows stay in files of the checkpoint until they are needed.
 
-use super::{BATCHES, KEEPS, SINKS, are_same, left, same, trial};
+use super::{BATCHES, KEEPS, SINKS, are_same, left, same, state, trial};
 use millstream_tests::{Ended, FailingProxy, Process, S3Server};
 
 const SPILLS: &str = "state = { memory = \"1MiB\", folder = \"cold\" }";
@@ -80,4 +80,71 @@ fn a_start_leaves_rows_in_copies_of_what_is_in_a_bucket() {
     let left: Vec<String> = SINKS.map(|name| spilling.text(name)).into();
     are_same(&left, &golden, "from a bucket");
     assert_eq!(std::fs::read_dir(spilling.path("cold")).unwrap().count(), 0);
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+    use millstream_tests::Trial;
+    use std::collections::BTreeMap;
+
+    const KEYS: u64 = 1_000_000;
+    const ROWS: u64 = 2_600_000;
+
+    /// Each key in its turn, again and again. Every third is deleted when it comes again, and is back when it comes once more.
+    fn job(rows: u64) -> String {
+        format!(
+            r#"name = "levels"
+batch = "100ms"
+state = {{ memory = "16MiB", folder = "cold" }}
+checkpoint = {{ dir = "checkpoint", every = 2 }}
+[sources.in]
+kind = "rate"
+rows_per_second = 1000000
+rows_max = {rows}
+rows_per_batch_max = 100000
+[stages.keyed]
+from = "in"
+select = """(value * 982451653) % {KEYS} as k, (value * 982451653) % {KEYS} as n,
+case when value % 3 = 0 and (value / {KEYS}) % 2 = 1 then 'delete' else 'insert' end as op"""
+[stages.totals]
+from = "keyed"
+key = "k"
+window = "all"
+op = "op"
+aggregate = {{ rows = "count(*)", sum = "sum(n)" }}
+[sinks.out]
+from = "totals"
+kind = "nothing"
+"#
+        )
+    }
+
+    /// Files of changes stay where they are, too, and each key has the row that was written last.
+    #[test]
+    fn a_start_behind_many_changes_leaves_these_in_their_files() {
+        let trial = Trial::new(&job(KEYS));
+        for rows in [KEYS, KEYS + KEYS / 2] {
+            trial.write("job.toml", job(rows));
+            trial.run_well(&["--workers", "1"]);
+        }
+        trial.write("job.toml", job(ROWS));
+        let started = trial.killed("checkpoint.manifest:2", &["--workers", "1"]);
+        let rows = stayed(&started);
+        assert!(rows > KEYS, "{rows} rows stay, of {KEYS} keys: {}", started.stderr);
+        trial.run_well(&["--workers", "2"]);
+        let mut rows: BTreeMap<u64, i64> = BTreeMap::new();
+        for value in 0..ROWS {
+            let is_deleted = value % 3 == 0 && (value / KEYS) % 2 == 1;
+            *rows.entry((value * 982_451_653) % KEYS).or_default() += if is_deleted { -1 } else { 1 };
+        }
+        rows.retain(|_, rows| *rows > 0);
+        let sum: i64 = rows.iter().map(|(key, rows)| *key as i64 * rows).sum();
+        let left = state(
+            &trial,
+            r##"select count(*) as keys, sum("rows#0") as rows, sum("sum#0_lower") as sum from totals where "rows#0" > 0"##,
+        );
+        let expected = format!("{{\"keys\":{},\"rows\":{},\"sum\":{sum}}}", rows.len(), rows.values().sum::<i64>());
+        assert_eq!(left.trim(), expected);
+    }
 }

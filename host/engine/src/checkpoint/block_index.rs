@@ -1,9 +1,9 @@
-//! What a base of a large table has in its footer, so that rows of it can be looked up where they lie: where keys are by their
+//! What a file of a large table has in its footer, so that rows of it can be looked up where they lie: where keys are by their
 //! hashes, the checksum of each record batch, and a filter that tells which keys are not there.
 
 use super::filter::Filter;
 use crate::batch::keys::{KeyHash, Keys};
-use crate::checkpoint::state_file::{REMOVED, TOUCHED};
+use crate::checkpoint::state_file::TOUCHED;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
@@ -50,8 +50,8 @@ impl BlockIndex {
         BlockIndex { columns, blocks: Vec::new(), filter: Filter::new(rows, 0) }
     }
 
-    /// Adds the next record batch, which are these bytes of the file. `false`: its rows are not in order, or are not all there, so
-    /// the file can have no index.
+    /// Adds the next record batch, which are these bytes of the file. `false`: its rows are not in order, so the file can have no
+    /// index.
     pub fn add(&mut self, rows: &RecordBatch, last: &mut KeyHash, bytes: &[u8]) -> Result<bool, ArrowError> {
         let columns = rows.columns().get(..self.columns).unwrap_or_default();
         let hashes = Keys::encode(columns, rows.num_rows())?.hashes();
@@ -61,10 +61,6 @@ impl BlockIndex {
             }
             *last = *hash;
             self.filter.add(hash.0);
-        }
-        let removed = rows.column_by_name(REMOVED).and_then(|removed| removed.as_boolean_opt());
-        if removed.is_some_and(|removed| removed.true_count() > 0) {
-            return Ok(false);
         }
         let touched = rows.column_by_name(TOUCHED).and_then(|at| at.as_primitive_opt::<TimestampMicrosecondType>());
         let oldest = touched.map_or(i64::MAX, |times| match times.null_count() {

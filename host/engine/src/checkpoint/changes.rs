@@ -13,7 +13,7 @@ pub struct Changes {
     pub groups: (u32, u32),
     /// All rows of these groups, instead of those that changed.
     pub base: bool,
-    /// Where they are all rows of a table that may be larger than memory: of how many columns the hashes are in whose order they are.
+    /// Where they are of a table that may be larger than memory: of how many columns the hashes are in whose order they are.
     pub indexed_by: Option<usize>,
     /// As in a file of [`crate::checkpoint::state_file`], in slices; at least one.
     pub rows: Vec<RecordBatch>,

@@ -32,7 +32,7 @@ impl LiveFile<'_> {
     }
 
     /// About how many of the file's rows count, if they are spread evenly.
-    fn rows(&self) -> u64 {
+    pub fn rows(&self) -> u64 {
         self.share_of(self.file.rows)
     }
 

@@ -1,4 +1,4 @@
-//! A base with an index ([`block_index`](super::block_index)), read a few record batches at a time, where it lies.
+//! A file of a table with an index ([`block_index`](super::block_index)), read a few record batches at a time, where it lies.
 
 use super::block_index::{BlockIndex, IndexedBlock};
 use super::cached_read;

@@ -71,7 +71,7 @@ pub fn each_live(
     load_live(table, live, |file| read_file(store, file), take).map_err(|error| within(store, table, error))
 }
 
-/// A base with an index, to look rows up in, see [`IndexedFile::open`]. `file`: a file without a name, for what the store has elsewhere.
+/// A file with an index, to look rows up in, see [`IndexedFile::open`]. `file`: a file without a name, for what the store has elsewhere.
 pub fn open_indexed(
     store: &dyn Store,
     table: &Table,

@@ -45,9 +45,9 @@ impl<'a> Files<'a> {
         Files { table, base, bytes_max, groups, number, indexed_by, slices, bytes, last, full }
     }
 
-    /// Files that hold all rows get an index by the hashes of so many columns, see [`Changes::indexed_by`].
+    /// Files get an index by the hashes of so many columns, see [`Changes::indexed_by`].
     pub fn index_by(&mut self, columns: Option<usize>) {
-        self.indexed_by = columns.filter(|_| self.base);
+        self.indexed_by = columns;
     }
 
     /// The same, where the table has so many files already.

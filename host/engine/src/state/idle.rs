@@ -141,6 +141,11 @@ impl StateTable {
         self
     }
 
+    /// Whether it is known when keys were touched, or when they are due.
+    pub fn has_times(&self) -> bool {
+        self.idle.is_some()
+    }
+
     /// From now on nobody asks for idle keys.
     pub fn never_idle(&mut self) {
         self.idle = None;

@@ -35,7 +35,7 @@ impl StateTable {
             }
             self.compact();
         }
-        let kept = |row: usize| file.removed.as_ref().is_none_or(|removed| !removed.value(row)) && owned(hashes[row]);
+        let kept = |row: usize| !file.is_removed(row) && owned(hashes[row]);
         let kept: BooleanArray = (0..hashes.len()).map(|row| Some(kept(row))).collect();
         file.check_states(self.state_schema.fields(), |row| kept.value(row))?;
         let key_bytes = (0..hashes.len()).filter(|row| kept.value(*row)).map(|row| view.get(row).len()).sum();
@@ -125,6 +125,11 @@ impl FileRows {
     /// When the key of a row was touched, where the file says so.
     pub fn touched(&self, row: usize) -> Option<i64> {
         self.touched.as_ref().filter(|times| times.is_valid(row)).map(|times| times.value(row))
+    }
+
+    /// Whether a row is there only to say that its key is gone.
+    pub fn is_removed(&self, row: usize) -> bool {
+        self.removed.as_ref().is_some_and(|removed| removed.value(row))
     }
 
     /// Whether rows are there only to say that their keys are gone.

@@ -61,10 +61,10 @@ impl RowForm {
         hashes_of(columns, keys, self.order_columns)
     }
 
-    /// Rows of a file, none of which says that its key is gone.
+    /// Rows of a file.
     pub fn rows(&self, batch: &RecordBatch) -> Result<FileRows> {
         let rows = FileRows::of(self, batch)?;
-        rows.check_states(self.state_schema.fields(), |_| true)?;
+        rows.check_states(self.state_schema.fields(), |row| !rows.is_removed(row))?;
         Ok(rows)
     }
 
@@ -85,7 +85,8 @@ impl RowForm {
             page::put_row(&mut bytes, (file.hashes()[row].0, key), true, touched, |out| {
                 columns.iter().for_each(|write| write(row, out));
             });
-            let put = put(row, page::row_of(&bytes).ok_or_else(|| Error::bug("a row that cannot be read"))?)?;
+            let cold = page::row_of(&bytes).ok_or_else(|| Error::bug("a row that cannot be read"))?;
+            let put = put(row, ColdRow { removed: file.is_removed(row), ..cold })?;
             if put.is_break() {
                 return Ok(put);
             }

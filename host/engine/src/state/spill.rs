@@ -2,8 +2,8 @@
 //! when their keys do.
 //!
 //! A row is in memory or in one file. What a table gives does not depend on where its rows are, and the files are of no use to
-//! anybody else: checkpoints hold all of a table, as they do of any other. A start begins with files of its own, or with bases of its
-//! checkpoint, which it leaves where they are.
+//! anybody else: checkpoints hold all of a table, as they do of any other. A start begins with files of its own, or with files of its
+//! checkpoint, which it leaves where they are: of these several may have a key, and the newest counts.
 
 pub mod budget;
 mod checkpoint_pages;
@@ -28,7 +28,7 @@ use crate::memory;
 use crate::metrics::StateSize;
 use crate::units::show_size;
 use budget::{BudgetShare, StateBudget};
-pub use checkpoint_pages::Base;
+pub use checkpoint_pages::FileGroups;
 pub(super) use cold::ColdFile;
 use cold::{ColdRows, WantedKey};
 use file::SpillWriter;
@@ -48,7 +48,7 @@ const SLACK: usize = 3;
 const LOADED_ROWS: usize = 64;
 /// So much is freed before memory is given back to the system: it takes some milliseconds.
 const FREED_BYTES: u64 = 4 << 20;
-/// Keys that changed behind bases take one of so many bytes of the budget while they are collected.
+/// Keys that changed behind files that stay where they are take one of so many bytes of the budget while they are collected.
 const CHANGED_KEYS_SHARE: u64 = 8;
 /// Bytes of cold rows that are in memory at a time while all of a table is looked at, about.
 const LOOK_BYTES: u64 = 4 << 20;
@@ -627,22 +627,26 @@ impl StateTable {
     /// Calls `tell` with the keys of all rows.
     pub fn each_key(&self, mut tell: impl FnMut(&[u8])) -> Result<()> {
         self.all().for_each(|slot| tell(self.key(slot)));
-        let Some(spill) = &self.spill else { return Ok(()) };
-        spill.cold.each(0..=u64::MAX, false, |_, row| {
-            tell(row.key);
-            Ok(())
-        })
+        self.each_cold(|row| tell(row.key))
     }
 
     /// Calls `tell` with the times at which the keys of all rows were touched.
     pub fn each_touched(&self, mut tell: impl FnMut(i64)) -> Result<()> {
         let Some(idle) = &self.idle else { return Ok(()) };
         self.all().for_each(|slot| tell(idle.touched[slot as usize]));
+        self.each_cold(|row| tell(row.touched))
+    }
+
+    /// Shows all cold rows.
+    fn each_cold(&self, mut show: impl FnMut(&ColdRow<'_>)) -> Result<()> {
         let Some(spill) = &self.spill else { return Ok(()) };
-        spill.cold.each(0..=u64::MAX, false, |_, row| {
-            tell(row.touched);
-            Ok(())
-        })
+        for groups in self.cold_ranges() {
+            spill.cold.each(hashes(&groups), false, |_, row| {
+                show(&row);
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Shows the rows whose keys are wanted, in the order of their hashes and of their keys, those of some key groups at a time, and

@@ -3,7 +3,8 @@
 use super::StateTable;
 use super::ahead::TablesAhead;
 use super::files::{Files, SliceSink, TableSlice};
-use super::spill::Base;
+use super::left_files::{self, FilesLeft};
+use super::spill::FileGroups;
 use super::table_copy::TableCopy;
 use crate::batch::keys::{KEY_GROUPS, KeyHash};
 use crate::checkpoint::changes::Changes;
@@ -27,6 +28,8 @@ pub struct TableCheckpoint {
     groups: (u32, u32),
     worker: usize,
     writer: CheckpointWriter,
+    /// All files that count have an index, so that a start need not read them.
+    has_indexes: bool,
     /// What was loaded before this process took the job over.
     ahead: Option<Arc<TablesAhead>>,
     /// A key has several rows, told apart by columns beside it. The table's order is that of both together then, and says
@@ -52,7 +55,9 @@ impl TableCheckpoint {
         let table = loaded.tables.get(place)?;
         let (files, several) = (table.files.clone(), !table.sub.is_empty());
         let (groups, writer) = (fold::group_range(worker, peers), checkpoints.writers.checkpoints.clone());
-        Some(TableCheckpoint { loaded, place, files, groups, worker, writer, ahead: ahead.cloned(), several })
+        let has_indexes = fold::live(&files, groups.0, groups.1).iter().all(left_files::has_index);
+        let ahead = ahead.cloned();
+        Some(TableCheckpoint { loaded, place, files, groups, worker, writer, has_indexes, ahead, several })
     }
 
     /// The rows of the checkpoint that is loaded, of the key groups that this worker owns, file by file in the order in
@@ -82,6 +87,7 @@ impl TableCheckpoint {
     /// The files so far count no more: the table has other state columns now.
     pub fn forget_files(&mut self) {
         self.files.clear();
+        self.has_indexes = true;
     }
 
     /// Takes over the table from the checkpoint that is loaded, and notes its changes from now on. Whether there was one.
@@ -97,7 +103,7 @@ impl TableCheckpoint {
                 tracing::debug!("{} was loaded ahead in vain", read::about(held));
             }
         }
-        let live = self.leave_bases(held, live, table)?;
+        let live = self.leave_files(held, live, table)?;
         table.restore_each(|restore| {
             live.iter().try_for_each(|file| {
                 read::each_live(&*self.loaded.store, held, std::slice::from_ref(file), |rows| {
@@ -110,35 +116,30 @@ impl TableCheckpoint {
         Ok(true)
     }
 
-    /// Where the table is certainly larger than memory: leaves those of its bases where they are whose rows can be looked up there,
+    /// Where the table is certainly larger than memory: leaves those of its files where they are whose rows can be looked up there,
     /// and returns the files that are still to be read.
-    fn leave_bases<'a>(
+    fn leave_files<'a>(
         &self,
         held: &Table,
         live: Vec<LiveFile<'a>>,
         table: &mut StateTable,
     ) -> Result<Vec<LiveFile<'a>>> {
-        let has_index = |live: &LiveFile| live.file.base && !live.file.footer.is_empty();
-        let bytes = live.iter().filter(|live| has_index(live)).map(|live| live.share_of(live.file.bytes)).sum();
+        let indexed = live.iter().filter(|live| left_files::has_index(live));
+        let bytes = indexed.map(|live| live.share_of(live.file.bytes)).sum();
         let Some(columns) = table.index_columns().filter(|_| table.is_less_than(bytes, self.loaded.workers)) else {
             return Ok(live);
         };
-        let (mut bases, mut rest) = (Vec::new(), Vec::new());
-        for live in live {
-            let open = || read::open_indexed(&*self.loaded.store, held, live.file, || table.file());
-            let opened = if has_index(&live) { open()? } else { None };
-            match opened.filter(|file| file.index().columns == columns).map(Arc::new) {
-                Some(file) => {
-                    bases.extend(live.groups.into_iter().map(|groups| Base { file: file.clone(), groups }));
-                }
-                None => rest.push(live),
-            }
+        let open = |live: &LiveFile| {
+            let opened = read::open_indexed(&*self.loaded.store, held, live.file, || table.file())?;
+            Ok(opened.filter(|file| file.index().columns == columns))
+        };
+        let changes_read_max = if table.has_times() { u64::MAX } else { CHANGES_READ_MAX };
+        let FilesLeft { levels, read } = left_files::leave(live, changes_read_max, open)?;
+        for level in levels {
+            table.adopt(level.into_iter().map(|(file, groups)| FileGroups { file, groups }).collect())?;
         }
-        if !bases.is_empty() {
-            table.adopt(bases)?;
-            self.loaded.progress.read(usize::try_from(table.rows_in_checkpoint()).unwrap_or(usize::MAX));
-        }
-        Ok(rest)
+        self.loaded.progress.read(usize::try_from(table.rows_in_checkpoint()).unwrap_or(usize::MAX));
+        Ok(read)
     }
 
     /// Whether this worker writes the rows of a key with this hash.
@@ -173,23 +174,27 @@ impl TableCheckpoint {
         if changed == 0 {
             return Ok(None);
         }
-        // A base of a table that fits is loaded into memory: nobody would look rows up there.
+        // A table that fits is loaded into memory: nobody would look rows up in its files.
         let may_not_fit = state.is_less_than(state.used_bytes() + state.cold().1, self.loaded.workers);
-        let indexed_by = state.index_columns().filter(|_| may_not_fit);
-        let (is_due, several) = (self.base_due(changed, all), self.several);
+        let had_indexes = self.has_indexes && !self.files.is_empty();
+        let indexed_by = state.index_columns().filter(|_| may_not_fit || had_indexes);
+        // A start would have to read all files behind one that has none.
+        let lacks_indexes = indexed_by.is_some() && !self.has_indexes && !self.has_to_be_small();
+        let (is_due, several) = (lacks_indexes || self.base_due(changed, all), self.several);
         let has_parts = state.spills() || (all >= PARTS_ROWS_MIN && !several);
         // Where most rows changed, all are not much more.
-        let in_parts = is_due && has_parts && changed < all / 2 && self.is_based();
+        let in_parts = is_due && has_parts && !lacks_indexes && changed < all / 2 && self.is_based();
         let is_whole = is_due && !in_parts;
+        self.has_indexes = indexed_by.is_some() && (is_whole || self.has_indexes);
         let rows = if is_whole { state.rows_in_memory() as u64 } else { state.changed_in_memory() };
         let copy_bytes_max = if state.spills() { COPY_BYTES_MAX / 4 } else { COPY_BYTES_MAX };
         let copy_bytes_max = (state.budget() / COPY_SHARE).clamp(COPY_BYTES_MIN, copy_bytes_max);
         let is_large = rows.saturating_mul(state.bytes_per_row()) > copy_bytes_max;
         let room = if is_large { state.room_for_copy(self.loaded.store.folder()) } else { None };
         if !in_parts && room.is_none() && (changed < COPY_ROWS_MIN || (is_whole && is_large)) {
-            return self.changes_of(after, changed, all, |base, to| {
+            return self.write_files(after, is_whole, |to| {
                 to.index_by(indexed_by);
-                state.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(grouped(slice, several)))
+                state.changes(is_whole, STATE_SLICE_MAX, &mut |slice| to.add(grouped(slice, several)))
             });
         }
         let mut files = self.files_after(after, indexed_by);
@@ -236,13 +241,23 @@ impl TableCheckpoint {
             return Ok(None);
         }
         let base = self.base_due(changed, all);
+        self.write_files(after, base, |to| rows(base, to))
+    }
+
+    /// Has files written while the barrier waits.
+    fn write_files(
+        &mut self,
+        after: BatchId,
+        base: bool,
+        rows: impl FnOnce(&mut Files<'_>) -> Result<()>,
+    ) -> Result<Option<Changes>> {
         let mut written = Vec::new();
         let mut full = |file: Changes| {
             written.push((file.groups, file.num_rows()));
             self.writer.save_ahead(after, self.worker, file);
         };
         let mut files = Files::new(self.place, self.groups, base, self.writer.file_bytes_max(), &mut full);
-        rows(base, &mut files)?;
+        rows(&mut files)?;
         let last = files.end();
         written.push((last.groups, last.num_rows()));
         for (groups, rows) in written {
@@ -259,6 +274,9 @@ const PARTS_MAX: u32 = 512;
 const PART_BYTES_MAX: u64 = 64 << 20;
 /// A table with so many rows is written in parts, as is one that may be larger than memory.
 const PARTS_ROWS_MIN: u64 = 1 << 20;
+/// So many rows that changed behind bases are read at a start, as they are likely to be of use again; more would take seconds, as what
+/// bases have of them is anywhere.
+const CHANGES_READ_MAX: u64 = 1 << 18;
 /// So many rows are copied to be written beside the next batches, where they take no more than one of so many bytes of what state may
 /// take, within these bounds.
 const COPY_ROWS_MIN: u64 = 4096;
@@ -270,8 +288,13 @@ impl TableCheckpoint {
     /// Whether all rows are to be written and not only those that changed.
     fn base_due(&self, changed: u64, all: u64) -> bool {
         let (first, end) = self.groups;
-        // Who is to take the job over has loaded the files so far, and a base would have to be loaded from its beginning.
-        fold::base_due(&self.files, first, end, changed, all) && !(self.writer.keeps_small() && self.is_based())
+        fold::base_due(&self.files, first, end, changed, all) && !self.has_to_be_small()
+    }
+
+    /// Whether a base is not to be written now: who is to take the job over has loaded the files so far, and would have to load that from
+    /// its beginning.
+    fn has_to_be_small(&self) -> bool {
+        self.writer.keeps_small() && self.is_based()
     }
 
     /// Has what changed written: what can be copied later, and the rest now.

@@ -1,4 +1,4 @@
-//! Pages of spill files that are bases of the checkpoint that a job started from: their rows are looked up where they lie, so that a
+//! Pages of spill files that are files of the checkpoint that a job started from: their rows are looked up where they lie, so that a
 //! start need not read them.
 
 use crate::batch::keys::GROUP_SHIFT;
@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-/// A base, and some of its key groups: newer bases cover others, or other workers own them.
-pub struct Base {
+/// A file, and some of its key groups: newer bases cover others, or other workers own them.
+pub struct FileGroups {
     pub file: Arc<IndexedFile>,
     pub groups: Range<u32>,
 }
 
-/// Key groups of bases, in order, none of them twice: a page is a record batch of one of these.
+/// Key groups of files, in order, none of them twice: a page is a record batch of one of these.
 #[derive(Debug)]
 pub struct CheckpointPages {
     pieces: Vec<Piece>,
@@ -28,7 +28,7 @@ pub struct CheckpointPages {
     bytes: u64,
 }
 
-/// What counts of a base, or a part of that.
+/// What counts of a file, or a part of that.
 #[derive(Debug)]
 struct Piece {
     file: Arc<IndexedFile>,
@@ -51,14 +51,14 @@ impl Piece {
 }
 
 impl CheckpointPages {
-    /// Of these bases.
-    pub fn new(mut bases: Vec<Base>, form: RowForm) -> CheckpointPages {
-        bases.sort_by_key(|base| base.groups.start);
-        let files: BTreeMap<_, _> = bases.iter().map(|base| (Arc::as_ptr(&base.file), &base.file)).collect();
+    /// Of these files.
+    pub fn new(mut all: Vec<FileGroups>, form: RowForm) -> CheckpointPages {
+        all.sort_by_key(|of| of.groups.start);
+        let files: BTreeMap<_, _> = all.iter().map(|of| (Arc::as_ptr(&of.file), &of.file)).collect();
         let sum = |of: fn(&IndexedFile) -> u64| files.values().map(|file| of(file)).sum();
         let (memory, bytes) = (sum(IndexedFile::memory), sum(IndexedFile::bytes));
-        let (mut pieces, mut first_page) = (Vec::with_capacity(bases.len()), 0);
-        for Base { file, groups } in bases {
+        let (mut pieces, mut first_page) = (Vec::with_capacity(all.len()), 0);
+        for FileGroups { file, groups } in all {
             let hash = |group: u32| u64::from(group) << GROUP_SHIFT;
             let hashes = hash(groups.start)..=hash(groups.end).wrapping_sub(1);
             let blocks = &file.index().blocks;
@@ -117,17 +117,17 @@ impl CheckpointPages {
         piece.is_some_and(|piece| piece.hashes.contains(&hash) && piece.file.index().filter.may_have(hash))
     }
 
-    /// Pages from this one on, where what counts of a base begins, as many as have so many rows together, or all that count of it.
-    pub fn some_from(&self, start: usize, rows_max: u64) -> Range<usize> {
-        let (mut end, mut rows) = (start, 0);
-        for piece in self.pieces.iter().skip(self.pieces.partition_point(|piece| piece.first_page < start)) {
+    /// The hashes from this one on whose keys have so many rows together, or are all that count of a file.
+    pub fn some_from(&self, first: u64, rows_max: u64) -> RangeInclusive<u64> {
+        let (mut last, mut rows) = (None, 0);
+        for piece in self.pieces.iter().skip(self.pieces.partition_point(|piece| *piece.hashes.end() < first)) {
             rows += piece.blocks().iter().map(|block| u64::from(block.rows)).sum::<u64>();
-            if end > start && rows > rows_max {
-                break;
+            if let (Some(last), true) = (last, rows > rows_max) {
+                return first..=last;
             }
-            end = piece.pages().end;
+            last = Some(*piece.hashes.end());
         }
-        start..end
+        first..=u64::MAX
     }
 
     /// Reads pages that are side by side.

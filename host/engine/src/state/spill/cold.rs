@@ -1,11 +1,15 @@
 //! The cold rows of a table: several spill files, and which rows of them are still there. A key is in memory or in one file, and
 //! once: who takes it out of a file marks its row there.
+//!
+//! Files of the checkpoint that was loaded may have a key several times, as levels of a log-structured merge-tree do (O'Neil et al.,
+//! 1996): the row in the newest of them counts, and who takes it marks the others, too. They are in the order of their age.
 
 use super::checkpoint_pages::CheckpointPages;
 use super::file::{Pages, SpillFile};
 use super::merge::Merge;
 use super::page::ColdRow;
 use crate::error::Result;
+use std::collections::HashSet;
 use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
 
@@ -36,8 +40,6 @@ pub struct ColdFile {
     /// When the key was touched, of each page, that was touched first. It may be gone since.
     oldest: Vec<i64>,
     oldest_of_all: i64,
-    /// See [`ColdFile::copied`].
-    copied: usize,
 }
 
 impl ColdFile {
@@ -46,10 +48,10 @@ impl ColdFile {
         let (rows, oldest) = (file.rows(), if timed { file.oldest().to_vec() } else { Vec::new() });
         let oldest_of_all = oldest.iter().copied().min().unwrap_or(i64::MAX);
         let taken = vec![0; (rows as usize).div_ceil(64)];
-        ColdFile { file: Arc::new(file), taken, live: rows, changed, oldest, oldest_of_all, copied: 0 }
+        ColdFile { file: Arc::new(file), taken, live: rows, changed, oldest, oldest_of_all }
     }
 
-    /// With those rows of bases of a checkpoint that count.
+    /// With those rows of files of a checkpoint that count.
     pub fn of_checkpoint(file: SpillFile, timed: bool) -> Result<ColdFile> {
         let mut cold = ColdFile::new(file, false, timed);
         let file = cold.file.clone();
@@ -81,15 +83,20 @@ impl ColdFile {
         }
     }
 
-    /// How many pages were copied elsewhere, of those of a checkpoint.
-    pub fn copied(&self) -> usize {
-        self.copied
-    }
-
-    /// The next pages, up to this one, were copied elsewhere: their rows are not there any more.
-    pub fn set_copied(&mut self, end: usize) {
-        let rows = self.file.first_row(self.copied)..self.file.first_row(end);
-        self.copied = end;
+    /// Rows with these hashes were copied elsewhere, as were those with smaller ones: they are not there any more.
+    pub fn set_copied(&mut self, hashes: &RangeInclusive<u64>) -> Result<()> {
+        let (file, pages) = (self.file.clone(), self.file.pages_within(hashes.clone()));
+        // The last page may have rows that were not copied.
+        let last = pages.end.checked_sub(1).filter(|last| pages.contains(last) && *hashes.end() != u64::MAX);
+        let rows = file.first_row(pages.start)..file.first_row(last.unwrap_or(pages.end));
+        if let Some(page) = last {
+            file.read(page..page + 1)?.each(page, |row, found| {
+                if found.hash <= *hashes.end() {
+                    self.take(row);
+                }
+                Ok(())
+            })?;
+        }
         let mut row = rows.start;
         while row < rows.end {
             let end = rows.end.min((row / 64 + 1) * 64);
@@ -100,6 +107,7 @@ impl ColdFile {
             }
             row = end;
         }
+        Ok(())
     }
 
     /// The memory that it takes.
@@ -117,8 +125,18 @@ pub struct ColdRows {
     pub merge: Option<Merge>,
     /// Rows of a checkpoint are being loaded. Many that are in files may be taken out of these, so none is copied elsewhere.
     pub is_loading: bool,
-    /// Keys of changes behind the bases of the checkpoint, which may have rows in these that do not count any more.
+    /// Keys of changes behind the files of the checkpoint that stay where they are, which may have rows in these that do not count any
+    /// more.
     changed_keys: ChangedKeys,
+    /// Rows of files of the checkpoint have been copied elsewhere up to this hash.
+    pub copied: Option<u64>,
+}
+
+/// A key that is looked for in one file after the other.
+struct AskedKey<'a> {
+    key: WantedKey<'a>,
+    /// A newer file of the checkpoint has it, so that rows in older ones do not count.
+    is_outdated: bool,
 }
 
 /// Keys one behind the other.
@@ -151,7 +169,7 @@ impl ChangedKeys {
 impl Clone for ColdRows {
     /// The same rows. A merge goes on for one of both.
     fn clone(&self) -> ColdRows {
-        ColdRows::of(self.files.clone())
+        ColdRows { copied: self.copied, ..ColdRows::of(self.files.clone()) }
     }
 }
 
@@ -161,15 +179,19 @@ impl ColdRows {
         ColdRows { files, ..ColdRows::default() }
     }
 
-    /// How many rows there are.
+    /// How many rows there are: more than there are keys, where files of the checkpoint have some of these several times.
     pub fn len(&self) -> u64 {
         self.files.iter().map(|file| u64::from(file.live)).sum()
     }
 
-    /// How many of them are in bases of the checkpoint that was loaded.
+    /// How many of them are in files of the checkpoint that was loaded.
     pub fn in_checkpoint(&self) -> u64 {
-        let bases = self.files.iter().filter(|file| file.file.checkpoint().is_some());
-        bases.map(|file| u64::from(file.live)).sum()
+        self.of_checkpoint().map(|file| u64::from(file.live)).sum()
+    }
+
+    /// Files of the checkpoint that was loaded, the oldest first.
+    pub fn of_checkpoint(&self) -> impl DoubleEndedIterator<Item = &ColdFile> {
+        self.files.iter().filter(|file| file.file.checkpoint().is_some())
     }
 
     /// How many of them no checkpoint has as they are.
@@ -215,15 +237,14 @@ impl ColdRows {
     }
 
     /// These keys, which are in order, are stored or removed behind what files have of them. While a checkpoint is loaded, rows in its
-    /// bases are looked for when keys have come that take so much memory: they may be anywhere there, and so each base is read once
+    /// files are looked for when keys have come that take so much memory: they may be anywhere there, and so each file is read once
     /// for many.
     pub fn forget(&mut self, wanted: Vec<WantedKey<'_>>, memory_max: u64) -> Result<()> {
         if !self.is_loading {
             return self.take(wanted, |_, _| {});
         }
         for WantedKey { hash, key } in &wanted {
-            let mut bases = self.files.iter().filter_map(|file| file.file.checkpoint());
-            if bases.any(|base| base.may_have(*hash)) {
+            if self.of_checkpoint().any(|file| file.file.may_have(*hash)) {
                 let key = key.unwrap_or_default();
                 self.changed_keys.keys.push((*hash, key.len() as u32));
                 self.changed_keys.bytes.extend_from_slice(key);
@@ -233,7 +254,7 @@ impl ColdRows {
         if self.changed_keys.memory() > memory_max { self.forget_changed() } else { Ok(()) }
     }
 
-    /// Rows of keys that changed behind bases are not in these any more.
+    /// Rows of keys that changed behind files of the checkpoint are not in these any more.
     pub fn forget_changed(&mut self) -> Result<()> {
         let changed = std::mem::take(&mut self.changed_keys);
         self.take_of(changed.wanted(), |file| file.checkpoint().is_some(), |_, _| {})
@@ -247,23 +268,31 @@ impl ColdRows {
 
     fn take_of(
         &mut self,
-        mut wanted: Vec<WantedKey<'_>>,
+        wanted: Vec<WantedKey<'_>>,
         is_looked_at: impl Fn(&SpillFile) -> bool,
         mut found: impl FnMut(bool, ColdRow<'_>),
     ) -> Result<()> {
+        let mut asked: Vec<AskedKey> = wanted.into_iter().map(|key| AskedKey { key, is_outdated: false }).collect();
+        let oldest = self.files.iter().position(|file| file.file.checkpoint().is_some());
+        // Of hashes that are looked for: the keys that newer files of the checkpoint have.
+        let mut shown = HashSet::new();
         for place in (0..self.files.len()).rev() {
             let Some(ColdFile { file, .. }) = self.files.get(place).filter(|file| is_looked_at(&file.file)) else {
                 continue;
             };
             let file = file.clone();
-            let hits: Vec<(usize, Range<usize>)> = (0..wanted.len())
-                .filter(|at| file.may_have(wanted[*at].hash))
-                .map(|at| (at, file.pages_of(wanted[at].hash)))
+            let (is_of_checkpoint, is_oldest) = (file.checkpoint().is_some(), oldest == Some(place));
+            let is_asked = |of: &AskedKey| (is_of_checkpoint || !of.is_outdated) && file.may_have(of.key.hash);
+            let hits: Vec<(usize, Range<usize>)> = asked
+                .iter()
+                .enumerate()
+                .filter(|(_, of)| is_asked(of))
+                .map(|(at, of)| (at, file.pages_of(of.key.hash)))
                 .collect();
             if hits.is_empty() {
                 continue;
             }
-            let mut gone = vec![false; wanted.len()];
+            let mut gone = vec![false; asked.len()];
             let (shares, together) = runs(&hits);
             file.read_ahead(&together, |number, read| {
                 let mut at = 0;
@@ -272,13 +301,25 @@ impl ColdRows {
                         at += 1;
                     }
                     let Some(run) = read.get(at) else { continue };
-                    let WantedKey { hash, key } = wanted[*hit];
-                    gone[*hit] = self.take_row(place, run, pages.clone(), (hash, key), &mut found)?;
+                    let AskedKey { key, is_outdated } = &asked[*hit];
+                    gone[*hit] = self.take_row(place, run, pages.clone(), *key, |changed, row| {
+                        let is_outdated = *is_outdated || (is_of_checkpoint && shown.contains(row.key));
+                        if is_of_checkpoint && !is_oldest && key.key.is_none() {
+                            shown.insert(Box::from(row.key));
+                        }
+                        if !is_outdated && !row.removed {
+                            found(changed, row);
+                        }
+                    })?;
                 }
                 Ok(ControlFlow::Continue(()))
             })?;
-            let mut gone = gone.into_iter();
-            wanted.retain(|_| gone.next() == Some(false));
+            if is_of_checkpoint && !is_oldest {
+                asked.iter_mut().zip(gone).for_each(|(of, gone)| of.is_outdated |= gone);
+            } else {
+                let mut gone = gone.into_iter();
+                asked.retain(|_| gone.next() == Some(false));
+            }
         }
         Ok(())
     }
@@ -288,8 +329,8 @@ impl ColdRows {
         place: usize,
         run: &Pages<'_>,
         pages: Range<usize>,
-        (hash, key): (u64, Option<&[u8]>),
-        found: &mut impl FnMut(bool, ColdRow<'_>),
+        WantedKey { hash, key }: WantedKey<'_>,
+        mut found: impl FnMut(bool, ColdRow<'_>),
     ) -> Result<bool> {
         let Some(of) = self.files.get_mut(place) else { return Ok(false) };
         for page in pages {
@@ -310,16 +351,30 @@ impl ColdRows {
         Ok(false)
     }
 
-    /// Shows all rows with hashes of a range, file by file, in order within each: those of all files, or of those that changed.
+    /// Shows all rows with hashes of a range, file by file, in order within each: those of all files, or of those that changed. Keys
+    /// with such hashes that several files of the checkpoint have are in memory meanwhile.
     pub fn each(
         &self,
         hashes: RangeInclusive<u64>,
         changed_only: bool,
         mut row: impl FnMut(bool, ColdRow<'_>) -> Result<()>,
     ) -> Result<()> {
-        for file in self.files.iter().filter(|file| file.live > 0 && (file.changed || !changed_only)) {
+        let mut left = self.of_checkpoint().count();
+        let mut shown: HashSet<Box<[u8]>> = HashSet::new();
+        for file in self.files.iter().rev() {
+            let is_of_checkpoint = file.file.checkpoint().is_some();
+            left -= usize::from(is_of_checkpoint);
+            if file.live == 0 || (changed_only && !file.changed) {
+                continue;
+            }
             each_live(file, file.file.pages_within(hashes.clone()), |_, found| {
-                if hashes.contains(&found.hash) { row(file.changed, found) } else { Ok(()) }
+                if !hashes.contains(&found.hash) || (is_of_checkpoint && shown.contains(found.key)) {
+                    return Ok(());
+                }
+                if is_of_checkpoint && left > 0 {
+                    shown.insert(found.key.into());
+                }
+                if found.removed { Ok(()) } else { row(file.changed, found) }
             })?;
         }
         Ok(())

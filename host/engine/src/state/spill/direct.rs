@@ -1,7 +1,7 @@
-//! Rows of checkpoints that do not fit into memory. Those of bases with an index stay where they are; others go from files of the
+//! Rows of checkpoints that do not fit into memory. Those of files with an index stay where they are; others go from files of the
 //! checkpoint to spill files, and are in no slot on their way.
 
-use super::checkpoint_pages::Base;
+use super::checkpoint_pages::FileGroups;
 use super::cold::ColdFile;
 use super::file::{SpillFile, SpillWriter};
 use crate::batch::keys::KeyHash;
@@ -25,12 +25,12 @@ impl StateTable {
         self.spills() && bytes.saturating_mul(GROWTH) > self.budget() / (workers as u64).max(1)
     }
 
-    /// Takes over the rows of these bases, which have no key group twice, and leaves them where they are. What they are indexed by is
-    /// [`StateTable::index_columns`].
-    pub fn adopt(&mut self, bases: Vec<Base>) -> Result<()> {
+    /// Takes over the rows of these files, which have no key group twice, and leaves them where they are: they apply on top of the files
+    /// that it was called with before. What they are indexed by is [`StateTable::index_columns`].
+    pub fn adopt(&mut self, files: Vec<FileGroups>) -> Result<()> {
         let (form, timed) = (self.row_form(), self.idle.is_some());
         let spill = self.spill.as_mut().ok_or_else(|| Error::bug("rows in files of a table that has none"))?;
-        let file = SpillFile::of_checkpoint(bases, form, spill.share.budget().folder())?;
+        let file = SpillFile::of_checkpoint(files, form, spill.share.budget().folder())?;
         spill.cold.files.push(ColdFile::of_checkpoint(file, timed)?);
         Ok(())
     }

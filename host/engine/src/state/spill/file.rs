@@ -2,7 +2,7 @@
 //! in its folder: whatever becomes of the process, nothing is left of it.
 
 use super::budget::StateBudget;
-use super::checkpoint_pages::{Base, CheckpointPages};
+use super::checkpoint_pages::{CheckpointPages, FileGroups};
 use super::page::{self, ColdRow, PAGE_BYTES, PageBuilder};
 use crate::checkpoint::cached_read;
 use crate::checkpoint::filter::Filter;
@@ -59,7 +59,7 @@ pub struct SpillFile {
 enum PageSource {
     /// A file of this process, in which there may be others.
     Own { file: Arc<File>, id: u64, filter: Filter },
-    /// Bases of the checkpoint that was loaded.
+    /// Files of the checkpoint that was loaded.
     Checkpoint(CheckpointPages),
 }
 
@@ -71,9 +71,9 @@ pub fn open(folder: &Path) -> Result<File, StoreError> {
 }
 
 impl SpillFile {
-    /// Bases of a checkpoint as one file. An error where they have too many rows for that.
-    pub fn of_checkpoint(bases: Vec<Base>, form: RowForm, folder: &Path) -> Result<SpillFile> {
-        let checkpoint = CheckpointPages::new(bases, form);
+    /// Files of a checkpoint as one. An error where they have too many rows for that.
+    pub fn of_checkpoint(files: Vec<FileGroups>, form: RowForm, folder: &Path) -> Result<SpillFile> {
+        let checkpoint = CheckpointPages::new(files, form);
         let (mut pages, mut oldest, mut rows) = (Vec::new(), Vec::new(), 0u32);
         for page in checkpoint.pages() {
             pages.push(PageEntry { first_hash: page.first_hash, start: 0, first_row: rows });

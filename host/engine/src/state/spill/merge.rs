@@ -8,7 +8,9 @@ use crate::error::Result;
 use crate::failure::Failure;
 use crate::fault;
 use crate::threads;
-use std::ops::Range;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
@@ -21,6 +23,10 @@ const FILES_WAIT: usize = 3 * FILES_MAX;
 /// Pages of each file that are in memory while they are merged.
 const PAGES_AHEAD: usize = 32;
 
+/// How nice a thread that copies rows of a checkpoint is to those that process rows, as the system counts it: it has a tenth of what they
+/// have where there is not enough for all.
+const COPIES_NICE: i32 = 10;
+
 /// What a file that is merged has in memory of its rows at most, about.
 const READER_BYTES: u64 = (3 * PAGES_AHEAD * PAGE_BYTES) as u64;
 
@@ -28,8 +34,8 @@ const READER_BYTES: u64 = (3 * PAGES_AHEAD * PAGE_BYTES) as u64;
 #[derive(Debug)]
 pub struct Merge {
     of: Vec<Arc<SpillFile>>,
-    /// The pages of a checkpoint that it copies, as there is no need to keep these where they are.
-    part: Option<Range<usize>>,
+    /// The hashes of the rows that it copies of files of a checkpoint, as there is no need to keep these where they are.
+    part: Option<RangeInclusive<u64>>,
     /// As the files it is made of.
     pub changed: bool,
     /// Keys that were taken out of them since it began.
@@ -42,11 +48,8 @@ pub struct Merge {
 impl Merge {
     /// A key was taken out of a file.
     pub fn taken(&mut self, file: &Arc<SpillFile>, hash: u64, key: &[u8]) {
-        let is_last = |part: &Range<usize>| part.end >= file.pages();
-        let within = |part: &Range<usize>| {
-            file.first_hash(part.start) <= hash && (is_last(part) || hash < file.first_hash(part.end))
-        };
-        if self.of.iter().any(|of| Arc::ptr_eq(of, file)) && self.part.as_ref().is_none_or(within) {
+        if self.of.iter().any(|of| Arc::ptr_eq(of, file)) && self.part.as_ref().is_none_or(|part| part.contains(&hash))
+        {
             self.taken.push((hash, key.into()));
         }
     }
@@ -61,7 +64,7 @@ impl ColdRows {
     /// Puts the file of a merge that is done in the place of those that it is made of, and begins another merge where one is due.
     pub fn merge(&mut self, budget: &Arc<StateBudget>, timed: bool, failure: &Failure) -> Result<()> {
         self.files.retain(|file| file.live() > 0 || self.merge.as_ref().is_some_and(|merge| merge.is_of(&file.file)));
-        let waits = self.files.len() > FILES_WAIT;
+        let waits = self.files.len() - self.of_checkpoint().count() > FILES_WAIT;
         let done = self.merge.as_ref().and_then(|merge| merge.look(waits));
         if let (Some(done), true) = (done, self.merge.is_some()) {
             self.install(done?, timed)?;
@@ -73,11 +76,15 @@ impl ColdRows {
         let (sender, done) = sync_channel(1);
         let of = due.iter().map(|file| file.file.clone()).collect();
         let work_bytes = due.iter().map(|file| file.memory() + READER_BYTES.min(file.file.bytes())).sum();
-        let pages = part.clone();
+        let hashes = part.clone();
         let (budget, job, failing) = (budget.clone(), failure.clone(), failure.clone());
         let failed = move |error| failing.set(error);
         threads::start("millstream-merge", "the thread that merges cold rows", failed, move || {
-            let _ = sender.send(merge_files(&due, pages, &budget, job));
+            if hashes.is_some() {
+                // Nobody waits for it. Where that cannot be said it takes its share of the processor, as others do.
+                let _ = rustix::process::nice(COPIES_NICE);
+            }
+            let _ = sender.send(merge_files(&due, hashes, &budget, job));
         })?;
         self.merge = Some(Merge { of, part, changed, taken: Vec::new(), done, work_bytes });
         Ok(())
@@ -87,13 +94,15 @@ impl ColdRows {
         fault::point("spill.merged");
         let Some(Merge { of, part, changed, mut taken, .. }) = self.merge.take() else { return Ok(()) };
         let is_of = |file: &ColdFile| of.iter().any(|of| Arc::ptr_eq(of, &file.file));
-        if let Some(pages) = part {
-            self.files.iter_mut().filter(|file| is_of(file)).for_each(|file| file.set_copied(pages.end));
+        if let Some(hashes) = part {
+            self.files.iter_mut().filter(|file| is_of(file)).try_for_each(|file| file.set_copied(&hashes))?;
+            self.copied = Some(*hashes.end());
         } else {
             self.files.retain(|file| !is_of(file));
         }
         let mut only = ColdRows::of(vec![ColdFile::new(merged, changed, timed)]);
         taken.sort_unstable();
+        taken.dedup();
         let wanted = taken.iter().map(|(hash, key)| WantedKey { hash: *hash, key: Some(key) }).collect();
         only.take(wanted, |_, _| {})?;
         // Those that came last are looked at first: they are the smaller ones, too.
@@ -116,8 +125,17 @@ impl ColdRows {
             let due = of.get(..MERGED).filter(|due| of.len() > FILES_MAX && rows(due) < u64::from(u32::MAX))?;
             Some(Due { files: due.iter().copied().cloned().collect(), changed, part: None })
         });
-        let part = || self.files.iter().filter(|_| !self.is_loading).find_map(|file| part_due(file, budget));
-        too_many.or_else(part)
+        too_many.or_else(|| if self.is_loading { None } else { self.part_due(budget) })
+    }
+
+    /// Rows that are read where a checkpoint has them are copied into files of this process, some at a time: they are read faster there,
+    /// each key is there once, and they are checked before the checkpoint that they are of is gone.
+    fn part_due(&self, budget: &StateBudget) -> Option<Due> {
+        let pages = self.of_checkpoint().next()?.file.checkpoint()?;
+        let first = self.copied.map_or(Some(0), |copied| copied.checked_add(1))?;
+        // The newest first.
+        let files = self.of_checkpoint().rev().cloned().collect();
+        Some(Due { files, changed: false, part: Some(pages.some_from(first, budget.rows_per_file())) })
     }
 }
 
@@ -126,15 +144,7 @@ struct Due {
     files: Vec<ColdFile>,
     changed: bool,
     /// See [`Merge::part`].
-    part: Option<Range<usize>>,
-}
-
-/// Rows that are read where a checkpoint has them are copied into files of this process, some at a time: they are read faster there,
-/// and checked before the checkpoint that they are of is gone.
-fn part_due(file: &ColdFile, budget: &StateBudget) -> Option<Due> {
-    let pages = file.file.checkpoint()?;
-    let part = pages.some_from(file.copied(), budget.rows_per_file());
-    (!part.is_empty()).then(|| Due { files: vec![file.clone()], changed: file.changed, part: Some(part) })
+    part: Option<RangeInclusive<u64>>,
 }
 
 impl Merge {
@@ -153,35 +163,57 @@ impl Merge {
     }
 }
 
-/// All rows of these files that are there, in one file.
+/// All rows of these files that are there, in one file. Of a key that several have the row in the first of them counts.
 fn merge_files(
     of: &[ColdFile],
-    part: Option<Range<usize>>,
+    part: Option<RangeInclusive<u64>>,
     budget: &StateBudget,
     failure: Failure,
 ) -> Result<SpillFile> {
-    let pages = |file: &ColdFile| part.clone().unwrap_or(0..file.file.pages());
+    let hashes = part.clone().unwrap_or(0..=u64::MAX);
+    let pages = |file: &ColdFile| file.file.pages_within(hashes.clone());
     let rows = |file: &ColdFile| file.file.first_row(pages(file).end) - file.file.first_row(pages(file).start);
     let rows = of.iter().map(|file| u64::from(file.live().min(rows(file)))).sum();
     let mut writer = SpillWriter::new(budget, rows, failure)?;
-    let mut readers = of.iter().map(|file| RowReader::new(file, pages(file))).collect::<Result<Vec<_>>>()?;
-    // There are few files, so each of them is looked at for each row.
-    loop {
-        let first = readers.iter().enumerate().filter_map(|(at, reader)| Some((reader.order()?, at))).min();
-        let Some(reader) = first.map(|(_, at)| at).and_then(|at| readers.get_mut(at)) else { break };
-        if let Some((row, hash, touched)) = reader.row() {
-            writer.add(row, hash, touched)?;
+    let mut readers = of.iter().map(|file| RowReader::new(file, &hashes)).collect::<Result<Vec<_>>>()?;
+    let hash_of = |readers: &[RowReader], at: usize| Some(Reverse((readers.get(at)?.order()?.0, at)));
+    let mut next: BinaryHeap<_> = (0..readers.len()).filter_map(|at| hash_of(&readers, at)).collect();
+    let mut same_hash = Vec::new();
+    while let Some(Reverse((hash, at))) = next.pop() {
+        same_hash.push(at);
+        while let Some(Reverse((_, at))) = next.peek().filter(|Reverse((other, _))| *other == hash) {
+            same_hash.push(*at);
+            next.pop();
         }
-        reader.next()?;
+        let mut last: Option<Box<[u8]>> = None;
+        while let Some((key, at)) = first_key(&readers, &same_hash, hash) {
+            let is_outdated = last.as_deref() == Some(key);
+            if same_hash.len() > 1 {
+                last = Some(key.into());
+            }
+            let Some(reader) = readers.get_mut(at) else { break };
+            if let (Some((row, hash, touched)), false) = (reader.row(), is_outdated) {
+                writer.add(row, hash, touched)?;
+            }
+            reader.next()?;
+        }
+        next.extend(same_hash.drain(..).filter_map(|at| hash_of(&readers, at)));
     }
     writer.finish()
+}
+
+/// The first of the keys with this hash that some of these readers have next, and of these the reader that comes first.
+fn first_key<'a>(readers: &'a [RowReader<'_>], some: &[usize], hash: u64) -> Option<(&'a [u8], usize)> {
+    let keys = some.iter().filter_map(|at| Some((readers.get(*at)?.order()?, *at)));
+    keys.filter(|((other, _), _)| *other == hash).map(|((_, key), at)| (key, at)).min()
 }
 
 /// The rows of a file one after the other: some of them are in memory.
 struct RowReader<'a> {
     of: &'a ColdFile,
-    /// The pages that are still to be read.
+    /// The pages that are still to be read, and the hashes of the rows in them that are wanted.
     pages: Range<usize>,
+    hashes: &'a RangeInclusive<u64>,
     bytes: Vec<u8>,
     rows: Vec<PlacedRow>,
     /// The first of them that was not given yet.
@@ -192,6 +224,7 @@ struct RowReader<'a> {
 #[derive(Clone)]
 struct PlacedRow {
     hash: u64,
+    removed: bool,
     touched: i64,
     bytes: Range<usize>,
     /// Where its key is, within its bytes.
@@ -199,8 +232,9 @@ struct PlacedRow {
 }
 
 impl<'a> RowReader<'a> {
-    fn new(of: &'a ColdFile, pages: Range<usize>) -> Result<RowReader<'a>> {
-        let mut reader = RowReader { of, pages, bytes: Vec::new(), rows: Vec::new(), at: 0 };
+    fn new(of: &'a ColdFile, hashes: &'a RangeInclusive<u64>) -> Result<RowReader<'a>> {
+        let pages = of.file.pages_within(hashes.clone());
+        let mut reader = RowReader { of, pages, hashes, bytes: Vec::new(), rows: Vec::new(), at: 0 };
         reader.fill()?;
         Ok(reader)
     }
@@ -211,9 +245,9 @@ impl<'a> RowReader<'a> {
         Some((row.hash, self.bytes.get(row.bytes.clone())?.get(row.key.clone())?))
     }
 
-    /// The next row: its bytes, its hash, and when its key was touched.
+    /// The next row, where it says more than that its key is gone: its bytes, its hash, and when its key was touched.
     fn row(&self) -> Option<(&[u8], u64, i64)> {
-        let row = self.rows.get(self.at)?;
+        let row = self.rows.get(self.at).filter(|row| !row.removed)?;
         Some((self.bytes.get(row.bytes.clone())?, row.hash, row.touched))
     }
 
@@ -230,11 +264,14 @@ impl<'a> RowReader<'a> {
             self.at = 0;
             let (bytes, rows) = (&mut self.bytes, &mut self.rows);
             each_live(self.of, self.pages.start..end, |_, row| {
+                if !self.hashes.contains(&row.hash) {
+                    return Ok(());
+                }
                 let start = bytes.len();
                 bytes.extend_from_slice(row.bytes);
                 let key = row.bytes.len() - row.columns.len() - row.key.len();
                 let (bytes, key) = (start..bytes.len(), key..key + row.key.len());
-                rows.push(PlacedRow { hash: row.hash, touched: row.touched, bytes, key });
+                rows.push(PlacedRow { hash: row.hash, removed: row.removed, touched: row.touched, bytes, key });
                 Ok(())
             })?;
             self.pages.start = end;

@@ -26,6 +26,8 @@ pub struct ColdRow<'a> {
     pub key: &'a [u8],
     /// Whether files of checkpoints had the key when the row was written.
     pub written: bool,
+    /// It says only that its key is gone: what older files of a checkpoint have of it does not count. No spill file has such rows.
+    pub removed: bool,
     /// When the key was last touched.
     pub touched: i64,
     /// The state columns.
@@ -166,7 +168,15 @@ fn first_of(bytes: &[u8]) -> Option<(ColdRow<'_>, &[u8])> {
     let (columns, rest) = rest.split_at_checked(columns)?;
     let bytes = bytes.get(..bytes.len() - rest.len())?;
     Some((
-        ColdRow { hash: u64::from_le_bytes(*hash), key, written: says & WRITTEN != 0, touched, columns, bytes },
+        ColdRow {
+            hash: u64::from_le_bytes(*hash),
+            key,
+            written: says & WRITTEN != 0,
+            removed: false,
+            touched,
+            columns,
+            bytes,
+        },
         rest,
     ))
 }

@@ -1,4 +1,4 @@
-//! Bases of a checkpoint that stay where they are.
+//! Files of a checkpoint that stay where they are.
 
 use super::*;
 use crate::checkpoint::indexed_file::IndexedFile;
@@ -10,11 +10,11 @@ use std::fs::File;
 
 const SLICE_ROWS: usize = 300;
 
-/// All rows of a table, as files of a few slices each.
-fn encoded(table: &mut StateTable) -> Vec<(u64, EncodedFile)> {
+/// All rows of a table or those that changed, as files of a few slices each.
+fn encoded(table: &mut StateTable, base: bool) -> Vec<(u64, EncodedFile)> {
     let mut slices: Vec<TableSlice> = Vec::new();
     let most = SliceMax { rows: SLICE_ROWS, bytes: usize::MAX };
-    table.changes(true, most, &mut |slice| slices.push(slice)).unwrap();
+    table.changes(base, most, &mut |slice| slices.push(slice)).unwrap();
     let mut files: Vec<Vec<TableSlice>> = Vec::new();
     for slice in slices.into_iter().filter(|slice| slice.rows.num_rows() > 0) {
         let last = files.last().filter(|file| file.len() > 2).and_then(|file| file.last()?.groups);
@@ -33,12 +33,12 @@ fn encoded(table: &mut StateTable) -> Vec<(u64, EncodedFile)> {
 }
 
 fn told(rows: u64, bytes: &Bytes, footer: &str) -> StateFile {
-    state_file::told("state/base.arrow", rows, bytes, footer)
+    state_file::told("state/some.arrow", rows, bytes, footer)
 }
 
 /// A file of these bytes that is gone as soon as it is open.
 fn opened(told: &StateFile, bytes: &[u8], folder: &Path) -> Result<IndexedFile> {
-    let path = folder.join("base.arrow");
+    let path = folder.join("some.arrow");
     std::fs::write(&path, bytes).unwrap();
     let file = File::open(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
@@ -46,23 +46,33 @@ fn opened(told: &StateFile, bytes: &[u8], folder: &Path) -> Result<IndexedFile> 
 }
 
 /// The key groups of these files, and sometimes those of a file as two that are apart.
-fn counting(files: Vec<IndexedFile>, random: &mut Random) -> Vec<Base> {
+fn counting(files: Vec<IndexedFile>, random: &mut Random) -> Vec<FileGroups> {
     let group = |file: &IndexedFile| KeyHash(file.index().blocks[0].first_hash).group() as u32;
     let starts: Vec<u32> = files.iter().skip(1).map(group).chain([KEY_GROUPS as u32]).collect();
     let (mut bases, mut start) = (Vec::new(), 0);
     for (file, end) in files.into_iter().map(Arc::new).zip(starts) {
         let middle = start + random.below(u64::from(end - start) + 1) as u32;
-        bases.extend([start..middle, middle..end].map(|groups| Base { file: file.clone(), groups }));
+        bases.extend([start..middle, middle..end].map(|groups| FileGroups { file: file.clone(), groups }));
         start = end;
     }
     bases.reverse();
     bases
 }
 
+/// The files of a checkpoint, opened.
+fn opened_all(files: Vec<(u64, EncodedFile)>, folder: &Path) -> Vec<IndexedFile> {
+    let open = |(rows, file): (u64, EncodedFile)| {
+        let told = told(rows, &file.bytes, &file.footer);
+        assert_eq!(state_file::decode(&told, &file.bytes).unwrap().len(), 1, "small batches are read as one");
+        opened(&told, &file.bytes, folder).unwrap()
+    };
+    files.into_iter().map(open).collect()
+}
+
 #[test]
-fn a_table_whose_base_stays_where_it_is_is_the_same_as_one_in_memory() {
+fn a_table_whose_files_stay_where_they_are_is_the_same_as_one_in_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let mut copied_parts = 0;
+    let (mut copied_parts, mut levels_max) = (0, 0);
     for (seed, (keys, bytes, timeout)) in
         (1..).zip([(3_000, 20_000, None), (400, 1, Some(60)), (20_000, 1 << 20, None), (2_000, 20_000, Some(900))])
     {
@@ -72,35 +82,45 @@ fn a_table_whose_base_stays_where_it_is_is_the_same_as_one_in_memory() {
         pair.fill(keys);
         for start in 0..6 {
             (0..20).for_each(|_| pair.batch(keys));
-            let files = encoded(&mut pair.spilled);
+            let mut levels = vec![encoded(&mut pair.spilled, true)];
             pair.plain.all_changes(true).unwrap();
             (0..10 * (start % 3)).for_each(|_| pair.batch(keys));
+            // Where it is known when keys were touched, changes are read.
+            for _ in 0..if timeout.is_none() { start } else { 0 } {
+                levels.push(encoded(&mut pair.spilled, false));
+                pair.plain.all_changes(false).unwrap();
+                (0..20).for_each(|_| pair.batch(keys));
+            }
             let changed = pair.changes(false);
 
             let mut after = spilling(bytes, folder.path(), timeout);
             after.track_changes();
-            let open = |(rows, file): (u64, EncodedFile)| {
-                let told = told(rows, &file.bytes, &file.footer);
-                assert_eq!(state_file::decode(&told, &file.bytes).unwrap().len(), 1, "small batches are read as one");
-                opened(&told, &file.bytes, folder.path()).unwrap()
-            };
-            let files: Vec<IndexedFile> = files.into_iter().map(open).collect();
-            assert!(keys < 2_000 || files.len() > 1 && files[0].index().blocks.len() > 5);
-            after.adopt(counting(files, &mut pair.random)).unwrap();
+            assert!(keys < 2_000 || levels[0].len() > 1);
+            for (level, files) in levels.into_iter().enumerate().filter(|(_, files)| !files.is_empty()) {
+                let files = opened_all(files, folder.path());
+                assert!(level > 0 || keys < 2_000 || files[0].index().blocks.len() > 5);
+                after.adopt(counting(files, &mut pair.random)).unwrap();
+            }
             after.restore_each(|restore| restore(&changed, false)).unwrap();
-            assert_eq!((after.changed(), after.len()), (0, pair.plain.len()));
-            assert_eq!(all(&mut after), all(&mut pair.plain.copied()));
+            assert_eq!(after.changed(), 0);
             pair.spilled = after;
-            for _ in 0..60 {
+            pair.has_equal_len();
+            assert_eq!(all(&mut pair.spilled.copied()), all(&mut pair.plain.copied()));
+            for round in 0..60 {
                 pair.batch(keys);
+                if round % 10 == 3 {
+                    let by_hash = pair.random.below(keys);
+                    pair.warm_by_hash(by_hash);
+                }
                 let cold = &pair.spilled.spill.as_ref().unwrap().cold;
-                let copied = cold.files.iter().map(ColdFile::copied);
-                copied_parts += usize::from(copied.max() > Some(0));
+                copied_parts += usize::from(cold.copied.is_some_and(|copied| copied < u64::MAX));
+                levels_max = levels_max.max(cold.of_checkpoint().count());
             }
             assert_eq!(all(&mut pair.spilled.copied()), all(&mut pair.plain.copied()));
         }
     }
-    assert!(copied_parts > 0, "some of a base was copied while the rest was not");
+    assert!(copied_parts > 0, "some rows were copied while the rest was not");
+    assert!(levels_max > 3, "{levels_max} files that may have the same key");
 }
 
 #[test]
@@ -109,7 +129,7 @@ fn a_damaged_base_gives_no_wrong_row() {
     let mut pair = Pair { plain: table(None), spilled: spilling(1, folder.path(), None), random: Random(5), now: 0 };
     pair.both(StateTable::track_changes);
     pair.fill(150);
-    let (rows, EncodedFile { bytes, footer }) = encoded(&mut pair.spilled).swap_remove(0);
+    let (rows, EncodedFile { bytes, footer }) = encoded(&mut pair.spilled, true).swap_remove(0);
     let told = told(rows, &bytes, &footer);
     let read = |bytes: &[u8]| -> Result<RecordBatch> {
         let file = opened(&told, bytes, folder.path())?;
@@ -128,7 +148,7 @@ fn a_damaged_base_gives_no_wrong_row() {
                 same += 1;
             }
             Err(error) => {
-                assert!(error.message.starts_with("state/base.arrow is damaged: "), "{}", error.message);
+                assert!(error.message.starts_with("state/some.arrow is damaged: "), "{}", error.message);
                 refused += 1;
             }
         }

@@ -1,0 +1,128 @@
+//! Which files of a checkpoint a start leaves where they are, to look their rows up there. Pure decisions.
+
+use crate::checkpoint::fold::LiveFile;
+use crate::error::Result;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What becomes of the files of a table.
+pub struct FilesLeft<'a, File> {
+    /// Those that stay where they are, with the key groups in which they count: each level applies on top of those before it, and has no
+    /// key group twice.
+    pub levels: Vec<Vec<(Arc<File>, Range<u32>)>>,
+    /// Those that are to be read, on top of all levels.
+    pub read: Vec<LiveFile<'a>>,
+}
+
+/// Whether rows may be looked up in a file.
+pub fn has_index(live: &LiveFile) -> bool {
+    !live.file.footer.is_empty()
+}
+
+/// Divides files that apply in this order. `open` opens one, where its rows can be looked up as the table needs it. Rows that changed
+/// behind bases are read where they are no more than so many, and otherwise stay where they are.
+pub fn leave<'a, File>(
+    live: Vec<LiveFile<'a>>,
+    changes_read_max: u64,
+    open: impl Fn(&LiveFile) -> Result<Option<File>>,
+) -> Result<FilesLeft<'a, File>> {
+    let changes: u64 = live.iter().filter(|live| !live.file.base).map(LiveFile::rows).sum();
+    let mut left = FilesLeft { levels: Vec::new(), read: Vec::new() };
+    for live in live {
+        // What is read would be taken for newer than a file that stays where it is.
+        let may_stay = live.file.base || (changes > changes_read_max && left.read.is_empty());
+        match if may_stay && has_index(&live) { open(&live)? } else { None } {
+            Some(file) => left.stays(&live, file),
+            None => left.read.push(live),
+        }
+    }
+    Ok(left)
+}
+
+impl<File> FilesLeft<'_, File> {
+    fn stays(&mut self, live: &LiveFile, file: File) {
+        let file = Arc::new(file);
+        let own = live.groups.iter().map(|groups| (file.clone(), groups.clone()));
+        let overlap = |other: &Range<u32>| live.groups.iter().any(|own| own.start < other.end && other.start < own.end);
+        // Where a base counts no older file does.
+        let level = match live.file.base {
+            true => self.levels.first_mut(),
+            false => self.levels.last_mut().filter(|level| !level.iter().any(|(_, groups)| overlap(groups))),
+        };
+        match level {
+            Some(level) => level.extend(own),
+            None => self.levels.push(own.collect()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::keys::KEY_GROUPS;
+    use crate::checkpoint::fold;
+    use crate::checkpoint::types::StateFile;
+    use crate::ids::BatchId;
+    use crate::random::Random;
+
+    const ROWS: u64 = 100;
+
+    fn file(number: usize, (group_first, group_end): (u32, u32), base: bool, has_index: bool) -> StateFile {
+        StateFile {
+            path: number.to_string(),
+            batch: BatchId(1),
+            group_first,
+            group_end,
+            base,
+            rows: ROWS,
+            bytes: 1,
+            checksum: String::new(),
+            footer: if has_index { "yes".into() } else { String::new() },
+        }
+    }
+
+    fn number(live: &LiveFile) -> usize {
+        live.file.path.parse().unwrap()
+    }
+
+    #[test]
+    fn in_each_key_group_files_apply_in_their_order_and_those_that_are_read_last() {
+        let (mut random, mut levels_max, mut not_read) = (Random(1), 0, 0);
+        for round in 0..300 {
+            let all = (0, KEY_GROUPS as u32);
+            let mut files = vec![file(0, all, true, round % 9 > 0)];
+            for number in 1..1 + random.below(20) as usize {
+                let first = if random.below(2) == 0 { 0 } else { random.below(KEY_GROUPS) as u32 };
+                let end = first + 1 + random.below(u64::from(all.1 - first)) as u32;
+                let (is_base, has_index) = (random.below(4) == 0, round % 3 == 0 || random.below(8) > 0);
+                files.push(file(number, (first, end), is_base, has_index));
+            }
+            let (read_max, live) = (random.below(8) * ROWS, fold::live(&files, all.0, all.1));
+            // Some cannot be opened.
+            let opens: Vec<bool> = files.iter().map(|_| round % 2 == 0 || random.below(8) > 0).collect();
+            let open = |live: &LiveFile| Ok(Some(number(live)).filter(|number| opens[*number]));
+            let left = leave(fold::live(&files, all.0, all.1), read_max, open).unwrap();
+            levels_max = levels_max.max(left.levels.len());
+            for group in (0..all.1).step_by(7) {
+                let counts = |live: &&LiveFile| live.groups.iter().any(|groups| groups.contains(&group));
+                let expected: Vec<usize> = live.iter().filter(counts).map(number).collect();
+                let mut applied = Vec::new();
+                for level in &left.levels {
+                    let of: Vec<_> = level.iter().filter(|(_, groups)| groups.contains(&group)).collect();
+                    assert!(of.len() < 2, "a level has key group {group} twice");
+                    applied.extend(of.into_iter().map(|(number, _)| **number));
+                }
+                applied.extend(left.read.iter().filter(counts).map(number));
+                assert_eq!(applied, expected, "round {round}, key group {group}");
+            }
+            let changes =
+                |files: &[LiveFile]| files.iter().filter(|live| !live.file.base).map(LiveFile::rows).sum::<u64>();
+            if round % 6 == 0 && round % 9 > 0 {
+                let is_read = changes(&live) <= read_max;
+                assert_eq!(changes(&left.read), if is_read { changes(&live) } else { 0 });
+                not_read += changes(&live) - changes(&left.read);
+            }
+        }
+        assert!(levels_max > 4 && not_read > 10 * ROWS, "{levels_max} levels, {not_read} rows that are not read");
+    }
+}
