@@ -217,6 +217,9 @@ fn a_partition_that_is_new_while_the_job_is_stopped_is_read_from_its_beginning()
             produce(topic, 1, 0..1);
             !trial.rows("out.jsonl").is_empty()
         });
+        // What is not read yet would come with the next start.
+        produce(topic, 1, 999..1000);
+        job.until("the last row", |_| trial.rows("out.jsonl").iter().any(|row| row["n"] == 999));
         job.stop();
         let before = trial.rows("out.jsonl").len();
         Broker::shared().add_partitions(topic, 6);

@@ -19,6 +19,11 @@ pub fn has_index(live: &LiveFile) -> bool {
     !live.file.footer.is_empty()
 }
 
+/// How many rows changed behind bases, each as often as it did.
+pub fn changes(live: &[LiveFile]) -> u64 {
+    live.iter().filter(|live| !live.file.base).map(LiveFile::rows).sum()
+}
+
 /// Divides files that apply in this order. `open` opens one, where its rows can be looked up as the table needs it. Rows that changed
 /// behind bases are read where they are no more than so many, and otherwise stay where they are.
 pub fn leave<'a, File>(
@@ -26,11 +31,11 @@ pub fn leave<'a, File>(
     changes_read_max: u64,
     open: impl Fn(&LiveFile) -> Result<Option<File>>,
 ) -> Result<FilesLeft<'a, File>> {
-    let changes: u64 = live.iter().filter(|live| !live.file.base).map(LiveFile::rows).sum();
+    let leaves_changes = changes(&live) > changes_read_max;
     let mut left = FilesLeft { levels: Vec::new(), read: Vec::new() };
     for live in live {
         // What is read would be taken for newer than a file that stays where it is.
-        let may_stay = live.file.base || (changes > changes_read_max && left.read.is_empty());
+        let may_stay = live.file.base || (leaves_changes && left.read.is_empty());
         match if may_stay && has_index(&live) { open(&live)? } else { None } {
             Some(file) => left.stays(&live, file),
             None => left.read.push(live),
@@ -115,8 +120,6 @@ mod tests {
                 applied.extend(left.read.iter().filter(counts).map(number));
                 assert_eq!(applied, expected, "round {round}, key group {group}");
             }
-            let changes =
-                |files: &[LiveFile]| files.iter().filter(|live| !live.file.base).map(LiveFile::rows).sum::<u64>();
             if round % 6 == 0 && round % 9 > 0 {
                 let is_read = changes(&live) <= read_max;
                 assert_eq!(changes(&left.read), if is_read { changes(&live) } else { 0 });

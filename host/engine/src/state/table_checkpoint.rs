@@ -133,7 +133,9 @@ impl TableCheckpoint {
             let opened = read::open_indexed(&*self.loaded.store, held, live.file, || table.file())?;
             Ok(opened.filter(|file| file.index().columns == columns))
         };
-        let changes_read_max = if table.has_times() { u64::MAX } else { CHANGES_READ_MAX };
+        let levels_bytes = left_files::changes(&live).saturating_mul(INDEX_BYTES_PER_ROW);
+        let have_room = levels_bytes <= table.budget() / LEVELS_SHARE / (self.loaded.workers as u64).max(1);
+        let changes_read_max = if table.has_times() || !have_room { u64::MAX } else { CHANGES_READ_MAX };
         let FilesLeft { levels, read } = left_files::leave(live, changes_read_max, open)?;
         for level in levels {
             table.adopt(level.into_iter().map(|(file, groups)| FileGroups { file, groups }).collect())?;
@@ -277,6 +279,10 @@ const PARTS_ROWS_MIN: u64 = 1 << 20;
 /// So many rows that changed behind bases are read at a start, as they are likely to be of use again; more would take seconds, as what
 /// bases have of them is anywhere.
 const CHANGES_READ_MAX: u64 = 1 << 18;
+/// What is known of the rows of files that stay where they are takes so much memory, about, and that of changes no more than one of so
+/// many bytes of the budget.
+const INDEX_BYTES_PER_ROW: u64 = 2;
+const LEVELS_SHARE: u64 = 4;
 /// So many rows are copied to be written beside the next batches, where they take no more than one of so many bytes of what state may
 /// take, within these bounds.
 const COPY_ROWS_MIN: u64 = 4096;
