@@ -25,13 +25,12 @@ pub fn changes(live: &[LiveFile]) -> u64 {
 }
 
 /// Divides files that apply in this order. `open` opens one, where its rows can be looked up as the table needs it. Rows that changed
-/// behind bases are read where they are no more than so many, and otherwise stay where they are.
+/// behind bases are read, or stay where they are, too.
 pub fn leave<'a, File>(
     live: Vec<LiveFile<'a>>,
-    changes_read_max: u64,
+    leaves_changes: bool,
     open: impl Fn(&LiveFile) -> Result<Option<File>>,
 ) -> Result<FilesLeft<'a, File>> {
-    let leaves_changes = changes(&live) > changes_read_max;
     let mut left = FilesLeft { levels: Vec::new(), read: Vec::new() };
     for live in live {
         // What is read would be taken for newer than a file that stays where it is.
@@ -65,25 +64,16 @@ impl<File> FilesLeft<'_, File> {
 mod tests {
     use super::*;
     use crate::batch::keys::KEY_GROUPS;
-    use crate::checkpoint::fold;
     use crate::checkpoint::types::StateFile;
-    use crate::ids::BatchId;
+    use crate::checkpoint::{fold, state_file};
     use crate::random::Random;
+    use bytes::Bytes;
 
     const ROWS: u64 = 100;
 
     fn file(number: usize, (group_first, group_end): (u32, u32), base: bool, has_index: bool) -> StateFile {
-        StateFile {
-            path: number.to_string(),
-            batch: BatchId(1),
-            group_first,
-            group_end,
-            base,
-            rows: ROWS,
-            bytes: 1,
-            checksum: String::new(),
-            footer: if has_index { "yes".into() } else { String::new() },
-        }
+        let told = state_file::told(&number.to_string(), ROWS, &Bytes::new(), if has_index { "yes" } else { "" });
+        StateFile { group_first, group_end, base, ..told }
     }
 
     fn number(live: &LiveFile) -> usize {
@@ -102,11 +92,12 @@ mod tests {
                 let (is_base, has_index) = (random.below(4) == 0, round % 3 == 0 || random.below(8) > 0);
                 files.push(file(number, (first, end), is_base, has_index));
             }
-            let (read_max, live) = (random.below(8) * ROWS, fold::live(&files, all.0, all.1));
+            let live = fold::live(&files, all.0, all.1);
+            let is_read = changes(&live) <= random.below(8) * ROWS;
             // Some cannot be opened.
             let opens: Vec<bool> = files.iter().map(|_| round % 2 == 0 || random.below(8) > 0).collect();
             let open = |live: &LiveFile| Ok(Some(number(live)).filter(|number| opens[*number]));
-            let left = leave(fold::live(&files, all.0, all.1), read_max, open).unwrap();
+            let left = leave(fold::live(&files, all.0, all.1), !is_read, open).unwrap();
             levels_max = levels_max.max(left.levels.len());
             for group in (0..all.1).step_by(7) {
                 let counts = |live: &&LiveFile| live.groups.iter().any(|groups| groups.contains(&group));
@@ -121,7 +112,6 @@ mod tests {
                 assert_eq!(applied, expected, "round {round}, key group {group}");
             }
             if round % 6 == 0 && round % 9 > 0 {
-                let is_read = changes(&live) <= read_max;
                 assert_eq!(changes(&left.read), if is_read { changes(&live) } else { 0 });
                 not_read += changes(&live) - changes(&left.read);
             }

@@ -133,10 +133,12 @@ impl TableCheckpoint {
             let opened = read::open_indexed(&*self.loaded.store, held, live.file, || table.file())?;
             Ok(opened.filter(|file| file.index().columns == columns))
         };
-        let levels_bytes = left_files::changes(&live).saturating_mul(INDEX_BYTES_PER_ROW);
-        let have_room = levels_bytes <= table.budget() / LEVELS_SHARE / (self.loaded.workers as u64).max(1);
-        let changes_read_max = if table.has_times() || !have_room { u64::MAX } else { CHANGES_READ_MAX };
-        let FilesLeft { levels, read } = left_files::leave(live, changes_read_max, open)?;
+        let changes = left_files::changes(&live);
+        let room = table.budget() / LEVELS_SHARE / (self.loaded.workers as u64).max(1);
+        let has_room = changes.saturating_mul(INDEX_BYTES_PER_ROW) <= room;
+        // An older row of a key would be taken for idle, or for due.
+        let leaves_changes = changes > CHANGES_READ_MAX && has_room && !table.has_times();
+        let FilesLeft { levels, read } = left_files::leave(live, leaves_changes, open)?;
         for level in levels {
             table.adopt(level.into_iter().map(|(file, groups)| FileGroups { file, groups }).collect())?;
         }
