@@ -23,6 +23,7 @@ mod standing_query;
 pub mod spec;
 pub mod subject;
 pub mod suggest;
+pub mod syntax;
 mod table;
 mod variables;
 pub mod table_source;

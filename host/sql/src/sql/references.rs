@@ -8,10 +8,10 @@ use super::mistake::{mistake, place_of, told};
 use super::plan_thread::planned;
 use super::session::VisibleNames;
 use crate::error::{Error, Result};
+use crate::job::syntax::{Part, each_part};
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast::{
-    self, AccessExpr, DuplicateTreatment, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, VisitMut,
-    VisitorMut,
+    self, AccessExpr, DuplicateTreatment, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -125,7 +125,7 @@ impl ReferringText {
         }
         let mut parsed = parsed.expr;
         let mut finder = Finder { steps, references: Vec::new(), columns: BTreeSet::new() };
-        if let ControlFlow::Break((word, wrong)) = parsed.visit(&mut finder) {
+        if let Some((word, wrong)) = each_part(&mut parsed, |part| finder.part(part)) {
             return Err(told(text, &wrong, place_of(text, &word)));
         }
         let Finder { references, columns, .. } = finder;
@@ -229,13 +229,10 @@ impl Finder<'_> {
         };
         Some(self.column(reference))
     }
-}
 
-impl VisitorMut for Finder<'_> {
-    /// A word of the text, and what is wrong with it.
-    type Break = (String, String);
-
-    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Self::Break> {
+    /// The column in the place of a reference, or a word of the text and what is wrong with it.
+    fn part(&mut self, part: Part<'_>) -> ControlFlow<(String, String)> {
+        let Part::Expression(expression) = part else { return ControlFlow::Continue(()) };
         let found = match expression {
             Expr::CompoundIdentifier(names) => match names.as_slice() {
                 [row, column] => self.row(row, column),

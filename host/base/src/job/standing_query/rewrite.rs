@@ -3,9 +3,9 @@
 use super::INSTEAD;
 use crate::job::expression;
 use crate::job::spec::AggregateSpec;
+use crate::job::syntax::{Part, each_part};
 use sqlparser::ast::{
-    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, VisitMut,
-    VisitorMut,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
 };
 use std::ops::ControlFlow;
 
@@ -62,9 +62,9 @@ impl<'a> Rewriter<'a> {
     /// The expression over totals.
     pub fn rewritten(&mut self, expression: Expr) -> Result<String, String> {
         let mut expression = unqualified(self.tables, expression);
-        match expression.visit(self) {
-            ControlFlow::Break(words) => Err(words),
-            ControlFlow::Continue(()) => Ok(expression.to_string()),
+        match each_part(&mut expression, |part| self.part(part)) {
+            Some(words) => Err(words),
+            None => Ok(expression.to_string()),
         }
     }
 
@@ -108,20 +108,13 @@ impl<'a> Rewriter<'a> {
         self.totals.calls.push((text, total));
         Ok(output)
     }
-}
 
-fn group_name(place: usize) -> String {
-    format!("_key_{place}")
-}
-
-impl VisitorMut for Rewriter<'_> {
-    type Break = String;
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<String> {
-        ControlFlow::Break(format!("`({query})` within the query cannot be kept up to date: {INSTEAD}"))
-    }
-
-    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<String> {
+    /// Another expression in the place of one, or why there is none.
+    fn part(&mut self, part: Part<'_>) -> ControlFlow<String> {
+        let expression = match part {
+            Part::Expression(expression) => expression,
+            Part::Query(query) => return within(query),
+        };
         if let Some(place) = self.groups.iter().position(|group| group == expression) {
             *expression = Expr::Identifier(Ident::new(group_name(place)));
             return ControlFlow::Continue(());
@@ -144,6 +137,14 @@ impl VisitorMut for Rewriter<'_> {
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+fn within(query: &Query) -> ControlFlow<String> {
+    ControlFlow::Break(format!("`({query})` within the query cannot be kept up to date: {INSTEAD}"))
+}
+
+fn group_name(place: usize) -> String {
+    format!("_key_{place}")
 }
 
 /// Whether a function has another value in each batch: a row that is deleted later would not be the one that came.
@@ -202,85 +203,61 @@ fn is_aggregate(call: &Function) -> bool {
 
 /// Whether a total stands in an expression.
 pub fn has_totals(expression: &Expr) -> bool {
-    struct Found(bool);
-    impl VisitorMut for Found {
-        type Break = ();
-
-        fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
-            self.0 |= matches!(expression, Expr::Function(call) if call.over.is_none() && is_aggregate(call));
-            ControlFlow::Continue(())
-        }
-    }
-    let mut found = Found(false);
-    let _ = expression.clone().visit(&mut found);
-    found.0
+    let is_total = |part: Part<'_>| match part {
+        Part::Expression(Expr::Function(call)) if call.over.is_none() && is_aggregate(call) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    each_part(&mut expression.clone(), is_total).is_some()
 }
 
 /// An expression over a row, without names of tables.
 pub fn plain(tables: &[String], expression: Expr) -> Result<String, String> {
-    struct NoTotals;
-    impl VisitorMut for NoTotals {
-        type Break = String;
-
-        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<String> {
-            ControlFlow::Break(format!("`({query})` within the query cannot be kept up to date: {INSTEAD}"))
+    let refused = |part: Part<'_>| match part {
+        Part::Query(query) => within(query),
+        Part::Expression(Expr::Function(call)) if is_of_the_batch(call) => ControlFlow::Break(of_the_batch(call)),
+        Part::Expression(Expr::Function(call)) if is_aggregate(call) || call.over.is_some() => {
+            ControlFlow::Break(format!(
+                "`{call}` cannot stand in `where`, `group by` or another total; conditions on totals are written in `having`"
+            ))
         }
-
-        fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<String> {
-            match expression {
-                Expr::Function(call) if is_of_the_batch(call) => ControlFlow::Break(of_the_batch(call)),
-                Expr::Function(call) if is_aggregate(call) || call.over.is_some() => ControlFlow::Break(format!(
-                    "`{call}` cannot stand in `where`, `group by` or another total; conditions on totals are written in `having`"
-                )),
-                _ => ControlFlow::Continue(()),
-            }
-        }
-    }
+        Part::Expression(_) => ControlFlow::Continue(()),
+    };
     let mut expression = unqualified(tables, expression);
-    match expression.visit(&mut NoTotals) {
-        ControlFlow::Break(words) => Err(words),
-        ControlFlow::Continue(()) => Ok(expression.to_string()),
+    match each_part(&mut expression, refused) {
+        Some(words) => Err(words),
+        None => Ok(expression.to_string()),
     }
 }
 
 /// Takes the name of the table from before its columns.
 fn unqualified(tables: &[String], mut expression: Expr) -> Expr {
-    struct Unqualified<'a>(&'a [String]);
-    impl VisitorMut for Unqualified<'_> {
-        type Break = ();
-
-        fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
-            if let Expr::CompoundIdentifier(names) = expression
-                && names.first().is_some_and(|first| self.0.contains(&first.value))
-            {
-                names.remove(0);
-                if let [name] = names.as_slice() {
-                    *expression = Expr::Identifier(name.clone());
-                }
+    each_part(&mut expression, |part| {
+        if let Part::Expression(expression) = part
+            && let Expr::CompoundIdentifier(names) = expression
+            && names.first().is_some_and(|first| tables.contains(&first.value))
+        {
+            names.remove(0);
+            if let [name] = names.as_slice() {
+                *expression = Expr::Identifier(name.clone());
             }
-            ControlFlow::Continue(())
         }
-    }
-    let _ = expression.visit(&mut Unqualified(tables));
+        ControlFlow::<()>::Continue(())
+    });
     expression
 }
 
 /// The names of columns in an expression.
 pub fn names(expression: &Expr) -> Vec<String> {
-    struct Names(Vec<String>);
-    impl VisitorMut for Names {
-        type Break = ();
-
-        fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
-            match expression {
-                Expr::Identifier(name) => self.0.push(name.value.clone()),
-                Expr::CompoundIdentifier(names) => self.0.extend(names.last().map(|name| name.value.clone())),
-                _ => {}
+    let mut found = Vec::new();
+    each_part(&mut expression.clone(), |part| {
+        match part {
+            Part::Expression(Expr::Identifier(name)) => found.push(name.value.clone()),
+            Part::Expression(Expr::CompoundIdentifier(names)) => {
+                found.extend(names.last().map(|name| name.value.clone()));
             }
-            ControlFlow::Continue(())
+            _ => {}
         }
-    }
-    let mut names = Names(Vec::new());
-    let _ = expression.clone().visit(&mut names);
-    names.0
+        ControlFlow::<()>::Continue(())
+    });
+    found
 }
