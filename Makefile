@@ -16,7 +16,7 @@ BENCH_PLUGINS := host/benches/identity host/benches/compute \
 # One of those that languages are compared by takes the place of another in a test, and one of the benches keeps slow workers busy.
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformance/lines/rust host/benches/compute
 
-.PHONY: help setup host build tools servers demo test torture soak bench bench-rivals bench-spark lint dist wheel spark flink pictures
+.PHONY: help setup host build tools servers demo test units torture soak bench bench-rivals bench-spark lint dist wheel spark flink pictures
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
@@ -27,6 +27,7 @@ help:
 	@echo 'make bench   speed and memory, against native loops and programs (PARTS="words servers-redis")'
 	@echo 'make bench-rivals   the same jobs on Flink, Spark and Bytewax, which are fetched (1 GB), into docs/benchmarks.md (RIVALS=flink QUERIES=0,5)'
 	@echo 'make bench-spark    plugins beside the functions of Spark, which is fetched (450 MB)'
+	@echo 'make units   the unit tests, built quickly, for who changes the program (TESTS=state::spill for those of a module)'
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
 	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
@@ -111,6 +112,11 @@ test: export WHEEL_LEVEL := 1
 test: tools servers wheel
 	@"$(MILLSTREAM)" build $(OTHER_PLUGINS) $(TEST_PLUGINS)
 	@scripts/test.sh "$(MILLSTREAM)" "$(PLUGINS)"
+
+# Beside what the others build, and built much sooner after a change.
+TESTS ?=
+units: setup
+	cargo --config scripts/quick.toml test --release --workspace --lib -- $(TESTS)
 
 # The tests that take long, and as many kills, faults of networks and as much random input as asked for. The seed that a failure names repeats its choices.
 KILLS ?= 1000

@@ -50,13 +50,13 @@ printf '%-12s %5d s\n' build $(($(date +%s) - began)) >>"$logs/summary"
 	group sdk cargo_test --test bindings --test worlds --test source
 	# Its tests wait for servers, restarts and time limits: three times as many at once as there are cores keep these at work.
 	group program cargo_test --test program -- $short --test-threads=$((3 * $(nproc)))
+	group library cargo_test --test library -- $short
+	group examples cargo_test --doc
+	group cases cases
 } &
 {
 	group toolchains cargo_test --test toolchains -- $short
-	group library cargo_test --test library -- $short
 	group torture cargo_test --test torture -- $short
-	group examples cargo_test --doc
-	group cases cases
 } &
 wait
 printf '\n'
