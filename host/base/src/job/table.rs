@@ -57,9 +57,10 @@ impl<'a> Reader<'a> {
         self.wrong(key, format!("`{}{key}` is {}, needs {needs}; write {example}", self.inside, type_of(value)));
     }
 
-    /// Notes every key that is not known here, not for this `kind` of part, or of a version to come. `noun` is what a
-    /// kind is called: `kind` of a source or sink.
+    /// Notes every key that is not known here, not for this `kind` of part, or of a version to come. No `kind`: the table has none,
+    /// or one that is not known.
     pub fn check_keys(&self, keys: &[TableKey], later: &[&str], kind: Option<&str>) {
+        let has_kinds = keys.iter().any(|key| !key.kinds.is_empty());
         for key in self.table.keys() {
             // Several kinds may have a key of one name, with a meaning of their own.
             let known: Vec<&TableKey> = keys.iter().filter(|k| k.name == key).collect();
@@ -80,6 +81,8 @@ impl<'a> Reader<'a> {
                 let hint = match meant(&given).filter(|_| meant(&names).is_none()) {
                     Some(near) => format!("; did you mean `{near}`, which is there already?"),
                     None if names.is_empty() => "; remove it".into(),
+                    // Those of all kinds would be a list that nobody reads.
+                    None if kind.is_none() && has_kinds && meant(&names).is_none() => ", which no kind has".into(),
                     None => suggest::hint(key, names.iter().copied(), "these keys fit"),
                 };
                 self.wrong(key, format!("unknown key `{}{key}`{hint}", self.inside));

@@ -203,6 +203,11 @@ const SOURCE: Cases = &[
         r#"job.toml:2: source `lines`: `kind = "s3"` is not available in this version; write one of: `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `kinesis`, `syslog`, `otlp`, `lumberjack`, `postgres-changes`, `plugin`, `rate`, `nexmark`, `queue`"#,
     ),
     (r#"kind = "tcp""#, r#"job.toml:2: source `lines`: `kind = "tcp"` is unknown; did you mean `socket`?"#),
+    (
+        "kind = \"tcp\"\nconnect = \"127.0.0.1:9999\"",
+        r#"job.toml:2: source `lines`: `kind = "tcp"` is unknown; did you mean `socket`?
+job.toml:3: source `lines`: unknown key `connect`, which no kind has"#,
+    ),
     (r#"kind = "socket""#, r#"job.toml:1: source `lines`: `address` is missing; write address = "127.0.0.1:9999""#),
     (
         r#"kind = "socket"
