@@ -3,8 +3,9 @@
 //! They are below those that the system gives to whoever asks for any, and processes of tests that run side by side take them from
 //! blocks that each locks for itself, so that nobody gets one between the moment that it is named and the moment that it is used.
 
+use socket2::{Domain, Socket, Type};
 use std::fs::File;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
@@ -21,13 +22,23 @@ pub fn free_port() -> u16 {
     let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let (locks, ports) = &mut *own;
-        if let Some(port) = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
+        if let Some(port) = ports.find(|port| nobody_listens(*port)) {
             return port;
         }
         let (lock, block) = block();
         locks.push(lock);
         *ports = FIRST + block * BLOCK..FIRST + (block + 1) * BLOCK;
     }
+}
+
+/// Whether a server could listen on this port. The socket that tries it never listens itself: a process that another thread is just starting
+/// has a copy of it for a moment, and nobody else could listen as long.
+fn nobody_listens(port: u16) -> bool {
+    let tried = Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|socket| {
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into())
+    });
+    tried.is_ok()
 }
 
 /// A block that no process has.
@@ -44,4 +55,37 @@ fn block() -> (File, u16) {
         lock.try_lock().is_ok().then_some((lock, block))
     });
     free.next().expect("a block of ports is free")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    #[test]
+    fn a_free_port_stays_free_while_processes_start() {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        Command::new("true").status().expect("`true` can be started");
+                    }
+                });
+            }
+            let listening = || TcpListener::bind(("127.0.0.1", free_port()));
+            let refused = (0..1000).find_map(|_| listening().err());
+            done.store(true, Ordering::Relaxed);
+            assert!(refused.is_none(), "{refused:?}");
+        });
+    }
+
+    #[test]
+    fn a_port_on_which_somebody_listens_is_not_free() {
+        let listener = TcpListener::bind(("127.0.0.1", free_port())).expect("it is free");
+        assert!(!nobody_listens(listener.local_addr().expect("it is bound").port()));
+    }
 }
