@@ -1,13 +1,11 @@
 #!/bin/sh
-# The tests, but for those that take long, group by group, two rows of groups side by side: most tests wait more than they compute. It goes on where one
+# The tests, but for those that take long, group by group, two groups side by side: most tests wait more than they compute. It goes on where one
 # fails, says at the end how long each took, and fails then. What a group said is in a file, and shown where it failed.
-#   scripts/test.sh <the program millstream> <folders of plugins with cases, separated by spaces>
+#   scripts/test.sh <the program millstream> <folders of plugins with cases, separated by spaces> [<a group, which it runs and adds to the summary>]
 set -u
 millstream=$1
 plugins=$2
 logs=${CARGO_TARGET_DIR:-target}/test-logs
-rm -rf "$logs"
-mkdir -p "$logs"
 
 # Runs a command as a group of tests; a line of the summary says how it ended.
 group() {
@@ -41,24 +39,28 @@ cases() {
 	return $wrong
 }
 
+if [ $# -gt 2 ]; then
+	case $3 in
+	units) group units cargo_test --lib --bins ;;
+	sdk) group sdk cargo_test --test bindings --test worlds --test source ;;
+	# Its tests wait for servers, restarts and time limits: three times as many at once as there are cores keep these at work.
+	program) group program cargo_test --test program -- $short --test-threads=$((3 * $(nproc))) ;;
+	library | toolchains | torture) group "$3" cargo_test --test "$3" -- $short ;;
+	examples) group examples cargo_test --doc ;;
+	cases) group cases cases ;;
+	*) echo "tests: there is no group $3" >&2 ;;
+	esac
+	exit
+fi
+
+rm -rf "$logs"
+mkdir -p "$logs"
 echo "tests: building them, which takes several minutes the first time"
 began=$(date +%s)
 cargo_test --no-run || exit 1
 printf '%-12s %5d s\n' build $(($(date +%s) - began)) >>"$logs/summary"
-{
-	group units cargo_test --lib --bins
-	group sdk cargo_test --test bindings --test worlds --test source
-	# Its tests wait for servers, restarts and time limits: three times as many at once as there are cores keep these at work.
-	group program cargo_test --test program -- $short --test-threads=$((3 * $(nproc)))
-	group library cargo_test --test library -- $short
-	group examples cargo_test --doc
-	group cases cases
-} &
-{
-	group toolchains cargo_test --test toolchains -- $short
-	group torture cargo_test --test torture -- $short
-} &
-wait
+# The longest first, so that both rows end at about the same time.
+printf '%s\n' toolchains program torture units library examples cases sdk | xargs -P 2 -n 1 "$0" "$millstream" "$plugins"
 printf '\n'
 cat "$logs/summary"
 ! grep -q FAILED "$logs/summary"
