@@ -26,7 +26,7 @@ use arrow::array::RecordBatch;
 use clap::ValueEnum;
 use graph::PipeGraph;
 use input::{Input, Portion};
-use output::{Output, Written};
+use output::{Output, OutputRows};
 use refused::Refusals;
 use sample::Sample;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ use turns::Turns;
 
 /// What the input holds, or the output is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Form {
+pub enum PipeFormat {
     /// A text a line
     Text,
     /// A JSON object a line
@@ -64,9 +64,9 @@ pub struct StepOptions {
 #[derive(Clone, Debug)]
 pub struct Options {
     /// What comes in.
-    pub from: Form,
+    pub from: PipeFormat,
     /// What is put out.
-    pub to: Form,
+    pub to: PipeFormat,
     /// The columns that come in, as `name=type,…`; `None`: they are found.
     pub schema: Option<String>,
     /// The plugins, one behind the other.
@@ -164,9 +164,9 @@ enum Goal {
 }
 
 /// What there is to do in the turn of a portion.
-struct Made {
+struct PortionResult {
     rows: Vec<MadeRows>,
-    refused: Vec<refused::Refused>,
+    refused: Vec<refused::PortionRefusals>,
     /// What ends all behind these.
     failed: Option<Error>,
     /// The input is at its end.
@@ -174,13 +174,13 @@ struct Made {
 }
 
 enum MadeRows {
-    Written(Written),
+    Written(OutputRows),
     Rows(RecordBatch),
 }
 
 impl Target {
     /// Whether all is done with that.
-    fn put(&mut self, made: Made) -> Result<bool> {
+    fn put(&mut self, made: PortionResult) -> Result<bool> {
         for refused in made.refused {
             self.refusals.take(&refused)?;
         }
@@ -205,7 +205,7 @@ impl Target {
     }
 
     /// What output is to be written in; `None`: the query takes rows as they are.
-    fn form(&self) -> Option<Form> {
+    fn form(&self) -> Option<PipeFormat> {
         match &self.to {
             Goal::Output(output) => Some(output.form()),
             Goal::Query(_) => None,
@@ -238,10 +238,10 @@ impl Worker {
         }
     }
 
-    fn made(&mut self, number: u64, portion: Portion, form: Option<Form>) -> Result<Made> {
-        let none = Made { rows: Vec::new(), refused: Vec::new(), failed: None, ends: false };
+    fn made(&mut self, number: u64, portion: Portion, form: Option<PipeFormat>) -> Result<PortionResult> {
+        let none = PortionResult { rows: Vec::new(), refused: Vec::new(), failed: None, ends: false };
         let worked = match portion {
-            Portion::End => return Ok(Made { ends: true, ..none }),
+            Portion::End => return Ok(PortionResult { ends: true, ..none }),
             Portion::Failed(error) => return Err(error),
             Portion::Chunk { chunk, line } => self.steps.chunk(context(number), chunk, line)?,
             Portion::Rows(rows) => self.steps.rows(context(number), rows)?,
@@ -251,6 +251,6 @@ impl Worker {
             None => Ok(MadeRows::Rows(rows)),
         };
         let rows = worked.rows.into_iter().map(made).collect::<Result<_>>()?;
-        Ok(Made { rows, refused: worked.refused, failed: worked.failed, ..none })
+        Ok(PortionResult { rows, refused: worked.refused, failed: worked.failed, ..none })
     }
 }

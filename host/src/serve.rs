@@ -50,8 +50,8 @@ pub struct ServeOptions {
     pub memory: Option<String>,
 }
 
-/// What all connections share.
-struct Served {
+/// What all connections of the server share.
+struct ServerState {
     plugins: Plugins,
     frame_bytes_max: usize,
     rooms: Arc<Rooms>,
@@ -75,7 +75,7 @@ pub fn run(options: &ServeOptions, ready: impl FnOnce() -> Result<()>) -> Result
     memory::limit(size("--memory", &options.memory)?, 1)?;
     let frame_bytes_max = usize::try_from(frame_bytes).unwrap_or(usize::MAX);
     let rooms = Rooms::new(frame_bytes_max);
-    let served = Arc::new(Served { plugins: Plugins::new()?, frame_bytes_max, rooms, open: AtomicUsize::new(0) });
+    let served = Arc::new(ServerState { plugins: Plugins::new()?, frame_bytes_max, rooms, open: AtomicUsize::new(0) });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::environment(format!("cannot wait for connections: {error}")))?;
     runtime.block_on(accept_all(&socket, options, &served, ready))
@@ -84,7 +84,7 @@ pub fn run(options: &ServeOptions, ready: impl FnOnce() -> Result<()>) -> Result
 async fn accept_all(
     socket: &Socket,
     options: &ServeOptions,
-    served: &Arc<Served>,
+    served: &Arc<ServerState>,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let failed = |error: io::Error| Error::environment(format!("{}: {error}", options.socket.display()));
@@ -133,19 +133,19 @@ fn parent_gone(counts: bool) -> Result<Arc<tokio::sync::Notify>> {
     Ok(gone)
 }
 
-/// Holds the place of a connection among all.
-struct Place(Arc<Served>);
+/// Counts a connection among the open ones until this is dropped.
+struct ConnectionPermit(Arc<ServerState>);
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Serves a connection on a thread of its own.
-fn serve(stream: UnixStream, served: &Arc<Served>, connections_max: usize) {
+fn serve(stream: UnixStream, served: &Arc<ServerState>, connections_max: usize) {
     let are_open = served.open.fetch_add(1, Ordering::Relaxed);
-    let place = Place(served.clone());
+    let place = ConnectionPermit(served.clone());
     if are_open >= connections_max {
         let full = format!("{connections_max} connections are open, which is the most; --connections allows more");
         conversation::refuse(&stream, &Error::environment(full));

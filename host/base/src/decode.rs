@@ -2,7 +2,7 @@
 //! row with its reason.
 
 pub mod avro;
-mod beside;
+mod metadata;
 pub mod binary;
 mod columns;
 pub mod csv;
@@ -23,11 +23,11 @@ use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use avro::AvroDecoder;
 use avro::schemas::SchemaTable;
-use beside::BesideDecoder;
 use binary::BinaryDecoder;
 use columns::{ColumnBuilders, WrittenValue};
 use csv::CsvDecoder;
 use json::JsonDecoder;
+use metadata::MetadataDecoder;
 use nexmark::NexmarkDecoder;
 use protobuf::ProtobufDecoder;
 use std::fmt::Write;
@@ -40,7 +40,7 @@ pub struct Decoder {
     delimiter: Delimiter,
     by: RecordDecoder,
     /// Columns that do not stand in the value of a record; `None`: there can be none.
-    beside: Option<BesideDecoder>,
+    beside: Option<MetadataDecoder>,
     /// The columns as the job file has them, for rows that came as columns.
     wanted: Vec<ColumnSpec>,
     /// What makes the rows of their numbers, of sources of kind `nexmark`.
@@ -120,9 +120,9 @@ impl Decoder {
         let queue = matches!(source.kind, SourceKind::Queue { .. });
         let wanted = source.schema.clone();
         let in_envelopes = source.in_envelopes();
-        let beside = in_envelopes.then(|| BesideDecoder::new(&mut source.schema));
+        let beside = in_envelopes.then(|| MetadataDecoder::new(&mut source.schema));
         let all = source.schema.clone();
-        source.schema.truncate(beside.as_ref().map_or(usize::MAX, BesideDecoder::first));
+        source.schema.truncate(beside.as_ref().map_or(usize::MAX, MetadataDecoder::first));
         let kinds: Vec<ColumnType> = source.schema.iter().map(|column| column.kind.clone()).collect();
         let by = match source.format {
             Format::Text => RecordDecoder::Text(kinds.first().cloned().unwrap_or(ColumnType::Text)),

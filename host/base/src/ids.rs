@@ -130,7 +130,7 @@ pub struct Generation(pub u64);
 
 /// What a process makes of the generation that another one of its job tells it, see [`Generation::meets`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meeting {
+pub enum GenerationMeeting {
     /// Both are of one start, as far as this one knows: they go together.
     Same,
     /// The other is of a start that is over. It will notice that its peers are gone, and come again.
@@ -141,11 +141,11 @@ pub enum Meeting {
 
 impl Generation {
     /// Whether a process of this generation goes with one of another. 0: one that has not heard yet to which it belongs goes with all.
-    pub fn meets(self, other: Generation) -> Meeting {
+    pub fn meets(self, other: Generation) -> GenerationMeeting {
         match other.cmp(&self) {
-            Ordering::Greater if self != Generation(0) => Meeting::OwnIsOver,
-            Ordering::Less if other != Generation(0) => Meeting::OtherIsOver,
-            _ => Meeting::Same,
+            Ordering::Greater if self != Generation(0) => GenerationMeeting::OwnIsOver,
+            Ordering::Less if other != Generation(0) => GenerationMeeting::OtherIsOver,
+            _ => GenerationMeeting::Same,
         }
     }
 }

@@ -61,7 +61,7 @@ pub fn run_own(part: &str, arguments: &[&str]) -> Option<Cost> {
 }
 
 /// What is compared.
-pub struct Compared<'a> {
+pub struct Comparison<'a> {
     /// The connector as `docs/connectors.md` names it, and whether it is a source or a sink.
     pub connector: (&'a str, &'a str),
     pub rows: usize,
@@ -71,7 +71,7 @@ pub struct Compared<'a> {
     pub job: &'a str,
 }
 
-impl Compared<'_> {
+impl Comparison<'_> {
     /// Measures both in turn, and shows and keeps what comes of it. Both are told the number of the round, from zero.
     pub fn run(&self, plain: impl FnMut(usize) -> Option<Cost>, job: impl FnMut(usize) -> Option<Cost>) {
         if let Some((rate, ratio)) = self.measure(plain, job) {

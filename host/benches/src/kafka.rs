@@ -4,7 +4,7 @@
 mod latency;
 mod plain;
 
-use crate::beside::{Compared, Cost, go_on, rows_or, run_job, run_own};
+use crate::beside::{Comparison, Cost, go_on, rows_or, run_job, run_own};
 use crate::measure::{figure, folder_on_disk, job, median, root};
 use crate::rows::{self, JOB, SCHEMA};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -64,7 +64,7 @@ fn read(brokers: &str, folder: &Path, rows: usize) {
     let text = rows::reading("kafka", &format!("brokers = \"{brokers}\"\ntopic = \"{TOPIC}\""));
     let path = job(folder, &text);
     let beside = "a program over the same client, librdkafka";
-    Compared { connector: ("`kafka`", "source"), rows, beside, job: &text }
+    Comparison { connector: ("`kafka`", "source"), rows, beside, job: &text }
         .run(|_| run_own("kafka-read", &[brokers, &rows.to_string()]), |_| run_job(&path, rows));
 }
 
@@ -102,7 +102,7 @@ topic = "{topic}"
     let [(least, _), (once, text)] = &jobs;
     let mut costs = Vec::new();
     let beside = "a program over the same client, librdkafka, from topic to topic at least once";
-    Compared { connector: ("`kafka`", "sink"), rows, beside, job: text }.run(
+    Comparison { connector: ("`kafka`", "sink"), rows, beside, job: text }.run(
         |_| run_own("kafka-copy", &[brokers, &rows.to_string()]),
         |_| {
             let cost = (go_on(least, rows)?, run_job(once, rows)?);

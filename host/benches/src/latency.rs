@@ -29,7 +29,7 @@ pub enum Page {
 }
 
 /// What a run has shown, from the end of its warm-up on.
-pub struct Measured {
+pub struct RunMeasures {
     /// How long each row took, in milliseconds.
     pub latencies: Vec<f64>,
     /// The processor time of the job, in seconds for each second.
@@ -84,7 +84,7 @@ fn token(folder: &Path) -> String {
 }
 
 /// Runs the job; `show`: prints it.
-pub fn measured(page: Page, show: bool) -> Measured {
+pub fn measured(page: Page, show: bool) -> RunMeasures {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     let folder = folder();
@@ -164,5 +164,5 @@ path = "/dev/stdout"
         let news = viewer.join().expect("no viewer panics").expect("the page answers");
         assert!(news >= 3, "a viewer got {news} news");
     }
-    Measured { latencies: latencies.split_off(WARM_UP_ROWS), cpu, page_cpu, resident }
+    RunMeasures { latencies: latencies.split_off(WARM_UP_ROWS), cpu, page_cpu, resident }
 }

@@ -7,17 +7,17 @@ mod connection;
 mod wire;
 
 pub use crate::dial::{ANSWER_MAX, Fault};
-pub use connection::{CHANNEL, Closed, Connection, Delivery, Event};
+pub use connection::{CHANNEL, ClosedByServer, Connection, Delivery, Event};
 pub use wire::{Field, Outgoing, publish};
 
-use crate::dial::{Form, Place};
+use crate::dial::{ServerAddress, UrlForm};
 use crate::job::http_url;
 use crate::job::spec::TlsSpec;
 use percent_encoding::percent_decode_str;
 use std::path::Path;
 
 /// Its URLs.
-const FORM: Form = Form {
+const FORM: UrlForm = UrlForm {
     name: "RabbitMQ",
     plain: ("amqp", 5672),
     safe: ("amqps", 5671),
@@ -28,7 +28,7 @@ const FORM: Form = Form {
 /// Where a server is, and which of its virtual hosts is meant.
 #[derive(Clone)]
 pub struct Server {
-    pub place: Place,
+    pub place: ServerAddress,
     pub vhost: String,
 }
 
@@ -54,6 +54,6 @@ impl Server {
             return Err(wrong("has a virtual host of more than 255 bytes"));
         }
         // What the environment gave has been put in.
-        Ok(Server { place: Place::plain(&head, &FORM, tls, folder)?, vhost })
+        Ok(Server { place: ServerAddress::plain(&head, &FORM, tls, folder)?, vhost })
     }
 }

@@ -25,14 +25,18 @@ const READ_BYTES: usize = 64 << 10;
 /// Why something did not work.
 #[derive(Debug)]
 pub enum Fault {
-    /// It may work later.
+    /// The server is away, or hangs: it may work later.
     Passing(String),
-    /// Somebody has to mend something.
+    /// Somebody has to mend something: it is not the server that it should be, or does not speak the protocol.
     Lasting(String),
 }
 
-/// What URLs of a kind of server look like.
-pub struct Form {
+/// What the other side sent is not of this protocol.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ProtocolError(pub &'static str);
+
+/// How URLs of a kind of server are written, and what its messages call it.
+pub struct UrlForm {
     /// What its servers are called.
     pub name: &'static str,
     /// How a URL without TLS begins, and the port that it means.
@@ -45,9 +49,9 @@ pub struct Form {
     pub closed: &'static str,
 }
 
-/// Where a server is, and who the job is there.
+/// Where a server is, whether over TLS, and the login of the job there.
 #[derive(Clone)]
-pub struct Place {
+pub struct ServerAddress {
     pub host: String,
     pub port: u16,
     /// TLS, and the name that the server's certificate is for.
@@ -58,20 +62,25 @@ pub struct Place {
     closed: &'static str,
 }
 
-impl Place {
+impl ServerAddress {
     /// Of a URL of a job file; or the key that is wrong, and why.
-    pub fn of(url: &str, form: &Form, tls: Option<&TlsSpec>, folder: &Path) -> Result<Place, (&'static str, String)> {
+    pub fn of(
+        url: &str,
+        form: &UrlForm,
+        tls: Option<&TlsSpec>,
+        folder: &Path,
+    ) -> Result<ServerAddress, (&'static str, String)> {
         let url = http_url::url(url).map_err(|message| ("url", message))?;
-        Place::plain(&url, form, tls, folder)
+        ServerAddress::plain(&url, form, tls, folder)
     }
 
     /// The same of a URL without placeholders.
     pub fn plain(
         url: &str,
-        form: &Form,
+        form: &UrlForm,
         tls: Option<&TlsSpec>,
         folder: &Path,
-    ) -> Result<Place, (&'static str, String)> {
+    ) -> Result<ServerAddress, (&'static str, String)> {
         let wrong = |why: &str| ("url", format!("`url` {why}; {}", form.help));
         // What is wrong is not repeated, as there may be a password in it.
         let url = Url::parse(url).map_err(|_| wrong("cannot be read"))?;
@@ -100,7 +109,7 @@ impl Place {
         }
         let port = url.port().unwrap_or(if safe { form.safe.1 } else { form.plain.1 });
         let tls = safe.then_some((used, name));
-        Ok(Place { host, port, tls, user, password, name: form.name, closed: form.closed })
+        Ok(ServerAddress { host, port, tls, user, password, name: form.name, closed: form.closed })
     }
 
     /// Whether somebody listens there.
@@ -150,7 +159,7 @@ pub struct Line {
 
 impl Line {
     /// Connects without TLS.
-    pub fn open(place: &Place) -> Result<Line, Fault> {
+    pub fn open(place: &ServerAddress) -> Result<Line, Fault> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let connecting = async {
             let tcp = TcpStream::connect((place.host.as_str(), place.port)).await?;
@@ -167,7 +176,7 @@ impl Line {
     }
 
     /// Speaks TLS from here on, where the place says so.
-    pub fn secure(&mut self, place: &Place) -> Result<(), Fault> {
+    pub fn secure(&mut self, place: &ServerAddress) -> Result<(), Fault> {
         let (Some((tls, name)), Some(stream)) = (&place.tls, self.stream.take_if(|_| place.tls.is_some())) else {
             return Ok(());
         };

@@ -6,7 +6,7 @@ pub mod messages;
 
 pub use crate::dial::Fault;
 
-use crate::dial::{ANSWER_MAX, Form, Place};
+use crate::dial::{ANSWER_MAX, ServerAddress, UrlForm};
 use crate::job::spec::{FlightDescriptor, TlsSpec};
 use crate::shown;
 use base64::Engine as _;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// What URLs look like.
-pub const FORM: Form = Form {
+pub const FORM: UrlForm = UrlForm {
     name: "the server of Arrow Flight",
     plain: ("grpc", 0),
     safe: ("grpc+tls", 0),
@@ -38,7 +38,7 @@ const SHOWN_BYTES_MAX: usize = 400;
 #[derive(Clone)]
 pub struct Server {
     /// Where it is.
-    pub place: Place,
+    pub place: ServerAddress,
     token: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Server {
         tls: Option<&TlsSpec>,
         folder: &Path,
     ) -> Result<Server, (&'static str, String)> {
-        let place = Place::of(url, &FORM, tls, folder)?;
+        let place = ServerAddress::of(url, &FORM, tls, folder)?;
         if place.port == 0 {
             return Err(("url", format!("`url` names no port; {}", FORM.help)));
         }
@@ -62,7 +62,7 @@ impl Server {
 
     /// Another one, at which the job is known as here. `url`: as [`plain_url`] gives it.
     pub fn beside(&self, url: &str, tls: Option<&TlsSpec>, folder: &Path) -> Option<Server> {
-        let mut place = Place::plain(url, &FORM, tls, folder).ok()?;
+        let mut place = ServerAddress::plain(url, &FORM, tls, folder).ok()?;
         // Whoever tells of another server does not say who the job is there.
         place.user.clone_from(&self.place.user);
         place.password.clone_from(&self.place.password);
@@ -86,7 +86,7 @@ impl Server {
                     match answers.next().await {
                         Ok(Some(_)) => {}
                         // There is nothing to shake: each request shows who it is of.
-                        Ok(None) | Err(Refused { status: Some(UNIMPLEMENTED), .. }) => return Ok(()),
+                        Ok(None) | Err(CallRefusal { status: Some(UNIMPLEMENTED), .. }) => return Ok(()),
                         Err(refused) => return Err(refused.fault),
                     }
                 }
@@ -137,23 +137,23 @@ pub fn shown(wanted: &FlightDescriptor) -> String {
     }
 }
 
-/// Why there is no answer.
+/// Why a call of a Flight server has no answer.
 #[derive(Debug)]
-pub struct Refused {
+pub struct CallRefusal {
     /// Whether it passes, and why it is.
     pub fault: Fault,
     /// The status of gRPC, where the server itself has said so.
     pub status: Option<u32>,
 }
 
-impl From<Fault> for Refused {
-    fn from(fault: Fault) -> Refused {
-        Refused { fault, status: None }
+impl From<Fault> for CallRefusal {
+    fn from(fault: Fault) -> CallRefusal {
+        CallRefusal { fault, status: None }
     }
 }
 
 /// What a status other than OK means.
-fn refused(status: u32, message: &str) -> Refused {
+fn refused(status: u32, message: &str) -> CallRefusal {
     let words = shown::printable(message.trim(), SHOWN_BYTES_MAX).replace('\n', " ");
     let said = |what: &str| if words.is_empty() { what.to_owned() } else { format!("{what}: {words}") };
     let lasting = |what: &str| Fault::Lasting(said(what));
@@ -179,7 +179,7 @@ fn refused(status: u32, message: &str) -> Refused {
         2 => passing("something is wrong in it (UNKNOWN)"),
         other => passing(&format!("it answers with status {other}, which gRPC does not have")),
     };
-    Refused { fault, status: Some(status) }
+    CallRefusal { fault, status: Some(status) }
 }
 
 /// How long a server may be silent, in words.

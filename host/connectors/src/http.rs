@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod listener;
 pub mod refusals;
 
+pub use crate::dial::Fault;
 use crate::tls::{Tls, in_words, refusal};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -42,9 +43,9 @@ pub struct Server {
 pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for S {}
 
-/// What is asked of a server.
+/// A request to a server.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct HttpRequest {
     /// As POST.
     pub method: Method,
     /// With what stands behind it.
@@ -66,15 +67,6 @@ pub struct Reply {
     pub location: Option<String>,
     /// Its beginning, as much as was wanted.
     pub body: Bytes,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub enum Fault {
-    /// The server is away, or hangs.
-    Passing(String),
-    /// It is not the one that it should be, or speaks neither TLS nor HTTP.
-    Lasting(String),
 }
 
 impl Server {
@@ -161,7 +153,7 @@ impl Server {
     }
 
     /// Makes a connection.
-    async fn connect(&self) -> Result<Open, Fault> {
+    async fn connect(&self) -> Result<OpenConnection, Fault> {
         open(TokioIo::new(self.stream(|stream| stream).await?)).await
     }
 }
@@ -186,25 +178,25 @@ fn of_tls(error: io::Error, name: &str) -> Fault {
 }
 
 /// An open connection.
-struct Open {
+struct OpenConnection {
     sender: SendRequest<Full<Bytes>>,
     /// What moves its bytes.
     driver: JoinHandle<()>,
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.driver.abort();
     }
 }
 
-async fn open(stream: TokioIo<Box<dyn Wire>>) -> Result<Open, Fault> {
+async fn open(stream: TokioIo<Box<dyn Wire>>) -> Result<OpenConnection, Fault> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX);
     let (sender, connection) = builder.handshake(stream).await.map_err(|error| told(&error))?;
     // What goes wrong is told to who waits for the answer.
     let driver = tokio::spawn(async move { drop(connection.await) });
-    Ok(Open { sender, driver })
+    Ok(OpenConnection { sender, driver })
 }
 
 /// What an error of a connection means.
@@ -224,7 +216,7 @@ pub fn told(error: &hyper::Error) -> Fault {
 /// Asks one server, over one connection.
 pub struct Client {
     server: Server,
-    connection: Option<Open>,
+    connection: Option<OpenConnection>,
 }
 
 impl Client {
@@ -239,7 +231,12 @@ impl Client {
     }
 
     /// Asks, and waits for the whole answer, of whose body so many bytes are kept.
-    pub async fn ask(&mut self, asked: &Asked, time_max: Duration, body_bytes_max: usize) -> Result<Reply, Fault> {
+    pub async fn ask(
+        &mut self,
+        asked: &HttpRequest,
+        time_max: Duration,
+        body_bytes_max: usize,
+    ) -> Result<Reply, Fault> {
         let kept = self.connection.as_ref().is_some_and(|open| !open.sender.is_closed());
         match timeout(time_max, self.attempt(asked, body_bytes_max)).await {
             Ok(Ok(reply)) => Ok(reply),
@@ -261,7 +258,7 @@ impl Client {
             .unwrap_or_else(|| Err(Fault::Passing(format!("no answer within {}", crate::units::show_time(time_max)))))
     }
 
-    async fn attempt(&mut self, asked: &Asked, body_bytes_max: usize) -> Result<Reply, Fault> {
+    async fn attempt(&mut self, asked: &HttpRequest, body_bytes_max: usize) -> Result<Reply, Fault> {
         let response = self.send(asked).await?;
         let reply = read(response, body_bytes_max).await;
         // Of what is not read the rest would come before the next answer.
@@ -276,14 +273,14 @@ impl Client {
     }
 
     /// Asks, and waits for the head of the answer: the body comes as long as this client lives.
-    pub async fn open(&mut self, asked: &Asked, time_max: Duration) -> Result<Response<Incoming>, Fault> {
+    pub async fn open(&mut self, asked: &HttpRequest, time_max: Duration) -> Result<Response<Incoming>, Fault> {
         match timeout(time_max, self.send(asked)).await {
             Ok(answer) => answer,
             Err(_) => Err(Fault::Passing(format!("no answer within {}", crate::units::show_time(time_max)))),
         }
     }
 
-    async fn send(&mut self, asked: &Asked) -> Result<Response<Incoming>, Fault> {
+    async fn send(&mut self, asked: &HttpRequest) -> Result<Response<Incoming>, Fault> {
         let open = match self.connection.take().filter(|open| !open.sender.is_closed()) {
             Some(open) => open,
             None => self.server.connect().await?,
@@ -295,7 +292,7 @@ impl Client {
     }
 }
 
-fn request(server: &Server, asked: &Asked) -> Result<Request<Full<Bytes>>, Fault> {
+fn request(server: &Server, asked: &HttpRequest) -> Result<Request<Full<Bytes>>, Fault> {
     let request = Request::builder().method(&asked.method).uri(&asked.path).body(Full::new(asked.body.clone()));
     let mut request = request.map_err(|error| Fault::Passing(error.to_string()))?;
     let headers = request.headers_mut();

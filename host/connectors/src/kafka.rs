@@ -5,7 +5,7 @@ pub mod fault;
 mod topic_ids;
 
 use crate::job::spec::KafkaCluster;
-use crate::tls::{Refusal, Tls};
+use crate::tls::{Tls, TlsRefusal};
 use fault::{KafkaFault, KafkaFaultKind};
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -27,7 +27,7 @@ const REFUSALS: u32 = 2;
 
 /// What a client of this cluster is made of. Files of certificates are looked at here, so that errors name them. `name` is what
 /// the cluster's own logs call the client.
-pub fn settings(cluster: &KafkaCluster, folder: &Path, name: &str) -> Result<ClientConfig, Refusal> {
+pub fn settings(cluster: &KafkaCluster, folder: &Path, name: &str) -> Result<ClientConfig, TlsRefusal> {
     let mut config = ClientConfig::new();
     config.log_level = RDKafkaLogLevel::Info;
     config
@@ -64,11 +64,11 @@ pub fn settings(cluster: &KafkaCluster, folder: &Path, name: &str) -> Result<Cli
 /// What a client tells beside what it is asked: its log, and errors that belong to no request. It hears of both only where
 /// somebody polls it.
 #[derive(Default)]
-pub struct Told(Mutex<Trouble>);
+pub struct ClientLog(Mutex<ClusterState>);
 
-/// What is wrong at present.
+/// What is wrong with a cluster at present, as its client tells it.
 #[derive(Default)]
-struct Trouble {
+struct ClusterState {
     /// Why brokers cannot be reached.
     away: Option<KafkaFault>,
     /// None of them can.
@@ -77,7 +77,7 @@ struct Trouble {
     refusal: Option<(KafkaFault, u32)>,
 }
 
-impl Told {
+impl ClientLog {
     /// What an error means, with what the client told before it: that a request was not answered is said by the error, and why
     /// there is nobody to answer by what came before.
     pub fn fault(&self, error: &KafkaError) -> KafkaFault {
@@ -109,15 +109,15 @@ impl Told {
 
     /// A broker has answered.
     pub fn well(&self) {
-        *self.lock() = Trouble::default();
+        *self.lock() = ClusterState::default();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Trouble> {
+    fn lock(&self) -> MutexGuard<'_, ClusterState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ClientContext for Told {
+impl ClientContext for ClientLog {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         // What matters to the job is told by whoever waits for the client.
         match level {
@@ -151,4 +151,4 @@ impl ClientContext for Told {
     }
 }
 
-impl ConsumerContext for Told {}
+impl ConsumerContext for ClientLog {}

@@ -1,11 +1,11 @@
 //! Streams of Kinesis, for sources and sinks: where they are, who asks, requests that are signed as AWS wants them, and what errors
 //! mean. Who asks, and where, is told by the same environment variables as for buckets.
 
-mod trouble;
+mod fault;
 
-pub use trouble::Trouble;
+pub use fault::KinesisFault;
 
-use crate::http::{Asked, Client, Fault, Server};
+use crate::http::{Client, Fault, HttpRequest, Server};
 use crate::objects::{NoClient, amazon, check_amazon_http};
 use crate::shown;
 use crate::tls::Tls;
@@ -100,7 +100,7 @@ impl Stream {
         format!("stream `{}` at {}", self.name, self.server.place())
     }
 
-    async fn credential(&self) -> Result<Arc<AwsCredential>, Trouble> {
+    async fn credential(&self) -> Result<Arc<AwsCredential>, KinesisFault> {
         let why = match timeout(ANSWER_MAX, self.credentials.get_credential()).await {
             Ok(Ok(credential)) => {
                 self.had.store(true, Ordering::Relaxed);
@@ -110,17 +110,17 @@ impl Stream {
             Err(_) => "no answer".to_owned(),
         };
         match self.had.load(Ordering::Relaxed) {
-            true => Err(Trouble::Passing(format!("no new credentials: {why}"))),
-            false => Err(Trouble::Lasting(format!("nothing says who asks ({why}); set {CREDENTIALS}"))),
+            true => Err(KinesisFault::Passing(format!("no new credentials: {why}"))),
+            false => Err(KinesisFault::Lasting(format!("nothing says who asks ({why}); set {CREDENTIALS}"))),
         }
     }
 
     /// The headers of a request, with its signature.
-    async fn signed(&self, action: &str, body: &Bytes) -> Result<HeaderMap, Trouble> {
+    async fn signed(&self, action: &str, body: &Bytes) -> Result<HeaderMap, KinesisFault> {
         let credential = self.credential().await?;
         let is_header = |text: &str| HeaderValue::from_str(text).is_ok();
         if !is_header(&credential.key_id) || credential.token.as_deref().is_some_and(|token| !is_header(token)) {
-            return Err(Trouble::Lasting(format!(
+            return Err(KinesisFault::Lasting(format!(
                 "the credentials have letters that no request can have; set {CREDENTIALS}"
             )));
         }
@@ -132,22 +132,22 @@ impl Stream {
             .header(CONTENT_TYPE, "application/x-amz-json-1.1")
             .header(TARGET, target)
             .body(body.clone().into());
-        let mut request = request.map_err(|error| Trouble::Lasting(format!("no request can be made: {error}")))?;
+        let mut request = request.map_err(|error| KinesisFault::Lasting(format!("no request can be made: {error}")))?;
         AwsAuthorizer::new(&credential, SERVICE, &self.region).authorize(&mut request, None);
         Ok(request.into_parts().0.headers)
     }
 }
 
-/// Asks about a stream, over one connection.
-pub struct Asker {
+/// Sends requests about one stream, over one connection.
+pub struct KinesisClient {
     stream: Arc<Stream>,
     client: Client,
 }
 
-impl Asker {
+impl KinesisClient {
     /// Not connected yet.
-    pub fn new(stream: &Arc<Stream>) -> Asker {
-        Asker { stream: stream.clone(), client: Client::new(stream.server.clone()) }
+    pub fn new(stream: &Arc<Stream>) -> KinesisClient {
+        KinesisClient { stream: stream.clone(), client: Client::new(stream.server.clone()) }
     }
 
     /// The stream.
@@ -156,22 +156,22 @@ impl Asker {
     }
 
     /// Asks for an action, and reads the answer.
-    pub async fn ask<T: DeserializeOwned>(&mut self, action: &str, body: Value) -> Result<T, Trouble> {
+    pub async fn ask<T: DeserializeOwned>(&mut self, action: &str, body: Value) -> Result<T, KinesisFault> {
         let body = Bytes::from(body.to_string());
         let headers = self.stream.signed(action, &body).await?;
         let path = format!("{}/", self.client.server().path().trim_end_matches('/'));
-        let asked = Asked { method: Method::POST, path, headers, body };
+        let asked = HttpRequest { method: Method::POST, path, headers, body };
         let reply = match self.client.ask(&asked, ANSWER_MAX, ANSWER_BYTES_MAX).await {
             Ok(reply) => reply,
-            Err(Fault::Passing(why)) => return Err(Trouble::Passing(format!("{}: {why}", self.stream.place()))),
-            Err(Fault::Lasting(why)) => return Err(Trouble::Lasting(format!("{}: {why}", self.stream.place()))),
+            Err(Fault::Passing(why)) => return Err(KinesisFault::Passing(format!("{}: {why}", self.stream.place()))),
+            Err(Fault::Lasting(why)) => return Err(KinesisFault::Lasting(format!("{}: {why}", self.stream.place()))),
         };
         if !reply.status.is_success() {
-            return Err(trouble::of(&reply, &self.stream));
+            return Err(fault::of(&reply, &self.stream));
         }
         let none: &[u8] = if reply.body.is_empty() { b"null" } else { &reply.body };
         serde_json::from_slice(none).map_err(|error| {
-            Trouble::Passing(format!("{}: its answer to {action} is none: {error}", self.stream.place()))
+            KinesisFault::Passing(format!("{}: its answer to {action} is none: {error}", self.stream.place()))
         })
     }
 }
@@ -224,6 +224,6 @@ mod tests {
         assert_eq!(headers["host"], "kinesis.eu-west-1.amazonaws.com");
         assert_eq!(headers["x-amz-security-token"], "token");
         let stream = Stream::of("orders", Some("eu-west-1"), &settings("to\nken")).ok().unwrap();
-        assert!(matches!(stream.signed("ListShards", &Bytes::new()).await, Err(Trouble::Lasting(_))));
+        assert!(matches!(stream.signed("ListShards", &Bytes::new()).await, Err(KinesisFault::Lasting(_))));
     }
 }

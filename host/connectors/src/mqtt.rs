@@ -8,15 +8,15 @@ pub mod packet;
 
 pub use connection::{Connection, Session};
 
-pub use crate::dial::{ANSWER_MAX, Fault, Place as Server};
+pub use crate::dial::{ANSWER_MAX, Fault, ServerAddress as Server};
 
-use crate::dial::Form;
+use crate::dial::UrlForm;
 use crate::shown;
 
 const SHOWN_BYTES_MAX: usize = 300;
 
 /// Its URLs.
-pub const FORM: Form = Form {
+pub const FORM: UrlForm = UrlForm {
     name: "MQTT",
     plain: ("mqtt", 1883),
     safe: ("mqtts", 8883),

@@ -11,7 +11,7 @@ pub use crate::dial::{ANSWER_MAX, Fault};
 pub use connection::{Connection, answer};
 pub use protocol::{Received, publish};
 
-use crate::dial::{Form, Place};
+use crate::dial::{ServerAddress, UrlForm};
 use crate::job::spec::TlsSpec;
 use crate::{secrets, shown};
 use credentials::Credentials;
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 const SHOWN_BYTES_MAX: usize = 300;
 
 /// Its URLs.
-pub const FORM: Form = Form {
+pub const FORM: UrlForm = UrlForm {
     name: "NATS",
     plain: ("nats", 4222),
     safe: ("tls", 4222),
@@ -32,7 +32,7 @@ pub const FORM: Form = Form {
 /// Where a server is, and who the job is there.
 #[derive(Clone)]
 pub struct Server {
-    pub place: Place,
+    pub place: ServerAddress,
     /// The file that says who the job is, where the URL does not.
     credentials: Option<PathBuf>,
 }
@@ -45,7 +45,7 @@ impl Server {
         tls: Option<&TlsSpec>,
         folder: &Path,
     ) -> Result<Server, (&'static str, String)> {
-        let place = Place::of(url, &FORM, tls, folder)?;
+        let place = ServerAddress::of(url, &FORM, tls, folder)?;
         if let (Some(token), None) = (&place.user, &place.password) {
             secrets::keep(token, "(token)");
         }

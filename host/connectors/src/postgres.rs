@@ -11,7 +11,7 @@ use self::replication::Replication;
 use self::tls::Handshake;
 use crate::fault;
 use crate::job::database::{Database, Mode};
-use crate::tls::{Refusal, refusal};
+use crate::tls::{TlsRefusal, refusal};
 use socket2::{SockRef, TcpKeepalive};
 use std::error::Error as _;
 use std::future::Future;
@@ -117,7 +117,7 @@ impl DatabaseError {
     /// What is wrong with a connection.
     pub fn of_io(error: &io::Error) -> DatabaseError {
         match refusal(error) {
-            Some(Refusal(why)) => DatabaseError { kind: DatabaseErrorKind::Tls, message: format!("TLS: {why}") },
+            Some(TlsRefusal(why)) => DatabaseError { kind: DatabaseErrorKind::Tls, message: format!("TLS: {why}") },
             None => DatabaseError::passing(format!("the connection: {error}")),
         }
     }
@@ -153,8 +153,8 @@ impl DatabaseError {
             return DatabaseError { kind: DatabaseErrorKind::Row, message: unfit.to_string() };
         }
         let broken = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
-        let refused = broken.and_then(refusal).or_else(|| cause.and_then(|cause| cause.downcast_ref::<Refusal>()));
-        if let Some(Refusal(why)) = refused {
+        let refused = broken.and_then(refusal).or_else(|| cause.and_then(|cause| cause.downcast_ref::<TlsRefusal>()));
+        if let Some(TlsRefusal(why)) = refused {
             return DatabaseError { kind: DatabaseErrorKind::Tls, message: format!("TLS: {why}") };
         }
         if error.to_string().contains("TLS") && cause.is_some_and(|cause| cause.to_string().contains("not support TLS"))

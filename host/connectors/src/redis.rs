@@ -5,7 +5,7 @@ mod connection;
 pub use connection::{Answer, Connection};
 
 use crate::job::http_url;
-use crate::tls::{Check, Refusal, Tls, refused};
+use crate::tls::{Check, Tls, TlsRefusal, refused};
 use crate::{secrets, shown};
 use ::redis::{
     self as library, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
@@ -167,7 +167,7 @@ pub fn passes(error: &RedisError) -> bool {
 }
 
 /// What TLS has against the server, where that is what the error is about.
-fn refusal(error: &RedisError) -> Option<Refusal> {
+fn refusal(error: &RedisError) -> Option<TlsRefusal> {
     let source = std::error::Error::source(error)?;
     // The library shares causes.
     let cause = match source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {

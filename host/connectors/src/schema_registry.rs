@@ -51,7 +51,7 @@ impl fmt::Display for RegistryFault {
 
 /// A schema, as a registry tells it.
 #[derive(Deserialize)]
-struct Told {
+struct RegisteredSchema {
     schema: String,
     #[serde(rename = "schemaType")]
     kind: Option<String>,
@@ -91,9 +91,9 @@ impl NewSchema {
     }
 }
 
-/// Where a registry has a schema.
+/// The id and version that a registry has given to a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub struct Known {
+pub struct SchemaId {
     /// Its id, by which records name it.
     pub id: u32,
     /// Its version under the name that was asked for.
@@ -116,7 +116,7 @@ struct Compatibility {
 }
 
 #[derive(Default, Deserialize)]
-struct Trouble {
+struct ErrorBody {
     #[serde(default)]
     message: String,
 }
@@ -133,7 +133,7 @@ impl SchemaRegistry {
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let told: Told = self.read(status, &body)?;
+        let told: RegisteredSchema = self.read(status, &body)?;
         Ok(Some(match told.kind.as_deref() {
             None | Some("AVRO") if told.references.is_empty() => Bytes::from(told.schema),
             None | Some("AVRO") => self.with_references(told).await?,
@@ -143,7 +143,7 @@ impl SchemaRegistry {
     }
 
     /// A schema behind those that it refers to, each behind those that it refers to itself.
-    async fn with_references(&self, told: Told) -> Result<Bytes, RegistryFault> {
+    async fn with_references(&self, told: RegisteredSchema) -> Result<Bytes, RegistryFault> {
         // What is to be done, the last first: to ask for a reference, or to note a schema whose references are noted.
         enum Next {
             Ask(Reference),
@@ -171,7 +171,7 @@ impl SchemaRegistry {
             }
             let path = ["subjects", &subject, "versions", &version.to_string()];
             let (status, body) = self.ask(Method::GET, &path, None).await?;
-            let told: Told = self.read(status, &body)?;
+            let told: RegisteredSchema = self.read(status, &body)?;
             next.push(Next::Note(told.schema));
             next.extend(told.references.into_iter().rev().map(Next::Ask));
         }
@@ -187,7 +187,7 @@ impl SchemaRegistry {
     }
 
     /// Where a schema is under this name. `None`: it is not there.
-    pub async fn look_up(&self, subject: &str, schema: &NewSchema) -> Result<Option<Known>, RegistryFault> {
+    pub async fn look_up(&self, subject: &str, schema: &NewSchema) -> Result<Option<SchemaId>, RegistryFault> {
         let (status, body) = self.ask(Method::POST, &["subjects", subject], Some(schema.body())).await?;
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -212,7 +212,7 @@ impl SchemaRegistry {
     /// What an answer says, where it is one of success.
     fn read<T: for<'a> Deserialize<'a>>(&self, status: StatusCode, body: &[u8]) -> Result<T, RegistryFault> {
         if !status.is_success() {
-            let said = serde_json::from_slice::<Trouble>(body).unwrap_or_default().message;
+            let said = serde_json::from_slice::<ErrorBody>(body).unwrap_or_default().message;
             let said = if said.is_empty() { String::new() } else { format!(": {}", cut(&said)) };
             let kind = match status {
                 StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => RegistryFault::Refused,

@@ -158,12 +158,12 @@ fn no_writer(spec: &SinkSpec) -> Error {
 }
 
 /// How a `files` sink writes.
-fn written_by(spec: &SinkSpec, schema: SchemaRef, origin: &Origin) -> Result<files::Written> {
+fn written_by(spec: &SinkSpec, schema: SchemaRef, origin: &Origin) -> Result<files::FileSettings> {
     let SinkKind::Files { path, format, layout, .. } = &spec.kind else {
         return Err(Error::bug(format!("sink `{}` writes no files", spec.name)));
     };
     let (name, path) = (spec.name.clone(), place_of(path, origin));
-    Ok(files::Written { name, path, format: *format, schema, layout: layout.clone() })
+    Ok(files::FileSettings { name, path, format: *format, schema, layout: layout.clone() })
 }
 
 /// A path of the job file from its folder on; the URL of a bucket is as it is.

@@ -50,15 +50,15 @@ pub struct Tls {
 
 /// Something that does not go away by itself, for a person to read.
 #[derive(Debug)]
-pub struct Refusal(pub String);
+pub struct TlsRefusal(pub String);
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for TlsRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for TlsRefusal {}
 
 impl Tls {
     /// As a job file says; paths start from this folder.
@@ -68,10 +68,10 @@ impl Tls {
     }
 
     /// What is needed of files: an error names the one that cannot be used.
-    pub fn config(&self) -> Result<Arc<ClientConfig>, Refusal> {
+    pub fn config(&self) -> Result<Arc<ClientConfig>, TlsRefusal> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-        let builder = builder.map_err(|error| Refusal(format!("TLS cannot be used here: {error}")))?;
+        let builder = builder.map_err(|error| TlsRefusal(format!("TLS cannot be used here: {error}")))?;
         let builder = match self.check {
             Check::Name => builder.with_root_certificates(self.roots()?),
             check => {
@@ -80,7 +80,7 @@ impl Tls {
                     _ => {
                         let roots = Arc::new(self.roots()?);
                         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
-                        Some(verifier.map_err(|error| Refusal(format!("the issuers cannot be used: {error}")))?)
+                        Some(verifier.map_err(|error| TlsRefusal(format!("the issuers cannot be used: {error}")))?)
                     }
                 };
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient { issuers, provider }))
@@ -95,7 +95,7 @@ impl Tls {
         Ok(Arc::new(config))
     }
 
-    fn roots(&self) -> Result<RootCertStore, Refusal> {
+    fn roots(&self) -> Result<RootCertStore, TlsRefusal> {
         if let Some(ca) = &self.ca {
             return roots_in(ca);
         }
@@ -103,7 +103,7 @@ impl Tls {
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         match roots.is_empty() {
-            true => Err(Refusal(
+            true => Err(TlsRefusal(
                 "this system has no certificates of issuers that it trusts; install its package ca-certificates, or name a \
                  file with the issuer's certificate"
                     .into(),
@@ -113,7 +113,7 @@ impl Tls {
     }
 
     /// Begins to speak TLS with the server of this name. What passes by itself is an error with a number of the system, or one
-    /// about the end of the connection; everything else is a [`Refusal`].
+    /// about the end of the connection; everything else is a [`TlsRefusal`].
     pub async fn handshake<S>(&self, stream: S, name: &str) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -127,7 +127,7 @@ impl Tls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let server = ServerName::try_from(name.to_owned())
-            .map_err(|_| io::Error::other(Refusal(format!("`{name}` is no name that a certificate could have"))))?;
+            .map_err(|_| io::Error::other(TlsRefusal(format!("`{name}` is no name that a certificate could have"))))?;
         let mut config = self.config().map_err(io::Error::other)?;
         if !protocols.is_empty() {
             Arc::make_mut(&mut config).alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
@@ -137,16 +137,16 @@ impl Tls {
 }
 
 /// How a source that listens speaks TLS, with this certificate and key. `issuers`: who connects must show a certificate of one of these.
-pub fn server(cert: &Path, key: &Path, issuers: Option<&Path>) -> Result<Arc<ServerConfig>, Refusal> {
+pub fn server(cert: &Path, key: &Path, issuers: Option<&Path>) -> Result<Arc<ServerConfig>, TlsRefusal> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| Refusal(format!("TLS cannot be used here: {error}")))?;
+    let builder = builder.map_err(|error| TlsRefusal(format!("TLS cannot be used here: {error}")))?;
     let builder = match issuers {
         None => builder.with_no_client_auth(),
         Some(issuers) => {
             let roots = Arc::new(roots_in(issuers)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            let unusable = |error| Refusal(format!("`{}` cannot be used: {error}", issuers.display()));
+            let unusable = |error| TlsRefusal(format!("`{}` cannot be used: {error}", issuers.display()));
             builder.with_client_cert_verifier(verifier.map_err(unusable)?)
         }
     };
@@ -155,21 +155,21 @@ pub fn server(cert: &Path, key: &Path, issuers: Option<&Path>) -> Result<Arc<Ser
 }
 
 /// The issuers whose certificates stand in a file.
-fn roots_in(ca: &Path) -> Result<RootCertStore, Refusal> {
+fn roots_in(ca: &Path) -> Result<RootCertStore, TlsRefusal> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca)? {
-        let told = |error| Refusal(format!("`{}` holds a certificate that cannot be used: {error}", ca.display()));
+        let told = |error| TlsRefusal(format!("`{}` holds a certificate that cannot be used: {error}", ca.display()));
         roots.add(certificate).map_err(told)?;
     }
     Ok(roots)
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Refusal> {
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsRefusal> {
     PrivateKeyDer::from_pem_slice(&pem(path)?).map_err(|error| unusable(path, &error, "a private key"))
 }
 
-fn not_together(cert: &Path, key: &Path, error: &rustls::Error) -> Refusal {
-    Refusal(format!("`{}` and `{}` do not belong together: {error}", cert.display(), key.display()))
+fn not_together(cert: &Path, key: &Path, error: &rustls::Error) -> TlsRefusal {
+    TlsRefusal(format!("`{}` and `{}` do not belong together: {error}", cert.display(), key.display()))
 }
 
 /// Why somebody who connected could not speak TLS with us. `how`: what those have to do who do not try to.
@@ -189,7 +189,7 @@ pub fn of_client(error: &io::Error, how: &str) -> String {
 }
 
 /// All certificates of a PEM file.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Refusal> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsRefusal> {
     let bytes = pem(path)?;
     match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(found) if !found.is_empty() => Ok(found),
@@ -199,13 +199,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Refusal> {
 }
 
 /// The content of a PEM file.
-fn pem(path: &Path) -> Result<Vec<u8>, Refusal> {
+fn pem(path: &Path) -> Result<Vec<u8>, TlsRefusal> {
     regular::read_at_most(path, PEM_BYTES_MAX)
-        .map_err(|error| Refusal(format!("`{}` cannot be read: {error}", path.display())))
+        .map_err(|error| TlsRefusal(format!("`{}` cannot be read: {error}", path.display())))
 }
 
-fn unusable(path: &Path, error: &dyn std::fmt::Display, what: &str) -> Refusal {
-    Refusal(format!("`{}` does not give {what} in PEM (`-----BEGIN …`): {error}", path.display()))
+fn unusable(path: &Path, error: &dyn std::fmt::Display, what: &str) -> TlsRefusal {
+    TlsRefusal(format!("`{}` does not give {what} in PEM (`-----BEGIN …`): {error}", path.display()))
 }
 
 /// An error of a connection with TLS: where TLS itself is to blame, what to do about it.
@@ -217,18 +217,18 @@ pub fn in_words(error: io::Error, name: &str) -> io::Error {
 }
 
 /// What TLS itself has against a connection with the server of this name, where that is what the error is about.
-pub fn refused(error: &io::Error, name: &str) -> Option<Refusal> {
+pub fn refused(error: &io::Error, name: &str) -> Option<TlsRefusal> {
     let cause = error.get_ref()?;
     match cause.downcast_ref::<rustls::Error>() {
-        Some(cause) => Some(Refusal(words(cause, name))),
+        Some(cause) => Some(TlsRefusal(words(cause, name))),
         // Libraries wrap what they pass on.
         None => refused(cause.downcast_ref()?, name),
     }
 }
 
 /// The refusal that an error of a connection is; `None`: it may pass by itself.
-pub fn refusal(error: &io::Error) -> Option<&Refusal> {
-    error.get_ref().and_then(|cause| cause.downcast_ref::<Refusal>())
+pub fn refusal(error: &io::Error) -> Option<&TlsRefusal> {
+    error.get_ref().and_then(|cause| cause.downcast_ref::<TlsRefusal>())
 }
 
 fn words(error: &rustls::Error, name: &str) -> String {

@@ -5,7 +5,7 @@ mod zmtp;
 
 pub use zmtp::Incoming;
 
-use crate::dial::{Fault, Form};
+use crate::dial::{Fault, UrlForm};
 use crate::shown;
 use bytes::BytesMut;
 use socket2::{SockRef, TcpKeepalive};
@@ -25,7 +25,7 @@ const READ_BYTES: usize = 64 << 10;
 const QUIET_MAX: Duration = Duration::from_secs(30);
 
 /// Its URLs.
-pub const FORM: Form = Form {
+pub const FORM: UrlForm = UrlForm {
     name: "ZeroMQ",
     plain: ("tcp", 0),
     safe: ("", 0),
@@ -35,7 +35,7 @@ pub const FORM: Form = Form {
 
 /// What a socket wants of those that it is connected with.
 #[derive(Clone, Debug)]
-pub struct Wants {
+pub struct SocketSettings {
     /// It is a PULL socket; else a SUB socket.
     pub pull: bool,
     /// What topics begin with, of a SUB socket.
@@ -47,7 +47,7 @@ pub struct Wants {
     pub kept_max: u64,
 }
 
-impl Wants {
+impl SocketSettings {
     fn kind(&self) -> &'static str {
         if self.pull { "PULL" } else { "SUB" }
     }
@@ -62,7 +62,7 @@ pub struct Peer {
 
 impl Peer {
     /// Greets the other side, and says what is wanted.
-    pub async fn meet(stream: TcpStream, wants: &Wants) -> Result<Peer, Fault> {
+    pub async fn meet(stream: TcpStream, wants: &SocketSettings) -> Result<Peer, Fault> {
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(QUIET_MAX).with_interval(QUIET_MAX))?;
         let decoder = Decoder::new(wants.bytes_max, wants.kept_max);
@@ -73,7 +73,7 @@ impl Peer {
         }
     }
 
-    async fn greet(&mut self, wants: &Wants) -> Result<(), Fault> {
+    async fn greet(&mut self, wants: &SocketSettings) -> Result<(), Fault> {
         let own = if wants.login.is_some() { "PLAIN" } else { "NULL" };
         let all = zmtp::greeting(own, false);
         // Who hears of a mechanism that it does not want goes at once, and does not say which it wants.

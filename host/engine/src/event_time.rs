@@ -4,9 +4,9 @@ pub mod saved;
 mod holds;
 mod watermark;
 
-pub use watermark::{Behind, ClockEnds, ClockFeeds, HoldingStage, SourceClock, Watermarks};
+pub use watermark::{ClockEnds, ClockFeeds, HoldingStage, HoldingStages, SourceClock, Watermarks};
 
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::{Event, Progress, Tick, Watermark};
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, ClockId};
@@ -88,7 +88,7 @@ impl EventClock {
     }
 
     /// What a checkpoint has to hold of it: rows of the key groups that this worker owns.
-    pub fn barrier(&mut self, after: BatchId) -> Result<Option<Changes>> {
+    pub fn barrier(&mut self, after: BatchId) -> Result<Option<TableChanges>> {
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(None) };
         let rows = saved::rows(&self.watermarks, &self.names, |hash| checkpoint.owns(hash))?;
         let owned_none = std::mem::replace(&mut self.owns_none, rows.is_none());

@@ -45,7 +45,7 @@ pub use window::{aggregated, has_own_windows, pieces_table, rows_table, window_e
 pub use writer::SinkNode;
 
 use crate::aggregate::builtin::Builtin;
-use crate::batch::rejected::{Blame, RejectedRows, mixed_late_schema};
+use crate::batch::rejected::{RejectedRows, RejectionOrigin, mixed_late_schema};
 use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::Table;
 use crate::decode;
@@ -605,9 +605,9 @@ fn rejected_bytes_max(stage: &StageSpec) -> u64 {
 }
 
 /// Whom a stage with `on_error = "reject"` blames.
-fn blame(stage: &StageSpec, operator: &Operator) -> Option<Blame> {
+fn blame(stage: &StageSpec, operator: &Operator) -> Option<RejectionOrigin> {
     let node = plugin_of(operator).filter(|node| node.stage.on_error == OnError::Reject)?;
-    Some(Blame {
+    Some(RejectionOrigin {
         stage: stage.name.clone(),
         plugin: node.description.name.clone(),
         version: node.description.version.clone(),

@@ -16,7 +16,7 @@ mod waiting_rows;
 
 pub use as_of::{AsOf, AsOfJoin};
 pub use batch::windows;
-pub use changing::{Changing, ChangingJoin, kept_schema};
+pub use changing::{ChangingJoin, ChangingJoinPlan, kept_schema};
 pub use cold_interval::ColdIntervals;
 pub use interval::{Interval, IntervalJoin};
 pub use joined::{ColumnSource, Joined};

@@ -12,7 +12,7 @@ mod state;
 mod taken;
 mod value;
 
-pub use plan::{Condition, Nots, Plan, Skip, Step};
+pub use plan::{Condition, ForbiddenRows, Plan, Skip, Step};
 pub use rows::{saved_fields, saved_schema};
 pub use state::{PatternNode, PatternState};
 pub use value::{Layout, Value};

@@ -27,9 +27,9 @@ use crate::job::{
 };
 use crate::metrics::Snapshot;
 use crate::running::Running;
-use control::Others;
+use control::OtherProcesses;
 pub use stand_by::StandByNews;
-use stand_by::{Ready, StandBy};
+use stand_by::{PreparedStart, StandBy};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -51,7 +51,7 @@ pub struct Job {
     spec: JobSpec,
     options: Options,
     /// What it goes on with, where it stood by.
-    ready: Option<Ready>,
+    ready: Option<PreparedStart>,
     started: Option<Stopper>,
 }
 
@@ -60,7 +60,7 @@ pub struct Job {
 pub struct Stopper {
     running: Arc<Running>,
     done: Arc<JobEnd>,
-    others: Arc<Others>,
+    others: Arc<OtherProcesses>,
 }
 
 #[derive(Default)]

@@ -4,14 +4,14 @@
 mod pending;
 
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::{BatchContext, Event, Hold, Progress, Tick, Watermark};
 use crate::error::Result;
 use crate::event_time::EventClock;
 use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use crate::memory::{self, at_work};
-use crate::metrics::work::Work;
+use crate::metrics::work::OperatorWork;
 use crate::state::StateTable;
 use arrow::array::RecordBatch;
 pub use pending::Pending;
@@ -29,7 +29,7 @@ pub type Parts<'s> = Stream<'s, u64, Vec<Part>>;
 /// The stream of ticks that every worker sees.
 pub type Ticks<'s> = Stream<'s, u64, Vec<Tick>>;
 /// What stages and sources of this worker have to save at the barrier of a checkpoint.
-pub type ChangesStream<'s> = Stream<'s, u64, Vec<Changes>>;
+pub type ChangesStream<'s> = Stream<'s, u64, Vec<TableChanges>>;
 
 /// The progress of event time in a stage's input, a copy for each worker.
 pub type ProgressStream<'s> = Stream<'s, u64, Vec<Progress>>;
@@ -126,7 +126,7 @@ pub fn each_part<'s>(
     builder.build(move |_| {
         // What was not worked on because the job failed: no other process may take its batch for complete.
         let mut stuck = Vec::new();
-        let (operator, told) = (known(name), Work::of_built());
+        let (operator, told) = (known(name), OperatorWork::of_built());
         move |_| {
             let _at_work = at_work(operator);
             input.for_each(|capability, parts| {
@@ -175,7 +175,7 @@ pub trait BatchWork {
     fn tables(&mut self) -> Vec<&mut StateTable>;
 
     /// All batches up to this one are done. Returns what the checkpoint has to hold of the state.
-    fn barrier(&mut self, _after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, _after: BatchId) -> Result<Vec<TableChanges>> {
         Ok(Vec::new())
     }
 
@@ -256,17 +256,17 @@ pub fn each_batch_that_holds<'s>(
     let mut progress = progress.map(|progress| builder.new_input(progress, Exchange::new(|p: &Progress| p.to)));
     let (rows, rows_stream) = builder.new_output::<Vec<Part>>();
     let (rejected, rejected_stream) = builder.new_output::<Vec<Part>>();
-    let (changes, changes_stream) = builder.new_output::<Vec<Changes>>();
+    let (changes, changes_stream) = builder.new_output::<Vec<TableChanges>>();
     let (held, held_stream) = builder.new_output::<Vec<Progress>>();
     let mut held = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Progress>>>::from(held);
     let mut rows = PartOutput::from(rows);
     let mut rejected = PartOutput::from(rejected);
-    let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Changes>>>::from(changes);
+    let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<TableChanges>>>::from(changes);
     builder.build(move |_| {
         let mut pending: Pending<PendingBatch> = Pending::default();
         // For the checkpoint of which rows are still to be copied.
         let mut for_frozen = None;
-        let (operator, told) = (known(name), Work::of_built());
+        let (operator, told) = (known(name), OperatorWork::of_built());
         move |frontiers| {
             let _at_work = at_work(operator);
             input.for_each(|capability, parts| {
@@ -344,7 +344,7 @@ fn complete(
     tick: Tick,
     mut parts: Vec<Part>,
     progress: &[Progress],
-) -> Result<(Output, Vec<Changes>)> {
+) -> Result<(Output, Vec<TableChanges>)> {
     let (id, barrier) = BatchId::of_stamp(stamp);
     let mut output = Output::default();
     if barrier {

@@ -7,8 +7,8 @@ mod loaded;
 mod prepared;
 mod settings;
 
-pub use calls::{Made, RowsMade, UpdateTables, Updates, aggregate, cogroup, process, update};
-pub use loaded::{Asked, Loaded};
+pub use calls::{RowsMade, TableResult, UpdateTables, Updates, aggregate, cogroup, process, update};
+pub use loaded::{CallRequest, Loaded};
 pub use prepared::Prepared;
 pub use settings::{Settings, folder_of_lock};
 
@@ -17,12 +17,12 @@ use std::sync::Arc;
 
 /// Whether anybody still waits for what a call makes.
 #[derive(Clone)]
-pub struct Wanted(Arc<dyn Fn() -> bool + Send + Sync>);
+pub struct CancelCheck(Arc<dyn Fn() -> bool + Send + Sync>);
 
-impl Wanted {
+impl CancelCheck {
     /// For as long as this says so. It is asked between two calls of the plugin.
-    pub fn new(is_wanted: impl Fn() -> bool + Send + Sync + 'static) -> Wanted {
-        Wanted(Arc::new(is_wanted))
+    pub fn new(is_wanted: impl Fn() -> bool + Send + Sync + 'static) -> CancelCheck {
+        CancelCheck(Arc::new(is_wanted))
     }
 
     /// An error where nobody does.

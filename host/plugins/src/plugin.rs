@@ -395,7 +395,7 @@ impl Plugin {
         let inputs: Vec<_> = inputs.iter().map(|input| lower::schema(input)).collect();
         let describe = &self.loaded.describe;
         let config = stage.config.as_str();
-        let given = allowance::Given { bytes: config.len() as u64, ..allowance::Given::default() };
+        let given = allowance::InputSize { bytes: config.len() as u64, ..allowance::InputSize::default() };
         let checked = match self.world() {
             World::Cogroup => {
                 let asked = |instances: &mut Instances, config: &str| {

@@ -23,7 +23,7 @@ pub mod section {
     pub const AUTHORS: &str = "authors";
     /// The whole README; no tool but ours reads it.
     pub const README: &str = "millstream:readme";
-    /// What it said of its columns when it was built, as JSON; see [`Declared`](super::Declared). Ours, as the next two.
+    /// What it said of its columns when it was built, as JSON; see [`Declarations`](super::Declared). Ours, as the next two.
     pub const SCHEMAS: &str = "millstream:schemas";
     /// The JSON Schema of its config.
     pub const CONFIG_SCHEMA: &str = "millstream:config-schema";
@@ -135,7 +135,7 @@ pub fn has_section(component: &[u8], wanted: &str) -> bool {
 
 /// What a component's build wrote down of what it answers when it is asked.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Declared {
+pub struct Declarations {
     /// What it said of its columns, an object for each config and input that it was asked about; `None`: it was not asked.
     pub schemas: Option<Vec<Value>>,
     /// The JSON Schema of its config; null where it says none.
@@ -144,10 +144,10 @@ pub struct Declared {
     pub grants: Value,
 }
 
-impl Declared {
+impl Declarations {
     /// Reads the custom sections of a component, as [`PackageSections::of`] does.
-    pub fn of(component: &[u8]) -> Declared {
-        let mut declared = Declared { grants: Value::Object(Map::new()), ..Declared::default() };
+    pub fn of(component: &[u8]) -> Declarations {
+        let mut declared = Declarations { grants: Value::Object(Map::new()), ..Declarations::default() };
         each_section(component, |name, data, _| match name {
             section::SCHEMAS => declared.schemas = json(data).and_then(objects),
             section::CONFIG_SCHEMA => declared.config_schema = json(data).unwrap_or_default(),

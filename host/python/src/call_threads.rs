@@ -5,7 +5,7 @@
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::{THREAD_STACK_BYTES, THREAD_STACK_BYTES_COMPACT, THREAD_STACK_BYTES_RESERVED};
 use millstream_base::memory::addresses;
-use millstream_plugins::hosting::Wanted;
+use millstream_plugins::hosting::CancelCheck;
 use millstream_plugins::plugin::interrupt;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,22 +26,22 @@ pub struct Threads {
     idle: Arc<Mutex<Vec<Sender<Work>>>>,
 }
 
-/// Why there is no result.
-pub enum Trouble {
+/// Why a call from Python has no result.
+pub enum PythonCallError {
     /// Millstream says why.
     Error(Error),
     /// Python does, as by Ctrl-C.
     Python(PyErr),
 }
 
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Trouble {
-        Trouble::Error(error)
+impl From<Error> for PythonCallError {
+    fn from(error: Error) -> PythonCallError {
+        PythonCallError::Error(error)
     }
 }
 
 /// Does some work on this thread, whose stack has room for it. A plugin that runs in it is interrupted by Ctrl-C.
-pub fn here<T>(py: Python<'_>, work: impl FnOnce(&Wanted) -> Result<T> + Send) -> Result<T, Trouble>
+pub fn here<T>(py: Python<'_>, work: impl FnOnce(&CancelCheck) -> Result<T> + Send) -> Result<T, PythonCallError>
 where
     T: Send,
 {
@@ -57,7 +57,7 @@ where
     };
     let (between, looked) = (is_wanted.clone(), Mutex::new(Instant::now()));
     // Between calls, of which there may be many.
-    let wanted = Wanted::new(move || {
+    let wanted = CancelCheck::new(move || {
         let mut looked = looked.lock().unwrap_or_else(PoisonError::into_inner);
         if looked.elapsed() < SIGNALS_EVERY {
             return true;
@@ -68,8 +68,8 @@ where
     });
     let done = py.detach(move || interrupt::while_wanted(is_wanted, || work(&wanted)));
     match raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        Some(error) => Err(Trouble::Python(error)),
-        None => done.map_err(Trouble::Error),
+        Some(error) => Err(PythonCallError::Python(error)),
+        None => done.map_err(PythonCallError::Error),
     }
 }
 
@@ -80,12 +80,12 @@ impl Threads {
         &self,
         py: Python<'_>,
         stack_bytes: u64,
-        work: impl FnOnce(&Wanted) -> Result<T> + Send + 'static,
-    ) -> Result<T, Trouble> {
+        work: impl FnOnce(&CancelCheck) -> Result<T> + Send + 'static,
+    ) -> Result<T, PythonCallError> {
         let (sender, result) = sync_channel(1);
         let interrupted = Arc::new(AtomicBool::new(false));
         let looked = interrupted.clone();
-        let wanted = Wanted::new(move || !looked.load(Ordering::Relaxed));
+        let wanted = CancelCheck::new(move || !looked.load(Ordering::Relaxed));
         py.detach(move || {
             self.start(stack_bytes, move || work(&wanted), sender)?;
             wait(&result).inspect_err(|_| interrupted.store(true, Ordering::Relaxed))
@@ -144,12 +144,12 @@ fn spawn(stack_bytes: u64, work: impl FnOnce() + Send + 'static) -> Result<()> {
     thread.map(drop).map_err(failed)
 }
 
-fn wait<T>(result: &Receiver<Result<T>>) -> Result<T, Trouble> {
+fn wait<T>(result: &Receiver<Result<T>>) -> Result<T, PythonCallError> {
     loop {
         match result.recv_timeout(SIGNALS_EVERY) {
-            Ok(result) => return result.map_err(Trouble::Error),
+            Ok(result) => return result.map_err(PythonCallError::Error),
             Err(RecvTimeoutError::Timeout) => {
-                Python::attach(|py| py.check_signals()).map_err(Trouble::Python)?;
+                Python::attach(|py| py.check_signals()).map_err(PythonCallError::Python)?;
             }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::bug("a call of a plugin ended without a word").into());

@@ -1,6 +1,6 @@
 //! The class that calls plugins, below the one that users see.
 
-use crate::call_threads::{self, Threads, Trouble};
+use crate::call_threads::{self, PythonCallError, Threads};
 use crate::per_process::PerProcess;
 use crate::rows::Rows;
 use crate::tables;
@@ -10,7 +10,9 @@ use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::memory;
 use millstream_plugins::child::Program;
-use millstream_plugins::hosting::{self, Asked, Loaded, Made, Prepared, Settings, UpdateTables, Updates, Wanted};
+use millstream_plugins::hosting::{
+    self, CallRequest, CancelCheck, Loaded, Prepared, Settings, TableResult, UpdateTables, Updates,
+};
 use millstream_plugins::plugin::{Caller, PluginHost, World};
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
@@ -51,12 +53,12 @@ pub struct Plugin {
 
 /// What the plugin is told of a call: the batch, and the time in microseconds.
 #[derive(Clone, Copy, FromPyObject)]
-struct Told(Option<u64>, Option<i64>);
+struct CallMoment(Option<u64>, Option<i64>);
 
 /// What a call of Python says of a plugin, as a dict.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
-struct Given {
+struct PluginArguments {
     name: String,
     plugin: String,
     folder: PathBuf,
@@ -68,16 +70,17 @@ struct Given {
 }
 
 /// States and timers of an earlier call, and whether all keys that have a state are called.
-type Kept<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>, bool);
+type EarlierStates<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>, bool);
 
 #[pymethods]
 impl Plugin {
     /// Checks the settings and loads the plugin.
     #[new]
-    fn new(py: Python<'_>, given: Given) -> PyResult<Plugin> {
-        let Given { name, plugin, folder, pins, registry, digest, keys } = given;
-        let keys = serde_json::from_str(&keys)
-            .map_err(|error| Trouble::Error(Error::job(format!("the settings are no object of JSON: {error}"))))?;
+    fn new(py: Python<'_>, given: PluginArguments) -> PyResult<Plugin> {
+        let PluginArguments { name, plugin, folder, pins, registry, digest, keys } = given;
+        let keys = serde_json::from_str(&keys).map_err(|error| {
+            PythonCallError::Error(Error::job(format!("the settings are no object of JSON: {error}")))
+        })?;
         let folder = hosting::folder_of_lock(&folder);
         let settings = Settings { of: "Plugin", name, plugin, folder, pins, registry, digest, keys };
         let new = Plugin { settings, loaded: PerProcess::new(), calls: Arc::default() };
@@ -133,7 +136,7 @@ impl Plugin {
     }
 
     /// Rows to rows.
-    fn process(&self, py: Python<'_>, table: &Bound<'_, PyAny>, told: Told) -> PyResult<(Rows, Rows)> {
+    fn process(&self, py: Python<'_>, table: &Bound<'_, PyAny>, told: CallMoment) -> PyResult<(Rows, Rows)> {
         let call = self.call(vec![tables::read(table)?], Vec::new(), told, World::Transform);
         pair(call.run(py, |prepared, caller, context, tables, wanted| {
             let rows = tables.into_iter().next().unwrap_or_default();
@@ -147,7 +150,7 @@ impl Plugin {
         py: Python<'_>,
         table: &Bound<'_, PyAny>,
         key: Vec<String>,
-        told: Told,
+        told: CallMoment,
     ) -> PyResult<(Rows, Rows)> {
         let call = self.call(vec![tables::read(table)?], key, told, World::Aggregate);
         pair(call.run(py, |prepared, caller, context, tables, wanted| {
@@ -163,7 +166,7 @@ impl Plugin {
         tables: Vec<Bound<'_, PyAny>>,
         names: Vec<String>,
         key: Vec<String>,
-        told: Told,
+        told: CallMoment,
     ) -> PyResult<(Rows, Rows)> {
         let tables = tables.iter().map(tables::read).collect::<PyResult<Vec<_>>>()?;
         let call = self.call(tables, key, told, World::Cogroup);
@@ -178,8 +181,8 @@ impl Plugin {
         py: Python<'_>,
         table: &Bound<'_, PyAny>,
         key: Vec<String>,
-        kept: Kept<'_>,
-        told: Told,
+        kept: EarlierStates<'_>,
+        told: CallMoment,
     ) -> PyResult<(Rows, Rows, Rows, Rows)> {
         let (states, timers, all) = kept;
         let states = states.as_ref().map(tables::read).transpose()?;
@@ -193,8 +196,8 @@ impl Plugin {
     }
 }
 
-fn pair(made: PyResult<Made>) -> PyResult<(Rows, Rows)> {
-    let Made { rows, rejected } = made?;
+fn pair(made: PyResult<TableResult>) -> PyResult<(Rows, Rows)> {
+    let TableResult { rows, rejected } = made?;
     Ok((rows.into(), rejected.into()))
 }
 
@@ -204,12 +207,18 @@ struct Call<'a> {
     schemas: Vec<SchemaRef>,
     parts: Vec<Vec<RecordBatch>>,
     key: Vec<String>,
-    told: Told,
+    told: CallMoment,
     world: World,
 }
 
 impl Plugin {
-    fn call(&self, tables: Vec<(SchemaRef, Vec<RecordBatch>)>, key: Vec<String>, told: Told, world: World) -> Call<'_> {
+    fn call(
+        &self,
+        tables: Vec<(SchemaRef, Vec<RecordBatch>)>,
+        key: Vec<String>,
+        told: CallMoment,
+        world: World,
+    ) -> Call<'_> {
         let (schemas, parts) = tables.into_iter().unzip();
         Call { plugin: self, schemas, parts, key, told, world }
     }
@@ -219,7 +228,7 @@ impl Plugin {
         let load = || {
             let shared = Shared::get()?;
             let settings = self.settings.clone();
-            let load = move |_: &Wanted| Loaded::load(&shared.host, &settings).map(Arc::new);
+            let load = move |_: &CancelCheck| Loaded::load(&shared.host, &settings).map(Arc::new);
             shared.threads.run(py, 0, load)
         };
         Ok(self.loaded.get(load)?)
@@ -230,23 +239,23 @@ impl Call<'_> {
     fn run<T: Send + 'static>(
         self,
         py: Python<'_>,
-        work: impl FnOnce(&Prepared, &mut Caller, BatchContext, Vec<Vec<RecordBatch>>, &Wanted) -> Result<T>
+        work: impl FnOnce(&Prepared, &mut Caller, BatchContext, Vec<Vec<RecordBatch>>, &CancelCheck) -> Result<T>
         + Send
         + 'static,
     ) -> PyResult<T> {
         let Call { plugin, schemas, parts, key, told, world } = self;
         let loaded = plugin.loaded(py)?.clone();
-        loaded.check_world(world).map_err(Trouble::Error)?;
-        let Told(batch, time_us) = told;
-        let (asked, numbers) = (Asked { schemas, key, batch, time_us, world }, plugin.calls.clone());
+        loaded.check_world(world).map_err(PythonCallError::Error)?;
+        let CallMoment(batch, time_us) = told;
+        let (asked, numbers) = (CallRequest { schemas, key, batch, time_us, world }, plugin.calls.clone());
         let (stack_bytes, runs_here) = (loaded.stack_bytes(), loaded.runs_here());
-        let call = move |wanted: &Wanted| {
+        let call = move |wanted: &CancelCheck| {
             loaded.call(&numbers, &asked, |prepared, caller, context| work(prepared, caller, context, parts, wanted))
         };
         if runs_here {
             return Ok(call_threads::here(py, call)?);
         }
-        let threads = &Shared::get().map_err(Trouble::Error)?.threads;
+        let threads = &Shared::get().map_err(PythonCallError::Error)?.threads;
         Ok(threads.run(py, stack_bytes, call)?)
     }
 }

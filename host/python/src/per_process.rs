@@ -6,9 +6,9 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// A value that is made once a process, when it is asked for.
-pub struct PerProcess<T>(AtomicPtr<Made<T>>);
+pub struct PerProcess<T>(AtomicPtr<OfProcess<T>>);
 
-struct Made<T> {
+struct OfProcess<T> {
     process: u32,
     value: T,
 }
@@ -26,7 +26,7 @@ impl<T: Send + Sync> PerProcess<T> {
         if let Some(value) = of_process(found, process) {
             return Ok(value);
         }
-        let made = Box::into_raw(Box::new(Made { process, value: make()? }));
+        let made = Box::into_raw(Box::new(OfProcess { process, value: make()? }));
         match self.0.compare_exchange(found, made, Ordering::AcqRel, Ordering::Acquire) {
             // What was there is of another process, and stays as it is.
             //
@@ -45,7 +45,7 @@ impl<T: Send + Sync> PerProcess<T> {
     }
 }
 
-fn of_process<'a, T>(made: *mut Made<T>, process: u32) -> Option<&'a T> {
+fn of_process<'a, T>(made: *mut OfProcess<T>, process: u32) -> Option<&'a T> {
     // SAFETY: what was put there stays for as long as its owner, to which the callers bind the reference.
     let made = unsafe { made.as_ref() }?;
     (made.process == process).then_some(&made.value)

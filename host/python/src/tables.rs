@@ -1,7 +1,7 @@
 //! Tables that a call is given.
 
 use crate::c_data::{self, CStream, STREAM};
-use crate::call_threads::Trouble;
+use crate::call_threads::PythonCallError;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use pyo3::exceptions::PyTypeError;
@@ -26,5 +26,5 @@ pub fn read(table: &Bound<'_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)>
     let pointer = capsule.pointer_checked(Some(STREAM))?.cast::<CStream>();
     // SAFETY: capsules of this name hold a stream. It is taken out, so that its release is up to us alone.
     let stream = unsafe { std::mem::replace(&mut *pointer.as_ptr(), CStream::none()) };
-    Ok(py.detach(|| c_data::read(stream)).map_err(Trouble::Error)?)
+    Ok(py.detach(|| c_data::read(stream)).map_err(PythonCallError::Error)?)
 }

@@ -1,6 +1,6 @@
 //! Errors as exceptions of Python, a class for each kind of them, which says who can mend it.
 
-use crate::call_threads::Trouble;
+use crate::call_threads::PythonCallError;
 use millstream_base::error::{Error, Kind};
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
@@ -42,11 +42,11 @@ pub fn exception(error: &Error) -> PyErr {
     }
 }
 
-impl From<Trouble> for PyErr {
-    fn from(trouble: Trouble) -> PyErr {
+impl From<PythonCallError> for PyErr {
+    fn from(trouble: PythonCallError) -> PyErr {
         match trouble {
-            Trouble::Error(error) => exception(&error),
-            Trouble::Python(error) => error,
+            PythonCallError::Error(error) => exception(&error),
+            PythonCallError::Python(error) => error,
         }
     }
 }

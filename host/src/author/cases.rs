@@ -158,10 +158,10 @@ fn plugin_folder(folder: &Path) -> Result<PathBuf> {
 }
 
 /// What is not as a case in this folder expects. Where what comes out is to be accepted, the files that were written are added there.
-type Differs<'a> = dyn Fn(&Path, Option<&mut Vec<PathBuf>>) -> Result<Option<String>> + 'a;
+type FindDifference<'a> = dyn Fn(&Path, Option<&mut Vec<PathBuf>>) -> Result<Option<String>> + 'a;
 
 /// Runs each case of a plugin folder.
-fn all(folder: &Path, accepts: bool, differs: &Differs) -> Result<CasesReport> {
+fn all(folder: &Path, accepts: bool, differs: &FindDifference) -> Result<CasesReport> {
     let mut cases = Vec::new();
     let folders = case_folders(folder)?;
     let shown = progress::of_steps("cases", folders.len() as u64);

@@ -29,7 +29,7 @@ pub fn start() -> bool {
         .with_writer(|| LogOutput)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_target(false);
-    tracing_subscriber::registry().with(filter).with((!json).then_some(for_people)).with(Kept { json }).init();
+    tracing_subscriber::registry().with(filter).with((!json).then_some(for_people)).with(LogRecorder { json }).init();
     !json && LevelFilter::current() >= LevelFilter::INFO
 }
 
@@ -43,11 +43,11 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
 }
 
 /// Keeps lines for the page, and writes them as JSON where that is asked for.
-struct Kept {
+struct LogRecorder {
     json: bool,
 }
 
-impl<S: Subscriber> Layer<S> for Kept {
+impl<S: Subscriber> Layer<S> for LogRecorder {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut words = Words::default();
         event.record(&mut words);

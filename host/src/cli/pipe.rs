@@ -2,7 +2,7 @@
 
 use super::run::parse_set;
 use crate::error::Result;
-use crate::pipe::{self, Form, Options, StepOptions};
+use crate::pipe::{self, Options, PipeFormat, StepOptions};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use std::path::PathBuf;
@@ -28,10 +28,10 @@ pub struct PipeArguments {
     steps: Steps,
     /// What standard input holds
     #[arg(long, value_enum, default_value = "text")]
-    from: Form,
+    from: PipeFormat,
     /// What standard output is to hold
     #[arg(long, value_enum, default_value = "json")]
-    to: Form,
+    to: PipeFormat,
     /// The columns of the input, as user=text,amount=float64 (default: as the first 1,000 lines look; text has one, `value`)
     #[arg(long, value_name = "COLUMNS")]
     schema: Option<String>,
@@ -76,7 +76,7 @@ impl Args for Steps {
 }
 
 /// An argument that says something of a step.
-enum Word {
+enum StepArgument {
     Plugin(String),
     Sql(String),
     Config(String),
@@ -85,11 +85,11 @@ enum Word {
 
 impl FromArgMatches for Steps {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Steps, Error> {
-        let mut words: Vec<(usize, Word)> = Vec::new();
-        words.extend(placed::<String>(matches, PLUGIN).map(|(at, text)| (at, Word::Plugin(text))));
-        words.extend(placed::<String>(matches, SQL).map(|(at, text)| (at, Word::Sql(text))));
-        words.extend(placed::<String>(matches, CONFIG).map(|(at, text)| (at, Word::Config(text))));
-        words.extend(placed::<(String, String)>(matches, SET).map(|(at, set)| (at, Word::Set(set))));
+        let mut words: Vec<(usize, StepArgument)> = Vec::new();
+        words.extend(placed::<String>(matches, PLUGIN).map(|(at, text)| (at, StepArgument::Plugin(text))));
+        words.extend(placed::<String>(matches, SQL).map(|(at, text)| (at, StepArgument::Sql(text))));
+        words.extend(placed::<String>(matches, CONFIG).map(|(at, text)| (at, StepArgument::Config(text))));
+        words.extend(placed::<(String, String)>(matches, SET).map(|(at, set)| (at, StepArgument::Set(set))));
         words.sort_by_key(|(at, _)| *at);
         let wrong = |words: &str| Err(Error::raw(ErrorKind::ArgumentConflict, format!("{words}\n")));
         let mut steps = Steps { plugins: Vec::new(), query: None };
@@ -97,12 +97,12 @@ impl FromArgMatches for Steps {
         for (_, word) in words {
             let step = |what| StepOptions { what, config: None, sets: Vec::new() };
             match word {
-                Word::Plugin(plugin) => {
+                StepArgument::Plugin(plugin) => {
                     of_query = false;
                     steps.plugins.push(step(plugin));
                     continue;
                 }
-                Word::Sql(sql) => {
+                StepArgument::Sql(sql) => {
                     of_query = true;
                     steps.query = Some(step(sql));
                     continue;
@@ -111,10 +111,12 @@ impl FromArgMatches for Steps {
             }
             let step = if of_query { steps.query.as_mut() } else { steps.plugins.last_mut() };
             match (word, step) {
-                (Word::Set(set), Some(step)) => step.sets.push(set),
-                (Word::Config(_), _) if of_query => return wrong("--config stands behind the plugin that it is for"),
-                (Word::Config(config), Some(step)) if step.config.is_none() => step.config = Some(config),
-                (Word::Config(_), Some(_)) => return wrong("--config stands twice behind a plugin"),
+                (StepArgument::Set(set), Some(step)) => step.sets.push(set),
+                (StepArgument::Config(_), _) if of_query => {
+                    return wrong("--config stands behind the plugin that it is for");
+                }
+                (StepArgument::Config(config), Some(step)) if step.config.is_none() => step.config = Some(config),
+                (StepArgument::Config(_), Some(_)) => return wrong("--config stands twice behind a plugin"),
                 _ => return wrong("--config and --set stand behind the plugin that they are for"),
             }
         }

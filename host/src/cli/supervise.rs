@@ -47,9 +47,9 @@ enum SupervisorEvent {
     Scale(ScaleWish),
 }
 
-/// What children do first.
+/// Whether children that are started run, take over from others, or are new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum ChildStart {
     /// They run the job.
     Runs,
     /// They wait until they are told to take it over.
@@ -132,7 +132,7 @@ impl Supervisor<'_> {
         loop {
             self.progress = false;
             // One that is new to a running job waits until it is taken in.
-            let standing = if self.arguments.stand_by && !self.ran { Standing::New } else { Standing::Runs };
+            let standing = if self.arguments.stand_by && !self.ran { ChildStart::New } else { ChildStart::Runs };
             let ends = self.watch(self.start(&self.layout, standing)?);
             if let Some(machines) = self.elsewhere.take() {
                 self.goes_to(&machines);
@@ -181,7 +181,7 @@ impl Supervisor<'_> {
     }
 
     /// Starts all children; none where one cannot be started.
-    fn start(&self, layout: &Layout, standing: Standing) -> Result<Vec<WorkerProcess>> {
+    fn start(&self, layout: &Layout, standing: ChildStart) -> Result<Vec<WorkerProcess>> {
         let mut children: Vec<WorkerProcess> = Vec::new();
         for (number, process) in layout.numbers.iter().enumerate() {
             let (round, sender) = (self.round, self.sender.clone());
@@ -192,7 +192,7 @@ impl Supervisor<'_> {
                     None => SupervisorEvent::Closed { round, child: number },
                 });
             };
-            let (again, key) = (self.round > 0 && standing != Standing::TakesOver, layout.key.as_ref());
+            let (again, key) = (self.round > 0 && standing != ChildStart::TakesOver, layout.key.as_ref());
             let arguments = self.arguments_of(layout, *process, standing);
             match WorkerProcess::start(&self.program, arguments, again, key, say) {
                 Ok(child) => children.push(child),
@@ -297,7 +297,7 @@ impl Supervisor<'_> {
 
     /// The arguments of a child. What is to be done once is not asked again once the job was running; before, nobody
     /// knows whether it was done.
-    fn arguments_of(&self, layout: &Layout, process: Option<usize>, standing: Standing) -> Vec<OsString> {
+    fn arguments_of(&self, layout: &Layout, process: Option<usize>, standing: ChildStart) -> Vec<OsString> {
         let given = self.arguments;
         let mut all: Vec<OsString> = vec!["run".into()];
         let mut add = |name: &str, value: Option<String>| {
@@ -328,8 +328,8 @@ impl Supervisor<'_> {
             ("--quiet", given.quiet),
             ("--until-idle", given.until_idle),
             ("--fresh", given.fresh && !self.ran),
-            ("--stand-by", standing == Standing::New),
-            ("--takes-over", standing == Standing::TakesOver),
+            ("--stand-by", standing == ChildStart::New),
+            ("--takes-over", standing == ChildStart::TakesOver),
         ];
         all.extend(flags.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.into()));
         if let Some(folder) = &given.cluster_tls {

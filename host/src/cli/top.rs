@@ -23,7 +23,7 @@ use crate::page::Jobs;
 use clap::Args;
 use look::Ink;
 use screen::Screen;
-use state::{Look, Told};
+use state::{ShownJob, ViewState};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ pub fn top(arguments: &TopArguments) -> Result<()> {
     })?;
     let jobs = Jobs::of_file(job, &[], false)?;
     jobs.poll()?;
-    let mut look = Look::default();
+    let mut look = ViewState::default();
     let began = Instant::now();
     while jobs.polls() == 0 && began.elapsed() < FIRST_MAX && !ended.load(Ordering::Acquire) {
         std::thread::sleep(Duration::from_millis(5));
@@ -82,7 +82,7 @@ pub fn top(arguments: &TopArguments) -> Result<()> {
     watch(&mut screen, &jobs, &mut look, &ended)
 }
 
-fn watch(screen: &mut Screen, jobs: &Jobs, look: &mut Look, ended: &AtomicBool) -> Result<()> {
+fn watch(screen: &mut Screen, jobs: &Jobs, look: &mut ViewState, ended: &AtomicBool) -> Result<()> {
     let failed = |error: io::Error| Error::environment(format!("the terminal cannot be used any more: {error}"));
     let ink = Ink::of_environment();
     let (mut polls, mut size, mut changed) = (None, None, true);
@@ -121,8 +121,8 @@ fn watch(screen: &mut Screen, jobs: &Jobs, look: &mut Look, ended: &AtomicBool) 
     Ok(())
 }
 
-fn told(jobs: &Jobs) -> Told {
-    let told = jobs.only(|record| Told {
+fn told(jobs: &Jobs) -> ShownJob {
+    let told = jobs.only(|record| ShownJob {
         view: record.view.clone(),
         last: record.batches.last().cloned(),
         refused: record.refused.after(0, REFUSED_MAX).into_iter().map(|row| row.what).collect(),

@@ -1,7 +1,7 @@
 //! What the page does to a job where it may: stop it, give rows back, put another version of a plugin in its place.
 //!
 //! But for the stop, each is a command of the program in a process of its own, so that it checks, asks and refuses as it does in a
-//! terminal. It goes on when whoever asked for it looks away, and what became of it is part of the job's view ([`Asked`]). What
+//! terminal. It goes on when whoever asked for it looks away, and what became of it is part of the job's view ([`ActionRequest`]). What
 //! needs somebody's consent is refused, and the command that consents is shown.
 
 use super::body::{self, Answer};
@@ -34,7 +34,7 @@ const PLUGIN_CHARS_MAX: usize = 512;
 
 /// Something that the page was asked to do to a job, as JSON has it. Docs: `docs/page.md`.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Asked {
+pub struct ActionRequest {
     /// Its number, from 1.
     pub number: u64,
     /// `retry` or `upgrade`.
@@ -53,9 +53,9 @@ pub struct Asked {
     pub words: String,
 }
 
-type Refusal = (StatusCode, String);
+type ActionRefusal = (StatusCode, String);
 
-fn refused<T>(status: StatusCode, words: impl Into<String>) -> Result<T, Refusal> {
+fn refused<T>(status: StatusCode, words: impl Into<String>) -> Result<T, ActionRefusal> {
     Err((status, words.into()))
 }
 
@@ -79,7 +79,7 @@ pub async fn act(site: &Arc<Site>, path: &[&str], query: &str) -> Answer {
 }
 
 /// Puts a question to all processes of the job. It waits for their answers, so it has a thread of its own.
-async fn asked_of(file: PathBuf, question: ControlQuestion) -> Result<(), Refusal> {
+async fn asked_of(file: PathBuf, question: ControlQuestion) -> Result<(), ActionRefusal> {
     tracing::info!(
         "the page was asked to {}",
         if matches!(question, ControlQuestion::Stop) { "stop the job" } else { "give an upgrade up" }
@@ -101,7 +101,7 @@ async fn asked_of(file: PathBuf, question: ControlQuestion) -> Result<(), Refusa
 }
 
 /// Gives an upgrade up that has not taken place: its command is told by the job.
-async fn drop_upgrade(file: PathBuf, query: &str) -> Result<Answer, Refusal> {
+async fn drop_upgrade(file: PathBuf, query: &str) -> Result<Answer, ActionRefusal> {
     let Some(id) = number(query, "upgrade") else {
         return refused(StatusCode::BAD_REQUEST, "which upgrade is to be given up is missing: upgrade=ID");
     };
@@ -109,15 +109,15 @@ async fn drop_upgrade(file: PathBuf, query: &str) -> Result<Answer, Refusal> {
     Ok(body::json(&json!({ "dropped": id })))
 }
 
-fn retry(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Answer, Refusal> {
+fn retry(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Answer, ActionRefusal> {
     let stage = stage_of(jobs, id, query)?;
     let mut arguments: Vec<OsString> = vec!["retry".into()];
     arguments.extend(jobs.sets());
     arguments.extend(["--".into(), file.into(), stage.clone().into()]);
-    begin(jobs, id, Asked { what: "retry", stage, ..Asked::default() }, arguments, RETRY_TIME_MAX)
+    begin(jobs, id, ActionRequest { what: "retry", stage, ..ActionRequest::default() }, arguments, RETRY_TIME_MAX)
 }
 
-fn upgrade(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Answer, Refusal> {
+fn upgrade(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Answer, ActionRefusal> {
     let stage = plugin_part_of(jobs, id, query)?;
     let to = text(query, "to").filter(|to| !to.is_empty() && to.chars().count() <= PLUGIN_CHARS_MAX);
     let Some(to) = to else {
@@ -142,11 +142,11 @@ fn upgrade(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Ans
         }
     }
     arguments.extend(["--".into(), file.into(), stage.clone().into(), to.into()]);
-    begin(jobs, id, Asked { what: "upgrade", stage, ..Asked::default() }, arguments, UPGRADE_TIME_MAX)
+    begin(jobs, id, ActionRequest { what: "upgrade", stage, ..ActionRequest::default() }, arguments, UPGRADE_TIME_MAX)
 }
 
 /// The stage of the job that is meant.
-fn stage_of(jobs: &Jobs, id: &str, query: &str) -> Result<String, Refusal> {
+fn stage_of(jobs: &Jobs, id: &str, query: &str) -> Result<String, ActionRefusal> {
     let stage = text(query, "stage").unwrap_or_default();
     match jobs.has_part(id, PluginPart::Stage(&stage)) {
         true => Ok(stage),
@@ -155,7 +155,7 @@ fn stage_of(jobs: &Jobs, id: &str, query: &str) -> Result<String, Refusal> {
 }
 
 /// The stage, source or sink of the job that is meant.
-fn plugin_part_of(jobs: &Jobs, id: &str, query: &str) -> Result<String, Refusal> {
+fn plugin_part_of(jobs: &Jobs, id: &str, query: &str) -> Result<String, ActionRefusal> {
     let named = text(query, "stage").unwrap_or_default();
     let part = PluginPart::of(&named);
     match jobs.has_part(id, part) {
@@ -166,7 +166,7 @@ fn plugin_part_of(jobs: &Jobs, id: &str, query: &str) -> Result<String, Refusal>
 
 /// What is to run, as the command takes it. Of files only those in the job's folder: who may act on a job from a browser need not be
 /// able to say what else lies on this machine.
-fn plugin(job: &Path, to: &str) -> Result<String, Refusal> {
+fn plugin(job: &Path, to: &str) -> Result<String, ActionRefusal> {
     if version(to).is_ok() || (to.contains('@') && !to.contains('/')) {
         return Ok(to.to_owned());
     }
@@ -188,13 +188,13 @@ fn plugin(job: &Path, to: &str) -> Result<String, Refusal> {
 fn begin(
     jobs: &Arc<Jobs>,
     id: &str,
-    asked: Asked,
+    asked: ActionRequest,
     arguments: Vec<OsString>,
     time_max: Duration,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, ActionRefusal> {
     let words = arguments.iter().map(|word| shown(&word.to_string_lossy())).filter(|word| word != "--");
     let command = format!("millstream {}", words.collect::<Vec<_>>().join(" "));
-    let asked = Asked { begun_us: time::now().0, command, ..asked };
+    let asked = ActionRequest { begun_us: time::now().0, command, ..asked };
     tracing::info!("the page was asked to {} stage `{}`", asked.what, asked.stage);
     let Some(number) = jobs.begin(id, asked) else {
         return refused(StatusCode::CONFLICT, "something else is being done to this job; wait until that is over");

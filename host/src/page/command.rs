@@ -30,7 +30,7 @@ pub struct Order {
 }
 
 /// What became of a command.
-pub struct Outcome {
+pub struct CommandOutcome {
     /// How it ended; `None`: it had not when its time was over.
     pub status: Option<ExitStatus>,
     /// What it put out.
@@ -42,7 +42,7 @@ pub struct Outcome {
 }
 
 /// Runs a command and waits for its end.
-pub fn run(order: &Order) -> Result<Outcome> {
+pub fn run(order: &Order) -> Result<CommandOutcome> {
     let program = std::env::current_exe().map_err(Error::environment)?;
     // The shell sets the limits for itself and becomes the program.
     let limits = format!("ulimit -d {MEMORY_KIB_MAX}; ulimit -t {}; exec \"$0\" \"$@\"", order.time_max.as_secs() + 1);
@@ -67,7 +67,7 @@ pub fn run(order: &Order) -> Result<Outcome> {
     let (output, words) = (output.join().unwrap_or_default(), words.join().unwrap_or_default());
     let too_much = output.len() as u64 >= order.output_bytes_max;
     let words = words.trim().trim_start_matches("error: ").to_owned();
-    Ok(Outcome { status, output, words, too_much })
+    Ok(CommandOutcome { status, output, words, too_much })
 }
 
 fn ended(child: &mut Child, time_max: Duration) -> Option<ExitStatus> {

@@ -41,7 +41,7 @@ pub fn answer(site: &Arc<Site>, id: &str) -> Answer {
 
 async fn tell(site: &Site, id: &str, sender: Sender<Bytes>) {
     let mut polled = site.jobs.watched();
-    let mut heard = Heard::default();
+    let mut heard = HeardNumbers::default();
     loop {
         site.jobs.looked_at();
         let news = site.jobs.with(id, |record| record.shared.news(record, site.jobs.polls(), heard)).await;
@@ -58,9 +58,9 @@ async fn tell(site: &Site, id: &str, sender: Sender<Bytes>) {
     }
 }
 
-/// The last numbers that somebody has heard of.
+/// The last numbers of batches, log lines and refused rows that a reader of events has been sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Heard {
+struct HeardNumbers {
     batches: u64,
     log: u64,
     refused: u64,
@@ -68,25 +68,26 @@ struct Heard {
 
 /// The last event that was put into words: after which answer of the job and for whom, and what those have heard who read it.
 #[derive(Default)]
-pub struct Shared(Mutex<Option<Last>>);
+pub struct Shared(Mutex<Option<LastEvent>>);
 
-struct Last {
+struct LastEvent {
     polls: u64,
-    before: Heard,
+    before: HeardNumbers,
     text: Bytes,
-    after: Heard,
+    after: HeardNumbers,
 }
 
 impl Shared {
     /// What is new for those who have heard this much.
-    fn news(&self, record: &Record, polls: u64, before: Heard) -> Option<(Bytes, Heard)> {
+    fn news(&self, record: &Record, polls: u64, before: HeardNumbers) -> Option<(Bytes, HeardNumbers)> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = last.as_ref().filter(|last| (last.polls, last.before) == (polls, before)) {
             return Some((last.text.clone(), last.after));
         }
         let text = Bytes::from(News::after(record, before).event()?);
-        let after = Heard { batches: record.batches.count(), log: record.log.count(), refused: record.refused.count() };
-        *last = Some(Last { polls, before, text: text.clone(), after });
+        let after =
+            HeardNumbers { batches: record.batches.count(), log: record.log.count(), refused: record.refused.count() };
+        *last = Some(LastEvent { polls, before, text: text.clone(), after });
         Some((text, after))
     }
 }
@@ -101,7 +102,7 @@ struct News<'a> {
 }
 
 impl News<'_> {
-    fn after(record: &Record, heard: Heard) -> News<'_> {
+    fn after(record: &Record, heard: HeardNumbers) -> News<'_> {
         let first = heard.batches == 0;
         let mut news = News {
             view: &record.view,
@@ -145,9 +146,9 @@ mod tests {
     fn who_has_heard_the_same_shares_the_words_and_nobody_misses_any() {
         let mut record = Record::new("id", "file", false);
         record.own_line(line("first"));
-        let (text, after) = record.shared.news(&record, 1, Heard::default()).unwrap();
+        let (text, after) = record.shared.news(&record, 1, HeardNumbers::default()).unwrap();
         assert!(text.starts_with(b"event: news\ndata: {") && text.ends_with(b"}\n\n"));
-        let (same, _) = record.shared.news(&record, 1, Heard::default()).unwrap();
+        let (same, _) = record.shared.news(&record, 1, HeardNumbers::default()).unwrap();
         assert_eq!(text.as_ptr(), same.as_ptr(), "put into words once");
         record.own_line(line("second"));
         let told = |heard, polls| {
@@ -155,9 +156,9 @@ mod tests {
             let text = String::from_utf8(text.to_vec()).unwrap();
             (text.contains("first"), text.contains("second"), after)
         };
-        let all = Heard { log: 2, ..after };
+        let all = HeardNumbers { log: 2, ..after };
         assert_eq!(told(after, 2), (false, true, all), "only what is new");
-        assert_eq!(told(Heard::default(), 2), (true, true, all), "who comes later hears all");
+        assert_eq!(told(HeardNumbers::default(), 2), (true, true, all), "who comes later hears all");
         assert_eq!(told(all, 2), (false, false, all));
     }
 }

@@ -1,6 +1,6 @@
 //! Asks the processes of jobs how they stand: once a second while somebody looks, seldom otherwise.
 
-use super::act::Asked;
+use super::act::ActionRequest;
 use super::record::{JobState, Record};
 use crate::error::Result;
 use crate::job::plugin_part::PluginPart;
@@ -28,12 +28,12 @@ const JOBS_MAX: usize = 200;
 
 /// The jobs that a page is about.
 pub struct Jobs {
-    held: Mutex<Held>,
+    held: Mutex<PollState>,
     kicked: Condvar,
     polled: watch::Sender<u64>,
 }
 
-struct Held {
+struct PollState {
     records: BTreeMap<String, Record>,
     /// All jobs of the user are looked for.
     all: bool,
@@ -69,7 +69,7 @@ impl Jobs {
     fn new(records: BTreeMap<String, Record>, all: bool, own_log: bool) -> Arc<Jobs> {
         let own_log = own_log.then_some(0);
         let looked = Instant::now();
-        let held = Held {
+        let held = PollState {
             records,
             all,
             own_log,
@@ -153,7 +153,7 @@ impl Jobs {
     }
 
     /// Something is to be done to a job: its number, unless something else is being done.
-    pub fn begin(&self, id: &str, asked: Asked) -> Option<u64> {
+    pub fn begin(&self, id: &str, asked: ActionRequest) -> Option<u64> {
         let number = self.lock().records.get_mut(id)?.begin(asked)?;
         self.kick();
         Some(number)
@@ -268,7 +268,7 @@ impl Jobs {
             Err(error) => silent.push(error.to_string()),
         }
         let mut held = self.lock();
-        let Held { records, own_log, actions, all, .. } = &mut *held;
+        let PollState { records, own_log, actions, all, .. } = &mut *held;
         let Some(record) = records.get_mut(id) else { return };
         record.view.actions = *actions;
         if let Some(last) = own_log {
@@ -284,7 +284,7 @@ impl Jobs {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, PollState> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

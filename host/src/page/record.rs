@@ -1,6 +1,6 @@
 //! What is known of a job, from what its processes have told so far: it outlives them.
 
-use super::act::Asked;
+use super::act::ActionRequest;
 use super::diagnosis::{self, Diagnosis};
 use super::events::Shared;
 use crate::checkpoint::recent::CheckpointFacts;
@@ -8,7 +8,7 @@ use crate::ids::BatchId;
 use crate::log_lines::LogLine;
 use crate::metrics::batches::{BatchFacts, BatchesView};
 use crate::metrics::refused::RefusedRow;
-use crate::run::control::{JobGraph, JobStatus, Known, PartFacts, ProcessView};
+use crate::run::control::{JobGraph, JobStatus, KnownNumbers, PartFacts, ProcessView};
 use crate::running::upgrade::UpgradeStatus;
 use crate::time;
 use serde::Serialize;
@@ -116,7 +116,7 @@ pub struct JobView {
     pub checkpoints: Vec<CheckpointFacts>,
     pub restarts: Vec<Restart>,
     pub upgrades: Vec<UpgradeStatus>,
-    pub asked: Vec<Asked>,
+    pub asked: Vec<ActionRequest>,
 }
 
 /// The record of a job.
@@ -131,7 +131,7 @@ pub struct Record {
     pub refused: Newest<RefusedRow>,
     /// What those hear who look.
     pub shared: Shared,
-    known: BTreeMap<usize, (u32, Known)>,
+    known: BTreeMap<usize, (u32, KnownNumbers)>,
 }
 
 impl Record {
@@ -149,7 +149,7 @@ impl Record {
     }
 
     /// What a process has told already.
-    pub fn known(&self, process: usize) -> Known {
+    pub fn known(&self, process: usize) -> KnownNumbers {
         self.known.get(&process).map(|(_, known)| *known).unwrap_or_default()
     }
 
@@ -166,13 +166,13 @@ impl Record {
     }
 
     /// The page is to do something: its number, unless something else is being done.
-    pub fn begin(&mut self, asked: Asked) -> Option<u64> {
+    pub fn begin(&mut self, asked: ActionRequest) -> Option<u64> {
         let all = &mut self.view.asked;
         if all.iter().any(|asked| asked.ended_us.is_none()) {
             return None;
         }
         let number = all.last().map_or(1, |last| last.number + 1);
-        all.push(Asked { number, ..asked });
+        all.push(ActionRequest { number, ..asked });
         all.drain(..all.len().saturating_sub(ASKED_MAX));
         Some(number)
     }
@@ -194,7 +194,7 @@ impl Record {
             let (process, pid) = (view.process.process, view.process.pid);
             if self.known.get(&process).is_some_and(|(known, _)| *known != pid) {
                 // It was asked for what comes after what another one had told: it is asked again.
-                self.known.insert(process, (pid, Known::default()));
+                self.known.insert(process, (pid, KnownNumbers::default()));
             } else {
                 self.take_news(process, pid, &mut view);
             }

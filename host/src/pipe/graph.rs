@@ -1,6 +1,6 @@
 //! The job that a pipe is: put together as a file would have it, and checked as any other.
 
-use super::{Form, Options, Sample, StepOptions};
+use super::{Options, PipeFormat, Sample, StepOptions};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Operator, PluginNode, StageNode};
 use crate::job;
@@ -112,7 +112,7 @@ fn text(options: &Options, sample: &Sample) -> Result<(String, Vec<(String, Stri
     // Nobody opens it: standard input is open already, and to open it again may need rights that nobody has any more.
     source.insert("path".into(), "/dev/null".into());
     // Rows of Arrow are not decoded: what their columns are is all that counts.
-    let format = if options.from == Form::Arrow { Form::Json } else { options.from };
+    let format = if options.from == PipeFormat::Arrow { PipeFormat::Json } else { options.from };
     source.insert("format".into(), format.word().into());
     if !sample.schema.is_empty() {
         source.insert("schema".into(), sample.schema.clone().into());

@@ -1,6 +1,6 @@
 //! Rows on standard output, in one of the forms, as soon as they are there.
 
-use super::Form;
+use super::PipeFormat;
 use crate::error::{Error, Result};
 use crate::job::spec::FileFormat;
 use crate::{shown, sink, terminal};
@@ -11,53 +11,53 @@ use std::io::{self, IsTerminal, Write};
 
 /// Standard output.
 pub struct Output {
-    form: Form,
+    form: PipeFormat,
     /// The stream of Arrow IPC, where it is one.
     stream: Option<StreamWriter<Vec<u8>>>,
     is_terminal: bool,
 }
 
 /// Rows as they are put out.
-pub enum Written {
+pub enum OutputRows {
     /// The very bytes.
     Lines(Vec<u8>),
     /// What a message of the stream is made of.
     Rows(RecordBatch),
 }
 
-impl Form {
+impl PipeFormat {
     /// The format of files that has the same lines; `None`: of none.
     fn lines(self) -> Option<FileFormat> {
         match self {
-            Form::Text => Some(FileFormat::Text),
-            Form::Json => Some(FileFormat::Json),
-            Form::Csv => Some(FileFormat::Csv),
-            Form::Arrow => None,
+            PipeFormat::Text => Some(FileFormat::Text),
+            PipeFormat::Json => Some(FileFormat::Json),
+            PipeFormat::Csv => Some(FileFormat::Csv),
+            PipeFormat::Arrow => None,
         }
     }
 
     /// The word that names it.
     pub fn word(self) -> &'static str {
         match self {
-            Form::Text => "text",
-            Form::Json => "json",
-            Form::Csv => "csv",
-            Form::Arrow => "arrow",
+            PipeFormat::Text => "text",
+            PipeFormat::Json => "json",
+            PipeFormat::Csv => "csv",
+            PipeFormat::Arrow => "arrow",
         }
     }
 
     /// These rows as they are put out, as far as that can be done out of turn.
-    pub fn written(self, rows: RecordBatch) -> Result<Written> {
+    pub fn written(self, rows: RecordBatch) -> Result<OutputRows> {
         match self.lines() {
-            None => Ok(Written::Rows(rows)),
-            Some(format) => sink::lines(format, &rows).map(Written::Lines).map_err(|error| unwritten(&error)),
+            None => Ok(OutputRows::Rows(rows)),
+            Some(format) => sink::lines(format, &rows).map(OutputRows::Lines).map_err(|error| unwritten(&error)),
         }
     }
 }
 
 impl Output {
     /// Standard output with rows of these columns; what stands before the first row is put out.
-    pub fn new(form: Form, columns: &SchemaRef) -> Result<Output> {
+    pub fn new(form: PipeFormat, columns: &SchemaRef) -> Result<Output> {
         let is_terminal = io::stdout().is_terminal();
         let mut output = Output { form, stream: None, is_terminal };
         match form.lines() {
@@ -79,19 +79,19 @@ impl Output {
     }
 
     /// In which form.
-    pub fn form(&self) -> Form {
+    pub fn form(&self) -> PipeFormat {
         self.form
     }
 
     /// Puts rows out.
-    pub fn put(&mut self, written: Written) -> Result<()> {
+    pub fn put(&mut self, written: OutputRows) -> Result<()> {
         match (written, &mut self.stream) {
-            (Written::Lines(lines), _) => self.write(&lines),
-            (Written::Rows(rows), Some(stream)) => {
+            (OutputRows::Lines(lines), _) => self.write(&lines),
+            (OutputRows::Rows(rows), Some(stream)) => {
                 stream.write(&rows).map_err(Error::arrow)?;
                 self.flush_stream()
             }
-            (Written::Rows(_), None) => Err(Error::bug("rows for a stream that there is not")),
+            (OutputRows::Rows(_), None) => Err(Error::bug("rows for a stream that there is not")),
         }
     }
 

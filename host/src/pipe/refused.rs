@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const ROW_CHARS_SHOWN: usize = 200;
 
 /// Refused rows of one portion.
-pub struct Refused {
+pub struct PortionRefusals {
     /// Who refuses them: the name of a stage; `None`: they are lines of the input.
     pub stage: Option<String>,
     /// They, as `<stage>.rejected` has them in a job.
@@ -22,7 +22,7 @@ pub struct Refused {
     pub reason_at: usize,
 }
 
-impl Refused {
+impl PortionRefusals {
     /// The first of them with its reason.
     fn story(&self, row: usize) -> String {
         let reason = self.rows.column(self.reason_at).as_string_opt::<i32>().map(|reasons| reasons.value(row));
@@ -69,7 +69,7 @@ impl Refusals {
     }
 
     /// Takes some more.
-    pub fn take(&mut self, refused: &Refused) -> Result<()> {
+    pub fn take(&mut self, refused: &PortionRefusals) -> Result<()> {
         let rows = refused.rows.num_rows();
         self.count = self.count.saturating_add(rows as u64);
         let wanted = PIPE_REASONS_SHOWN.saturating_sub(self.stories.len()).min(rows);

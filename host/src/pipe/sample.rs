@@ -1,7 +1,7 @@
 //! What is known of the columns of the input before it is worked on: what the command line says, or what the input begins with.
 
 use super::input::{Cutter, Input, lines, unreadable};
-use super::{Form, Options};
+use super::{Options, PipeFormat};
 use crate::batch::column::ColumnSpec;
 use crate::error::{Error, Result};
 use crate::job::spec::{SourceSpec, TimeForm};
@@ -29,9 +29,9 @@ impl Sample {
     pub fn of(input: &mut Input, options: &Options) -> Result<Sample> {
         let named = options.schema.as_deref().map(named).transpose()?;
         match (options.from, named) {
-            (Form::Arrow, named) => arrow(input, named.unwrap_or_default()),
+            (PipeFormat::Arrow, named) => arrow(input, named.unwrap_or_default()),
             (_, Some(schema)) => Ok(Sample { schema, stream: None }),
-            (Form::Text, None) => Ok(Sample { schema: Table::new(), stream: None }),
+            (PipeFormat::Text, None) => Ok(Sample { schema: Table::new(), stream: None }),
             (from, None) => {
                 let schema = found(input, from)?;
                 Ok(Sample { schema, stream: None })
@@ -113,7 +113,7 @@ fn arrow(input: &mut Input, wanted: Table) -> Result<Sample> {
 }
 
 /// The columns of the first records.
-fn found(input: &mut Input, from: Form) -> Result<Table> {
+fn found(input: &mut Input, from: PipeFormat) -> Result<Table> {
     let late = || waiting(&format!("the first {PIPE_SAMPLE_ROWS} lines, which tell the columns; --schema names them"));
     let mut counted = (0, 0);
     let wanted = |bytes: &[u8]| {

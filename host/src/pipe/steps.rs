@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::graph::{PipeGraph, PipeStage};
-use super::refused::Refused;
+use super::refused::PortionRefusals;
 use crate::batch::chunk::Chunk;
 use crate::batch::rejected::{RejectedRows, together, without_nulls};
 use crate::batch::slices::RowBytes;
@@ -38,13 +38,13 @@ struct PluginStep {
     rejected: RejectedRows,
 }
 
-/// What became of a portion.
+/// What the steps of a pipe made of a portion.
 #[derive(Default)]
-pub struct Worked {
+pub struct StepsResult {
     /// Its rows.
     pub rows: Vec<RecordBatch>,
     /// Those that were refused on the way, as far as such are left out.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<PortionRefusals>,
     /// Why it ends behind these rows.
     pub failed: Option<Error>,
 }
@@ -67,10 +67,10 @@ impl Steps {
     }
 
     /// Works on records, of which the first stands in this line.
-    pub fn chunk(&mut self, context: BatchContext, chunk: Chunk, line: u64) -> Result<Worked> {
+    pub fn chunk(&mut self, context: BatchContext, chunk: Chunk, line: u64) -> Result<StepsResult> {
         let decoded = self.decoder.decode(&chunk);
         let Some(rejected) = decoded.rejected else { return self.rows(context, decoded.rows) };
-        let refused = Refused { stage: None, rows: rejected, reason_at: 1 };
+        let refused = PortionRefusals { stage: None, rows: rejected, reason_at: 1 };
         if self.rejects {
             let mut worked = self.rows(context, decoded.rows)?;
             worked.refused.insert(0, refused);
@@ -97,9 +97,9 @@ impl Steps {
     }
 
     /// Works on rows.
-    pub fn rows(&mut self, context: BatchContext, rows: RecordBatch) -> Result<Worked> {
+    pub fn rows(&mut self, context: BatchContext, rows: RecordBatch) -> Result<StepsResult> {
         memory::check()?;
-        let mut worked = Worked { rows: vec![rows], ..Worked::default() };
+        let mut worked = StepsResult { rows: vec![rows], ..StepsResult::default() };
         for step in &mut self.steps {
             for rows in std::mem::take(&mut worked.rows).into_iter().filter(|rows| rows.num_rows() > 0) {
                 match step {
@@ -119,7 +119,7 @@ impl Steps {
 }
 
 impl PluginStep {
-    fn work(&mut self, context: BatchContext, part: &RecordBatch, worked: &mut Worked) -> Result<()> {
+    fn work(&mut self, context: BatchContext, part: &RecordBatch, worked: &mut StepsResult) -> Result<()> {
         // A plugin before it may have made many of few.
         for slice in RowBytes::of([part]).slices(part.num_rows(), PLUGIN_CALL_MAX) {
             let rows = part.slice(slice.start, slice.len());
@@ -132,7 +132,7 @@ impl PluginStep {
             if !refused.is_empty() {
                 let reason_at = self.rejected.reason_at();
                 let rows = self.rejected.rows(context.id, "", &rows, &refused)?;
-                worked.refused.push(Refused { stage: Some(self.stage.clone()), rows, reason_at });
+                worked.refused.push(PortionRefusals { stage: Some(self.stage.clone()), rows, reason_at });
             }
         }
         Ok(())

@@ -1,12 +1,12 @@
 //! A connection: a hello that names a plugin, then calls of it, each of which is answered before the next one is read. An error of a call
 //! is its answer, and the next call may go well; what is no frame ends the connection, as nobody knows where the next one begins.
 
-use super::Served;
+use super::ServerState;
 use super::frame::{self, Frame};
-use super::message::{self, Call, Hello, On, Said, States, VERSION};
+use super::message::{self, Call, ClientMessage, Hello, KeysCalled, States, VERSION};
 use super::tables::{self, Table};
 use crate::error::{Error, Result};
-use crate::hosting::{self, Asked, Loaded, UpdateTables, Wanted};
+use crate::hosting::{self, CallRequest, CancelCheck, Loaded, UpdateTables};
 use crate::limits::{THREAD_STACK_BYTES, THREAD_STACK_BYTES_COMPACT, THREAD_STACK_BYTES_RESERVED};
 use crate::memory::addresses;
 use crate::plugin::World;
@@ -23,16 +23,16 @@ const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// One.
 pub struct Conversation<'a> {
-    served: &'a Served,
+    served: &'a ServerState,
     stream: Arc<UnixStream>,
 }
 
-/// What is known behind the hello.
-struct Called {
+/// A conversation after its hello: the loaded plugin, and calls under way.
+struct OpenConversation {
     hello: Hello,
     loaded: Arc<Loaded>,
     calls: AtomicU64,
-    wanted: Wanted,
+    wanted: CancelCheck,
 }
 
 /// Tells an error and hangs up, without waiting for anybody.
@@ -46,7 +46,7 @@ pub fn refuse(stream: &UnixStream, error: &Error) {
 
 impl<'a> Conversation<'a> {
     /// With whoever has connected.
-    pub fn new(served: &'a Served, stream: UnixStream) -> Conversation<'a> {
+    pub fn new(served: &'a ServerState, stream: UnixStream) -> Conversation<'a> {
         Conversation { served, stream: Arc::new(stream) }
     }
 
@@ -60,13 +60,15 @@ impl<'a> Conversation<'a> {
     }
 
     /// The hello, and what it names; none where nobody is there any more.
-    fn begin(&self) -> Result<Option<Called>> {
+    fn begin(&self) -> Result<Option<OpenConversation>> {
         let said =
             Frame::read(&self.stream, self.served.frame_bytes_max, self.served.rooms.room(), Some(HELLO_TIME_MAX))
-                .and_then(|frame| Said::of(frame.header()));
+                .and_then(|frame| ClientMessage::of(frame.header()));
         let hello = match said {
-            Ok(Said::Hello(hello)) => *hello,
-            Ok(Said::Call(_)) => return Err(Error::job("a call comes before the hello, which names the plugin")),
+            Ok(ClientMessage::Hello(hello)) => *hello,
+            Ok(ClientMessage::Call(_)) => {
+                return Err(Error::job("a call comes before the hello, which names the plugin"));
+            }
             Err(none) => return none.told().map_or(Ok(None), Err),
         };
         let loaded = self.served.plugins.get(&hello)?;
@@ -85,17 +87,18 @@ impl<'a> Conversation<'a> {
             let stream = self.stream.clone();
             move || is_gone(&stream)
         };
-        let called = Called { hello, loaded, calls: AtomicU64::new(0), wanted: Wanted::new(move || !gone()) };
+        let called =
+            OpenConversation { hello, loaded, calls: AtomicU64::new(0), wanted: CancelCheck::new(move || !gone()) };
         Ok(self.answer(ready.to_string().as_bytes(), &[]).then_some(called))
     }
 
     /// Reads and answers the next call; whether there may be another one.
-    fn go_on(&self, called: &Called) -> bool {
+    fn go_on(&self, called: &OpenConversation) -> bool {
         let frame = Frame::read(&self.stream, self.served.frame_bytes_max, self.served.rooms.room(), None);
-        let said = frame.and_then(|frame| Said::of(frame.header()).map(|said| (said, frame)));
+        let said = frame.and_then(|frame| ClientMessage::of(frame.header()).map(|said| (said, frame)));
         let (call, frame) = match said {
-            Ok((Said::Call(call), frame)) => (call, frame),
-            Ok((Said::Hello(_), _)) => {
+            Ok((ClientMessage::Call(call), frame)) => (call, frame),
+            Ok((ClientMessage::Hello(_), _)) => {
                 self.tell(&Error::job("a second hello; a connection is for one plugin, so open another one"));
                 return false;
             }
@@ -128,7 +131,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Does some work on a stack that has room for the calls.
-    fn with_stack_for(&self, called: &Called, work: impl FnOnce() + Send) {
+    fn with_stack_for(&self, called: &OpenConversation, work: impl FnOnce() + Send) {
         let needed = called.loaded.stack_bytes().saturating_add(2 * THREAD_STACK_BYTES_RESERVED);
         let usual = if addresses::limit().is_some() { THREAD_STACK_BYTES_COMPACT } else { THREAD_STACK_BYTES };
         if needed <= usual {
@@ -164,7 +167,7 @@ fn world_of(function: &str) -> Result<World> {
     }
 }
 
-impl Called {
+impl OpenConversation {
     /// Calls the plugin; the tables that come back.
     fn made(&self, call: &Call, given: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
         let world = self.loaded.plugin().world();
@@ -197,9 +200,9 @@ impl Called {
         }
     }
 
-    fn asked(&self, call: &Call, schemas: Vec<arrow::datatypes::SchemaRef>) -> Asked {
+    fn asked(&self, call: &Call, schemas: Vec<arrow::datatypes::SchemaRef>) -> CallRequest {
         let world = self.loaded.plugin().world();
-        Asked { schemas, key: self.hello.key.clone(), batch: call.batch, time_us: call.time_us, world }
+        CallRequest { schemas, key: self.hello.key.clone(), batch: call.batch, time_us: call.time_us, world }
     }
 
     /// All worlds that keep nothing.
@@ -229,8 +232,12 @@ impl Called {
             (States::Bytes, Some(states)) => tables::states_read(states)?,
             (_, states) => states,
         };
-        let given =
-            UpdateTables { rows: rows.1, states, timers: table(2, "the table of timers")?, all: call.on == On::All };
+        let given = UpdateTables {
+            rows: rows.1,
+            states,
+            timers: table(2, "the table of timers")?,
+            all: call.on == KeysCalled::All,
+        };
         let asked = self.asked(call, vec![rows.0]);
         let made = self.loaded.call(&self.calls, &asked, |prepared, caller, context| {
             hosting::update(prepared, caller, context, given, &self.wanted)

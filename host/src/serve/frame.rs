@@ -1,7 +1,7 @@
 //! Frames, in which everything is said: a header, which is JSON, and tables behind it. Nothing that a frame says of lengths is believed
 //! before the bytes are there.
 
-use super::room::Room;
+use super::room::FrameRoom;
 use crate::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub struct Frame {
     header: Range<usize>,
     tables: Vec<Range<usize>>,
     /// What it has of the room for all frames.
-    _room: Option<Room>,
+    _room: Option<FrameRoom>,
 }
 
 /// Why there is none.
@@ -60,7 +60,7 @@ impl Frame {
     pub fn read(
         stream: &UnixStream,
         bytes_max: usize,
-        mut room: Room,
+        mut room: FrameRoom,
         patience: Option<Duration>,
     ) -> Result<Frame, NoFrame> {
         let mut length = [0; LENGTH_BYTES];

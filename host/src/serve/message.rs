@@ -16,7 +16,7 @@ const NAME_CHARS_MAX: usize = 40;
 /// What a client says.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Said {
+pub enum ClientMessage {
     /// First, and once: which plugin is meant.
     Hello(Box<Hello>),
     /// Tables for it.
@@ -72,13 +72,13 @@ pub struct Call {
     pub time_us: Option<i64>,
     /// Which keys of world `update` are called.
     #[serde(default)]
-    pub on: On,
+    pub on: KeysCalled,
 }
 
 /// Which keys of world `update` are called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum On {
+pub enum KeysCalled {
     /// Those that have rows, or timers that are due.
     #[default]
     Rows,
@@ -86,9 +86,9 @@ pub enum On {
     All,
 }
 
-impl Said {
+impl ClientMessage {
     /// What a header says.
-    pub fn of(header: &[u8]) -> Result<Said, NoFrame> {
+    pub fn of(header: &[u8]) -> Result<ClientMessage, NoFrame> {
         serde_json::from_slice(header).map_err(|error| NoFrame::Wrong(format!("the header of a frame: {error}")))
     }
 }

@@ -18,9 +18,9 @@ pub struct Rooms {
     given_back: Condvar,
 }
 
-/// What a frame has of it.
+/// The bytes that a frame has of the room for frames; given back when this is dropped.
 #[derive(Debug)]
-pub struct Room {
+pub struct FrameRoom {
     rooms: Arc<Rooms>,
     bytes: u64,
 }
@@ -39,12 +39,12 @@ impl Rooms {
     }
 
     /// For a frame that begins to come.
-    pub fn room(self: &Arc<Rooms>) -> Room {
-        Room { rooms: self.clone(), bytes: 0 }
+    pub fn room(self: &Arc<Rooms>) -> FrameRoom {
+        FrameRoom { rooms: self.clone(), bytes: 0 }
     }
 }
 
-impl Room {
+impl FrameRoom {
     /// So many bytes more, as soon as there are some; not, if others keep them for long.
     pub fn grow(&mut self, bytes: usize) -> Result<(), String> {
         self.grow_within(bytes, PATIENCE)
@@ -69,7 +69,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for FrameRoom {
     fn drop(&mut self) {
         let mut taken = self.rooms.taken.lock().unwrap_or_else(PoisonError::into_inner);
         *taken = taken.saturating_sub(self.bytes);

@@ -12,7 +12,7 @@
 //! **Bounds.** What is heard at once is heard before anything else happens: it takes a packet, and to begin takes a process. (If any end could
 //! be told of late, those who begin could follow each other for ever: each would run with one that is over already.)
 
-use millstream::ids::{Generation, Meeting};
+use millstream::ids::{Generation, GenerationMeeting};
 use stateright::{Model, Property};
 
 const PROCESSES: usize = 3;
@@ -111,9 +111,9 @@ impl Machines {
 }
 
 impl Pairs {
-    fn meets(&self, own: u8, other: u8) -> Meeting {
+    fn meets(&self, own: u8, other: u8) -> GenerationMeeting {
         match self.bug {
-            Some(PairBug::NoGeneration) => Meeting::Same,
+            Some(PairBug::NoGeneration) => GenerationMeeting::Same,
             _ => Generation(own.into()).meets(Generation(other.into())),
         }
     }
@@ -180,21 +180,21 @@ impl Model for Pairs {
                 let caller = world.processes[number];
                 let other = missing(&caller, 0..number)?;
                 let called = world.processes[other];
-                if self.meets(called.generation, caller.generation) == Meeting::OwnIsOver {
+                if self.meets(called.generation, caller.generation) == GenerationMeeting::OwnIsOver {
                     world.end(other);
                     return Some(world);
                 }
                 world.processes[other].links[number] = Some(caller.begun);
                 match self.meets(caller.generation, called.generation) {
-                    Meeting::Same => {
+                    GenerationMeeting::Same => {
                         world.processes[number].links[other] = Some(called.begun);
                         if caller.generation == 0 {
                             world.processes[number].generation = called.generation;
                         }
                     }
                     // It hangs up, and asks again.
-                    Meeting::OtherIsOver => {}
-                    Meeting::OwnIsOver => world.end(number),
+                    GenerationMeeting::OtherIsOver => {}
+                    GenerationMeeting::OwnIsOver => world.end(number),
                 }
             }
             Happens::Goes(number) => {

@@ -15,9 +15,9 @@ pub const OP: &str = "op";
 /// such a name.
 pub const TOPIC: &str = "\0topic";
 
-/// What a source keeps beside the value.
+/// Which parts of a record's envelope (its key, headers, topic) a source keeps beside the value, as columns need them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct EnvelopeColumns {
     /// The key.
     pub key: bool,
     /// The headers.
@@ -26,17 +26,17 @@ pub struct Wanted {
     pub topic: bool,
 }
 
-impl Wanted {
+impl EnvelopeColumns {
     /// By what columns hold.
-    pub fn by<'a>(columns: impl Iterator<Item = &'a ColumnSource>) -> Wanted {
-        columns.fold(Wanted::default(), |wanted, column| match column {
-            ColumnSource::Key => Wanted { key: true, ..wanted },
-            ColumnSource::Topic | ColumnSource::Table => Wanted { topic: true, ..wanted },
+    pub fn by<'a>(columns: impl Iterator<Item = &'a ColumnSource>) -> EnvelopeColumns {
+        columns.fold(EnvelopeColumns::default(), |wanted, column| match column {
+            ColumnSource::Key => EnvelopeColumns { key: true, ..wanted },
+            ColumnSource::Topic | ColumnSource::Table => EnvelopeColumns { topic: true, ..wanted },
             ColumnSource::Headers
             | ColumnSource::Header(_)
             | ColumnSource::Event
             | ColumnSource::Id
-            | ColumnSource::Op => Wanted { headers: true, ..wanted },
+            | ColumnSource::Op => EnvelopeColumns { headers: true, ..wanted },
             _ => wanted,
         })
     }
@@ -63,7 +63,7 @@ pub struct Envelope<'a> {
 
 /// What came with a value, as it is written down.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Beside<'a> {
+pub struct RecordMetadata<'a> {
     /// The record's offset in its partition.
     pub offset: u64,
     /// Its time, in milliseconds since 1970.
@@ -77,7 +77,7 @@ pub struct Beside<'a> {
 }
 
 /// Writes what stands before a value; `None`: it is too long for that.
-pub fn put(to: &mut Vec<u8>, beside: &Beside<'_>) -> Option<()> {
+pub fn put(to: &mut Vec<u8>, beside: &RecordMetadata<'_>) -> Option<()> {
     let start = to.len();
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     let flags =
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn what_came_with_a_value_is_read_as_it_was_written() {
         let headers: &[(&str, Option<&[u8]>)] = &[("trace", Some(b"1")), ("gone", None), ("trace", Some(b"2"))];
-        let beside = Beside { offset: 7, time_ms: Some(-5), key: Some(b"k"), headers, null: false };
+        let beside = RecordMetadata { offset: 7, time_ms: Some(-5), key: Some(b"k"), headers, null: false };
         let mut record = Vec::new();
         put(&mut record, &beside).unwrap();
         record.extend(b"value");
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(&record[value_start(&record)..], b"value");
 
         let mut record = Vec::new();
-        put(&mut record, &Beside { offset: u64::MAX, null: true, ..Beside::default() }).unwrap();
+        put(&mut record, &RecordMetadata { offset: u64::MAX, null: true, ..RecordMetadata::default() }).unwrap();
         let read = super::read(&record).unwrap();
         assert_eq!((read.offset, read.time_ms(), read.key(), read.is_null()), (u64::MAX, None, None, true));
         assert_eq!(read.headers_as_json(), "{}");
@@ -221,7 +221,7 @@ mod tests {
             let _ = super::read(bytes).map(|read| (read.key(), read.headers_as_json()));
         }
         let mut record = Vec::new();
-        put(&mut record, &Beside { key: Some(b"key"), ..Beside::default() }).unwrap();
+        put(&mut record, &RecordMetadata { key: Some(b"key"), ..RecordMetadata::default() }).unwrap();
         record[FIXED_BYTES] = 200;
         assert_eq!(super::read(&record).unwrap().key(), None, "the key claims to be longer than it can be");
     }

@@ -34,8 +34,8 @@ fn sort_run<'a>(run: &mut [u32], key: &impl Fn(u32) -> &'a [u8]) {
             continue;
         }
         let same = same + shared_bytes(part.iter().map(|slot| key(*slot).get(same..).unwrap_or_default()));
-        let mut words: Vec<(Word, u32)> =
-            part.iter().map(|slot| (Word::of(key(*slot).get(same..).unwrap_or_default()), *slot)).collect();
+        let mut words: Vec<(KeyWord, u32)> =
+            part.iter().map(|slot| (KeyWord::of(key(*slot).get(same..).unwrap_or_default()), *slot)).collect();
         words.sort_unstable_by_key(|(word, _)| *word);
         part.iter_mut().zip(&words).for_each(|(slot, (_, sorted))| *slot = *sorted);
         let mut start = range.start;
@@ -59,14 +59,14 @@ fn shared_bytes<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> usize {
 
 /// The next bytes of a key, with zeros behind, and how many there are: a key that ends stands before one that goes on with zeros.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Word(u128, u8);
+struct KeyWord(u128, u8);
 
-impl Word {
-    fn of(rest: &[u8]) -> Word {
+impl KeyWord {
+    fn of(rest: &[u8]) -> KeyWord {
         let mut bytes = [0; WORD_BYTES];
         let length = rest.len().min(WORD_BYTES);
         bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        Word(u128::from_be_bytes(bytes), (length + usize::from(rest.len() > WORD_BYTES)) as u8)
+        KeyWord(u128::from_be_bytes(bytes), (length + usize::from(rest.len() > WORD_BYTES)) as u8)
     }
 
     /// Whether the key has more bytes. Keys whose words are the same and do not go on are the same.

@@ -35,7 +35,7 @@ impl RefusedRow {
 
 /// Who is to blame for the rejected rows of a stage with `on_error = "reject"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blame {
+pub struct RejectionOrigin {
     /// The stage.
     pub stage: String,
     /// The plugin's name.
@@ -54,7 +54,7 @@ pub struct RejectedRows {
     pub schema: SchemaRef,
     /// How many of them are those of the row; `None`: the row is JSON.
     own_columns: Option<usize>,
-    blame: Option<Arc<Blame>>,
+    blame: Option<Arc<RejectionOrigin>>,
     /// How much there may be of them.
     room: Option<Arc<RejectedBytesBudget>>,
 }
@@ -104,7 +104,7 @@ const DETAILS: [(&str, ColumnType); 6] = [
 
 impl RejectedRows {
     /// Of a stage with so many inputs, whose first one has these columns.
-    pub fn of(input: &Schema, inputs: usize, blame: Option<Blame>) -> RejectedRows {
+    pub fn of(input: &Schema, inputs: usize, blame: Option<RejectionOrigin>) -> RejectedRows {
         let own: Vec<Field> = match inputs {
             1 => input.fields().iter().map(|field| field.as_ref().clone()).collect(),
             _ => ["input", "row"].map(|name| Field::new(name, ColumnType::Text.arrow(), true)).to_vec(),

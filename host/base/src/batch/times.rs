@@ -9,13 +9,13 @@ use chrono::{DateTime, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone, Utc};
 
 /// How the times of a column are read.
 pub struct TimeParser {
-    form: Form,
+    form: TimeFormKind,
     zone: Option<Zone>,
     /// UTC, and an hour beside it.
     utc: Option<(Tz, Tz)>,
 }
 
-enum Form {
+enum TimeFormKind {
     Text,
     Number(TimeUnit),
     Pattern(String, Vec<Item<'static>>),
@@ -38,24 +38,24 @@ impl TimeParser {
     /// As the column is described.
     pub fn of(column: &ColumnSpec) -> TimeParser {
         let form = match &column.form {
-            TimeForm::Text => Form::Text,
-            TimeForm::Number(unit) => Form::Number(*unit),
+            TimeForm::Text => TimeFormKind::Text,
+            TimeForm::Number(unit) => TimeFormKind::Number(*unit),
             // A pattern that is none was refused with the job; no text is of it.
-            TimeForm::Pattern(pattern) => Form::Pattern(pattern.clone(), items(pattern).unwrap_or_default()),
+            TimeForm::Pattern(pattern) => TimeFormKind::Pattern(pattern.clone(), items(pattern).unwrap_or_default()),
         };
         TimeParser { form, zone: column.zone, utc: "+00:00".parse().ok().zip("+01:00".parse().ok()) }
     }
 
     /// Whether whole numbers are microseconds.
     pub fn is_micros(&self) -> bool {
-        matches!(self.form, Form::Number(TimeUnit::Micros))
+        matches!(self.form, TimeFormKind::Number(TimeUnit::Micros))
     }
 
     /// Microseconds since 1970 of a number of the column's unit.
     pub fn scale(&self, number: i64) -> Result<i64, TimeParseError> {
         match self.form {
-            Form::Number(unit) => decimal(i128::from(number), unit.power()),
-            Form::Text | Form::Pattern(..) => Err(TimeParseError::NoUnit),
+            TimeFormKind::Number(unit) => decimal(i128::from(number), unit.power()),
+            TimeFormKind::Text | TimeFormKind::Pattern(..) => Err(TimeParseError::NoUnit),
         }
     }
 
@@ -64,20 +64,20 @@ impl TimeParser {
     pub fn read(&self, text: &str) -> Result<i64, TimeParseError> {
         // Such a time is no number, and the same in each zone where it says its own.
         match parse::plain_timestamp(text, self.zone.is_none()) {
-            Some(us) if !matches!(self.form, Form::Pattern(..)) => Ok(us),
+            Some(us) if !matches!(self.form, TimeFormKind::Pattern(..)) => Ok(us),
             _ => self.read_any(text),
         }
     }
 
     fn read_any(&self, text: &str) -> Result<i64, TimeParseError> {
         match &self.form {
-            Form::Pattern(_, items) => self.by_pattern(text, items),
-            Form::Number(unit) => match number(text) {
+            TimeFormKind::Pattern(_, items) => self.by_pattern(text, items),
+            TimeFormKind::Number(unit) => match number(text) {
                 Some((number, power)) => decimal(number, power.saturating_add(unit.power())),
                 None => self.rfc3339(text),
             },
-            Form::Text if number(text).is_some() => Err(TimeParseError::NoUnit),
-            Form::Text => self.rfc3339(text),
+            TimeFormKind::Text if number(text).is_some() => Err(TimeParseError::NoUnit),
+            TimeFormKind::Text => self.rfc3339(text),
         }
     }
 
@@ -133,14 +133,14 @@ impl TimeParser {
             (TimeParseError::Skipped, _) => {
                 format!("column `{column}`: `{shown}` is no time in {zone}, where clocks were set forward over it")
             }
-            (TimeParseError::Syntax, Form::Pattern(pattern, _)) => {
+            (TimeParseError::Syntax, TimeFormKind::Pattern(pattern, _)) => {
                 format!("column `{column}`: `{shown}` is not a timestamp of the form {pattern}")
             }
-            (TimeParseError::Syntax, Form::Number(unit)) => {
+            (TimeParseError::Syntax, TimeFormKind::Number(unit)) => {
                 let (_, name) = unit.names();
                 format!("column `{column}`: `{shown}` is not a timestamp ({name} since 1970, or RFC 3339)")
             }
-            (TimeParseError::Syntax, Form::Text) => {
+            (TimeParseError::Syntax, TimeFormKind::Text) => {
                 format!("column `{column}`: `{shown}` is not a timestamp (RFC 3339, as 2024-05-01T12:00:00Z)")
             }
         }

@@ -14,7 +14,7 @@ use super::columns::ColumnBuilders;
 use super::infer::names_of;
 use crate::job::spec::ColumnSpec;
 use bytes::Bytes;
-use container::{Found, Header};
+use container::{Header, Scanned};
 use cursor::Cursor;
 use plan::Plan;
 use schema::Schema;
@@ -36,11 +36,11 @@ pub struct AvroDecoder {
     /// The table of schemas of the last chunk.
     header: Bytes,
     /// The writers' schemas by id; one that all records have is 0.
-    ready: HashMap<u32, Ready>,
+    ready: HashMap<u32, ResolvedSchema>,
 }
 
 /// A writer's schema, or why its records are refused.
-struct Ready {
+struct ResolvedSchema {
     text: Bytes,
     by: Result<(Schema, Plan), String>,
 }
@@ -62,7 +62,7 @@ impl AvroDecoder {
         }
         // A file says its schema in its header.
         let of_file = match Header::read(header) {
-            Found::Whole(found) => Some((0, Some(found.schema))),
+            Scanned::Whole(found) => Some((0, Some(found.schema))),
             _ => None,
         };
         for (id, schema) in SchemaTable::read(header).into_iter().chain(of_file) {
@@ -71,14 +71,14 @@ impl AvroDecoder {
                 continue;
             }
             let by = if text.is_empty() { Err(unknown(id)) } else { ready(&text, &self.columns) };
-            self.ready.insert(id, Ready { text, by });
+            self.ready.insert(id, ResolvedSchema { text, by });
         }
     }
 
     /// Decodes one record into the row at hand.
     pub fn decode(&self, record: &[u8], columns: &mut ColumnBuilders) -> Result<(), String> {
         let (id, body) = if self.by_id { wire(record)? } else { (0, record) };
-        let Some(Ready { by, .. }) = self.ready.get(&id) else { return Err(unknown(id)) };
+        let Some(ResolvedSchema { by, .. }) = self.ready.get(&id) else { return Err(unknown(id)) };
         let (schema, plan) = by.as_ref().map_err(String::clone)?;
         let mut cursor = Cursor::new(body);
         plan.run(schema, &mut cursor, columns)?;

@@ -60,7 +60,7 @@ pub struct GuessedColumn {
 #[derive(Default)]
 struct Node {
     name: String,
-    seen: Seen,
+    seen: InferredValues,
     /// How often an object stood here, that was opened.
     objects: u64,
     children: Vec<Node>,
@@ -68,7 +68,7 @@ struct Node {
 
 /// The values of one column.
 #[derive(Default)]
-struct Seen {
+struct InferredValues {
     bool: Class,
     int64: Class,
     float64: Class,
@@ -278,7 +278,7 @@ impl Class {
     }
 }
 
-impl Seen {
+impl InferredValues {
     /// Values that are not null.
     fn all(&self) -> u64 {
         self.classes().iter().map(|(_, class)| class.count).sum()

@@ -4,7 +4,7 @@
 use super::Delimiter;
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm};
-use crate::batch::envelope::{self, Beside};
+use crate::batch::envelope::{self, RecordMetadata};
 use crate::batch::json::JsonRows;
 use crate::batch::ready::ReadyRows;
 use crate::batch::types::ColumnType;
@@ -44,7 +44,7 @@ pub(super) fn in_lines(chunk: &Chunk, ready: &ReadyRows, delimiter: Delimiter) -
     let mut lines = JsonRows::new(ready.rows());
     for row in 0..ready.rows().num_rows() {
         if delimiter == Delimiter::Envelope {
-            let _ = envelope::put(&mut bytes, &Beside::default());
+            let _ = envelope::put(&mut bytes, &RecordMetadata::default());
         }
         let written = match &mut lines {
             Ok(lines) => lines.write(row, &mut bytes).map_err(|error| error.to_string()),

@@ -287,7 +287,7 @@ fn rows_of_a_queue_are_objects_arrays_or_bare_values() {
 
 #[test]
 fn columns_of_what_came_with_a_value_stand_where_the_schema_has_them() {
-    use crate::batch::envelope::{Beside, put};
+    use crate::batch::envelope::{RecordMetadata, put};
     use crate::batch::position::Extent;
     let column = |name: &str, kind, from| ColumnSpec::new(name, kind).from(from);
     let schema = vec![
@@ -304,7 +304,7 @@ fn columns_of_what_came_with_a_value_stand_where_the_schema_has_them() {
     let records: [(u64, Option<&[u8]>, &str); 4] =
         [(5, Some(b"x"), "1,one"), (7, None, ""), (9, Some(b"y"), "no"), (11, None, "2,two")];
     for (offset, key, value) in records {
-        put(&mut bytes, &Beside { offset, key, null: value.is_empty(), ..Beside::default() }).unwrap();
+        put(&mut bytes, &RecordMetadata { offset, key, null: value.is_empty(), ..RecordMetadata::default() }).unwrap();
         bytes.extend_from_slice(value.as_bytes());
         ends.push(bytes.len() as u32);
     }

@@ -69,13 +69,13 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         let path = format!("sinks.{}", sink.name);
         let fits = keeps(&sink.kind);
         // The file says that they are wanted, or a program made the job.
-        if fits == Fits::Any || job.origin.lines.is_empty() || sink.wants_changes || mistakes.within(&path) {
+        if fits == SinkFit::Any || job.origin.lines.is_empty() || sink.wants_changes || mistakes.within(&path) {
             continue;
         }
         let mut changes = sink.from.iter().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
         let (key, message) = match fits {
-            Fits::Not { key, help } => {
-                let Some(Changes { source, op, .. }) = changes.next() else { continue };
+            SinkFit::Not { key, help } => {
+                let Some(ChangeStream { source, op, .. }) = changes.next() else { continue };
                 let message = format!(
                     "its rows are changes of {source}, and it would keep what was deleted; {}, or changes = \"rows\" where each change is \
                      wanted as a row",
@@ -141,7 +141,7 @@ fn op_of(source: &SourceSpec) -> Option<&str> {
 
 /// How a sink takes changes.
 #[derive(PartialEq)]
-enum Fits {
+enum SinkFit {
     /// As any other rows.
     Any,
     /// It does what they say.
@@ -150,7 +150,7 @@ enum Fits {
     Not { key: &'static str, help: &'static str },
 }
 
-fn keeps(sink: &SinkKind) -> Fits {
+fn keeps(sink: &SinkKind) -> SinkFit {
     let (knows, key, help) = match sink {
         SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } | SinkKind::Postgres { mode, .. } => {
             match mode {
@@ -166,13 +166,13 @@ fn keeps(sink: &SinkKind) -> Fits {
             let knows = documents.as_ref().is_some_and(|documents| documents.op.is_some());
             (knows, "body", "write op = \"OP\" and the `key` of documents")
         }
-        _ => return Fits::Any,
+        _ => return SinkFit::Any,
     };
-    if knows { Fits::Keeps } else { Fits::Not { key, help } }
+    if knows { SinkFit::Keeps } else { SinkFit::Not { key, help } }
 }
 
 /// Changes as they came, perhaps with other columns beside them.
-struct Changes<'a> {
+struct ChangeStream<'a> {
     /// What they come from, in words.
     source: String,
     /// Its column that says what they do.
@@ -195,18 +195,18 @@ fn is_over_all(stage: &StageSpec) -> bool {
 }
 
 /// The changes that a stream has.
-fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -> Option<Changes<'a>> {
+fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -> Option<ChangeStream<'a>> {
     if !seen.insert(stream.to_owned()) {
         return None;
     }
     if let Some(source) = job.sources.iter().find(|source| source.name == stream) {
         let op = op_of(source).filter(|_| is_of_changes(source))?;
-        return Some(Changes { source: format!("source `{}`", source.name), op, inner: None, whole: false });
+        return Some(ChangeStream { source: format!("source `{}`", source.name), op, inner: None, whole: false });
     }
     let stage = job.stages.iter().find(|stage| stage.name == stream)?;
     if changes_rows(stage) && stage.select.is_none() {
         let op = stage.op.as_deref().unwrap_or(OPERATION);
-        return Some(Changes { source: format!("stage `{}`", stage.name), op, inner: None, whole: true });
+        return Some(ChangeStream { source: format!("stage `{}`", stage.name), op, inner: None, whole: true });
     }
     let kind = match &stage.operator {
         OperatorSpec::Union => JoinKind::Left,
@@ -216,7 +216,7 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     };
     let changes = stage.from.iter().find_map(|stream| changes_in(job, stream, seen))?;
     let inner = (kind == JoinKind::Inner).then_some(stage.name.as_str());
-    Some(Changes { inner: changes.inner.or(inner), ..changes })
+    Some(ChangeStream { inner: changes.inner.or(inner), ..changes })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! How a job names a database and a table in it.
 
-use super::variables::{self, Piece};
+use super::variables::{self, TextPiece};
 use crate::secrets::{self, URL_TEXT};
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use std::path::{Path, PathBuf};
@@ -44,10 +44,10 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
     }
     // A number fits wherever a name or a port may stand.
     let example = expand(url, |piece| match piece {
-        Piece::Text(text) => Ok((*text).to_owned()),
+        TextPiece::Text(text) => Ok((*text).to_owned()),
         _ => Ok("1".into()),
     })?;
-    if matches!(variables::pieces(url).as_deref(), Ok([Piece::Variable { .. } | Piece::File(_)])) {
+    if matches!(variables::pieces(url).as_deref(), Ok([TextPiece::Variable { .. } | TextPiece::File(_)])) {
         return Ok(());
     }
     // What stands behind the database must be one of some words, or a path.
@@ -174,7 +174,7 @@ fn ssl_of(url: &str) -> Result<(String, Ssl), String> {
 
 /// A URL with values in the place of its placeholders. Where a user and a password stand, they are escaped as URLs need it, so
 /// that they may hold any character.
-pub(super) fn expand(url: &str, value_of: impl Fn(&Piece<'_>) -> Result<String, String>) -> Result<String, String> {
+pub(super) fn expand(url: &str, value_of: impl Fn(&TextPiece<'_>) -> Result<String, String>) -> Result<String, String> {
     let told = |message: String| format!("`url` {message}");
     let pieces = variables::pieces(url).map_err(told)?;
     let login_end = login_end(&pieces);
@@ -182,7 +182,7 @@ pub(super) fn expand(url: &str, value_of: impl Fn(&Piece<'_>) -> Result<String, 
     for (number, piece) in pieces.iter().enumerate() {
         let value = value_of(piece).map_err(told)?;
         match piece {
-            Piece::Text(_) => whole.push_str(&value),
+            TextPiece::Text(_) => whole.push_str(&value),
             _ if number < login_end => whole.extend(utf8_percent_encode(&value, URL_TEXT)),
             _ => whole.push_str(&value),
         }
@@ -191,11 +191,11 @@ pub(super) fn expand(url: &str, value_of: impl Fn(&Piece<'_>) -> Result<String, 
 }
 
 /// How many pieces stand before user and password end, at the last `@` before host and database; zero where there are none.
-fn login_end(pieces: &[Piece<'_>]) -> usize {
+fn login_end(pieces: &[TextPiece<'_>]) -> usize {
     let mut begun = false;
     let mut end = 0;
     for (number, piece) in pieces.iter().enumerate() {
-        let Piece::Text(mut text) = *piece else { continue };
+        let TextPiece::Text(mut text) = *piece else { continue };
         if !begun {
             let Some(at) = text.find("://") else { continue };
             (begun, text) = (true, &text[at + 3..]);
@@ -217,10 +217,10 @@ mod tests {
 
     #[test]
     fn variables_are_replaced_and_passwords_may_hold_anything() {
-        let value_of = |piece: &Piece<'_>| match piece {
-            Piece::Text(text) => Ok((*text).to_string()),
-            Piece::Variable { name: "PW", .. } => Ok("p@/:ss%".to_string()),
-            Piece::Variable { name: "HOST", .. } => Ok("db:5433".to_string()),
+        let value_of = |piece: &TextPiece<'_>| match piece {
+            TextPiece::Text(text) => Ok((*text).to_string()),
+            TextPiece::Variable { name: "PW", .. } => Ok("p@/:ss%".to_string()),
+            TextPiece::Variable { name: "HOST", .. } => Ok("db:5433".to_string()),
             other => variables::value(other, Path::new("")),
         };
         let url = expand("postgres://me:${PW}@${HOST}/a", value_of).unwrap();

@@ -3,7 +3,7 @@
 use super::mistakes::Mistakes;
 use super::spec::Origin;
 use super::suggest;
-use super::variables::{self, Written};
+use super::variables::{self, ExpandedText};
 use crate::error::{Error, Result};
 use crate::limits::JOB_PATH_BYTES_MAX;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ pub(super) struct Document {
     /// The dotted paths that `--set` gave.
     pub sets: BTreeSet<String>,
     /// The texts in which values of variables were put.
-    pub written: Vec<Written>,
+    pub written: Vec<ExpandedText>,
 }
 
 /// Reads the text of the job file `file`.

@@ -1,7 +1,7 @@
 //! The URL of a server that a job sends to or reads from over HTTP.
 
 use super::database::expand;
-use super::variables::{self, Piece};
+use super::variables::{self, TextPiece};
 use std::path::Path;
 
 /// Whether a URL may be one, whatever the environment gives for its placeholders.
@@ -13,7 +13,7 @@ pub(super) fn check(url: &str) -> Result<(), String> {
 pub(super) fn begins_with(url: &str, schemes: &[&str]) -> Result<(), String> {
     let pieces = variables::pieces(url).map_err(|message| format!("`url` {message}"))?;
     let begins = schemes.iter().any(|scheme| url.starts_with(scheme));
-    if begins || matches!(pieces.first(), Some(Piece::Variable { .. } | Piece::File(_))) {
+    if begins || matches!(pieces.first(), Some(TextPiece::Variable { .. } | TextPiece::File(_))) {
         return Ok(());
     }
     let example = schemes.last().copied().unwrap_or_default();

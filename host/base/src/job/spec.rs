@@ -40,7 +40,7 @@ pub use stage::*;
 pub use syslog::*;
 pub use zeromq::*;
 
-use super::variables::Written;
+use super::variables::ExpandedText;
 use crate::batch::partition::Share;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
@@ -146,7 +146,7 @@ pub struct Origin {
 
 /// The texts of a job file in which `${NAME}` stands.
 #[derive(Clone, Default)]
-pub struct Texts(pub(super) Vec<Written>);
+pub struct Texts(pub(super) Vec<ExpandedText>);
 
 impl std::fmt::Debug for Texts {
     /// Without the values.

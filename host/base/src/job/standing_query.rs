@@ -44,9 +44,9 @@ fn is_over_all(stage: &StageSpec) -> bool {
 }
 
 /// The key of the stage that is wrong, and what to do.
-type Wrong = (&'static str, String);
+type KeyMistake = (&'static str, String);
 
-fn stages_of(stage: &StageSpec) -> Result<Vec<StageSpec>, Wrong> {
+fn stages_of(stage: &StageSpec) -> Result<Vec<StageSpec>, KeyMistake> {
     let OperatorSpec::Sql { query, functions, .. } = &stage.operator else { return Ok(vec![stage.clone()]) };
     let refused = |key, instead: &str| Err((key, instead.to_owned()));
     match stage {

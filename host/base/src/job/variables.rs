@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 /// A piece of a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Piece<'a> {
+pub(super) enum TextPiece<'a> {
     /// As it stands.
     Text(&'a str),
     /// `${NAME}`, or `${NAME:-default}`.
@@ -19,7 +19,7 @@ pub(super) enum Piece<'a> {
 
 /// A text of the job in which names stood, and what it is with their values.
 #[derive(Clone, PartialEq)]
-pub(super) struct Written {
+pub(super) struct ExpandedText {
     /// The dotted path of its key.
     pub path: String,
     /// As it stands in the job file.
@@ -28,7 +28,7 @@ pub(super) struct Written {
     pub value: String,
 }
 
-impl std::fmt::Debug for Written {
+impl std::fmt::Debug for ExpandedText {
     /// Without the value.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {:?}", self.path, self.text)
@@ -36,21 +36,21 @@ impl std::fmt::Debug for Written {
 }
 
 /// The pieces of a text.
-pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
+pub(super) fn pieces(text: &str) -> Result<Vec<TextPiece<'_>>, String> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         let (before, behind) = (&rest[..at], &rest[at + 2..]);
         if let Some(before) = before.strip_suffix('$') {
-            pieces.extend([Piece::Text(before), Piece::Text("${")]);
+            pieces.extend([TextPiece::Text(before), TextPiece::Text("${")]);
             rest = behind;
             continue;
         }
-        pieces.push(Piece::Text(before));
+        pieces.push(TextPiece::Text(before));
         let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
         if digits > 0 && behind[digits..].starts_with('}') {
             // What a pattern of `regexp_replace` puts there; no variable is called so.
-            pieces.push(Piece::Text("${"));
+            pieces.push(TextPiece::Text("${"));
             rest = behind;
             continue;
         }
@@ -61,16 +61,16 @@ pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
         pieces.push(piece(inside)?);
         rest = behind;
     }
-    pieces.push(Piece::Text(rest));
-    pieces.retain(|piece| *piece != Piece::Text(""));
+    pieces.push(TextPiece::Text(rest));
+    pieces.retain(|piece| *piece != TextPiece::Text(""));
     Ok(pieces)
 }
 
 /// What stands between `${` and `}`.
-fn piece(inside: &str) -> Result<Piece<'_>, String> {
+fn piece(inside: &str) -> Result<TextPiece<'_>, String> {
     if let Some(path) = inside.strip_prefix("file:") {
         let help = "has `${file:}` without a path; write it as ${file:/run/secrets/password}";
-        return if path.is_empty() { Err(help.into()) } else { Ok(Piece::File(path)) };
+        return if path.is_empty() { Err(help.into()) } else { Ok(TextPiece::File(path)) };
     }
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
@@ -79,7 +79,7 @@ fn piece(inside: &str) -> Result<Piece<'_>, String> {
     let mut letters = name.bytes();
     let begins = letters.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
     match begins && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        true => Ok(Piece::Variable { name, default }),
+        true => Ok(TextPiece::Variable { name, default }),
         false => Err(format!(
             "has `${{{inside}}}`, which names no environment variable; write ${{NAME}} for one, or $${{ for the characters \
              `${{` themselves"
@@ -88,10 +88,10 @@ fn piece(inside: &str) -> Result<Piece<'_>, String> {
 }
 
 /// What a piece stands for. It is hidden from then on.
-pub(super) fn value(piece: &Piece<'_>, folder: &Path) -> Result<String, String> {
+pub(super) fn value(piece: &TextPiece<'_>, folder: &Path) -> Result<String, String> {
     let (value, name) = match piece {
-        Piece::Text(text) => return Ok((*text).to_owned()),
-        Piece::Variable { name, default } => match (std::env::var(name), default) {
+        TextPiece::Text(text) => return Ok((*text).to_owned()),
+        TextPiece::Variable { name, default } => match (std::env::var(name), default) {
             (Ok(value), None) => (value, format!("${{{name}}}")),
             (Ok(value), Some(_)) if !value.is_empty() => (value, format!("${{{name}}}")),
             (_, Some(default)) => return Ok((*default).to_owned()),
@@ -102,7 +102,7 @@ pub(super) fn value(piece: &Piece<'_>, folder: &Path) -> Result<String, String> 
                 return Err(format!("needs the environment variable `{name}`, which is not text; set it to text"));
             }
         },
-        Piece::File(path) => (of_file(&folder.join(path), path)?, format!("${{file:{path}}}")),
+        TextPiece::File(path) => (of_file(&folder.join(path), path)?, format!("${{file:{path}}}")),
     };
     if value.len() as u64 > VARIABLE_BYTES_MAX {
         return Err(format!("needs {name}, which has more than {VARIABLE_BYTES_MAX} bytes; give it a shorter value"));
@@ -127,7 +127,7 @@ fn of_file(path: &Path, name: &str) -> Result<String, String> {
 
 /// Puts values into the texts of a job file. What stands for a database (`url`) stays as it is: whoever connects puts the
 /// values in, escaped as URLs need it. The texts in which names stood, or the mistakes by dotted path.
-pub(super) fn expand(table: &mut Table, folder: &Path) -> Result<Vec<Written>, Vec<(String, String)>> {
+pub(super) fn expand(table: &mut Table, folder: &Path) -> Result<Vec<ExpandedText>, Vec<(String, String)>> {
     let mut expansion = Expansion { folder, written: Vec::new(), wrong: Vec::new(), bytes: 0 };
     expansion.table(table, "");
     if expansion.wrong.is_empty() { Ok(expansion.written) } else { Err(expansion.wrong) }
@@ -135,7 +135,7 @@ pub(super) fn expand(table: &mut Table, folder: &Path) -> Result<Vec<Written>, V
 
 struct Expansion<'a> {
     folder: &'a Path,
-    written: Vec<Written>,
+    written: Vec<ExpandedText>,
     wrong: Vec<(String, String)>,
     bytes: u64,
 }
@@ -154,7 +154,7 @@ impl Expansion<'_> {
             Value::String(text) if text.contains("${") => {
                 match self.text(text, path) {
                     Ok(value) => {
-                        let written = Written { path: path.into(), text: text.clone(), value: value.clone() };
+                        let written = ExpandedText { path: path.into(), text: text.clone(), value: value.clone() };
                         // What stays as it is needs no note, and a job that has only such is kept as it always was.
                         self.written.extend((value != *text).then_some(written));
                         *text = value;
@@ -190,14 +190,14 @@ impl Expansion<'_> {
     }
 
     /// The same text, in which paths of files begin at the root.
-    fn of_url(&self, pieces: &[Piece<'_>]) -> Result<String, String> {
+    fn of_url(&self, pieces: &[TextPiece<'_>]) -> Result<String, String> {
         let folder = std::path::absolute(self.folder).unwrap_or_else(|_| self.folder.to_owned());
         let written = pieces.iter().map(|piece| match piece {
-            Piece::Text("${") => "$${".to_owned(),
-            Piece::Text(text) => (*text).to_owned(),
-            Piece::Variable { name, default: None } => format!("${{{name}}}"),
-            Piece::Variable { name, default: Some(default) } => format!("${{{name}:-{default}}}"),
-            Piece::File(path) => format!("${{file:{}}}", folder.join(path).display()),
+            TextPiece::Text("${") => "$${".to_owned(),
+            TextPiece::Text(text) => (*text).to_owned(),
+            TextPiece::Variable { name, default: None } => format!("${{{name}}}"),
+            TextPiece::Variable { name, default: Some(default) } => format!("${{{name}:-{default}}}"),
+            TextPiece::File(path) => format!("${{file:{}}}", folder.join(path).display()),
         });
         Ok(written.collect())
     }
@@ -215,12 +215,12 @@ mod tests {
 
     #[test]
     fn names_stand_for_values_and_a_second_sign_takes_that_back() {
-        let variable = |name, default| Piece::Variable { name, default };
-        assert_eq!(pieces("a${B}c"), Ok(vec![Piece::Text("a"), variable("B", None), Piece::Text("c")]));
-        assert_eq!(pieces("$${B} $5 $$"), Ok(vec![Piece::Text("${"), Piece::Text("B} $5 $$")]));
+        let variable = |name, default| TextPiece::Variable { name, default };
+        assert_eq!(pieces("a${B}c"), Ok(vec![TextPiece::Text("a"), variable("B", None), TextPiece::Text("c")]));
+        assert_eq!(pieces("$${B} $5 $$"), Ok(vec![TextPiece::Text("${"), TextPiece::Text("B} $5 $$")]));
         assert_eq!(pieces("${A:-x:-y}${_b}"), Ok(vec![variable("A", Some("x:-y")), variable("_b", None)]));
-        assert_eq!(pieces("${file:run/x}"), Ok(vec![Piece::File("run/x")]));
-        assert_eq!(pieces("${12}${A}"), Ok(vec![Piece::Text("${"), Piece::Text("12}"), variable("A", None)]));
+        assert_eq!(pieces("${file:run/x}"), Ok(vec![TextPiece::File("run/x")]));
+        assert_eq!(pieces("${12}${A}"), Ok(vec![TextPiece::Text("${"), TextPiece::Text("12}"), variable("A", None)]));
         for wrong in ["${", "${}", "${1", "${1A}", "${A B}", "${file:}", "a${A", "${A-b}"] {
             assert!(pieces(wrong).is_err(), "{wrong}");
         }

@@ -1,6 +1,6 @@
 //! What a component of each language costs beside its work: size, compiling, loading, instances, memory.
 
-use super::plugin::{Called, Mode, component};
+use super::plugin::{CalledPlugin, Mode, component};
 use super::work::{Data, Input, Work};
 use super::{ROUNDS, Style, speed};
 use crate::measure::{in_turn_so_often, median, millstream, seconds};
@@ -105,7 +105,7 @@ fn in_turn<F: FnMut() -> f64>(things: &mut [F]) -> Vec<f64> {
 /// Calls of one row: with a new instance each, and with one that is kept.
 fn small_calls(host: &PluginHost, files: &[&Path], one: &Data) -> [Line; 3] {
     let small = |file: &Path, instance| {
-        let mut called = Called::new(host, file, one, Mode { instance, ..Mode::default() });
+        let mut called = CalledPlugin::new(host, file, one, Mode { instance, ..Mode::default() });
         move || {
             let all = seconds(|| (0..SMALL_CALLS).for_each(|_| _ = black_box(called.call(&one.input))));
             all * 1e6 / SMALL_CALLS as f64
@@ -125,7 +125,7 @@ fn small_calls(host: &PluginHost, files: &[&Path], one: &Data) -> [Line; 3] {
 
 /// The linear memory of an instance after so many calls, in KiB.
 fn memory(host: &PluginHost, file: &Path, data: &Data, calls: usize) -> f64 {
-    let mut called = Called::new(host, file, data, Mode { instance: InstanceSpec::Worker, ..Mode::default() });
+    let mut called = CalledPlugin::new(host, file, data, Mode { instance: InstanceSpec::Worker, ..Mode::default() });
     (0..calls).for_each(|_| _ = black_box(called.call(&data.input)));
     called.costs().memory_bytes_max as f64 / 1024.0
 }
@@ -138,7 +138,7 @@ fn rows(host: &PluginHost, files: &[&Path], data: &Data) -> [Line; 3] {
         Mode { on_error: OnError::Reject, ..Mode::default() },
     ];
     let calls = |file: &Path, mode| {
-        let mut called = Called::new(host, file, data, mode);
+        let mut called = CalledPlugin::new(host, file, data, mode);
         speed::repeated(move || _ = black_box(called.call(&data.input)))
     };
     let mut things: Vec<_> = files.iter().flat_map(|file| modes.map(|mode| calls(file, mode))).collect();

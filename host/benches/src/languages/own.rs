@@ -36,7 +36,7 @@ impl Programs {
     }
 
     /// Starts the program of a language; `None` for Rust, whose native loop is in this program.
-    pub fn start(&self, language: Language, data: &Data, style: Style) -> Option<Own> {
+    pub fn start(&self, language: Language, data: &Data, style: Style) -> Option<OwnProgram> {
         let source = |file: &str| sources().join("own").join(language.word()).join(file);
         let mut command = match language {
             Language::Rust => return None,
@@ -51,7 +51,7 @@ impl Programs {
         let mut child = child.unwrap_or_else(|error| panic!("{shown}: {error}"));
         let orders = child.stdin.take().expect("its input");
         let answers = BufReader::new(child.stdout.take().expect("its output"));
-        Some(Own { child, orders: Some(orders), answers, shown })
+        Some(OwnProgram { child, orders: Some(orders), answers, shown })
     }
 }
 
@@ -66,7 +66,7 @@ fn shown(command: &Command) -> String {
 }
 
 /// A running program.
-pub struct Own {
+pub struct OwnProgram {
     child: Child,
     /// `None` at the end: it ends with its orders.
     orders: Option<ChildStdin>,
@@ -75,7 +75,7 @@ pub struct Own {
     pub shown: String,
 }
 
-impl Own {
+impl OwnProgram {
     /// Nanoseconds a row, by its own clock, of so many calls.
     pub fn ns(&mut self, calls: usize) -> f64 {
         self.ask(&calls.to_string()).parse().expect("nanoseconds")
@@ -98,7 +98,7 @@ impl Own {
     }
 }
 
-impl Drop for Own {
+impl Drop for OwnProgram {
     fn drop(&mut self) {
         self.orders = None;
         self.child.wait().ok();

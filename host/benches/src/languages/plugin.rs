@@ -34,14 +34,14 @@ pub struct Mode {
 }
 
 /// A plugin that is called with batch after batch, as a worker does.
-pub struct Called {
+pub struct CalledPlugin {
     caller: Caller,
     batch: u64,
 }
 
-impl Called {
+impl CalledPlugin {
     /// Loads a component for the data that it is to be called with. All limits are the default ones.
-    pub fn new(host: &PluginHost, component: &std::path::Path, data: &Data, mode: Mode) -> Called {
+    pub fn new(host: &PluginHost, component: &std::path::Path, data: &Data, mode: Mode) -> CalledPlugin {
         let spec = PluginSpec::new(component).on_error(mode.on_error);
         let plugin = host.load(component, &LoadOptions::of(&spec)).expect("the plugin loads");
         let (input, key) = match &data.input {
@@ -52,7 +52,7 @@ impl Called {
         let description = plugin.describe_for(&stage, std::slice::from_ref(&input));
         let description = description.expect("the plugin describes itself");
         assert_eq!(description.input.fields().len(), input.fields().len(), "{}", component.display());
-        Called { caller: plugin.caller(stage, &description), batch: 0 }
+        CalledPlugin { caller: plugin.caller(stage, &description), batch: 0 }
     }
 
     /// One call, and the rows that it emits.

@@ -1,7 +1,7 @@
 //! Nanoseconds a row: plugins through the host, beside the native loop and beside the language's own runtime.
 
-use super::own::{Own, Programs};
-use super::plugin::{Called, Mode, component};
+use super::own::{OwnProgram, Programs};
+use super::plugin::{CalledPlugin, Mode, component};
 use super::work::{Data, check};
 use super::{ROUNDS, ROWS, Style};
 use crate::measure::{in_turn_so_often, root, seconds};
@@ -69,7 +69,7 @@ fn entry<'a>(
     component: &Path,
 ) -> Entry<'a> {
     let expected = data.native().check();
-    let mut called = Called::new(host, component, data, Mode::default());
+    let mut called = CalledPlugin::new(host, component, data, Mode::default());
     let shown = component.strip_prefix(root()).unwrap_or(component).display();
     assert_eq!(check(&called.call(&data.input)), expected, "{shown} makes other rows");
     let own = programs.start(language, data, style);
@@ -104,7 +104,7 @@ pub fn repeated(mut call: impl FnMut()) -> impl FnMut() -> f64 {
     }
 }
 
-fn repeated_by_itself(mut own: Own) -> impl FnMut() -> f64 {
+fn repeated_by_itself(mut own: OwnProgram) -> impl FnMut() -> f64 {
     let mut calls = 0;
     move || {
         if calls == 0 {

@@ -40,7 +40,7 @@ pub enum Input {
 }
 
 /// What a native loop makes: what Arrow needs for the columns that the plugin returns.
-pub enum Made {
+pub enum NativeResult {
     Words { ends: Vec<i32>, bytes: Vec<u8> },
     Numbers(Vec<f64>),
     Totals { key_ends: Vec<i32>, key_bytes: Vec<u8>, totals: Vec<i64>, states: Vec<i64> },
@@ -86,23 +86,23 @@ impl Data {
     }
 
     /// The native loop.
-    pub fn native(&self) -> Made {
+    pub fn native(&self) -> NativeResult {
         match &self.input {
             Input::Rows(rows) if self.work == Work::Split => {
                 let lines = rows.column(0).as_string::<i32>();
                 let (ends, bytes) = native::split(lines.offsets(), lines.values());
-                Made::Words { ends, bytes }
+                NativeResult::Words { ends, bytes }
             }
             Input::Rows(rows) => {
                 let [a, b] = [0, 1].map(|column| numbers::<Float64Type>(rows, column));
-                Made::Numbers(a.iter().zip(b).map(|(a, b)| a * 2.5 + b).collect())
+                NativeResult::Numbers(a.iter().zip(b).map(|(a, b)| a * 2.5 + b).collect())
             }
             Input::Groups(groups) => totals(groups),
         }
     }
 }
 
-fn totals(groups: &Groups) -> Made {
+fn totals(groups: &Groups) -> NativeResult {
     let keys = groups.keys.column(0).as_string::<i32>();
     let (amounts, old) = (numbers::<Int64Type>(&groups.rows, 0), numbers::<Int64Type>(&groups.states, 0));
     let mut states = Vec::with_capacity(old.len());
@@ -113,23 +113,23 @@ fn totals(groups: &Groups) -> Made {
         start = *end as usize;
     }
     let (key_ends, key_bytes) = (keys.offsets().to_vec(), keys.value_data().to_vec());
-    Made::Totals { key_ends, key_bytes, totals: states.clone(), states }
+    NativeResult::Totals { key_ends, key_bytes, totals: states.clone(), states }
 }
 
 fn numbers<T: ArrowPrimitiveType>(rows: &RecordBatch, column: usize) -> &[T::Native] {
     rows.column(column).as_any().downcast_ref::<PrimitiveArray<T>>().expect("numbers").values()
 }
 
-impl Made {
+impl NativeResult {
     /// What the check says of it.
     pub fn check(&self) -> Check {
         match self {
-            Made::Words { ends, bytes } => {
+            NativeResult::Words { ends, bytes } => {
                 assert_eq!(ends.last().copied(), i32::try_from(bytes.len()).ok());
                 sum(ends.windows(2).map(|pair| f64::from(pair[1] - pair[0])))
             }
-            Made::Numbers(numbers) => sum(numbers.iter().copied()),
-            Made::Totals { key_ends, key_bytes, totals, states } => {
+            NativeResult::Numbers(numbers) => sum(numbers.iter().copied()),
+            NativeResult::Totals { key_ends, key_bytes, totals, states } => {
                 assert_eq!(key_ends.last().copied(), i32::try_from(key_bytes.len()).ok());
                 assert_eq!(totals, states);
                 sum(totals.iter().map(|total| *total as f64))

@@ -1,12 +1,12 @@
 //! Changes of a table of PostgreSQL. Plain programs have no such client but `pg_recvlogical`, which does not look at what comes; so the
 //! one here is written over that of the job.
 
-use crate::beside::{Compared, go_on, rows_or, run_own, run_plain};
+use crate::beside::{Comparison, go_on, rows_or, run_own, run_plain};
 use crate::measure::job;
 use crate::rows::{JOB, Row, SCHEMA, introduce};
 use millstream::internals::job::database;
 use millstream::internals::postgres::Connection;
-use millstream::internals::postgres::pgoutput::{self, Cell, Decoded};
+use millstream::internals::postgres::pgoutput::{self, Cell, ReplicationMessage};
 use millstream::internals::postgres::replication::{Lsn, Streamed};
 use millstream_tests::Postgres;
 use std::path::Path;
@@ -36,7 +36,7 @@ pub fn run(folder: &Path) {
     };
     let url = server.url().replace("${PW}", "p%40ss%2Fw%3Ard%25");
     let beside = "a program over the same client, our own";
-    Compared { connector: ("`postgres-changes`", "source"), rows, beside, job: &text }.run(
+    Comparison { connector: ("`postgres-changes`", "source"), rows, beside, job: &text }.run(
         |round| {
             insert(round);
             run_own("changes-read", &[&url, &rows.to_string(), &publication])
@@ -58,7 +58,7 @@ pub fn read(url: &str, rows: usize, publication: &str) {
         while end.is_none() || count < rows {
             let Streamed::Message(message) = stream.next().await.expect("a message") else { continue };
             match pgoutput::read(message).expect("a change") {
-                Decoded::Insert { new, .. } => {
+                ReplicationMessage::Insert { new, .. } => {
                     let text = |place: usize| match &new[place] {
                         Cell::Text(text) => text.as_str(),
                         _ => "",
@@ -68,7 +68,7 @@ pub fn read(url: &str, rows: usize, publication: &str) {
                     sum += Row { user: text(1), page: text(2), n, amount }.sum();
                     count += 1;
                 }
-                Decoded::Commit { end: at } if count == rows => end = Some(at),
+                ReplicationMessage::Commit { end: at } if count == rows => end = Some(at),
                 _ => {}
             }
         }

@@ -1,6 +1,6 @@
 //! A table of ClickHouse: the engine of a new one behind a small HTTP server, as the tests have it.
 
-use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::{job, root};
 use crate::rows::{self, Row};
 use millstream_tests::{HttpClient, Process, free_port, holds_within};
@@ -34,7 +34,7 @@ pub fn run(folder: &Path) {
     let text = rows::writing("clickhouse", &format!("url = \"http://127.0.0.1:{port}\"\ntable = \"shop.job\""));
     let path = job(folder, &text);
     let beside = "a program that inserts 10,000 rows at a time over HTTP";
-    Compared { connector: ("`clickhouse`", "sink"), rows, beside, job: &text }
+    Comparison { connector: ("`clickhouse`", "sink"), rows, beside, job: &text }
         .run(|_| run_own("clickhouse-write", &[&port.to_string(), &file.to_string_lossy()]), |_| run_job(&path, rows));
 }
 

@@ -1,7 +1,7 @@
 //! A table of Delta Lake in a folder: a job beside a program over deltalake, the library for Python whose inside is Rust.
 
 use super::{python, told_by};
-use crate::beside::{Compared, rows_or, run_job, run_plain};
+use crate::beside::{Comparison, rows_or, run_job, run_plain};
 use crate::measure::job;
 use crate::rows;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub fn run(folder: &Path) {
         let _ = std::fs::remove_dir_all(table);
     };
     let beside = "a program over deltalake, with a commit for every 50,000 rows";
-    Compared { connector: ("`delta`", "sink"), rows, beside, job: &text }.run(
+    Comparison { connector: ("`delta`", "sink"), rows, beside, job: &text }.run(
         |_| {
             forget(plain);
             run_plain(python("delta.py").arg(&file).arg(plain).env("PYTHONPATH", &packages), None)

@@ -1,7 +1,7 @@
 //! A server of Arrow Flight that gives rows that it has in memory, and forgets those that it takes (`flight.py`).
 
 use super::python;
-use crate::beside::{Compared, rows_or, run_job, run_plain};
+use crate::beside::{Comparison, rows_or, run_job, run_plain};
 use crate::measure::job;
 use crate::rows::{self, SCHEMA};
 use millstream_tests::{Process, free_port};
@@ -24,7 +24,7 @@ pub fn run(folder: &Path) {
     let path = job(folder, &text);
     // What it costs that rows are on the disk before the job goes on.
     let beside = "a program over pyarrow, whose inside is C++";
-    let compared = Compared { connector: ("`flight`", "source"), rows, beside, job: &text };
+    let compared = Comparison { connector: ("`flight`", "source"), rows, beside, job: &text };
     let read = |_| run_plain(python("flight.py").args(["read", &port, &count]), None);
     let Some((_, ratio)) = compared.measure(read, |_| run_job(&path, rows)) else { return };
     let beside =
@@ -32,11 +32,11 @@ pub fn run(folder: &Path) {
     let kept = folder.join("rows");
     let kept = kept.to_string_lossy();
     let keep = |_| run_plain(python("flight.py").args(["keep", &port, &count, &kept]), None);
-    Compared { beside: &beside, ..compared }.run(keep, |_| run_job(&path, rows));
+    Comparison { beside: &beside, ..compared }.run(keep, |_| run_job(&path, rows));
     let rows = rows / 30;
     let text = rows::writing("flight", &url);
     let path = job(folder, &text);
     let beside = "a program over pyarrow, whose inside is C++, with a stream for every 50,000 rows";
-    Compared { connector: ("`flight`", "sink"), rows, beside, job: &text }
+    Comparison { connector: ("`flight`", "sink"), rows, beside, job: &text }
         .run(|_| run_plain(python("flight.py").args(["write", &port, &file]), None), |_| run_job(&path, rows));
 }

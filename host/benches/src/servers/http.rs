@@ -3,7 +3,7 @@
 //! than 960,000 rows a second.
 
 use super::{ready, while_sending};
-use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
 use millstream_tests::{HttpClient, free_port};
@@ -29,7 +29,7 @@ pub fn run(folder: &Path) {
     let (port, count) = (port.to_string(), rows.to_string());
     let kept = folder.join("plain").to_string_lossy().into_owned();
     let beside = "a program that listens on a thread for each connection, and writes each request to the disk";
-    Compared { connector: ("`http`", "source"), rows, beside, job: &text }.run(
+    Comparison { connector: ("`http`", "source"), rows, beside, job: &text }.run(
         |_| while_sending("http-send", &[&port, &count], || run_own("http-read", &[&port, &count, &kept])),
         |_| while_sending("http-send", &[&port, &count], || run_job(&path, rows)),
     );

@@ -2,7 +2,7 @@
 //! when the events are safe on the disk, by the plain program as well.
 
 use super::{ready, while_sending};
-use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::JOB;
 use flate2::Compression;
@@ -38,7 +38,7 @@ pub fn run(folder: &Path) {
     let (port, count) = (port.to_string(), rows.to_string());
     let kept = folder.join("plain").to_string_lossy().into_owned();
     let beside = "a program that listens on a thread for each connection, takes events apart, and writes each window to the disk";
-    Compared { connector: ("`lumberjack`", "source"), rows, beside, job: &text }.run(
+    Comparison { connector: ("`lumberjack`", "source"), rows, beside, job: &text }.run(
         |_| while_sending("lumberjack-send", &[&port, &count], || run_own("lumberjack-read", &[&port, &count, &kept])),
         |_| while_sending("lumberjack-send", &[&port, &count], || run_job(&path, rows)),
     );

@@ -1,7 +1,7 @@
 //! Messages of MQTT with QoS 1. The plain programs are written over the job's own client: `mosquitto_pub` looks through all that it has
 //! not sent for each line, so a hundred thousand take it minutes.
 
-use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row, introduce};
 use millstream::internals::mqtt::packet::{self, Packet};
@@ -26,7 +26,7 @@ pub fn run(folder: &Path) {
     drop(subscribe(&url));
     introduce(&path, "2s");
     let beside = "a program over the same client, our own, that acknowledges 500 messages at a time";
-    Compared { connector: ("`mqtt`", "source"), rows, beside, job: &text }.run(
+    Comparison { connector: ("`mqtt`", "source"), rows, beside, job: &text }.run(
         |_| {
             send(&url, "plain", rows::rows(rows));
             run_own("mqtt-read", &[&url, &rows.to_string()])
@@ -41,7 +41,7 @@ pub fn run(folder: &Path) {
     let text = rows::writing("mqtt", &format!("url = \"{url}\"\ntopic = \"out\""));
     let path = job(folder, &text);
     let beside = "a program over the same client, our own, with 1,000 messages that are not acknowledged";
-    Compared { connector: ("`mqtt`", "sink"), rows, beside, job: &text }
+    Comparison { connector: ("`mqtt`", "sink"), rows, beside, job: &text }
         .run(|_| run_own("mqtt-write", &[&url, &file.to_string_lossy()]), |_| run_job(&path, rows));
 }
 

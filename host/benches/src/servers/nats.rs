@@ -1,6 +1,6 @@
 //! Streams of NATS JetStream. The plain programs are written over the job's own client.
 
-use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
 use millstream::internals::nats::{Connection, Server, publish};
@@ -26,7 +26,7 @@ pub fn run(folder: &Path) {
     let text = rows::reading("nats", &format!("url = \"{url}\"\nstream = \"rows\""));
     let path = job(folder, &text);
     let beside = "a program over the same client, our own";
-    Compared { connector: ("`nats`", "source"), rows, beside, job: &text }
+    Comparison { connector: ("`nats`", "source"), rows, beside, job: &text }
         .run(|_| run_own("nats-read", &[&url, &rows.to_string()]), |_| run_job(&path, rows));
     let rows = rows * 3 / 10;
     let file = rows::file(folder, rows);
@@ -35,7 +35,7 @@ pub fn run(folder: &Path) {
     // What it costs that rows are there once.
     let beside = "a program over the same client, our own, that writes at least once, with 1,000 messages that are not confirmed";
     let file = file.to_string_lossy();
-    let compared = Compared { connector: ("`nats`", "sink"), rows, beside, job: &text };
+    let compared = Comparison { connector: ("`nats`", "sink"), rows, beside, job: &text };
     let Some((_, ratio)) = compared.measure(|_| run_own("nats-write", &[&url, &file]), |_| run_job(&path, rows)) else {
         return;
     };
@@ -43,7 +43,7 @@ pub fn run(folder: &Path) {
         "a program over the same client, our own, that writes the same batches of JetStream; {ratio:.2} of one that writes at least once, \
          with 1,000 messages that are not confirmed"
     );
-    Compared { beside: &beside, ..compared }
+    Comparison { beside: &beside, ..compared }
         .run(|_| run_own("nats-write-whole", &[&url, &file]), |_| run_job(&path, rows));
 }
 

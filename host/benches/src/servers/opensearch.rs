@@ -1,7 +1,7 @@
 //! An index of OpenSearch, which takes rows by `_bulk`.
 
 use super::told_by;
-use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::{job, root};
 use crate::rows::{self, Row};
 use millstream_tests::{HttpClient, Process, free_port};
@@ -35,7 +35,7 @@ pub fn run(folder: &Path) {
     let text = job_of(0);
     let (port, file) = (port.to_string(), file.to_string_lossy());
     let beside = "a program that sends 10,000 rows at a time to the `_bulk` of OpenSearch";
-    Compared { connector: ("`http`", "sink"), rows, beside, job: &text }.run(
+    Comparison { connector: ("`http`", "sink"), rows, beside, job: &text }.run(
         // Rows that come again cost a server other work than new ones.
         |round| run_own("opensearch-write", &[&port, &file, &format!("plain-{round}")]),
         |round| run_job(&job(folder, &job_of(round)), rows),

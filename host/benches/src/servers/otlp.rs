@@ -3,7 +3,7 @@
 
 use super::http::{post_all, read_all};
 use super::while_sending;
-use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::JOB;
 use millstream_tests::free_port;
@@ -26,7 +26,7 @@ pub fn run(folder: &Path) {
     let (port, count) = (port.to_string(), rows.to_string());
     let kept = folder.join("plain").to_string_lossy().into_owned();
     let beside = "a program that listens on a thread for each connection, takes records apart, and writes each request to the disk";
-    Compared { connector: ("`otlp`", "source"), rows, beside, job: &text }.run(
+    Comparison { connector: ("`otlp`", "source"), rows, beside, job: &text }.run(
         |_| while_sending("otlp-send", &[&port, &count], || run_own("otlp-read", &[&port, &count, &kept])),
         |_| while_sending("otlp-send", &[&port, &count], || run_job(&path, rows)),
     );
@@ -84,7 +84,7 @@ fn number(mut number: u64) -> Vec<u8> {
 /// Takes all records, and keeps them.
 pub fn read(port: &str, rows: usize, kept: &str) {
     read_all(port, rows, kept, |body| {
-        let mut found = Found::default();
+        let mut found = RequestContent::default();
         found.message(body, &[]);
         assert!(found.sum > 0);
         found.records
@@ -93,13 +93,13 @@ pub fn read(port: &str, rows: usize, kept: &str) {
 
 /// What a request holds.
 #[derive(Default)]
-struct Found {
+struct RequestContent {
     records: usize,
     /// A number that no part of a record can be left out of.
     sum: u64,
 }
 
-impl Found {
+impl RequestContent {
     /// Reads a message at this path of tags.
     fn message(&mut self, mut bytes: &[u8], path: &[u64]) {
         self.records += usize::from(path == [1, 2, 2]);

@@ -1,6 +1,6 @@
 //! Rows into a table of PostgreSQL.
 
-use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
 use millstream_tests::Postgres;
@@ -27,7 +27,7 @@ pub fn run(folder: &Path) {
     let text = rows::writing("postgres", &format!("url = \"{url}\"\ntable = \"job\""));
     let path = job(folder, &text);
     let beside = "a program over the same client, tokio-postgres, with COPY in transactions of 20,000 rows";
-    Compared { connector: ("`postgres`", "sink"), rows, beside, job: &text }.run(
+    Comparison { connector: ("`postgres`", "sink"), rows, beside, job: &text }.run(
         |_| {
             make("plain");
             run_own("postgres-write", &[&server.port().to_string(), &file.to_string_lossy()])

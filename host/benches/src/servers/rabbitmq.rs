@@ -1,6 +1,6 @@
 //! Queues of RabbitMQ. The plain programs are written over the job's own client.
 
-use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
 use millstream::internals::amqp::{CHANNEL, Connection, Event, Outgoing, Server, publish};
@@ -21,7 +21,7 @@ pub fn run(folder: &Path) {
     let text = rows::reading("rabbitmq", &format!("url = \"{url}\"\nqueue = \"job\""));
     let path = job(folder, &text);
     let beside = "a program over the same client, our own, that acknowledges 500 messages at a time";
-    Compared { connector: ("`rabbitmq`", "source"), rows, beside, job: &text }.run(
+    Comparison { connector: ("`rabbitmq`", "source"), rows, beside, job: &text }.run(
         |_| {
             send(&url, "plain", rows::rows(rows));
             run_own("rabbitmq-read", &[&url, &rows.to_string()])
@@ -35,7 +35,7 @@ pub fn run(folder: &Path) {
     let text = rows::writing("rabbitmq", &format!("url = \"{url}\"\nrouting_key = \"to-job\""));
     let path = job(folder, &text);
     let beside = "a program over the same client, our own, with 1,000 messages that are not confirmed";
-    Compared { connector: ("`rabbitmq`", "sink"), rows, beside, job: &text }
+    Comparison { connector: ("`rabbitmq`", "sink"), rows, beside, job: &text }
         .run(|_| run_own("rabbitmq-write", &[&url, &file.to_string_lossy()]), |_| run_job(&path, rows));
 }
 

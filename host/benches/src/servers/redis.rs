@@ -1,6 +1,6 @@
 //! Streams of Redis.
 
-use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
 use millstream_tests::Redis;
@@ -22,12 +22,12 @@ pub fn run(folder: &Path) {
     let text = rows::reading("redis", &format!("url = \"{url}\"\nstream = \"rows\"\nfield = \"data\""));
     let path = job(folder, &text);
     let beside = "a program over the same client, redis-rs";
-    Compared { connector: ("`redis`", "source"), rows, beside, job: &text }
+    Comparison { connector: ("`redis`", "source"), rows, beside, job: &text }
         .run(|_| run_own("redis-read", &[&url, &rows.to_string()]), |_| run_job(&path, rows));
     let file = rows::file(folder, rows);
     let text = rows::writing("redis", &format!("url = \"{url}\"\nstream = \"job\"\nfield = \"data\""));
     let path = job(folder, &text);
-    Compared { connector: ("`redis`", "sink"), rows, beside, job: &text }
+    Comparison { connector: ("`redis`", "sink"), rows, beside, job: &text }
         .run(|_| run_own("redis-write", &[&url, &file.to_string_lossy()]), |_| run_job(&path, rows));
 }
 

@@ -1,7 +1,7 @@
 //! A connection on which messages of syslog (RFC 5424) come, a line each.
 
 use super::{ready, while_sending};
-use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::JOB;
 use millstream_tests::free_port;
@@ -23,7 +23,7 @@ pub fn run(folder: &Path) {
     let path = job(folder, &text);
     let (port, count) = (port.to_string(), rows.to_string());
     let beside = "a program that reads lines and takes them apart";
-    Compared { connector: ("`syslog`", "source"), rows, beside, job: &text }.run(
+    Comparison { connector: ("`syslog`", "source"), rows, beside, job: &text }.run(
         |_| while_sending("syslog-send", &[&port, &count], || run_own("syslog-read", &[&port, &count])),
         |_| while_sending("syslog-send", &[&port, &count], || run_job(&path, rows)),
     );

@@ -1,10 +1,10 @@
 //! A PUSH socket of ZeroMQ that has all rows to send. The plain program is written over the job's own client.
 
 use super::told_by;
-use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::{job, root};
 use crate::rows::{self, Row};
-use millstream::internals::zeromq::{Incoming, Peer, Wants};
+use millstream::internals::zeromq::{Incoming, Peer, SocketSettings};
 use millstream_tests::{Process, free_port};
 use std::path::Path;
 use std::process::Command;
@@ -28,7 +28,7 @@ pub fn run(folder: &Path) {
     let text = rows::reading("zeromq", &format!("url = \"{url}\"\nsocket = \"pull\""));
     let path = job(folder, &text);
     let beside = "a program over the same client, our own";
-    Compared { connector: ("`zeromq`", "source"), rows, beside, job: &text }.run(
+    Comparison { connector: ("`zeromq`", "source"), rows, beside, job: &text }.run(
         |_| {
             let _sender = sender();
             run_own("zeromq-read", &[&port.to_string(), &rows.to_string()])
@@ -45,7 +45,8 @@ pub fn read(port: &str, rows: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.expect("a connection");
-        let wants = Wants { pull: true, topics: Vec::new(), login: None, bytes_max: 1 << 20, kept_max: 1 << 20 };
+        let wants =
+            SocketSettings { pull: true, topics: Vec::new(), login: None, bytes_max: 1 << 20, kept_max: 1 << 20 };
         let mut peer = Peer::meet(stream, &wants).await.expect("a greeting");
         let (mut count, mut sum) = (0, 0.0);
         while count < rows {

@@ -1,8 +1,8 @@
 //! A connection with a server of AMQP, and its one channel, for a thread that waits.
 
-use super::wire::{self, BODY, Field, HEADER, HEARTBEAT, METHOD, Properties, Reading, Writing, Wrong};
+use super::wire::{self, BODY, Field, FrameReader, FrameWriter, HEADER, HEARTBEAT, METHOD, Properties};
 use super::{ANSWER_MAX, Fault, Server};
-use crate::dial::{Line, silent};
+use crate::dial::{Line, ProtocolError, silent};
 use crate::shown;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -22,30 +22,30 @@ const SHOWN_BYTES_MAX: usize = 300;
 
 /// The server has closed the channel or the connection.
 #[derive(Debug)]
-pub struct Closed {
+pub struct ClosedByServer {
     /// Why, as AMQP numbers it; zero: it said nothing, or something else failed.
     pub code: u16,
     pub fault: Fault,
 }
 
-impl From<Fault> for Closed {
-    fn from(fault: Fault) -> Closed {
-        Closed { code: 0, fault }
+impl From<Fault> for ClosedByServer {
+    fn from(fault: Fault) -> ClosedByServer {
+        ClosedByServer { code: 0, fault }
     }
 }
 
-impl From<Wrong> for Closed {
-    fn from(wrong: Wrong) -> Closed {
+impl From<ProtocolError> for ClosedByServer {
+    fn from(wrong: ProtocolError) -> ClosedByServer {
         Fault::Passing(format!("what it sends is no AMQP 0-9-1: {}", wrong.0)).into()
     }
 }
 
-impl Closed {
+impl ClosedByServer {
     pub const NO_SUCH: u16 = 404;
     pub const NOT_AS_WANTED: u16 = 406;
     pub const NOT_IMPLEMENTED: u16 = 540;
 
-    fn of(code: u16, text: &str) -> Closed {
+    fn of(code: u16, text: &str) -> ClosedByServer {
         let text = shown::harmless(text, SHOWN_BYTES_MAX);
         let fault = match code {
             403 => Fault::Lasting(format!(
@@ -53,10 +53,10 @@ impl Closed {
             )),
             // No such virtual host, among others.
             530 => Fault::Lasting(format!("it does not allow this ({text}); mend `url`")),
-            Closed::NOT_IMPLEMENTED => Fault::Lasting(format!("it cannot do this ({text})")),
+            ClosedByServer::NOT_IMPLEMENTED => Fault::Lasting(format!("it cannot do this ({text})")),
             _ => Fault::Passing(text),
         };
-        Closed { code, fault }
+        ClosedByServer { code, fault }
     }
 }
 
@@ -80,7 +80,7 @@ pub enum Event {
     Answer {
         class: u16,
         method: u16,
-        body: Reading,
+        body: FrameReader,
     },
 }
 
@@ -100,12 +100,12 @@ enum Content {
     #[default]
     None,
     /// The method came, and the header comes next.
-    Begun(Of),
+    Begun(ContentKind),
     /// The header came, and as much of the body.
-    Body { of: Of, properties: Properties, body: BytesMut },
+    Body { of: ContentKind, properties: Properties, body: BytesMut },
 }
 
-enum Of {
+enum ContentKind {
     Delivery { number: u64, routing_key: String },
     Returned { routing_key: String, why: String },
 }
@@ -126,7 +126,7 @@ pub struct Connection {
 impl Connection {
     /// Connects, and opens the channel. The server closes the connection where it hears nothing for some times `heartbeat_s` seconds, and
     /// gives to others what it has sent here; zero: it waits for ever.
-    pub fn open(server: &Server, heartbeat_s: u16) -> Result<Connection, Closed> {
+    pub fn open(server: &Server, heartbeat_s: u16) -> Result<Connection, ClosedByServer> {
         let place = &server.place;
         let mut line = Line::open(place)?;
         line.secure(place)?;
@@ -161,7 +161,7 @@ impl Connection {
         let user = place.user.as_deref().unwrap_or("guest");
         let password = place.password.as_deref().unwrap_or(if place.user.is_some() { b"" } else { b"guest" });
         let login = [b"\0", user.as_bytes(), b"\0", password].concat();
-        let start_ok = Writing::method(10, 11).table(&properties).short("PLAIN").long(&login).short("en_US");
+        let start_ok = FrameWriter::method(10, 11).table(&properties).short("PLAIN").long(&login).short("en_US");
         connection.send_method(0, &start_ok)?;
         let mut tune = connection.answer(10, 30).map_err(|closed| match closed.code {
             403 => Fault::Lasting("it does not accept user or password; mend them in `url`".into()).into(),
@@ -170,26 +170,26 @@ impl Connection {
         let (channels, frame_max, _shorter) = (tune.u16()?, tune.u32()?, tune.u16()?);
         let frame_max = if frame_max == 0 { FRAME_BYTES } else { frame_max.min(FRAME_BYTES) };
         connection.frame_max = frame_max as usize;
-        connection.send_method(0, &Writing::method(10, 31).u16(channels).u32(frame_max).u16(heartbeat_s))?;
-        connection.send_method(0, &Writing::method(10, 40).short(&server.vhost).short("").u8(0))?;
+        connection.send_method(0, &FrameWriter::method(10, 31).u16(channels).u32(frame_max).u16(heartbeat_s))?;
+        connection.send_method(0, &FrameWriter::method(10, 40).short(&server.vhost).short("").u8(0))?;
         connection.answer(10, 41)?;
-        connection.call(&Writing::method(20, 10).short(""), (20, 11))?;
+        connection.call(&FrameWriter::method(20, 10).short(""), (20, 11))?;
         Ok(connection)
     }
 
     /// Calls a method, and waits for the answer.
-    pub fn call(&mut self, method: &Writing, (class, answer): (u16, u16)) -> Result<Reading, Closed> {
+    pub fn call(&mut self, method: &FrameWriter, (class, answer): (u16, u16)) -> Result<FrameReader, ClosedByServer> {
         self.send_method(CHANNEL, method)?;
         self.answer(class, answer)
     }
 
-    fn send_method(&mut self, channel: u16, method: &Writing) -> Result<(), Fault> {
+    fn send_method(&mut self, channel: u16, method: &FrameWriter) -> Result<(), Fault> {
         let mut frame = Vec::new();
         wire::put(&mut frame, METHOD, channel, &method.0);
         self.line.send(&frame)
     }
 
-    fn answer(&mut self, class: u16, method: u16) -> Result<Reading, Closed> {
+    fn answer(&mut self, class: u16, method: u16) -> Result<FrameReader, ClosedByServer> {
         let until = Instant::now() + ANSWER_MAX;
         loop {
             match self.next_new(until)? {
@@ -204,7 +204,7 @@ impl Connection {
     }
 
     /// Looks whether a queue is there: how many messages it has to send. Of a stream the server counts them anew every five seconds.
-    pub fn find_queue(&mut self, queue: &str) -> Result<u32, Closed> {
+    pub fn find_queue(&mut self, queue: &str) -> Result<u32, ClosedByServer> {
         let mut found = self.call(&find_queue(queue), (50, 11))?;
         let (_name, messages) = (found.short()?, found.u32()?);
         Ok(messages)
@@ -212,44 +212,44 @@ impl Connection {
 
     /// Whether a queue hands out single messages, which no stream does, whatever state it is in. One that it hands out here goes back to
     /// its place when this connection ends, and so this is the last that is asked on it.
-    pub fn hands_out(mut self, queue: &str) -> Result<bool, Closed> {
-        self.send_method(CHANNEL, &Writing::method(60, 70).u16(0).short(queue).u8(0))?;
+    pub fn hands_out(mut self, queue: &str) -> Result<bool, ClosedByServer> {
+        self.send_method(CHANNEL, &FrameWriter::method(60, 70).u16(0).short(queue).u8(0))?;
         let until = Instant::now() + ANSWER_MAX;
         loop {
             match self.next_new(until) {
                 Ok(Some(Event::Answer { class: 60, method: 71 | 72, .. })) => return Ok(true),
                 Ok(Some(_)) => {}
                 Ok(None) => return Err(silent().into()),
-                Err(closed) if closed.code == Closed::NOT_IMPLEMENTED => return Ok(false),
+                Err(closed) if closed.code == ClosedByServer::NOT_IMPLEMENTED => return Ok(false),
                 Err(closed) => return Err(closed),
             }
         }
     }
 
     /// Looks whether an exchange is there.
-    pub fn find_exchange(&mut self, exchange: &str) -> Result<(), Closed> {
+    pub fn find_exchange(&mut self, exchange: &str) -> Result<(), ClosedByServer> {
         let passive = 1;
-        let find = Writing::method(40, 10).u16(0).short(exchange).short("direct").u8(passive).table(&[]);
+        let find = FrameWriter::method(40, 10).u16(0).short(exchange).short("direct").u8(passive).table(&[]);
         self.call(&find, (40, 11)).map(drop)
     }
 
     /// Has the server send messages of a queue, of a stream from this offset (`Field::Text("first")` is its beginning). At most so many
     /// are sent and not acknowledged.
-    pub fn consume(&mut self, queue: &str, most: u16, offset: Option<Field<'_>>) -> Result<(), Closed> {
-        self.call(&Writing::method(60, 10).u32(0).u16(most).u8(0), (60, 11))?;
+    pub fn consume(&mut self, queue: &str, most: u16, offset: Option<Field<'_>>) -> Result<(), ClosedByServer> {
+        self.call(&FrameWriter::method(60, 10).u32(0).u16(most).u8(0), (60, 11))?;
         let arguments: Vec<_> = offset.map(|offset| ("x-stream-offset", offset)).into_iter().collect();
-        let consume = Writing::method(60, 20).u16(0).short(queue).short("").u8(0).table(&arguments);
+        let consume = FrameWriter::method(60, 20).u16(0).short(queue).short("").u8(0).table(&arguments);
         self.call(&consume, (60, 21)).map(drop)
     }
 
     /// Has the server confirm what is published.
-    pub fn confirm(&mut self) -> Result<(), Closed> {
-        self.call(&Writing::method(85, 10).u8(0), (85, 11)).map(drop)
+    pub fn confirm(&mut self) -> Result<(), ClosedByServer> {
+        self.call(&FrameWriter::method(85, 10).u8(0), (85, 11)).map(drop)
     }
 
     /// Acknowledges all messages up to this one.
     pub fn acknowledge(&mut self, number: u64) -> Result<(), Fault> {
-        self.send_method(CHANNEL, &Writing::method(60, 80).u64(number).u8(1))
+        self.send_method(CHANNEL, &FrameWriter::method(60, 80).u64(number).u8(1))
     }
 
     /// Sends this.
@@ -258,7 +258,7 @@ impl Connection {
     }
 
     /// The next of what comes; `None`: nothing has come within this time.
-    pub fn next(&mut self, wait: Duration) -> Result<Option<Event>, Closed> {
+    pub fn next(&mut self, wait: Duration) -> Result<Option<Event>, ClosedByServer> {
         match self.waiting.pop_front() {
             Some(event) => Ok(Some(event)),
             None => self.next_new(Instant::now() + wait),
@@ -279,7 +279,7 @@ impl Connection {
             let ask = match queue {
                 Some(queue) => find_queue(queue),
                 // That messages may be sent.
-                None => Writing::method(20, 20).u8(1),
+                None => FrameWriter::method(20, 20).u8(1),
             };
             self.send_method(CHANNEL, &ask)?;
             self.asked = Some(Instant::now());
@@ -287,7 +287,7 @@ impl Connection {
         Ok(())
     }
 
-    fn next_new(&mut self, until: Instant) -> Result<Option<Event>, Closed> {
+    fn next_new(&mut self, until: Instant) -> Result<Option<Event>, ClosedByServer> {
         loop {
             while let Some(frame) = wire::take(&mut self.line.buffer)? {
                 let event = match frame.kind {
@@ -309,22 +309,22 @@ impl Connection {
         }
     }
 
-    fn method(&mut self, payload: Bytes) -> Result<Option<Event>, Closed> {
-        let mut r = Reading(payload);
+    fn method(&mut self, payload: Bytes) -> Result<Option<Event>, ClosedByServer> {
+        let mut r = FrameReader(payload);
         let (class, method) = (r.u16()?, r.u16()?);
         Ok(Some(match (class, method) {
             (10, 50) | (20, 40) => {
                 let (code, text) = (r.u16()?, r.short()?);
-                return Err(Closed::of(code, &text));
+                return Err(ClosedByServer::of(code, &text));
             }
             (60, 60) => {
                 let (_tag, number, _again, _exchange) = (r.short()?, r.u64()?, r.u8()?, r.short()?);
-                self.content.begin(Of::Delivery { number, routing_key: r.short()? })?;
+                self.content.begin(ContentKind::Delivery { number, routing_key: r.short()? })?;
                 return Ok(None);
             }
             (60, 50) => {
                 let (_code, why, _exchange) = (r.u16()?, r.short()?, r.short()?);
-                self.content.begin(Of::Returned { routing_key: r.short()?, why })?;
+                self.content.begin(ContentKind::Returned { routing_key: r.short()?, why })?;
                 return Ok(None);
             }
             (60, 80) => Event::Confirmed { number: r.u64()?, several: r.u8()? & 1 != 0, taken: true },
@@ -336,30 +336,34 @@ impl Connection {
 }
 
 impl Content {
-    fn begin(&mut self, of: Of) -> Result<(), Wrong> {
+    fn begin(&mut self, of: ContentKind) -> Result<(), ProtocolError> {
         match std::mem::replace(self, Content::Begun(of)) {
             Content::None => Ok(()),
-            _ => Err(Wrong("a message begins before the last one has ended")),
+            _ => Err(ProtocolError("a message begins before the last one has ended")),
         }
     }
 
-    fn header(&mut self, payload: Bytes) -> Result<Option<Event>, Wrong> {
-        let Content::Begun(of) = std::mem::take(self) else { return Err(Wrong("a header belongs to no message")) };
+    fn header(&mut self, payload: Bytes) -> Result<Option<Event>, ProtocolError> {
+        let Content::Begun(of) = std::mem::take(self) else {
+            return Err(ProtocolError("a header belongs to no message"));
+        };
         let properties = Properties::read(payload)?;
         if properties.bytes > MESSAGE_BYTES_MAX {
-            return Err(Wrong("a message is too long"));
+            return Err(ProtocolError("a message is too long"));
         }
         *self = Content::Body { of, properties, body: BytesMut::new() };
         Ok(self.whole())
     }
 
-    fn body(&mut self, payload: &[u8]) -> Result<Option<Event>, Wrong> {
-        let Content::Body { properties, body, .. } = self else { return Err(Wrong("a body belongs to no message")) };
+    fn body(&mut self, payload: &[u8]) -> Result<Option<Event>, ProtocolError> {
+        let Content::Body { properties, body, .. } = self else {
+            return Err(ProtocolError("a body belongs to no message"));
+        };
         if payload.is_empty() {
-            return Err(Wrong("a part of a body is empty"));
+            return Err(ProtocolError("a part of a body is empty"));
         }
         if (body.len() + payload.len()) as u64 > properties.bytes {
-            return Err(Wrong("a message is longer than it says"));
+            return Err(ProtocolError("a message is longer than it says"));
         }
         body.extend_from_slice(payload);
         Ok(self.whole())
@@ -369,10 +373,10 @@ impl Content {
     fn whole(&mut self) -> Option<Event> {
         match std::mem::take(self) {
             Content::Body { of, properties, body } if body.len() as u64 == properties.bytes => Some(match of {
-                Of::Delivery { number, routing_key } => {
+                ContentKind::Delivery { number, routing_key } => {
                     Event::Delivery(Delivery { number, routing_key, properties, body: body.freeze() })
                 }
-                Of::Returned { routing_key, why } => Event::Returned { routing_key, why },
+                ContentKind::Returned { routing_key, why } => Event::Returned { routing_key, why },
             }),
             part => {
                 *self = part;
@@ -382,9 +386,9 @@ impl Content {
     }
 }
 
-fn find_queue(queue: &str) -> Writing {
+fn find_queue(queue: &str) -> FrameWriter {
     let passive = 1;
-    Writing::method(50, 10).u16(0).short(queue).u8(passive).table(&[])
+    FrameWriter::method(50, 10).u16(0).short(queue).u8(passive).table(&[])
 }
 
 #[cfg(test)]
@@ -392,11 +396,11 @@ mod tests {
     use super::*;
 
     fn header(bytes: u64) -> Bytes {
-        Writing::method(60, 0).u64(bytes).u16(0).0.into()
+        FrameWriter::method(60, 0).u64(bytes).u16(0).0.into()
     }
 
     fn begun() -> Content {
-        Content::Begun(Of::Delivery { number: 7, routing_key: "k".into() })
+        Content::Begun(ContentKind::Delivery { number: 7, routing_key: "k".into() })
     }
 
     #[test]
@@ -417,7 +421,7 @@ mod tests {
         assert!(Content::None.body(b"x").is_err());
         assert!(Content::None.header(header(1)).is_err());
         assert!(begun().header(header(MESSAGE_BYTES_MAX + 1)).is_err());
-        assert!(begun().begin(Of::Returned { routing_key: String::new(), why: String::new() }).is_err());
+        assert!(begun().begin(ContentKind::Returned { routing_key: String::new(), why: String::new() }).is_err());
         let mut content = begun();
         content.header(header(3)).unwrap();
         assert!(content.body(b"").is_err());

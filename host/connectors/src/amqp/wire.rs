@@ -1,5 +1,6 @@
 //! Frames of AMQP 0-9-1, and what stands in them, written and read; nothing here waits.
 
+use crate::dial::ProtocolError;
 use bytes::{Buf, Bytes, BytesMut};
 
 pub const METHOD: u8 = 1;
@@ -20,30 +21,26 @@ pub struct Frame {
     pub payload: Bytes,
 }
 
-/// What the server sent is not of this protocol.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Wrong(pub &'static str);
-
 /// Takes the next one out; `None`: it has not come as a whole.
-pub fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, Wrong> {
+pub fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
     let Some((head, _)) = buffer.split_first_chunk::<7>() else { return Ok(None) };
     let [kind, c0, c1, s0, s1, s2, s3] = *head;
     if kind == b'A' {
-        return Err(Wrong("it speaks another version of AMQP than 0-9-1"));
+        return Err(ProtocolError("it speaks another version of AMQP than 0-9-1"));
     }
     if !matches!(kind, METHOD | HEADER | BODY | HEARTBEAT) {
-        return Err(Wrong("a frame is of no known kind"));
+        return Err(ProtocolError("a frame is of no known kind"));
     }
     let size = u32::from_be_bytes([s0, s1, s2, s3]) as usize;
     if size > FRAME_BYTES_MAX {
-        return Err(Wrong("a frame is too long"));
+        return Err(ProtocolError("a frame is too long"));
     }
     if buffer.len() < size + 8 {
         buffer.reserve(size + 8 - buffer.len());
         return Ok(None);
     }
     if buffer.get(size + 7) != Some(&END) {
-        return Err(Wrong("a frame does not end where it should"));
+        return Err(ProtocolError("a frame does not end where it should"));
     }
     buffer.advance(7);
     let payload = buffer.split_to(size).freeze();
@@ -62,44 +59,44 @@ pub fn put(to: &mut Vec<u8>, kind: u8, channel: u16, payload: &[u8]) {
 
 /// What is written into a frame.
 #[derive(Default)]
-pub struct Writing(pub Vec<u8>);
+pub struct FrameWriter(pub Vec<u8>);
 
-impl Writing {
+impl FrameWriter {
     /// A method.
-    pub fn method(class: u16, method: u16) -> Writing {
-        Writing::default().u16(class).u16(method)
+    pub fn method(class: u16, method: u16) -> FrameWriter {
+        FrameWriter::default().u16(class).u16(method)
     }
-    pub fn u8(mut self, value: u8) -> Writing {
+    pub fn u8(mut self, value: u8) -> FrameWriter {
         self.0.push(value);
         self
     }
-    pub fn u16(mut self, value: u16) -> Writing {
+    pub fn u16(mut self, value: u16) -> FrameWriter {
         self.0.extend(value.to_be_bytes());
         self
     }
-    pub fn u32(mut self, value: u32) -> Writing {
+    pub fn u32(mut self, value: u32) -> FrameWriter {
         self.0.extend(value.to_be_bytes());
         self
     }
-    pub fn u64(mut self, value: u64) -> Writing {
+    pub fn u64(mut self, value: u64) -> FrameWriter {
         self.0.extend(value.to_be_bytes());
         self
     }
     /// At most 255 bytes, which those who call have made sure of.
-    pub fn short(mut self, text: &str) -> Writing {
+    pub fn short(mut self, text: &str) -> FrameWriter {
         let bytes = text.as_bytes().get(..text.len().min(255)).unwrap_or_default();
         self.0.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
         self.0.extend_from_slice(bytes);
         self
     }
-    pub fn long(mut self, bytes: &[u8]) -> Writing {
+    pub fn long(mut self, bytes: &[u8]) -> FrameWriter {
         self.0.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
         self.0.extend_from_slice(bytes);
         self
     }
     /// A table of these.
-    pub fn table(self, entries: &[(&str, Field)]) -> Writing {
-        let mut inner = Writing::default();
+    pub fn table(self, entries: &[(&str, Field)]) -> FrameWriter {
+        let mut inner = FrameWriter::default();
         for (name, field) in entries {
             inner = inner.short(name);
             inner = match field {
@@ -125,37 +122,37 @@ pub enum Field<'a> {
 }
 
 /// Reads what stands in a frame. What is missing is an error.
-pub struct Reading(pub Bytes);
+pub struct FrameReader(pub Bytes);
 
-const SHORT: Wrong = Wrong("a frame is shorter than what stands in it");
+const SHORT: ProtocolError = ProtocolError("a frame is shorter than what stands in it");
 
-impl Reading {
-    fn bytes(&mut self, count: usize) -> Result<Bytes, Wrong> {
+impl FrameReader {
+    fn bytes(&mut self, count: usize) -> Result<Bytes, ProtocolError> {
         if self.0.len() < count { Err(SHORT) } else { Ok(self.0.split_to(count)) }
     }
-    pub fn u8(&mut self) -> Result<u8, Wrong> {
+    pub fn u8(&mut self) -> Result<u8, ProtocolError> {
         self.0.try_get_u8().map_err(|_| SHORT)
     }
-    pub fn u16(&mut self) -> Result<u16, Wrong> {
+    pub fn u16(&mut self) -> Result<u16, ProtocolError> {
         self.0.try_get_u16().map_err(|_| SHORT)
     }
-    pub fn u32(&mut self) -> Result<u32, Wrong> {
+    pub fn u32(&mut self) -> Result<u32, ProtocolError> {
         self.0.try_get_u32().map_err(|_| SHORT)
     }
-    pub fn u64(&mut self) -> Result<u64, Wrong> {
+    pub fn u64(&mut self) -> Result<u64, ProtocolError> {
         self.0.try_get_u64().map_err(|_| SHORT)
     }
-    pub fn short(&mut self) -> Result<String, Wrong> {
+    pub fn short(&mut self) -> Result<String, ProtocolError> {
         let length = self.u8()?;
         Ok(String::from_utf8_lossy(&self.bytes(length.into())?).into_owned())
     }
-    pub fn long(&mut self) -> Result<Bytes, Wrong> {
+    pub fn long(&mut self) -> Result<Bytes, ProtocolError> {
         let length = self.u32()?;
         self.bytes(length as usize)
     }
     /// A table: names and values, as text.
-    pub fn table(&mut self) -> Result<Vec<(String, Option<Bytes>)>, Wrong> {
-        let mut inner = Reading(self.long()?);
+    pub fn table(&mut self) -> Result<Vec<(String, Option<Bytes>)>, ProtocolError> {
+        let mut inner = FrameReader(self.long()?);
         let mut entries = Vec::new();
         while !inner.0.is_empty() {
             let name = inner.short()?;
@@ -165,9 +162,9 @@ impl Reading {
     }
 
     /// A value as text; `None`: there is none. What holds others is not shown as text.
-    fn value(&mut self, depth: u32) -> Result<Option<Bytes>, Wrong> {
+    fn value(&mut self, depth: u32) -> Result<Option<Bytes>, ProtocolError> {
         if depth > DEPTH_MAX {
-            return Err(Wrong("a table nests too deep"));
+            return Err(ProtocolError("a table nests too deep"));
         }
         let kind = self.u8()?;
         let text = |text: String| Ok(Some(Bytes::from(text)));
@@ -190,21 +187,21 @@ impl Reading {
             b'S' | b'x' => Ok(Some(self.long()?)),
             b'V' => Ok(None),
             b'A' => {
-                let mut inner = Reading(self.long()?);
+                let mut inner = FrameReader(self.long()?);
                 while !inner.0.is_empty() {
                     inner.value(depth + 1)?;
                 }
                 Ok(None)
             }
             b'F' => {
-                let mut inner = Reading(self.long()?);
+                let mut inner = FrameReader(self.long()?);
                 while !inner.0.is_empty() {
                     inner.short()?;
                     inner.value(depth + 1)?;
                 }
                 Ok(None)
             }
-            _ => Err(Wrong("a value in a table is of no known kind")),
+            _ => Err(ProtocolError("a value in a table is of no known kind")),
         }
     }
 }
@@ -222,8 +219,8 @@ pub struct Properties {
 
 impl Properties {
     /// Of the payload of a header frame.
-    pub fn read(payload: Bytes) -> Result<Properties, Wrong> {
-        let mut r = Reading(payload);
+    pub fn read(payload: Bytes) -> Result<Properties, ProtocolError> {
+        let mut r = FrameReader(payload);
         let (_class, _weight) = (r.u16()?, r.u16()?);
         let mut found = Properties { bytes: r.u64()?, ..Properties::default() };
         let flags = r.u16()?;
@@ -263,10 +260,10 @@ impl Properties {
 pub fn publish(to: &mut Vec<u8>, channel: u16, frame_max: usize, message: &Outgoing<'_>) {
     const MANDATORY: u8 = 1;
     let Outgoing { exchange, routing_key, content_type, id, body } = message;
-    put(to, METHOD, channel, &Writing::method(60, 40).u16(0).short(exchange).short(routing_key).u8(MANDATORY).0);
+    put(to, METHOD, channel, &FrameWriter::method(60, 40).u16(0).short(exchange).short(routing_key).u8(MANDATORY).0);
     // Content type, durable, id.
     let flags = 1 << 15 | 1 << 12 | 1 << 7;
-    let header = Writing::method(60, 0).u64(body.len() as u64).u16(flags).short(content_type).u8(2).short(id);
+    let header = FrameWriter::method(60, 0).u64(body.len() as u64).u16(flags).short(content_type).u8(2).short(id);
     put(to, HEADER, channel, &header.0);
     for piece in body.chunks(frame_max.saturating_sub(8).max(1)) {
         put(to, BODY, channel, piece);
@@ -298,11 +295,11 @@ mod tests {
     #[test]
     fn frames_are_read_as_they_were_written() {
         let mut bytes = Vec::new();
-        put(&mut bytes, METHOD, 1, &Writing::method(60, 80).u64(7).u8(1).0);
+        put(&mut bytes, METHOD, 1, &FrameWriter::method(60, 80).u64(7).u8(1).0);
         put(&mut bytes, HEARTBEAT, 0, &[]);
         let found = all(&bytes);
         assert_eq!(found.len(), 2);
-        let mut r = Reading(found[0].payload.clone());
+        let mut r = FrameReader(found[0].payload.clone());
         assert_eq!((r.u16(), r.u16(), r.u64(), r.u8(), r.u8()), (Ok(60), Ok(80), Ok(7), Ok(1), Err(SHORT)));
         for wrong in [&b"AMQP\0\0\x09\x01"[..], b"\x09\0\0\0\0\0\0\xce", b"\x01\0\0\xff\0\0\0", b"\x01\0\0\0\0\0\0\0"] {
             assert!(take(&mut BytesMut::from(wrong)).is_err(), "{wrong:?}");
@@ -326,20 +323,20 @@ mod tests {
         let inner = [("x", Field::Number(1))];
         let entries =
             [("a", Field::Flag(true)), ("n", Field::Number(-5)), ("s", Field::Text("t")), ("f", Field::Table(&inner))];
-        let written = Writing::default().table(&entries);
-        let told = Reading(written.0.into()).table().unwrap();
+        let written = FrameWriter::default().table(&entries);
+        let told = FrameReader(written.0.into()).table().unwrap();
         let text = |at: usize| told[at].1.as_ref().map(|value| String::from_utf8_lossy(value).into_owned());
         assert_eq!(
             [text(0), text(1), text(2), text(3)],
             [Some("true".into()), Some("-5".into()), Some("t".into()), None]
         );
         // Tables in tables in tables.
-        let mut deep = Writing::default().u8(b'V').0;
+        let mut deep = FrameWriter::default().u8(b'V').0;
         for _ in 0..40 {
-            deep = Writing::default().u8(b'A').long(&deep).0;
+            deep = FrameWriter::default().u8(b'A').long(&deep).0;
         }
-        let table =
-            Writing::default().long(&Writing::default().short("d").0.into_iter().chain(deep).collect::<Vec<_>>());
-        assert_eq!(Reading(table.0.into()).table(), Err(Wrong("a table nests too deep")));
+        let table = FrameWriter::default()
+            .long(&FrameWriter::default().short("d").0.into_iter().chain(deep).collect::<Vec<_>>());
+        assert_eq!(FrameReader(table.0.into()).table(), Err(ProtocolError("a table nests too deep")));
     }
 }

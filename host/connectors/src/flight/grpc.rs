@@ -1,8 +1,8 @@
 //! As much of gRPC as a client of Flight needs: one connection of HTTP/2, on which each request is a call. Messages have five bytes before
 //! them, a flag and a length, and behind the last one the server says in a trailer how it went.
 
-use super::{Refused, refused};
-use crate::dial::{ANSWER_MAX, Fault, Place, silent};
+use super::{CallRefusal, refused};
+use crate::dial::{ANSWER_MAX, Fault, ServerAddress, silent};
 use crate::shown;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -48,7 +48,7 @@ pub struct Connection {
 
 impl Connection {
     /// Connects.
-    pub async fn open(place: &Place) -> Result<Connection, Fault> {
+    pub async fn open(place: &ServerAddress) -> Result<Connection, Fault> {
         let opening = async {
             let tcp = TcpStream::connect((place.host.as_str(), place.port)).await?;
             tcp.set_nodelay(true)?;
@@ -81,12 +81,12 @@ impl Connection {
     }
 
     /// A call with one message. Messages of its answer may have so many bytes.
-    pub fn ask(&mut self, call: &str, message: &impl Message, bytes_max: usize) -> Answers {
+    pub fn ask(&mut self, call: &str, message: &impl Message, bytes_max: usize) -> ResponseStream {
         self.call(call, Outgoing::One(Some(framed(message))), bytes_max)
     }
 
     /// A call whose messages come one after the other.
-    pub fn call(&mut self, call: &str, outgoing: Outgoing, bytes_max: usize) -> Answers {
+    pub fn call(&mut self, call: &str, outgoing: Outgoing, bytes_max: usize) -> ResponseStream {
         let mut request = Request::post(format!("{}/{call}", self.base))
             .header(CONTENT_TYPE, "application/grpc")
             .header(TE, "trailers")
@@ -98,7 +98,7 @@ impl Connection {
             Ok(request) => State::Asked(Box::pin(self.sender.send_request(request))),
             Err(error) => State::Failed(format!("its address is none: {error}")),
         };
-        Answers { state, buffer: BytesMut::new(), bytes_max, authorization: None }
+        ResponseStream { state, buffer: BytesMut::new(), bytes_max, authorization: None }
     }
 }
 
@@ -156,8 +156,8 @@ pub fn framed(message: &impl Message) -> Bytes {
     bytes.freeze()
 }
 
-/// What a server answers to a call.
-pub struct Answers {
+/// The messages with which a server answers a call, read as they are asked for.
+pub struct ResponseStream {
     state: State,
     buffer: BytesMut,
     bytes_max: usize,
@@ -165,18 +165,18 @@ pub struct Answers {
     pub authorization: Option<HeaderValue>,
 }
 
-type Asked = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
+type PendingResponse = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
 
 enum State {
-    Asked(Asked),
+    Asked(PendingResponse),
     Answered(Incoming),
     Done,
     Failed(String),
 }
 
-impl Answers {
+impl ResponseStream {
     /// The next message; `None`: there are no more, and all went well. Who gives up waiting may ask again.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Refused> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, CallRefusal> {
         loop {
             match &mut self.state {
                 State::Done => return Ok(None),
@@ -270,7 +270,7 @@ fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 /// How a call went, where headers or trailers say it.
-fn status(headers: &HeaderMap) -> Option<Result<(), Refused>> {
+fn status(headers: &HeaderMap) -> Option<Result<(), CallRefusal>> {
     let status = headers.get("grpc-status")?.to_str().ok().and_then(|status| status.parse().ok());
     let message = headers.get("grpc-message").map(HeaderValue::as_bytes).unwrap_or_default();
     let message = percent_decode(message).decode_utf8_lossy();

@@ -44,7 +44,7 @@ impl Certificate {
         self.load().map(drop).map_err(|refusal| refusal.0)
     }
 
-    fn load(&self) -> Result<Arc<ServerConfig>, tls::Refusal> {
+    fn load(&self) -> Result<Arc<ServerConfig>, tls::TlsRefusal> {
         tls::server(&self.cert, &self.key, self.issuers.as_deref())
     }
 

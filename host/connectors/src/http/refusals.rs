@@ -11,11 +11,11 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The refusals of a source or sink that listens.
 pub struct Refusals {
     who: String,
-    state: Mutex<Untold>,
+    state: Mutex<UnreportedRefusals>,
 }
 
 #[derive(Default)]
-struct Untold {
+struct UnreportedRefusals {
     last: Option<Instant>,
     count: u64,
 }

@@ -4,7 +4,7 @@
 //! to its end and not its topic, so events are taken from the library itself.
 
 use super::fault::KafkaFault;
-use super::{Told, topic_ids};
+use super::{ClientLog, topic_ids};
 use crate::limits::KAFKA_AHEAD_BYTES_MAX;
 use rdkafka::bindings as native;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -33,7 +33,7 @@ pub struct Bounds {
 pub struct Consumer {
     // It goes before the client that it belongs to.
     queue: Queue,
-    client: BaseConsumer<Told>,
+    client: BaseConsumer<ClientLog>,
 }
 
 /// The library's queue of what a consumer is to hear.
@@ -51,8 +51,8 @@ impl Drop for Queue {
     }
 }
 
-/// What a consumer hears.
-pub enum Heard<'a> {
+/// What a consumer gets when it polls.
+pub enum ConsumerEvent<'a> {
     /// A record.
     Record(Record<'a>),
     /// There is nothing behind this offset now.
@@ -115,8 +115,8 @@ impl Consumer {
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.error.backoff.ms", "100")
             .set("topic.metadata.refresh.interval.ms", "30000");
-        let client: BaseConsumer<Told> =
-            settings.create_with_context(Told::default()).map_err(|error| KafkaFault::of(&error))?;
+        let client: BaseConsumer<ClientLog> =
+            settings.create_with_context(ClientLog::default()).map_err(|error| KafkaFault::of(&error))?;
         // SAFETY: the client lives, and has a group, so it has such a queue.
         let queue = unsafe { native::rd_kafka_queue_get_consumer(client.client().native_ptr()) };
         let queue = NonNull::new(queue).ok_or_else(|| KafkaFault::lasting("the client has no queue"))?;
@@ -124,7 +124,7 @@ impl Consumer {
     }
 
     /// What the cluster says beside what it is asked.
-    pub fn told(&self) -> &Told {
+    pub fn told(&self) -> &ClientLog {
         self.client.context()
     }
 
@@ -240,7 +240,7 @@ impl Consumer {
     }
 
     /// Passes on the next thing that it hears within this time. `None`: nothing.
-    pub fn next<T>(&self, time_max: Duration, take: impl FnOnce(Heard<'_>) -> T) -> Option<T> {
+    pub fn next<T>(&self, time_max: Duration, take: impl FnOnce(ConsumerEvent<'_>) -> T) -> Option<T> {
         let time_max = i32::try_from(time_max.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the queue lives as long as `self`; a result is for the caller to destroy, which `Event` does.
         let event = unsafe { native::rd_kafka_queue_poll(self.queue.0.as_ptr(), time_max) };
@@ -251,23 +251,25 @@ impl Consumer {
             native::RD_KAFKA_EVENT_FETCH => {
                 // SAFETY: the event is of this kind; its message lives as long as it does, which is longer than `take` runs.
                 let message = unsafe { native::rd_kafka_event_message_next(event.0.as_ptr()).as_ref() };
-                take(message.map_or(Heard::Other, |message| Heard::Record(Record { message, event: PhantomData })))
+                take(message.map_or(ConsumerEvent::Other, |message| {
+                    ConsumerEvent::Record(Record { message, event: PhantomData })
+                }))
             }
             native::RD_KAFKA_EVENT_ERROR => self.error(&event, take),
             native::RD_KAFKA_EVENT_LOG => {
                 self.log(&event);
-                take(Heard::Other)
+                take(ConsumerEvent::Other)
             }
             native::RD_KAFKA_EVENT_STATS => {
                 // SAFETY: the event is of this kind; its text lives as long as it does.
                 let told = unsafe { text(native::rd_kafka_event_stats(event.0.as_ptr())) };
-                take(Heard::Statistics(told.unwrap_or_default().as_bytes()))
+                take(ConsumerEvent::Statistics(told.unwrap_or_default().as_bytes()))
             }
-            _ => take(Heard::Other),
+            _ => take(ConsumerEvent::Other),
         })
     }
 
-    fn error<T>(&self, event: &Event, take: impl FnOnce(Heard<'_>) -> T) -> T {
+    fn error<T>(&self, event: &Event, take: impl FnOnce(ConsumerEvent<'_>) -> T) -> T {
         // SAFETY: the event lives; of an event that is an error the library knows code and text.
         let code = unsafe { native::rd_kafka_event_error(event.0.as_ptr()) };
         let code = RDKafkaErrorCode::from(code);
@@ -277,7 +279,7 @@ impl Consumer {
         let of = unsafe { native::rd_kafka_event_topic_partition(event.0.as_ptr()) };
         let Some(of) = NonNull::new(of) else {
             self.told().error(KafkaError::Global(code), &reason);
-            return take(Heard::Other);
+            return take(ConsumerEvent::Other);
         };
         // SAFETY: it is not null and lives until it is destroyed, once, and the topic that it names is not used any more.
         let (topic, partition, offset) = unsafe {
@@ -288,10 +290,10 @@ impl Consumer {
         };
         if code == RDKafkaErrorCode::PartitionEOF {
             let offset = u64::try_from(offset).unwrap_or_default();
-            return take(Heard::End { topic: &topic, partition, offset });
+            return take(ConsumerEvent::End { topic: &topic, partition, offset });
         }
         let fault = KafkaFault::told(code, &reason);
-        take(Heard::Fault { of: (!topic.is_empty()).then_some((topic.as_str(), partition)), fault })
+        take(ConsumerEvent::Fault { of: (!topic.is_empty()).then_some((topic.as_str(), partition)), fault })
     }
 
     fn log(&self, event: &Event) {

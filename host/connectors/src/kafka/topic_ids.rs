@@ -9,12 +9,12 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 /// What the library has made and somebody has to take away, with the function that does.
-struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
+struct LibraryOwned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
 
-impl<T> Owned<T> {
-    fn new(made: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Owned<T>, KafkaFault> {
+impl<T> LibraryOwned<T> {
+    fn new(made: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<LibraryOwned<T>, KafkaFault> {
         let made = NonNull::new(made).ok_or_else(|| KafkaFault::lasting("the client cannot ask for topics"))?;
-        Ok(Owned(made, destroy))
+        Ok(LibraryOwned(made, destroy))
     }
 
     fn as_ptr(&self) -> *mut T {
@@ -22,7 +22,7 @@ impl<T> Owned<T> {
     }
 }
 
-impl<T> Drop for Owned<T> {
+impl<T> Drop for LibraryOwned<T> {
     fn drop(&mut self) {
         // SAFETY: the library made it for the caller to destroy with this very function, which happens here, once.
         unsafe { (self.1)(self.0.as_ptr()) }
@@ -43,14 +43,14 @@ pub unsafe fn ask(
     let time_ms = i32::try_from(time_max.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the names live until the end of this function, and are copied; each result is for the caller to destroy.
     let asked = unsafe { native::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()) };
-    let asked = Owned::new(asked, native::rd_kafka_TopicCollection_destroy)?;
+    let asked = LibraryOwned::new(asked, native::rd_kafka_TopicCollection_destroy)?;
     // SAFETY: the client lives, as the caller promises.
     let queue = unsafe { native::rd_kafka_queue_new(client) };
-    let queue = Owned::new(queue, native::rd_kafka_queue_destroy)?;
+    let queue = LibraryOwned::new(queue, native::rd_kafka_queue_destroy)?;
     let operation = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
     // SAFETY: as above.
     let options = unsafe { native::rd_kafka_AdminOptions_new(client, operation) };
-    let options = Owned::new(options, native::rd_kafka_AdminOptions_destroy)?;
+    let options = LibraryOwned::new(options, native::rd_kafka_AdminOptions_destroy)?;
     let mut words = [0; 256];
     // SAFETY: the options live, and the buffer has the length that is told.
     unsafe {
@@ -60,7 +60,7 @@ pub unsafe fn ask(
     // SAFETY: the queue lives; the event is for the caller to destroy.
     let event = unsafe { native::rd_kafka_queue_poll(queue.as_ptr(), time_ms) };
     let Some(event) = NonNull::new(event) else { return Err(KafkaFault::passing("the cluster does not answer")) };
-    let event = Owned(event, native::rd_kafka_event_destroy);
+    let event = LibraryOwned(event, native::rd_kafka_event_destroy);
     // SAFETY: the event lives.
     let code = RDKafkaErrorCode::from(unsafe { native::rd_kafka_event_error(event.as_ptr()) });
     if code != RDKafkaErrorCode::NoError {

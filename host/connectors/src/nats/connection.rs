@@ -2,7 +2,7 @@
 
 use super::protocol::{self, Incoming, Info, KnownBy, Received, publish, refusal};
 use super::{ANSWER_MAX, ApiError, FORM, Fault, Server};
-use crate::dial::{Line, Place, silent};
+use crate::dial::{Line, ServerAddress, silent};
 use serde_json::{Value as Json, json};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -188,7 +188,7 @@ fn taken(line: &mut Line) -> Result<Option<Incoming>, Fault> {
     protocol::take(&mut line.buffer).map_err(|why| Fault::Passing(format!("what it sends is no NATS: {}", why.0)))
 }
 
-fn check_tls(place: &Place, info: &Info) -> Result<(), Fault> {
+fn check_tls(place: &ServerAddress, info: &Info) -> Result<(), Fault> {
     match (&place.tls, info.tls_required || info.tls_available) {
         (None, _) if info.tls_required => {
             Err(Fault::Lasting(format!("it speaks TLS only; let `url` begin with {}://", FORM.safe.0)))

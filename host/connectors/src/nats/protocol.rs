@@ -1,6 +1,6 @@
 //! The words of the protocol of NATS, written and read; nothing here waits.
 
-use crate::dial::Fault;
+use crate::dial::{Fault, ProtocolError};
 use crate::shown;
 use bytes::{Buf, Bytes, BytesMut};
 use serde::Deserialize;
@@ -61,50 +61,46 @@ pub struct Received {
     pub payload: Bytes,
 }
 
-/// What the server sent is not of this protocol.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Wrong(pub &'static str);
-
 /// Takes the next one out; `None`: it has not come as a whole.
-pub fn take(buffer: &mut BytesMut) -> Result<Option<Incoming>, Wrong> {
+pub fn take(buffer: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
     let Some(end) = memchr::memchr(b'\n', buffer) else {
-        return if buffer.len() > LINE_BYTES_MAX { Err(Wrong("a line is too long")) } else { Ok(None) };
+        return if buffer.len() > LINE_BYTES_MAX { Err(ProtocolError("a line is too long")) } else { Ok(None) };
     };
     let line = buffer.get(..end).unwrap_or_default();
-    let line =
-        std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).map_err(|_| Wrong("a line is not UTF-8"))?;
+    let line = std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line))
+        .map_err(|_| ProtocolError("a line is not UTF-8"))?;
     let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     let other = match word.to_ascii_uppercase().as_str() {
         "MSG" | "HMSG" => return message(buffer, end),
         "INFO" => Incoming::Info(Box::new(
-            serde_json::from_str(rest).map_err(|_| Wrong("what it says of itself is no JSON"))?,
+            serde_json::from_str(rest).map_err(|_| ProtocolError("what it says of itself is no JSON"))?,
         )),
         "PING" => Incoming::Ping,
         "PONG" => Incoming::Pong,
         "+OK" => Incoming::Ok,
         "-ERR" => Incoming::Error(rest.trim().trim_matches('\'').to_owned()),
-        _ => return Err(Wrong("a line begins with an unknown word")),
+        _ => return Err(ProtocolError("a line begins with an unknown word")),
     };
     buffer.advance(end + 1);
     Ok(Some(other))
 }
 
 /// A message whose first line ends here.
-fn message(buffer: &mut BytesMut, end: usize) -> Result<Option<Incoming>, Wrong> {
+fn message(buffer: &mut BytesMut, end: usize) -> Result<Option<Incoming>, ProtocolError> {
     let line = buffer.get(..end).unwrap_or_default();
-    let line = std::str::from_utf8(line).map_err(|_| Wrong("a line is not UTF-8"))?;
+    let line = std::str::from_utf8(line).map_err(|_| ProtocolError("a line is not UTF-8"))?;
     let parts: Vec<&str> = line.split_ascii_whitespace().collect();
-    let number = |text: &str| text.parse::<usize>().map_err(|_| Wrong("a length is no number"));
+    let number = |text: &str| text.parse::<usize>().map_err(|_| ProtocolError("a length is no number"));
     let with_headers = parts.first().is_some_and(|word| word.len() == 4);
     let (subject, reply, headers, all) = match (with_headers, &parts[..]) {
         (false, [_, subject, _, all]) => (*subject, None, 0, number(all)?),
         (false, [_, subject, _, reply, all]) => (*subject, Some(*reply), 0, number(all)?),
         (true, [_, subject, _, headers, all]) => (*subject, None, number(headers)?, number(all)?),
         (true, [_, subject, _, reply, headers, all]) => (*subject, Some(*reply), number(headers)?, number(all)?),
-        _ => return Err(Wrong("a message has not as many words as it should")),
+        _ => return Err(ProtocolError("a message has not as many words as it should")),
     };
     if all > MESSAGE_BYTES_MAX || headers > all {
-        return Err(Wrong("a message is too long"));
+        return Err(ProtocolError("a message is too long"));
     }
     let whole = end + 1 + all + 2;
     if buffer.len() < whole {

@@ -1,6 +1,6 @@
 //! What servers of object stores answer when they do not do what they were asked.
 
-use super::hdfs::Fault;
+use super::hdfs::HdfsFault;
 use object_store::Error as StoreError;
 use object_store::client::{HttpError, HttpErrorKind};
 use std::error::Error as StdError;
@@ -38,7 +38,7 @@ pub fn passes(error: &StoreError) -> bool {
     if !matches!(error, StoreError::Generic { .. }) {
         return matches!(error, StoreError::JoinError { .. });
     }
-    if let Some(fault) = chain(error).find_map(|cause| cause.downcast_ref::<Fault>()) {
+    if let Some(fault) = chain(error).find_map(|cause| cause.downcast_ref::<HdfsFault>()) {
         return fault.passes;
     }
     if let Some(error) = chain(error).find_map(|cause| cause.downcast_ref::<HttpError>()) {

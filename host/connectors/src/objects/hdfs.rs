@@ -8,7 +8,7 @@ mod upload;
 mod versions;
 
 pub use draft::is_draft;
-pub use fault::Fault;
+pub use fault::HdfsFault;
 
 use bytes::Bytes;
 use draft::Draft;
@@ -83,7 +83,7 @@ impl Hdfs {
         let status = self.status(path).await?;
         // Another file may have come between the two answers, or somebody writes to this one.
         if status.length != file.file_length() {
-            return Err(Fault::error("it changes at the moment", true));
+            return Err(HdfsFault::error("it changes at the moment", true));
         }
         Ok((file, status))
     }
@@ -102,7 +102,7 @@ impl Hdfs {
                 opened => return opened.map(|(file, status)| (file, status, newest.tag())),
             }
         }
-        Err(Fault::error("it is replaced again and again", true))
+        Err(HdfsFault::error("it is replaced again and again", true))
     }
 
     /// Writes a file that nobody sees under its name yet.
@@ -149,7 +149,7 @@ impl Hdfs {
             };
             for status in entries {
                 if status.path == folder && !status.isdir {
-                    return Err(Fault::error("it is a file; name its folder, and the file by `pattern`", false));
+                    return Err(HdfsFault::error("it is a file; name its folder, and the file by `pattern`", false));
                 }
                 let key = status.path.trim_start_matches('/');
                 if !key.starts_with(prefix) || key.ends_with(COPYING) {
@@ -235,7 +235,7 @@ impl ObjectStore for Hdfs {
         options.check_preconditions(&meta)?;
         let range = match &options.range {
             None => 0..meta.size,
-            Some(range) => range.as_range(meta.size).map_err(|why| Fault::error(&why.to_string(), false))?,
+            Some(range) => range.as_range(meta.size).map_err(|why| HdfsFault::error(&why.to_string(), false))?,
         };
         let (from, length) = (range.start as usize, range.end.saturating_sub(range.start) as usize);
         let bytes = pieces_in_time(path, file.read_range_stream(from, length).boxed());
@@ -266,7 +266,7 @@ impl ObjectStore for Hdfs {
     }
 
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
-        Err(Fault::error("files are not copied here, but renamed", false))
+        Err(HdfsFault::error("files are not copied here, but renamed", false))
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {

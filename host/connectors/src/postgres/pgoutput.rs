@@ -4,9 +4,9 @@
 use super::replication::Lsn;
 use bytes::{Buf, Bytes};
 
-/// One message.
+/// One message of the replication protocol.
 #[derive(Debug, PartialEq)]
-pub enum Decoded {
+pub enum ReplicationMessage {
     /// A transaction begins that was committed at this place, at this time in microseconds since 2000.
     Begin { commit: Lsn, time_us: i64 },
     /// It ends, and so does its part of the log.
@@ -58,13 +58,13 @@ pub enum Cell {
 }
 
 /// Reads a message; `None`: it is none.
-pub fn read(mut body: Bytes) -> Option<Decoded> {
+pub fn read(mut body: Bytes) -> Option<ReplicationMessage> {
     let body = &mut body;
     Some(match body.try_get_u8().ok()? {
-        b'B' => Decoded::Begin { commit: Lsn(body.try_get_u64().ok()?), time_us: body.try_get_i64().ok()? },
+        b'B' => ReplicationMessage::Begin { commit: Lsn(body.try_get_u64().ok()?), time_us: body.try_get_i64().ok()? },
         b'C' => {
             let (_flags, _commit) = (body.try_get_u8().ok()?, body.try_get_u64().ok()?);
-            Decoded::Commit { end: Lsn(body.try_get_u64().ok()?) }
+            ReplicationMessage::Commit { end: Lsn(body.try_get_u64().ok()?) }
         }
         b'R' => {
             let id = body.try_get_u32().ok()?;
@@ -76,12 +76,12 @@ pub fn read(mut body: Bytes) -> Option<Decoded> {
                 columns.push(text(body)?);
                 let (_type, _modifier) = (body.try_get_u32().ok()?, body.try_get_u32().ok()?);
             }
-            Decoded::Relation(Relation { id, columns })
+            ReplicationMessage::Relation(Relation { id, columns })
         }
         b'I' => {
             let relation = body.try_get_u32().ok()?;
             (body.try_get_u8().ok()? == b'N').then_some(())?;
-            Decoded::Insert { relation, new: row(body)? }
+            ReplicationMessage::Insert { relation, new: row(body)? }
         }
         b'U' => {
             let relation = body.try_get_u32().ok()?;
@@ -93,21 +93,21 @@ pub fn read(mut body: Bytes) -> Option<Decoded> {
                 b'N' => None,
                 _ => return None,
             };
-            Decoded::Update { relation, old, new: row(body)? }
+            ReplicationMessage::Update { relation, old, new: row(body)? }
         }
         b'D' => {
             let relation = body.try_get_u32().ok()?;
             let kind = body.try_get_u8().ok()?;
             matches!(kind, b'K' | b'O').then_some(())?;
-            Decoded::Delete { relation, old: OldRow { is_whole: kind == b'O', row: row(body)? } }
+            ReplicationMessage::Delete { relation, old: OldRow { is_whole: kind == b'O', row: row(body)? } }
         }
         b'T' => {
             let count = body.try_get_u32().ok()? as usize;
             let _options = body.try_get_u8().ok()?;
             (body.len() / 4 >= count).then_some(())?;
-            Decoded::Truncate { relations: (0..count).map_while(|_| body.try_get_u32().ok()).collect() }
+            ReplicationMessage::Truncate { relations: (0..count).map_while(|_| body.try_get_u32().ok()).collect() }
         }
-        _ => Decoded::Other,
+        _ => ReplicationMessage::Other,
     })
 }
 
@@ -146,7 +146,8 @@ mod tests {
     fn an_update_has_its_old_row_where_there_is_one() {
         let new = b"N\0\x02t\0\0\0\x011u";
         let with_old = [b"U\0\0\0\x07O\0\x02t\0\0\0\x011n", &new[..]].concat();
-        let expected = |old| Decoded::Update { relation: 7, old, new: vec![Cell::Text("1".into()), Cell::Unchanged] };
+        let expected =
+            |old| ReplicationMessage::Update { relation: 7, old, new: vec![Cell::Text("1".into()), Cell::Unchanged] };
         assert_eq!(
             read(with_old.into()),
             Some(expected(Some(OldRow { is_whole: true, row: vec![Cell::Text("1".into()), Cell::Null] })))

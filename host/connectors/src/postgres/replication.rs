@@ -64,13 +64,13 @@ pub struct Replication {
     buffer: BytesMut,
     /// `None`: whoever tells has it.
     writing: Option<WriteHalf<AnyStream>>,
-    told: Arc<Told>,
+    told: Arc<StandbyStatus>,
     telling: Option<JoinHandle<()>>,
 }
 
-/// What a server is told.
+/// How far a slot was read and is safe, as the server is told regularly.
 #[derive(Default)]
-struct Told {
+struct StandbyStatus {
     received: AtomicU64,
     safe: AtomicU64,
     at_once: Notify,

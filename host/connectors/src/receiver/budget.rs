@@ -10,9 +10,9 @@ const UNIT_BYTES: u64 = 1024;
 #[derive(Clone)]
 pub struct Budget(Arc<Semaphore>);
 
-/// What a request or a window has of it.
+/// What a request or a window has of the budget; it is given back when this is dropped.
 #[derive(Debug, Default)]
-pub struct Room(Option<OwnedSemaphorePermit>);
+pub struct BudgetPermit(Option<OwnedSemaphorePermit>);
 
 impl Budget {
     /// So many bytes, and one unit more.
@@ -22,7 +22,7 @@ impl Budget {
     }
 
     /// Gives room for so many bytes in all, where there is some.
-    pub fn grow(&self, room: &mut Room, bytes: u64) -> bool {
+    pub fn grow(&self, room: &mut BudgetPermit, bytes: u64) -> bool {
         let has = room.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
         let more = bytes.div_ceil(UNIT_BYTES).saturating_sub(has);
         let Ok(more) = u32::try_from(more) else { return false };

@@ -36,11 +36,11 @@ enum Kind {
 /// An open file from which the bytes of its records come.
 pub struct Stream {
     file: Content,
-    packed: Option<Packed>,
+    packed: Option<Decompression>,
 }
 
 /// What is decompressed of a file.
-struct Packed {
+struct Decompression {
     kind: Kind,
     columns: Arc<[ColumnSpec]>,
     file: Content,
@@ -97,7 +97,7 @@ impl Stream {
     pub fn of(source: &SourceSpec, path: &Path, file: impl Into<Content>) -> io::Result<Stream> {
         let mut file = file.into();
         let kind = kind_of(source, path, &mut file)?;
-        let packed = kind.map(|kind| Packed::new(kind, &source.schema.clone().into(), &file)).transpose()?;
+        let packed = kind.map(|kind| Decompression::new(kind, &source.schema.clone().into(), &file)).transpose()?;
         Ok(Stream { file, packed })
     }
 
@@ -137,7 +137,7 @@ impl Stream {
         };
         if packed.at > offset {
             self.file.seek_to(0)?;
-            *packed = Packed::new(packed.kind, &packed.columns.clone(), &self.file)?;
+            *packed = Decompression::new(packed.kind, &packed.columns.clone(), &self.file)?;
         }
         packed.skip_to(offset)
     }
@@ -169,8 +169,8 @@ impl Read for Stream {
     }
 }
 
-impl Packed {
-    fn new(kind: Kind, columns: &Arc<[ColumnSpec]>, file: &Content) -> io::Result<Packed> {
+impl Decompression {
+    fn new(kind: Kind, columns: &Arc<[ColumnSpec]>, file: &Content) -> io::Result<Decompression> {
         let (file, facts) = (file.try_clone()?, file.facts()?);
         let bytes = BufReader::with_capacity(READ_BYTES, file.try_clone()?);
         let decoder: Box<dyn Read + Send> = match kind {
@@ -184,7 +184,7 @@ impl Packed {
             }
         };
         let (columns, block) = (columns.clone(), Vec::with_capacity(BLOCK_BYTES));
-        Ok(Packed { kind, columns, file, facts, decoder, block, given: 0, at: 0, end: None })
+        Ok(Decompression { kind, columns, file, facts, decoder, block, given: 0, at: 0, end: None })
     }
 
     /// What is left of the block at hand.

@@ -34,7 +34,7 @@ use walk::{LocalFolder, Walk};
 trait Folder: Send {
     /// Tells the names that are there, or those of them that may be new, with what is known of each; `None`: it is no regular
     /// file. An error tells what could not be looked at.
-    fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<Found, (PathBuf, io::Error)>;
+    fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<ScanResult, (PathBuf, io::Error)>;
 
     /// Opens a file that is new, by its name and path. `None`: it is not there any more.
     fn open(&self, name: &str, path: &Path) -> Result<Option<Content>, Error>;
@@ -43,9 +43,9 @@ trait Folder: Send {
     fn open_again<'a>(&self, part: SourceFile<'a>, from: Position) -> Result<Option<OpenedFile<'a>>, Error>;
 }
 
-/// What a look at a folder is worth.
+/// Whether a scan of a folder saw all of it, and whether anything changed.
 #[derive(Default)]
-struct Found {
+struct ScanResult {
     /// Whatever was not told is not there.
     whole: bool,
     /// Something is not as it was at the look before.

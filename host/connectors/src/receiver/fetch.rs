@@ -1,15 +1,15 @@
 //! Source `http` with a `url`: it asks a server again and again, or follows a stream that it sends. Connections that end are
 //! made anew; what a source has come to is a position where the server can go on from there.
 
-mod asker;
+mod client;
 mod backoff;
 mod cursor;
 mod events;
-mod heard;
+mod last_bytes;
 mod lines;
 mod link;
 mod packed;
-mod place;
+mod position;
 mod poll;
 mod rows;
 mod websocket;
@@ -20,8 +20,8 @@ use crate::error::Error;
 use crate::http::Fault;
 use crate::job::spec::{HttpClientSpec, HttpShape, SourceSpec};
 use crate::units;
-use asker::Asker;
 use backoff::Backoff;
+use client::FetchClient;
 use rows::Rows;
 use std::path::Path;
 use std::pin::pin;
@@ -32,11 +32,11 @@ use tracing::{info, warn};
 
 /// Checks what can be checked without asking the server: the key that is wrong, and why.
 pub fn check(source: &SourceSpec, client: &HttpClientSpec, folder: &Path) -> Result<(), (&'static str, String)> {
-    Asker::of(source, client, folder).map(drop)
+    FetchClient::of(source, client, folder).map(drop)
 }
 
 /// Why a connection, or a round of a poll, is over.
-enum Ended {
+enum RoundEnd {
     /// The job wants no more.
     Inbox,
     /// The server says that there is nothing more, for good.
@@ -58,21 +58,21 @@ struct Loss {
     usual: bool,
 }
 
-impl Ended {
-    fn lost(why: impl Into<String>) -> Ended {
-        Ended::Lost(Loss { why: why.into(), after: None, usual: false })
+impl RoundEnd {
+    fn lost(why: impl Into<String>) -> RoundEnd {
+        RoundEnd::Lost(Loss { why: why.into(), after: None, usual: false })
     }
 
-    fn closed(why: impl Into<String>) -> Ended {
-        Ended::Lost(Loss { why: why.into(), after: None, usual: true })
+    fn closed(why: impl Into<String>) -> RoundEnd {
+        RoundEnd::Lost(Loss { why: why.into(), after: None, usual: true })
     }
 }
 
-impl From<Fault> for Ended {
+impl From<Fault> for RoundEnd {
     /// What a server is may change: somebody renews a certificate, or starts the right program.
-    fn from(fault: Fault) -> Ended {
+    fn from(fault: Fault) -> RoundEnd {
         match fault {
-            Fault::Passing(why) | Fault::Lasting(why) => Ended::lost(why),
+            Fault::Passing(why) | Fault::Lasting(why) => RoundEnd::lost(why),
         }
     }
 }
@@ -81,7 +81,7 @@ impl From<Fault> for Ended {
 struct Fetch<'a> {
     source: &'a SourceSpec,
     client: &'a HttpClientSpec,
-    asker: Asker,
+    asker: FetchClient,
     inbox: &'a Inbox,
     rows: Rows<'a>,
     /// What was told of the connection last.
@@ -93,7 +93,7 @@ struct Fetch<'a> {
 
 /// Reads until the inbox is closed.
 pub async fn receive(source: &SourceSpec, client: &HttpClientSpec, folder: &Path, from: &Positions, inbox: &Inbox) {
-    let asker = match Asker::of(source, client, folder) {
+    let asker = match FetchClient::of(source, client, folder) {
         Ok(asker) => asker,
         Err((key, why)) => return inbox.fail(Error::job(format!("source `{}`: `{key}`: {why}", source.name))),
     };
@@ -102,21 +102,21 @@ pub async fn receive(source: &SourceSpec, client: &HttpClientSpec, folder: &Path
     loop {
         let ended = match &client.shape {
             HttpShape::Poll { cursor, rows, pages, .. } => {
-                poll::ask(&mut fetch, &poll::Asked { cursor: cursor.as_ref(), rows, pages: *pages }).await
+                poll::ask(&mut fetch, &poll::PollRequest { cursor: cursor.as_ref(), rows, pages: *pages }).await
             }
             HttpShape::Lines => lines::follow(&mut fetch).await,
             HttpShape::Events => events::follow(&mut fetch).await,
             HttpShape::Websocket => websocket::follow(&mut fetch).await,
         };
         let pause = match ended {
-            Ended::Inbox => return,
-            Ended::Finished => return inbox.finish(),
-            Ended::Failed(error) => return inbox.fail(error),
-            Ended::Answered { again } => match client.shape {
+            RoundEnd::Inbox => return,
+            RoundEnd::Finished => return inbox.finish(),
+            RoundEnd::Failed(error) => return inbox.fail(error),
+            RoundEnd::Answered { again } => match client.shape {
                 HttpShape::Poll { every, .. } if !again => every,
                 _ => Duration::ZERO,
             },
-            Ended::Lost(loss) => {
+            RoundEnd::Lost(loss) => {
                 fetch.tell(&loss);
                 fetch.backoff.next(loss.after)
             }
@@ -161,8 +161,8 @@ impl Fetch<'_> {
     }
 
     /// An error that ends the job; starting it again may mend it.
-    fn failed(&self, why: &str) -> Ended {
-        Ended::Failed(Error::environment(format!("source `{}`: {}: {why}", self.source.name, self.asker.place())))
+    fn failed(&self, why: &str) -> RoundEnd {
+        RoundEnd::Failed(Error::environment(format!("source `{}`: {}: {why}", self.source.name, self.asker.place())))
     }
 
     /// Waits for what a stream brings; the source is idle meanwhile. `None`: it was silent for this long.
@@ -180,7 +180,7 @@ impl Fetch<'_> {
         timeout(time, coming).await.ok()
     }
 
-    fn stalled(&self) -> Ended {
-        Ended::lost(format!("nothing came for {} (`stall`)", units::show_time(self.client.stall)))
+    fn stalled(&self) -> RoundEnd {
+        RoundEnd::lost(format!("nothing came for {} (`stall`)", units::show_time(self.client.stall)))
     }
 }

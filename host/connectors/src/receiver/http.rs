@@ -17,7 +17,7 @@ use crate::http::refusals::Refusals;
 use crate::job::spec::{HttpServerSpec, Origin, SourceSpec};
 use crate::limits::HTTP_BODIES_BYTES_MAX;
 use body::BodiesBudget;
-use producers::{Numbered, Producers, Standing};
+use producers::{Numbered, Producers, RequestOrder};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,8 +69,8 @@ struct IntakeOrder {
     forgotten: u64,
 }
 
-/// What became of a request.
-enum Took {
+/// What became of the rows of a request.
+enum IntakeResult {
     /// Its rows are on their way.
     Rows(Ticket),
     /// Its rows came before; they may be on their way.
@@ -116,31 +116,31 @@ impl Intake {
     }
 
     /// Hands the records of a request to the next batch.
-    fn take(&self, mut chunks: Vec<Chunk>, numbered: Option<&Numbered>) -> Took {
+    fn take(&self, mut chunks: Vec<Chunk>, numbered: Option<&Numbered>) -> IntakeResult {
         let rows: u64 = chunks.iter().map(|chunk| chunk.rows() as u64).sum();
         let mut order = self.order();
         if let Some(numbered) = numbered {
             match order.producers.standing(numbered, |ticket| self.is_safe(ticket)) {
-                Standing::New => {}
-                Standing::Repeated(ticket) => {
+                RequestOrder::New => {}
+                RequestOrder::Repeated(ticket) => {
                     order.producers.came(&numbered.producer);
-                    return Took::Repeated(ticket);
+                    return IntakeResult::Repeated(ticket);
                 }
-                Standing::Behind => return Took::Behind,
+                RequestOrder::Behind => return IntakeResult::Behind,
             }
         }
         self.listening.number(&mut chunks, order.rows);
         let end = numbered.map(|numbered| numbered.position(now_ms()));
         match self.inbox.offer(chunks, end) {
-            Offered::Full => Took::Full,
-            Offered::Closed => Took::Closed,
+            Offered::Full => IntakeResult::Full,
+            Offered::Closed => IntakeResult::Closed,
             Offered::Taken(ticket) => {
                 order.rows = order.rows.saturating_add(rows);
                 if let Some(numbered) = numbered {
                     order.producers.took(numbered, ticket);
                     self.forget(&mut order);
                 }
-                Took::Rows(ticket)
+                IntakeResult::Rows(ticket)
             }
         }
     }

@@ -26,7 +26,7 @@ use ends::PartitionEnds;
 use files::SpreadFiles;
 use listed::gathered;
 use open::GrowingChunk;
-use others::Others;
+use others::OtherReaders;
 use signals::Signals;
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
@@ -164,7 +164,7 @@ struct InboxContents {
     /// What is known of the ends of partitions, where plans tell of them.
     ends: Option<PartitionEnds>,
     /// The other processes that receive a part of the source.
-    others: Option<Others>,
+    others: Option<OtherReaders>,
     /// The files of a folder that are spread over processes.
     files: Option<SpreadFiles>,
     /// See [`Inbox::gathers_partitions`].

@@ -4,7 +4,7 @@
 use super::compressed::Stream;
 use super::framer;
 use super::framing::trim_line_end;
-use crate::decode::avro::container::{self, Found, Header};
+use crate::decode::avro::container::{self, Header, Scanned};
 use crate::decode::csv;
 use crate::decode::infer::{Guess, GuessedColumn};
 use crate::decode::{self, Decoder};
@@ -104,9 +104,9 @@ pub fn of_bytes(name: &str, path: &Path, bytes: &[u8], whole: bool, sample: &Sam
 /// A file of Avro says its columns by itself.
 fn avro(name: &str, path: &Path, bytes: &[u8], whole: bool, rows_max: u64) -> std::result::Result<Inferred, String> {
     let header = match Header::read(bytes) {
-        Found::Whole(header) => header,
-        Found::More => return Err("its header does not end here; read more with --bytes".into()),
-        Found::Wrong(why) => return Err(why),
+        Scanned::Whole(header) => header,
+        Scanned::More => return Err("its header does not end here; read more with --bytes".into()),
+        Scanned::Wrong(why) => return Err(why),
     };
     let schema = decode::avro::columns(&header.schema)?;
     if schema.is_empty() {

@@ -9,7 +9,7 @@ macro_rules! open {
     ($step:expr) => {
         match $step? {
             Ok(()) => {}
-            Err($crate::receiver::kafka::Closed) => return Ok(Err($crate::receiver::kafka::Closed)),
+            Err($crate::receiver::kafka::ReadingEnded) => return Ok(Err($crate::receiver::kafka::ReadingEnded)),
         }
     };
 }
@@ -24,7 +24,7 @@ mod outage;
 mod records;
 mod reread;
 
-pub use reread::{Again, reread};
+pub use reread::{RereadClient, reread};
 
 use super::inbox::Inbox;
 use super::registry::Schemas;
@@ -68,7 +68,7 @@ pub struct ReadOrder<'a> {
 
 /// Reads topics until the inbox is closed, or something is wrong that does not go away.
 pub fn receive(order: &ReadOrder<'_>, from: &Positions, inbox: &Arc<Inbox>, runtime: &Handle) {
-    if let Err(error) = Reading::new(order, from, inbox, runtime).and_then(Reading::run) {
+    if let Err(error) = SourceReader::new(order, from, inbox, runtime).and_then(SourceReader::run) {
         inbox.fail(error);
     }
 }
@@ -81,8 +81,8 @@ fn consumer(source: &SourceSpec, spec: &KafkaSourceSpec, folder: &Path, what: &s
     Consumer::new(settings, spec.group.as_deref().unwrap_or(&name))
 }
 
-/// A source that is being read.
-struct Reading<'a> {
+/// Reads a topic into the inbox of its source.
+struct SourceReader<'a> {
     order: &'a ReadOrder<'a>,
     inbox: &'a Arc<Inbox>,
     runtime: &'a Handle,
@@ -120,23 +120,23 @@ struct Partition {
 }
 
 /// Why reading goes no further, where that is no error.
-struct Closed;
+struct ReadingEnded;
 
 /// What one step came to.
-type Step = Result<Result<(), Closed>>;
+type Step = Result<Result<(), ReadingEnded>>;
 
-impl<'a> Reading<'a> {
+impl<'a> SourceReader<'a> {
     fn new(
         order: &'a ReadOrder<'a>,
         from: &Positions,
         inbox: &'a Arc<Inbox>,
         runtime: &'a Handle,
-    ) -> Result<Reading<'a>> {
+    ) -> Result<SourceReader<'a>> {
         let ReadOrder { source, spec, folder, .. } = order;
         let name = &source.name;
         let consumer = consumer(source, spec, folder, "")
             .map_err(|fault| Error::environment(format!("source `{name}`: {fault}")))?;
-        Ok(Reading {
+        Ok(SourceReader {
             ends: Ends::ask(order, inbox, runtime)?,
             commits: Commits::new(source, spec, inbox),
             outage: Outage::new(source, spec),
@@ -186,7 +186,7 @@ impl<'a> Reading<'a> {
             if !heard {
                 self.inbox.idle(self.is_at_end());
                 if self.inbox.closed_within(self.runtime, Duration::ZERO) {
-                    return Ok(Err(Closed));
+                    return Ok(Err(ReadingEnded));
                 }
                 self.hear(LISTEN)?;
             }

@@ -11,7 +11,7 @@
 mod frames;
 
 use super::budget::Budget;
-use super::http::cut::{Cut, Records};
+use super::http::cut::{BodyRecords, Records};
 use super::inbox::{Inbox, Ticket};
 use super::listening::{Listening, until_answered};
 use crate::batch::chunk::Chunk;
@@ -24,7 +24,7 @@ use crate::http::refusals::Refusals;
 use crate::job::spec::{LumberjackSpec, Origin, SourceSpec};
 use crate::limits::{HTTP_BODIES_BYTES_MAX, HTTP_HEAD_MS_MAX};
 use crate::{tls, units};
-use frames::{Refused, Window, answer, begins};
+use frames::{Window, WindowRefusal, answer, begins};
 use socket2::{SockRef, TcpKeepalive};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -103,17 +103,17 @@ struct Intake {
 }
 
 /// A window that is coming in: the source has something to read until its rows are in the inbox.
-struct Coming(Arc<Intake>);
+struct IncomingWindow(Arc<Intake>);
 
-impl Coming {
-    fn new(intake: &Arc<Intake>) -> Coming {
+impl IncomingWindow {
+    fn new(intake: &Arc<Intake>) -> IncomingWindow {
         intake.coming.fetch_add(1, Ordering::AcqRel);
         intake.inbox.idle(false);
-        Coming(intake.clone())
+        IncomingWindow(intake.clone())
     }
 }
 
-impl Drop for Coming {
+impl Drop for IncomingWindow {
     fn drop(&mut self) {
         if self.0.coming.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.inbox.idle(true);
@@ -195,11 +195,11 @@ async fn serve(stream: TcpStream, peer: SocketAddr, intake: &Arc<Intake>) {
 /// A window on its way into the inbox.
 struct Received {
     window: Window,
-    coming: Coming,
+    coming: IncomingWindow,
 }
 
 /// A window whose rows a batch will take.
-struct Taken {
+struct TakenWindow {
     last: u32,
     ticket: Ticket,
 }
@@ -246,13 +246,13 @@ async fn read<S: AsyncRead + AsyncWrite>(
     let (bytes_max, time_max) = (intake.spec.window_bytes_max, intake.spec.window_time_max);
     let told = |refused| match refused {
         // Somebody who goes away is nothing to tell.
-        Refused::Broken => Ok(()),
-        Refused::Wrong(words) => Err(words),
-        Refused::TooLarge => {
+        WindowRefusal::Broken => Ok(()),
+        WindowRefusal::Wrong(words) => Err(words),
+        WindowRefusal::TooLarge => {
             let most = units::show_size(bytes_max);
             Err(format!("a window has more than {most} (`window_bytes_max`); let it send fewer events together"))
         }
-        Refused::NoRoom => Err("too many windows are coming in at the same time; it may try again".into()),
+        WindowRefusal::NoRoom => Err("too many windows are coming in at the same time; it may try again".into()),
     };
     loop {
         let count = match timeout(patience, begins(&mut stream)).await {
@@ -261,7 +261,7 @@ async fn read<S: AsyncRead + AsyncWrite>(
             Ok(Err(refused)) => return told(refused),
         };
         patience = IDLE_TIME_MAX;
-        let coming = Coming::new(intake);
+        let coming = IncomingWindow::new(intake);
         let mut window = Window::new(count, usize::try_from(bytes_max).unwrap_or(usize::MAX));
         let whole = async {
             while !window.is_whole() {
@@ -288,7 +288,7 @@ async fn read<S: AsyncRead + AsyncWrite>(
 }
 
 /// Puts windows into the inbox, as it has room.
-async fn put(mut received: mpsc::Receiver<Received>, intake: &Arc<Intake>, take: mpsc::Sender<Taken>) {
+async fn put(mut received: mpsc::Receiver<Received>, intake: &Arc<Intake>, take: mpsc::Sender<TakenWindow>) {
     while let Some(Received { window, coming }) = received.recv().await {
         let (last, source) = (window.last(), intake.source.clone());
         let cutting = tokio::task::spawn_blocking(move || cut(&window, &source));
@@ -299,7 +299,7 @@ async fn put(mut received: mpsc::Receiver<Received>, intake: &Arc<Intake>, take:
         let Some(ticket) = intake.inbox.put_all_for(chunks).await else { return };
         *rows = rows.saturating_add(count);
         drop((rows, coming));
-        if take.send(Taken { last, ticket }).await.is_err() {
+        if take.send(TakenWindow { last, ticket }).await.is_err() {
             return;
         }
     }
@@ -309,20 +309,20 @@ async fn put(mut received: mpsc::Receiver<Received>, intake: &Arc<Intake>, take:
 fn cut(window: &Window, source: &SourceSpec) -> Vec<Chunk> {
     let mut records = Records::new(source, b"\n", u64::MAX);
     window.events().for_each(|event| records.add(event));
-    let Cut { chunks, .. } = records.end();
+    let BodyRecords { chunks, .. } = records.end();
     chunks
 }
 
 /// Answers windows in their order, each when its rows are safe; until then tells now and then that somebody is at work on them.
 async fn tell<S: AsyncWrite>(
     mut stream: WriteHalf<S>,
-    mut taken: mpsc::Receiver<Taken>,
+    mut taken: mpsc::Receiver<TakenWindow>,
     intake: &Arc<Intake>,
     waiting: &AtomicU64,
 ) {
     loop {
         let next = async {
-            let Taken { last, ticket } = taken.recv().await?;
+            let TakenWindow { last, ticket } = taken.recv().await?;
             intake.inbox.durable(ticket).await.then_some(last)
         };
         let mut next = pin!(next);

@@ -10,7 +10,7 @@ use crate::objects::{Bucket, Client, Requests, environment, no_bucket, passes};
 use crate::patience::StoreError;
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
-use object_store::path::Path as Place;
+use object_store::path::Path as ObjectPath;
 use object_store::{
     BackoffConfig, Error as ClientError, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt,
     RetryConfig,
@@ -151,7 +151,7 @@ pub fn facts(meta: &ObjectMeta) -> FileFacts {
 pub struct Object {
     reader: BucketReader,
     name: String,
-    place: Place,
+    place: ObjectPath,
     facts: FileFacts,
     etag: Option<String>,
     /// The byte that is read next.
@@ -300,7 +300,7 @@ impl Object {
 /// Reads a range of an object, if it is still the same.
 async fn fetch(
     client: Arc<dyn Client>,
-    place: Place,
+    place: ObjectPath,
     etag: Option<String>,
     known: FileFacts,
     range: std::ops::Range<u64>,

@@ -8,7 +8,7 @@
 
 mod messages;
 mod partition;
-mod place;
+mod position;
 
 use super::inbox::Inbox;
 use crate::batch::partition::{CLOCK_PREFIX, Share, rows_name};
@@ -20,7 +20,7 @@ use crate::job::spec::SourceSpec;
 use crate::limits::POLLED_PARTITIONS_MAX;
 use crate::threads;
 use partition::{PartitionReader, SharedRows, has_clock};
-use place::PartitionPlace;
+use position::PartitionPosition;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -97,8 +97,8 @@ impl Partitions<'_> {
     /// Asks which there are, now and then, and starts those that are new.
     fn follow(&mut self) -> Result<()> {
         let mut asker = (self.make)()?;
-        asker.known(&PartitionPlace::all(self.from));
-        let mut again = Again::new(format!("source `{}`", self.source.name));
+        asker.known(&PartitionPosition::all(self.from));
+        let mut again = RetryPause::new(format!("source `{}`", self.source.name));
         while !self.inbox.may_begin() {
             if self.inbox.closed_within(self.runtime, HEARD_EVERY) {
                 return Ok(());
@@ -201,15 +201,15 @@ impl Partitions<'_> {
     }
 
     fn begin(&self, partition: &str) -> Result<()> {
-        let place = PartitionPlace::of(partition, self.from);
+        let place = PartitionPosition::of(partition, self.from);
         let reader = (self.make)()?;
-        let left = Left::new(&self.left, partition, &self.clocks.ended);
+        let left = OpenPartition::new(&self.left, partition, &self.clocks.ended);
         let rows = match self.source.kind.is_spread() {
             true => SharedRows::of(partition, self.from),
             false => self.rows.clone(),
         };
         let mut reading = PartitionReader::new(self.source, partition, place, reader, self.inbox, self.runtime, rows);
-        let busy = Busy::new(&self.busy);
+        let busy = BusyFlag::new(&self.busy);
         let (failing, telling, partition) = (self.inbox.clone(), self.inbox.clone(), partition.to_owned());
         let what = format!("the thread that reads partition `{partition}` of source `{}`", self.source.name);
         threads::start(
@@ -276,20 +276,20 @@ impl Clocks {
 }
 
 /// One more partition that has not come to its end.
-struct Left {
+struct OpenPartition {
     count: Arc<AtomicUsize>,
     partition: String,
     ended: Arc<Mutex<Vec<String>>>,
 }
 
-impl Left {
-    fn new(count: &Arc<AtomicUsize>, partition: &str, ended: &Arc<Mutex<Vec<String>>>) -> Left {
+impl OpenPartition {
+    fn new(count: &Arc<AtomicUsize>, partition: &str, ended: &Arc<Mutex<Vec<String>>>) -> OpenPartition {
         count.fetch_add(1, Ordering::AcqRel);
-        Left { count: count.clone(), partition: partition.to_owned(), ended: ended.clone() }
+        OpenPartition { count: count.clone(), partition: partition.to_owned(), ended: ended.clone() }
     }
 }
 
-impl Drop for Left {
+impl Drop for OpenPartition {
     fn drop(&mut self) {
         // In this order: whoever hears of it knows whether it was the last.
         self.count.fetch_sub(1, Ordering::AcqRel);
@@ -298,16 +298,16 @@ impl Drop for Left {
 }
 
 /// Whether a partition, or a connection, has something to read: it has until it says otherwise.
-pub struct Busy {
+pub struct BusyFlag {
     all: Arc<AtomicUsize>,
     is_busy: bool,
 }
 
-impl Busy {
+impl BusyFlag {
     /// One more, of all that are counted there.
-    pub fn new(all: &Arc<AtomicUsize>) -> Busy {
+    pub fn new(all: &Arc<AtomicUsize>) -> BusyFlag {
         all.fetch_add(1, Ordering::AcqRel);
-        Busy { all: all.clone(), is_busy: true }
+        BusyFlag { all: all.clone(), is_busy: true }
     }
 
     /// What is known of it now; the source has nothing to read where no partition has.
@@ -322,7 +322,7 @@ impl Busy {
     }
 }
 
-impl Drop for Busy {
+impl Drop for BusyFlag {
     fn drop(&mut self) {
         if self.is_busy {
             self.all.fetch_sub(1, Ordering::AcqRel);
@@ -331,15 +331,15 @@ impl Drop for Busy {
 }
 
 /// How long to wait before something is tried again, and whether that was told.
-struct Again {
+struct RetryPause {
     who: String,
     pause: Duration,
     told: Option<String>,
 }
 
-impl Again {
-    fn new(who: String) -> Again {
-        Again { who, pause: AGAIN_MIN, told: None }
+impl RetryPause {
+    fn new(who: String) -> RetryPause {
+        RetryPause { who, pause: AGAIN_MIN, told: None }
     }
 
     /// It works.

@@ -4,7 +4,7 @@
 use super::file::SourceFile;
 use super::framing::Counter;
 use super::inbox::{TakeLimits, TakenRecords};
-use super::replay::{Again, replay};
+use super::replay::{RereadClient, replay};
 use super::tests::{begin_from, source};
 use super::*;
 use crate::batch::chunk::PlannedChunk;
@@ -128,7 +128,7 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
 
         let chunks: Vec<Chunk> = taken.iter().flat_map(|taken| taken.chunks.clone()).collect();
         refused += chunks.iter().map(|chunk| chunk.refused.len()).sum::<usize>();
-        let again = replay(&source, &origin(folder.path()), &plan(&chunks), &[], &mut Again::default()).unwrap();
+        let again = replay(&source, &origin(folder.path()), &plan(&chunks), &[], &mut RereadClient::default()).unwrap();
         assert_eq!(again, chunks, "{about}");
         let mut offset = chunks.first().map_or(bytes.len() as u64, |chunk| chunk.extent.start);
         if !matches!(source.format, Format::Csv { header: true, .. }) && !bytes.is_empty() {
@@ -184,7 +184,8 @@ async fn read_in_many_starts(
             }
             let batch = started.inbox.take(BatchId(1), TakeLimits::of(rows_max, 1 << 20));
             assert_eq!(
-                replay(source, &origin(folder), &plan(&batch.chunks), &batch.moved, &mut Again::default()).unwrap(),
+                replay(source, &origin(folder), &plan(&batch.chunks), &batch.moved, &mut RereadClient::default())
+                    .unwrap(),
                 batch.chunks
             );
             positions.extend(batch.moved.iter().cloned());
@@ -326,12 +327,17 @@ async fn rows_of_a_socket_are_counted_over_connections_and_starts() {
     assert_eq!((rows, first.moved), (vec![(40, 3)], vec![(String::new(), at(43, 0))]), "they are joined");
     let second = started.inbox.take(BatchId(2), TakeLimits::of(3, u64::MAX));
     let mut planned = plan(&second.chunks);
-    let told = replay(&source, &origin(Path::new(".")), &planned, &[], &mut Again::default()).unwrap_err().message;
+    let told =
+        replay(&source, &origin(Path::new(".")), &planned, &[], &mut RereadClient::default()).unwrap_err().message;
     assert!(told.contains("rows from 43 on: its plan does not hold the rows"), "{told}");
     planned[0].kept = Some(second.chunks[0].clone());
-    assert_eq!(replay(&source, &origin(Path::new(".")), &planned, &[], &mut Again::default()).unwrap(), second.chunks);
+    assert_eq!(
+        replay(&source, &origin(Path::new(".")), &planned, &[], &mut RereadClient::default()).unwrap(),
+        second.chunks
+    );
     planned[0].rows = 9;
-    let told = replay(&source, &origin(Path::new(".")), &planned, &[], &mut Again::default()).unwrap_err().message;
+    let told =
+        replay(&source, &origin(Path::new(".")), &planned, &[], &mut RereadClient::default()).unwrap_err().message;
     assert!(told.contains("damaged"), "{told}");
 }
 
@@ -347,7 +353,7 @@ fn files_that_are_not_as_they_were_cannot_be_replayed() {
             Some(text) => std::fs::write(&path, text).unwrap(),
             None => std::fs::remove_file(&path).unwrap(),
         }
-        let error = replay(&source, &origin(folder.path()), &planned, &[], &mut Again::default())
+        let error = replay(&source, &origin(folder.path()), &planned, &[], &mut RereadClient::default())
             .map_err(|error| error.message);
         let begin = format!("source `lines`: a batch cannot be replayed: bytes 4 to 12 of `{}`: ", path.display());
         let end = "; bring everything back as it was, or go on from an earlier batch with `--resume-from`";
@@ -373,7 +379,8 @@ fn a_compressed_file_that_was_not_whole_and_is_now_cannot_be_replayed() {
     let planned = [PlannedChunk { extent, rows: 2, kept: None }];
     let of = |text: &str| {
         std::fs::write(folder.path().join("file.zst"), zstd::encode_all(text.as_bytes(), 3).unwrap()).unwrap();
-        replay(&source, &origin(folder.path()), &planned, &[], &mut Again::default()).map_err(|error| error.message)
+        replay(&source, &origin(folder.path()), &planned, &[], &mut RereadClient::default())
+            .map_err(|error| error.message)
     };
     assert_eq!(of("one\ntwo\nsix").unwrap()[0].bytes, b"two\nsix"[..]);
     let told = of("one\ntwo\nsixteen\n").unwrap_err();
@@ -404,7 +411,7 @@ fn no_plan_makes_replay_panic() {
         let file = names[random.index(names.len())].to_owned();
         let planned = PlannedChunk { extent: Extent { file, start, bytes, row }, rows, kept };
         let replayed =
-            replay(&source, &origin(folder.path()), std::slice::from_ref(&planned), &[], &mut Again::default());
+            replay(&source, &origin(folder.path()), std::slice::from_ref(&planned), &[], &mut RereadClient::default());
         tried += 1;
         if let Ok(chunks) = replayed {
             assert_eq!((&chunks[0].extent, chunks[0].rows()), (&planned.extent, rows as usize));
@@ -423,6 +430,6 @@ fn a_pipe_is_read_once() {
     let Err(error) = part(&source, &path).open(at(5, 0)) else { panic!("a pipe cannot be read on") };
     assert!(error.message.contains("not a regular file"), "{error}");
     let planned = [PlannedChunk { extent: Extent { bytes: 5, ..Extent::default() }, rows: 1, kept: None }];
-    let error = replay(&source, &origin(folder.path()), &planned, &[], &mut Again::default()).unwrap_err();
+    let error = replay(&source, &origin(folder.path()), &planned, &[], &mut RereadClient::default()).unwrap_err();
     assert!(error.message.contains("not a regular file"), "{error}");
 }

@@ -34,10 +34,10 @@ pub struct Schemas {
     registry: SchemaRegistry,
     /// Where a record begins behind what stands before it: the length of a frame, or what comes with a value.
     begin: fn(&[u8]) -> usize,
-    known: HashMap<u32, Known>,
+    known: HashMap<u32, CachedSchema>,
 }
 
-enum Known {
+enum CachedSchema {
     Schema(Bytes),
     /// The registry did not know it then.
     Unknown(Instant),
@@ -77,7 +77,7 @@ impl Schemas {
             self.know(*id).await?;
         }
         let schema = |id: &u32| match self.known.get(id) {
-            Some(Known::Schema(schema)) => (*id, Some(schema)),
+            Some(CachedSchema::Schema(schema)) => (*id, Some(schema)),
             _ => (*id, None),
         };
         chunk.header = SchemaTable::write(ids.iter().map(schema));
@@ -87,8 +87,8 @@ impl Schemas {
     /// Asks for a schema, unless it is known.
     async fn know(&mut self, id: u32) -> Result<(), Error> {
         match self.known.get(&id) {
-            Some(Known::Schema(_)) => return Ok(()),
-            Some(Known::Unknown(since)) if since.elapsed() < UNKNOWN_FOR => return Ok(()),
+            Some(CachedSchema::Schema(_)) => return Ok(()),
+            Some(CachedSchema::Unknown(since)) if since.elapsed() < UNKNOWN_FOR => return Ok(()),
             _ => {}
         }
         if self.known.len() >= KNOWN_MAX {
@@ -108,13 +108,13 @@ impl Schemas {
                         warn!("source `{source}`: schema {id} of {url} cannot be used: {why}; its records are rejected")
                     }
                 }
-                self.known.insert(id, Known::Schema(schema));
+                self.known.insert(id, CachedSchema::Schema(schema));
             }
             None => {
                 if !self.known.contains_key(&id) {
                     warn!("source `{source}`: {url} knows no schema {id}; records that begin with it are rejected");
                 }
-                self.known.insert(id, Known::Unknown(Instant::now()));
+                self.known.insert(id, CachedSchema::Unknown(Instant::now()));
             }
         }
         Ok(())

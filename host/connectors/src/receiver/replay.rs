@@ -21,7 +21,7 @@ use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-pub use super::kafka::Again;
+pub use super::kafka::RereadClient;
 
 /// Makes the chunks of one planned batch of this source again. Errors are of kind `Job`, because starting again does not
 /// mend them: what the plan tells of is not there any more, or not as it was. They name the file and say what to do.
@@ -33,7 +33,7 @@ pub fn replay(
     origin: &Origin,
     chunks: &[PlannedChunk],
     moved: &[(String, Position)],
-    again: &mut Again,
+    again: &mut RereadClient,
 ) -> Result<Vec<Chunk>> {
     if let SourceKind::Kafka(spec) = &source.kind {
         let order = kafka::ReadOrder { source, spec, folder: &origin.folder, share: Share::ALL };

@@ -27,7 +27,7 @@ pub fn check(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) ->
         ServerReads::Flight(reads) => flight::check(server, reads, source, origin)
             .map_err(|(key, message)| super::wrong(source, origin, key, message)),
         ServerReads::Changes(_) => {
-            changes::Changes::check(server).map_err(|(key, message)| super::wrong(source, origin, key, message))
+            changes::ChangesFollower::check(server).map_err(|(key, message)| super::wrong(source, origin, key, message))
         }
         _ => reader(source, server, origin).map(drop),
     }
@@ -38,7 +38,7 @@ pub fn readers(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin, 
     let (source, server, origin) = (source.clone(), server.clone(), origin.clone());
     if let ServerReads::Changes(reads) = &server.reads {
         let (reads, owner) = (reads.clone(), owner.cloned());
-        return Arc::new(move || Ok(Box::new(changes::Changes::of(&source, &server, &reads, owner.as_ref()))));
+        return Arc::new(move || Ok(Box::new(changes::ChangesFollower::of(&source, &server, &reads, owner.as_ref()))));
     }
     if let ServerReads::Flight(reads) = &server.reads {
         // Who reads a part of a stream, and who asks which there are, know of each other.

@@ -4,7 +4,7 @@ pub mod several;
 
 use super::framing::{Counter, StreamCursor};
 use super::inbox::{Inbox, PartitionRead};
-use super::polled::Busy;
+use super::polled::BusyFlag;
 use super::registry::Schemas;
 use super::wire::{Wire, connect, told};
 use super::{REFUSED, framer};
@@ -34,7 +34,7 @@ pub struct Server {
     partition: Option<Partition>,
     /// Rows that came since the job's first start.
     rows: u64,
-    busy: Busy,
+    busy: BusyFlag,
 }
 
 /// What is known of a server that is a partition.
@@ -52,12 +52,12 @@ impl Server {
     /// The only one of its source. Rows are counted on from where they were when the job stopped.
     pub fn only(source: &SourceSpec, address: &str, from: &Positions) -> Server {
         let rows = from.get("").map_or(0, |position| position.offset);
-        let (source, busy) = (source.clone(), Busy::new(&Arc::default()));
+        let (source, busy) = (source.clone(), BusyFlag::new(&Arc::default()));
         Server { source, address: address.to_owned(), partition: None, rows, busy }
     }
 
     /// One of several, by its name.
-    fn named(source: &SourceSpec, address: &str, name: &str, from: &Positions, busy: Busy) -> Server {
+    fn named(source: &SourceSpec, address: &str, name: &str, from: &Positions, busy: BusyFlag) -> Server {
         let rows_name = rows_name(name);
         let rows = from.get(&rows_name).map_or(0, |position| position.offset);
         let partition = Partition { name: name.to_owned(), rows_name, clock: clock_number(name), rows_before: rows };

@@ -2,7 +2,7 @@
 
 use super::inbox::Inbox;
 use super::plain;
-use super::polled::Busy;
+use super::polled::BusyFlag;
 use crate::job::spec::SourceSpec;
 use crate::tls::{Tls, in_words, refusal};
 use std::io::{self, ErrorKind};
@@ -55,7 +55,12 @@ pub fn told(error: &io::Error) -> String {
 
 impl Wire {
     /// Reads what is there, or waits until something is, and is not busy meanwhile. `Some(0)`: the end. `None`: look again.
-    pub async fn read(&mut self, buffer: &mut Vec<u8>, busy: &mut Busy, inbox: &Inbox) -> io::Result<Option<usize>> {
+    pub async fn read(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        busy: &mut BusyFlag,
+        inbox: &Inbox,
+    ) -> io::Result<Option<usize>> {
         match self {
             Wire::Plain(stream) => match stream.try_read_buf(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -46,7 +46,8 @@ impl Connection {
         let stream = self.stream.get_mut();
         stream.write_all(command)?;
         stream.flush()?;
-        let mut reading = Reading { from: &mut self.stream, left: self.kept_max, read: 0, values: 0, is_cut: false };
+        let mut reading =
+            AnswerReader { from: &mut self.stream, left: self.kept_max, read: 0, values: 0, is_cut: false };
         let value = reading.value(0)?;
         let cut = reading.is_cut.then_some(reading.read);
         Ok(Answer { value: value.extract_error()?, cut })
@@ -82,8 +83,8 @@ impl ConnectionLike for Connection {
     }
 }
 
-/// An answer that is being read.
-struct Reading<'a, R> {
+/// Reads one answer, within its bounds.
+struct AnswerReader<'a, R> {
     from: &'a mut R,
     /// Bytes that may still be kept.
     left: usize,
@@ -92,7 +93,7 @@ struct Reading<'a, R> {
     is_cut: bool,
 }
 
-impl<R: BufRead> Reading<'_, R> {
+impl<R: BufRead> AnswerReader<'_, R> {
     fn value(&mut self, depth: usize) -> io::Result<Value> {
         if depth > DEPTH_MAX {
             return Err(wrong("its answer is nested too deep".into()));
@@ -204,7 +205,7 @@ mod tests {
 
     fn read(from: impl Read, kept_max: usize) -> (io::Result<Value>, bool) {
         let mut from = BufReader::new(from);
-        let mut reading = Reading { from: &mut from, left: kept_max, read: 0, values: 0, is_cut: false };
+        let mut reading = AnswerReader { from: &mut from, left: kept_max, read: 0, values: 0, is_cut: false };
         (reading.value(0), reading.is_cut)
     }
 

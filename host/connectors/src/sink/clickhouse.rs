@@ -7,7 +7,7 @@ use super::waiting::{await_or_end, new_runtime};
 use super::{Sink, http, wrong};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
-use crate::http::{Asked, Client, Fault};
+use crate::http::{Client, Fault, HttpRequest};
 use crate::job::spec::{ClickhouseSinkSpec, Origin, SinkKind, SinkSpec};
 use crate::owner::Owner;
 use crate::patience::longer;
@@ -40,7 +40,7 @@ pub(super) fn open(
         true if clickhouse.exactly_once => {
             let sent = requests(spec)?;
             let (client, headers) = http::client(&sent, origin)?;
-            let window = Asking { spec, clickhouse, client, headers, failure }.window(origin)?;
+            let window = TableClient { spec, clickhouse, client, headers, failure }.window(origin)?;
             tracing::info!(
                 "sink `{name}`: the table knows the last {window} insertions again: rows are there once as long as no more requests lie \
                  between two checkpoints"
@@ -77,8 +77,8 @@ fn quoted(table: &str) -> String {
     names.join(".")
 }
 
-/// Who asks a server about its table.
-struct Asking<'a> {
+/// Asks a server about the table of a sink.
+struct TableClient<'a> {
     spec: &'a SinkSpec,
     clickhouse: &'a ClickhouseSinkSpec,
     client: Client,
@@ -86,7 +86,7 @@ struct Asking<'a> {
     failure: &'a Failure,
 }
 
-impl Asking<'_> {
+impl TableClient<'_> {
     /// How many insertions the table knows again, which are some.
     fn window(&mut self, origin: &Origin) -> Result<u64> {
         let version = self.ask("SELECT version()")?;
@@ -145,8 +145,12 @@ impl Asking<'_> {
         let name = &self.spec.name;
         loop {
             let path = self.client.server().path().split('?').next().unwrap_or("/").to_owned();
-            let asked =
-                Asked { method: Method::POST, path, headers: self.headers.clone(), body: query.to_owned().into() };
+            let asked = HttpRequest {
+                method: Method::POST,
+                path,
+                headers: self.headers.clone(),
+                body: query.to_owned().into(),
+            };
             let asking = self.client.ask(&asked, self.clickhouse.timeout, ANSWER_BYTES_MAX);
             let ended = || Error::environment(format!("sink `{name}`: the job has ended"));
             let why = match await_or_end(&runtime, self.failure, asking).ok_or_else(ended)? {

@@ -14,11 +14,11 @@ use arrow::datatypes::SchemaRef;
 #[derive(Clone, Debug)]
 pub struct Encoder {
     sink: String,
-    form: Form,
+    form: EncoderKind,
 }
 
 #[derive(Clone, Debug)]
-enum Form {
+enum EncoderKind {
     Json,
     Csv,
     Records(RecordEncoder),
@@ -33,12 +33,12 @@ impl Encoder {
             SinkKind::Files { .. } if !written_by(spec, schema.clone(), origin)?.is_plain() => return Ok(None),
             // Of the rows of a key the last is chosen first.
             SinkKind::Http(spec) if http::keyed(spec).is_some() => return Ok(None),
-            SinkKind::Files { format: FileFormat::Json, .. } | SinkKind::Queue { .. } | SinkKind::Http(_) => Form::Json,
-            SinkKind::Clickhouse(_) => Form::Json,
-            SinkKind::Files { format: FileFormat::Csv, .. } => Form::Csv,
+            SinkKind::Files { format: FileFormat::Json, .. } | SinkKind::Queue { .. } | SinkKind::Http(_) => EncoderKind::Json,
+            SinkKind::Clickhouse(_) => EncoderKind::Json,
+            SinkKind::Files { format: FileFormat::Csv, .. } => EncoderKind::Csv,
             // Which schema the registry has is known to who opened the sink.
             SinkKind::Kafka(kafka) if kafka.registry.is_some() => return Ok(None),
-            SinkKind::Kafka(_) => Form::Records(kafka::encoder(spec, schema, origin)?),
+            SinkKind::Kafka(_) => EncoderKind::Records(kafka::encoder(spec, schema, origin)?),
             // Text is bytes already.
             SinkKind::Files { format: FileFormat::Text | FileFormat::Parquet(_) | FileFormat::Avro, .. }
             | SinkKind::Postgres { .. }
@@ -61,9 +61,9 @@ impl Encoder {
     /// The rows have other columns than the schema.
     pub fn encode(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let encoded = match &self.form {
-            Form::Json => json::encode(rows),
-            Form::Csv => csv::encode(rows),
-            Form::Records(encoder) => encoder.encode_ahead(rows),
+            EncoderKind::Json => json::encode(rows),
+            EncoderKind::Csv => csv::encode(rows),
+            EncoderKind::Records(encoder) => encoder.encode_ahead(rows),
         };
         encoded.map_err(|cause| kafka::not_encoded(&format!("sink `{}`", self.sink), &cause))
     }

@@ -7,7 +7,7 @@ mod exactly_once;
 mod open_part;
 mod partitions;
 mod parts;
-mod place;
+mod destination;
 mod reserve;
 
 use super::shares::Share;
@@ -22,10 +22,10 @@ use crate::owner::Owner;
 use crate::private;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use destination::BucketDestination;
 use exactly_once::CommittedFolder;
 use partitions::Partitions;
 use parts::PartsSink;
-use place::BucketPlace;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -141,7 +141,7 @@ pub(super) fn written(folder: &Path, batch: BatchId, format: FileFormat) -> io::
 
 /// How the rows of a sink are written.
 #[derive(Clone)]
-pub(super) struct Written {
+pub(super) struct FileSettings {
     pub name: String,
     /// In the folder of the job, or a URL.
     pub path: PathBuf,
@@ -150,7 +150,7 @@ pub(super) struct Written {
     pub layout: FilesLayout,
 }
 
-impl Written {
+impl FileSettings {
     /// Whether each batch is a file, or one of each worker, of a folder of this machine.
     pub(super) fn is_plain(&self) -> bool {
         let own_file_a_batch = self.layout.partition_by.is_empty() && self.layout.roll.is_none();
@@ -159,16 +159,21 @@ impl Written {
 }
 
 /// Opens a sink, or what a worker has of it.
-pub(super) fn open(written: Written, share: Share, owner: Option<&Owner>, failure: &Failure) -> Result<Box<dyn Sink>> {
+pub(super) fn open(
+    written: FileSettings,
+    share: Share,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
     if !written.is_plain() {
         return Ok(Box::new(PartsSink::open(written, share, owner, failure)?));
     }
-    let Written { name, path, format, schema, .. } = written;
+    let FileSettings { name, path, format, schema, .. } = written;
     Ok(Box::new(FilesSink::open(&name, &path, share, (format, schema), owner, failure)?))
 }
 
 /// Checks columns and format, and the place as far as no server has to be asked. The error comes with the key that is wrong.
-pub(super) fn check(written: &Written, owner_id: Option<&str>) -> Result<(), (&'static str, String)> {
+pub(super) fn check(written: &FileSettings, owner_id: Option<&str>) -> Result<(), (&'static str, String)> {
     let partitions = Partitions::new(&written.schema, &written.layout.partition_by);
     let partitions = partitions.map_err(|message| ("partition_by", message))?;
     encode::check(written.format, &partitions.schema).map_err(|message| ("format", message))?;
@@ -176,7 +181,7 @@ pub(super) fn check(written: &Written, owner_id: Option<&str>) -> Result<(), (&'
         delta::check(written)?;
     }
     let checked = match bucket_url(&written.path) {
-        Some(url) => BucketPlace::open(url).map(drop).map_err(|error| error.message),
+        Some(url) => BucketDestination::open(url).map(drop).map_err(|error| error.message),
         None if written.layout.delta => Ok(()),
         None => check_folder(&written.path, owner_id),
     };

@@ -15,7 +15,7 @@ use crate::batch::json;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
-use crate::http::{Asked, Client, Fault, Reply, Server};
+use crate::http::{Client, Fault, HttpRequest, Reply, Server};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::http_url;
 use crate::job::spec::{HttpBody, HttpSinkSpec, KeyedDocuments, Origin, PartsBy, SinkKind, SinkSpec};
@@ -191,19 +191,19 @@ fn headers(http: &HttpSinkSpec) -> std::result::Result<HeaderMap, String> {
     Ok(headers)
 }
 
-/// What became of a request.
-enum Outcome {
+/// What became of a request to the server of a sink.
+enum RequestOutcome {
     Done,
     /// These rows are to be sent again, for this reason, after this time at least.
     Again(Vec<usize>, String, Duration),
 }
 
 /// What ends the sending of a batch.
-struct Ended(Error);
+struct SendingFailed(Error);
 
-impl From<io::Error> for Ended {
-    fn from(error: io::Error) -> Ended {
-        Ended(Error::bug(format!("rows cannot be written as JSON: {error}")))
+impl From<io::Error> for SendingFailed {
+    fn from(error: io::Error) -> SendingFailed {
+        SendingFailed(Error::bug(format!("rows cannot be written as JSON: {error}")))
     }
 }
 
@@ -213,8 +213,10 @@ impl Sink for HttpSink {
         let (documents, rows) = self.documents(batch, rows)?;
         let (rows_max, bytes_max) = (self.spec.rows_per_request_max, self.spec.request_bytes_max);
         let [rows_max, bytes_max] = [rows_max, bytes_max].map(|most| usize::try_from(most).unwrap_or(usize::MAX));
-        requests::each(&rows, documents, (rows_max, bytes_max), |request| self.send(batch, &request).map_err(Ended))
-            .map_err(|ended| ended.0)?;
+        requests::each(&rows, documents, (rows_max, bytes_max), |request| {
+            self.send(batch, &request).map_err(SendingFailed)
+        })
+        .map_err(|ended| ended.0)?;
         fault::point("commit.after");
         Ok(())
     }
@@ -245,8 +247,8 @@ impl HttpSink {
         let mut rows = requests::all(request);
         loop {
             let (left, why, after) = match self.attempt(batch, request, &rows)? {
-                Outcome::Done => break,
-                Outcome::Again(left, why, after) => (left, why, after),
+                RequestOutcome::Done => break,
+                RequestOutcome::Again(left, why, after) => (left, why, after),
             };
             rows = left;
             let (name, place) = (&self.name, self.client.server().place());
@@ -282,7 +284,7 @@ impl HttpSink {
     }
 
     /// Sends these rows of a request once.
-    fn attempt(&mut self, batch: BatchId, request: &RowsOfRequest, rows: &[usize]) -> Result<Outcome> {
+    fn attempt(&mut self, batch: BatchId, request: &RowsOfRequest, rows: &[usize]) -> Result<RequestOutcome> {
         let worker = self.share.map_or_else(String::new, |worker| format!("/w{worker}"));
         let sender = format!("{}/{}{worker}", self.job_id, self.name);
         let prefix = format!("{sender}/{batch}");
@@ -304,24 +306,24 @@ impl HttpSink {
         headers.insert(KEY_HEADER, HeaderValue::try_from(&key).map_err(|error| Error::bug(format!("{key}: {error}")))?);
         let method = if self.spec.put { Method::PUT } else { Method::POST };
         let path = self.client.server().path().replace("0key0", &key);
-        let asked = Asked { method, path, headers, body };
+        let asked = HttpRequest { method, path, headers, body };
         let bulk = matches!(self.spec.body, HttpBody::Bulk { .. });
         let most = if bulk { BULK_REPLY_BYTES_MAX } else { REPLY_BYTES_MAX };
         let asking = self.client.ask(&asked, self.spec.timeout, most);
         let reply = match await_or_end(&self.runtime, &self.failure, asking) {
             None => return Err(self.ended(batch)),
             Some(Ok(reply)) => reply,
-            Some(Err(Fault::Passing(why))) => return Ok(Outcome::Again(rows.to_vec(), why, Duration::ZERO)),
+            Some(Err(Fault::Passing(why))) => return Ok(RequestOutcome::Again(rows.to_vec(), why, Duration::ZERO)),
             Some(Err(Fault::Lasting(why))) => return Err(self.lasting(batch, &why)),
         };
         let status = reply.status;
         if status.is_success() {
-            return if bulk { self.bulk(batch, request, rows, &reply) } else { Ok(Outcome::Done) };
+            return if bulk { self.bulk(batch, request, rows, &reply) } else { Ok(RequestOutcome::Done) };
         }
         let why = format!("{status}{}", beginning(&reply));
         let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
         if passes.contains(&status) || status.is_server_error() {
-            return Ok(Outcome::Again(rows.to_vec(), why, reply.retry_after.unwrap_or_default()));
+            return Ok(RequestOutcome::Again(rows.to_vec(), why, reply.retry_after.unwrap_or_default()));
         }
         Err(self.lasting(batch, &format!("{why}; {}", help(&reply))))
     }
@@ -332,7 +334,13 @@ impl HttpSink {
     }
 
     /// What became of the rows of a `_bulk`, each for itself.
-    fn bulk(&mut self, batch: BatchId, request: &RowsOfRequest, rows: &[usize], reply: &Reply) -> Result<Outcome> {
+    fn bulk(
+        &mut self,
+        batch: BatchId,
+        request: &RowsOfRequest,
+        rows: &[usize],
+        reply: &Reply,
+    ) -> Result<RequestOutcome> {
         let found = bulk::outcome(&reply.body, rows.len());
         let found =
             found.map_err(|why| self.lasting(batch, &format!("{why}; mend `url`, or choose another `body`")))?;
@@ -366,7 +374,7 @@ impl HttpSink {
             tracing::warn!("sink `{name}`: batch {batch}: {told}; {} so far are not there", self.refused);
         }
         if found.later.is_empty() {
-            return Ok(Outcome::Done);
+            return Ok(RequestOutcome::Done);
         }
         let why = format!(
             "{} of {} rows are not taken: {}",
@@ -375,7 +383,7 @@ impl HttpSink {
             shown::harmless(&found.why, SHOWN_BYTES_MAX)
         );
         let left = found.later.into_iter().map(row_at).collect();
-        Ok(Outcome::Again(left, why, reply.retry_after.unwrap_or_default()))
+        Ok(RequestOutcome::Again(left, why, reply.retry_after.unwrap_or_default()))
     }
 }
 

@@ -12,14 +12,14 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{KinesisSinkSpec, Origin, SinkKind, SinkSpec};
-use crate::kinesis::{Asker, Stream, Trouble};
+use crate::kinesis::{KinesisClient, KinesisFault, Stream};
 use crate::objects::environment;
 use crate::owner::Owner;
 use crate::patience::longer;
 use crate::{shown, units};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use requests::{Outcome, Records};
+use requests::{Records, RecordsOutcome};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ struct KinesisSink {
     spec: KinesisSinkSpec,
     /// The column of partition keys.
     key: Option<usize>,
-    asker: Asker,
+    asker: KinesisClient,
     failure: Failure,
     runtime: Runtime,
 }
@@ -61,7 +61,7 @@ pub(super) fn open(
         name: name.clone(),
         spec: kinesis.clone(),
         key: key(kinesis, schema).map_err(|message| wrong(spec, origin, "key", message))?,
-        asker: Asker::new(&Arc::new(stream(spec, kinesis, origin)?)),
+        asker: KinesisClient::new(&Arc::new(stream(spec, kinesis, origin)?)),
         failure: failure.clone(),
         runtime: new_runtime()?,
     }))
@@ -126,8 +126,8 @@ impl KinesisSink {
             let why = match answer {
                 None => return Err(Error::environment(format!("sink `{name}`: batch {batch}: the job has ended"))),
                 Some(Ok(answer)) => match requests::outcome(answer, &left) {
-                    Ok(Outcome { again, .. }) if again.is_empty() => break,
-                    Ok(Outcome { again, why }) => {
+                    Ok(RecordsOutcome { again, .. }) if again.is_empty() => break,
+                    Ok(RecordsOutcome { again, why }) => {
                         let of = left.len();
                         left = again;
                         format!("{place}: {} of {of} records are not taken: {}", left.len(), shown::harmless(&why, 300))
@@ -136,9 +136,9 @@ impl KinesisSink {
                         return Err(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")));
                     }
                 },
-                Some(Err(Trouble::Passing(why) | Trouble::Throttled(why))) => why,
-                Some(Err(Trouble::Expired)) => "it expects an iterator".to_owned(),
-                Some(Err(Trouble::Invalid(why) | Trouble::Lasting(why))) => {
+                Some(Err(KinesisFault::Passing(why) | KinesisFault::Throttled(why))) => why,
+                Some(Err(KinesisFault::Expired)) => "it expects an iterator".to_owned(),
+                Some(Err(KinesisFault::Invalid(why) | KinesisFault::Lasting(why))) => {
                     return Err(Error::environment(format!("sink `{name}`: batch {batch}: {why}")));
                 }
             };

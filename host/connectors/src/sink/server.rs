@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 /// How often a waiting sink looks whether the job has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Why something did not work.
-enum Trouble {
+/// Why a server did not take a batch.
+enum ServerFault {
     /// It may work later: the server is away, or is not ready.
     Passing(String),
     /// It does not pass by itself.
@@ -104,12 +104,12 @@ fn of(spec: &SinkSpec) -> Result<&ServerSinkSpec> {
 }
 
 /// What a fault means that a client of our own has met before the job began, at the URL of its sink.
-fn not_begun(spec: &SinkSpec, origin: &Origin, place: &str, fault: Fault) -> Trouble {
+fn not_begun(spec: &SinkSpec, origin: &Origin, place: &str, fault: Fault) -> ServerFault {
     match fault {
-        Fault::Passing(why) => Trouble::Passing(why),
+        Fault::Passing(why) => ServerFault::Passing(why),
         Fault::Lasting(why) => {
             let location = origin.at(&format!("sinks.{}.url", spec.name));
-            Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
+            ServerFault::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
         }
     }
 }
@@ -123,34 +123,34 @@ fn job_id(owner: Option<&Owner>) -> String {
 }
 
 /// What commits a batch, and how long it is tried.
-struct Trying<'a> {
+struct CommitRetry<'a> {
     sink: &'a str,
     place: &'a str,
     wait: Duration,
     failure: &'a Failure,
 }
 
-impl Trying<'_> {
+impl CommitRetry<'_> {
     /// What a fault means that a client of our own has met.
-    fn trouble(&self, batch: BatchId, fault: Fault) -> Trouble {
+    fn trouble(&self, batch: BatchId, fault: Fault) -> ServerFault {
         match fault {
-            Fault::Passing(why) => Trouble::Passing(why),
+            Fault::Passing(why) => ServerFault::Passing(why),
             Fault::Lasting(why) => {
-                let Trying { sink, place, .. } = self;
-                Trouble::Lasting(Error::environment(format!("sink `{sink}`: batch {batch}: {place}: {why}")))
+                let CommitRetry { sink, place, .. } = self;
+                ServerFault::Lasting(Error::environment(format!("sink `{sink}`: batch {batch}: {place}: {why}")))
             }
         }
     }
 
     /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
-    fn commit(&self, batch: BatchId, mut attempt: impl FnMut() -> std::result::Result<(), Trouble>) -> Result<()> {
+    fn commit(&self, batch: BatchId, mut attempt: impl FnMut() -> std::result::Result<(), ServerFault>) -> Result<()> {
         let (began, mut pause) = (Instant::now(), Duration::ZERO);
-        let Trying { sink, place, wait, failure } = self;
+        let CommitRetry { sink, place, wait, failure } = self;
         loop {
             let why = match attempt() {
                 Ok(()) => break,
-                Err(Trouble::Lasting(error)) => return Err(error),
-                Err(Trouble::Passing(why)) => why,
+                Err(ServerFault::Lasting(error)) => return Err(error),
+                Err(ServerFault::Passing(why)) => why,
             };
             if began.elapsed() >= *wait {
                 let wait = units::show_time(*wait);

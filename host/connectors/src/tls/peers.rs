@@ -1,7 +1,7 @@
 //! TLS between the processes of a job: each end of a connection shows a certificate of an issuer that the other knows, for the name by
 //! which `--hosts` has it. Only TLS 1.3 is spoken, and no session is taken up again: each connection is checked anew.
 
-use super::{PEM_BYTES_MAX, Refusal, certificates, roots_in, unusable};
+use super::{PEM_BYTES_MAX, TlsRefusal, certificates, roots_in, unusable};
 use crate::private;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -38,25 +38,25 @@ impl fmt::Debug for Peers {
 impl Peers {
     /// What stands in a folder, for the process that others reach by this name. The certificate is looked at as the others will do, so
     /// that what they would refuse is told before anything begins.
-    pub fn read(folder: &Path, name: &str) -> Result<Peers, Refusal> {
+    pub fn read(folder: &Path, name: &str) -> Result<Peers, TlsRefusal> {
         let [certificate, key, issuers] = [CERTIFICATE, KEY, ISSUERS].map(|file| folder.join(file));
         let chain = certificates(&certificate)?;
         let bytes = private::read_secret(&key, PEM_BYTES_MAX)
-            .map_err(|error| Refusal(format!("`{}` cannot be read: {error}", key.display())))?;
+            .map_err(|error| TlsRefusal(format!("`{}` cannot be read: {error}", key.display())))?;
         let secret = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| unusable(&key, &error, "a private key"))?;
         let (roots, provider) = (Arc::new(roots_in(&issuers)?), Arc::new(ring::default_provider()));
-        let failed = |error: &dyn fmt::Display| Refusal(format!("`{}` cannot be used: {error}", issuers.display()));
+        let failed = |error: &dyn fmt::Display| TlsRefusal(format!("`{}` cannot be used: {error}", issuers.display()));
         let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
         let servers = servers.map_err(|error| failed(&error))?;
         let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
         let clients = clients.map_err(|error| failed(&error))?;
-        let own = |error: rustls::Error| Refusal(of_own(&error, folder, name));
+        let own = |error: rustls::Error| TlsRefusal(of_own(&error, folder, name));
         if let [first, between @ ..] = &chain[..] {
             let now = UnixTime::now();
             servers.verify_server_cert(first, between, &server_name(name)?, &[], now).map_err(own)?;
             clients.verify_client_cert(first, between, now).map_err(own)?;
         }
-        let no_tls = |error| Refusal(format!("TLS cannot be used here: {error}"));
+        let no_tls = |error| TlsRefusal(format!("TLS cannot be used here: {error}"));
         let together = |error| super::not_together(&certificate, &key, &error);
         let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&TLS13]);
         let builder = builder.map_err(no_tls)?.with_root_certificates(roots);
@@ -81,9 +81,10 @@ impl Peers {
     }
 }
 
-fn server_name(name: &str) -> Result<ServerName<'static>, Refusal> {
-    ServerName::try_from(name.to_owned())
-        .map_err(|_| Refusal(format!("`{name}` is no name that a certificate could have; give --hosts another name")))
+fn server_name(name: &str) -> Result<ServerName<'static>, TlsRefusal> {
+    ServerName::try_from(name.to_owned()).map_err(|_| {
+        TlsRefusal(format!("`{name}` is no name that a certificate could have; give --hosts another name"))
+    })
 }
 
 /// Whether what a process has shown is for the name by which others reach it; why not, otherwise. Who made it was looked at before.

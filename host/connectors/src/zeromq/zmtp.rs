@@ -1,5 +1,6 @@
 //! ZMTP 3, the protocol between sockets of ZeroMQ: greetings, commands and frames, written and read; nothing here waits.
 
+use crate::dial::ProtocolError;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Bytes of a greeting.
@@ -13,10 +14,6 @@ const FRAMES_MAX: u32 = 10_000;
 const MORE: u8 = 1;
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
-
-/// What the other side sent is not of this protocol.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Wrong(pub &'static str);
 
 /// What a socket says first. `mechanism`: how it proves who it is.
 pub fn greeting(mechanism: &str, as_server: bool) -> [u8; GREETING_BYTES] {
@@ -32,12 +29,12 @@ pub fn greeting(mechanism: &str, as_server: bool) -> [u8; GREETING_BYTES] {
 }
 
 /// The mechanism of the other side's greeting.
-pub fn mechanism(greeting: &[u8; GREETING_BYTES]) -> Result<String, Wrong> {
+pub fn mechanism(greeting: &[u8; GREETING_BYTES]) -> Result<String, ProtocolError> {
     if greeting[0] != 0xff || greeting[9] & 1 == 0 {
-        return Err(Wrong("its first bytes are none of ZeroMQ"));
+        return Err(ProtocolError("its first bytes are none of ZeroMQ"));
     }
     if greeting[10] < 3 {
-        return Err(Wrong("it speaks a version before 3 of its protocol (ZeroMQ 4); renew it"));
+        return Err(ProtocolError("it speaks a version before 3 of its protocol (ZeroMQ 4); renew it"));
     }
     let name = greeting.get(12..32).unwrap_or_default();
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
@@ -129,7 +126,7 @@ impl Decoder {
     }
 
     /// The next one; `None`: it has not come as a whole.
-    pub fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Incoming>, Wrong> {
+    pub fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
         loop {
             if self.skip > 0 {
                 let now = usize::try_from(self.skip).unwrap_or(usize::MAX).min(buffer.len());
@@ -188,31 +185,31 @@ impl Decoder {
         *self = Decoder::new(self.bytes_max, self.kept_max);
     }
 
-    fn count(&mut self, size: u64) -> Result<(), Wrong> {
+    fn count(&mut self, size: u64) -> Result<(), ProtocolError> {
         self.frames += 1;
         self.bytes = self.bytes.saturating_add(size);
-        if self.frames > FRAMES_MAX { Err(Wrong("a message has too many frames")) } else { Ok(()) }
+        if self.frames > FRAMES_MAX { Err(ProtocolError("a message has too many frames")) } else { Ok(()) }
     }
 
     /// Flags, length of what is before the body, and length of the body.
-    fn head(buffer: &[u8]) -> Result<Option<(u8, usize, u64)>, Wrong> {
+    fn head(buffer: &[u8]) -> Result<Option<(u8, usize, u64)>, ProtocolError> {
         let Some((flags, rest)) = buffer.split_first() else { return Ok(None) };
         if flags & !(MORE | LONG | COMMAND) != 0 {
-            return Err(Wrong("a frame has flags that mean nothing"));
+            return Err(ProtocolError("a frame has flags that mean nothing"));
         }
         if flags & LONG == 0 {
             return Ok(rest.first().map(|size| (*flags, 2, u64::from(*size))));
         }
         let Some((size, _)) = rest.split_first_chunk::<8>() else { return Ok(None) };
         match u64::from_be_bytes(*size) {
-            size if size > i64::MAX as u64 => Err(Wrong("a frame is too long")),
+            size if size > i64::MAX as u64 => Err(ProtocolError("a frame is too long")),
             size => Ok(Some((*flags, 9, size))),
         }
     }
 
-    fn command(buffer: &mut BytesMut, head: usize, size: u64) -> Result<Option<Incoming>, Wrong> {
+    fn command(buffer: &mut BytesMut, head: usize, size: u64) -> Result<Option<Incoming>, ProtocolError> {
         if size > COMMAND_BYTES_MAX {
-            return Err(Wrong("a command is too long"));
+            return Err(ProtocolError("a command is too long"));
         }
         if buffer.len() < head + size as usize {
             return Ok(None);
@@ -225,7 +222,7 @@ impl Decoder {
         }
         let length = body.first().map_or(0, |length| usize::from(*length));
         if body.len() < 1 + length {
-            return Err(Wrong("a command has no name"));
+            return Err(ProtocolError("a command has no name"));
         }
         body.advance(1);
         let name = String::from_utf8_lossy(&body.split_to(length)).into_owned();

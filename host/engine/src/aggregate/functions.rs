@@ -137,8 +137,8 @@ impl Functions {
     }
 
     /// The functions as the windows of a batch use them.
-    pub fn within(&mut self, context: CallContext) -> Within<'_> {
-        Within { functions: self, context }
+    pub fn within(&mut self, context: CallContext) -> BatchFunctions<'_> {
+        BatchFunctions { functions: self, context }
     }
 }
 
@@ -172,13 +172,13 @@ impl Reducer {
     }
 }
 
-/// Functions in a batch.
-pub struct Within<'a> {
+/// The functions of a stage while one batch calls them.
+pub struct BatchFunctions<'a> {
     functions: &'a mut Functions,
     context: CallContext,
 }
 
-impl Accumulate for Within<'_> {
+impl Accumulate for BatchFunctions<'_> {
     fn merge(&mut self, partial: &[ArrayRef], groups: &[usize], count: usize) -> Result<RecordBatch> {
         match self.functions {
             Functions::Builtin(own) => own.plain.merge(partial, groups, count),

@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 
 /// Rows of a table that a checkpoint has to hold: one file of them.
 #[derive(Clone, Debug)]
-pub struct Changes {
+pub struct TableChanges {
     /// The table's place in [`crate::checkpoint::loaded::LoadedCheckpoint::tables`].
     pub table: usize,
     /// Which file it is of those that this worker writes of the table for this checkpoint, from 0.
@@ -19,10 +19,10 @@ pub struct Changes {
     pub rows: Vec<RecordBatch>,
 }
 
-impl Changes {
+impl TableChanges {
     /// A small table that one worker has: all of it, or what changed.
-    pub fn small(table: usize, groups: (u32, u32), base: bool, rows: RecordBatch) -> Changes {
-        Changes { table, number: 0, groups, base, indexed_by: None, rows: vec![rows] }
+    pub fn small(table: usize, groups: (u32, u32), base: bool, rows: RecordBatch) -> TableChanges {
+        TableChanges { table, number: 0, groups, base, indexed_by: None, rows: vec![rows] }
     }
 
     /// How many rows there are.

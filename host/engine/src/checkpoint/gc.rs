@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 pub fn garbage(manifest: &Manifest, objects: &[String], blobs: Option<&BTreeSet<String>>) -> Vec<String> {
     let tables = manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.tables);
     let files: BTreeSet<&str> = tables.flat_map(|table| &table.files).map(|file| file.path.as_str()).collect();
-    let records: BTreeSet<String> = manifest.starts.iter().map(super::types::Start::record_path).collect();
+    let records: BTreeSet<String> = manifest.starts.iter().map(super::types::JobStart::record_path).collect();
     let logs = logs(objects);
     let needless = |path: &&String| match kind(path) {
         Some(ObjectKind::State { generation, batch }) => {

@@ -24,7 +24,7 @@ const HEADER_BYTES_MAX: usize = 200;
 
 /// What became of an attempt to replace the manifest.
 #[derive(Debug)]
-pub enum Replaced {
+pub enum ReplaceOutcome {
     /// It is this version now.
     Done(Version),
     /// Somebody else replaced it: this process has lost the job.
@@ -131,25 +131,25 @@ pub fn replace(
     manifest: &Manifest,
     expected: Option<&Version>,
     failure: &Failure,
-) -> Result<Replaced> {
+) -> Result<ReplaceOutcome> {
     // Made once: every attempt writes the same bytes, so that one whose answer was lost is known again.
     let bytes = encode(manifest)?;
     fault::point("manifest.before");
     let replaced = patiently(failure, || store.replace(PATH, bytes.clone(), expected))?;
     fault::point("manifest.after");
-    Ok(replaced.map_or(Replaced::Lost, Replaced::Done))
+    Ok(replaced.map_or(ReplaceOutcome::Lost, ReplaceOutcome::Done))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::store;
-    use super::super::types::Start;
+    use super::super::types::JobStart;
     use super::*;
     use crate::ids::{BatchId, Generation};
     use std::collections::BTreeSet;
 
     fn manifest(job: &str) -> Manifest {
-        let start = Start {
+        let start = JobStart {
             generation: Generation(1),
             checkpoint: BatchId(0),
             after: BatchId(0),
@@ -214,12 +214,12 @@ mod tests {
             replace(store.as_ref(), &manifest(job), expected, &Failure::default()).expect("no failure")
         };
         assert!(read(store.as_ref()).expect("an empty store").is_none());
-        let Replaced::Done(first) = replace("first", None) else { panic!("there was none") };
-        assert!(matches!(replace("first", None), Replaced::Lost), "the same facts, but of another start");
+        let ReplaceOutcome::Done(first) = replace("first", None) else { panic!("there was none") };
+        assert!(matches!(replace("first", None), ReplaceOutcome::Lost), "the same facts, but of another start");
         let (there, version) = read(store.as_ref()).expect("it reads").expect("it is there");
         assert_eq!((there.job.as_str(), &version), ("first", &first));
-        assert!(matches!(replace("second", Some(&version)), Replaced::Done(_)));
-        assert!(matches!(replace("third", Some(&version)), Replaced::Lost));
+        assert!(matches!(replace("second", Some(&version)), ReplaceOutcome::Done(_)));
+        assert!(matches!(replace("third", Some(&version)), ReplaceOutcome::Lost));
         assert_eq!(read(store.as_ref()).expect("it reads").expect("it is there").0.job, "second");
     }
 

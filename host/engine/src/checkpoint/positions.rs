@@ -7,7 +7,7 @@ use super::{fold, read};
 use crate::batch::keys::KEY_GROUPS;
 use crate::batch::partition::Share;
 use crate::batch::position::{Position, Positions, move_all};
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ids::BatchId;
@@ -59,7 +59,7 @@ impl PositionTable {
     }
 
     /// What the checkpoint after this batch has to hold of them; nothing where none moved.
-    pub fn changes(&mut self, table: usize, after: BatchId) -> Result<Option<Changes>> {
+    pub fn changes(&mut self, table: usize, after: BatchId) -> Result<Option<TableChanges>> {
         let changed = std::mem::take(&mut self.changed);
         if changed.is_empty() || (fault::bug!("position-lost") && !self.files.is_empty()) {
             return Ok(None);
@@ -73,7 +73,7 @@ impl PositionTable {
             rows_of(changed.iter().map(|name| (name, self.positions.get(name))))
         }?;
         fold::note(&mut self.files, after, (first, end), base, rows.num_rows() as u64);
-        Ok(Some(Changes::small(table, (first, end), base, rows)))
+        Ok(Some(TableChanges::small(table, (first, end), base, rows)))
     }
 }
 

@@ -27,10 +27,10 @@ pub struct CheckpointFacts {
 
 /// The last ones. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct RecentCheckpoints(Arc<Mutex<Held>>);
+pub struct RecentCheckpoints(Arc<Mutex<RecentCheckpointsState>>);
 
 #[derive(Default)]
-struct Held {
+struct RecentCheckpointsState {
     begun: BTreeMap<BatchId, Instant>,
     published: VecDeque<CheckpointFacts>,
 }
@@ -61,7 +61,7 @@ impl RecentCheckpoints {
         self.lock().published.iter().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, RecentCheckpointsState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 //! files that it grants.
 
 use super::store::Store;
-use super::types::{JobRecord, Start, Table, blob_path};
+use super::types::{JobRecord, JobStart, Table, blob_path};
 use crate::batch::types::ColumnType;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ impl Recorded {
         mut self,
         store: &dyn Store,
         generation: Generation,
-        before: Option<&Start>,
+        before: Option<&JobStart>,
         path: &str,
         failure: &Failure,
     ) -> Result<()> {
@@ -93,7 +93,7 @@ fn upgraded(stage: &str, digest: &str) -> String {
 }
 
 /// Stores the record of a running job with the next plugin of a stage, source or sink. It counts for nothing before the manifest names it.
-pub fn upgrade(store: &dyn Store, running: &Start, next: NextPlugin, failure: &Failure) -> Result<Upgraded> {
+pub fn upgrade(store: &dyn Store, running: &JobStart, next: NextPlugin, failure: &Failure) -> Result<Upgraded> {
     let mut record = read(store, running)?;
     let wanted = digest(&next.component);
     let key = PluginPart::of(&next.stage).key();
@@ -107,7 +107,7 @@ pub fn upgrade(store: &dyn Store, running: &Start, next: NextPlugin, failure: &F
         patiently(failure, || store.write(&place, next.component.clone()))?;
     }
     record.blobs.insert(name, place);
-    let start = Start { job_digest: digest_of(&record)?, ..running.clone() };
+    let start = JobStart { job_digest: digest_of(&record)?, ..running.clone() };
     let json = Bytes::from(serde_json::to_vec_pretty(&record).map_err(Error::bug)?);
     let path = start.record_path();
     patiently(failure, || store.write(&path, json.clone()))?;
@@ -115,7 +115,7 @@ pub fn upgrade(store: &dyn Store, running: &Start, next: NextPlugin, failure: &F
 }
 
 /// The record of a start; an error where it is missing or damaged.
-pub fn read(store: &dyn Store, start: &Start) -> Result<JobRecord> {
+pub fn read(store: &dyn Store, start: &JobStart) -> Result<JobRecord> {
     let path = start.record_path();
     let bytes = store.read(&path)?.ok_or_else(|| damaged(store, &path))?;
     let record: JobRecord = serde_json::from_slice(&bytes).map_err(|_| damaged(store, &path))?;
@@ -129,7 +129,7 @@ fn blob(store: &dyn Store, path: &str) -> Result<Bytes> {
 }
 
 /// What is missing or damaged of the record of a start and of its blobs, with the reason.
-pub fn damages(store: &dyn Store, start: &Start) -> BTreeMap<String, String> {
+pub fn damages(store: &dyn Store, start: &JobStart) -> BTreeMap<String, String> {
     let reason = || "it is missing or damaged".to_owned();
     match read(store, start) {
         Err(_) => [(start.record_path(), reason())].into(),
@@ -191,7 +191,7 @@ pub fn has_times_without_unit(spec: &JobSpec) -> bool {
 }
 
 /// Paths of the blobs that the records of these starts name; `None`: not all of them can be read.
-pub fn blobs_of(store: &dyn Store, starts: &[Start]) -> Option<BTreeSet<String>> {
+pub fn blobs_of(store: &dyn Store, starts: &[JobStart]) -> Option<BTreeSet<String>> {
     let records: Result<Vec<_>> = starts.iter().map(|start| read(store, start)).collect();
     Some(records.ok()?.into_iter().flat_map(|record| record.blobs.into_values()).collect())
 }
@@ -208,7 +208,7 @@ fn damaged(store: &dyn Store, path: &str) -> Error {
 /// by an upgrade itself; `None`: these starts do not tell. An error where they tell that it was named otherwise.
 pub fn ran_before(
     store: &dyn Store,
-    starts: &[Start],
+    starts: &[JobStart],
     batch: BatchId,
     (stage, plugin): (&str, &str),
 ) -> Result<Option<String>> {

@@ -107,7 +107,7 @@ pub struct Resume {
     pub as_before: Option<BatchId>,
     /// The first batch to plan.
     pub first: BatchId,
-    /// The last batch of what was before that counts: [`super::types::Start::after`] of the new start.
+    /// The last batch of what was before that counts: [`super::types::JobStart::after`] of the new start.
     pub after: BatchId,
     /// Names of tables that are left out, as `--drop-state` says (not yet by the replay of `as_before`).
     pub dropped: Vec<String>,

@@ -19,7 +19,7 @@ pub struct Manifest {
     /// Of the start that wrote this manifest.
     pub generation: Generation,
     /// The starts whose plans may still be needed, oldest first; the last is the current one.
-    pub starts: Vec<Start>,
+    pub starts: Vec<JobStart>,
     /// The kept checkpoints, oldest first.
     pub checkpoints: Vec<Checkpoint>,
 }
@@ -33,7 +33,7 @@ impl Manifest {
 
 /// One start of the job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Start {
+pub struct JobStart {
     /// Its generation.
     pub generation: Generation,
     /// The last batch of older generations that counts: this one replays up to there. Their plans of later batches are void.
@@ -47,7 +47,7 @@ pub struct Start {
     pub workers: u32,
     /// The sources: a batch is planned when each of them has a plan for it.
     pub sources: Vec<String>,
-    /// Digest of the [`JobRecord`], see [`Start::record_path`].
+    /// Digest of the [`JobRecord`], see [`JobStart::record_path`].
     pub job_digest: String,
     /// The job was not started anew: a plugin was replaced after the batch `after`, by the process that ran.
     #[serde(default)]
@@ -57,7 +57,7 @@ pub struct Start {
     pub started_us: i64,
 }
 
-impl Start {
+impl JobStart {
     /// Where the [`JobRecord`] of this start is kept. Each start keeps its own, under its generation: it is deleted by
     /// name, perhaps late, and a name that a later start uses again would not be safe.
     pub fn record_path(&self) -> String {

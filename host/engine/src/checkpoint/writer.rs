@@ -10,7 +10,7 @@ use super::state_file::EncodedFile;
 use super::store::{Store, Version};
 use super::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
 use super::{Markers, fold, gc, manifest, resolve, state_file};
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -68,14 +68,14 @@ enum WriterOrder {
     Ahead {
         batch: BatchId,
         worker: usize,
-        changes: Changes,
+        changes: TableChanges,
         /// Where its bytes are counted until it is written.
         unwritten: Arc<UnwrittenBytes>,
     },
     Save {
         batch: BatchId,
         worker: usize,
-        changes: Vec<Changes>,
+        changes: Vec<TableChanges>,
         done: Box<dyn FnOnce(Vec<SavedFile>) + Send>,
     },
     Publish {
@@ -193,7 +193,7 @@ impl CheckpointWriter {
 
     /// Writes one file of a large table for the checkpoint after `batch`, for which the same worker calls [`CheckpointWriter::save`]
     /// later. Waits where too much waits to be written.
-    pub fn save_ahead(&self, batch: BatchId, worker: usize, changes: Changes) {
+    pub fn save_ahead(&self, batch: BatchId, worker: usize, changes: TableChanges) {
         self.recent.begun(batch);
         self.unwritten.add(changes.bytes(), &self.failure);
         self.send(worker, WriterOrder::Ahead { batch, worker, changes, unwritten: self.unwritten.clone() });
@@ -205,7 +205,7 @@ impl CheckpointWriter {
         batch: BatchId,
         worker: usize,
         bytes: u64,
-        make: impl FnOnce(&mut dyn FnMut(Changes)) -> Result<()> + Send + 'static,
+        make: impl FnOnce(&mut dyn FnMut(TableChanges)) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         self.recent.begun(batch);
         let (made, failure) = (self.made.clone(), self.failure.clone());
@@ -219,7 +219,7 @@ impl CheckpointWriter {
         &self,
         batch: BatchId,
         worker: usize,
-        changes: Vec<Changes>,
+        changes: Vec<TableChanges>,
         done: impl FnOnce(Vec<SavedFile>) + Send + 'static,
     ) {
         self.recent.begun(batch);
@@ -286,13 +286,13 @@ impl WriterThread {
         }
     }
 
-    fn save_ahead(&mut self, batch: BatchId, worker: usize, changes: Changes) -> Result<()> {
+    fn save_ahead(&mut self, batch: BatchId, worker: usize, changes: TableChanges) -> Result<()> {
         let file = self.save_file(batch, worker, changes)?;
         self.ahead.entry((batch, worker)).or_default().extend(file);
         Ok(())
     }
 
-    fn save(&mut self, batch: BatchId, worker: usize, changes: Vec<Changes>) -> Result<Vec<SavedFile>> {
+    fn save(&mut self, batch: BatchId, worker: usize, changes: Vec<TableChanges>) -> Result<Vec<SavedFile>> {
         let mut saved = self.ahead.remove(&(batch, worker)).unwrap_or_default();
         for changes in changes {
             saved.extend(self.save_file(batch, worker, changes)?);
@@ -300,7 +300,7 @@ impl WriterThread {
         Ok(saved)
     }
 
-    fn save_file(&self, batch: BatchId, worker: usize, changes: Changes) -> Result<Option<SavedFile>> {
+    fn save_file(&self, batch: BatchId, worker: usize, changes: TableChanges) -> Result<Option<SavedFile>> {
         let Some(table) = self.tables.get(changes.table) else {
             return Err(Error::bug(format!("there is no table {}", changes.table)));
         };
@@ -371,13 +371,13 @@ impl WriterThread {
         }
         let replaced = manifest::replace(&*self.store, &manifest, Some(&claimed.version), &self.failure);
         match replaced.map_err(within)? {
-            manifest::Replaced::Done(version) => {
+            manifest::ReplaceOutcome::Done(version) => {
                 if claimed.manifest.starts != manifest.starts {
                     claimed.blobs = record::blobs_of(&*self.store, &manifest.starts);
                 }
                 (claimed.manifest, claimed.version) = (manifest, version);
             }
-            manifest::Replaced::Lost => return Err(lost(&*self.store, self.generation)),
+            manifest::ReplaceOutcome::Lost => return Err(lost(&*self.store, self.generation)),
         }
         fault::point(if swap { "upgrade.published" } else { "checkpoint.published" });
         if hands_over {

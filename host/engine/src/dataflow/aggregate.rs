@@ -1,6 +1,6 @@
 //! Stages that aggregate the rows of one batch: on each part, then by key on the worker that owns it.
 
-use super::plugin::{Calling, WholeRows};
+use super::plugin::{OperatorPlugin, WholeRows};
 use super::shadow::{AggregateShadow, ShadowSlot};
 use super::stages::BuildContext;
 use crate::aggregate::builtin::Builtin;
@@ -70,7 +70,7 @@ pub fn reduce<'s>(
     let fields = keys.fields().iter().chain(node.description.state.fields()).cloned();
     let between: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
 
-    let mut lifting = Calling::new(stage, node, build.running);
+    let mut lifting = OperatorPlugin::new(stage, node, build.running);
     let mut whole = WholeRows::to_lift(stage, node, build.running);
     let (key, schema, peers, mut grouper) = (stage.key.clone(), between.clone(), build.peers, Grouper::default());
     let mut shadow = ShadowSlot::default();
@@ -98,7 +98,7 @@ pub fn reduce<'s>(
             Ok(())
         });
 
-    let mut calling = Calling::new(stage, node, build.running);
+    let mut calling = OperatorPlugin::new(stage, node, build.running);
     let (stage_input, key, output_schema) = (stage.input.clone(), stage.key.clone(), stage.output.clone());
     let (index, mut grouper) = (build.index, Grouper::default());
     let mut shadow = ShadowSlot::default();

@@ -3,7 +3,7 @@
 
 use super::by_key::{hashes, keys};
 use super::event_time;
-use super::plugin::{Current, caller};
+use super::plugin::{CurrentPlugin, caller};
 use super::shadow::{CallerShadow, ShadowSlot};
 use super::stages::{BuildContext, Input, StageStreams, split_late};
 use super::update::GroupCursor;
@@ -41,7 +41,7 @@ pub fn build<'s>(
     let (whole, nulls) = each_part(input.parts, &format!("{} by key", stage.name), failure.clone(), {
         let (mut node, metrics, peers) = (node.clone(), metrics.clone(), build.peers);
         let mut rejected = stage.rejected.clone();
-        let mut current = Current::of(stage, &build.running.plugins.versions);
+        let mut current = CurrentPlugin::of(stage, &build.running.plugins.versions);
         move |context, part, output| {
             if let Some(stage) = current.renewed() {
                 (node, rejected) = (node_of(&stage)?.clone(), stage.rejected.clone());
@@ -63,7 +63,7 @@ pub fn build<'s>(
         node: node.clone(),
         rejected: stage.rejected.clone(),
         caller: caller(&node.plugin, &metrics),
-        current: Current::of(stage, &build.running.plugins.versions),
+        current: CurrentPlugin::of(stage, &build.running.plugins.versions),
         shadow: ShadowSlot::default(),
         metrics,
         worker: build.index as u64,
@@ -103,7 +103,7 @@ struct CogroupWork {
     node: CogroupNode,
     rejected: RejectedRows,
     caller: Caller,
-    current: Current,
+    current: CurrentPlugin,
     /// The next version, where it runs in a shadow.
     shadow: ShadowSlot<Caller>,
     metrics: Counts,
@@ -116,7 +116,7 @@ struct CogroupWork {
 const REFUSED_ORDER: u64 = u64::MAX;
 
 /// The rows of each input that meet: those of the batch, or of one window.
-type Meeting = Vec<Vec<RecordBatch>>;
+type MeetingRows = Vec<Vec<RecordBatch>>;
 
 impl BatchWork for CogroupWork {
     fn tables(&mut self) -> Vec<&mut StateTable> {
@@ -137,7 +137,7 @@ impl BatchWork for CogroupWork {
             }
             return self.meet(context, PartOrder::at(self.worker), &meeting, output);
         }
-        let mut windows: BTreeMap<(i64, i64), Meeting> = BTreeMap::new();
+        let mut windows: BTreeMap<(i64, i64), MeetingRows> = BTreeMap::new();
         for part in parts {
             for (window, places) in bounds::by_window(&part.rows)? {
                 let meeting = windows.entry(window).or_insert_with(|| self.nothing());
@@ -158,12 +158,18 @@ fn unknown_input() -> Error {
 }
 
 impl CogroupWork {
-    fn nothing(&self) -> Meeting {
+    fn nothing(&self) -> MeetingRows {
         vec![Vec::new(); self.node.inputs.len()]
     }
 
     /// Calls the plugin with all groups of these rows, in the order of the hashes of their keys.
-    fn meet(&mut self, context: BatchContext, order: PartOrder, meeting: &Meeting, output: &mut Output) -> Result<()> {
+    fn meet(
+        &mut self,
+        context: BatchContext,
+        order: PartOrder,
+        meeting: &MeetingRows,
+        output: &mut Output,
+    ) -> Result<()> {
         let grouped = Grouped::of(&self.node, meeting)?;
         let (mut start, mut call) = (GroupCursor::default(), 0);
         while start.group < grouped.ends.len() {
@@ -236,7 +242,7 @@ impl Grouped {
         })
     }
 
-    fn of(node: &CogroupNode, meeting: &Meeting) -> Result<Grouped> {
+    fn of(node: &CogroupNode, meeting: &MeetingRows) -> Result<Grouped> {
         let fields = node.key.fields().iter().cloned().collect();
         let mut table = StateTable::new(fields, Arc::new(Schema::empty()), None).map_err(Error::arrow)?;
         let mut slots_of_rows = Vec::new();

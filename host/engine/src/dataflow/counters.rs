@@ -4,7 +4,7 @@
 use super::by_key::hashes;
 use crate::batch::keys::Keys;
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::counters::{COLUMNS, TABLE};
 use crate::checkpoint::loaded::LoadedCheckpoint;
 use crate::checkpoint::read::fields;
@@ -164,7 +164,7 @@ impl BatchWork for CounterTotals {
         vec![&mut self.table]
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         Ok(self.checkpoint.changes(after, &mut self.table)?.into_iter().collect())
     }
 }

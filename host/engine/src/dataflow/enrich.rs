@@ -3,7 +3,7 @@
 
 use super::stages::{BuildContext, StageStreams};
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::positions::ALL_GROUPS;
 use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::types::TableOf;
@@ -148,7 +148,7 @@ impl BatchWork for Enrich {
         Vec::new()
     }
 
-    fn barrier(&mut self, _after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, _after: BatchId) -> Result<Vec<TableChanges>> {
         let Some(UnsavedTable { table, changed }) = &mut self.unsaved else { return Ok(Vec::new()) };
         let Some(content) = changed.take() else { return Ok(Vec::new()) };
         let schema = Schema::new(vec![
@@ -158,6 +158,6 @@ impl BatchWork for Enrich {
         let columns: Vec<ArrayRef> =
             vec![Arc::new(BinaryArray::from_iter_values([content])), Arc::new(BooleanArray::from(vec![false]))];
         let rows = RecordBatch::try_new(Arc::new(schema), columns).map_err(Error::arrow)?;
-        Ok(vec![Changes::small(*table, ALL_GROUPS, true, rows)])
+        Ok(vec![TableChanges::small(*table, ALL_GROUPS, true, rows)])
     }
 }

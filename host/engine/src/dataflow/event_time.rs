@@ -1,6 +1,6 @@
 //! The time of rows: computed once where they come into the stage, and told to all workers as progress.
 
-use super::plugin::Current;
+use super::plugin::CurrentPlugin;
 use super::stages::BuildContext;
 use crate::batch::part::Part;
 use crate::batch::rejected::RefusedRow;
@@ -43,7 +43,7 @@ pub fn build<'s>(
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> TimedStreams<'s> {
-    let current = Current::of(stage, &build.running.plugins.versions);
+    let current = CurrentPlugin::of(stage, &build.running.plugins.versions);
     let mut stamp = Stamp { node: node.clone(), stage: stage.clone(), current };
     let metrics = build.running.metrics.of(&stage.name);
     let failure = build.running.failure.clone();
@@ -103,7 +103,7 @@ struct Stamp {
     node: EventTimeNode,
     stage: StageNode,
     /// The stage as it runs: rejected rows name the plugin that they are rejected by.
-    current: Current,
+    current: CurrentPlugin,
 }
 
 impl Stamp {

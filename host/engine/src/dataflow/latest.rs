@@ -8,7 +8,7 @@ use super::stages::{BuildContext, StageStreams};
 use crate::batch::keys::KeyHash;
 use crate::batch::part::Part;
 use crate::batch::rejected::RefusedRow;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
@@ -227,7 +227,7 @@ impl BatchWork for Latest {
         vec![&mut self.table]
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         table_checkpoint::changes(&mut self.checkpoint, after, &mut self.table)
     }
 }

@@ -5,7 +5,7 @@ use super::event_time::{self, take_times};
 use super::late::LateRows;
 use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
@@ -138,7 +138,7 @@ impl BatchWork for PatternWork {
         vec![self.state.table()]
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         table_checkpoint::changes(&mut self.checkpoint, after, self.state.table())
     }
 }

@@ -28,7 +28,7 @@ pub fn transform<'s>(
     build: &BuildContext<'s, '_>,
 ) -> (Parts<'s>, Parts<'s>) {
     let metrics = build.running.metrics.of(&stage.name);
-    let mut calling = Calling::new(stage, node, build.running);
+    let mut calling = OperatorPlugin::new(stage, node, build.running);
     let mut whole = WholeRows::new(stage, node, build.running);
     let mut shadow = ShadowSlot::default();
     each_part(input, &stage.name, build.running.failure.clone(), move |context, part, output| {
@@ -66,18 +66,18 @@ pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
 }
 
 /// A stage as one operator on this worker knows it. An upgrade may replace the stage's plugin from one batch to the next.
-pub struct Current {
+pub struct CurrentPlugin {
     /// `None`: the stage has no plugin of its own.
     slot: Option<Arc<PluginSlot>>,
     seen: SeenChange,
     now: Option<RunningPlugin>,
 }
 
-impl Current {
+impl CurrentPlugin {
     /// The stage as it runs when the operator is built.
-    pub fn of(stage: &StageNode, versions: &Versions) -> Current {
+    pub fn of(stage: &StageNode, versions: &Versions) -> CurrentPlugin {
         let slot = versions.slot(&stage.name);
-        Current { now: slot.as_ref().map(|slot| slot.now()), slot, seen: SeenChange::default() }
+        CurrentPlugin { now: slot.as_ref().map(|slot| slot.now()), slot, seen: SeenChange::default() }
     }
 
     /// The stage as it is from now on, where that is not what it was when this was last asked. To be asked at the beginning
@@ -88,7 +88,7 @@ impl Current {
         before.is_none_or(|before| !Arc::ptr_eq(&before.node, &now.node)).then_some(now.node)
     }
 
-    /// The shadow that gets the same rows, where there is one; see [`Current::renewed`].
+    /// The shadow that gets the same rows, where there is one; see [`CurrentPlugin::renewed`].
     pub fn shadow(&self) -> Option<&Arc<Shadow>> {
         self.now.as_ref()?.shadow.as_ref()
     }
@@ -100,18 +100,22 @@ pub fn plugin_of(stage: &StageNode) -> Result<&PluginNode> {
 }
 
 /// The plugin of a stage, ready to be called by one operator.
-pub struct Calling {
+pub struct OperatorPlugin {
     /// The stage.
-    pub current: Current,
+    pub current: CurrentPlugin,
     caller: Caller,
     metrics: Counts,
 }
 
-impl Calling {
+impl OperatorPlugin {
     /// Makes a caller for the plugin of this stage.
-    pub fn new(stage: &StageNode, node: &PluginNode, running: &Running) -> Calling {
+    pub fn new(stage: &StageNode, node: &PluginNode, running: &Running) -> OperatorPlugin {
         let metrics = running.metrics.of(&stage.name);
-        Calling { current: Current::of(stage, &running.plugins.versions), caller: caller(node, &metrics), metrics }
+        OperatorPlugin {
+            current: CurrentPlugin::of(stage, &running.plugins.versions),
+            caller: caller(node, &metrics),
+            metrics,
+        }
     }
 
     /// The caller for this batch: another one than before where the plugin was replaced.
@@ -137,7 +141,7 @@ pub struct WholeRows {
     needs: SchemaRef,
     rejected: RejectedRows,
     metrics: Counts,
-    current: Current,
+    current: CurrentPlugin,
     /// Of an aggregate: rejects the rows of which no accumulator can be made.
     lifting: Option<Caller>,
 }
@@ -150,7 +154,7 @@ impl WholeRows {
             needs: node.description.input.clone(),
             rejected: stage.rejected.clone(),
             metrics: running.metrics.of(&stage.name),
-            current: Current::of(stage, &running.plugins.versions),
+            current: CurrentPlugin::of(stage, &running.plugins.versions),
             lifting: None,
         }
     }

@@ -9,7 +9,7 @@ use super::window_ends::WindowEnds;
 use super::{event_time, sessions};
 use crate::batch::part::Part;
 use crate::batch::types::with_fields;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::error::{Error, Result};
 use crate::graph::{StageNode, rows_table, with_bounds};
@@ -232,7 +232,7 @@ impl BatchWork for RowsWindow {
         }
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(Vec::new()) };
         let of_pieces = match &mut self.pieces {
             KeptPieces::Files(pieces) => checkpoint.changes(after, pieces.table())?,
@@ -243,7 +243,7 @@ impl BatchWork for RowsWindow {
                 })?
             }
         };
-        let mut changes: Vec<Changes> = of_pieces.into_iter().collect();
+        let mut changes: Vec<TableChanges> = of_pieces.into_iter().collect();
         if let Windows::Batches { ends, .. } = &mut self.windows {
             changes.extend(ends.barrier(after)?);
         }

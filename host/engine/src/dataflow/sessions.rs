@@ -7,12 +7,12 @@ mod contents;
 use super::by_key::by_key;
 use super::event_time::{self, take_times};
 use super::late::LateRows;
-use super::plugin::{Current, WholeRows};
+use super::plugin::{CurrentPlugin, WholeRows};
 use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use crate::batch::group::{Grouped, Grouper};
 use crate::batch::keys::{Keys, canonical_column};
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode, pieces_table, rows_table};
@@ -86,7 +86,7 @@ struct SessionWork {
     update: bool,
     late: LateRows,
     held: StateSize,
-    current: Current,
+    current: CurrentPlugin,
     /// The newest row of the sessions that the last batch closed, and whether some of its rows were late.
     newest_us: Option<i64>,
     put_out_late: bool,
@@ -139,7 +139,7 @@ impl SessionWork {
             update,
             late,
             held,
-            current: Current::of(stage, &build.running.plugins.versions),
+            current: CurrentPlugin::of(stage, &build.running.plugins.versions),
             newest_us: None,
             put_out_late: false,
             index: build.index,
@@ -315,7 +315,7 @@ impl BatchWork for SessionWork {
         [self.sessions.table()].into_iter().chain(pieces).collect()
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         let mut changes = table_checkpoint::changes(&mut self.checkpoint, after, self.sessions.table())?;
         if let Some((pieces, checkpoint)) = &mut self.pieces {
             changes.extend(table_checkpoint::changes(checkpoint, after, pieces.table())?);

@@ -1,7 +1,7 @@
 //! The shadow of a stage on one worker: the new version of its plugin gets the rows that the old one got, and what both make
 //! of them is compared. Nothing of it leaves the stage, and an error ends the shadow alone.
 
-use super::plugin::Current;
+use super::plugin::CurrentPlugin;
 use super::update::UpdateStage;
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
@@ -16,7 +16,7 @@ use crate::job::spec::OnError;
 use crate::plugin::reduce::{self, combine_by_key};
 use crate::plugin::{Account, Caller, Cogrouped, Cogroups, Processed};
 use crate::running::upgrade::shadow::Shadow;
-use crate::running::upgrade::shadow::compare::{Compared, States};
+use crate::running::upgrade::shadow::compare::{Comparison, States};
 use crate::state::OwnedKey;
 use crate::timely_ext::{Output, SHADOW};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
@@ -50,8 +50,8 @@ impl<T> ShadowRun<T> {
     }
 
     /// Runs the new version and compares, in a batch that both run. It comes behind the old one, whose calls it bills.
-    fn run(&mut self, context: BatchContext, work: impl FnOnce(&mut T, &StageNode, &mut Compared) -> Result<()>) {
-        let mut compared = Compared::default();
+    fn run(&mut self, context: BatchContext, work: impl FnOnce(&mut T, &StageNode, &mut Comparison) -> Result<()>) {
+        let mut compared = Comparison::default();
         let worked = work(&mut self.new, self.shadow.node(), &mut compared);
         [compared.cost_ns, compared.cost_new_ns] = self.costs();
         match worked {
@@ -90,8 +90,8 @@ impl<T> Default for ShadowSlot<T> {
 }
 
 impl<T> ShadowSlot<T> {
-    /// To be asked at the beginning of a batch, behind [`Current::renewed`]. `old`: the account of the operator's own caller.
-    pub fn look(&mut self, current: &Current, old: &Account, make: MakeShadow<T>) {
+    /// To be asked at the beginning of a batch, behind [`CurrentPlugin::renewed`]. `old`: the account of the operator's own caller.
+    pub fn look(&mut self, current: &CurrentPlugin, old: &Account, make: MakeShadow<T>) {
         if self.shadow.as_ref().map(Arc::as_ptr) == current.shadow().map(Arc::as_ptr) {
             return;
         }
@@ -231,7 +231,7 @@ fn copied(old: &UpdateStage, stage: &StageNode, caller: Caller, time: BatchTime)
 
 /// The rows of parts that the new version can read. Those with a null where only the new one needs a value are refused by it
 /// alone.
-fn whole(mut parts: Vec<Part>, node: &PluginNode, compared: &mut Compared) -> Result<Vec<Part>> {
+fn whole(mut parts: Vec<Part>, node: &PluginNode, compared: &mut Comparison) -> Result<Vec<Part>> {
     for part in &mut parts {
         let rows = part.rows.clone();
         let (whole, nulls) = without_nulls(rows, &node.reads, &node.description.input).map_err(Error::arrow)?;

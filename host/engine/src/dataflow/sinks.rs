@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::ids::BatchId;
 use crate::job::spec::{SinkKind, SinkSpec};
 use crate::metrics::Counts;
-use crate::metrics::work::Work;
+use crate::metrics::work::OperatorWork;
 use crate::running::Running;
 use crate::sink::{Encoder, Sink};
 use crate::timely_ext::{Completions, Output, Parts, Pending, Ticks, each_part, known};
@@ -117,7 +117,7 @@ fn commits((number, spec): (usize, &SinkSpec), sink: Box<dyn Sink>, running: &Ru
         markers: checkpoints.map(|checkpoints| checkpoints.writers.markers.clone()).unwrap_or_default(),
         counts: if shown { Counts::default() } else { running.metrics.of(&counted) },
         metrics: running.metrics.clone(),
-        work: Work::of(running.metrics.batches(), running.part_of_sink(number)),
+        work: OperatorWork::of(running.metrics.batches(), running.part_of_sink(number)),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::batch::chunk::{Chunk, PlannedChunk};
 use crate::batch::partition::{self, AT_END, CLOCK_PREFIX, FILE_CLOCK_PREFIX, MORE, TELLS_END};
 use crate::batch::position::{Extent, Position, SOURCE_END};
 use crate::batch::topic;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::plan::PlanWriter;
 use crate::checkpoint::positions::{self, PositionTable};
 use crate::checkpoint::types::{PlanEntry, TableOf};
@@ -25,11 +25,11 @@ use crate::limits::{DECODED_TIMES_MAX, PART_DECODED_BYTES_MAX};
 use crate::memory::{self, at_work};
 use crate::metrics::Counts;
 use crate::metrics::batches::Batches;
-use crate::metrics::work::Work;
+use crate::metrics::work::OperatorWork;
 use crate::receiver::{
     self,
     inbox::{Inbox, TakeLimits},
-    replay::Again,
+    replay::RereadClient,
 };
 use crate::running::Running;
 use crate::timely_ext::{ChangesStream, Completions, Output, Parts, ProgressStream, Ticks};
@@ -45,7 +45,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 /// A chunk on its way to the worker that decodes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Cut {
+struct CutChunk {
     /// The worker that hands it out.
     from: u64,
     to: u64,
@@ -82,7 +82,7 @@ pub fn build<'s>(
     let cutter = inbox.map(|inbox| Cutter::new(number, spec, inbox, running));
     let near = spec.kind.is_spread().then_some(running.threads.all());
     let hands = HandOut::new(number, worker.0, Spread::new(&running.graph.spec, worker, near), running);
-    let Cutting { cuts, planned, changes, ended } =
+    let CutStreams { cuts, planned, changes, ended } =
         cut(ticks, spec, (cutter, hands), worker.1, running.failure.clone());
     let (rows, rejected) = decode(cuts, number, spec, worker.0, running);
     SourceStreams { rows, rejected, planned, changes, ended }
@@ -96,12 +96,12 @@ struct Cutter {
     origin: Origin,
     inbox: Arc<Inbox>,
     checkpoint: Option<SourceCheckpoint>,
-    told: Told,
+    told: SourceNews,
     batches: Batches,
 }
 
 /// What stages must know of a source besides its rows.
-struct Told {
+struct SourceNews {
     /// Its number.
     source: u32,
     /// Its positions are those of files, which may have any name.
@@ -114,10 +114,10 @@ struct Told {
     ends: BTreeMap<ClockId, bool>,
 }
 
-impl Told {
+impl SourceNews {
     /// Nothing yet.
-    fn of(source: u32, names_files: bool) -> Told {
-        Told { source, names_files, ended: false, partitions: Vec::new(), ends: BTreeMap::new() }
+    fn of(source: u32, names_files: bool) -> SourceNews {
+        SourceNews { source, names_files, ended: false, partitions: Vec::new(), ends: BTreeMap::new() }
     }
 
     /// A batch moved these positions, or a checkpoint has them.
@@ -165,12 +165,12 @@ struct SourceCheckpoint {
     replayed: BatchId,
     keeps_rows: bool,
     /// What is kept while batches are run again.
-    again: Again,
+    again: RereadClient,
 }
 
 impl Cutter {
     fn new(number: usize, spec: &SourceSpec, inbox: Arc<Inbox>, running: &Arc<Running>) -> Cutter {
-        let mut told = Told::of(number as u32, spec.kind.names_files());
+        let mut told = SourceNews::of(number as u32, spec.kind.names_files());
         let checkpoint = running.checkpoints.as_ref().and_then(|checkpoints| {
             let start = checkpoints.sources.take(number)?;
             // Stages that have known of partitions for long are told once more, those that are new for the first time.
@@ -182,7 +182,7 @@ impl Cutter {
                 entries: start.entries,
                 replayed: checkpoints.replay.last(),
                 keeps_rows: positions::keeps_rows(spec),
-                again: Again::default(),
+                again: RereadClient::default(),
             })
         });
         let planned_as = partition::plan_name(&spec.name, spec.kind.is_spread(), running.options.place());
@@ -250,7 +250,7 @@ impl Cutter {
         match &mut self.checkpoint {
             None => durable(),
             Some(checkpoint) => {
-                checkpoint.again = Again::default();
+                checkpoint.again = RereadClient::default();
                 checkpoint.positions.apply(taken.moved.clone());
                 let chunks = taken.chunks.iter().map(|chunk| PlannedChunk {
                     extent: chunk.extent.clone(),
@@ -273,7 +273,7 @@ impl Cutter {
     }
 
     /// Positions for the checkpoint after this batch; its later plans go to a new log.
-    fn barrier(&mut self, after: BatchId) -> Result<Option<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Option<TableChanges>> {
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(None) };
         checkpoint.plans.rotate(after);
         self.inbox.barrier(after, checkpoint.positions.positions());
@@ -311,8 +311,8 @@ fn file_events(source: u32, name: &str, position: Position) -> [Option<Event>; 2
 }
 
 /// The streams of the operator that cuts batches out of an inbox.
-struct Cutting<'s> {
-    cuts: Stream<'s, u64, Vec<Cut>>,
+struct CutStreams<'s> {
+    cuts: Stream<'s, u64, Vec<CutChunk>>,
     /// It stays at a batch until the batch's plan is durable.
     planned: Ticks<'s>,
     changes: ChangesStream<'s>,
@@ -326,7 +326,7 @@ fn cut<'s>(
     (mut cutter, mut hands): (Option<Cutter>, HandOut),
     peers: usize,
     failure: Failure,
-) -> Cutting<'s> {
+) -> CutStreams<'s> {
     let scope = ticks.scope();
     let mut builder = OperatorBuilder::new(format!("source {}", spec.name), scope);
     let durable = Completions::new(scope, &builder);
@@ -334,13 +334,13 @@ fn cut<'s>(
         hands.begin(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
     }
     let mut ticks = builder.new_input(ticks, Pipeline);
-    let (output, stream) = builder.new_output::<Vec<Cut>>();
+    let (output, stream) = builder.new_output::<Vec<CutChunk>>();
     let (_planned, planned_stream) = builder.new_output::<Vec<Tick>>();
-    let (changes, changes_stream) = builder.new_output::<Vec<Changes>>();
+    let (changes, changes_stream) = builder.new_output::<Vec<TableChanges>>();
     let (ended, ended_stream) = builder.new_output::<Vec<Progress>>();
     let mut ended = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Progress>>>::from(ended);
-    let mut output = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Cut>>>::from(output);
-    let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Changes>>>::from(changes);
+    let mut output = OutputBuilder::<u64, CapacityContainerBuilder<Vec<CutChunk>>>::from(output);
+    let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<TableChanges>>>::from(changes);
     builder.build(move |_| {
         // Capabilities of batches whose plans are not durable, and of what failed.
         let mut planning = BTreeMap::new();
@@ -372,7 +372,7 @@ fn cut<'s>(
                         let workers = hands.batch(batch, &places);
                         for (must, (order, chunk)) in workers.into_iter().zip(chunks) {
                             let bytes = chunk.bytes() as u64;
-                            let cut = Cut { from: hands.worker, to: 0, bytes, order, time: tick.time, chunk };
+                            let cut = CutChunk { from: hands.worker, to: 0, bytes, order, time: tick.time, chunk };
                             hands.add(capability.retain(0), must, cut);
                         }
                         for what in cutter.told.events() {
@@ -393,7 +393,7 @@ fn cut<'s>(
             hands.hand_out(|capability, cut| output.session(capability).give(cut));
         }
     });
-    Cutting { cuts: stream, planned: planned_stream, changes: changes_stream, ended: ended_stream }
+    CutStreams { cuts: stream, planned: planned_stream, changes: changes_stream, ended: ended_stream }
 }
 
 /// The clock that the rows of a chunk move.
@@ -408,7 +408,7 @@ fn clock_of(source: u32, kind: &SourceKind, extent: &Extent) -> ClockId {
 /// Decodes the chunks that come to this worker: one, and then the others run, so that what decoding and the first
 /// stages make of a chunk is still in the processor's cache when it is used.
 fn decode<'s>(
-    cuts: Stream<'s, u64, Vec<Cut>>,
+    cuts: Stream<'s, u64, Vec<CutChunk>>,
     number: usize,
     spec: &SourceSpec,
     worker: usize,
@@ -422,17 +422,17 @@ fn decode<'s>(
     let metrics = if is_table { Counts::default() } else { running.metrics.of(&spec.name) };
     let scope = cuts.scope();
     let operator: &'static String = Box::leak(Box::new(format!("decode {}", spec.name)));
-    let told = Work::of(running.metrics.batches(), running.part_of_source(number));
+    let told = OperatorWork::of(running.metrics.batches(), running.part_of_source(number));
     let (failure, running) = (running.failure.clone(), running.clone());
     let mut builder = OperatorBuilder::new(operator.clone(), scope);
     let activator = scope.activator_for(builder.operator_info().address);
-    let mut cuts = builder.new_input(cuts, Exchange::new(|cut: &Cut| cut.to));
+    let mut cuts = builder.new_input(cuts, Exchange::new(|cut: &CutChunk| cut.to));
     let (rows, rows_stream) = builder.new_output();
     let (rejected, rejected_stream) = builder.new_output();
     let mut rows = OutputBuilder::<u64, CapacityContainerBuilder<_>>::from(rows);
     let mut rejected = OutputBuilder::<u64, CapacityContainerBuilder<_>>::from(rejected);
     builder.build(move |_| {
-        let mut waiting: VecDeque<(Capability<u64>, Capability<u64>, Cut)> = VecDeque::new();
+        let mut waiting: VecDeque<(Capability<u64>, Capability<u64>, CutChunk)> = VecDeque::new();
         move |_| {
             cuts.for_each(|capability, cuts| {
                 waiting.extend(cuts.drain(..).map(|cut| (capability.retain(0), capability.retain(1), cut)));
@@ -475,9 +475,9 @@ mod tests {
 
     #[test]
     fn what_a_batch_says_of_the_end_of_a_partition_counts_and_not_what_the_checkpoint_has() {
-        let mut told = Told::of(3, false);
+        let mut told = SourceNews::of(3, false);
         let clock = |name| partition::clock_of(3, name);
-        let moved = |told: &mut Told, moved: &[(&str, i64)]| {
+        let moved = |told: &mut SourceNews, moved: &[(&str, i64)]| {
             let moved = moved.iter().map(|(name, mark)| ((*name).to_owned(), Position { offset: 7, mark: *mark }));
             let moved: Vec<_> = moved.collect();
             told.moved(moved.iter().map(|(name, position)| (name, position)));
@@ -507,7 +507,7 @@ mod tests {
 
     #[test]
     fn a_file_of_a_folder_may_have_any_name() {
-        let mut told = Told::of(3, true);
+        let mut told = SourceNews::of(3, true);
         let at = |name: &str, position| (name.to_owned(), position);
         let end = Position { offset: 7, mark: 77 };
         let clock = Position { offset: 0, mark: TELLS_END };

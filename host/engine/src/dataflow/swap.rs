@@ -19,7 +19,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 /// Why a process cannot replace the plugin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Objection {
+struct ReplacementRefusal {
     /// The worker that this copy is for: the first of its process.
     to: u64,
     why: String,
@@ -43,12 +43,12 @@ fn object<'s>(
     committed: Parts<'s>,
     (index, peers): (usize, usize),
     running: Arc<Running>,
-) -> Stream<'s, u64, Vec<Objection>> {
+) -> Stream<'s, u64, Vec<ReplacementRefusal>> {
     let mut builder = OperatorBuilder::new("object".to_owned(), ticks.scope());
     let mut ticks = builder.new_input(ticks, Pipeline);
     let mut committed = builder.new_input(committed, Pipeline);
-    let (objections, stream) = builder.new_output::<Vec<Objection>>();
-    let mut objections = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Objection>>>::from(objections);
+    let (objections, stream) = builder.new_output::<Vec<ReplacementRefusal>>();
+    let mut objections = OutputBuilder::<u64, CapacityContainerBuilder<Vec<ReplacementRefusal>>>::from(objections);
     builder.build(move |_| {
         let mut swaps = Pending::default();
         move |frontiers| {
@@ -61,7 +61,8 @@ fn object<'s>(
             swaps.each_complete(frontiers, &running.failure, |_, (id, capability)| {
                 let why = running.plugins.upgrades.objection(*id);
                 let firsts = (0..peers as u64).step_by(running.threads.count.max(1));
-                let copies = why.iter().flat_map(|why| firsts.clone().map(|to| Objection { to, why: why.clone() }));
+                let copies =
+                    why.iter().flat_map(|why| firsts.clone().map(|to| ReplacementRefusal { to, why: why.clone() }));
                 objections.activate().session(capability).give_iterator(copies);
                 Ok(())
             });
@@ -73,13 +74,13 @@ fn object<'s>(
 /// Replaces the plugin where nobody objects: the first worker of each process does it for all of them.
 fn replace<'s>(
     ticks: Ticks<'s>,
-    objections: Stream<'s, u64, Vec<Objection>>,
+    objections: Stream<'s, u64, Vec<ReplacementRefusal>>,
     index: usize,
     running: Arc<Running>,
 ) -> Ticks<'s> {
     let mut builder = OperatorBuilder::new("replace".to_owned(), ticks.scope());
     let mut ticks = builder.new_input(ticks, Pipeline);
-    let mut objections = builder.new_input(objections, Exchange::new(|objection: &Objection| objection.to));
+    let mut objections = builder.new_input(objections, Exchange::new(|objection: &ReplacementRefusal| objection.to));
     let (swapped, swapped_stream) = builder.new_output::<Vec<Tick>>();
     let mut swapped = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Tick>>>::from(swapped);
     builder.build(move |_| {

@@ -4,11 +4,11 @@ mod stage;
 
 use super::by_key::split_parts;
 use super::event_time;
-use super::plugin::{Current, WholeRows, caller};
+use super::plugin::{CurrentPlugin, WholeRows, caller};
 use super::shadow::{ShadowRun, ShadowSlot, ShadowState};
 use super::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::error::{Error, Result};
 use crate::fault;
@@ -64,7 +64,7 @@ struct StateWork {
     held: StateSize,
     checkpoint: Option<TableCheckpoint>,
     timers: Option<TableCheckpoint>,
-    current: Current,
+    current: CurrentPlugin,
     upgrades: Upgrades,
     /// The next version, where it runs in a shadow.
     shadow: ShadowSlot<ShadowState>,
@@ -86,7 +86,7 @@ impl StateWork {
             state.restore(plugin, checkpoint, timers.as_ref())?;
         }
         let (current, upgrades) =
-            (Current::of(stage, &build.running.plugins.versions), build.running.plugins.upgrades.clone());
+            (CurrentPlugin::of(stage, &build.running.plugins.versions), build.running.plugins.upgrades.clone());
         let shadow = ShadowSlot::default();
         let held = metrics.held(&stage.name);
         Ok(StateWork { state, metrics, held, checkpoint, timers, current, upgrades, shadow, migrated: None })
@@ -144,7 +144,7 @@ impl BatchWork for StateWork {
         self.state.tables().collect()
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         let mut changes = table_checkpoint::changes(&mut self.checkpoint, after, self.state.table())?;
         if let Some(timers) = self.state.timers() {
             changes.extend(table_checkpoint::changes(&mut self.timers, after, timers.table())?);

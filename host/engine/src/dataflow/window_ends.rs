@@ -3,7 +3,7 @@
 use super::stages::BuildContext;
 use crate::batch::keys::Keys;
 use crate::batch::types::timestamps;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::state_file::REMOVED;
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
@@ -93,7 +93,7 @@ impl WindowEnds {
     }
 
     /// What a checkpoint has to hold of it.
-    pub fn barrier(&mut self, after: BatchId) -> Result<Option<Changes>> {
+    pub fn barrier(&mut self, after: BatchId) -> Result<Option<TableChanges>> {
         let rows = self.owned()?;
         let Some(checkpoint) = self.checkpoint.as_mut().filter(|_| rows != self.written) else { return Ok(None) };
         let names: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(name, _)| name)));

@@ -8,7 +8,7 @@ mod times;
 mod totals;
 mod values;
 
-use super::plugin::{Current, caller};
+use super::plugin::{CurrentPlugin, caller};
 use super::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::aggregate::functions::{Functions, Reducer};
 use crate::batch::group::Grouper;
@@ -102,7 +102,7 @@ struct WindowOutput {
     has_key: bool,
     index: usize,
     metrics: Counts,
-    current: Current,
+    current: CurrentPlugin,
 }
 
 impl WindowOutput {
@@ -115,7 +115,7 @@ impl WindowOutput {
             has_key: !stage.key.is_empty(),
             index: build.index,
             metrics,
-            current: Current::of(stage, &build.running.plugins.versions),
+            current: CurrentPlugin::of(stage, &build.running.plugins.versions),
         })
     }
 

@@ -20,7 +20,7 @@ pub struct Watermarks {
     clocks: BTreeMap<ClockId, SourceClock>,
     watermark: Option<i64>,
     ends: ClockEnds,
-    behind: Behind,
+    behind: HoldingStages,
     held: BTreeMap<(ClockId, u32), HeldClock>,
     fed: ClockFeeds,
     /// The sources whose partitions are files. What a file has shown that is read to its end the source as a whole keeps, whose clock
@@ -37,7 +37,7 @@ pub type ClockFeeds = BTreeMap<ClockId, BTreeSet<u32>>;
 pub type ClockEnds = BTreeMap<ClockId, BTreeSet<u32>>;
 
 /// By clock, the stages before that hold back some of its rows, by place in the job.
-pub type Behind = BTreeMap<ClockId, BTreeMap<u32, HoldingStage>>;
+pub type HoldingStages = BTreeMap<ClockId, BTreeMap<u32, HoldingStage>>;
 
 /// A stage that puts out rows later than what they are made of came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Watermarks {
     pub fn new(clocks: impl Iterator<Item = ClockId>, lateness_us: i64, idle_us: Option<i64>) -> Watermarks {
         let clocks: BTreeMap<_, _> = clocks.map(|id| (id, SourceClock::default())).collect();
         let streams = clocks.keys().map(|id| id.stream).collect();
-        let (ends, behind, held) = (ClockEnds::new(), Behind::new(), BTreeMap::new());
+        let (ends, behind, held) = (ClockEnds::new(), HoldingStages::new(), BTreeMap::new());
         let (fed, folders, at_end) = (ClockFeeds::new(), BTreeSet::new(), BTreeMap::new());
         Watermarks { lateness_us, idle_us, streams, clocks, watermark: None, ends, behind, held, fed, folders, at_end }
     }
@@ -81,7 +81,7 @@ impl Watermarks {
 
     /// The same, of which some clocks are of rows that stages hold back.
     #[must_use]
-    pub fn behind(self, behind: Behind) -> Watermarks {
+    pub fn behind(self, behind: HoldingStages) -> Watermarks {
         let pairs = behind.iter().flat_map(|(clock, stages)| stages.keys().map(|stage| (*clock, *stage)));
         let held = pairs.map(|pair| (pair, HeldClock::default())).collect();
         Watermarks { behind, held, ..self }

@@ -4,7 +4,7 @@ use super::{Graph, InputNode, Operator, StageCheck, StageNode, holding, part_of}
 use crate::batch::types::ColumnType;
 use crate::checkpoint::types::Table;
 use crate::error::{Error, Result};
-use crate::event_time::{Behind, ClockEnds, ClockFeeds, ClockNames, saved};
+use crate::event_time::{ClockEnds, ClockFeeds, ClockNames, HoldingStages, saved};
 use crate::ids::ClockId;
 use crate::job::spec::{ClockSpec, SourceKind, SourceSpec, StageSpec};
 use crate::sql::expression::Expression;
@@ -27,7 +27,7 @@ pub struct EventTimeNode {
     /// When these clocks end.
     pub ends: ClockEnds,
     /// The stages before that hold rows of these clocks back.
-    pub behind: Behind,
+    pub behind: HoldingStages,
     /// The sources that tell of the ends of their partitions and that these clocks are fed by, where stages made their rows.
     pub fed: ClockFeeds,
     /// The folders among the sources: their clocks may be those of files.

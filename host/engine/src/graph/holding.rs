@@ -2,7 +2,7 @@
 
 use super::pattern::MATCH_TIMES;
 use super::{Graph, InputNode, Operator, SimpleNode, StageNode, part_of};
-use crate::event_time::{Behind, HoldingStage};
+use crate::event_time::{HoldingStage, HoldingStages};
 use crate::ids::ClockId;
 use crate::join::{ColumnSource, Side};
 use crate::sql::expression::Expression;
@@ -10,9 +10,9 @@ use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The stages that hold back rows of a stage's clocks. `times`: what tells the time of a row, by input.
-pub(super) fn behind(graph: &Graph, times: &[Expression], inputs: &[InputNode]) -> Behind {
+pub(super) fn behind(graph: &Graph, times: &[Expression], inputs: &[InputNode]) -> HoldingStages {
     let streams = inputs.iter().map(|input| input.from.len()).sum();
-    let mut behind = Behind::new();
+    let mut behind = HoldingStages::new();
     for (input, time) in inputs.iter().zip(times) {
         for stream in &input.from {
             let own = graph.stages.iter().find(|stage| stage.name == *stream);

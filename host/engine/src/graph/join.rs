@@ -10,7 +10,7 @@ use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::event_time::TIME;
 use crate::job::spec::{JoinKind, JoinSpec, OPERATION};
-use crate::join::{AsOf, Changing, ColumnSource, Interval, Joined, SavedColumns, Side, kept_schema};
+use crate::join::{AsOf, ChangingJoinPlan, ColumnSource, Interval, Joined, SavedColumns, Side, kept_schema};
 use crate::time::microseconds;
 use crate::window::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -44,7 +44,7 @@ pub struct JoinNode {
 #[derive(Clone)]
 pub struct ChangingNode {
     /// The join.
-    pub what: Changing,
+    pub what: ChangingJoinPlan,
     /// Whether the rows of each side say what they do.
     pub ops: [bool; 2],
     /// The columns that come out.
@@ -131,8 +131,13 @@ fn changing(
     let tables =
         [changing_table(check, join, &rows[0], Side::First)?, changing_table(check, join, &rows[1], Side::Second)?];
     let output = types::with_fields(&joined.schema, [Arc::new(Field::new(op, ColumnType::Text.arrow(), false))]);
-    let what =
-        Changing { kind: join.kind, on: on[0].len(), rows, joined: joined.clone(), ttl_us: join.ttl.map(microseconds) };
+    let what = ChangingJoinPlan {
+        kind: join.kind,
+        on: on[0].len(),
+        rows,
+        joined: joined.clone(),
+        ttl_us: join.ttl.map(microseconds),
+    };
     let node = JoinNode {
         kind: join.kind,
         on: on[0].len(),

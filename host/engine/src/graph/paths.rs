@@ -10,7 +10,7 @@ use crate::sink::name_of_part;
 use std::path::{Path, PathBuf};
 
 /// A path of the job that is read or written.
-struct Used<'a> {
+struct UsedPath<'a> {
     /// What uses it, as "source `lines` reads it".
     by: String,
     path: PathBuf,
@@ -71,7 +71,12 @@ pub fn check(spec: &JobSpec) -> Result<()> {
                 other.by,
             )));
         }
-        used.push(Used { by: format!("sink `{}` writes there as well", sink.name), path: full, folder, source: None });
+        used.push(UsedPath {
+            by: format!("sink `{}` writes there as well", sink.name),
+            path: full,
+            folder,
+            source: None,
+        });
     }
     Ok(())
 }
@@ -111,7 +116,7 @@ fn check_bucket(spec: &JobSpec, sink: &SinkSpec, url: &str) -> Result<()> {
 }
 
 /// Whether a source would read the job's own checkpoints.
-fn check_checkpoints(spec: &JobSpec, used: &[Used<'_>]) -> Result<()> {
+fn check_checkpoints(spec: &JobSpec, used: &[UsedPath<'_>]) -> Result<()> {
     let Some(checkpoint) = &spec.checkpoint else { return Ok(()) };
     if checkpoint.dir.contains("://") {
         return check_checkpoints_in_bucket(spec, &checkpoint.dir);
@@ -147,7 +152,7 @@ fn check_checkpoints_in_bucket(spec: &JobSpec, dir: &str) -> Result<()> {
 }
 
 /// Whether another source, or the checkpoints, take a folder in which rows are given back.
-fn check_retry(spec: &JobSpec, used: &[Used<'_>]) -> Result<()> {
+fn check_retry(spec: &JobSpec, used: &[UsedPath<'_>]) -> Result<()> {
     for source in &spec.sources {
         let SourceKind::Retry { path, .. } = &source.kind else { continue };
         let full = whole(&spec.origin.folder.join(path));
@@ -167,8 +172,8 @@ fn check_retry(spec: &JobSpec, used: &[Used<'_>]) -> Result<()> {
 }
 
 /// The files and folders that a job reads, and where its checkpoints are.
-fn reads(spec: &JobSpec) -> Vec<Used<'_>> {
-    let at = |by: String, path: &Path, folder| Used {
+fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
+    let at = |by: String, path: &Path, folder| UsedPath {
         by,
         path: whole(&spec.origin.folder.join(path)),
         folder,
@@ -186,7 +191,7 @@ fn reads(spec: &JobSpec) -> Vec<Used<'_>> {
                     true => format!("source `{name}` reads every file in that folder"),
                     false => format!("source `{name}` would read what is written there"),
                 };
-                used.push(Used { source: Some(source), ..at(by, path, true) });
+                used.push(UsedPath { source: Some(source), ..at(by, path, true) });
             }
             SourceKind::Retry { path, .. } => {
                 used.push(at("`millstream retry` gives rows back there".into(), path, true));

@@ -6,7 +6,9 @@ use crate::batch::types::ColumnType;
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::{PatternNots, PatternSkip, PatternSpec};
-use crate::pattern::{Condition, Layout, Nots, PatternNode, Plan, Skip, Step, Value, saved_fields, saved_schema};
+use crate::pattern::{
+    Condition, ForbiddenRows, Layout, PatternNode, Plan, Skip, Step, Value, saved_fields, saved_schema,
+};
 use crate::sql::references::{BEFORE, Reference, ReferringText};
 use crate::time::microseconds;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -203,8 +205,8 @@ impl Conditions<'_> {
         Ok(Some(condition(among.len() - 1)))
     }
 
-    fn nots(&mut self, nots: &PatternNots) -> Result<Nots> {
-        Ok(Nots { next: self.all(&nots.next)?, between: self.all(&nots.between)? })
+    fn nots(&mut self, nots: &PatternNots) -> Result<ForbiddenRows> {
+        Ok(ForbiddenRows { next: self.all(&nots.next)?, between: self.all(&nots.between)? })
     }
 
     fn all(&mut self, names: &[String]) -> Result<Vec<Condition>> {

@@ -64,7 +64,7 @@ impl AsOf {
 
 /// A row that waits no more, in the order in which such come out, and its partner.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Found {
+struct SettledRow {
     hash: KeyHash,
     key: Box<[u8]>,
     time: i64,
@@ -74,7 +74,7 @@ struct Found {
 }
 
 /// Rows of the first side, by time.
-enum Waiting {
+enum FirstSideRows {
     /// All of them are in memory.
     Slots(BTreeMap<i64, Vec<Slot>>),
     /// Some may lie in files, where the table finds those that wait no more.
@@ -86,7 +86,7 @@ pub struct AsOfJoin {
     what: AsOf,
     /// Rows of the first side, and of the second.
     tables: [StateTable; 2],
-    waiting: Waiting,
+    waiting: FirstSideRows,
     /// Those of the second side that are in memory, by key and time.
     of_key: HashMap<Box<[u8]>, BTreeMap<i64, Slot>>,
     /// When keys of the second side may have rows that nobody needs any more.
@@ -110,7 +110,7 @@ impl AsOfJoin {
         Ok(AsOfJoin {
             tables: [table(0)?, table(1)?],
             what,
-            waiting: Waiting::Slots(BTreeMap::new()),
+            waiting: FirstSideRows::Slots(BTreeMap::new()),
             of_key: HashMap::new(),
             due: BTreeSet::new(),
             knows_due: true,
@@ -130,12 +130,12 @@ impl AsOfJoin {
             })
         };
         let tables = [table(0, first)?, table(1, second)?];
-        let (waiting, of_key, due) = (Waiting::Times(TimeCounts::default()), HashMap::new(), BTreeSet::new());
+        let (waiting, of_key, due) = (FirstSideRows::Times(TimeCounts::default()), HashMap::new(), BTreeSet::new());
         Ok(AsOfJoin { tables, what, waiting, of_key, due, knows_due: false, next: 0, newest: None })
     }
 
     fn spills(&self) -> bool {
-        matches!(self.waiting, Waiting::Times(_))
+        matches!(self.waiting, FirstSideRows::Times(_))
     }
 
     /// The tables of both sides, for what checkpoints hold of them.
@@ -161,8 +161,8 @@ impl AsOfJoin {
     fn bytes_beside(&self) -> u64 {
         let entry = 2 * size_of::<(i64, Slot)>() as u64;
         match &self.waiting {
-            Waiting::Slots(_) => self.row_count() as u64 * entry,
-            Waiting::Times(times) => {
+            FirstSideRows::Slots(_) => self.row_count() as u64 * entry,
+            FirstSideRows::Times(times) => {
                 let rows = self.tables[1].rows_in_memory() as u64 * entry;
                 rows + times.bytes() + (self.due.len() * size_of::<(i64, Box<[u8]>, KeyHash)>()) as u64
             }
@@ -210,12 +210,12 @@ impl AsOfJoin {
         let AsOfJoin { tables: [first, _], waiting, next, .. } = self;
         first.each_key(|key| *next = last_number(key).saturating_add(1).max(*next))?;
         match waiting {
-            Waiting::Slots(waiting) => {
+            FirstSideRows::Slots(waiting) => {
                 for slot in first.all() {
                     waiting.entry(number_before(first.key(slot), 1)).or_default().push(slot);
                 }
             }
-            Waiting::Times(times) => first.each_touched(|time| times.add(time))?,
+            FirstSideRows::Times(times) => first.each_touched(|time| times.add(time))?,
         }
         let slots: Vec<Slot> = self.tables[1].all().collect();
         self.enter(&slots)?;
@@ -265,11 +265,11 @@ impl AsOfJoin {
         self.newest = None;
         let Some(complete) = watermark.now else { return Ok(Vec::new()) };
         let slots: Vec<Slot> = match &mut self.waiting {
-            Waiting::Slots(waiting) => {
+            FirstSideRows::Slots(waiting) => {
                 let later = waiting.split_off(&complete);
                 std::mem::replace(waiting, later).into_values().flatten().collect()
             }
-            Waiting::Times(times) => {
+            FirstSideRows::Times(times) => {
                 let slots = self.tables[0].take_idle(BatchTime(complete))?;
                 slots.iter().for_each(|slot| times.remove(number_before(self.tables[0].key(*slot), 1)));
                 slots
@@ -309,8 +309,8 @@ impl AsOfJoin {
         let slots = self.store(0, &rows, Some(numbers))?;
         for (slot, time) in slots.into_iter().zip(times(rows.columns().last())?) {
             match &mut self.waiting {
-                Waiting::Slots(waiting) => waiting.entry(time).or_default().push(slot),
-                Waiting::Times(times) => times.add(time),
+                FirstSideRows::Slots(waiting) => waiting.entry(time).or_default().push(slot),
+                FirstSideRows::Times(times) => times.add(time),
             }
         }
         Ok(())
@@ -349,7 +349,7 @@ impl AsOfJoin {
             let hashes: Vec<KeyHash> = slots.iter().map(|slot| self.tables[0].hash_of(*slot)).collect();
             self.warm(hashes.into_iter())?;
         }
-        let mut found: Vec<Found> = Vec::with_capacity(slots.len());
+        let mut found: Vec<SettledRow> = Vec::with_capacity(slots.len());
         for slots in slots.chunks(SLOTS_AT_ONCE) {
             let columns = self.tables[0].keys(slots).map_err(Error::arrow)?;
             let (on, sub) = columns.split_at(self.what.on);
@@ -364,7 +364,7 @@ impl AsOfJoin {
                 let oldest = self.what.within_us.map_or(i64::MIN, |within_us| time.saturating_sub(within_us));
                 let partner = partner.filter(|(at, _)| **at >= oldest).map(|(_, slot)| *slot);
                 let number = numbers.value(row);
-                found.push(Found { hash, key: key.into(), time, number, slot: *slot, partner });
+                found.push(SettledRow { hash, key: key.into(), time, number, slot: *slot, partner });
             }
         }
         found.sort_unstable();
@@ -374,7 +374,7 @@ impl AsOfJoin {
             let second: Vec<Slot> = some.iter().filter_map(|found| found.partner).collect();
             let sides = [self.rows(0, &first)?, self.rows(1, &second)?];
             let mut next = 0..second.len() as u32;
-            let pair = |(row, found): (u32, &Found)| -> Pair {
+            let pair = |(row, found): (u32, &SettledRow)| -> Pair {
                 let second = found.partner.and_then(|_| next.next()).map(|row| RowPlace { chunk: 0, row });
                 [Some(RowPlace { chunk: 0, row }), second]
             };
@@ -433,8 +433,8 @@ impl AsOfJoin {
     /// The time of the oldest row that waits.
     pub fn earliest(&self) -> Option<i64> {
         match &self.waiting {
-            Waiting::Slots(waiting) => waiting.first_key_value().map(|(time, _)| *time),
-            Waiting::Times(times) => times.first(),
+            FirstSideRows::Slots(waiting) => waiting.first_key_value().map(|(time, _)| *time),
+            FirstSideRows::Times(times) => times.first(),
         }
     }
 }

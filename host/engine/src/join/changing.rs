@@ -30,7 +30,7 @@ const FORGOTTEN_MAX: usize = 1 << 16;
 
 /// What a join does, as the graph has checked it.
 #[derive(Clone)]
-pub struct Changing {
+pub struct ChangingJoinPlan {
     /// Which rows come out without a partner, too.
     pub kind: JoinKind,
     /// How many columns make the key: the first ones of a layout.
@@ -44,7 +44,7 @@ pub struct Changing {
     pub ttl_us: Option<i64>,
 }
 
-impl Changing {
+impl ChangingJoinPlan {
     /// When a row is idle in a table that may have rows in files, where there is a `ttl`.
     pub fn idle(&self) -> Option<(IdleBy, i64)> {
         self.ttl_us.map(|ttl_us| (IdleBy::State(AT_COLUMN), ttl_us))
@@ -59,7 +59,7 @@ pub fn kept_schema() -> SchemaRef {
 
 /// The join on one worker.
 pub struct ChangingJoin {
-    what: Changing,
+    what: ChangingJoinPlan,
     tables: [StateTable; 2],
     keys: KeyIndex,
     /// When rows came, with a `ttl`: each time at which a key got some. Where rows may lie in files their tables know that.
@@ -67,7 +67,7 @@ pub struct ChangingJoin {
 }
 
 /// A row that a batch changes.
-struct Touched {
+struct TouchedRow {
     slot: Slot,
     before: i64,
     after: i64,
@@ -92,7 +92,7 @@ struct OfKey {
 
 /// What the rows of one side do to it.
 struct SideChanges {
-    touched: Vec<Touched>,
+    touched: Vec<TouchedRow>,
     /// The key of each of them, by its place among the keys of the batch.
     of: Vec<usize>,
     refused: Vec<(u32, String)>,
@@ -117,8 +117,8 @@ struct BatchKey {
 /// Pairs that go or come, as slots of both sides, in order.
 type Slots = Vec<[Option<Slot>; 2]>;
 
-/// What a batch did.
-pub struct Told {
+/// What a batch changed in the rows of a join: those that go, and those that come.
+pub struct JoinedChanges {
     /// The rows that go.
     pub deleted: Vec<RecordBatch>,
     /// The rows that come.
@@ -129,7 +129,7 @@ pub struct Told {
 
 impl ChangingJoin {
     /// Nothing has come yet.
-    pub fn new(what: Changing) -> Result<ChangingJoin> {
+    pub fn new(what: ChangingJoinPlan) -> Result<ChangingJoin> {
         let table = |side: Side| {
             let fields = what.rows[side.place()].fields().iter().cloned().collect();
             StateTable::new(fields, kept_schema(), None).map_err(Error::arrow)
@@ -223,7 +223,7 @@ impl ChangingJoin {
 
     /// Brings both sides to where they are behind these rows, which stand in the order in which they came, with what each does
     /// as their last column where `ops` says so.
-    pub fn batch(&mut self, now: BatchTime, rows: [&RecordBatch; 2], ops: [bool; 2]) -> Result<Told> {
+    pub fn batch(&mut self, now: BatchTime, rows: [&RecordBatch; 2], ops: [bool; 2]) -> Result<JoinedChanges> {
         self.forget(now)?;
         self.warm(rows)?;
         let mut keys = BatchKeys::default();
@@ -251,7 +251,7 @@ impl ChangingJoin {
         let (deleted, inserted) = (self.rows(&deleted)?, self.rows(&inserted)?);
         self.store(now, &keys, &changes)?;
         let [first, second] = changes;
-        Ok(Told { deleted, inserted, refused: [first.refused, second.refused] })
+        Ok(JoinedChanges { deleted, inserted, refused: [first.refused, second.refused] })
     }
 
     /// What the rows of a side do to what is kept of it, row by row.
@@ -303,8 +303,8 @@ impl ChangingJoin {
         }
         let (counts, times) = counts(table, &slots)?;
         let touched = slots.iter().zip(counts.iter().zip(&times));
-        let mut touched: Vec<Touched> = touched
-            .map(|(slot, (count, at))| Touched { slot: *slot, before: *count, after: *count, at: *at })
+        let mut touched: Vec<TouchedRow> = touched
+            .map(|(slot, (count, at))| TouchedRow { slot: *slot, before: *count, after: *count, at: *at })
             .collect();
         for (number, place, op) in does {
             let Some(touched) = touched.get_mut(place) else { continue };

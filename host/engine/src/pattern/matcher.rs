@@ -5,8 +5,8 @@
 //! Conditions that look at the rows of a match are computed for many at once: `wanted` tells what a row will ask, `row` takes the
 //! answers in the same order.
 
-use super::plan::{Condition, Nots, Plan, Skip, Target};
-use super::taken::Taken;
+use super::plan::{Condition, ForbiddenRows, Plan, Skip, Target};
+use super::taken::MatchedRow;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
@@ -27,29 +27,29 @@ enum Partial {
     /// It waits for a row.
     Open {
         /// What it has; `None` before its first row.
-        taken: Option<Rc<Taken>>,
+        taken: Option<Rc<MatchedRow>>,
         /// What comes next.
         target: Target,
         /// No row has come since its last one.
         is_fresh: bool,
     },
     /// It is complete. What is less preferred has been dropped.
-    Done(Rc<Taken>),
+    Done(Rc<MatchedRow>),
 }
 
-/// What was decided.
+/// Matches that were found or can no longer be.
 #[derive(Default)]
-pub struct Decided {
+pub struct DecidedMatches {
     /// Matches, in the order of their first rows.
-    pub found: Vec<Rc<Taken>>,
+    pub found: Vec<Rc<MatchedRow>>,
     /// Rows at which no match begins any more.
     pub closed: Vec<u64>,
 }
 
-const NO_NOTS: &Nots = &Nots { next: Vec::new(), between: Vec::new() };
+const NO_NOTS: &ForbiddenRows = &ForbiddenRows { next: Vec::new(), between: Vec::new() };
 
 impl Partial {
-    fn nots<'p>(&self, plan: &'p Plan) -> &'p Nots {
+    fn nots<'p>(&self, plan: &'p Plan) -> &'p ForbiddenRows {
         match self {
             Partial::Open { taken: Some(taken), target, .. } => plan.nots(taken.step, *target).unwrap_or(NO_NOTS),
             _ => NO_NOTS,
@@ -83,7 +83,7 @@ impl Matcher {
     }
 
     /// Tells which conditions over the rows of matches the next row is asked, and for which match.
-    pub fn wanted(&self, plan: &Plan, mut ask: impl FnMut(usize, Option<&Rc<Taken>>)) {
+    pub fn wanted(&self, plan: &Plan, mut ask: impl FnMut(usize, Option<&Rc<MatchedRow>>)) {
         if plan.is_simple {
             return;
         }
@@ -106,7 +106,7 @@ impl Matcher {
         };
         for attempt in &mut self.attempts {
             let partials = std::mem::take(&mut attempt.partials);
-            let mut next = Next { plan, partials: Vec::with_capacity(partials.len()), is_cut: false };
+            let mut next = NextPartials { plan, partials: Vec::with_capacity(partials.len()), is_cut: false };
             for partial in partials {
                 let (target, not_next, between) = partial.asks(plan);
                 let takes = target.map(|condition| holds(&condition));
@@ -136,7 +136,7 @@ impl Matcher {
     }
 
     /// Takes out what is decided.
-    pub fn decide(&mut self, plan: &Plan, decided: &mut Decided) {
+    pub fn decide(&mut self, plan: &Plan, decided: &mut DecidedMatches) {
         if plan.skip != Skip::ToNextRow {
             self.decide_first(plan, decided);
         }
@@ -153,7 +153,7 @@ impl Matcher {
     }
 
     /// Where a match leaves out rows behind it, an attempt waits for those before.
-    fn decide_first(&mut self, plan: &Plan, decided: &mut Decided) {
+    fn decide_first(&mut self, plan: &Plan, decided: &mut DecidedMatches) {
         while let Some(first) = self.attempts.pop_front() {
             let found = match first.partials.first() {
                 Some(Partial::Open { .. }) => return self.attempts.push_front(first),
@@ -188,14 +188,14 @@ impl Matcher {
 }
 
 /// The partial matches of an attempt after a row.
-struct Next<'p> {
+struct NextPartials<'p> {
     plan: &'p Plan,
     partials: Vec<Partial>,
     /// One is complete, so those behind it do not count.
     is_cut: bool,
 }
 
-impl Next<'_> {
+impl NextPartials<'_> {
     /// What becomes of a partial match. `takes`: whether the step to come takes the row, if there is one; then whether the row is one
     /// that must not be next, and one that must not be between.
     fn add(&mut self, partial: Partial, row: u64, (takes, is_next, is_between): (Option<bool>, bool, bool)) {
@@ -215,7 +215,7 @@ impl Next<'_> {
         }
         let is_end = target == self.plan.end();
         if !is_end && takes.unwrap_or(true) {
-            return self.take(Rc::new(Taken::new(row, target, taken)));
+            return self.take(Rc::new(MatchedRow::new(row, target, taken)));
         }
         let Some(taken) = taken.filter(|_| !is_between) else { return };
         let stays = self.plan.is_relaxed(taken.step, target);
@@ -228,7 +228,7 @@ impl Next<'_> {
     }
 
     /// A match has one row more.
-    fn take(&mut self, taken: Rc<Taken>) {
+    fn take(&mut self, taken: Rc<MatchedRow>) {
         for target in self.plan.behind(taken.step, taken.count) {
             let nots = self.plan.nots(taken.step, target).unwrap_or(NO_NOTS);
             let taken = taken.clone();
@@ -244,7 +244,7 @@ impl Next<'_> {
     /// The partial matches, without those that can only become what a preferred one becomes as well: where no condition looks at the
     /// rows of the match, all that counts is how far they have come.
     fn distinct(self) -> Vec<Partial> {
-        let Next { plan, mut partials, .. } = self;
+        let NextPartials { plan, mut partials, .. } = self;
         if !plan.is_simple || partials.len() < 2 {
             return partials;
         }

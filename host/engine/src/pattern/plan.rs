@@ -9,9 +9,9 @@ pub enum Condition {
     OfMatch(usize),
 }
 
-/// What must not come.
+/// The conditions of rows that must not come within a match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Nots {
+pub struct ForbiddenRows {
     /// As the row directly behind.
     pub next: Vec<Condition>,
     /// As one of the rows behind, until the match goes on.
@@ -26,7 +26,7 @@ pub struct Step {
     /// Other rows may stand before its first row.
     pub relaxed: bool,
     /// What must not stand before its first row.
-    pub nots: Nots,
+    pub nots: ForbiddenRows,
     /// How many rows at least.
     pub least: u32,
     /// How many rows at most.
@@ -62,7 +62,7 @@ pub struct Plan {
     /// Where the search goes on.
     pub skip: Skip,
     /// What must not come between the last row of a step and whatever comes next: by the step, then by what comes next.
-    nots: Vec<Vec<Nots>>,
+    nots: Vec<Vec<ForbiddenRows>>,
     /// No condition looks at the rows of the match.
     pub is_simple: bool,
 }
@@ -72,22 +72,23 @@ pub type Target = usize;
 
 impl Plan {
     /// Of steps and what must not come behind the last of them.
-    pub fn new(steps: Vec<Step>, end: Nots, within_us: Option<i64>, skip: Skip) -> Plan {
+    pub fn new(steps: Vec<Step>, end: ForbiddenRows, within_us: Option<i64>, skip: Skip) -> Plan {
         let count = steps.len();
         // What was said of a step that took no row holds for what comes in its place.
         let of = |from: usize, to: Target| {
             if from == to {
                 let between = steps.get(from).map(|step| step.gap_nots.clone()).unwrap_or_default();
-                return Nots { next: Vec::new(), between };
+                return ForbiddenRows { next: Vec::new(), between };
             }
             let said = steps.iter().map(|step| &step.nots).chain([&end]).take(to + 1).skip(from + 1);
-            said.fold(Nots::default(), |mut all, nots| {
+            said.fold(ForbiddenRows::default(), |mut all, nots| {
                 all.next.extend(&nots.next);
                 all.between.extend(&nots.between);
                 all
             })
         };
-        let nots: Vec<Vec<Nots>> = (0..count).map(|from| (0..=count).map(|to| of(from, to)).collect()).collect();
+        let nots: Vec<Vec<ForbiddenRows>> =
+            (0..count).map(|from| (0..=count).map(|to| of(from, to)).collect()).collect();
         let of_match = |condition: &Condition| matches!(condition, Condition::OfMatch(_));
         let all_nots = nots.iter().flatten().flat_map(|nots| nots.next.iter().chain(&nots.between));
         let is_simple = !steps.iter().filter_map(|step| step.condition.as_ref()).chain(all_nots).any(of_match);
@@ -100,7 +101,7 @@ impl Plan {
     }
 
     /// What must not come between the last row of a step and what comes next.
-    pub fn nots(&self, from: usize, to: Target) -> Option<&Nots> {
+    pub fn nots(&self, from: usize, to: Target) -> Option<&ForbiddenRows> {
         self.nots.get(from)?.get(to)
     }
 

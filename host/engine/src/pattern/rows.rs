@@ -3,7 +3,7 @@
 
 use super::asleep::SleepingKeys;
 use super::matcher::Matcher;
-use super::taken::Taken;
+use super::taken::MatchedRow;
 use super::value::Layout;
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::types::{ColumnType, timestamps, with_fields};
@@ -267,9 +267,9 @@ impl PatternRows {
     }
 
     /// The slots of the rows of a match, with their steps, the first one first.
-    pub fn slots(&self, key: u32, taken: Option<&Taken>) -> Vec<(Slot, usize)> {
+    pub fn slots(&self, key: u32, taken: Option<&MatchedRow>) -> Vec<(Slot, usize)> {
         let Some(rows) = self.get(key) else { return Vec::new() };
-        let all = taken.into_iter().flat_map(Taken::rows);
+        let all = taken.into_iter().flat_map(MatchedRow::rows);
         let mut slots: Vec<(Slot, usize)> =
             all.filter_map(|(place, step)| Some((rows.at(place)?.slot, step))).collect();
         slots.reverse();

@@ -1,10 +1,10 @@
 //! The pattern of a stage on one worker: rows wait until the watermark has passed their times, then each moves the matches of its key
 //! on. All keys take a step at a time together, so that conditions are computed for many of them at once.
 
-use super::matcher::Decided;
+use super::matcher::DecidedMatches;
 use super::plan::Plan;
 use super::rows::PatternRows;
-use super::taken::Taken;
+use super::taken::MatchedRow;
 use super::value::{Item, Layout, Value};
 use crate::batch::keys::{KeyHash, Keys, canonical_column};
 use crate::batch::types::timestamps;
@@ -60,14 +60,14 @@ pub struct PatternState {
 /// A match that has been found.
 struct Match {
     key: u32,
-    taken: Rc<Taken>,
+    taken: Rc<MatchedRow>,
 }
 
 /// What a row asks: a condition for a match that may go on with it.
 struct Question {
     key: u32,
     slot: Slot,
-    taken: Option<Rc<Taken>>,
+    taken: Option<Rc<MatchedRow>>,
 }
 
 impl PatternState {
@@ -285,7 +285,7 @@ impl PatternState {
 
     fn decide(&mut self, number: u32, closed: &mut Vec<u64>, found: &mut Vec<Match>) {
         let Some(key) = self.rows.of(number) else { return };
-        let mut decided = Decided::default();
+        let mut decided = DecidedMatches::default();
         key.matcher.decide(&self.node.plan, &mut decided);
         closed.extend(decided.closed);
         found.extend(decided.found.into_iter().map(|taken| Match { key: number, taken }));

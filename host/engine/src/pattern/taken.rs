@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 /// A row that a match has taken, behind those that it took before.
 #[derive(Debug)]
-pub struct Taken {
+pub struct MatchedRow {
     /// The place of the row among those of its key.
     pub row: u64,
     /// The step that took it.
@@ -14,20 +14,20 @@ pub struct Taken {
     /// The first row that this step has taken.
     pub first: u64,
     /// The row before.
-    pub before: Option<Rc<Taken>>,
+    pub before: Option<Rc<MatchedRow>>,
     /// The last row that the step before has taken.
-    step_before: Option<Rc<Taken>>,
+    step_before: Option<Rc<MatchedRow>>,
 }
 
-impl Taken {
+impl MatchedRow {
     /// A step takes a row, behind others.
-    pub fn new(row: u64, step: usize, before: Option<Rc<Taken>>) -> Taken {
+    pub fn new(row: u64, step: usize, before: Option<Rc<MatchedRow>>) -> MatchedRow {
         match &before {
             Some(last) if last.step == step => {
                 let (count, first, step_before) = (last.count + 1, last.first, last.step_before.clone());
-                Taken { row, step, count, first, before, step_before }
+                MatchedRow { row, step, count, first, before, step_before }
             }
-            _ => Taken { row, step, count: 1, first: row, step_before: before.clone(), before },
+            _ => MatchedRow { row, step, count: 1, first: row, step_before: before.clone(), before },
         }
     }
 
@@ -63,7 +63,7 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for MatchedRow {
     /// One row after the other: a match may be longer than calls can be nested.
     fn drop(&mut self) {
         self.step_before = None;

@@ -1,8 +1,8 @@
 //! Matches of rows that are letters: a step takes the rows of its letter.
 
-use super::matcher::{Decided, Matcher};
-use super::plan::{Condition, Nots, Plan, Skip, Step};
-use super::taken::Taken;
+use super::matcher::{DecidedMatches, Matcher};
+use super::plan::{Condition, ForbiddenRows, Plan, Skip, Step};
+use super::taken::MatchedRow;
 use crate::job::pattern;
 use crate::job::spec::PatternNots;
 use crate::random::Random;
@@ -18,7 +18,7 @@ fn plan(text: &str, within_us: Option<i64>, skip: Skip, of_match: bool) -> Plan 
     let read = pattern::steps(text).unwrap();
     let condition = |name: &String| if of_match { Condition::OfMatch(bit(name)) } else { Condition::OfRow(bit(name)) };
     let all = |names: &[String]| names.iter().map(condition).collect::<Vec<_>>();
-    let nots = |nots: &PatternNots| Nots { next: all(&nots.next), between: all(&nots.between) };
+    let nots = |nots: &PatternNots| ForbiddenRows { next: all(&nots.next), between: all(&nots.between) };
     let step = |step: &crate::job::spec::PatternStep| Step {
         // `y` and `z` take any row.
         condition: (!"yz".contains(&step.name)).then(|| condition(&step.name)),
@@ -36,7 +36,7 @@ fn plan(text: &str, within_us: Option<i64>, skip: Skip, of_match: bool) -> Plan 
 /// The rows are letters, one a microsecond; a capital one fulfils that letter and the one behind. Returns the places of the rows of each
 /// match, and how many partial matches there were at most.
 fn run(plan: &Plan, rows: &str) -> (Vec<String>, usize) {
-    let (mut matcher, mut decided, mut most) = (Matcher::default(), Decided::default(), 0);
+    let (mut matcher, mut decided, mut most) = (Matcher::default(), DecidedMatches::default(), 0);
     for (place, letter) in (0u64..).zip(rows.bytes()) {
         let time = place as i64;
         let own = match letter {
@@ -59,7 +59,7 @@ fn run(plan: &Plan, rows: &str) -> (Vec<String>, usize) {
     matcher.expire(plan, rows.len() as i64, true);
     matcher.decide(plan, &mut decided);
     assert_eq!(matcher.partials(), 0);
-    let shown = |taken: &Rc<Taken>| {
+    let shown = |taken: &Rc<MatchedRow>| {
         let mut rows: Vec<String> = taken.rows().map(|(row, _)| row.to_string()).collect();
         rows.reverse();
         assert_eq!(rows.first(), Some(&taken.start().to_string()));
@@ -147,7 +147,7 @@ fn few_partial_matches_are_as_good_as_all() {
 fn a_match_may_have_as_many_rows_as_there_are() {
     let mut taken = None;
     for row in 0..1_000_000 {
-        taken = Some(Rc::new(Taken::new(row, usize::from(row > 3), taken)));
+        taken = Some(Rc::new(MatchedRow::new(row, usize::from(row > 3), taken)));
     }
     let taken = taken.unwrap();
     assert_eq!((taken.start(), taken.of_step(0), taken.of_step(1)), (0, Some((0, 3)), Some((4, 999_999))));

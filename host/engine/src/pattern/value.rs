@@ -1,7 +1,7 @@
 //! Conditions and measures: expressions over a row and what they refer to of the rows of a match.
 
 use super::rows::PatternRows;
-use super::taken::Taken;
+use super::taken::MatchedRow;
 use crate::aggregate::builtin::Builtin;
 use crate::batch::group::Grouper;
 use crate::context::BatchContext;
@@ -83,7 +83,7 @@ pub struct Item<'a> {
     /// The row at hand.
     pub slot: Slot,
     /// The rows of the match.
-    pub taken: Option<&'a Taken>,
+    pub taken: Option<&'a MatchedRow>,
 }
 
 impl Value {

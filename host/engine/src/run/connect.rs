@@ -21,14 +21,14 @@ pub use sealed::Sealed;
 pub use sealed::pair;
 
 use crate::error::{Error, Result};
-use crate::ids::{Generation, Meeting};
+use crate::ids::{Generation, GenerationMeeting};
 use crate::running::Cluster;
 use crate::threads::lost_connection;
 use hello::ConnectionPurpose;
 use liveness::WatchedPeer;
 use message::Messages;
 use port::PeerConnection;
-use reach::{Caller, reach};
+use reach::{PeerToReach, reach};
 use status::{STATUS_SILENCE_MAX, Status};
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
@@ -73,7 +73,7 @@ pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort, liveness: &Livenes
     for process in 0..cluster.process.min(cluster.hosts.len()) {
         let (earlier, own_place) = peers.split_at_mut_checked(process).unwrap_or_default();
         let Some(peer) = own_place.first_mut() else { continue };
-        let caller = Caller { cluster, process, is_over: &|| earlier.iter().any(Peer::is_lost) };
+        let caller = PeerToReach { cluster, process, is_over: &|| earlier.iter().any(Peer::is_lost) };
         let knows = Hello { generation, ..own };
         let (socket, welcomed) = reach_same(&caller, knows, ConnectionPurpose::Dataflow)?;
         generation = welcomed;
@@ -102,12 +102,12 @@ pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort, liveness: &Livenes
 
 /// As [`reach`], until the other is of the same start of the job. One of an earlier start will notice that its peers are gone, and come
 /// again; where the other is of a later start, this process has to. Generation 0: this process has not heard of one.
-fn reach_same(caller: &Caller<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
+fn reach_same(caller: &PeerToReach<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
     loop {
         let reached = reach(caller, own, purpose)?;
         match own.generation.meets(reached.1) {
-            Meeting::Same => return Ok(reached),
-            Meeting::OtherIsOver if !(caller.is_over)() => {}
+            GenerationMeeting::Same => return Ok(reached),
+            GenerationMeeting::OtherIsOver if !(caller.is_over)() => {}
             _ => return Err(lost_connection()),
         }
         let process = caller.process;
@@ -167,7 +167,7 @@ fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort,
         }
         let Some(connection) = admitted else { continue };
         let (process, purpose) = (connection.hello.process, connection.purpose);
-        if own.generation.meets(connection.hello.generation) == Meeting::OwnIsOver {
+        if own.generation.meets(connection.hello.generation) == GenerationMeeting::OwnIsOver {
             return Err(lost_connection());
         }
         let place = (process as usize).checked_sub(own.process as usize + 1).and_then(|place| later.get_mut(place));

@@ -23,11 +23,11 @@ mod view;
 pub use ask::{ProcessAnswer, StatusAnswers, ask, ask_everywhere, jobs, put, view};
 pub use facts::{JobStatus, PartStatus, ProcessStatus, WorkerBusy};
 pub(super) use machines::{await_successor, tell};
-pub(super) use others::Others;
+pub(super) use others::OtherProcesses;
 pub use partitions::{PartitionStatus, PartitionsStatus};
 pub use socket::{RunningMark, job_id};
 pub use supervisor::{ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep, SupervisorControl, ask_supervisor};
-pub use view::{GraphPart, JobGraph, Known, PartFacts, ProcessView};
+pub use view::{GraphPart, JobGraph, KnownNumbers, PartFacts, ProcessView};
 
 use super::{Stop, Stopper};
 use crate::error::{Error, Kind, Result};
@@ -65,7 +65,7 @@ pub enum ControlQuestion {
     /// How it stands.
     Status,
     /// How it stands, in all that is known and was not told before.
-    View(Known),
+    View(KnownNumbers),
     /// What another process says to one of the questions above.
     Elsewhere {
         /// Which.
@@ -150,8 +150,8 @@ pub struct Control {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What is asked about.
-struct Served {
+/// The job that questions and commands of the control socket are about.
+struct ControlledJob {
     job: Stopper,
     file: PathBuf,
     since: BatchTime,
@@ -164,7 +164,7 @@ impl Control {
     pub fn listen(file: &Path, job: Stopper) -> Control {
         let (stop, stopped) = oneshot::channel();
         let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-        let served = Served { job, file, since: time::now(), loading: Arc::new(Semaphore::new(1)) };
+        let served = ControlledJob { job, file, since: time::now(), loading: Arc::new(Semaphore::new(1)) };
         let failure = served.job.running.failure.clone();
         let failed = move |error| failure.set(error);
         let thread = threads::start("millstream-control", "the thread that answers questions", failed, move || {
@@ -192,7 +192,7 @@ impl Drop for Control {
     }
 }
 
-fn listen_until(stopped: oneshot::Receiver<()>, served: Served) -> Result<()> {
+fn listen_until(stopped: oneshot::Receiver<()>, served: ControlledJob) -> Result<()> {
     let process = served.job.running.options.place().0;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -227,7 +227,7 @@ fn listen_until(stopped: oneshot::Receiver<()>, served: Served) -> Result<()> {
 }
 
 /// The answer to a question of another process, of which only those are answered that change nothing here, and what is for the supervisor.
-fn answer_elsewhere(question: &[u8], served: &Served) -> Vec<u8> {
+fn answer_elsewhere(question: &[u8], served: &ControlledJob) -> Vec<u8> {
     let answer = match serde_json::from_slice::<ControlQuestion>(question) {
         Ok(ControlQuestion::Supervisor(word)) => pass_on(word, &served.job),
         Ok(question) => stands(&question, served)
@@ -258,7 +258,7 @@ fn pass_on(word: HandoverWord, job: &Stopper) -> ControlAnswer {
 }
 
 /// How this process stands, where that is the question.
-fn stands(question: &ControlQuestion, served: &Served) -> Option<ControlAnswer> {
+fn stands(question: &ControlQuestion, served: &ControlledJob) -> Option<ControlAnswer> {
     let running = &served.job.running;
     match question {
         ControlQuestion::Status => {
@@ -272,7 +272,7 @@ fn stands(question: &ControlQuestion, served: &Served) -> Option<ControlAnswer> 
 }
 
 /// What another process says.
-async fn ask_elsewhere(process: usize, question: &ControlQuestion, served: &Served) -> ControlAnswer {
+async fn ask_elsewhere(process: usize, question: &ControlQuestion, served: &ControlledJob) -> ControlAnswer {
     let Ok(question) = serde_json::to_vec(question) else { return ControlAnswer::Error("it cannot be asked".into()) };
     match served.job.others.ask(process, question).await {
         Ok(answer) => serde_json::from_slice(&answer)
@@ -281,7 +281,7 @@ async fn ask_elsewhere(process: usize, question: &ControlQuestion, served: &Serv
     }
 }
 
-async fn listen(process: usize, served: Arc<Served>) -> Result<()> {
+async fn listen(process: usize, served: Arc<ControlledJob>) -> Result<()> {
     let socket = ListeningSocket::bind(&served.file, &process.to_string()).await?;
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     while let Ok(place) = places.clone().acquire_owned().await {
@@ -313,7 +313,7 @@ fn may_ask(client: &UnixStream) -> bool {
     client.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == private::user())
 }
 
-async fn serve(mut client: UnixStream, served: Arc<Served>) -> io::Result<()> {
+async fn serve(mut client: UnixStream, served: Arc<ControlledJob>) -> io::Result<()> {
     let (reading, mut writing) = client.split();
     let mut question = Vec::new();
     let mut reading = BufReader::new(reading.take(QUESTION_BYTES_MAX));
@@ -323,7 +323,7 @@ async fn serve(mut client: UnixStream, served: Arc<Served>) -> io::Result<()> {
     tokio::time::timeout(CLIENT_TIME_MAX, writing.write_all(&line)).await?
 }
 
-async fn answer(question: &[u8], served: Arc<Served>) -> ControlAnswer {
+async fn answer(question: &[u8], served: Arc<ControlledJob>) -> ControlAnswer {
     if !question.ends_with(b"\n") {
         return ControlAnswer::Error(format!("a question is one line of at most {QUESTION_BYTES_MAX} bytes"));
     }
@@ -358,7 +358,7 @@ async fn answer(question: &[u8], served: Arc<Served>) -> ControlAnswer {
 }
 
 /// Compiling takes its time, so it is done on a thread of its own.
-async fn prepare(wanted: Prepare, served: &Served) -> ControlAnswer {
+async fn prepare(wanted: Prepare, served: &ControlledJob) -> ControlAnswer {
     let Ok(loading) = served.loading.clone().try_acquire_owned() else {
         return ControlAnswer::Error("another plugin is being loaded for this job; ask again".into());
     };

@@ -2,7 +2,7 @@
 
 use super::connect::Liveness;
 use super::connect::Sealed;
-use super::control::Others;
+use super::control::OtherProcesses;
 use super::traces::Traces;
 use super::{JobEnd, Stopper};
 use crate::batch::position::{Positions, SOURCE_END};
@@ -49,7 +49,7 @@ pub(super) struct Peers {
     /// Tells when one of them is lost.
     pub liveness: Liveness,
     /// Of whom it can be asked how they stand.
-    pub others: Others,
+    pub others: OtherProcesses,
 }
 
 /// Starts receivers and workers.
@@ -150,7 +150,7 @@ pub(super) fn launch(
     let mut workers = Workers { guards: Some(guards), failure: running.failure.clone() };
     let (liveness, others) = match peers {
         Some(peers) => (Some(peers.liveness), peers.others),
-        None => (None, Others::default()),
+        None => (None, OtherProcesses::default()),
     };
     let done = Arc::new(JobEnd::default());
     let stopper = Stopper { running: running.clone(), done: done.clone(), others: Arc::new(others) };

@@ -15,7 +15,7 @@ use crate::checkpoint::resolve::{self, Planned, Resume, StartFacts, StartRequest
 use crate::checkpoint::rollback::Rollback;
 use crate::checkpoint::source_start::{SourceStart, SourceStarts};
 use crate::checkpoint::store::{Store, Version};
-use crate::checkpoint::types::{JobRecord, Manifest, Start, Table, TableOf};
+use crate::checkpoint::types::{JobRecord, JobStart, Manifest, Table, TableOf};
 use crate::checkpoint::writer::{CheckpointWriter, ClaimedManifest, lost};
 use crate::checkpoint::{FOLDERS, FolderLock, JobCheckpoints, Markers, ReplaySchedule, Writers, manifest};
 use crate::error::{Error, Result};
@@ -32,11 +32,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What was found and decided before anything is changed.
-pub struct Decided {
+pub struct RecoveryPlan {
     /// What to do.
     pub resume: Resume,
     /// The start before this one, where there was one.
-    pub before: Option<Start>,
+    pub before: Option<JobStart>,
     found: StartFacts,
     wanted: StartRequest,
     version: Option<Version>,
@@ -68,7 +68,7 @@ pub fn decide(
     record: Option<JobRecord>,
     fenced: Option<BTreeMap<String, BatchId>>,
     sent_max: Option<BatchId>,
-) -> Result<Decided> {
+) -> Result<RecoveryPlan> {
     let (current, version) = manifest_of(store, options.fresh)?;
     if let Some(manifest) = &current
         && manifest.job != graph.spec.name
@@ -127,10 +127,10 @@ pub fn decide(
         inputs::check(graph, store, manifest, &logs, &resume, processes)?;
     }
     let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last().cloned());
-    Ok(Decided { resume, before, found, wanted, version, recorded, rollbacks })
+    Ok(RecoveryPlan { resume, before, found, wanted, version, recorded, rollbacks })
 }
 
-impl Decided {
+impl RecoveryPlan {
     /// Who this start will be to the sinks; `None` where the job begins, and no sink knows it yet.
     pub fn owner(&self) -> Option<Owner> {
         let manifest = self.found.manifest.as_ref().filter(|_| !self.wanted.fresh)?;
@@ -274,8 +274,8 @@ fn listed(store: &dyn Store) -> Result<Vec<String>> {
 }
 
 /// Makes this start the one that counts: everything before has lost the job from now on.
-pub fn claim(decided: Decided, store: &dyn Store, failure: &Failure) -> Result<ClaimedManifest> {
-    let Decided { resume, found, wanted, version, recorded, .. } = decided;
+pub fn claim(decided: RecoveryPlan, store: &dyn Store, failure: &Failure) -> Result<ClaimedManifest> {
+    let RecoveryPlan { resume, found, wanted, version, recorded, .. } = decided;
     let mut manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, &recorded.job, &new_job_id());
     manifest.starts.last_mut().into_iter().for_each(|start| start.started_us = crate::time::now().0);
     if let Some(start) = manifest.starts.last() {
@@ -286,8 +286,8 @@ pub fn claim(decided: Decided, store: &dyn Store, failure: &Failure) -> Result<C
     let blobs = record::blobs_of(store, &manifest.starts);
     fault::point("start.claim");
     let owned = match manifest::replace(store, &manifest, version.as_ref(), failure)? {
-        manifest::Replaced::Done(version) => ClaimedManifest { manifest, version, blobs },
-        manifest::Replaced::Lost => return Err(lost(store, manifest.generation)),
+        manifest::ReplaceOutcome::Done(version) => ClaimedManifest { manifest, version, blobs },
+        manifest::ReplaceOutcome::Lost => return Err(lost(store, manifest.generation)),
     };
     fault::point("start.claimed");
     // A rollback that is noted has come to its end with this start. Where the note stays, later starts see that it is not for them.
@@ -388,7 +388,7 @@ fn sources(
     logs: &[LogHeads],
     tables: &[Table],
     counted: &BTreeMap<BatchId, Planned>,
-    start: &Start,
+    start: &JobStart,
     (process, processes): (usize, usize),
 ) -> Result<SourceStarts> {
     let mut starts: BTreeMap<String, SourceStart> = BTreeMap::new();

@@ -3,7 +3,7 @@
 use super::launch::{OpenSinks, launch};
 use crate::checkpoint::resolve;
 use crate::checkpoint::store::{self, Store};
-use crate::checkpoint::types::{Manifest, Start};
+use crate::checkpoint::types::{JobStart, Manifest};
 use crate::checkpoint::{manifest, plan, record};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -72,7 +72,7 @@ pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) 
     launch(graph, options, Some(checkpoints), sinks, failure, None)?.await_termination(None)?;
 
     let mut caught = std::mem::take(&mut *caught.lock().unwrap_or_else(PoisonError::into_inner));
-    caught.sort_by_key(|caught: &Caught| caught.sink);
+    caught.sort_by_key(|caught: &ReplayedRows| caught.sink);
     let time = caught.first().map_or(BatchTime(0), |caught| caught.time);
     let mut replayed = Vec::new();
     for (caught, (spec, schema)) in caught.into_iter().zip(sink_specs.iter().zip(schemas)) {
@@ -84,7 +84,7 @@ pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) 
 }
 
 /// The newest checkpoint before the batch from which plans lead to it, and the start that planned the batch.
-fn base<'a>(store: &dyn Store, manifest: &'a Manifest, batch: BatchId) -> Result<(BatchId, &'a Start)> {
+fn base<'a>(store: &dyn Store, manifest: &'a Manifest, batch: BatchId) -> Result<(BatchId, &'a JobStart)> {
     let logs: Vec<_> = plan::read_heads(store)?.into_iter().map(|log| (log.name, log.heads)).collect();
     let planned = resolve::planned(&manifest.starts, &logs);
     let bases = manifest.checkpoints.iter().rev().map(|checkpoint| checkpoint.batch).chain([BatchId(0)]);
@@ -108,43 +108,43 @@ fn base<'a>(store: &dyn Store, manifest: &'a Manifest, batch: BatchId) -> Result
 }
 
 /// The manifest as it would be if a start replayed up to this batch, and no further.
-fn pretend(manifest: &Manifest, base: BatchId, batch: BatchId, like: &Start) -> Manifest {
+fn pretend(manifest: &Manifest, base: BatchId, batch: BatchId, like: &JobStart) -> Manifest {
     let generation = Generation(manifest.generation.0.saturating_add(1));
     let start =
-        Start { generation, after: batch, first: batch.next(), checkpoint: base, upgrade: false, ..like.clone() };
+        JobStart { generation, after: batch, first: batch.next(), checkpoint: base, upgrade: false, ..like.clone() };
     let mut pretended = Manifest { generation, ..manifest.clone() };
     pretended.starts.push(start);
     pretended
 }
 
 /// The rows of one sink.
-struct Caught {
+struct ReplayedRows {
     sink: usize,
     time: BatchTime,
     rows: Vec<RecordBatch>,
 }
 
 /// A sink that keeps the rows of one batch.
-struct Catcher {
+struct ReplaySink {
     sink: usize,
     before: BatchId,
-    caught: Arc<Mutex<Vec<Caught>>>,
+    caught: Arc<Mutex<Vec<ReplayedRows>>>,
 }
 
-impl Sink for Catcher {
+impl Sink for ReplaySink {
     fn committed(&self) -> Option<BatchId> {
         Some(self.before)
     }
 
     fn commit(&mut self, _batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
-        let caught = Caught { sink: self.sink, time, rows };
+        let caught = ReplayedRows { sink: self.sink, time, rows };
         self.caught.lock().unwrap_or_else(PoisonError::into_inner).push(caught);
         Ok(())
     }
 }
 
-fn catching(graph: &Graph, batch: BatchId, caught: &Arc<Mutex<Vec<Caught>>>) -> OpenSinks {
+fn catching(graph: &Graph, batch: BatchId, caught: &Arc<Mutex<Vec<ReplayedRows>>>) -> OpenSinks {
     let before = BatchId(batch.0.saturating_sub(1));
-    let catcher = |sink| Catcher { sink, before, caught: caught.clone() };
+    let catcher = |sink| ReplaySink { sink, before, caught: caught.clone() };
     (0..graph.spec.sinks.len()).map(|sink| Some(Box::new(catcher(sink)) as Box<dyn Sink>)).collect()
 }

@@ -52,16 +52,16 @@ pub(super) struct StandBy {
     look_every: Duration,
 }
 
-/// What a start goes on with.
-pub(super) struct Ready {
+/// What a process that stands by has prepared for its start.
+pub(super) struct PreparedStart {
     pub(super) plugins: PluginHost,
     pub(super) ahead: Arc<TablesAhead>,
-    pub(super) door: Door,
+    pub(super) door: StandByPort,
     pub(super) failure: Failure,
 }
 
 /// Between a process that stands by and the others that do.
-pub(super) enum Door {
+pub(super) enum StandByPort {
     /// Of one that is alone.
     None,
     /// Of process 0, where the others wait.
@@ -81,13 +81,13 @@ pub enum StandByNews {
     Waiting(usize),
 }
 
-impl Door {
+impl StandByPort {
     /// Whether nothing is left to wait for but what the supervisor says; waits no longer than this.
     fn is_through_within(&mut self, time: Duration) -> Result<bool> {
-        let Door::Knocks(hello, answer) = self else { return Ok(true) };
+        let StandByPort::Knocks(hello, answer) = self else { return Ok(true) };
         match answer.recv_timeout(time) {
             Ok(peers) => {
-                *self = peers?.map_or(Door::None, |peers| Door::Through(*hello, Box::new(peers)));
+                *self = peers?.map_or(StandByPort::None, |peers| StandByPort::Through(*hello, Box::new(peers)));
                 Ok(true)
             }
             Err(RecvTimeoutError::Timeout) => Ok(false),
@@ -129,7 +129,7 @@ impl StandBy {
         self,
         mut tell: impl FnMut(StandByNews),
         mut go: impl FnMut(Duration) -> bool,
-    ) -> Result<Ready> {
+    ) -> Result<PreparedStart> {
         fault::point("handover.loading");
         let (mut last, mut door, mut waiting) = (None, None, 0);
         let failure = Failure::default();
@@ -147,7 +147,7 @@ impl StandBy {
                 Some(door) => door,
                 none => none.insert(self.door(&failure)?),
             };
-            if let Door::Open(_, port) = door
+            if let StandByPort::Open(_, port) = door
                 && waiting != port.waiting()
             {
                 waiting = port.waiting();
@@ -162,15 +162,15 @@ impl StandBy {
             tracing::debug!("what the last checkpoint holds is loaded by the start: {error}");
         }
         fault::point("handover.taken");
-        let door = door.unwrap_or(Door::None);
-        Ok(Ready { plugins: self.plugins, ahead: self.ahead, door, failure })
+        let door = door.unwrap_or(StandByPort::None);
+        Ok(PreparedStart { plugins: self.plugins, ahead: self.ahead, door, failure })
     }
 
     /// Opens the port of process 0, or goes there.
-    fn door(&self, failure: &Failure) -> Result<Door> {
-        let Some((hello, port)) = open_port(&self.graph, &self.options)? else { return Ok(Door::None) };
+    fn door(&self, failure: &Failure) -> Result<StandByPort> {
+        let Some((hello, port)) = open_port(&self.graph, &self.options)? else { return Ok(StandByPort::None) };
         if hello.process == 0 {
-            return Ok(Door::Open(hello, port));
+            return Ok(StandByPort::Open(hello, port));
         }
         let (sender, answer) = channel();
         let (options, failure, failing) = (self.options.clone(), failure.clone(), sender.clone());
@@ -178,7 +178,7 @@ impl StandBy {
         let failed = move |error| drop(failing.send(Err(error)));
         let knock = move || drop(sender.send(connected(&options, Some((hello, port)), Generation(0), &failure)));
         threads::start("millstream-knock", "the thread that waits for process 0", failed, knock)?;
-        Ok(Door::Knocks(hello, answer))
+        Ok(StandByPort::Knocks(hello, answer))
     }
 
     /// Loads the newest checkpoint, unless it is that after the batch `last`; batch 0 where there is none yet.

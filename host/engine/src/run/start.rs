@@ -2,13 +2,13 @@
 
 use super::connect::Liveness;
 use super::connect::{Connected, Hello, PeerPort};
-use super::control::Others;
+use super::control::OtherProcesses;
 use super::launch::{Peers, launch, open_sinks};
 use super::sent::SentBatches;
-use super::stand_by::{Door, Ready};
+use super::stand_by::{PreparedStart, StandByPort};
 use super::{Stopper, connect};
 use crate::checkpoint::store::{self, Store, Version};
-use crate::checkpoint::types::{JobRecord, Start};
+use crate::checkpoint::types::{JobRecord, JobStart};
 use crate::checkpoint::{FolderLock, manifest, record};
 use crate::error::{Error, Kind, Result};
 use crate::failure::Failure;
@@ -21,7 +21,7 @@ use crate::plugin::PluginHost;
 use crate::postgres::ServerWait;
 use crate::receiver::outage::until_there;
 use crate::run::recover;
-use crate::run::recover::Decided;
+use crate::run::recover::RecoveryPlan;
 use crate::running::Options;
 use crate::running::workers;
 use crate::sink;
@@ -31,13 +31,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Starts a job. What can be wrong is found before anything runs or is written. `ready`: what is loaded already, of a process that stood by.
-pub fn start(spec: JobSpec, options: Options, ready: Option<Ready>) -> Result<Stopper> {
+pub fn start(spec: JobSpec, options: Options, ready: Option<PreparedStart>) -> Result<Stopper> {
     memory::limit(spec.memory_bytes_max, sharing(&options))?;
     memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
     await_clusters(&spec, &options)?;
     let (plugins, door, failure) = match ready {
         Some(ready) => (ready.plugins, ready.door, ready.failure),
-        None => (PluginHost::new()?, Door::None, Failure::default()),
+        None => (PluginHost::new()?, StandByPort::None, Failure::default()),
     };
     let Some(checkpoint) = &spec.checkpoint else {
         let graph = Graph::resolve(spec, &plugins, owns_sinks(&options), servers(&options))?;
@@ -98,14 +98,14 @@ fn own(
     store: Arc<dyn Store>,
     lock: Option<FolderLock>,
     record: Option<JobRecord>,
-    mut door: Door,
+    mut door: StandByPort,
 ) -> Result<Stopper> {
     let failure = Failure::default();
     let (graph, decided, port, sinks) = loop {
         let (graph, mut decided, sent) = settle(&spec, &options, plugins, &store, lock.as_ref(), record.as_ref())?;
-        let port = match std::mem::replace(&mut door, Door::None) {
+        let port = match std::mem::replace(&mut door, StandByPort::None) {
             // The others wait there.
-            Door::Open(hello, port) if Some(hello) == hello_of(&graph, &options)? => Some((hello, port)),
+            StandByPort::Open(hello, port) if Some(hello) == hello_of(&graph, &options)? => Some((hello, port)),
             _ => open_port(&graph, &options)?,
         };
         // Sinks first: once they know this start, nobody older commits, and what is then read of plans is all that counts.
@@ -155,7 +155,7 @@ fn settle(
     store: &Arc<dyn Store>,
     lock: Option<&FolderLock>,
     record: Option<&JobRecord>,
-) -> Result<(Graph, Decided, SentBatches)> {
+) -> Result<(Graph, RecoveryPlan, SentBatches)> {
     let (mut ran_as_before, mut sent) = (BatchId(0), SentBatches::default());
     loop {
         let version = manifest_version(&**store)?;
@@ -216,7 +216,7 @@ fn manifest_version(store: &dyn Store) -> Result<Option<Version>> {
 /// Runs the batches that a sink has committed again with the job, the plugins and the workers of before, as another job
 /// might make something else of them. Ends with a checkpoint.
 fn replay_as_before(
-    start: &Start,
+    start: &JobStart,
     until: BatchId,
     now: &JobSpec,
     options: &Options,
@@ -248,7 +248,7 @@ fn replay_as_before(
         start_until: options.start_until,
         ..Options::default()
     };
-    let stopper = own(spec, options, plugins, store.clone(), lock, Some(record), Door::None).map_err(within)?;
+    let stopper = own(spec, options, plugins, store.clone(), lock, Some(record), StandByPort::None).map_err(within)?;
     let ended = stopper.await_termination(None);
     ended.map(drop).map_err(|error| ReplayFailure { error: within(error), committed: stopper.committed() })
 }
@@ -304,15 +304,15 @@ fn follow(
     options: Options,
     plugins: &PluginHost,
     store: Arc<dyn Store>,
-    door: Door,
+    door: StandByPort,
     failure: Failure,
 ) -> Result<Stopper> {
     let graph = Graph::resolve(spec, plugins, false, servers(&options))?;
     graph.check_instances(workers(&graph.spec, &options)?)?;
     let peers = match door {
-        Door::Through(hello, peers) if Some(hello) == hello_of(&graph, &options)? => Some(*peers),
+        StandByPort::Through(hello, peers) if Some(hello) == hello_of(&graph, &options)? => Some(*peers),
         // The job was changed while this process stood by.
-        Door::Through(..) => return Err(lost_connection()),
+        StandByPort::Through(..) => return Err(lost_connection()),
         _ => connected(&options, open_port(&graph, &options)?, Generation(0), &failure)?,
     };
     let generation = peers.as_ref().map_or(Generation(0), |peers| peers.generation);
@@ -365,5 +365,5 @@ pub(super) fn connected(
     let liveness = Liveness::start(move |error| failure.set(error), move || failed.happened())?;
     let connected = connect::connect(cluster, Hello { generation, ..own }, port, &liveness)?;
     let Connected { sockets, generation, questions } = connected;
-    Ok(Some(Peers { sockets, generation, liveness, others: Others::new(questions) }))
+    Ok(Some(Peers { sockets, generation, liveness, others: OtherProcesses::new(questions) }))
 }

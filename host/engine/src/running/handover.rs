@@ -33,12 +33,12 @@ pub struct HandoverRequests {
     saved: AtomicBool,
     /// To stop, since the others are ready.
     last: AtomicBool,
-    heard: Mutex<Heard>,
+    heard: Mutex<PeerMessages>,
 }
 
 /// What another supervisor has said.
 #[derive(Default)]
-struct Heard {
+struct PeerMessages {
     words: VecDeque<HandoverWord>,
     /// The machines that the job is to have.
     next: Option<JobLayout>,
@@ -105,7 +105,7 @@ impl HandoverRequests {
         self.heard().next.clone()
     }
 
-    fn heard(&self) -> MutexGuard<'_, Heard> {
+    fn heard(&self) -> MutexGuard<'_, PeerMessages> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

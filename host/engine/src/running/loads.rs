@@ -42,7 +42,7 @@ pub struct SourceLoad {
 pub struct Loads {
     workers: Vec<WorkerLoad>,
     /// Who hands out what each source has.
-    waiting: Vec<Waiting>,
+    waiting: Vec<WaitingOperator>,
     /// The worker that tells other processes of the loads here.
     teller: OnceLock<Thread>,
 }
@@ -51,12 +51,12 @@ struct WorkerLoad {
     busy_us: AtomicU64,
     /// How fast that grows, of a worker of this process.
     busy_rate: Rate,
-    sources: Vec<Decoded>,
+    sources: Vec<DecodedBytes>,
     heard: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
-struct Decoded {
+struct DecodedBytes {
     bytes: AtomicU64,
     own_bytes: AtomicU64,
     left_bytes: AtomicU64,
@@ -64,7 +64,7 @@ struct Decoded {
 
 /// An operator that hands out chunks, how many bytes nobody has, and whether it waits for somebody to be done with some.
 #[derive(Default)]
-struct Waiting {
+struct WaitingOperator {
     waits: AtomicBool,
     left_bytes: AtomicU64,
     operator: Mutex<Option<SyncActivator>>,
@@ -76,10 +76,10 @@ impl Loads {
         let load = |_| WorkerLoad {
             busy_us: AtomicU64::new(0),
             busy_rate: Rate::default(),
-            sources: (0..sources).map(|_| Decoded::default()).collect(),
+            sources: (0..sources).map(|_| DecodedBytes::default()).collect(),
             heard: Mutex::default(),
         };
-        let waiting = (0..sources).map(|_| Waiting::default()).collect();
+        let waiting = (0..sources).map(|_| WaitingOperator::default()).collect();
         Loads { workers: (0..workers).map(load).collect(), waiting, teller: OnceLock::new() }
     }
 
@@ -136,8 +136,9 @@ impl Loads {
 
     /// The loads of workers of this process; `inbox_bytes`: what waits in the inboxes of the sources.
     pub fn of(&self, workers: Range<usize>, inbox_bytes: &[u64]) -> Vec<Load> {
-        let left =
-            |(waiting, inbox): (&Waiting, &u64)| waiting.left_bytes.load(Ordering::SeqCst).saturating_add(*inbox);
+        let left = |(waiting, inbox): (&WaitingOperator, &u64)| {
+            waiting.left_bytes.load(Ordering::SeqCst).saturating_add(*inbox)
+        };
         let left_bytes: Vec<u64> = self.waiting.iter().zip(inbox_bytes).map(left).collect();
         let load = |load: &WorkerLoad| Load {
             busy_us: load.busy_us.load(Ordering::Relaxed),
@@ -151,7 +152,8 @@ impl Loads {
     pub fn of_source(&self, source: usize) -> Vec<SourceLoad> {
         let of = |load: &WorkerLoad| {
             let decoded = load.sources.get(source);
-            let bytes = |bytes: fn(&Decoded) -> &AtomicU64| decoded.map_or(0, |all| bytes(all).load(Ordering::SeqCst));
+            let bytes =
+                |bytes: fn(&DecodedBytes) -> &AtomicU64| decoded.map_or(0, |all| bytes(all).load(Ordering::SeqCst));
             SourceLoad {
                 busy_us: load.busy_us.load(Ordering::Relaxed),
                 decoded_bytes: bytes(|decoded| &decoded.bytes),

@@ -43,11 +43,11 @@ pub struct TrackedChanges {
     slots: Vec<Slot>,
     are_many: bool,
     /// Keys in files that were removed. Each is there once, as it is not written when it comes back.
-    removed: Vec<Removed>,
+    removed: Vec<RemovedKey>,
     removed_bytes: Vec<u8>,
 }
 
-struct Removed {
+struct RemovedKey {
     hash: u64,
     start: usize,
     length: usize,
@@ -142,7 +142,7 @@ impl TrackedChanges {
 
     /// The memory that removed keys take.
     pub fn removed_bytes(&self) -> u64 {
-        (self.removed.len() * size_of::<Removed>() + self.removed_bytes.len()) as u64
+        (self.removed.len() * size_of::<RemovedKey>() + self.removed_bytes.len()) as u64
     }
 
     /// The rows of these slots are elsewhere now, and so are their changes.
@@ -160,7 +160,7 @@ impl TrackedChanges {
         let mark = &mut self.marks[slot as usize];
         if *mark & WRITTEN != 0 {
             *mark &= !WRITTEN;
-            self.removed.push(Removed { hash, start: self.removed_bytes.len(), length: key.len() });
+            self.removed.push(RemovedKey { hash, start: self.removed_bytes.len(), length: key.len() });
             self.removed_bytes.extend_from_slice(key);
         }
     }
@@ -171,7 +171,7 @@ impl TrackedChanges {
     }
 
     fn removed_key(&self, place: u32) -> &[u8] {
-        let Removed { start, length, .. } = self.removed[place as usize];
+        let RemovedKey { start, length, .. } = self.removed[place as usize];
         &self.removed_bytes[start..start + length]
     }
 }

@@ -1,7 +1,7 @@
 //! Rows of a table on their way into files: in slices, and these in files, both of bounded size, so that no table is copied
 //! whole, however large it is.
 
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use arrow::array::RecordBatch;
 
 /// Some rows of a table as a file has them.
@@ -29,7 +29,7 @@ pub struct Files<'a> {
     slices: Vec<RecordBatch>,
     bytes: usize,
     last: Option<u32>,
-    full: &'a mut dyn FnMut(Changes),
+    full: &'a mut dyn FnMut(TableChanges),
 }
 
 impl<'a> Files<'a> {
@@ -39,13 +39,13 @@ impl<'a> Files<'a> {
         groups: (u32, u32),
         base: bool,
         bytes_max: usize,
-        full: &'a mut dyn FnMut(Changes),
+        full: &'a mut dyn FnMut(TableChanges),
     ) -> Files<'a> {
         let (number, indexed_by, slices, bytes, last) = (0, None, Vec::new(), 0, None);
         Files { table, base, bytes_max, groups, number, indexed_by, slices, bytes, last, full }
     }
 
-    /// Files get an index by the hashes of so many columns, see [`Changes::indexed_by`].
+    /// Files get an index by the hashes of so many columns, see [`TableChanges::indexed_by`].
     pub fn index_by(&mut self, columns: Option<usize>) {
         self.indexed_by = columns;
     }
@@ -73,17 +73,17 @@ impl<'a> Files<'a> {
     }
 
     /// The last file.
-    pub fn end(mut self) -> Changes {
+    pub fn end(mut self) -> TableChanges {
         self.close(self.groups.1)
     }
 
-    fn close(&mut self, end: u32) -> Changes {
+    fn close(&mut self, end: u32) -> TableChanges {
         let groups = (std::mem::replace(&mut self.groups.0, end), end);
         let number = self.number;
         self.number += 1;
         self.bytes = 0;
         let (table, base, indexed_by) = (self.table, self.base, self.indexed_by);
-        Changes { table, number, groups, base, indexed_by, rows: std::mem::take(&mut self.slices) }
+        TableChanges { table, number, groups, base, indexed_by, rows: std::mem::take(&mut self.slices) }
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
 
     /// The key groups and the slices of each file.
     fn files(slices: &[(i64, (u32, u32))]) -> Vec<((u32, u32), usize)> {
-        let mut all: Vec<Changes> = Vec::new();
+        let mut all: Vec<TableChanges> = Vec::new();
         let mut full = |file| all.push(file);
         let mut files = Files::new(3, (10, 100), true, 1000, &mut full);
         slices.iter().for_each(|(rows, groups)| files.add(slice(*rows, *groups)));

@@ -7,7 +7,7 @@ use super::left_files::{self, FilesLeft};
 use super::spill::FileGroups;
 use super::table_copy::TableCopy;
 use crate::batch::keys::{KEY_GROUPS, KeyHash};
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::fold::LiveFile;
 use crate::checkpoint::loaded::LoadedCheckpoint;
 use crate::checkpoint::types::{StateFile, Table, TableOf};
@@ -164,15 +164,15 @@ impl TableCheckpoint {
     }
 
     /// What the checkpoint after this batch has to hold where `rows` are all that this worker owns.
-    pub fn base(&mut self, after: BatchId, rows: RecordBatch) -> Changes {
+    pub fn base(&mut self, after: BatchId, rows: RecordBatch) -> TableChanges {
         fold::note(&mut self.files, after, self.groups, true, rows.num_rows() as u64);
-        Changes::small(self.place, self.groups, true, rows)
+        TableChanges::small(self.place, self.groups, true, rows)
     }
 
     /// What the checkpoint after this batch has to hold of a table whose changes are noted, but for what is on its way already. Where that
     /// is much, rows may be [frozen](StateTable::is_frozen) behind it, and nobody may take the checkpoint's rows for complete before
     /// they are not.
-    pub fn changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<Option<Changes>> {
+    pub fn changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<Option<TableChanges>> {
         state.thaw()?;
         let (changed, all) = (state.changed(), state.len() as u64);
         if changed == 0 {
@@ -240,7 +240,7 @@ impl TableCheckpoint {
         changed: u64,
         all: u64,
         rows: impl FnOnce(bool, &mut Files<'_>) -> Result<()>,
-    ) -> Result<Option<Changes>> {
+    ) -> Result<Option<TableChanges>> {
         if changed == 0 {
             return Ok(None);
         }
@@ -254,9 +254,9 @@ impl TableCheckpoint {
         after: BatchId,
         base: bool,
         rows: impl FnOnce(&mut Files<'_>) -> Result<()>,
-    ) -> Result<Option<Changes>> {
+    ) -> Result<Option<TableChanges>> {
         let mut written = Vec::new();
-        let mut full = |file: Changes| {
+        let mut full = |file: TableChanges| {
             written.push((file.groups, file.num_rows()));
             self.writer.save_ahead(after, self.worker, file);
         };
@@ -366,7 +366,7 @@ impl FilesOfTable {
         base: bool,
         rows: impl FnOnce(&mut SliceSink<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mut full = |file: Changes| self.writer.save_ahead(self.after, self.worker, file);
+        let mut full = |file: TableChanges| self.writer.save_ahead(self.after, self.worker, file);
         let bytes_max = self.writer.file_bytes_max();
         let mut new = Files::new(self.place, groups, base, bytes_max, &mut full).behind(self.number);
         new.index_by(self.indexed_by);
@@ -412,7 +412,7 @@ fn filled<T>(
     mut files: Files<'_>,
     several: bool,
     rows: impl FnOnce(&mut SliceSink<'_>) -> Result<T>,
-) -> Result<(T, Changes)> {
+) -> Result<(T, TableChanges)> {
     let made = rows(&mut |slice| files.add(grouped(slice, several)))?;
     Ok((made, files.end()))
 }
@@ -428,7 +428,7 @@ pub fn changes(
     checkpoint: &mut Option<TableCheckpoint>,
     after: BatchId,
     table: &mut StateTable,
-) -> Result<Vec<Changes>> {
+) -> Result<Vec<TableChanges>> {
     let changes = checkpoint.as_mut().map(|checkpoint| checkpoint.changes(after, table)).transpose()?;
     Ok(changes.flatten().into_iter().collect())
 }

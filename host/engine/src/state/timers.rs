@@ -84,7 +84,7 @@ const NO_KEY: Slot = Slot::MAX;
 pub const DUE: (IdleBy, i64) = (IdleBy::Key(0), 0);
 
 /// Timers that are due: their keys, a row a timer, and their times, the earliest first.
-pub struct Due {
+pub struct DueTimers {
     /// The key columns.
     pub keys: Vec<ArrayRef>,
     /// The times of the timers, in microseconds.
@@ -284,7 +284,7 @@ impl Timers {
     }
 
     /// Takes the timers whose time has come; they are gone then. `now_us`: none where time has not begun.
-    pub fn take_due(&mut self, now_us: Option<i64>) -> Result<Due> {
+    pub fn take_due(&mut self, now_us: Option<i64>) -> Result<DueTimers> {
         let mut slots = Vec::new();
         if let Some(now_us) = now_us.filter(|now_us| self.any_due(*now_us)) {
             match &mut self.queue {
@@ -304,7 +304,7 @@ impl Timers {
         let times_us = times(&keys);
         keys.pop();
         self.remove(&slots);
-        Ok(Due { keys, times_us })
+        Ok(DueTimers { keys, times_us })
     }
 
     /// Sets and cancels what a call asked for; `keys` are those of its groups. What came last counts.
@@ -407,7 +407,7 @@ mod tests {
     }
 
     fn due(timers: &mut Timers, now_us: Option<i64>) -> Vec<(String, i64)> {
-        let Due { keys, times_us } = timers.take_due(now_us).unwrap();
+        let DueTimers { keys, times_us } = timers.take_due(now_us).unwrap();
         let names = keys[0].as_string::<i32>();
         let mut due: Vec<(String, i64)> =
             names.iter().map(|name| name.unwrap().to_owned()).zip(times_us.iter().copied()).collect();

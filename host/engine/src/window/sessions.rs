@@ -32,7 +32,7 @@ pub struct Session {
 
 /// The sessions that the rows of a key belong to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Assigned {
+pub struct AssignedSessions {
     /// By row: a place in `sessions`, and the run of rows that it is in; `None`: the row is late.
     pub of_row: Vec<Option<(usize, usize)>>,
     /// The sessions that got rows, by start.
@@ -71,7 +71,7 @@ impl<Open: Copy> SessionPart<Open> {
 }
 
 /// A session while rows are assigned.
-struct Growing {
+struct GrowingSession {
     session: Session,
     parts: Vec<SessionPart<usize>>,
     /// It became part of another one.
@@ -94,8 +94,13 @@ impl Gap {
     /// starts in order. `watermark`: that before the rows' batch. A row takes part in the session between whose rows it lies, and in
     /// all that it overlaps, from the earliest on, as far as what comes of it is not too long; where there is none it begins one,
     /// unless that would be closed already. So no session has rows between those of another.
-    pub fn assign(&self, open: &[Session], times: impl Iterator<Item = i64>, watermark: Option<i64>) -> Assigned {
-        let mut all: Vec<Growing> =
+    pub fn assign(
+        &self,
+        open: &[Session],
+        times: impl Iterator<Item = i64>,
+        watermark: Option<i64>,
+    ) -> AssignedSessions {
+        let mut all: Vec<GrowingSession> =
             (0..).zip(open).map(|(place, session)| growing(*session, vec![SessionPart::Open(place)])).collect();
         let mut by_start: BTreeMap<i64, usize> = (0..).zip(open).map(|(place, own)| (own.start_us, place)).collect();
         let (mut of_row, mut runs) = (Vec::new(), 0);
@@ -106,7 +111,7 @@ impl Gap {
                 of_row.push((!late).then_some((all.len(), runs)));
                 if !late {
                     by_start.insert(time_us, all.len());
-                    all.push(Growing { touched: true, ..growing(merged, vec![SessionPart::Rows(runs)]) });
+                    all.push(GrowingSession { touched: true, ..growing(merged, vec![SessionPart::Rows(runs)]) });
                     runs += 1;
                 }
                 continue;
@@ -136,7 +141,7 @@ impl Gap {
     }
 
     /// The session that a row makes with those that it overlaps, and which these are.
-    fn merged(&self, all: &[Growing], by_start: &BTreeMap<i64, usize>, time_us: i64) -> (Session, Vec<usize>) {
+    fn merged(&self, all: &[GrowingSession], by_start: &BTreeMap<i64, usize>, time_us: i64) -> (Session, Vec<usize>) {
         let mut merged = Session { start_us: time_us, last_us: time_us };
         let mut parts = Vec::new();
         // No session has rows between those of another, so those that begin later also end later.
@@ -159,17 +164,17 @@ impl Gap {
     }
 }
 
-fn growing(session: Session, parts: Vec<SessionPart<usize>>) -> Growing {
-    Growing { session, parts, into: None, touched: false }
+fn growing(session: Session, parts: Vec<SessionPart<usize>>) -> GrowingSession {
+    GrowingSession { session, parts, into: None, touched: false }
 }
 
 /// The sessions that got rows, by start.
 fn finish(
-    mut all: Vec<Growing>,
+    mut all: Vec<GrowingSession>,
     of_row: Vec<Option<(usize, usize)>>,
     runs: usize,
     by_start: &BTreeMap<i64, usize>,
-) -> Assigned {
+) -> AssignedSessions {
     let mut places = vec![0; all.len()];
     let mut sessions = Vec::new();
     for place in by_start.values() {
@@ -192,7 +197,7 @@ fn finish(
         end
     };
     let of_row = of_row.into_iter().map(|of| of.map(|(place, run)| (places[root(place)], run))).collect();
-    Assigned { of_row, sessions, runs }
+    AssignedSessions { of_row, sessions, runs }
 }
 
 #[cfg(test)]

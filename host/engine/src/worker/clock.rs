@@ -14,13 +14,13 @@ const STEP_US: i64 = 1_000_000;
 #[derive(Debug)]
 pub struct JobClock {
     started: Instant,
-    steady: Steady,
+    steady: SteadyClock,
 }
 
 impl JobClock {
     /// A clock that does not begin before the job's last batch.
     pub fn new(last: BatchTime) -> JobClock {
-        let (steady, step) = Steady::new(time::now().0, last.0);
+        let (steady, step) = SteadyClock::new(time::now().0, last.0);
         step.iter().for_each(ClockStep::tell);
         JobClock { started: Instant::now(), steady }
     }
@@ -70,18 +70,18 @@ impl ClockStep {
 
 /// The clock as a pure function of the machine's and of the time since the start. All in microseconds.
 #[derive(Debug)]
-struct Steady {
+struct SteadyClock {
     /// What this clock shows less the time since the start.
     base_us: i64,
     /// How far the machine's clock was behind this one.
     behind_us: i64,
 }
 
-impl Steady {
-    fn new(machine_us: i64, last_us: i64) -> (Steady, Option<ClockStep>) {
+impl SteadyClock {
+    fn new(machine_us: i64, last_us: i64) -> (SteadyClock, Option<ClockStep>) {
         let behind_us = last_us.saturating_sub(machine_us).max(0);
         let step = (behind_us >= STEP_US).then_some(ClockStep::Behind(behind_us));
-        (Steady { base_us: machine_us.max(last_us), behind_us }, step)
+        (SteadyClock { base_us: machine_us.max(last_us), behind_us }, step)
     }
 
     fn now(&mut self, machine_us: i64, since_us: i64) -> (i64, Option<ClockStep>) {
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn it_goes_on_where_the_machines_clock_is_set_back() {
-        let (mut clock, told) = Steady::new(1000 * S, i64::MIN);
+        let (mut clock, told) = SteadyClock::new(1000 * S, i64::MIN);
         assert_eq!(told, None);
         assert_eq!(clock.now(1001 * S, S), (1001 * S, None));
         assert_eq!(clock.now(402 * S, 2 * S), (1002 * S, Some(ClockStep::Back(600 * S, 600 * S))));
@@ -127,14 +127,14 @@ mod tests {
 
     #[test]
     fn it_follows_a_step_forward() {
-        let (mut clock, _) = Steady::new(1000 * S, i64::MIN);
+        let (mut clock, _) = SteadyClock::new(1000 * S, i64::MIN);
         assert_eq!(clock.now(4601 * S, S), (4601 * S, Some(ClockStep::Forward(-3600 * S))));
         assert_eq!(clock.now(4602 * S, 2 * S), (4602 * S, None));
     }
 
     #[test]
     fn it_begins_behind_the_last_batch() {
-        let (mut clock, told) = Steady::new(1000 * S, 4600 * S);
+        let (mut clock, told) = SteadyClock::new(1000 * S, 4600 * S);
         assert_eq!(told, Some(ClockStep::Behind(3600 * S)));
         assert_eq!(clock.now(1001 * S, S), (4601 * S, None));
         assert_eq!(clock.now(6000 * S, 2 * S), (6000 * S, Some(ClockStep::Forward(-1398 * S))));
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn small_steps_are_not_told_and_never_go_back() {
-        let (mut clock, _) = Steady::new(1000 * S, i64::MIN);
+        let (mut clock, _) = SteadyClock::new(1000 * S, i64::MIN);
         let mut last = 0;
         for (i, machine) in [1_000_900_000, 1_000_200_000, 1_001_000_000, 1_000_400_000].into_iter().enumerate() {
             let (now, told) = clock.now(machine, i as i64 * 300_000);

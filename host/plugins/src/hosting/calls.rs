@@ -6,7 +6,7 @@ mod update;
 pub use by_key::{aggregate, cogroup};
 pub use update::{UpdateTables, Updates, update};
 
-use super::Wanted;
+use super::CancelCheck;
 use super::fitting::Fitting;
 use super::prepared::Prepared;
 use crate::batch::rejected::{RefusedRow, together, without_nulls};
@@ -40,17 +40,17 @@ impl RowsMade {
     }
 }
 
-/// What became of a table.
-pub struct Made {
+/// What a call made of a table: rows and rejected rows.
+pub struct TableResult {
     /// Rows that the plugin put out.
     pub rows: RowsMade,
     /// Rows that were refused, with the reasons.
     pub rejected: RowsMade,
 }
 
-impl Made {
-    fn new(prepared: &Prepared, output: SchemaRef) -> Made {
-        Made { rows: RowsMade::new(output), rejected: RowsMade::new(prepared.rejected.schema.clone()) }
+impl TableResult {
+    fn new(prepared: &Prepared, output: SchemaRef) -> TableResult {
+        TableResult { rows: RowsMade::new(output), rejected: RowsMade::new(prepared.rejected.schema.clone()) }
     }
 
     fn refuse(
@@ -73,9 +73,9 @@ pub fn process(
     caller: &mut Caller,
     context: BatchContext,
     parts: &[RecordBatch],
-    wanted: &Wanted,
-) -> Result<Made> {
-    let mut made = Made::new(prepared, prepared.description.output.clone());
+    wanted: &CancelCheck,
+) -> Result<TableResult> {
+    let mut made = TableResult::new(prepared, prepared.description.output.clone());
     let reads = prepared.reads.first().ok_or_else(|| Error::bug("a call without a table"))?;
     for part in parts.iter().filter(|part| part.num_rows() > 0) {
         let read = reads.fit(part)?;

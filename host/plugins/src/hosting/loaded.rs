@@ -1,7 +1,7 @@
 //! A plugin as a process has it, and what is asked of it.
 
 use super::prepared::Prepared;
-use super::settings::{self, Ready, Settings};
+use super::settings::{self, ReadyPlugin, Settings};
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime};
@@ -18,13 +18,13 @@ const PREPARED_MAX: usize = 16;
 pub struct Loaded {
     /// As messages name it.
     name: String,
-    ready: Ready,
+    ready: ReadyPlugin,
     prepared: Mutex<Vec<Arc<Prepared>>>,
 }
 
 /// What a call is told, and which world it is for.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct CallRequest {
     /// The columns of each table.
     pub schemas: Vec<SchemaRef>,
     /// The names of the key columns.
@@ -73,7 +73,7 @@ impl Loaded {
     pub fn call<T>(
         &self,
         numbers: &AtomicU64,
-        asked: &Asked,
+        asked: &CallRequest,
         work: impl FnOnce(&Prepared, &mut Caller, BatchContext) -> Result<T>,
     ) -> Result<T> {
         self.check_world(asked.world)?;

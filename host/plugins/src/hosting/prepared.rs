@@ -1,8 +1,8 @@
 //! A plugin that was asked about tables of some columns, and callers that are ready to work on them.
 
 use super::fitting::{Fitting, told};
-use super::settings::Ready;
-use crate::batch::rejected::{Blame, RejectedRows};
+use super::settings::ReadyPlugin;
+use crate::batch::rejected::{RejectedRows, RejectionOrigin};
 use crate::batch::types;
 use crate::error::{Error, Result};
 use crate::job::spec::OnError;
@@ -38,8 +38,8 @@ struct Callers {
 
 impl Prepared {
     /// Asks the plugin.
-    pub fn new(ready: &Ready, tables: Vec<SchemaRef>, key: Vec<String>) -> Result<Prepared> {
-        let Ready { plugin, used, .. } = ready;
+    pub fn new(ready: &ReadyPlugin, tables: Vec<SchemaRef>, key: Vec<String>) -> Result<Prepared> {
+        let ReadyPlugin { plugin, used, .. } = ready;
         let keys = tables.iter().map(|table| Fitting::named(&key, table)).collect::<Result<Vec<_>>>()?;
         let key_schema = keys.first().map_or_else(|| Arc::new(Schema::empty()), |keys| keys.schema().clone());
         if let Some(other) = keys.iter().find(|keys| kinds(keys.schema()) != kinds(&key_schema)) {
@@ -71,7 +71,7 @@ impl Prepared {
         }
         let reads = needs.iter().zip(&tables).map(|(needs, table)| Fitting::of(needs, table, &who));
         let reads = reads.collect::<Result<Vec<_>>>()?;
-        let blame = (used.on_error == OnError::Reject).then(|| Blame {
+        let blame = (used.on_error == OnError::Reject).then(|| RejectionOrigin {
             stage: used.stage.clone(),
             plugin: description.name.clone(),
             version: description.version.clone(),
@@ -90,7 +90,7 @@ impl Prepared {
     /// Works with a caller that nobody else has meanwhile. One whose call failed is not used again.
     pub fn with_caller<T>(
         &self,
-        ready: &Ready,
+        ready: &ReadyPlugin,
         is_kept: bool,
         work: impl FnOnce(&mut Caller) -> Result<T>,
     ) -> Result<T> {

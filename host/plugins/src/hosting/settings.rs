@@ -37,7 +37,7 @@ pub struct Settings {
 }
 
 /// A plugin that can be called.
-pub struct Ready {
+pub struct ReadyPlugin {
     /// It.
     pub plugin: Plugin,
     /// What is said of it.
@@ -47,7 +47,7 @@ pub struct Ready {
 }
 
 /// Finds and loads it.
-pub fn load(host: &PluginHost, settings: &Settings) -> Result<Ready> {
+pub fn load(host: &PluginHost, settings: &Settings) -> Result<ReadyPlugin> {
     let spec = found(settings)?;
     if let Some(grant) = &spec.grant.http {
         check_http_grant(grant).map_err(Error::job)?;
@@ -74,7 +74,7 @@ pub fn load(host: &PluginHost, settings: &Settings) -> Result<Ready> {
         on_error: spec.on_error,
         calls_are_fixed: true,
     };
-    Ok(Ready { plugin, used, rejected_bytes_max: spec.limits.rejected_bytes_max })
+    Ok(ReadyPlugin { plugin, used, rejected_bytes_max: spec.limits.rejected_bytes_max })
 }
 
 /// What a job file would say of it, with the file of a package.

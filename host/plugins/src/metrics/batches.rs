@@ -6,7 +6,7 @@
 
 use super::calls::{BatchCalls, CallTimes, TracedBatch};
 use super::hot_keys::HotKeys;
-use super::recent::{Recent, Seconds, Took};
+use super::recent::{BatchDurations, Recent, Seconds};
 use super::refused::{RefusedRow, RefusedRows};
 use crate::ids::{BatchId, BatchTime, ClockId};
 use crate::plugin::calls::NotedCalls;
@@ -47,7 +47,7 @@ pub enum WaitCause {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "as the causes")]
-pub struct Waits {
+pub struct BatchWaits {
     pub interval_us: u64,
     pub data_us: u64,
     pub in_flight_us: u64,
@@ -55,7 +55,7 @@ pub struct Waits {
     pub upgrade_us: u64,
 }
 
-impl Waits {
+impl BatchWaits {
     fn add(&mut self, cause: WaitCause, us: u64) {
         let sum = match cause {
             WaitCause::Interval => &mut self.interval_us,
@@ -68,7 +68,7 @@ impl Waits {
     }
 
     /// Adds others.
-    pub fn add_all(&mut self, others: &Waits) {
+    pub fn add_all(&mut self, others: &BatchWaits) {
         let each = [
             (WaitCause::Interval, others.interval_us),
             (WaitCause::Data, others.data_us),
@@ -116,7 +116,7 @@ pub struct BatchFacts {
     /// Their bytes as they were received.
     pub bytes: u64,
     /// For how long nothing was begun before it, and why.
-    pub waits: Waits,
+    pub waits: BatchWaits,
     /// Those parts that did anything for it; empty in old batches.
     pub parts: Vec<PartTimes>,
     /// The number of its commit in this process, from 1; 0: it is in flight.
@@ -138,7 +138,7 @@ pub struct BatchesView {
     /// The last minute.
     pub last_minute: Recent,
     /// How long batches took since the start.
-    pub took: Took,
+    pub took: BatchDurations,
     /// How long each part worked since the start, in microseconds.
     pub busy_us: Vec<u64>,
     /// The watermark of each part that has one.
@@ -154,23 +154,23 @@ pub struct Batches(Arc<Shared>);
 struct Shared {
     since: Instant,
     since_us: i64,
-    held: Mutex<Held>,
+    held: Mutex<BatchHistory>,
 }
 
 #[derive(Default)]
-struct Held {
+struct BatchHistory {
     parts: Vec<String>,
-    batches: VecDeque<Kept>,
+    batches: VecDeque<RecordedBatch>,
     /// Places for times that are not used any more.
     spare: Vec<Box<[PartTimes]>>,
     seconds: Seconds,
-    took: Took,
+    took: BatchDurations,
     busy_us: Vec<u64>,
     watermarks_us: Vec<Option<i64>>,
     clocks: Vec<PartClocks>,
     /// By part and worker.
     hot_keys: BTreeMap<(PartPlace, usize), HotKeys>,
-    waits: Waits,
+    waits: BatchWaits,
     waits_for: Option<WaitCause>,
     waits_since_us: u64,
     commits: u64,
@@ -191,7 +191,7 @@ struct PartClocks {
 }
 
 /// A batch, with a place for each part.
-struct Kept {
+struct RecordedBatch {
     facts: BatchFacts,
     /// Since this was started.
     begun_us: u64,
@@ -231,14 +231,14 @@ impl Batches {
         let waits = std::mem::take(&mut held.waits);
         let times = held.place_for_times();
         let facts = BatchFacts { batch, time, begun_us, waits, ..BatchFacts::default() };
-        held.batches.push_back(Kept { facts, begun_us: now_us, times, calls: BatchCalls::default() });
+        held.batches.push_back(RecordedBatch { facts, begun_us: now_us, times, calls: BatchCalls::default() });
         held.tidy();
     }
 
     /// When the first and the last of the batches that are held were begun.
     pub fn begun_us(&self) -> Option<(i64, i64)> {
         let held = self.lock();
-        let begun_us = |kept: &Kept| kept.facts.begun_us;
+        let begun_us = |kept: &RecordedBatch| kept.facts.begun_us;
         held.batches.front().map(begun_us).zip(held.batches.back().map(begun_us))
     }
 
@@ -370,7 +370,7 @@ impl Batches {
         let now_us = self.now_us();
         let at_us = self.0.since_us.saturating_add(i64::try_from(now_us).unwrap_or(i64::MAX));
         let mut held = self.lock();
-        let Held { parts, refused, .. } = &mut *held;
+        let BatchHistory { parts, refused, .. } = &mut *held;
         if let Some(name) = parts.get(usize::from(part)) {
             refused.add(name, batch, rows, late, at_us);
         }
@@ -381,9 +381,9 @@ impl Batches {
         let held = self.lock();
         let newer = held.batches.iter().rev();
         let newer = newer.take_while(|kept| kept.facts.commit == 0 || kept.facts.commit > after_commit);
-        let mut newer: Vec<&Kept> = newer.filter(|kept| kept.facts.commit > 0).collect();
+        let mut newer: Vec<&RecordedBatch> = newer.filter(|kept| kept.facts.commit > 0).collect();
         newer.reverse();
-        let told = |kept: &&Kept| TracedBatch { facts: kept.told(), calls: kept.calls.clone() };
+        let told = |kept: &&RecordedBatch| TracedBatch { facts: kept.told(), calls: kept.calls.clone() };
         newer.iter().take(batches_max).map(told).collect()
     }
 
@@ -400,11 +400,11 @@ impl Batches {
         let waits_for = held.waits_for;
         held.wait_for(waits_for, now_us);
         let newer = held.batches.iter().rev().filter(|kept| kept.facts.commit > after_commit).take(batches_max);
-        let mut committed: Vec<BatchFacts> = newer.map(Kept::told).collect();
+        let mut committed: Vec<BatchFacts> = newer.map(RecordedBatch::told).collect();
         committed.reverse();
         let oldest = held.batches.len().saturating_sub(LOOKED_AT_MAX);
         let in_flight =
-            held.batches.iter().skip(oldest).filter(|kept| kept.facts.commit == 0).map(Kept::told).collect();
+            held.batches.iter().skip(oldest).filter(|kept| kept.facts.commit == 0).map(RecordedBatch::told).collect();
         let recent = |seconds| held.seconds.recent(now_us, seconds, held.parts.len());
         BatchesView {
             committed,
@@ -431,19 +431,19 @@ impl Batches {
         u64::try_from(self.0.since.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, BatchHistory> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl RecordedBatch {
     fn told(&self) -> BatchFacts {
         let parts = self.times.iter().filter(|times| times.to_us > 0).copied().collect();
         BatchFacts { parts, ..self.facts.clone() }
     }
 }
 
-impl Held {
+impl BatchHistory {
     fn wait_for(&mut self, cause: Option<WaitCause>, now_us: u64) {
         if let Some(before) = std::mem::replace(&mut self.waits_for, cause) {
             self.waits.add(before, now_us.saturating_sub(self.waits_since_us));
@@ -451,7 +451,7 @@ impl Held {
         self.waits_since_us = now_us;
     }
 
-    fn find(&mut self, batch: BatchId) -> Option<&mut Kept> {
+    fn find(&mut self, batch: BatchId) -> Option<&mut RecordedBatch> {
         self.batches.iter_mut().rev().take(LOOKED_AT_MAX).find(|kept| kept.facts.batch == batch)
     }
 

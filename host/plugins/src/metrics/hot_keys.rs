@@ -6,7 +6,7 @@
 //! counts are halved, so that they tell of the last half minute or so.
 
 use super::batches::{Batches, PartPlace};
-use super::work::Work;
+use super::work::OperatorWork;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 use arrow::util::display::array_value_to_string;
@@ -122,7 +122,7 @@ pub struct KeySamples {
 impl KeySamples {
     /// Of the part whose operators this thread builds, by these columns.
     pub fn of_built(key: Vec<usize>, worker: usize) -> KeySamples {
-        let (now, told) = (Instant::now(), Work::of_built().place());
+        let (now, told) = (Instant::now(), OperatorWork::of_built().place());
         KeySamples { told, worker, key, sketch: Sketch::default(), looked: None, telling: now, halving: now, turn: 0 }
     }
 

@@ -1,6 +1,6 @@
 //! The last seconds: how many batches and rows, how long batches took, and who worked for how long.
 
-use super::batches::{PartPlace, Waits};
+use super::batches::{BatchWaits, PartPlace};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 const SECONDS: usize = 61;
 /// Buckets of times: four for each doubling, up to an hour.
 const BUCKETS: usize = 132;
-/// Bounds in microseconds up to which [`Took`] counts.
+/// Bounds in microseconds up to which [`BatchDurations`] counts.
 pub const TOOK_BOUNDS_US: [u64; 15] = [
     100, 500, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
     10_000_000, 60_000_000,
@@ -16,7 +16,7 @@ pub const TOOK_BOUNDS_US: [u64; 15] = [
 
 /// How long all batches took.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Took {
+pub struct BatchDurations {
     /// How many there were.
     pub count: u64,
     /// Their sum.
@@ -25,7 +25,7 @@ pub struct Took {
     pub buckets: [u64; TOOK_BOUNDS_US.len()],
 }
 
-impl Took {
+impl BatchDurations {
     /// One more.
     pub fn add(&mut self, us: u64) {
         self.count = self.count.saturating_add(1);
@@ -59,7 +59,7 @@ pub struct Recent {
     /// None took longer.
     pub took_max_us: u64,
     /// For how long no batch was begun, and why.
-    pub waits: Waits,
+    pub waits: BatchWaits,
     /// For how long each part worked, all workers together.
     pub busy_us: Vec<u64>,
 }
@@ -88,7 +88,7 @@ pub struct OneSecond {
     bytes: u64,
     took: [u32; BUCKETS],
     took_max_us: u64,
-    waits: Waits,
+    waits: BatchWaits,
     busy_us: Vec<u64>,
 }
 
@@ -100,7 +100,7 @@ impl OneSecond {
     }
 
     /// A batch was committed that took so long.
-    pub fn committed(&mut self, took_us: u64, waits: &Waits) {
+    pub fn committed(&mut self, took_us: u64, waits: &BatchWaits) {
         self.batches = self.batches.saturating_add(1);
         self.took_max_us = self.took_max_us.max(took_us);
         self.waits.add_all(waits);
@@ -176,7 +176,7 @@ impl OneSecond {
             bytes: 0,
             took: [0; BUCKETS],
             took_max_us: 0,
-            waits: Waits::default(),
+            waits: BatchWaits::default(),
             busy_us: Vec::new(),
         }
     }
@@ -215,7 +215,7 @@ mod tests {
     fn percentiles_are_those_of_the_span_within_a_quarter() {
         let mut seconds = Seconds::default();
         for tick in 0..1000_u64 {
-            seconds.at(tick * 10_000).committed(tick, &Waits::default());
+            seconds.at(tick * 10_000).committed(tick, &BatchWaits::default());
         }
         let recent = seconds.recent(9_999_999, 60, 2);
         assert_eq!((recent.batches, recent.took_max_us, recent.busy_us.len()), (1000, 999, 2));

@@ -37,17 +37,17 @@ impl Drop for Building {
 
 /// The work of one operator.
 #[derive(Clone, Default)]
-pub struct Work(Option<(Batches, PartPlace)>);
+pub struct OperatorWork(Option<(Batches, PartPlace)>);
 
-impl Work {
+impl OperatorWork {
     /// Of the part whose operators this thread builds; of none, where it builds something else.
-    pub fn of_built() -> Work {
-        Work(BUILT.with_borrow(Clone::clone))
+    pub fn of_built() -> OperatorWork {
+        OperatorWork(BUILT.with_borrow(Clone::clone))
     }
 
     /// Of this part.
-    pub fn of(batches: &Batches, part: PartPlace) -> Work {
-        Work(Some((batches.clone(), part)))
+    pub fn of(batches: &Batches, part: PartPlace) -> OperatorWork {
+        OperatorWork(Some((batches.clone(), part)))
     }
 
     /// Where to tell more of the part.

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::plugin::{Outline, World};
-use crate::sections::{Declared, PackageSections};
+use crate::sections::{Declarations, PackageSections};
 use serde_json::Value;
 use std::path::Path;
 
@@ -46,7 +46,7 @@ impl PackageFacts {
     pub fn of(component: &[u8], shown: &str) -> Result<PackageFacts> {
         let outline = Outline::of(Path::new(shown), component)?;
         let said = PackageSections::of(component);
-        let declared = Declared::of(component);
+        let declared = Declarations::of(component);
         Ok(PackageFacts {
             name: said.name.clone(),
             version: said.version.clone(),

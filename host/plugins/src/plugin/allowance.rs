@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 
 /// How much a call passes to the plugin, all its batches together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct InputSize {
     /// Rows.
     pub rows: u64,
     /// Bytes of their columns.
@@ -18,10 +18,10 @@ pub struct Given {
     pub longest: u64,
 }
 
-impl Given {
+impl InputSize {
     /// Of these batches.
-    pub fn of<'a>(batches: impl IntoIterator<Item = &'a Lowered>) -> Given {
-        batches.into_iter().fold(Given::default(), |sum, batch| Given {
+    pub fn of<'a>(batches: impl IntoIterator<Item = &'a Lowered>) -> InputSize {
+        batches.into_iter().fold(InputSize::default(), |sum, batch| InputSize {
             rows: sum.rows.saturating_add(u64::from(batch.rows())),
             bytes: sum.bytes.saturating_add(batch.bytes()),
             longest: sum.longest.max(batch.rows().into()),
@@ -48,7 +48,7 @@ pub struct Allowance {
 
 impl Allowance {
     /// Of a call that is given so much. A row may be without bytes, and bytes may be one row: what is more counts.
-    pub fn new(limits: PluginLimits, given: Given) -> Allowance {
+    pub fn new(limits: PluginLimits, given: InputSize) -> Allowance {
         let input = given.rows.max(given.bytes);
         let expanded = input.saturating_mul(limits.expansion_max);
         Allowance {
@@ -109,7 +109,7 @@ mod tests {
             expansion_max: 10,
             ..Default::default()
         };
-        Allowance::new(limits, Given { rows, bytes, longest: 0 })
+        Allowance::new(limits, InputSize { rows, bytes, longest: 0 })
     }
 
     #[test]

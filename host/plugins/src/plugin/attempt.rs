@@ -2,12 +2,12 @@
 
 mod keys;
 
-use super::allowance::{Allowance, Given};
+use super::allowance::{Allowance, InputSize};
 use super::bindings::{self, BatchOut, Context};
 use super::failure::{CallFailure, CallIdentity, DESCRIBE, OutputFault, Role};
 use super::guest::{CallTimers, Stage};
 use super::instances::Instances;
-use super::lift::Promised;
+use super::lift::ExpectedBatch;
 use super::load::{AggregateCalls, Calls, Loaded};
 use super::lower::{self, Lowered};
 use super::{
@@ -85,7 +85,7 @@ impl Attempts {
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
         self.instances.time_us = context.time.0;
-        let given = Given::of([&input]);
+        let given = InputSize::of([&input]);
         let output: bindings::WitOutput = self.instances.call(Some(context.batch.0), process, given, arguments)?;
         self.instances.bill.returns_rows(&output.rows);
         let checked = self.rows(given, output.rows).and_then(|out| {
@@ -114,7 +114,7 @@ impl Attempts {
         let arguments = (record(context, &self.config), arguments);
         self.instances.timers = CallTimers { due: groups.due.clone(), changes: Vec::new() };
         self.instances.time_us = context.time.0;
-        let given = Given::of([&keys, &rows, &states]);
+        let given = InputSize::of([&keys, &rows, &states]);
         let updated: bindings::WitUpdated = self.instances.call(Some(context.batch.0), update, given, arguments)?;
         let timers = std::mem::take(&mut self.instances.timers).changes;
         self.instances.bill.returns(&updated.states);
@@ -125,14 +125,14 @@ impl Attempts {
 
     fn check_updated(
         &self,
-        given: Given,
+        given: InputSize,
         groups: &Groups,
         updated: bindings::WitUpdated,
         timers: Vec<TimerChange>,
     ) -> Result<Updated, OutputFault> {
         let (count, limits) = (groups.keys.num_rows(), &self.instances.callee.limits);
         let kept = lift::bits("kept", count, updated.kept)?;
-        let promised = Promised { counts: Some(&kept), ..self.states("the new states", count) };
+        let promised = ExpectedBatch { counts: Some(&kept), ..self.states("the new states", count) };
         let states = self.lifted(given, promised, updated.states)?;
         check_states(&states, limits)?;
         Ok(Updated {
@@ -156,7 +156,7 @@ impl Attempts {
         let inputs = inputs.map(|(place, (rows, _))| self.lower_rows(rows, place));
         let inputs = inputs.collect::<Result<Vec<_>, CallFailure>>()?;
         let (key_columns, columns) = (keys.columns(), inputs.iter().map(Lowered::columns).collect::<Vec<_>>());
-        let given = Given::of(inputs.iter().chain([&keys]));
+        let given = InputSize::of(inputs.iter().chain([&keys]));
         let inputs: Vec<_> = (inputs.iter().zip(&columns).zip(&groups.inputs))
             .map(|((lowered, columns), (_, ends))| bindings::WitCogroupInput {
                 rows: lowered.batch(columns),
@@ -174,7 +174,7 @@ impl Attempts {
 
     fn check_cogrouped(
         &self,
-        given: Given,
+        given: InputSize,
         groups: &Cogroups,
         output: bindings::CogroupOutput,
     ) -> Result<Cogrouped, OutputFault> {
@@ -197,7 +197,7 @@ impl Attempts {
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
         self.instances.time_us = context.time.0;
-        let given = Given::of([&input]);
+        let given = InputSize::of([&input]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), lift, given, arguments)?;
         self.instances.bill.returns(&made);
         let checked = self.lifted(given, self.states("the accumulators", rows.num_rows()), made);
@@ -256,7 +256,7 @@ impl Attempts {
         let (first_columns, second_columns) = (first.columns(), second.columns());
         let arguments = (record(context, &self.config), first.batch(&first_columns), second.batch(&second_columns));
         self.instances.time_us = context.time.0;
-        let given = Given::of([&first, &second]);
+        let given = InputSize::of([&first, &second]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), function, given, arguments)?;
         self.instances.bill.returns(&made);
         let rows = right.num_rows();
@@ -267,20 +267,20 @@ impl Attempts {
 
     /// The rows that a call emits, of which it may return any number within its allowance. Their number is looked at before
     /// anything is made of them: rows without columns cost a guest nothing.
-    fn rows(&self, given: Given, raw: BatchOut) -> Result<RecordBatch, OutputFault> {
+    fn rows(&self, given: InputSize, raw: BatchOut) -> Result<RecordBatch, OutputFault> {
         Allowance::new(self.instances.callee.limits, given).check_rows(raw.rows)?;
         self.lifted(given, self.output("the rows", None), raw)
     }
 
-    fn output<'a>(&'a self, what: &'a str, rows: Option<usize>) -> Promised<'a> {
-        Promised { what, schema: &self.output, written: &self.written.output, rows, counts: None }
+    fn output<'a>(&'a self, what: &'a str, rows: Option<usize>) -> ExpectedBatch<'a> {
+        ExpectedBatch { what, schema: &self.output, written: &self.written.output, rows, counts: None }
     }
 
-    fn states<'a>(&'a self, what: &'a str, rows: usize) -> Promised<'a> {
-        Promised { what, schema: &self.state, written: &self.written.state, rows: Some(rows), counts: None }
+    fn states<'a>(&'a self, what: &'a str, rows: usize) -> ExpectedBatch<'a> {
+        ExpectedBatch { what, schema: &self.state, written: &self.written.state, rows: Some(rows), counts: None }
     }
 
-    fn lifted(&self, given: Given, promised: Promised<'_>, raw: BatchOut) -> Result<RecordBatch, OutputFault> {
+    fn lifted(&self, given: InputSize, promised: ExpectedBatch<'_>, raw: BatchOut) -> Result<RecordBatch, OutputFault> {
         let batch = lift::batch(promised, raw)?;
         Allowance::new(self.instances.callee.limits, given).check_shared(&batch)?;
         Ok(batch)

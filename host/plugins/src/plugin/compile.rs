@@ -73,19 +73,19 @@ pub fn compile(
         CompileFailure::passing(format!("cannot be compiled: {} does not start: {e}", program.file.display()))
     })?;
     match code(ended, time_max) {
-        Err(Outcome::OtherCode) if Program::is_named() => Err(CompileFailure::passing(format!(
+        Err(NoCode::OtherCode) if Program::is_named() => Err(CompileFailure::passing(format!(
             "cannot be compiled: {} is of another version; install the whole package again",
             program.file.display()
         ))),
-        Err(Outcome::OtherCode) if !program.is_this => {
+        Err(NoCode::OtherCode) if !program.is_this => {
             here(kind, bytes, &format!("{} is of another version", program.file.display()))
         }
-        Err(Outcome::OtherCode) => Err(CompileFailure {
+        Err(NoCode::OtherCode) => Err(CompileFailure {
             kind: Kind::Bug,
             words: "cannot be compiled: the process that compiles it makes other code".into(),
             lasting: false,
         }),
-        Err(Outcome::Failed(failure)) => Err(failure),
+        Err(NoCode::Failed(failure)) => Err(failure),
         Ok(output) => match runtime {
             Some((cache, name)) => {
                 let (code, functions) = apart(output);
@@ -108,15 +108,15 @@ fn apart(mut output: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
     (output, functions)
 }
 
-/// What there is instead of code.
-enum Outcome {
+/// Why a compiled component has no code.
+enum NoCode {
     /// The process would make code that this one cannot run.
     OtherCode,
     /// Said in words.
     Failed(CompileFailure),
 }
 
-fn code(ended: ProcessOutput, time_max: Duration) -> Result<Vec<u8>, Outcome> {
+fn code(ended: ProcessOutput, time_max: Duration) -> Result<Vec<u8>, NoCode> {
     let ProcessOutput { output: code, words, end } = ended;
     let too_long = || {
         CompileFailure::lasting(format!(
@@ -138,9 +138,9 @@ fn code(ended: ProcessOutput, time_max: Duration) -> Result<Vec<u8>, Outcome> {
             COMPILE_MEMORY_BYTES_MAX >> 20
         ))
     };
-    Err(Outcome::Failed(match end {
+    Err(NoCode::Failed(match end {
         ProcessEnd::Exit(0) => return Ok(code),
-        ProcessEnd::Exit(EXIT_OTHER_CODE | EXIT_USAGE) => return Err(Outcome::OtherCode),
+        ProcessEnd::Exit(EXIT_OTHER_CODE | EXIT_USAGE) => return Err(NoCode::OtherCode),
         ProcessEnd::Late | ProcessEnd::Signal(libc::SIGXCPU) => too_long(),
         ProcessEnd::OutOfMemory => too_much(),
         ProcessEnd::Exit(EXIT_REFUSED) => CompileFailure::invalid(&words),

@@ -1,7 +1,7 @@
 //! Instances of a plugin: they are made, called under their limits, and thrown away.
 
 use super::account::CallCosts;
-use super::allowance::{Allowance, Given};
+use super::allowance::{Allowance, InputSize};
 use super::bindings::Returned;
 use super::clock;
 use super::failure::{self, CallFailure, CallIdentity, OutputFault};
@@ -152,7 +152,7 @@ impl Instances {
         &mut self,
         batch: Option<u64>,
         index: &ComponentExportIndex,
-        given: Given,
+        given: InputSize,
         arguments: P,
     ) -> Result<R, CallFailure>
     where
@@ -182,7 +182,7 @@ impl Instances {
     }
 
     /// An instance for the next call: the one that lived on after the last, or a new one.
-    fn ready(&mut self, batch: Option<u64>, given: Given) -> Result<LiveInstance, CallFailure> {
+    fn ready(&mut self, batch: Option<u64>, given: InputSize) -> Result<LiveInstance, CallFailure> {
         let allowance = Allowance::new(self.callee.limits, given);
         let call = self.next_call(batch, given);
         // Where no instance can be made, all that a call may burn counts as burnt.
@@ -268,7 +268,7 @@ impl Instances {
         ))))
     }
 
-    fn next_call(&mut self, batch: Option<u64>, given: Given) -> CurrentCall {
+    fn next_call(&mut self, batch: Option<u64>, given: InputSize) -> CurrentCall {
         let used = self.used.of(batch);
         let (rows, rows_before) = (given.longest, used.rows);
         used.rows = rows_before.saturating_add(rows);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// What a batch of a guest must be.
 #[derive(Clone, Copy)]
-pub struct Promised<'a> {
+pub struct ExpectedBatch<'a> {
     /// What it is called in errors, as "the new states".
     pub what: &'a str,
     /// The described schema.
@@ -34,8 +34,8 @@ pub struct Promised<'a> {
 }
 
 /// Makes a batch of the described schema.
-pub fn batch(promised: Promised<'_>, raw: BatchOut) -> Result<RecordBatch, String> {
-    let Promised { what, schema, written, rows, counts } = promised;
+pub fn batch(promised: ExpectedBatch<'_>, raw: BatchOut) -> Result<RecordBatch, String> {
+    let ExpectedBatch { what, schema, written, rows, counts } = promised;
     let found = raw.rows as usize;
     if let Some(rows) = rows.filter(|rows| *rows != found) {
         return Err(format!("{what}: {found} rows where there must be {rows}"));

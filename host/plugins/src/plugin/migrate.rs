@@ -1,11 +1,11 @@
 //! States of another version of a plugin, as this version has them; see `wit/migrate.wit`.
 
-use super::allowance::{Allowance, Given};
+use super::allowance::{Allowance, InputSize};
 use super::bindings::BatchOut;
 use super::failure::{CallFailure, CallIdentity, OutputFault, Role};
 use super::guest::Stage;
 use super::instances::Instances;
-use super::lift::Promised;
+use super::lift::ExpectedBatch;
 use super::load::Calls;
 use super::lower::{self, Lowered};
 use super::traced::located;
@@ -53,12 +53,12 @@ impl Plugin {
         let (columns, schema) = (states.columns(), lower::schema(old.rows.schema_ref()));
         let about = Stage { grant: stage.grant.clone(), inputs: description.inputs.clone(), key: stage.key.clone() };
         let mut instances = Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
-        let given = Given::of([&states]);
+        let given = InputSize::of([&states]);
         let made: BatchOut = located(&mut instances, &stage.config, |instances, config| {
             instances.time_us = old.time.0;
             instances.call(None, migrate, given, (config, old.version, &schema, states.batch(&columns)))
         })?;
-        let promised = Promised {
+        let promised = ExpectedBatch {
             what: "the new states",
             schema: &description.state,
             written: &description.written.state,

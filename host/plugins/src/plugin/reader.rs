@@ -1,11 +1,11 @@
 //! World `source`: one instance reads one partition, for as long as it can.
 
-use super::allowance::{Allowance, Given};
+use super::allowance::{Allowance, InputSize};
 use super::bindings::{WitNext, WitPolled};
 use super::failure::{CallFailure, CallIdentity, OutputFault, Role, Trap, printable};
 use super::guest::Stage;
 use super::instances::Instances;
-use super::lift::Promised;
+use super::lift::ExpectedBatch;
 use super::load::{Calls, Loaded, SourceCalls};
 use super::tally::ConnectorTally;
 use super::{Counters, Description, StageUse, WrittenColumns, lift};
@@ -77,7 +77,7 @@ impl Reader {
         self.instances.settle(None, &self.counters, checked)
     }
 
-    fn check(&self, given: Given, rows_max: u32, polled: WitPolled) -> Result<ReadRows, OutputFault> {
+    fn check(&self, given: InputSize, rows_max: u32, polled: WitPolled) -> Result<ReadRows, OutputFault> {
         let WitPolled { rows, refused, position, next } = polled;
         let allowance = Allowance::new(self.instances.callee.limits, given);
         allowance.check_rows(rows.rows)?;
@@ -91,7 +91,7 @@ impl Reader {
         }
         let reason = |words: &str| printable(words, PLUGIN_REASON_BYTES_MAX);
         let (schema, written) = (&self.output, &self.written.output);
-        let rows = lift::batch(Promised { what: "the rows", schema, written, rows: None, counts: None }, rows)?;
+        let rows = lift::batch(ExpectedBatch { what: "the rows", schema, written, rows: None, counts: None }, rows)?;
         allowance.check_shared(&rows)?;
         Ok(ReadRows {
             content: ReadContent::Rows(rows),
@@ -135,7 +135,7 @@ impl ReadPartition for Reader {
         self.instances.end();
         let config = self.config.clone();
         let asked = self.call("partitions", |instances, calls| {
-            instances.call(None, &calls.partitions, Given::default(), (config.as_str(),))
+            instances.call(None, &calls.partitions, InputSize::default(), (config.as_str(),))
         });
         self.instances.end();
         let checked = asked.and_then(|names: Vec<String>| self.settled(check_names(&names).map(|()| names)));
@@ -146,14 +146,14 @@ impl ReadPartition for Reader {
         self.instances.end();
         let config = self.config.clone();
         self.tell("open", |instances, calls| {
-            instances.call(None, &calls.open, Given::default(), (config.as_str(), partition, position))
+            instances.call(None, &calls.open, InputSize::default(), (config.as_str(), partition, position))
         })
     }
 
     fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
         let limits = &self.instances.callee.limits;
         // A source makes rows of nothing, so only the limits themselves count.
-        let given = Given { rows: limits.output_rows_max, bytes: limits.output_bytes_max, longest: 0 };
+        let given = InputSize { rows: limits.output_rows_max, bytes: limits.output_bytes_max, longest: 0 };
         let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         let polled =
             self.call("poll", |instances, calls| instances.call(None, &calls.poll, given, (rows_max, wait_ms)));
@@ -166,11 +166,13 @@ impl ReadPartition for Reader {
     }
 
     fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
-        self.tell("durable", |instances, calls| instances.call(None, &calls.durable, Given::default(), (position,)))
+        self.tell("durable", |instances, calls| instances.call(None, &calls.durable, InputSize::default(), (position,)))
     }
 
     fn published(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
-        self.tell("published", |instances, calls| instances.call(None, &calls.published, Given::default(), (position,)))
+        self.tell("published", |instances, calls| {
+            instances.call(None, &calls.published, InputSize::default(), (position,))
+        })
     }
 }
 

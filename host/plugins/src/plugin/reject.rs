@@ -11,7 +11,7 @@ pub use cogroup::cogroup;
 pub use undelivered::delivered;
 pub use update::update;
 
-use super::allowance::Given;
+use super::allowance::InputSize;
 use super::attempt::Attempts;
 use super::failure::{CallFailure, printable};
 use super::instances::fuel;
@@ -80,7 +80,7 @@ impl Trials<'_> {
     /// From now on there may be so many as the limits say, for a call on so many rows.
     fn bound(&mut self, rows: usize) {
         let limits = self.attempts.instances.callee.limits;
-        let times = Given { longest: rows as u64, ..Given::default() }.times();
+        let times = InputSize { longest: rows as u64, ..InputSize::default() }.times();
         self.calls_left = limits.attempts_max;
         self.fuel_left = fuel(&limits, times).saturating_mul(PLUGIN_ATTEMPTS_FUEL_CALLS);
     }

@@ -31,12 +31,12 @@ pub enum Unsecured {
 }
 
 /// A connection until some time, however little comes at once.
-struct Within<'a> {
+struct DeadlineStream<'a> {
     stream: &'a mut TcpStream,
     end: Instant,
 }
 
-impl Within<'_> {
+impl DeadlineStream<'_> {
     fn left(&self) -> io::Result<Option<Duration>> {
         match self.end.saturating_duration_since(Instant::now()) {
             Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
@@ -45,14 +45,14 @@ impl Within<'_> {
     }
 }
 
-impl Read for Within<'_> {
+impl Read for DeadlineStream<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         self.stream.set_read_timeout(self.left()?)?;
         self.stream.read(to)
     }
 }
 
-impl Write for Within<'_> {
+impl Write for DeadlineStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.set_write_timeout(self.left()?)?;
         self.stream.write(bytes)
@@ -70,7 +70,7 @@ impl TlsClient {
             .map_err(|_| Unsecured::Refused(format!("`{name}` is no name that a certificate could have")))?;
         let mut connection = ClientConnection::new(self.config.clone(), server)
             .map_err(|error| Unsecured::Refused(format!("TLS cannot be spoken with `{name}`: {error}")))?;
-        let mut within = Within { stream: &mut stream, end: Instant::now() + time };
+        let mut within = DeadlineStream { stream: &mut stream, end: Instant::now() + time };
         while connection.is_handshaking() {
             if let Err(error) = connection.complete_io(&mut within) {
                 return Err(match (self.refused)(&error, name) {

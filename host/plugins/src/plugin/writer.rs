@@ -1,6 +1,6 @@
 //! World `sink`: one instance writes the batches of a sink, for as long as it can.
 
-use super::allowance::Given;
+use super::allowance::InputSize;
 use super::bindings::{Rejection, WitIdentity, WitOwner};
 use super::failure::{CallFailure, CallIdentity, OutputFault, Role, Trap};
 use super::guest::Stage;
@@ -137,7 +137,7 @@ impl Writer {
             instances.bill.passes_rows(rows.num_rows());
             instances.bill.passes(&lowered);
             let columns = lowered.columns();
-            instances.call(batch, &calls.write, Given::of([&lowered]), (lowered.batch(&columns),))
+            instances.call(batch, &calls.write, InputSize::of([&lowered]), (lowered.batch(&columns),))
         })?;
         let refused = self.settled(lift::rejections(rows.num_rows(), refused).map_err(OutputFault::from))?;
         Ok(together(nulls, refused))
@@ -163,7 +163,7 @@ impl WriteBatches for Writer {
         let (config, sink) = (self.config.clone(), self.sink());
         let identity = WitIdentity { job, job_id, sink: &sink };
         let asked = self.call("committed", |instances, batch, calls| {
-            instances.call(batch, &calls.committed, Given::default(), (config.as_str(), identity))
+            instances.call(batch, &calls.committed, InputSize::default(), (config.as_str(), identity))
         });
         let held = asked.and_then(|held| self.held(held));
         self.instances.end();
@@ -181,7 +181,7 @@ impl WriteBatches for Writer {
         let identity = WitIdentity { job: &owner.job, job_id: &owner.job_id, sink: &sink };
         let owner = WitOwner { identity, generation: owner.generation.0 };
         let opened = self.call("open", |instances, batch, calls| {
-            instances.call(batch, &calls.open, Given::default(), (config.as_str(), &input, owner))
+            instances.call(batch, &calls.open, InputSize::default(), (config.as_str(), &input, owner))
         });
         opened.and_then(|held| self.held(held)).map_err(|failure| self.told(failure))
     }
@@ -189,7 +189,9 @@ impl WriteBatches for Writer {
     fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteTrouble> {
         // Nobody else could go on with the batch.
         (self.instances.hold, self.batch) = (true, Some(batch));
-        self.tell("begin", |instances, of, calls| instances.call(of, &calls.begin, Given::default(), (batch.0, time.0)))
+        self.tell("begin", |instances, of, calls| {
+            instances.call(of, &calls.begin, InputSize::default(), (batch.0, time.0))
+        })
     }
 
     fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RefusedRow>, WriteTrouble> {
@@ -206,7 +208,9 @@ impl WriteBatches for Writer {
     fn commit(&mut self) -> Result<(), WriteTrouble> {
         let id = self.batch.unwrap_or_default().0;
         self.instances.hold = false;
-        self.tell("commit", |instances, batch, calls| instances.call(batch, &calls.commit, Given::default(), (id,)))?;
+        self.tell("commit", |instances, batch, calls| {
+            instances.call(batch, &calls.commit, InputSize::default(), (id,))
+        })?;
         self.batch = None;
         Ok(())
     }

@@ -20,7 +20,7 @@ pub const BYTES_MAX: usize = 16 << 10;
 /// A signature as it is written.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct SignatureFile {
     signer: Signer,
     key: PublicKey,
     name: String,
@@ -42,7 +42,7 @@ pub struct Signed {
 pub fn sign(key: &SecretKey, name: &PackageName, version: &Version, manifest: &Digest) -> Result<Vec<u8>> {
     let public = key.public()?;
     let signature = key.sign(&message(&key.name, &public, name, version, manifest));
-    let written = Written {
+    let written = SignatureFile {
         signer: key.name.clone(),
         key: public,
         name: name.to_string(),
@@ -59,7 +59,7 @@ pub fn read(bytes: &[u8], name: &PackageName, version: &Version, manifest: &Dige
     if bytes.len() > BYTES_MAX {
         return None;
     }
-    let written: Written = serde_json::from_slice(bytes).ok()?;
+    let written: SignatureFile = serde_json::from_slice(bytes).ok()?;
     let same_name = written.name.parse::<PackageName>().is_ok_and(|written| written == *name);
     let same_version = package_name::version(&written.version).is_ok_and(|written| written == *version);
     if !same_name || !same_version || written.manifest != *manifest {

@@ -95,7 +95,7 @@ impl ExactAggregate {
 impl AggregateUDFImpl for ExactAggregate {
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         self.check(&arguments)?;
-        Ok(Box::new(Measured { inner: plain_accumulator(&self.plain, arguments)? }))
+        Ok(Box::new(CountedAccumulator { inner: plain_accumulator(&self.plain, arguments)? }))
     }
 
     fn groups_accumulator_supported(&self, arguments: AccumulatorArgs<'_>) -> bool {
@@ -132,7 +132,7 @@ impl AggregateUDFImpl for ExactAggregate {
                 }
             }
         };
-        Ok(Box::new(Measured { inner }))
+        Ok(Box::new(CountedAccumulator { inner }))
     }
 
     fn name(&self) -> &str {
@@ -238,11 +238,11 @@ impl AggregateUDFImpl for ExactAggregate {
 
 /// An accumulator whose results are counted: a window function asks it for one a row.
 #[derive(Debug)]
-struct Measured {
+struct CountedAccumulator {
     inner: Box<dyn Accumulator>,
 }
 
-impl Accumulator for Measured {
+impl Accumulator for CountedAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.inner.update_batch(values)
     }

@@ -27,22 +27,22 @@ pub type NextRows = Box<dyn FnMut() -> Result<Option<RecordBatch>> + Send>;
 #[derive(Clone, Debug)]
 pub struct InputRows {
     schema: SchemaRef,
-    rows: Arc<Mutex<Given>>,
+    rows: Arc<Mutex<InputContent>>,
 }
 
-/// What an input was given.
-enum Given {
+/// The rows that an input of a query was given, or a stream of them.
+enum InputContent {
     /// All of its rows.
     Rows(RecordBatch),
     /// Whoever has them; `None`: its rows were asked for, and come once.
     Stream(Option<NextRows>),
 }
 
-impl fmt::Debug for Given {
+impl fmt::Debug for InputContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Given::Rows(rows) => rows.fmt(f),
-            Given::Stream(_) => f.write_str("Stream"),
+            InputContent::Rows(rows) => rows.fmt(f),
+            InputContent::Stream(_) => f.write_str("Stream"),
         }
     }
 }
@@ -50,18 +50,18 @@ impl fmt::Debug for Given {
 impl InputRows {
     /// Without rows.
     pub fn new(schema: SchemaRef) -> InputRows {
-        let rows = Arc::new(Mutex::new(Given::Rows(RecordBatch::new_empty(schema.clone()))));
+        let rows = Arc::new(Mutex::new(InputContent::Rows(RecordBatch::new_empty(schema.clone()))));
         InputRows { schema, rows }
     }
 
     /// Replaces the rows.
     pub fn set(&self, rows: RecordBatch) {
-        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = Given::Rows(rows);
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = InputContent::Rows(rows);
     }
 
     /// From now on its rows come while the plan runs, once.
     pub fn follow(&self, next: NextRows) {
-        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = Given::Stream(Some(next));
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = InputContent::Stream(Some(next));
     }
 }
 
@@ -142,8 +142,10 @@ impl ExecutionPlan for InputScan {
         let projection = self.projection.clone();
         match &mut *self.rows.rows.lock().unwrap_or_else(PoisonError::into_inner) {
             // In pieces that do not depend on how they came.
-            Given::Rows(rows) => Ok(Box::pin(MemoryStream::try_new(pieces(rows).collect(), schema, projection)?)),
-            Given::Stream(next) => match next.take() {
+            InputContent::Rows(rows) => {
+                Ok(Box::pin(MemoryStream::try_new(pieces(rows).collect(), schema, projection)?))
+            }
+            InputContent::Stream(next) => match next.take() {
                 Some(next) => {
                     Ok(Box::pin(FollowedRows { schema, projection, next: Some(next), pieces: VecDeque::new() }))
                 }

@@ -224,7 +224,7 @@ fn failed_case<T>(
     let difference = expected.fails(Some(&error)).err().flatten();
     match (expected, &difference, accepted) {
         (ExpectedOutcome::Error(_), Some(_), Some(written)) => {
-            Accepting { folder: &case.folder, written }.error(&error)?;
+            CaseFileWriter { folder: &case.folder, written }.error(&error)?;
             Ok(None)
         }
         _ => Ok(difference),
@@ -265,12 +265,12 @@ fn heard_differs(case: &ConnectorCase, peers: &Peers) -> Result<Option<String>> 
 }
 
 /// Writes what came out into files of a case, of which it keeps a list.
-struct Accepting<'a> {
+struct CaseFileWriter<'a> {
     folder: &'a Path,
     written: &'a mut Vec<PathBuf>,
 }
 
-impl Accepting<'_> {
+impl CaseFileWriter<'_> {
     fn write(&mut self, name: &str, text: &str) -> Result<()> {
         let path = self.folder.join(name);
         fs::write(&path, text).map_err(|error| failed("write", &path, &error))?;

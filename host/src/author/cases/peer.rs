@@ -296,7 +296,7 @@ impl Shared {
         };
         let (own, failing) = (self.clone(), self.clone());
         let work = move || {
-            let _ended = Ended { shared: own.clone(), number };
+            let _ended = EndNotice { shared: own.clone(), number };
             serve(&own, stream);
         };
         let failed = move |error: Error| failing.fails(error.message);
@@ -379,12 +379,12 @@ impl Shared {
 }
 
 /// Tells, on every way out, that a connection has ended.
-struct Ended {
+struct EndNotice {
     shared: Arc<Shared>,
     number: u64,
 }
 
-impl Drop for Ended {
+impl Drop for EndNotice {
     fn drop(&mut self) {
         if let Some(stream) = self.shared.state().connections.remove(&self.number) {
             // Another handle of it may be open still.

@@ -4,7 +4,7 @@ use crate::batch::keys::KEY_GROUPS;
 use crate::batch::partition::{counted, counts_rows, source_of};
 use crate::batch::position::{Position, Positions};
 use crate::checkpoint::store::Store;
-use crate::checkpoint::types::{Checkpoint, Column, Manifest, Start, Table, TableOf};
+use crate::checkpoint::types::{Checkpoint, Column, JobStart, Manifest, Table, TableOf};
 use crate::checkpoint::{fold, plan, resolve};
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime, Generation};
@@ -32,7 +32,7 @@ pub struct FolderFacts {
     pub generation: Generation,
     /// Whether a process runs the job now; `None`: the store cannot tell.
     pub running: Option<bool>,
-    pub starts: Vec<Start>,
+    pub starts: Vec<JobStart>,
     /// Oldest first.
     pub checkpoints: Vec<CheckpointFacts>,
     /// How far each source was read, by name, at the newest checkpoint.

@@ -1,7 +1,7 @@
 use super::facts::*;
 use super::*;
 use crate::batch::position::Position;
-use crate::checkpoint::types::{Column, Start, TableOf};
+use crate::checkpoint::types::{Column, JobStart, TableOf};
 use crate::ids::{BatchId, BatchTime, Generation};
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,7 +50,7 @@ fn facts() -> FolderFacts {
         tables: vec![table],
         sinks: [("out".to_owned(), BatchId(120))].into(),
     };
-    let start = |generation, after, workers| Start {
+    let start = |generation, after, workers| JobStart {
         generation: Generation(generation),
         checkpoint: BatchId(0),
         after: BatchId(after),

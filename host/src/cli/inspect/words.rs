@@ -5,7 +5,7 @@ use super::facts::{CheckpointFacts, FilesFacts, FolderFacts, SourceFacts, TableF
 use crate::batch::partition::{counted, counts_rows};
 use crate::batch::position::{Position, SOURCE_END};
 use crate::batch::topic;
-use crate::checkpoint::types::{Start, TableOf};
+use crate::checkpoint::types::{JobStart, TableOf};
 use arrow::temporal_conversions::timestamp_us_to_datetime;
 use std::fmt::Write as _;
 
@@ -55,8 +55,8 @@ pub fn of(facts: &FolderFacts) -> String {
     text
 }
 
-fn start(start: &Start) -> String {
-    let Start { generation, after, first, workers, upgrade, .. } = start;
+fn start(start: &JobStart) -> String {
+    let JobStart { generation, after, first, workers, upgrade, .. } = start;
     let workers = count(u64::from(*workers), "worker");
     match after.0 {
         _ if *upgrade => format!("{generation}: from batch {first} with another plugin, {workers}"),

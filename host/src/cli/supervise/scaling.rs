@@ -6,7 +6,7 @@ use super::handover::steps::{AfterEnd, HandoverStep, HandoverSteps};
 use super::handover::{Handover, ScaleWish};
 use super::layout::Layout;
 use super::report::{WorkerOrder, WorkerReport};
-use super::{Standing, Supervisor, all_done};
+use super::{ChildStart, Supervisor, all_done};
 use crate::error::{Error, Result};
 use crate::run::control::ScaleStep;
 use crate::run::{HandoverWord, JobLayout};
@@ -114,7 +114,7 @@ impl Supervisor<'_> {
     fn start_beside(&mut self, layout: &Layout) -> Result<(Vec<WorkerProcess>, u64)> {
         let (before, next) = (self.round, self.new_round());
         self.round = next;
-        let started = self.start(layout, Standing::TakesOver);
+        let started = self.start(layout, ChildStart::TakesOver);
         self.round = before;
         Ok((started?, next))
     }

@@ -1,7 +1,7 @@
 //! What is known of one part, in lines.
 
 use super::draw::core_percent;
-use super::state::{Line, Told};
+use super::state::{Line, ShownJob};
 use crate::cli::inspect::words::size;
 use crate::cli::status::words;
 use crate::page::numbers::{count, grouped, percent, time};
@@ -13,7 +13,7 @@ const CHARS_MAX: usize = 2_000;
 const REFUSED_MAX: usize = 20;
 
 /// The lines: those without a space in front are heads.
-pub fn of(line: &Line<'_>, told: &Told) -> Vec<String> {
+pub fn of(line: &Line<'_>, told: &ShownJob) -> Vec<String> {
     let (now, view) = (&line.now, &told.view);
     let clean = |text: &str| harmless(text, CHARS_MAX);
     let mut lines = vec![format!("{} {} ({})", now.part.role, clean(&now.part.name), clean(&now.part.kind))];

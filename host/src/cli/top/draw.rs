@@ -2,7 +2,7 @@
 
 use super::details;
 use super::look::Ink;
-use super::state::{Line, Look, Shown, refused};
+use super::state::{Line, ScreenView, ViewState, refused};
 use crate::cli::inspect::words::size;
 use crate::page::diagnosis::Level;
 use crate::page::numbers::{count, grouped, percent, short, time};
@@ -125,36 +125,36 @@ impl Pen<'_> {
 }
 
 /// Draws all of it.
-pub fn draw(look: &mut Look, ink: Ink, buffer: &mut Buffer, area: Rect) {
+pub fn draw(look: &mut ViewState, ink: Ink, buffer: &mut Buffer, area: Rect) {
     let mut pen = Pen { buffer, area, y: area.y };
     head(look, ink, &mut pen);
     // The last line is for the keys.
     let keys = Rect { y: area.bottom().saturating_sub(1), height: area.height.min(1), ..area };
     pen.area.height = pen.area.height.saturating_sub(1);
     match look.shown {
-        Shown::Parts => parts(look, ink, &mut pen),
-        Shown::Details(from) => {
+        ScreenView::Parts => parts(look, ink, &mut pen),
+        ScreenView::Details(from) => {
             let lines = {
                 let all = look.lines();
                 all.get(look.chosen(&all)).map(|line| details::of(line, &look.told)).unwrap_or_default()
             };
-            look.shown = Shown::Details(scrolled(&lines, from, ink, &mut pen));
+            look.shown = ScreenView::Details(scrolled(&lines, from, ink, &mut pen));
         }
-        Shown::Help(from) => {
+        ScreenView::Help(from) => {
             let lines: Vec<String> = HELP.lines().map(str::to_owned).collect();
-            look.shown = Shown::Help(scrolled(&lines, from, ink, &mut pen));
+            look.shown = ScreenView::Help(scrolled(&lines, from, ink, &mut pen));
         }
     }
     let mut pen = Pen { buffer: pen.buffer, area: keys, y: keys.y };
     let words = match look.shown {
-        Shown::Parts => format!("q quit  Enter details  s sort: {}  ? help  ↑↓ choose", look.sort.word()),
+        ScreenView::Parts => format!("q quit  Enter details  s sort: {}  ? help  ↑↓ choose", look.sort.word()),
         _ => "Esc back  ↑↓ scroll  q quit".into(),
     };
     pen.write(&words, ink.quiet());
 }
 
 /// How the job stands, in some lines.
-fn head(look: &Look, ink: Ink, pen: &mut Pen<'_>) {
+fn head(look: &ViewState, ink: Ink, pen: &mut Pen<'_>) {
     let view = &look.told.view;
     let (status, recent, roomy) = (&view.status, &view.batches.last_10_s, pen.area.height >= ROOMY);
     let name = harmless(if status.job.is_empty() { &view.file } else { &status.job }, NAME_CHARS_MAX);
@@ -204,7 +204,7 @@ fn head(look: &Look, ink: Ink, pen: &mut Pen<'_>) {
     pen.words(&facts.join("  "), if roomy { 2 } else { 1 }, old);
 }
 
-fn parts(look: &mut Look, ink: Ink, pen: &mut Pen<'_>) {
+fn parts(look: &mut ViewState, ink: Ink, pen: &mut Pen<'_>) {
     let columns = columns(pen.area.width.into());
     let used: usize = columns.iter().map(|column| column.width + 1).sum();
     let names = usize::from(pen.area.width).saturating_sub(used);

@@ -122,46 +122,46 @@ fn read(begun: &mut Vec<u8>, bytes: &[u8]) -> Vec<Key> {
         }
         begun.push(*byte);
         match key(begun) {
-            Found::Whole(key) => {
+            FoundKey::Whole(key) => {
                 keys.extend(key);
                 begun.clear();
             }
-            Found::Part if begun.len() < KEY_BYTES_MAX => {}
-            Found::Part => begun.clear(),
+            FoundKey::Part if begun.len() < KEY_BYTES_MAX => {}
+            FoundKey::Part => begun.clear(),
         }
     }
     keys
 }
 
-enum Found {
+enum FoundKey {
     /// A key, or what does nothing here.
     Whole(Option<Key>),
     Part,
 }
 
-fn key(bytes: &[u8]) -> Found {
+fn key(bytes: &[u8]) -> FoundKey {
     let Some(([ESCAPE], rest)) = bytes.split_at_checked(1) else {
         return match std::str::from_utf8(bytes) {
-            Ok(text) => Found::Whole(text.chars().next().and_then(|c| match c {
+            Ok(text) => FoundKey::Whole(text.chars().next().and_then(|c| match c {
                 '\u{3}' => Some(Key::Interrupt),
                 '\r' | '\n' => Some(Key::Enter),
                 c if c.is_control() => None,
                 c => Some(Key::Char(c)),
             })),
-            Err(error) if error.error_len().is_none() => Found::Part,
-            Err(_) => Found::Whole(None),
+            Err(error) if error.error_len().is_none() => FoundKey::Part,
+            Err(_) => FoundKey::Whole(None),
         };
     };
     let rest = std::str::from_utf8(rest).unwrap_or("?");
     if let Some((_, key)) = SEQUENCES.iter().find(|(sequence, _)| *sequence == rest) {
-        return Found::Whole(Some(*key));
+        return FoundKey::Whole(Some(*key));
     }
     // A sequence ends with a letter or `~`; behind `O` and `[[` stands one letter.
     let ends = |c: char| c.is_ascii_alphabetic() || c == '~';
     match rest {
-        "" | "[" | "O" | "[[" => Found::Part,
-        _ if rest.starts_with('[') && !rest.ends_with(ends) => Found::Part,
-        _ => Found::Whole(None),
+        "" | "[" | "O" | "[[" => FoundKey::Part,
+        _ if rest.starts_with('[') && !rest.ends_with(ends) => FoundKey::Part,
+        _ => FoundKey::Whole(None),
     }
 }
 

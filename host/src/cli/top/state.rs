@@ -8,9 +8,9 @@ use crate::metrics::refused::RefusedRow;
 use crate::page::part::{self, PartNow};
 use crate::page::record::{JobState, JobView};
 
-/// What is known of the job now.
+/// What the screen knows of the job now.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub struct ShownJob {
     /// How it stands.
     pub view: JobView,
     /// The last batch that is committed.
@@ -56,7 +56,7 @@ impl Sort {
 
 /// What is on the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shown {
+pub enum ScreenView {
     #[default]
     Parts,
     /// One part, from this line on.
@@ -64,11 +64,11 @@ pub enum Shown {
     Help(usize),
 }
 
-/// What somebody looks at.
+/// The job on the screen, and what of it is looked at.
 #[derive(Default)]
-pub struct Look {
-    pub told: Told,
-    pub shown: Shown,
+pub struct ViewState {
+    pub told: ShownJob,
+    pub shown: ScreenView,
     pub sort: Sort,
     /// The part that is chosen, by its name and role: it may have another place when the job comes back.
     chosen: Option<(String, String)>,
@@ -88,9 +88,9 @@ pub struct Line<'a> {
     pub cost: Cost,
 }
 
-impl Look {
+impl ViewState {
     /// Takes over what is told now.
-    pub fn take(&mut self, told: Told) {
+    pub fn take(&mut self, told: ShownJob) {
         if told.view.state == JobState::Running {
             let mut pids = told.view.pids.clone();
             pids.sort_unstable();
@@ -165,9 +165,9 @@ impl Look {
         let step = match key {
             Key::Interrupt | Key::Char('q' | 'Q') => return false,
             Key::Escape => match self.shown {
-                Shown::Parts => return false,
+                ScreenView::Parts => return false,
                 _ => {
-                    self.shown = Shown::Parts;
+                    self.shown = ScreenView::Parts;
                     return true;
                 }
             },
@@ -178,11 +178,12 @@ impl Look {
             Key::Home | Key::Char('g') => isize::MIN,
             Key::End | Key::Char('G') => isize::MAX,
             Key::Enter => {
-                self.shown = if self.shown == Shown::Parts { Shown::Details(0) } else { Shown::Parts };
+                self.shown = if self.shown == ScreenView::Parts { ScreenView::Details(0) } else { ScreenView::Parts };
                 return true;
             }
             Key::Help | Key::Char('?' | 'h') => {
-                self.shown = if matches!(self.shown, Shown::Help(_)) { Shown::Parts } else { Shown::Help(0) };
+                self.shown =
+                    if matches!(self.shown, ScreenView::Help(_)) { ScreenView::Parts } else { ScreenView::Help(0) };
                 return true;
             }
             Key::Char('s') => {
@@ -196,8 +197,8 @@ impl Look {
             Key::Char(_) => return true,
         };
         match &mut self.shown {
-            Shown::Parts => self.choose(step),
-            Shown::Details(line) | Shown::Help(line) => *line = line.saturating_add_signed(step),
+            ScreenView::Parts => self.choose(step),
+            ScreenView::Details(line) | ScreenView::Help(line) => *line = line.saturating_add_signed(step),
         }
         true
     }
@@ -213,7 +214,7 @@ mod tests {
     use super::*;
     use crate::run::control::{GraphPart, PartFacts, PartStatus};
 
-    fn told(pids: &[u32], rows: [u64; 3]) -> Told {
+    fn told(pids: &[u32], rows: [u64; 3]) -> ShownJob {
         let names = [("in", "source", ""), ("words", "stage", "in"), ("out", "sink", "words")];
         let mut view = JobView { state: JobState::Running, pids: pids.to_vec(), now_us: 7, ..JobView::default() };
         for ((name, role, from), rows) in names.into_iter().zip(rows) {
@@ -228,16 +229,16 @@ mod tests {
                 _ => view.status.sinks.push(counted),
             }
         }
-        Told { view, ..Told::default() }
+        ShownJob { view, ..ShownJob::default() }
     }
 
-    fn names(look: &Look) -> Vec<String> {
+    fn names(look: &ViewState) -> Vec<String> {
         look.lines().iter().map(|line| format!("{}{}", line.branch.lines, line.now.part.name)).collect()
     }
 
     #[test]
     fn keys_choose_sort_open_and_end() {
-        let mut look = Look::default();
+        let mut look = ViewState::default();
         assert!(look.press(Key::Down) && look.press(Key::End), "also where there is nothing yet");
         look.take(told(&[1], [5, 20, 10]));
         assert_eq!(names(&look), ["in", "└ words", "  └ out"]);
@@ -249,11 +250,11 @@ mod tests {
         assert_eq!(look.chosen(&look.lines()), 0, "what is chosen stays chosen");
         look.press(Key::Enter);
         look.press(Key::Down);
-        assert_eq!(look.shown, Shown::Details(1));
+        assert_eq!(look.shown, ScreenView::Details(1));
         assert!(look.press(Key::Escape));
-        assert_eq!(look.shown, Shown::Parts);
+        assert_eq!(look.shown, ScreenView::Parts);
         look.press(Key::Char('?'));
-        assert_eq!(look.shown, Shown::Help(0));
+        assert_eq!(look.shown, ScreenView::Help(0));
         assert!(look.press(Key::Escape) && !look.press(Key::Escape));
         assert!(!look.press(Key::Char('q')));
         assert!(!look.press(Key::Interrupt));
@@ -261,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_is_chosen_is_seen() {
-        let mut look = Look::default();
+        let mut look = ViewState::default();
         assert_eq!(look.first(0, 0, 0), 0);
         assert_eq!((look.first(9, 20, 5), look.first(7, 20, 5), look.first(2, 20, 5)), (5, 5, 2));
         assert_eq!(look.first(2, 3, 5), 0, "there is room for all");
@@ -269,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_job_that_came_back_is_noticed() {
-        let mut look = Look::default();
+        let mut look = ViewState::default();
         look.take(told(&[1, 2], [0; 3]));
         look.take(told(&[2, 3], [0; 3]));
         assert_eq!(look.comebacks, 0, "one of two processes is another run of the same job");

@@ -49,9 +49,9 @@ pub struct BlockHead {
     pub head: usize,
 }
 
-/// Whether something is there as a whole.
+/// What a look at the beginning of some bytes of a file found: all of it, that more bytes are needed, or why it is none.
 #[derive(Debug)]
-pub enum Found<T> {
+pub enum Scanned<T> {
     Whole(T),
     /// More bytes are needed to see it.
     More,
@@ -61,23 +61,23 @@ pub enum Found<T> {
 
 impl Header {
     /// Reads the beginning of a file.
-    pub fn read(bytes: &[u8]) -> Found<Header> {
+    pub fn read(bytes: &[u8]) -> Scanned<Header> {
         let begin = bytes.get(..MAGIC.len()).unwrap_or(bytes);
         if !MAGIC.starts_with(begin) {
-            return Found::Wrong("it does not begin as Avro files do".into());
+            return Scanned::Wrong("it does not begin as Avro files do".into());
         }
         if begin.len() < MAGIC.len() {
-            return Found::More;
+            return Scanned::More;
         }
         match Header::behind_magic(bytes) {
-            Ok(header) => Found::Whole(header),
-            Err(why) if why.is_empty() => Found::More,
+            Ok(header) => Scanned::Whole(header),
+            Err(why) if why.is_empty() => Scanned::More,
             Err(_) if bytes.len() >= HEADER_BYTES_MAX => {
-                Found::Wrong(format!("its header is broken, or longer than {HEADER_BYTES_MAX} bytes"))
+                Scanned::Wrong(format!("its header is broken, or longer than {HEADER_BYTES_MAX} bytes"))
             }
             // A cursor cannot tell what is cut from what is wrong; more bytes show it.
-            Err(why) if why.starts_with("the record is cut short") => Found::More,
-            Err(why) => Found::Wrong(why),
+            Err(why) if why.starts_with("the record is cut short") => Scanned::More,
+            Err(why) => Scanned::Wrong(why),
         }
     }
 
@@ -128,7 +128,7 @@ impl Codec {
 
 impl BlockHead {
     /// Reads the head of a block of at most so many bytes.
-    pub fn read(bytes: &[u8], bytes_max: u64) -> Found<BlockHead> {
+    pub fn read(bytes: &[u8], bytes_max: u64) -> Scanned<BlockHead> {
         let mut cursor = Cursor::new(bytes);
         let numbers = (cursor.long(), cursor.long());
         match numbers {
@@ -139,13 +139,13 @@ impl BlockHead {
                     head: bytes.len() - cursor.left(),
                 };
                 if block.bytes > bytes_max {
-                    return Found::Wrong(format!("a block of {length} bytes, more than {bytes_max}"));
+                    return Scanned::Wrong(format!("a block of {length} bytes, more than {bytes_max}"));
                 }
-                Found::Whole(block)
+                Scanned::Whole(block)
             }
-            (Ok(records), Ok(length)) => Found::Wrong(format!("a block of {records} records and {length} bytes")),
-            _ if bytes.len() < 20 => Found::More,
-            _ => Found::Wrong("a block without a head".into()),
+            (Ok(records), Ok(length)) => Scanned::Wrong(format!("a block of {records} records and {length} bytes")),
+            _ if bytes.len() < 20 => Scanned::More,
+            _ => Scanned::Wrong("a block without a head".into()),
         }
     }
 }

@@ -20,9 +20,9 @@ pub enum Plan {
     /// No column wants it.
     Skip(TypeId),
     /// Columns want it.
-    Take(TypeId, Vec<(usize, Into)>),
+    Take(TypeId, Vec<(usize, Conversion)>),
     /// Columns want what is in it.
-    Inside { whole: TypeId, takes: Vec<(usize, Into)>, inside: Inside },
+    Inside { whole: TypeId, takes: Vec<(usize, Conversion)>, inside: NestedPlan },
     /// A plan for each branch.
     Union(Vec<Plan>),
     /// A column cannot take it, and why; the places of all columns that want it.
@@ -31,7 +31,7 @@ pub enum Plan {
 
 /// What columns want of a value that holds others.
 #[derive(Debug)]
-pub enum Inside {
+pub enum NestedPlan {
     Fields(Vec<Plan>),
     /// Of an array, by place.
     Places(TypeId, Vec<(usize, Plan)>),
@@ -41,7 +41,7 @@ pub enum Inside {
 
 /// How a column takes a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Into {
+pub enum Conversion {
     Bool,
     Int64,
     Float64,
@@ -78,7 +78,7 @@ impl Plan {
     }
 
     fn reaches(&self, column: usize) -> bool {
-        let takes = |takes: &[(usize, Into)]| takes.iter().any(|(place, _)| *place == column);
+        let takes = |takes: &[(usize, Conversion)]| takes.iter().any(|(place, _)| *place == column);
         match self {
             Plan::Skip(_) => false,
             // It has something, which is told as what it is.
@@ -88,9 +88,9 @@ impl Plan {
             Plan::Inside { takes: taken, inside, .. } => {
                 takes(taken)
                     || match inside {
-                        Inside::Fields(fields) => fields.iter().any(|plan| plan.reaches(column)),
-                        Inside::Places(_, places) => places.iter().any(|(_, plan)| plan.reaches(column)),
-                        Inside::Keys(_, keys) => keys.iter().any(|(_, plan)| plan.reaches(column)),
+                        NestedPlan::Fields(fields) => fields.iter().any(|plan| plan.reaches(column)),
+                        NestedPlan::Places(_, places) => places.iter().any(|(_, plan)| plan.reaches(column)),
+                        NestedPlan::Keys(_, keys) => keys.iter().any(|(_, plan)| plan.reaches(column)),
                     }
             }
         }
@@ -102,9 +102,9 @@ impl Plan {
             Plan::Refuse(why, _) => found.push(why.clone()),
             Plan::Union(branches) => branches.iter().for_each(|plan| plan.refusals(found)),
             Plan::Inside { inside, .. } => match inside {
-                Inside::Fields(fields) => fields.iter().for_each(|plan| plan.refusals(found)),
-                Inside::Places(_, places) => places.iter().for_each(|(_, plan)| plan.refusals(found)),
-                Inside::Keys(_, keys) => keys.iter().for_each(|(_, plan)| plan.refusals(found)),
+                NestedPlan::Fields(fields) => fields.iter().for_each(|plan| plan.refusals(found)),
+                NestedPlan::Places(_, places) => places.iter().for_each(|(_, plan)| plan.refusals(found)),
+                NestedPlan::Keys(_, keys) => keys.iter().for_each(|(_, plan)| plan.refusals(found)),
             },
         }
     }
@@ -145,7 +145,7 @@ impl Plan {
     }
 }
 
-impl Inside {
+impl NestedPlan {
     fn step(
         &self,
         schema: &Schema,
@@ -154,8 +154,8 @@ impl Inside {
         depth: usize,
     ) -> Result<(), String> {
         match self {
-            Inside::Fields(fields) => fields.iter().try_for_each(|plan| plan.step(schema, cursor, columns, depth)),
-            Inside::Places(item, places) => {
+            NestedPlan::Fields(fields) => fields.iter().try_for_each(|plan| plan.step(schema, cursor, columns, depth)),
+            NestedPlan::Places(item, places) => {
                 let mut at = 0_usize;
                 each(cursor, |cursor| {
                     let plan = places.iter().find(|(place, _)| *place == at);
@@ -166,7 +166,7 @@ impl Inside {
                     }
                 })
             }
-            Inside::Keys(value, keys) => each(cursor, |cursor| {
+            NestedPlan::Keys(value, keys) => each(cursor, |cursor| {
                 let key = cursor.text()?;
                 match keys.iter().find(|(name, _)| name == key) {
                     Some((_, plan)) => plan.step(schema, cursor, columns, depth),
@@ -234,15 +234,15 @@ fn plan(schema: &Schema, id: TypeId, targets: &[Target<'_>]) -> Plan {
     names.dedup();
     let inside = match schema.of(id) {
         Type::Record(fields) => {
-            Inside::Fields(fields.iter().map(|(name, field)| plan(schema, *field, &below(name))).collect())
+            NestedPlan::Fields(fields.iter().map(|(name, field)| plan(schema, *field, &below(name))).collect())
         }
-        Type::Map(value) => Inside::Keys(
+        Type::Map(value) => NestedPlan::Keys(
             *value,
             names.iter().map(|name| ((*name).to_owned(), plan(schema, *value, &below(name)))).collect(),
         ),
         Type::Array(item) => {
             let places = names.iter().filter_map(|name| Some((name.parse().ok()?, plan(schema, *item, &below(name)))));
-            Inside::Places(*item, places.collect())
+            NestedPlan::Places(*item, places.collect())
         }
         Type::Null => return Plan::Take(id, takes),
         other => {
@@ -255,35 +255,35 @@ fn plan(schema: &Schema, id: TypeId, targets: &[Target<'_>]) -> Plan {
 }
 
 /// How a column takes values of a type; the error is the reason why it does not.
-fn into(kind: &Type, column: &ColumnSpec) -> Result<Into, String> {
+fn into(kind: &Type, column: &ColumnSpec) -> Result<Conversion, String> {
     let wrong =
         || Err(format!("column `{}` is {}, and the record has {} there", column.name, column.type_word(), word(kind)));
     Ok(match (&column.kind, kind) {
-        (ColumnType::Text, _) => Into::Text,
-        (_, Type::Null) => Into::Text,
-        (ColumnType::Bool, Type::Bool) => Into::Bool,
-        (ColumnType::Int64, Type::Long(_)) => Into::Int64,
+        (ColumnType::Text, _) => Conversion::Text,
+        (_, Type::Null) => Conversion::Text,
+        (ColumnType::Bool, Type::Bool) => Conversion::Bool,
+        (ColumnType::Int64, Type::Long(_)) => Conversion::Int64,
         (ColumnType::Int64, Type::Bytes(Some(Decimal { scale: 0 })) | Type::Fixed(_, Some(Decimal { scale: 0 }))) => {
-            Into::Text
+            Conversion::Text
         }
-        (ColumnType::Float64, Type::Long(_) | Type::Float | Type::Double) => Into::Float64,
-        (ColumnType::Float64, Type::Bytes(Some(_)) | Type::Fixed(_, Some(_))) => Into::Text,
-        (ColumnType::Binary, Type::Bytes(_) | Type::Fixed(..) | Type::Text) => Into::Binary,
-        (ColumnType::Timestamp, Type::Text) => Into::Text,
-        (ColumnType::Arrow(DataType::Date32), Type::Long(Some(Time::Days))) => Into::Date,
-        (ColumnType::Arrow(DataType::Date32), Type::Text) => Into::Text,
+        (ColumnType::Float64, Type::Long(_) | Type::Float | Type::Double) => Conversion::Float64,
+        (ColumnType::Float64, Type::Bytes(Some(_)) | Type::Fixed(_, Some(_))) => Conversion::Text,
+        (ColumnType::Binary, Type::Bytes(_) | Type::Fixed(..) | Type::Text) => Conversion::Binary,
+        (ColumnType::Timestamp, Type::Text) => Conversion::Text,
+        (ColumnType::Arrow(DataType::Date32), Type::Long(Some(Time::Days))) => Conversion::Date,
+        (ColumnType::Arrow(DataType::Date32), Type::Text) => Conversion::Text,
         (
             ColumnType::Arrow(DataType::Decimal128(..)),
             Type::Bytes(Some(_)) | Type::Fixed(_, Some(_)) | Type::Long(None) | Type::Text,
-        ) => Into::Text,
-        (ColumnType::Arrow(DataType::List(_)), Type::Array(_)) => Into::Text,
-        (ColumnType::Arrow(DataType::Struct(_)), Type::Record(_) | Type::Map(_)) => Into::Text,
+        ) => Conversion::Text,
+        (ColumnType::Arrow(DataType::List(_)), Type::Array(_)) => Conversion::Text,
+        (ColumnType::Arrow(DataType::Struct(_)), Type::Record(_) | Type::Map(_)) => Conversion::Text,
         (ColumnType::Timestamp, Type::Long(time)) => match (time, &column.form) {
-            (Some(Time::Days), _) => Into::Days,
-            (Some(Time::Millis), _) => Into::Time(TimeUnit::Millis),
-            (Some(Time::Micros), _) => Into::Time(TimeUnit::Micros),
-            (Some(Time::Nanos), _) => Into::Time(TimeUnit::Nanos),
-            (None, TimeForm::Number(unit)) => Into::Time(*unit),
+            (Some(Time::Days), _) => Conversion::Days,
+            (Some(Time::Millis), _) => Conversion::Time(TimeUnit::Millis),
+            (Some(Time::Micros), _) => Conversion::Time(TimeUnit::Micros),
+            (Some(Time::Nanos), _) => Conversion::Time(TimeUnit::Nanos),
+            (None, TimeForm::Number(unit)) => Conversion::Time(*unit),
             (None, _) => {
                 let name = &column.name;
                 return Err(format!(
@@ -317,7 +317,7 @@ fn word(kind: &Type) -> &'static str {
 fn take(
     schema: &Schema,
     id: TypeId,
-    takes: &[(usize, Into)],
+    takes: &[(usize, Conversion)],
     cursor: &mut Cursor<'_>,
     columns: &mut ColumnBuilders,
     depth: usize,
@@ -334,7 +334,7 @@ fn take(
             let value = cursor.float()?;
             for (column, into) in takes {
                 match into {
-                    Into::Float64 => columns.set_float64(*column, f64::from(value)),
+                    Conversion::Float64 => columns.set_float64(*column, f64::from(value)),
                     _ => columns.set(*column, WrittenValue::Text(&value.to_string()))?,
                 }
             }
@@ -343,7 +343,7 @@ fn take(
             let value = cursor.double()?;
             for (column, into) in takes {
                 match into {
-                    Into::Float64 => columns.set_float64(*column, value),
+                    Conversion::Float64 => columns.set_float64(*column, value),
                     _ => columns.set(*column, WrittenValue::Text(&value.to_string()))?,
                 }
             }
@@ -356,7 +356,7 @@ fn take(
             let value = cursor.text()?;
             for (column, into) in takes {
                 match into {
-                    Into::Binary => bytes(value.as_bytes(), *column, columns)?,
+                    Conversion::Binary => bytes(value.as_bytes(), *column, columns)?,
                     _ => columns.set(*column, WrittenValue::Text(value))?,
                 }
             }
@@ -387,28 +387,30 @@ fn take(
 }
 
 #[inline]
-fn whole(value: i64, column: usize, into: Into, columns: &mut ColumnBuilders) -> Result<(), String> {
+fn whole(value: i64, column: usize, into: Conversion, columns: &mut ColumnBuilders) -> Result<(), String> {
     let far = |columns: &ColumnBuilders| {
         format!("column `{}`: {value} is out of range of {}", columns.name(column), columns.kind_word(column))
     };
     match into {
-        Into::Int64 => columns.set_int64(column, value),
-        Into::Float64 => columns.set_float64(column, value as f64),
-        Into::Time(unit) => {
+        Conversion::Int64 => columns.set_int64(column, value),
+        Conversion::Float64 => columns.set_float64(column, value as f64),
+        Conversion::Time(unit) => {
             let us = micros(value, unit).map_err(|_| far(columns))?;
             columns.set_int64(column, us);
         }
-        Into::Days => {
+        Conversion::Days => {
             let us = value.checked_mul(86_400_000_000).ok_or_else(|| far(columns))?;
             columns.set_int64(column, us);
         }
-        Into::Date => {
+        Conversion::Date => {
             let days = i32::try_from(value).map_err(|_| far(columns))?;
             let mut date = String::new();
             cell::write_date(&mut date, days);
             columns.set(column, WrittenValue::Text(&date))?;
         }
-        Into::Bool | Into::Text | Into::Binary => columns.set(column, WrittenValue::Text(&value.to_string()))?,
+        Conversion::Bool | Conversion::Text | Conversion::Binary => {
+            columns.set(column, WrittenValue::Text(&value.to_string()))?
+        }
     }
     Ok(())
 }
@@ -417,12 +419,12 @@ fn whole(value: i64, column: usize, into: Into, columns: &mut ColumnBuilders) ->
 fn sized(
     value: &[u8],
     decimal: Option<Decimal>,
-    takes: &[(usize, Into)],
+    takes: &[(usize, Conversion)],
     columns: &mut ColumnBuilders,
 ) -> Result<(), String> {
     for (column, into) in takes {
         match (into, decimal) {
-            (Into::Binary, _) => bytes(value, *column, columns)?,
+            (Conversion::Binary, _) => bytes(value, *column, columns)?,
             (_, Some(Decimal { scale })) => columns.set(*column, WrittenValue::Text(&decimal_text(value, scale)?))?,
             (_, None) => bytes(value, *column, columns)?,
         }

@@ -34,7 +34,7 @@ struct FieldPlan {
     kind: Kind,
     repeated: bool,
     /// Columns that take the value, and how.
-    takes: Vec<(usize, Into)>,
+    takes: Vec<(usize, Conversion)>,
     /// Columns that take what is in the message.
     inside: Option<Box<MessagePlan>>,
     /// Elements of a list by their places.
@@ -50,7 +50,7 @@ struct FieldPlan {
 
 /// How a column takes a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Into {
+enum Conversion {
     /// As the column's type has it.
     Value,
     /// A number of this unit.
@@ -115,7 +115,7 @@ impl MessagePlan {
         }
         for (column, kind) in &self.zeros {
             if !columns.has(*column) {
-                put(messages, zero(*kind), *column, Into::Value, columns)?;
+                put(messages, zero(*kind), *column, Conversion::Value, columns)?;
             }
         }
         let mut lists: HashMap<usize, String> = self.lists.iter().map(|(column, _)| (*column, String::new())).collect();
@@ -372,7 +372,9 @@ fn of_value(
     let mut inside: Vec<Target<'_>> = deeper.to_vec();
     for (place, column, rest) in own {
         match (into(messages, kind, column), wrapped) {
-            (Ok(Into::Json), true) | (Err(_), true) => inside.push((*place, *column, std::slice::from_ref(&value))),
+            (Ok(Conversion::Json), true) | (Err(_), true) => {
+                inside.push((*place, *column, std::slice::from_ref(&value)))
+            }
             (Ok(into), _) => planned.takes.push((*place, into)),
             (Err(what), _) => made.wrong.push((
                 *place,
@@ -406,29 +408,29 @@ pub fn wrapped(messages: &Messages, kind: Kind) -> bool {
 }
 
 /// How a column takes values of a kind; the error says what they are.
-fn into(messages: &Messages, kind: Kind, column: &ColumnSpec) -> Result<Into, String> {
+fn into(messages: &Messages, kind: Kind, column: &ColumnSpec) -> Result<Conversion, String> {
     use ColumnType::{Arrow, Binary, Bool, Float64, Int64, Text, Timestamp};
     let is_moment = |of: usize| messages.message(of).is_some_and(|message| message.name == TIMESTAMP);
     Ok(match (&column.kind, kind) {
         (_, Kind::Unknown) => return Err("a group, or of a type that the descriptor does not define".into()),
-        (Timestamp | Text, Kind::Message(of)) if is_moment(of) => Into::Moment,
-        (Text | Arrow(DataType::Struct(_)), Kind::Message(_)) => Into::Json,
+        (Timestamp | Text, Kind::Message(of)) if is_moment(of) => Conversion::Moment,
+        (Text | Arrow(DataType::Struct(_)), Kind::Message(_)) => Conversion::Json,
         (_, Kind::Message(_)) => return Err("a message".into()),
-        (Text, _) => Into::Value,
-        (Bool, Kind::Bool) => Into::Value,
-        (Float64, Kind::Double | Kind::Float) => Into::Value,
-        (Int64, Kind::Enum(_)) => Into::Value,
-        (Binary, Kind::Bytes | Kind::Text) => Into::Value,
-        (Timestamp | Arrow(DataType::Date32 | DataType::Decimal128(..)), Kind::Text) => Into::Value,
+        (Text, _) => Conversion::Value,
+        (Bool, Kind::Bool) => Conversion::Value,
+        (Float64, Kind::Double | Kind::Float) => Conversion::Value,
+        (Int64, Kind::Enum(_)) => Conversion::Value,
+        (Binary, Kind::Bytes | Kind::Text) => Conversion::Value,
+        (Timestamp | Arrow(DataType::Date32 | DataType::Decimal128(..)), Kind::Text) => Conversion::Value,
         (_, Kind::Bool) => return Err("a bool".into()),
         (_, Kind::Double | Kind::Float) => return Err("a floating-point number".into()),
         (_, Kind::Enum(_)) => return Err("an enum".into()),
         (_, Kind::Bytes) => return Err("bytes".into()),
         (_, Kind::Text) => return Err("text".into()),
-        (Int64 | Float64, _) => Into::Value,
-        (Arrow(DataType::Decimal128(..)), _) => Into::Decimal,
+        (Int64 | Float64, _) => Conversion::Value,
+        (Arrow(DataType::Decimal128(..)), _) => Conversion::Decimal,
         (Timestamp, _) => match &column.form {
-            TimeForm::Number(unit) => Into::Time(*unit),
+            TimeForm::Number(unit) => Conversion::Time(*unit),
             _ => {
                 return Err(
                     "a number, of which nothing says the unit; write timestamp(ms), or (s), (us) or (ns)".into()
@@ -506,23 +508,23 @@ fn put(
     messages: &Messages,
     value: Value<'_>,
     column: usize,
-    into: Into,
+    into: Conversion,
     columns: &mut ColumnBuilders,
 ) -> Result<(), String> {
     let far = |columns: &ColumnBuilders, number: &str| {
         format!("column `{}`: {number} is out of range of {}", columns.name(column), columns.kind_word(column))
     };
     match (value, into) {
-        (Value::Int(number), Into::Time(unit)) => {
+        (Value::Int(number), Conversion::Time(unit)) => {
             let us = micros(number, unit).map_err(|_| far(columns, &number.to_string()))?;
             columns.set_int64(column, us);
         }
-        (Value::Uint(number), Into::Time(unit)) => {
+        (Value::Uint(number), Conversion::Time(unit)) => {
             let us = i64::try_from(number).ok().and_then(|number| micros(number, unit).ok());
             let us = us.ok_or_else(|| far(columns, &number.to_string()))?;
             columns.set_int64(column, us);
         }
-        (Value::Message(_, bytes), Into::Moment) => {
+        (Value::Message(_, bytes), Conversion::Moment) => {
             let us = json::moment(bytes)?;
             match columns.is_text(column) {
                 true => columns.set(column, WrittenValue::Text(&json::moment_text(us)))?,
@@ -534,8 +536,8 @@ fn put(
             json::write(messages, value, columns.nested_form(column), &mut text, 0)?;
             columns.set_nested(column, &text)?;
         }
-        (Value::Int(number), Into::Decimal) => columns.set(column, WrittenValue::Number(&number.to_string()))?,
-        (Value::Uint(number), Into::Decimal) => columns.set(column, WrittenValue::Number(&number.to_string()))?,
+        (Value::Int(number), Conversion::Decimal) => columns.set(column, WrittenValue::Number(&number.to_string()))?,
+        (Value::Uint(number), Conversion::Decimal) => columns.set(column, WrittenValue::Number(&number.to_string()))?,
         (Value::Int(number), _) if columns.is_float64(column) => columns.set_float64(column, number as f64),
         (Value::Uint(number), _) if columns.is_float64(column) => columns.set_float64(column, number as f64),
         (Value::Int(number), _) if !columns.is_text(column) => columns.set_int64(column, number),

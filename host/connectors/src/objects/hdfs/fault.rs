@@ -12,28 +12,28 @@ pub const NAME: &str = "HDFS";
 /// for a connection that nobody cut hears of it after this time only, and then asks again.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 
-/// Why something cannot be done.
+/// Why HDFS cannot do something, and whether that passes.
 #[derive(Debug)]
-pub struct Fault {
+pub struct HdfsFault {
     words: String,
     /// It may be possible later.
     pub passes: bool,
 }
 
-impl Fault {
+impl HdfsFault {
     /// As an error of a store of objects.
     pub fn error(words: &str, passes: bool) -> Error {
-        Error::Generic { store: NAME, source: Box::new(Fault { words: words.to_owned(), passes }) }
+        Error::Generic { store: NAME, source: Box::new(HdfsFault { words: words.to_owned(), passes }) }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for HdfsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.words)
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for HdfsFault {}
 
 /// There is nothing at a path.
 pub fn not_found(path: &str) -> Error {
@@ -44,7 +44,7 @@ pub fn not_found(path: &str) -> Error {
 pub async fn in_time<T>(path: &str, asked: impl Future<Output = hdfs_native::Result<T>>) -> Result<T, Error> {
     match tokio::time::timeout(ANSWER_MAX, asked).await {
         Ok(answer) => answer.map_err(|answer| error(path, answer)),
-        Err(_) => Err(Fault::error(&format!("no answer within {} s", ANSWER_MAX.as_secs()), true)),
+        Err(_) => Err(HdfsFault::error(&format!("no answer within {} s", ANSWER_MAX.as_secs()), true)),
     }
 }
 
@@ -77,8 +77,8 @@ pub fn error(path: &str, error: HdfsError) -> Error {
         Kind::Exists => Error::AlreadyExists { path, source },
         Kind::Denied => Error::PermissionDenied { path, source },
         Kind::Unknown => Error::Unauthenticated { path, source },
-        Kind::Passes => Fault::error(&words, true),
-        Kind::Lasts => Fault::error(&words, false),
+        Kind::Passes => HdfsFault::error(&words, true),
+        Kind::Lasts => HdfsFault::error(&words, false),
     }
 }
 

@@ -1,20 +1,20 @@
 //! A file that comes in pieces. They are written in the order in which they were given, also where several are on their way.
 
 use super::draft::Draft;
-use super::fault::Fault;
+use super::fault::HdfsFault;
 use hdfs_native::Client;
 use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-type Piece = (PutPayload, oneshot::Sender<Result<()>>);
+type UploadPiece = (PutPayload, oneshot::Sender<Result<()>>);
 
 /// Such a file.
 #[derive(Debug)]
 pub struct Upload {
     path: String,
     /// `None`: all pieces were given.
-    pieces: Option<mpsc::UnboundedSender<Piece>>,
+    pieces: Option<mpsc::UnboundedSender<UploadPiece>>,
     /// Gives what was written, unless it failed.
     writer: Option<JoinHandle<Option<Draft>>>,
 }
@@ -38,10 +38,10 @@ impl Upload {
 }
 
 fn ended() -> object_store::Error {
-    Fault::error("a piece before could not be written", true)
+    HdfsFault::error("a piece before could not be written", true)
 }
 
-async fn write(mut draft: Draft, mut given: mpsc::UnboundedReceiver<Piece>) -> Option<Draft> {
+async fn write(mut draft: Draft, mut given: mpsc::UnboundedReceiver<UploadPiece>) -> Option<Draft> {
     while let Some((payload, done)) = given.recv().await {
         for bytes in payload {
             if let Err(error) = draft.add(bytes).await {

@@ -2,7 +2,7 @@
 //! last one are listed without all others; all are listed now and then, for those that come between.
 
 use super::walk::Walk;
-use super::{Folder, Found, takes_by};
+use super::{Folder, ScanResult, takes_by};
 use crate::batch::position::Position;
 use crate::error::Error;
 use crate::job::spec::SourceSpec;
@@ -85,7 +85,7 @@ impl BucketFolder {
 }
 
 impl Folder for BucketFolder {
-    fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<Found, (PathBuf, io::Error)> {
+    fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<ScanResult, (PathBuf, io::Error)> {
         let began = Instant::now();
         let all = self.all_again.is_none_or(|again| again <= began) || self.last.is_none();
         let behind = self.last.take().filter(|_| !all);
@@ -103,7 +103,7 @@ impl Folder for BucketFolder {
             // Where one answer holds all names it is no more work to list them all.
             self.all_again = (pages > 1).then(|| Instant::now() + rest);
         }
-        Ok(Found { whole: all && names > 0, changed: false, rests: false })
+        Ok(ScanResult { whole: all && names > 0, changed: false, rests: false })
     }
 
     fn open(&self, name: &str, _: &Path) -> Result<Option<Content>, Error> {

@@ -2,7 +2,7 @@
 //! name then, whatever leads to it, and no circle of links is walked for ever.
 
 use super::listing::is_left_out;
-use super::{Folder, Found};
+use super::{Folder, ScanResult};
 use crate::batch::position::Position;
 use crate::error::Error;
 use crate::job::spec::{FilesRead, SourceKind, SourceSpec};
@@ -36,13 +36,13 @@ impl LocalFolder {
 }
 
 impl Folder for LocalFolder {
-    fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<Found, (PathBuf, io::Error)> {
+    fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<ScanResult, (PathBuf, io::Error)> {
         let names = match self.walk.names(&self.path) {
             // Nothing was given back yet.
             Err((_, error))
                 if error.kind() == ErrorKind::NotFound && matches!(self.source.kind, SourceKind::Retry { .. }) =>
             {
-                return Ok(Found::default());
+                return Ok(ScanResult::default());
             }
             names => names?,
         };
@@ -53,7 +53,7 @@ impl Folder for LocalFolder {
         let changed = self.modified != modified;
         self.modified = modified;
         // The empty folder of a disk that is not mounted tells nothing of its files.
-        Ok(Found { whole: !names.empty, changed, rests: true })
+        Ok(ScanResult { whole: !names.empty, changed, rests: true })
     }
 
     fn open(&self, _: &str, path: &Path) -> Result<Option<Content>, Error> {

@@ -4,8 +4,8 @@
 mod reader;
 
 use super::lines::{next, packed, stream_headers};
-use super::rows::Piece;
-use super::{Ended, Fetch};
+use super::rows::PushedMessage;
+use super::{Fetch, RoundEnd};
 use crate::shown;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -15,7 +15,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const EVENTS: &str = "text/event-stream";
 
 /// Follows one answer to its end.
-pub async fn follow(fetch: &mut Fetch<'_>) -> Ended {
+pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
     let mut headers = stream_headers();
     headers.insert(ACCEPT, HeaderValue::from_static(EVENTS));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -30,7 +30,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> Ended {
     if response.status() == StatusCode::NO_CONTENT {
         // By which a server tells browsers to come no more.
         fetch.warn("204: the server has nothing more, for good");
-        return Ended::Finished;
+        return RoundEnd::Finished;
     }
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("nothing");
     if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(EVENTS) {
@@ -49,7 +49,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> Ended {
         let data = match next(fetch, answer.response.body_mut()).await {
             Ok(Some(data)) => data,
             // An event without the empty line behind it is not whole.
-            Ok(None) => return Ended::closed("the stream ended"),
+            Ok(None) => return RoundEnd::closed("the stream ended"),
             Err(ended) => return ended,
         };
         if let Err(ended) = take(fetch, &mut reader, &data).await {
@@ -59,7 +59,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> Ended {
 }
 
 /// Takes in the events that are whole by now, and waits until there is room for more.
-async fn take(fetch: &mut Fetch<'_>, reader: &mut EventReader, data: &[u8]) -> Result<(), Ended> {
+async fn take(fetch: &mut Fetch<'_>, reader: &mut EventReader, data: &[u8]) -> Result<(), RoundEnd> {
     let (mut chunks, mut rows) = (Vec::new(), 0);
     let mut rest = data;
     while let Some(item) = reader.next(&mut rest) {
@@ -68,7 +68,7 @@ async fn take(fetch: &mut Fetch<'_>, reader: &mut EventReader, data: &[u8]) -> R
                 let Some(id) = &event.id else {
                     return Err(fetch.failed("an event has an id that is too long to be kept; mend the server"));
                 };
-                let piece = Piece { data: &event.data, dropped: event.dropped, event: &event.kind, id };
+                let piece = PushedMessage { data: &event.data, dropped: event.dropped, event: &event.kind, id };
                 let next = fetch.rows.of_piece(piece);
                 let rows_of_next: u64 = next.iter().map(|chunk| chunk.rows() as u64).sum();
                 if rows_of_next > fetch.rows.rows_max() && !id.is_empty() {
@@ -82,7 +82,7 @@ async fn take(fetch: &mut Fetch<'_>, reader: &mut EventReader, data: &[u8]) -> R
                 if rows + rows_of_next > fetch.rows.rows_max() {
                     // No batch takes them all: the id of those before goes with them.
                     if !fetch.rows.put_together(std::mem::take(&mut chunks)).await {
-                        return Err(Ended::Inbox);
+                        return Err(RoundEnd::Inbox);
                     }
                     rows = 0;
                 }
@@ -96,6 +96,6 @@ async fn take(fetch: &mut Fetch<'_>, reader: &mut EventReader, data: &[u8]) -> R
     }
     match fetch.rows.put_together(chunks).await {
         true => Ok(()),
-        false => Err(Ended::Inbox),
+        false => Err(RoundEnd::Inbox),
     }
 }

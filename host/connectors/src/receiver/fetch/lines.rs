@@ -1,6 +1,6 @@
 //! An answer that never ends, of lines. Nothing tells a server where to go on: what it sends while nobody listens is lost.
 
-use super::{Ended, Fetch};
+use super::{Fetch, RoundEnd};
 use crate::http::{Fault, told};
 use crate::receiver::framer;
 use crate::receiver::framing::{Counter, StreamCursor};
@@ -24,7 +24,7 @@ pub fn packed(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The next bytes of a stream; `None`: its end.
-pub async fn next(fetch: &Fetch<'_>, body: &mut Incoming) -> Result<Option<Bytes>, Ended> {
+pub async fn next(fetch: &Fetch<'_>, body: &mut Incoming) -> Result<Option<Bytes>, RoundEnd> {
     match fetch.within(fetch.client.stall, next_of(body)).await {
         Some(next) => next,
         None => Err(fetch.stalled()),
@@ -32,7 +32,7 @@ pub async fn next(fetch: &Fetch<'_>, body: &mut Incoming) -> Result<Option<Bytes
 }
 
 /// The next bytes of a body; `None`: its end.
-pub async fn next_of(body: &mut Incoming) -> Result<Option<Bytes>, Ended> {
+pub async fn next_of(body: &mut Incoming) -> Result<Option<Bytes>, RoundEnd> {
     loop {
         // A stream that never pauses must not keep its thread from other tasks.
         consume_budget().await;
@@ -44,14 +44,14 @@ pub async fn next_of(body: &mut Incoming) -> Result<Option<Bytes>, Ended> {
             },
             Some(Err(error)) => {
                 let (Fault::Passing(why) | Fault::Lasting(why)) = told(&error);
-                return Err(Ended::lost(format!("the connection broke ({why})")));
+                return Err(RoundEnd::lost(format!("the connection broke ({why})")));
             }
         }
     }
 }
 
 /// Follows one answer to its end.
-pub async fn follow(fetch: &mut Fetch<'_>) -> Ended {
+pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
     let answer = fetch.asker.get(fetch.asker.target(None), &stream_headers()).await;
     let mut answer = match answer {
         Ok(answer) => answer,
@@ -73,11 +73,11 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> Ended {
             }
             Ok(None) => {
                 framer.end();
-                over = Some(Ended::closed("the stream ended"));
+                over = Some(RoundEnd::closed("the stream ended"));
             }
             Err(ended) => {
                 let why = match &ended {
-                    Ended::Lost(loss) => loss.why.clone(),
+                    RoundEnd::Lost(loss) => loss.why.clone(),
                     _ => String::new(),
                 };
                 framer.break_off(&why);
@@ -86,7 +86,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> Ended {
         }
         while let Some(chunk) = framer.next(true) {
             if !fetch.rows.put(chunk).await {
-                return Ended::Inbox;
+                return RoundEnd::Inbox;
             }
         }
         if let Some(over) = over {

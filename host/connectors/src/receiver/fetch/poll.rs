@@ -5,12 +5,12 @@ use super::cursor::last_of;
 use super::lines;
 use super::link;
 use super::packed::{Unusable, too_long, unpack};
-use super::place::Answered;
-use super::{Ended, Fetch};
+use super::position::PreviousAnswer;
+use super::{Fetch, RoundEnd};
 use crate::decode::json::value_at;
 use crate::job::spec::{CursorFrom, HttpCursor};
 use crate::limits::{HTTP_PAGES_MAX, HTTP_PLACE_BYTES_MAX};
-use crate::receiver::http::cut::{self, Cut};
+use crate::receiver::http::cut::{self, BodyRecords};
 use crate::shown;
 use crate::units;
 use hyper::StatusCode;
@@ -25,7 +25,7 @@ use tokio::time::timeout;
 const SHOWN_BYTES_MAX: usize = 200;
 
 /// What is asked for, and where it stands in the answer.
-pub struct Asked<'a> {
+pub struct PollRequest<'a> {
     /// What the request says of what came already.
     pub cursor: Option<&'a HttpCursor>,
     /// Where the rows stand; empty: the answer is the rows.
@@ -35,9 +35,9 @@ pub struct Asked<'a> {
 }
 
 /// Asks once.
-pub async fn ask(fetch: &mut Fetch<'_>, asked: &Asked<'_>) -> Ended {
+pub async fn ask(fetch: &mut Fetch<'_>, asked: &PollRequest<'_>) -> RoundEnd {
     let cursor = asked.cursor;
-    let before = Answered::of(&fetch.rows.place);
+    let before = PreviousAnswer::of(&fetch.rows.place);
     let told = cursor.and_then(|cursor| Some((cursor.parameter.as_str(), before.cursor.as_deref()?)));
     let page = before.next.as_deref().filter(|path| asked.pages && path.starts_with('/'));
     let target = page.map_or_else(|| fetch.asker.target(told), |path| fetch.asker.at(path));
@@ -52,45 +52,45 @@ pub async fn ask(fetch: &mut Fetch<'_>, asked: &Asked<'_>) -> Ended {
     let mut gone = None;
     let asking = async {
         let mut answer = fetch.asker.get(target, &headers).await.map_err(|ended| match ended {
-            Ended::Failed(error) if page.is_some() => Ended::lost(gone.insert(error.message).clone()),
+            RoundEnd::Failed(error) if page.is_some() => RoundEnd::lost(gone.insert(error.message).clone()),
             ended => ended,
         })?;
         let body = content(fetch, answer.response.body_mut()).await?;
-        Ok::<_, Ended>((answer.response.status(), answer.response.headers().clone(), answer.from, body))
+        Ok::<_, RoundEnd>((answer.response.status(), answer.response.headers().clone(), answer.from, body))
     };
     let (status, headers, from, body) = match timeout(fetch.client.timeout, asking).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(ended)) => {
             let Some(why) = gone else { return ended };
             // Pages are not kept for ever. What the first one gives is behind the cursor, or all again as with the next poll.
-            fetch.rows.place.set(&Answered { next: None, ..before }.words());
+            fetch.rows.place.set(&PreviousAnswer { next: None, ..before }.words());
             fetch.pages = 0;
-            return Ended::lost(format!("a further page is not there ({why}); beginning with the first one"));
+            return RoundEnd::lost(format!("a further page is not there ({why}); beginning with the first one"));
         }
         Err(_) => {
             let time = units::show_time(fetch.client.timeout);
-            return Ended::lost(format!("no whole answer within {time} (`timeout`)"));
+            return RoundEnd::lost(format!("no whole answer within {time} (`timeout`)"));
         }
     };
     if status == StatusCode::NOT_MODIFIED || status == StatusCode::NO_CONTENT {
         fetch.connected();
         if page.is_some() {
-            fetch.rows.place.set(&Answered { next: None, ..before }.words());
+            fetch.rows.place.set(&PreviousAnswer { next: None, ..before }.words());
         }
         fetch.pages = 0;
-        return Ended::Answered { again: false };
+        return RoundEnd::Answered { again: false };
     }
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let body = match unpack(text(&CONTENT_ENCODING), body, fetch.client.answer_bytes_max) {
         Ok(body) => body,
-        Err(Unusable::Damaged(why)) => return Ended::lost(why),
+        Err(Unusable::Damaged(why)) => return RoundEnd::lost(why),
         Err(Unusable::Refused(why)) => return fetch.failed(&why),
     };
     let cut = rows_of(&body, asked.rows)
         .and_then(|content| Ok((content, cut::cut(fetch.source, content, fetch.rows.rows_max())?)));
-    let (content, Cut { chunks, rows }) = match cut {
+    let (content, BodyRecords { chunks, rows }) = match cut {
         Ok(cut) => cut,
-        Err(why) => return Ended::lost(why),
+        Err(why) => return RoundEnd::lost(why),
     };
     let next = link::next(&headers).filter(|_| asked.pages);
     let next = match next.as_ref().map(|to| fetch.asker.page(&from, to)).transpose() {
@@ -127,7 +127,7 @@ pub async fn ask(fetch: &mut Fetch<'_>, asked: &Asked<'_>) -> Ended {
     let kept = |text: &&str| text.len() <= HTTP_PLACE_BYTES_MAX;
     let version = |name: &HeaderName| text(name).filter(kept).filter(|_| is_all).map(str::to_owned);
     let (cursor, further) = (found.or_else(|| before.cursor.clone()), next.is_some());
-    let now = Answered { etag: version(&ETAG), modified: version(&LAST_MODIFIED), cursor, next };
+    let now = PreviousAnswer { etag: version(&ETAG), modified: version(&LAST_MODIFIED), cursor, next };
     let moved = now.cursor != before.cursor;
     let words = now.words();
     if !fetch.rows.place.set(&words) {
@@ -137,11 +137,11 @@ pub async fn ask(fetch: &mut Fetch<'_>, asked: &Asked<'_>) -> Ended {
         ));
     }
     if !fetch.rows.put_together(chunks).await {
-        return Ended::Inbox;
+        return RoundEnd::Inbox;
     }
     fetch.pages = if further && fetch.pages < HTTP_PAGES_MAX { fetch.pages + 1 } else { 0 };
     // There may be more already.
-    Ended::Answered { again: if further { fetch.pages > 0 } else { moved && rows > 0 } }
+    RoundEnd::Answered { again: if further { fetch.pages > 0 } else { moved && rows > 0 } }
 }
 
 /// The rows within an answer.
@@ -161,7 +161,7 @@ fn rows_of<'a>(body: &'a [u8], path: &[String]) -> Result<&'a [u8], String> {
 }
 
 /// All of a body.
-async fn content(fetch: &Fetch<'_>, body: &mut Incoming) -> Result<Vec<u8>, Ended> {
+async fn content(fetch: &Fetch<'_>, body: &mut Incoming) -> Result<Vec<u8>, RoundEnd> {
     let most = fetch.client.answer_bytes_max;
     let mut content = Vec::new();
     while let Some(data) = lines::next_of(body).await? {

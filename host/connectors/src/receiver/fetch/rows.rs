@@ -1,8 +1,8 @@
 //! What a server sent, on its way into the inbox.
 
-use super::place::Place;
+use super::position::FetchPosition;
 use crate::batch::chunk::{Chunk, RefusedRecord};
-use crate::batch::envelope::{self, Beside, EVENT, ID};
+use crate::batch::envelope::{self, EVENT, ID, RecordMetadata};
 use crate::batch::position::{Extent, Positions};
 use crate::job::spec::SourceSpec;
 use crate::receiver::framing::trim_line_end;
@@ -21,14 +21,14 @@ pub struct Rows<'a> {
     count: u64,
     /// Rows that one batch takes together.
     rows_max: u64,
-    /// See [`Place`].
-    pub place: Place,
+    /// See [`FetchPosition`].
+    pub place: FetchPosition,
     in_envelopes: bool,
 }
 
 /// A piece that a server sent by itself: an event or a message.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Piece<'a> {
+pub struct PushedMessage<'a> {
     /// What it holds, or its beginning.
     pub data: &'a [u8],
     /// Bytes that are missing, as it was too long.
@@ -44,7 +44,7 @@ impl<'a> Rows<'a> {
     pub fn new(source: &'a SourceSpec, from: &Positions, inbox: &'a Inbox) -> Rows<'a> {
         let rows_max = source.rows_together_max();
         let count = from.get("").map_or(0, |position| position.offset);
-        Rows { source, inbox, count, rows_max, place: Place::of(from), in_envelopes: source.in_envelopes() }
+        Rows { source, inbox, count, rows_max, place: FetchPosition::of(from), in_envelopes: source.in_envelopes() }
     }
 
     /// How many there were so far.
@@ -93,7 +93,7 @@ impl<'a> Rows<'a> {
 
     /// The records of a piece: as those of a request that others POST. What cannot be taken apart is one record, which does not
     /// decode.
-    pub fn of_piece(&self, piece: Piece<'_>) -> Vec<Chunk> {
+    pub fn of_piece(&self, piece: PushedMessage<'_>) -> Vec<Chunk> {
         let chunks = match piece.dropped {
             0 => cut::cut(self.source, piece.data, u64::MAX).map_or_else(|_| vec![one(piece.data)], |cut| cut.chunks),
             dropped => vec![self.too_long(piece.data, dropped)],
@@ -128,13 +128,13 @@ fn one(data: &[u8]) -> Chunk {
 }
 
 /// The same records with what came beside them in front of each.
-fn in_envelopes(chunk: Chunk, piece: Piece<'_>) -> Chunk {
+fn in_envelopes(chunk: Chunk, piece: PushedMessage<'_>) -> Chunk {
     let headers = [(EVENT, Some(piece.event.as_bytes())), (ID, Some(piece.id.as_bytes()))];
     let headers = if piece.id.is_empty() { &headers[..1] } else { &headers[..] };
     let mut bytes = Vec::with_capacity(chunk.bytes.len() + chunk.rows() * 64);
     let mut ends = Vec::with_capacity(chunk.rows());
     for row in 0..chunk.rows() {
-        let _ = envelope::put(&mut bytes, &Beside { headers, ..Beside::default() });
+        let _ = envelope::put(&mut bytes, &RecordMetadata { headers, ..RecordMetadata::default() });
         bytes.extend_from_slice(trim_line_end(chunk.record(row)));
         ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
     }
@@ -156,7 +156,8 @@ mod tests {
         let from = Positions::from([(String::new(), Position { offset: 7, mark: 0 })]);
         let mut rows = Rows::new(&source, &from, &inbox);
         for _ in 0..2 {
-            let pieces = ["a", "b\nc", "d"].map(|data| Piece { data: data.as_bytes(), ..Piece::default() });
+            let pieces =
+                ["a", "b\nc", "d"].map(|data| PushedMessage { data: data.as_bytes(), ..PushedMessage::default() });
             let chunks = pieces.into_iter().flat_map(|piece| rows.of_piece(piece)).collect();
             assert!(rows.put_together(chunks).await);
         }

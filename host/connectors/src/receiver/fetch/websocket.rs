@@ -1,9 +1,9 @@
 //! Messages of a WebSocket. Nothing tells a server where to go on: what it says while nobody listens is lost.
 
-use super::asker::{Meaning, Target};
-use super::heard::Heard;
-use super::rows::Piece;
-use super::{Ended, Fetch};
+use super::client::{AnswerKind, Target};
+use super::last_bytes::LastBytes;
+use super::rows::PushedMessage;
+use super::{Fetch, RoundEnd};
 use crate::http::Wire;
 use crate::shown;
 use bytes::Bytes;
@@ -26,13 +26,13 @@ const SHOWN_BYTES_MAX: usize = 200;
 type Socket = WebSocketStream<Box<dyn Wire>>;
 
 /// Listens to one connection until it ends.
-pub async fn follow(fetch: &mut Fetch<'_>) -> Ended {
+pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
     let (mut socket, heard) = match timeout(fetch.client.timeout, greet(fetch)).await {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(ended)) => return ended,
         Err(_) => {
             let time = crate::units::show_time(fetch.client.timeout);
-            return Ended::lost(format!("no answer within {time} (`timeout`)"));
+            return RoundEnd::lost(format!("no answer within {time} (`timeout`)"));
         }
     };
     for message in &fetch.client.send {
@@ -56,15 +56,15 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> Ended {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
         };
         fetch.backoff.reset();
-        let chunks = fetch.rows.of_piece(Piece { data, ..Piece::default() });
+        let chunks = fetch.rows.of_piece(PushedMessage { data, ..PushedMessage::default() });
         if !fetch.rows.put_together(chunks).await {
-            return Ended::Inbox;
+            return RoundEnd::Inbox;
         }
     }
 }
 
 /// Waits for the next message.
-async fn next(fetch: &Fetch<'_>, socket: &mut Socket, heard: &Heard) -> Result<Message, Ended> {
+async fn next(fetch: &Fetch<'_>, socket: &mut Socket, heard: &LastBytes) -> Result<Message, RoundEnd> {
     // Half of the time without a word, and the server is asked whether it is there.
     let half = fetch.client.stall / 2;
     let (mut pause, mut asked) = (half, false);
@@ -73,7 +73,7 @@ async fn next(fetch: &Fetch<'_>, socket: &mut Socket, heard: &Heard) -> Result<M
         match fetch.within(pause, socket.next()).await {
             Some(Some(Ok(message))) => return Ok(message),
             Some(Some(Err(error))) => return Err(of_error(fetch, error)),
-            Some(None) => return Err(Ended::closed("the server closed the connection")),
+            Some(None) => return Err(RoundEnd::closed("the server closed the connection")),
             None => {}
         }
         if let Some(silence) = heard.since(begin) {
@@ -89,7 +89,7 @@ async fn next(fetch: &Fetch<'_>, socket: &mut Socket, heard: &Heard) -> Result<M
 }
 
 /// Connects, and goes where the answer leads.
-async fn greet(fetch: &Fetch<'_>) -> Result<(Socket, Heard), Ended> {
+async fn greet(fetch: &Fetch<'_>) -> Result<(Socket, LastBytes), RoundEnd> {
     let mut target = fetch.asker.target(None);
     for _ in 0..=REDIRECTS_MAX {
         let (wire, heard) = target.stream().await?;
@@ -103,17 +103,17 @@ async fn greet(fetch: &Fetch<'_>) -> Result<(Socket, Heard), Ended> {
         };
         let body = answer.body().as_deref().unwrap_or_default();
         match fetch.asker.meaning(&target, answer.status(), answer.headers(), body) {
-            Meaning::Good => {
+            AnswerKind::Good => {
                 return Err(fetch.failed(&format!("{}: it speaks no WebSocket; mend `url`", answer.status())));
             }
-            Meaning::Leads(next) => target = next,
-            Meaning::Ended(ended) => return Err(ended),
+            AnswerKind::Leads(next) => target = next,
+            AnswerKind::Ended(ended) => return Err(ended),
         }
     }
-    Err(Ended::lost(format!("one answer leads to the next, {REDIRECTS_MAX} times and more; mend `url`")))
+    Err(RoundEnd::lost(format!("one answer leads to the next, {REDIRECTS_MAX} times and more; mend `url`")))
 }
 
-fn request(fetch: &Fetch<'_>, target: &Target) -> Result<hyper::http::Request<()>, Ended> {
+fn request(fetch: &Fetch<'_>, target: &Target) -> Result<hyper::http::Request<()>, RoundEnd> {
     let url = format!("ws://{}{}", target.server().authority(), target.path());
     let request = url.into_client_request();
     let mut request = request.map_err(|error| fetch.failed(&format!("{error}; mend `url`")))?;
@@ -123,33 +123,33 @@ fn request(fetch: &Fetch<'_>, target: &Target) -> Result<hyper::http::Request<()
     Ok(request)
 }
 
-async fn say(socket: &mut Socket, message: Message) -> Result<(), Ended> {
+async fn say(socket: &mut Socket, message: Message) -> Result<(), RoundEnd> {
     match timeout(SEND_TIME_MAX, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Ended::lost(format!("the connection broke ({error})"))),
-        Err(_) => Err(Ended::lost("the server takes nothing that is said to it")),
+        Ok(Err(error)) => Err(RoundEnd::lost(format!("the connection broke ({error})"))),
+        Err(_) => Err(RoundEnd::lost("the server takes nothing that is said to it")),
     }
 }
 
-fn closed(frame: Option<&CloseFrame>) -> Ended {
-    let Some(frame) = frame else { return Ended::closed("the server closed the connection") };
+fn closed(frame: Option<&CloseFrame>) -> RoundEnd {
+    let Some(frame) = frame else { return RoundEnd::closed("the server closed the connection") };
     let code = u16::from(frame.code);
     let reason = shown::harmless(frame.reason.as_str(), SHOWN_BYTES_MAX);
     let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     let why = format!("the server closed the connection with code {code}{reason}");
     // The server is done, or goes away: nothing is wrong.
-    if matches!(code, 1000 | 1001 | 1012) { Ended::closed(why) } else { Ended::lost(why) }
+    if matches!(code, 1000 | 1001 | 1012) { RoundEnd::closed(why) } else { RoundEnd::lost(why) }
 }
 
-fn of_error(fetch: &Fetch<'_>, error: WebsocketError) -> Ended {
+fn of_error(fetch: &Fetch<'_>, error: WebsocketError) -> RoundEnd {
     match error {
         WebsocketError::ConnectionClosed | WebsocketError::AlreadyClosed => {
-            Ended::closed("the server closed the connection")
+            RoundEnd::closed("the server closed the connection")
         }
-        WebsocketError::Capacity(_) => Ended::lost(format!(
+        WebsocketError::Capacity(_) => RoundEnd::lost(format!(
             "a message has more than {} bytes (`answer_bytes_max`), and is lost; raise that, or ask for less",
             fetch.client.answer_bytes_max
         )),
-        other => Ended::lost(format!("the connection broke ({other})")),
+        other => RoundEnd::lost(format!("the connection broke ({other})")),
     }
 }

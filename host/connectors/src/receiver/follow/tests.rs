@@ -2,7 +2,7 @@
 //! of what was written.
 
 use super::super::inbox::TakeLimits;
-use super::super::replay::{Again, replay};
+use super::super::replay::{RereadClient, replay};
 use super::super::tests::{StartedSource, begin_from};
 use super::super::*;
 use crate::batch::chunk::PlannedChunk;
@@ -105,7 +105,7 @@ impl Batches {
                 .collect();
             let origin = Origin { folder: self.folder.clone(), ..Origin::default() };
             assert_eq!(
-                replay(&self.source, &origin, &plan, &taken.moved, &mut Again::default()).unwrap(),
+                replay(&self.source, &origin, &plan, &taken.moved, &mut RereadClient::default()).unwrap(),
                 taken.chunks
             );
         }

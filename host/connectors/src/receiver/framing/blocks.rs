@@ -8,7 +8,7 @@
 use super::{Counter, StreamCursor};
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::{Extent, known_shortly};
-use crate::decode::avro::container::{BlockHead, Codec, Found, Header, SYNC_BYTES, record_ends};
+use crate::decode::avro::container::{BlockHead, Codec, Header, SYNC_BYTES, Scanned, record_ends};
 use crate::decode::avro::schema::Schema;
 use crate::limits::{AVRO_BLOCK_BYTES_MAX, PART_BYTES_MAX, PART_ROWS_MAX};
 use bytes::Bytes;
@@ -53,16 +53,16 @@ enum State {
     Broken {
         sync: [u8; SYNC_BYTES],
         next: Box<State>,
-        wrong: Wrong,
+        wrong: SkippedBlock,
     },
     /// It is no file that can be read.
     Foreign {
-        wrong: Wrong,
+        wrong: SkippedBlock,
     },
 }
 
-/// What is passed over.
-struct Wrong {
+/// Bytes that are no block and are passed over, with the reason.
+struct SkippedBlock {
     reason: String,
     start: u64,
     kept: Vec<u8>,
@@ -125,7 +125,7 @@ impl BlockCutter {
     /// The file's header, which came before; empty where it has none that can be read.
     pub fn behind_header(&mut self, header: Bytes) {
         // Where the file had none, what was refused of it began at its first byte, and is read again from there.
-        if let Found::Whole(found) = Header::read(&header)
+        if let Scanned::Whole(found) = Header::read(&header)
             && let Ok(found) = state(found)
         {
             self.by = found;
@@ -227,7 +227,7 @@ impl BlockCutter {
         match std::mem::replace(&mut self.by, State::Begin) {
             State::Begin if rest.is_empty() => 0,
             State::Begin => match Header::read(rest) {
-                Found::Whole(header) => {
+                Scanned::Whole(header) => {
                     let bytes = header.bytes;
                     match state(header) {
                         Ok(blocks) => {
@@ -238,16 +238,16 @@ impl BlockCutter {
                         Err(why) => self.give_up_file(why, at, rest, ended),
                     }
                 }
-                Found::More if !ended => 0,
-                Found::More => self.give_up_file("its header is cut short".into(), at, rest, ended),
-                Found::Wrong(why) => self.give_up_file(why, at, rest, ended),
+                Scanned::More if !ended => 0,
+                Scanned::More => self.give_up_file("its header is cut short".into(), at, rest, ended),
+                Scanned::Wrong(why) => self.give_up_file(why, at, rest, ended),
             },
             State::Blocks { schema, codec, sync } => {
                 let (taken, broken) = self.block(&schema, codec, &sync, rest, at, ended);
                 self.by = State::Blocks { schema, codec, sync };
                 if let Some(reason) = broken {
                     let next = Box::new(std::mem::replace(&mut self.by, State::Begin));
-                    let wrong = Wrong { reason, start: at, kept: Vec::new(), bytes: 0 };
+                    let wrong = SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 };
                     self.by = State::Broken { sync, next, wrong };
                     return self.step(rest, at, ended);
                 }
@@ -270,7 +270,8 @@ impl BlockCutter {
                 wrong.pass(rest, self.rejected_bytes_max);
                 if ended && wrong.bytes > 0 {
                     let reason = wrong.reason.clone();
-                    let all = std::mem::replace(&mut wrong, Wrong { reason, start: at, kept: Vec::new(), bytes: 0 });
+                    let all =
+                        std::mem::replace(&mut wrong, SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 });
                     self.block = all.into_block(at + rest.len() as u64);
                 }
                 self.by = State::Foreign { wrong };
@@ -281,7 +282,7 @@ impl BlockCutter {
 
     fn give_up_file(&mut self, why: String, at: u64, rest: &[u8], ended: bool) -> usize {
         let reason = format!("no Avro file that can be read: {why}");
-        self.by = State::Foreign { wrong: Wrong { reason, start: at, kept: Vec::new(), bytes: 0 } };
+        self.by = State::Foreign { wrong: SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 } };
         self.step(rest, at, ended)
     }
 
@@ -300,9 +301,9 @@ impl BlockCutter {
         }
         let cut_short = || (0, ended.then(|| "cut short: the file ends within a block".to_owned()));
         let head = match BlockHead::read(rest, AVRO_BLOCK_BYTES_MAX) {
-            Found::Whole(head) => head,
-            Found::More => return cut_short(),
-            Found::Wrong(why) => return (0, Some(why)),
+            Scanned::Whole(head) => head,
+            Scanned::More => return cut_short(),
+            Scanned::Wrong(why) => return (0, Some(why)),
         };
         let end = head.head + head.bytes as usize;
         let Some(mark) = rest.get(end..end + SYNC_BYTES) else { return cut_short() };
@@ -335,7 +336,7 @@ fn state(header: Header) -> Result<State, String> {
     Ok(State::Blocks { schema, codec: header.codec, sync: header.sync })
 }
 
-impl Wrong {
+impl SkippedBlock {
     fn pass(&mut self, bytes: &[u8], keep: usize) {
         let room = keep.saturating_sub(self.kept.len()).min(bytes.len());
         self.kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
@@ -344,7 +345,7 @@ impl Wrong {
 
     /// All of it as one refused record.
     fn into_block(self, end: u64) -> Block {
-        let Wrong { reason, start, kept, bytes } = self;
+        let SkippedBlock { reason, start, kept, bytes } = self;
         let dropped = bytes.saturating_sub(kept.len() as u64);
         let refused = Some(RefusedRecord { row: 0, reason, dropped });
         Block { start, end, bytes: kept.into(), ends: Vec::new(), refused, taken: 0 }

@@ -1,10 +1,10 @@
 //! What a request is answered.
 
 use super::body::{BodyFault, HeldBody, drain};
-use super::cut::{self, Cut};
+use super::cut::{self, BodyRecords};
 use super::otlp::Call;
 use super::producers::{self, Numbered};
-use super::{Intake, Receiving, Took};
+use super::{Intake, IntakeResult, Receiving};
 use crate::units;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -39,7 +39,7 @@ pub async fn answer(intake: &Arc<Intake>, peer: SocketAddr, request: Request<Inc
             call = admitted.call;
             take(intake, &mut body, &admitted).await
         }
-        Err(refusal) => Err(Refused { drains: true, ..refusal }),
+        Err(refusal) => Err(RequestRefusal { drains: true, ..refusal }),
     };
     match taken {
         Ok(answer) => call.map_or(answer, Call::taken),
@@ -57,7 +57,7 @@ pub async fn answer(intake: &Arc<Intake>, peer: SocketAddr, request: Request<Inc
 }
 
 /// What the head of a request says.
-struct Admitted {
+struct RequestHead {
     /// Which of a producer it is, where it says so.
     numbered: Option<Numbered>,
     /// What it is in OTLP, of a source of that kind.
@@ -65,7 +65,7 @@ struct Admitted {
 }
 
 /// Why a request is not taken.
-struct Refused {
+struct RequestRefusal {
     status: StatusCode,
     why: String,
     header: Option<(HeaderName, HeaderValue)>,
@@ -73,12 +73,12 @@ struct Refused {
     drains: bool,
 }
 
-impl Refused {
-    fn new(status: StatusCode, why: impl Into<String>) -> Refused {
-        Refused { status, why: why.into(), header: None, drains: false }
+impl RequestRefusal {
+    fn new(status: StatusCode, why: impl Into<String>) -> RequestRefusal {
+        RequestRefusal { status, why: why.into(), header: None, drains: false }
     }
 
-    fn with(mut self, name: HeaderName, value: HeaderValue) -> Refused {
+    fn with(mut self, name: HeaderName, value: HeaderValue) -> RequestRefusal {
         self.header = Some((name, value));
         self
     }
@@ -109,9 +109,9 @@ fn told(status: StatusCode, what: serde_json::Value) -> Answer {
 }
 
 /// Looks at the head of a request.
-fn admitted(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Admitted, Refused> {
+fn admitted(intake: &Intake, head: &hyper::http::request::Parts) -> Result<RequestHead, RequestRefusal> {
     if head.method != Method::POST {
-        let refused = Refused::new(StatusCode::METHOD_NOT_ALLOWED, "rows come by POST");
+        let refused = RequestRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "rows come by POST");
         return Err(refused.with(ALLOW, HeaderValue::from_static("POST")));
     }
     match &intake.server.token {
@@ -122,40 +122,40 @@ fn admitted(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Admit
             let right: bool = given.ct_eq(token.as_bytes()).into();
             if !right || !scheme.eq_ignore_ascii_case(b"Bearer ") {
                 let why = "the token is wrong or missing; send it as `Authorization: Bearer …`";
-                let refused = Refused::new(StatusCode::UNAUTHORIZED, why);
+                let refused = RequestRefusal::new(StatusCode::UNAUTHORIZED, why);
                 return Err(refused.with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
             }
         }
         // Pages of any site can make a browser on this machine send something here, and cannot know a token.
         None if head.headers.contains_key(ORIGIN) => {
             let why = "a page in a browser sent it, which a source without `token` does not take";
-            return Err(Refused::new(StatusCode::FORBIDDEN, why));
+            return Err(RequestRefusal::new(StatusCode::FORBIDDEN, why));
         }
         None => {}
     }
     if !intake.server.otlp.is_empty() {
         let call = Call::of(&intake.server, head.uri.path(), &head.headers);
-        let call = call.map_err(|(status, why)| Refused::new(status, why))?;
-        return Ok(Admitted { numbered: None, call: Some(call) });
+        let call = call.map_err(|(status, why)| RequestRefusal::new(status, why))?;
+        return Ok(RequestHead { numbered: None, call: Some(call) });
     }
     let packed = |encoding: &HeaderValue| !encoding.as_bytes().eq_ignore_ascii_case(b"identity");
     if head.headers.get_all(CONTENT_ENCODING).iter().any(packed) {
         let why = "bodies are taken as they are; send it without Content-Encoding";
-        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+        return Err(RequestRefusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
     let header = |name: &HeaderName| head.headers.get(name).map(HeaderValue::as_bytes);
     let numbered = Numbered::of(header(&PRODUCER), header(&SEQUENCE));
-    let numbered = numbered.map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why))?;
+    let numbered = numbered.map_err(|why| RequestRefusal::new(StatusCode::BAD_REQUEST, why))?;
     // Which of its requests came is known to one process alone.
     if numbered.as_ref().is_some_and(|numbered| !intake.listening.owns(&producers::name(&numbered.producer))) {
         let why = "another process of the job knows how far this producer has come; send it over a new connection";
-        return Err(Refused::new(StatusCode::MISDIRECTED_REQUEST, why).with(RETRY_AFTER, AGAIN_S));
+        return Err(RequestRefusal::new(StatusCode::MISDIRECTED_REQUEST, why).with(RETRY_AFTER, AGAIN_S));
     }
-    Ok(Admitted { numbered, call: None })
+    Ok(RequestHead { numbered, call: None })
 }
 
 /// Takes a request in, and waits until its rows are safe.
-async fn take(intake: &Intake, body: &mut Incoming, admitted: &Admitted) -> Result<Answer, Refused> {
+async fn take(intake: &Intake, body: &mut Incoming, admitted: &RequestHead) -> Result<Answer, RequestRefusal> {
     let receiving = Receiving::new(intake);
     let deadline = Instant::now() + intake.server.request_time_max;
     let held = intake.budget.receive(body, intake.server.request_bytes_max, deadline).await;
@@ -164,17 +164,17 @@ async fn take(intake: &Intake, body: &mut Incoming, admitted: &Admitted) -> Resu
     drop(receiving);
     let (rows, ticket, repeated) = match rows {
         (0, _) => return Ok(told(StatusCode::OK, json!({ "rows": 0 }))),
-        (rows, Took::Rows(ticket)) => (rows, Some(ticket), false),
-        (_, Took::Repeated(ticket)) => (0, ticket, true),
-        (_, Took::Behind) => {
+        (rows, IntakeResult::Rows(ticket)) => (rows, Some(ticket), false),
+        (_, IntakeResult::Repeated(ticket)) => (0, ticket, true),
+        (_, IntakeResult::Behind) => {
             let why = "a later request of this producer came before and is not safe yet; send them one after the other";
-            return Err(Refused::new(StatusCode::CONFLICT, why).with(RETRY_AFTER, AGAIN_S));
+            return Err(RequestRefusal::new(StatusCode::CONFLICT, why).with(RETRY_AFTER, AGAIN_S));
         }
-        (_, Took::Full) => {
+        (_, IntakeResult::Full) => {
             let why = "the job cannot take more at the moment; send it again later";
-            return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, why).with(RETRY_AFTER, AGAIN_S));
+            return Err(RequestRefusal::new(StatusCode::TOO_MANY_REQUESTS, why).with(RETRY_AFTER, AGAIN_S));
         }
-        (_, Took::Closed) => return Err(stopping()),
+        (_, IntakeResult::Closed) => return Err(stopping()),
     };
     match ticket {
         Some(ticket) if !intake.inbox.durable(ticket).await => Err(stopping()),
@@ -184,47 +184,47 @@ async fn take(intake: &Intake, body: &mut Incoming, admitted: &Admitted) -> Resu
 }
 
 /// Cuts a body into records and hands them over: how many there are, and what became of them.
-fn put(intake: &Intake, held: HeldBody, admitted: &Admitted) -> Result<(u64, Took), Refused> {
+fn put(intake: &Intake, held: HeldBody, admitted: &RequestHead) -> Result<(u64, IntakeResult), RequestRefusal> {
     let cut = match admitted.call {
         Some(call) => call.cut(&intake.source, &intake.server, &held.bytes, intake.rows_max),
         None => cut::cut(&intake.source, &held.bytes, intake.rows_max).map_err(|why| (StatusCode::BAD_REQUEST, why)),
     };
-    let Cut { chunks, rows } = cut.map_err(|(status, why)| Refused::new(status, why))?;
+    let BodyRecords { chunks, rows } = cut.map_err(|(status, why)| RequestRefusal::new(status, why))?;
     drop(held);
     if rows > intake.rows_max {
         let most = intake.rows_max;
         let why = format!("the request has {rows} rows, and at most {most} fit into a batch; send it in several");
-        return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, why));
+        return Err(RequestRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, why));
     }
     let rows = cut::rows_of(&intake.source, &chunks);
     if rows == 0 {
-        return Ok((0, Took::Repeated(None)));
+        return Ok((0, IntakeResult::Repeated(None)));
     }
     Ok((rows, intake.take(chunks, admitted.numbered.as_ref())))
 }
 
-fn not_received(intake: &Intake, fault: BodyFault) -> Refused {
+fn not_received(intake: &Intake, fault: BodyFault) -> RequestRefusal {
     let refused = match fault {
         BodyFault::TooLarge => {
             let most = units::show_size(intake.server.request_bytes_max);
             let why = format!("the request has more than {most} (`request_bytes_max`); send it in several");
-            Refused::new(StatusCode::PAYLOAD_TOO_LARGE, why)
+            RequestRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, why)
         }
         BodyFault::TooSlow => {
             let most = units::show_time(intake.server.request_time_max);
             let why = format!("the request did not come within {most} (`request_time_max`)");
-            return Refused::new(StatusCode::REQUEST_TIMEOUT, why);
+            return RequestRefusal::new(StatusCode::REQUEST_TIMEOUT, why);
         }
         BodyFault::NoRoom => {
             let why = "too many requests are coming in at the same time; send it again later";
-            Refused::new(StatusCode::TOO_MANY_REQUESTS, why).with(RETRY_AFTER, AGAIN_S)
+            RequestRefusal::new(StatusCode::TOO_MANY_REQUESTS, why).with(RETRY_AFTER, AGAIN_S)
         }
-        BodyFault::Broken(why) => return Refused::new(StatusCode::BAD_REQUEST, format!("it broke off: {why}")),
+        BodyFault::Broken(why) => return RequestRefusal::new(StatusCode::BAD_REQUEST, format!("it broke off: {why}")),
     };
-    Refused { drains: true, ..refused }
+    RequestRefusal { drains: true, ..refused }
 }
 
-fn stopping() -> Refused {
+fn stopping() -> RequestRefusal {
     let why = "the job is stopping; send it again when it runs";
-    Refused::new(StatusCode::SERVICE_UNAVAILABLE, why).with(RETRY_AFTER, AGAIN_S)
+    RequestRefusal::new(StatusCode::SERVICE_UNAVAILABLE, why).with(RETRY_AFTER, AGAIN_S)
 }

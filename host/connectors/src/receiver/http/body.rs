@@ -1,6 +1,6 @@
 //! Takes in the body of a request, within its bounds of bytes and time and a bound for all requests together.
 
-use crate::receiver::budget::{Budget, Room};
+use crate::receiver::budget::{Budget, BudgetPermit};
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -19,7 +19,7 @@ pub struct BodiesBudget(Budget);
 pub struct HeldBody {
     /// Its bytes.
     pub bytes: BytesMut,
-    room: Room,
+    room: BudgetPermit,
 }
 
 /// Why a body was not taken in.
@@ -46,7 +46,7 @@ impl BodiesBudget {
         if body.size_hint().lower() > bytes_max {
             return Err(BodyFault::TooLarge);
         }
-        let mut held = HeldBody { bytes: BytesMut::new(), room: Room::default() };
+        let mut held = HeldBody { bytes: BytesMut::new(), room: BudgetPermit::default() };
         loop {
             let frame = match timeout_at(deadline, body.frame()).await {
                 Err(_) => return Err(BodyFault::TooSlow),

@@ -15,7 +15,7 @@ use crate::receiver::framing::{Counter, StreamCursor, trim_line_end};
 use bytes::Bytes;
 
 /// The records of a body.
-pub struct Cut {
+pub struct BodyRecords {
     /// They, numbered from 0, or no more than the first of them that were wanted.
     pub chunks: Vec<Chunk>,
     /// How many there are.
@@ -24,7 +24,7 @@ pub struct Cut {
 
 /// The records of a body, or why there is no way to tell them apart. Of more than `rows_max` none are kept behind the first ones, so
 /// that nobody makes much of little.
-pub fn cut(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<Cut, String> {
+pub fn cut(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<BodyRecords, String> {
     match source.format {
         Format::Json => json(source, body, rows_max),
         Format::Binary { record_bytes: None } if row_bytes(source).is_none() => Ok(whole(source, body)),
@@ -44,7 +44,7 @@ pub fn rows_of(source: &SourceSpec, chunks: &[Chunk]) -> u64 {
 }
 
 /// The body as one record.
-fn whole(source: &SourceSpec, body: &[u8]) -> Cut {
+fn whole(source: &SourceSpec, body: &[u8]) -> BodyRecords {
     let mut records = Records::new(source, b"", 1);
     if !body.is_empty() {
         records.add(body);
@@ -52,7 +52,7 @@ fn whole(source: &SourceSpec, body: &[u8]) -> Cut {
     records.end()
 }
 
-fn framed(source: &SourceSpec, body: &[u8], rows_max: u64) -> Cut {
+fn framed(source: &SourceSpec, body: &[u8], rows_max: u64) -> BodyRecords {
     let mut framer = framer(source).at(StreamCursor { at: Counter::Rows(0), ..StreamCursor::default() });
     framer.buffer(body.len()).extend_from_slice(body);
     framer.end();
@@ -64,10 +64,10 @@ fn framed(source: &SourceSpec, body: &[u8], rows_max: u64) -> Cut {
             chunks.push(chunk);
         }
     }
-    Cut { chunks, rows }
+    BodyRecords { chunks, rows }
 }
 
-fn json(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<Cut, String> {
+fn json(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<BodyRecords, String> {
     const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).trim_ascii();
     let is_array = body.first() == Some(&b'[');
@@ -164,11 +164,11 @@ impl<'a> Records<'a> {
     }
 
     /// They.
-    pub fn end(mut self) -> Cut {
+    pub fn end(mut self) -> BodyRecords {
         if !self.ends.is_empty() {
             self.flush();
         }
-        Cut { chunks: self.chunks, rows: self.count }
+        BodyRecords { chunks: self.chunks, rows: self.count }
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
     /// How many rows decode, and how many are rejected.
     fn counts(source: &SourceSpec, body: &[u8]) -> (usize, usize) {
         let mut decoder = Decoder::new(source);
-        let Cut { chunks, rows: count } = cut(source, body, u64::MAX).unwrap();
+        let BodyRecords { chunks, rows: count } = cut(source, body, u64::MAX).unwrap();
         let mut rows = 0;
         for chunk in &chunks {
             assert_eq!(chunk.extent.row, rows, "rows are numbered");
@@ -264,7 +264,7 @@ mod tests {
         (source.record_bytes_max, source.rejected_bytes_max) = (20, 5);
         let body = format!("[{{\"a\":\"b\"}},{{\"a\":\"{}\"}},{{\"a\":\"c\"}}]", "x".repeat(100));
         assert_eq!(counts(&source, body.as_bytes()), (2, 1));
-        let Cut { chunks, .. } = cut(&source, body.as_bytes(), u64::MAX).unwrap();
+        let BodyRecords { chunks, .. } = cut(&source, body.as_bytes(), u64::MAX).unwrap();
         assert_eq!(chunks[0].record(1), b"{\"a\":\n");
         assert_eq!(chunks[0].refused[0].dropped, 103);
     }

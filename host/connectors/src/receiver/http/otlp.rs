@@ -6,7 +6,7 @@ mod messages;
 mod rows;
 mod tree;
 
-use super::cut::{Cut, Records};
+use super::cut::{BodyRecords, Records};
 use crate::decode::varint;
 use crate::job::spec::{HttpServerSpec, OtlpSignal, SourceSpec};
 use crate::units;
@@ -15,7 +15,7 @@ use flate2::read::MultiGzDecoder;
 use http_body_util::Full;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
-use messages::{Fault, Message};
+use messages::{Message, MessageFault};
 use serde_json::{Value, json};
 use std::io::Read;
 use tree::Tree;
@@ -76,7 +76,7 @@ impl Call {
         server: &HttpServerSpec,
         body: &[u8],
         rows_max: u64,
-    ) -> Result<Cut, (StatusCode, String)> {
+    ) -> Result<BodyRecords, (StatusCode, String)> {
         let bad = |why: String| (StatusCode::BAD_REQUEST, why);
         let unpacked = match self.is_packed {
             true => Some(unpacked(body, server.request_bytes_max)?),
@@ -95,8 +95,8 @@ impl Call {
                 Tree::of(&json)
             }
             false => message(self.signal).read(body, VALUES_MAX).map_err(|fault| match fault {
-                Fault::Wrong(why) => bad(why),
-                Fault::TooMany => too_many(),
+                MessageFault::Wrong(why) => bad(why),
+                MessageFault::TooMany => too_many(),
             })?,
         };
         // What describes a service is repeated in each of its rows, so little may become much.

@@ -54,7 +54,7 @@ pub fn name(producer: &str) -> String {
 
 /// How a request stands to those that its producer sent before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum RequestOrder {
     /// It is behind all of them.
     New,
     /// Its rows came before: in an earlier start of the job, or with this ticket.
@@ -65,14 +65,14 @@ pub enum Standing {
 
 /// How far each producer has come.
 pub struct Producers {
-    known: HashMap<String, Known>,
+    known: HashMap<String, ProducerState>,
     /// By when they sent last.
     order: BTreeMap<u64, String>,
     clock: u64,
     max: usize,
 }
 
-struct Known {
+struct ProducerState {
     sequence: u64,
     ticket: Option<Ticket>,
     used: u64,
@@ -93,14 +93,14 @@ impl Producers {
     }
 
     /// How a request stands. `is_safe`: whether the rows of a ticket are.
-    pub fn standing(&self, numbered: &Numbered, is_safe: impl FnOnce(Ticket) -> bool) -> Standing {
+    pub fn standing(&self, numbered: &Numbered, is_safe: impl FnOnce(Ticket) -> bool) -> RequestOrder {
         match self.known.get(&numbered.producer) {
-            Some(known) if numbered.sequence == known.sequence => Standing::Repeated(known.ticket),
+            Some(known) if numbered.sequence == known.sequence => RequestOrder::Repeated(known.ticket),
             Some(known) if numbered.sequence < known.sequence => match known.ticket {
-                Some(ticket) if !is_safe(ticket) => Standing::Behind,
-                _ => Standing::Repeated(None),
+                Some(ticket) if !is_safe(ticket) => RequestOrder::Behind,
+                _ => RequestOrder::Repeated(None),
             },
-            _ => Standing::New,
+            _ => RequestOrder::New,
         }
     }
 
@@ -119,7 +119,7 @@ impl Producers {
 
     fn set(&mut self, producer: &str, sequence: u64, ticket: Option<Ticket>) {
         self.clock += 1;
-        let known = Known { sequence, ticket, used: self.clock };
+        let known = ProducerState { sequence, ticket, used: self.clock };
         if let Some(before) = self.known.insert(producer.to_owned(), known) {
             self.order.remove(&before.used);
         }
@@ -182,10 +182,10 @@ mod tests {
     fn what_came_before_is_known() {
         let from = Positions::from([numbered("a", 7).position(5), (String::new(), Position { offset: 9, mark: 0 })]);
         let producers = Producers::new(&from, 10);
-        assert_eq!(producers.standing(&numbered("a", 8), |_| true), Standing::New);
-        assert_eq!(producers.standing(&numbered("a", 7), |_| true), Standing::Repeated(None));
-        assert_eq!(producers.standing(&numbered("a", 6), |_| true), Standing::Repeated(None));
-        assert_eq!(producers.standing(&numbered("b", 7), |_| true), Standing::New);
+        assert_eq!(producers.standing(&numbered("a", 8), |_| true), RequestOrder::New);
+        assert_eq!(producers.standing(&numbered("a", 7), |_| true), RequestOrder::Repeated(None));
+        assert_eq!(producers.standing(&numbered("a", 6), |_| true), RequestOrder::Repeated(None));
+        assert_eq!(producers.standing(&numbered("b", 7), |_| true), RequestOrder::New);
     }
 
     #[test]
@@ -193,10 +193,10 @@ mod tests {
         let mut producers = Producers::new(&Positions::new(), 10);
         let ticket = Ticket::of(3);
         producers.took(&numbered("a", 5), ticket);
-        assert_eq!(producers.standing(&numbered("a", 5), |_| false), Standing::Repeated(Some(ticket)));
-        assert_eq!(producers.standing(&numbered("a", 4), |_| false), Standing::Behind);
-        assert_eq!(producers.standing(&numbered("a", 4), |_| true), Standing::Repeated(None));
-        assert_eq!(producers.standing(&numbered("a", 6), |_| false), Standing::New);
+        assert_eq!(producers.standing(&numbered("a", 5), |_| false), RequestOrder::Repeated(Some(ticket)));
+        assert_eq!(producers.standing(&numbered("a", 4), |_| false), RequestOrder::Behind);
+        assert_eq!(producers.standing(&numbered("a", 4), |_| true), RequestOrder::Repeated(None));
+        assert_eq!(producers.standing(&numbered("a", 6), |_| false), RequestOrder::New);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct OthersState {
 
 /// The other processes, as far as they have to do with this source.
 #[derive(Default)]
-pub(super) struct Others {
+pub(super) struct OtherReaders {
     /// To be told to them.
     news: PartitionNews,
     /// What they read.
@@ -51,7 +51,7 @@ impl Inbox {
     /// The same, of a source of which other processes receive a part as well.
     #[must_use]
     pub fn with_others(self) -> Inbox {
-        self.lock().others = Some(Others::default());
+        self.lock().others = Some(OtherReaders::default());
         self
     }
 

@@ -26,8 +26,8 @@ pub struct Topics {
     pub missing: Vec<String>,
 }
 
-/// What an earlier start has left.
-pub struct Known<'a> {
+/// What an earlier start of the job has left of a source.
+pub struct EarlierStart<'a> {
     /// Nothing was read before, and this is the first look.
     pub first: bool,
     /// Positions of partitions.
@@ -110,7 +110,7 @@ pub fn starts(
     consumer: &Consumer,
     spec: &KafkaSourceSpec,
     partitions: &[(String, i32)],
-    known: &Known<'_>,
+    known: &EarlierStart<'_>,
 ) -> Result<Vec<u64>, Lost> {
     let at = match spec.start {
         KafkaStart::At(time_ms) => {

@@ -1,8 +1,8 @@
 //! What a source finds out of its cluster: whether it is the one from before, and which topics and partitions there are.
 
-use super::cluster::{self, Known, Lost};
+use super::cluster::{self, EarlierStart, Lost};
 use super::records::Records;
-use super::{Closed, Partition, Reading, Step};
+use super::{Partition, ReadingEnded, SourceReader, Step};
 use crate::batch::partition::clock_name;
 use crate::batch::position::{CLUSTER, Position, TOPIC_PREFIX};
 use crate::batch::topic;
@@ -20,7 +20,7 @@ enum TopicsStop {
     Later(KafkaFault),
 }
 
-impl Reading<'_> {
+impl SourceReader<'_> {
     /// The offsets that an earlier start has left are of one cluster.
     pub(super) fn know_cluster(&mut self) -> Step {
         let some_topic = match &self.order.spec.topics {
@@ -36,7 +36,7 @@ impl Reading<'_> {
             while self.hear(Duration::ZERO)? {}
             open!(self.look_at_outage());
             if self.inbox.closed_within(self.runtime, Duration::ZERO) {
-                return Ok(Err(Closed));
+                return Ok(Err(ReadingEnded));
             }
         };
         self.outage.back(&self.consumer);
@@ -67,7 +67,7 @@ impl Reading<'_> {
         self.tell_missing(&found.missing)?;
         match self.know_topics(&found.there)? {
             Ok(()) => {}
-            Err(TopicsStop::Closed) => return Ok(Err(Closed)),
+            Err(TopicsStop::Closed) => return Ok(Err(ReadingEnded)),
             Err(TopicsStop::Later(fault)) => return self.later(&fault).map(Ok),
         }
         let mut new: Vec<(String, i32)> = Vec::new();
@@ -103,7 +103,7 @@ impl Reading<'_> {
 
     /// Reads these partitions as well.
     fn begin(&mut self, new: Vec<(String, i32)>) -> Step {
-        let known = Known { first: self.first && !self.looked, from: &self.from };
+        let known = EarlierStart { first: self.first && !self.looked, from: &self.from };
         let starts = match cluster::starts(&self.consumer, self.order.spec, &new, &known) {
             Ok(starts) => starts,
             Err(Lost::Fault(fault)) => return self.later(&fault).map(Ok),
@@ -170,7 +170,7 @@ impl Reading<'_> {
                 None => {
                     let position = Position { offset: 0, mark };
                     self.from.insert(name.clone(), position);
-                    if let Err(Closed) = self.move_to(name, position) {
+                    if let Err(ReadingEnded) = self.move_to(name, position) {
                         return Ok(Err(TopicsStop::Closed));
                     }
                 }

@@ -1,21 +1,21 @@
 //! What comes of the partitions of a source, on its way into the inbox.
 
 use super::cluster::{self, Lost};
-use super::{Closed, Partition, Reading, Step, behind};
+use super::{Partition, ReadingEnded, SourceReader, Step, behind};
 use crate::batch::position::Position;
 use crate::error::Result;
-use crate::kafka::consumer::{Heard, Record};
+use crate::kafka::consumer::{ConsumerEvent, Record};
 use crate::receiver::inbox::PartitionRead;
 use hashbrown::HashMap;
 use std::time::Duration;
 
-impl Reading<'_> {
+impl SourceReader<'_> {
     /// Hears one thing. `false`: there was nothing.
     pub(super) fn hear(&mut self, time_max: Duration) -> Result<bool> {
-        let Reading { consumer, partitions, places, places_by_id, at_end, gathered, order, inbox, .. } = self;
+        let SourceReader { consumer, partitions, places, places_by_id, at_end, gathered, order, inbox, .. } = self;
         let source = &order.source.name;
         let heard = consumer.next(time_max, |heard| match heard {
-            Heard::Record(record) => {
+            ConsumerEvent::Record(record) => {
                 let place = place_of(&record, places, places_by_id);
                 let Some(partition) = place.and_then(|place| partitions.get_mut(place)) else { return Ok(None) };
                 if partition.at_end {
@@ -34,7 +34,7 @@ impl Reading<'_> {
                 *gathered += partition.records.bytes().saturating_sub(before);
                 Ok(place.filter(|_| partition.records.is_full()))
             }
-            Heard::End { topic, partition, offset } => {
+            ConsumerEvent::End { topic, partition, offset } => {
                 let place = places.get(&(topic.to_owned(), partition));
                 if let Some(partition) = place.and_then(|place| partitions.get_mut(*place)) {
                     *at_end += usize::from(!partition.at_end);
@@ -43,7 +43,7 @@ impl Reading<'_> {
                 }
                 Ok(None)
             }
-            Heard::Fault { of, fault } => match of {
+            ConsumerEvent::Fault { of, fault } => match of {
                 Some((topic, number)) => {
                     let at = places.get(&(topic.to_owned(), number)).and_then(|place| partitions.get(*place));
                     let wanted = at.map_or(0, |partition| partition.records.end());
@@ -51,7 +51,7 @@ impl Reading<'_> {
                 }
                 None => Ok(None),
             },
-            Heard::Statistics(told) => {
+            ConsumerEvent::Statistics(told) => {
                 if let Some(ends) = behind::ends(told) {
                     let read = partitions.iter().map(|partition| {
                         let Partition { name, topic, number, records, .. } = partition;
@@ -64,7 +64,7 @@ impl Reading<'_> {
                 }
                 Ok(None)
             }
-            Heard::Other => Ok(None),
+            ConsumerEvent::Other => Ok(None),
         });
         match heard.transpose()? {
             None => Ok(false),
@@ -88,7 +88,7 @@ impl Reading<'_> {
         Ok(Ok(()))
     }
 
-    fn pass_on_one(&mut self, place: usize) -> Result<(), Closed> {
+    fn pass_on_one(&mut self, place: usize) -> Result<(), ReadingEnded> {
         let Some(partition) = self.partitions.get_mut(place) else { return Ok(()) };
         let (chunk, moved) = partition.records.take(&partition.name);
         if let Some(mut chunk) = chunk {
@@ -96,12 +96,12 @@ impl Reading<'_> {
                 && let Err(error) = self.runtime.block_on(schemas.give(&mut chunk))
             {
                 self.inbox.fail(error);
-                return Err(Closed);
+                return Err(ReadingEnded);
             }
             self.gathered = self.gathered.saturating_sub(chunk.bytes.len());
             self.outage.back(&self.consumer);
             if !self.runtime.block_on(self.inbox.put(chunk)) {
-                return Err(Closed);
+                return Err(ReadingEnded);
             }
         } else if let Some(offset) = moved {
             let name = partition.name.clone();
@@ -111,9 +111,9 @@ impl Reading<'_> {
     }
 
     /// A position goes with the next records.
-    pub(super) fn move_to(&self, name: String, position: Position) -> Result<(), Closed> {
+    pub(super) fn move_to(&self, name: String, position: Position) -> Result<(), ReadingEnded> {
         let open = self.runtime.block_on(self.inbox.put_last(None, name, position));
-        if open { Ok(()) } else { Err(Closed) }
+        if open { Ok(()) } else { Err(ReadingEnded) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Records of one partition on their way into a chunk.
 
 use crate::batch::chunk::{Chunk, RefusedRecord};
-use crate::batch::envelope::{self, Beside, Wanted};
+use crate::batch::envelope::{self, EnvelopeColumns, RecordMetadata};
 use crate::batch::position::Extent;
 use crate::job::spec::SourceSpec;
 use crate::kafka::consumer::Record;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 /// Records that follow each other in a partition.
 pub struct Records {
-    wanted: Wanted,
+    wanted: EnvelopeColumns,
     record_bytes_max: usize,
     rejected_bytes_max: usize,
     bytes: Vec<u8>,
@@ -27,7 +27,7 @@ impl Records {
     pub fn new(source: &SourceSpec, start: u64) -> Records {
         let limit = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Records {
-            wanted: Wanted::by(source.schema.iter().map(|column| &column.from)),
+            wanted: EnvelopeColumns::by(source.schema.iter().map(|column| &column.from)),
             record_bytes_max: limit(source.record_bytes_max),
             rejected_bytes_max: limit(source.rejected_bytes_max),
             bytes: Vec::new(),
@@ -70,7 +70,7 @@ impl Records {
             return false;
         }
         let headers = if self.wanted.headers { record.headers() } else { Vec::new() };
-        let beside = Beside {
+        let beside = RecordMetadata {
             offset,
             time_ms: record.time_ms(),
             key: record.key().filter(|_| self.wanted.key),
@@ -87,7 +87,7 @@ impl Records {
         } else {
             self.bytes.truncate(start);
             // Nothing of what is left out is needed to tell that it is.
-            let _ = envelope::put(&mut self.bytes, &Beside { key: None, headers: &[], ..beside });
+            let _ = envelope::put(&mut self.bytes, &RecordMetadata { key: None, headers: &[], ..beside });
             let kept = value.get(..self.rejected_bytes_max).unwrap_or(value);
             self.bytes.extend_from_slice(kept);
             let reason = format!("{whole} bytes, record_bytes_max is {}", self.record_bytes_max);

@@ -7,7 +7,7 @@ use super::{ReadOrder, bounds, consumer};
 use crate::batch::chunk::{Chunk, PlannedChunk};
 use crate::batch::topic;
 use crate::error::{Error, Result};
-use crate::kafka::consumer::{Consumer, Heard};
+use crate::kafka::consumer::{Consumer, ConsumerEvent};
 use crate::kafka::fault::KafkaFault;
 use crate::receiver::registry::Schemas;
 use hashbrown::HashMap;
@@ -18,7 +18,7 @@ use tokio::runtime::Builder;
 const LISTEN: Duration = Duration::from_millis(100);
 
 /// The planned chunks of a partition, in the order of their offsets.
-struct Wanted<'a> {
+struct PlannedChunks<'a> {
     /// The places of those that are not whole yet in the plan.
     left: VecDeque<(usize, &'a PlannedChunk)>,
     records: Records,
@@ -28,10 +28,10 @@ struct Wanted<'a> {
 
 /// The client that reads partitions again, kept from batch to batch: connecting takes longer than reading.
 #[derive(Default)]
-pub struct Again(Option<Consumer>);
+pub struct RereadClient(Option<Consumer>);
 
 /// Makes the chunks of a planned batch again. Where records of it are gone the error says which, and is of kind `Job`.
-pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Again) -> Result<Vec<Chunk>> {
+pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut RereadClient) -> Result<Vec<Chunk>> {
     let source = &order.source.name;
     if planned.is_empty() {
         return Ok(Vec::new());
@@ -42,11 +42,11 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Again
         None => consumer(order.source, order.spec, order.folder, "-again").map_err(told)?,
     };
     let mut outage = Outage::new(order.source, order.spec);
-    let mut wanted: HashMap<(String, i32), Wanted<'_>> = HashMap::new();
+    let mut wanted: HashMap<(String, i32), PlannedChunks<'_>> = HashMap::new();
     for (place, chunk) in planned.iter().enumerate() {
         let (topic, number) = topic::parse(&chunk.extent.file)
             .ok_or_else(|| Error::bug(format!("source `{source}`: a plan names `{}`", chunk.extent.file)))?;
-        let empty = || Wanted { left: VecDeque::new(), records: Records::new(order.source, 0), low: 0 };
+        let empty = || PlannedChunks { left: VecDeque::new(), records: Records::new(order.source, 0), low: 0 };
         wanted.entry((topic.to_owned(), number)).or_insert_with(empty).left.push_back((place, chunk));
     }
     for ((topic, number), partition) in &mut wanted {
@@ -65,7 +65,7 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Again
     let mut found: Vec<Option<Chunk>> = planned.iter().map(|_| None).collect();
     while wanted.values().any(|partition| !partition.left.is_empty()) {
         let heard = client.next(LISTEN, |heard| match heard {
-            Heard::Record(record) => {
+            ConsumerEvent::Record(record) => {
                 let of = (record.topic(), record.partition());
                 // What is still on its way of the batch before is of no other partition, or of no offset that is wanted.
                 let Some(partition) = wanted.get_mut(&of) else { return Ok(()) };
@@ -79,12 +79,12 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Again
                 }
                 Ok(())
             }
-            Heard::End { topic, partition, offset } => {
+            ConsumerEvent::End { topic, partition, offset } => {
                 let of = (topic.to_owned(), partition);
                 let Some(partition) = wanted.get_mut(&of) else { return Ok(()) };
                 finish(order, &of, partition, offset, &mut found)
             }
-            Heard::Fault { of, fault } if !fault.passes() => {
+            ConsumerEvent::Fault { of, fault } if !fault.passes() => {
                 let of =
                     of.map(|(topic, number)| format!("partition {number} of topic `{topic}`: ")).unwrap_or_default();
                 Err(Error::environment(format!("source `{source}`: {of}{fault}")))
@@ -121,7 +121,7 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Again
 fn finish(
     order: &ReadOrder<'_>,
     (topic, number): &(String, i32),
-    partition: &mut Wanted<'_>,
+    partition: &mut PlannedChunks<'_>,
     offset: u64,
     found: &mut [Option<Chunk>],
 ) -> Result<()> {

@@ -9,7 +9,7 @@
 //!
 //! Numbers have four bytes, the largest first. What a sender says of lengths is not believed before the bytes are there.
 
-use crate::receiver::budget::{Budget, Room};
+use crate::receiver::budget::{Budget, BudgetPermit};
 use flate2::{Decompress, FlushDecompress, Status};
 use std::io::{self, ErrorKind};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -21,7 +21,7 @@ const EVENT_HEAD_BYTES: usize = 10;
 
 /// Why a window is not taken, and its connection ends.
 #[derive(Debug)]
-pub enum Refused {
+pub enum WindowRefusal {
     /// The connection ended, or broke.
     Broken,
     /// What came is not what there is; for a person to read.
@@ -32,9 +32,9 @@ pub enum Refused {
     NoRoom,
 }
 
-impl From<io::Error> for Refused {
-    fn from(_: io::Error) -> Refused {
-        Refused::Broken
+impl From<io::Error> for WindowRefusal {
+    fn from(_: io::Error) -> WindowRefusal {
+        WindowRefusal::Broken
     }
 }
 
@@ -48,13 +48,13 @@ pub struct Window {
     /// The number of the last of them.
     last: u32,
     bytes_max: usize,
-    room: Room,
+    room: BudgetPermit,
 }
 
 impl Window {
     /// With so many events, of so many bytes together at most.
     pub fn new(count: u32, bytes_max: usize) -> Window {
-        Window { count, bytes: Vec::new(), ends: Vec::new(), last: 0, bytes_max, room: Room::default() }
+        Window { count, bytes: Vec::new(), ends: Vec::new(), last: 0, bytes_max, room: BudgetPermit::default() }
     }
 
     /// Whether all of its events are there.
@@ -74,19 +74,23 @@ impl Window {
     }
 
     /// What it takes, with `more` bytes that are not events yet.
-    fn grow(&mut self, budget: &Budget, more: usize) -> Result<(), Refused> {
+    fn grow(&mut self, budget: &Budget, more: usize) -> Result<(), WindowRefusal> {
         let bytes = self.bytes.len() + self.ends.len() * EVENT_HEAD_BYTES;
         if bytes > self.bytes_max || more > self.bytes_max {
-            return Err(Refused::TooLarge);
+            return Err(WindowRefusal::TooLarge);
         }
         match budget.grow(&mut self.room, (bytes + more) as u64) {
             true => Ok(()),
-            false => Err(Refused::NoRoom),
+            false => Err(WindowRefusal::NoRoom),
         }
     }
 
     /// Reads the next frame, one of its events or several that are compressed.
-    pub async fn read(mut self, stream: &mut (impl AsyncRead + Unpin), budget: &Budget) -> Result<Window, Refused> {
+    pub async fn read(
+        mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        budget: &Budget,
+    ) -> Result<Window, WindowRefusal> {
         match letter(stream).await? {
             b'J' => {
                 let (number, length) = (stream.read_u32().await?, stream.read_u32().await?);
@@ -108,9 +112,9 @@ impl Window {
                     self.grow(&budget, 0)?;
                     Ok(self)
                 });
-                unpacking.await.unwrap_or(Err(Refused::Broken))
+                unpacking.await.unwrap_or(Err(WindowRefusal::Broken))
             }
-            b'W' => Err(Refused::Wrong("a window begins before the one before it is whole".into())),
+            b'W' => Err(WindowRefusal::Wrong("a window begins before the one before it is whole".into())),
             other => Err(unknown(other)),
         }
     }
@@ -120,7 +124,7 @@ impl Window {
         stream: &mut (impl AsyncRead + Unpin),
         piece: usize,
         budget: &Budget,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), WindowRefusal> {
         let from = self.bytes.len();
         self.grow(budget, piece)?;
         self.bytes.resize(from + piece, 0);
@@ -134,7 +138,11 @@ impl Window {
     }
 
     /// The bytes of a compressed frame.
-    async fn packed(&mut self, stream: &mut (impl AsyncRead + Unpin), budget: &Budget) -> Result<Vec<u8>, Refused> {
+    async fn packed(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        budget: &Budget,
+    ) -> Result<Vec<u8>, WindowRefusal> {
         let mut left = stream.read_u32().await? as usize;
         let mut packed = Vec::new();
         while left > 0 {
@@ -148,8 +156,8 @@ impl Window {
     }
 
     /// Takes the events out of a compressed frame, a piece after the other: little may become much.
-    fn unpack(&mut self, packed: &[u8], budget: &Budget) -> Result<(), Refused> {
-        let broken = |why: &str| Refused::Wrong(format!("a compressed frame is not whole: {why}"));
+    fn unpack(&mut self, packed: &[u8], budget: &Budget) -> Result<(), WindowRefusal> {
+        let broken = |why: &str| WindowRefusal::Wrong(format!("a compressed frame is not whole: {why}"));
         let (mut zlib, mut inner) = (Decompress::new(true), Inner::default());
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         loop {
@@ -189,7 +197,7 @@ impl Inner {
         self.head.is_empty() && self.left == 0
     }
 
-    fn take(&mut self, mut bytes: &[u8], window: &mut Window) -> Result<(), Refused> {
+    fn take(&mut self, mut bytes: &[u8], window: &mut Window) -> Result<(), WindowRefusal> {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let (part, rest) = bytes.split_at(self.left.min(bytes.len()));
@@ -206,7 +214,9 @@ impl Inner {
             bytes = rest;
             match self.head[..] {
                 [b'2', b'J', ..] | [b'2'] => {}
-                [b'2', b'C', ..] => return Err(Refused::Wrong("a compressed frame is within another one".into())),
+                [b'2', b'C', ..] => {
+                    return Err(WindowRefusal::Wrong("a compressed frame is within another one".into()));
+                }
                 [b'2', other, ..] => return Err(unknown(other)),
                 [version, ..] => return Err(foreign(version)),
                 [] => {}
@@ -225,41 +235,44 @@ impl Inner {
 }
 
 /// How many events the next window has; `None`: the connection has ended before one.
-pub async fn begins(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<u32>, Refused> {
+pub async fn begins(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<u32>, WindowRefusal> {
     let version = match stream.read_u8().await {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
         read => read?,
     };
     match kind(version, stream).await? {
         b'W' => Ok(Some(stream.read_u32().await?)),
-        b'J' | b'C' => Err(Refused::Wrong("an event comes before a window begins".into())),
+        b'J' | b'C' => Err(WindowRefusal::Wrong("an event comes before a window begins".into())),
         other => Err(unknown(other)),
     }
 }
 
 /// The letter of the next frame.
-async fn letter(stream: &mut (impl AsyncRead + Unpin)) -> Result<u8, Refused> {
+async fn letter(stream: &mut (impl AsyncRead + Unpin)) -> Result<u8, WindowRefusal> {
     let version = stream.read_u8().await?;
     kind(version, stream).await
 }
 
-async fn kind(version: u8, stream: &mut (impl AsyncRead + Unpin)) -> Result<u8, Refused> {
+async fn kind(version: u8, stream: &mut (impl AsyncRead + Unpin)) -> Result<u8, WindowRefusal> {
     match version {
         b'2' => Ok(stream.read_u8().await?),
         other => Err(foreign(other)),
     }
 }
 
-fn foreign(version: u8) -> Refused {
-    Refused::Wrong(match version {
+fn foreign(version: u8) -> WindowRefusal {
+    WindowRefusal::Wrong(match version {
         b'1' => "it speaks version 1 of the protocol; let it speak version 2, as Beats do".into(),
         0x16 => "it speaks TLS, and the source has no certificate (`tls`)".into(),
         _ => "it does not speak the protocol of Beats (Lumberjack, version 2)".into(),
     })
 }
 
-fn unknown(letter: u8) -> Refused {
-    Refused::Wrong(format!("it sends a frame `{}`, of which nothing is known", char::from(letter).escape_default()))
+fn unknown(letter: u8) -> WindowRefusal {
+    WindowRefusal::Wrong(format!(
+        "it sends a frame `{}`, of which nothing is known",
+        char::from(letter).escape_default()
+    ))
 }
 
 /// An answer: this event is safe, and those before it; 0: somebody is at work on it.
@@ -293,7 +306,7 @@ mod tests {
         let mut window = Window::new(count, bytes_max);
         while !window.is_whole() {
             window = window.read(&mut frames, &budget).await.map_err(|refused| match refused {
-                Refused::Wrong(words) => words,
+                WindowRefusal::Wrong(words) => words,
                 other => format!("{other:?}"),
             })?;
         }
@@ -332,7 +345,7 @@ mod tests {
         }
         assert!(matches!(begins(&mut &b""[..]).await, Ok(None)));
         assert!(matches!(begins(&mut &b"2W\0\0\x01\0"[..]).await, Ok(Some(256))));
-        assert!(matches!(begins(&mut &event(1, b"{}")[..]).await, Err(Refused::Wrong(_))));
+        assert!(matches!(begins(&mut &event(1, b"{}")[..]).await, Err(WindowRefusal::Wrong(_))));
     }
 
     #[tokio::test]

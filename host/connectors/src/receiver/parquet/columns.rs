@@ -11,14 +11,14 @@ use std::io;
 use std::sync::Arc;
 
 /// A type that the job wants, and where within a column of the file.
-type Wanted<'a> = (&'a [String], DataType);
+type WantedType<'a> = (&'a [String], DataType);
 
 /// Rows of a file for these columns of the job.
 pub fn as_wanted(rows: &RecordBatch, columns: &[ColumnSpec]) -> io::Result<RecordBatch> {
     let (mut fields, mut made): (Vec<Field>, Vec<ArrayRef>) = (Vec::new(), Vec::new());
     for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
         let wanted = columns.iter().filter(|column| root(column) == field.name());
-        let wanted: Vec<Wanted<'_>> =
+        let wanted: Vec<WantedType<'_>> =
             wanted.map(|column| (column.path.get(1..).unwrap_or_default(), column.kind.arrow())).collect();
         let column = plain(column, &plain_type(field.data_type(), &wanted)).map_err(damaged)?;
         let column = with_texts(field.name(), column, &wanted)?;
@@ -37,7 +37,7 @@ fn plain(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, arrow::error::A
 }
 
 /// Bytes that the job has as text, at whatever depth: writers do not always say which they are.
-fn with_texts(name: &str, column: ArrayRef, wanted: &[Wanted<'_>]) -> io::Result<ArrayRef> {
+fn with_texts(name: &str, column: ArrayRef, wanted: &[WantedType<'_>]) -> io::Result<ArrayRef> {
     let kind = text_type(column.data_type(), wanted);
     if kind == *column.data_type() {
         return Ok(column);
@@ -51,7 +51,7 @@ fn with_texts(name: &str, column: ArrayRef, wanted: &[Wanted<'_>]) -> io::Result
 }
 
 /// The type of ours that holds the same values.
-fn plain_type(kind: &DataType, wanted: &[Wanted<'_>]) -> DataType {
+fn plain_type(kind: &DataType, wanted: &[WantedType<'_>]) -> DataType {
     match kind {
         DataType::Timestamp(..) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         DataType::Float16 | DataType::Float32 => DataType::Float64,
@@ -65,20 +65,24 @@ fn plain_type(kind: &DataType, wanted: &[Wanted<'_>]) -> DataType {
 }
 
 /// The same with text in the place of bytes.
-fn text_type(kind: &DataType, wanted: &[Wanted<'_>]) -> DataType {
+fn text_type(kind: &DataType, wanted: &[WantedType<'_>]) -> DataType {
     match kind {
         DataType::Binary if is_text(wanted) => DataType::Utf8,
         _ => within(kind, wanted, text_type),
     }
 }
 
-fn is_text(wanted: &[Wanted<'_>]) -> bool {
+fn is_text(wanted: &[WantedType<'_>]) -> bool {
     wanted.iter().any(|(path, kind)| path.is_empty() && *kind == DataType::Utf8)
 }
 
 /// A type with what is within it changed so.
-fn within(kind: &DataType, wanted: &[Wanted<'_>], change: fn(&DataType, &[Wanted<'_>]) -> DataType) -> DataType {
-    let changed = |field: &FieldRef, wanted: &[Wanted<'_>]| {
+fn within(
+    kind: &DataType,
+    wanted: &[WantedType<'_>],
+    change: fn(&DataType, &[WantedType<'_>]) -> DataType,
+) -> DataType {
+    let changed = |field: &FieldRef, wanted: &[WantedType<'_>]| {
         Arc::new(field.as_ref().clone().with_data_type(change(field.data_type(), wanted)))
     };
     match kind {
@@ -96,16 +100,16 @@ fn within(kind: &DataType, wanted: &[Wanted<'_>], change: fn(&DataType, &[Wanted
     }
 }
 
-fn of_items<'a>(wanted: &[Wanted<'a>]) -> Vec<Wanted<'a>> {
-    let item = |(path, kind): &Wanted<'a>| match kind {
+fn of_items<'a>(wanted: &[WantedType<'a>]) -> Vec<WantedType<'a>> {
+    let item = |(path, kind): &WantedType<'a>| match kind {
         DataType::List(item) if path.is_empty() => Some((*path, item.data_type().clone())),
         _ => None,
     };
     wanted.iter().filter_map(item).collect()
 }
 
-fn of_member<'a>(name: &str, wanted: &[Wanted<'a>]) -> Vec<Wanted<'a>> {
-    let member = |(path, kind): &Wanted<'a>| match (path.split_first(), kind) {
+fn of_member<'a>(name: &str, wanted: &[WantedType<'a>]) -> Vec<WantedType<'a>> {
+    let member = |(path, kind): &WantedType<'a>| match (path.split_first(), kind) {
         (Some((first, rest)), kind) => (first == name).then(|| (rest, kind.clone())),
         (None, DataType::Struct(members)) => {
             members.iter().find(|member| member.name() == name).map(|member| (*path, member.data_type().clone()))

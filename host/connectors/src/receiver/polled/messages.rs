@@ -1,7 +1,7 @@
 //! Messages of a server on their way into chunks: each is a record, with what came with it before it (`batch/envelope`).
 
 use crate::batch::chunk::{Chunk, RefusedRecord};
-use crate::batch::envelope::{self, Beside, TOPIC, Wanted};
+use crate::batch::envelope::{self, EnvelopeColumns, RecordMetadata, TOPIC};
 use crate::batch::reading::Message;
 use crate::job::spec::SourceSpec;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 /// Messages, in chunks. Of one that is too long the beginning stays, with the reason.
 pub fn chunks_of(source: &SourceSpec, messages: &[Message]) -> Vec<Chunk> {
-    let wanted = Wanted::by(source.schema.iter().map(|column| &column.from));
+    let wanted = EnvelopeColumns::by(source.schema.iter().map(|column| &column.from));
     let (mut chunks, mut chunk, mut bytes) = (Vec::new(), Chunk::default(), Vec::new());
     for message in messages {
         if chunk.ends.len() == PART_ROWS_MAX || bytes.len() >= PART_BYTES_MAX {
@@ -28,14 +28,14 @@ pub fn chunks_of(source: &SourceSpec, messages: &[Message]) -> Vec<Chunk> {
 }
 
 /// Writes a message; where it is too long why, and how many bytes are left out.
-fn put(source: &SourceSpec, wanted: Wanted, message: &Message, to: &mut Vec<u8>) -> Option<(String, u64)> {
+fn put(source: &SourceSpec, wanted: EnvelopeColumns, message: &Message, to: &mut Vec<u8>) -> Option<(String, u64)> {
     let value = message.value.as_deref().unwrap_or_default();
     let mut headers: Vec<(&str, Option<&[u8]>)> = Vec::new();
     if wanted.headers {
         headers.extend(message.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())));
     }
     headers.extend(message.topic.as_ref().filter(|_| wanted.topic).map(|topic| (TOPIC, Some(topic.as_bytes()))));
-    let beside = Beside {
+    let beside = RecordMetadata {
         offset: message.offset,
         time_ms: message.time_ms,
         key: message.key.as_deref().filter(|_| wanted.key),
@@ -51,7 +51,7 @@ fn put(source: &SourceSpec, wanted: Wanted, message: &Message, to: &mut Vec<u8>)
     }
     to.truncate(start);
     // Nothing of what is left out is needed to tell that it is.
-    let _ = envelope::put(to, &Beside { key: None, headers: &[], ..beside });
+    let _ = envelope::put(to, &RecordMetadata { key: None, headers: &[], ..beside });
     let most = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
     let kept = value.get(..most).unwrap_or(value);
     to.extend_from_slice(kept);

@@ -1,10 +1,10 @@
 //! One partition: polls, and what becomes of what they gave.
 
 use super::messages::chunks_of;
-use super::place::PartitionPlace;
-use super::{Again, Busy};
+use super::position::PartitionPosition;
+use super::{BusyFlag, RetryPause};
 use crate::batch::chunk::{Chunk, RefusedRecord};
-use crate::batch::envelope::{self, Beside};
+use crate::batch::envelope::{self, RecordMetadata};
 use crate::batch::json;
 use crate::batch::partition::{clock_number, rows_name};
 use crate::batch::position::Positions;
@@ -61,14 +61,14 @@ pub struct PartitionReader {
     partition: String,
     /// The number of its clock; 0: that of the source.
     clock: u64,
-    place: PartitionPlace,
+    place: PartitionPosition,
     reader: Box<dyn ReadPartition>,
     inbox: Arc<Inbox>,
     runtime: Handle,
     rows: SharedRows,
     /// Rows that one batch takes together.
     rows_max: u32,
-    again: Again,
+    again: RetryPause,
     /// Positions whose rows are not known to be durable.
     waiting: VecDeque<(Ticket, Vec<u8>)>,
     /// Of the last rows, whether a position goes with them or not.
@@ -80,12 +80,12 @@ pub struct PartitionReader {
     /// Since when a position waits for rows to go with.
     noted: Option<Instant>,
     published: watch::Receiver<Positions>,
-    seen: Seen,
+    seen: ReadProgress,
 }
 
 /// What is told of it to whoever looks: records since the start, and the position behind the last ones.
 #[derive(Default)]
-struct Seen {
+struct ReadProgress {
     /// It is a partition, and not all that there is of its source.
     clock: bool,
     rows: u64,
@@ -94,8 +94,8 @@ struct Seen {
     shown: Option<(Instant, u64)>,
 }
 
-/// Why reading goes no further.
-enum Stopped {
+/// Why a partition is read no further for now.
+enum ReadingEnd {
     /// The partition is at its end, or the job wants no more.
     Done,
     /// The job ends.
@@ -104,11 +104,11 @@ enum Stopped {
     Trouble(String),
 }
 
-impl From<ReadTrouble> for Stopped {
-    fn from(trouble: ReadTrouble) -> Stopped {
+impl From<ReadTrouble> for ReadingEnd {
+    fn from(trouble: ReadTrouble) -> ReadingEnd {
         match trouble {
-            ReadTrouble::Passing(why) => Stopped::Trouble(why),
-            ReadTrouble::Lasting(error) => Stopped::Failed(error),
+            ReadTrouble::Passing(why) => ReadingEnd::Trouble(why),
+            ReadTrouble::Lasting(error) => ReadingEnd::Failed(error),
         }
     }
 }
@@ -118,7 +118,7 @@ impl PartitionReader {
     pub fn new(
         source: &SourceSpec,
         partition: &str,
-        place: PartitionPlace,
+        place: PartitionPosition,
         reader: Box<dyn ReadPartition>,
         inbox: &Arc<Inbox>,
         runtime: &Handle,
@@ -138,32 +138,32 @@ impl PartitionReader {
             runtime: runtime.clone(),
             rows,
             rows_max,
-            again: Again::new(who(&source.name, partition)),
+            again: RetryPause::new(who(&source.name, partition)),
             waiting: VecDeque::new(),
             last: None,
             answers: None,
             safe,
             noted: None,
             published: inbox.published(),
-            seen: Seen { clock: has_clock(source, partition), ..Seen::default() },
+            seen: ReadProgress { clock: has_clock(source, partition), ..ReadProgress::default() },
         }
     }
 
     /// Reads on and on. Whether it came to the end, and all of its rows are in batches.
-    pub fn read(&mut self, mut busy: Busy) -> bool {
+    pub fn read(&mut self, mut busy: BusyFlag) -> bool {
         loop {
             let pause = match self.turn(&mut busy) {
                 Ok(pause) => pause,
-                Err(Stopped::Done) => {
+                Err(ReadingEnd::Done) => {
                     self.tell_last();
                     self.inbox.tell_all_read(&self.partition);
                     return !self.inbox.is_closed();
                 }
-                Err(Stopped::Failed(error)) => {
+                Err(ReadingEnd::Failed(error)) => {
                     self.inbox.fail(error);
                     return false;
                 }
-                Err(Stopped::Trouble(why)) => {
+                Err(ReadingEnd::Trouble(why)) => {
                     busy.is(false, &self.inbox);
                     self.again.after(&why)
                 }
@@ -195,13 +195,13 @@ impl PartitionReader {
     }
 
     /// Polls once, and tells what is to be told. How long there is nothing to do.
-    fn turn(&mut self, busy: &mut Busy) -> Result<Duration, Stopped> {
+    fn turn(&mut self, busy: &mut BusyFlag) -> Result<Duration, ReadingEnd> {
         if self.inbox.is_closed() {
-            return Err(Stopped::Done);
+            return Err(ReadingEnd::Done);
         }
         let replaced = self.reader.is_replaced();
         if replaced && !self.hand_over() {
-            return Err(Stopped::Done);
+            return Err(ReadingEnd::Done);
         }
         if replaced || !self.reader.is_open() {
             self.reader.open(&self.partition, self.place.now())?;
@@ -234,17 +234,17 @@ impl PartitionReader {
 
     /// The partition is at its end: what is still to be told is told, as far as it comes about. Rows that no position is told of are waited for
     /// as well: who hears of the end takes all of its rows for those of batches.
-    fn end(&mut self) -> Result<Duration, Stopped> {
+    fn end(&mut self) -> Result<Duration, ReadingEnd> {
         let is_left = |reader: &PartitionReader| reader.last.is_some_and(|last| !reader.inbox.is_durable(last));
         while (!self.waiting.is_empty() || is_left(self)) && !self.inbox.is_closed() {
             self.tell()?;
             let _ = self.inbox.closed_within(&self.runtime, Duration::from_millis(POLL_WAIT_SHORT_MS));
         }
-        Err(Stopped::Done)
+        Err(ReadingEnd::Done)
     }
 
     /// Tells who reads what is durable and what is published by now.
-    fn tell(&mut self) -> Result<(), Stopped> {
+    fn tell(&mut self) -> Result<(), ReadingEnd> {
         let mut durable = None;
         while let Some((_, position)) = self.waiting.pop_front_if(|(ticket, _)| self.inbox.is_durable(*ticket)) {
             durable = Some(position);
@@ -256,7 +256,7 @@ impl PartitionReader {
             self.answers = None;
         }
         if self.published.has_changed().unwrap_or(false) {
-            let place = PartitionPlace::of(&self.partition, &self.published.borrow_and_update());
+            let place = PartitionPosition::of(&self.partition, &self.published.borrow_and_update());
             if let Some(position) = place.now() {
                 self.reader.published(position)?;
             }
@@ -266,7 +266,7 @@ impl PartitionReader {
 
     /// Tells whoever looks how far it is read.
     fn show(&mut self) {
-        let Seen { clock, rows, at, shown } = &mut self.seen;
+        let ReadProgress { clock, rows, at, shown } = &mut self.seen;
         if !*clock || shown.is_some_and(|(when, told)| told == *rows || when.elapsed() < SHOWN_EVERY) {
             return;
         }
@@ -278,13 +278,13 @@ impl PartitionReader {
     }
 
     /// What a poll gave goes into one batch, with the position behind it.
-    fn put(&mut self, polled: ReadRows) -> Result<(), Stopped> {
+    fn put(&mut self, polled: ReadRows) -> Result<(), ReadingEnd> {
         let moves = polled.position.as_deref().filter(|position| Some(*position) != self.place.now());
         let position = moves.map(<[u8]>::to_vec);
         let keeps = self.reader.keeps_positions();
         let kept = position.as_deref().filter(|_| keeps);
         let moves = kept.map(|position| self.place.set(position)).unwrap_or_default();
-        let mut chunks = chunks(&self.source, &polled).map_err(Stopped::Failed)?;
+        let mut chunks = chunks(&self.source, &polled).map_err(ReadingEnd::Failed)?;
         // Nothing that is done under the lock can leave it half done.
         let mut count = self.rows.count.lock().unwrap_or_else(PoisonError::into_inner);
         for chunk in &mut chunks {
@@ -297,7 +297,7 @@ impl PartitionReader {
             if !moves.is_empty() {
                 self.noted.get_or_insert_with(Instant::now);
                 if !self.inbox.note(moves) {
-                    return Err(Stopped::Done);
+                    return Err(ReadingEnd::Done);
                 }
             }
             // Some servers keep everything until they hear of it.
@@ -311,7 +311,7 @@ impl PartitionReader {
         self.seen.rows += chunks.iter().map(|chunk| chunk.rows() as u64).sum::<u64>();
         let put = self.runtime.block_on(self.inbox.put_whole_for(chunks, moves, u64::from(self.rows_max)));
         drop(count);
-        let Some(ticket) = put else { return Err(Stopped::Done) };
+        let Some(ticket) = put else { return Err(ReadingEnd::Done) };
         self.last = Some(ticket);
         if let Some(position) = position {
             self.seen.at = keeps.then(|| position.clone());
@@ -373,7 +373,7 @@ fn refused(source: &SourceSpec, refused: &[(Vec<u8>, String)], are_messages: boo
     for (row, (data, reason)) in (0_u32..).zip(refused) {
         let kept = data.get(..most.min(data.len())).unwrap_or_default();
         if are_messages {
-            let _ = envelope::put(&mut bytes, &Beside::default());
+            let _ = envelope::put(&mut bytes, &RecordMetadata::default());
         }
         bytes.extend_from_slice(kept);
         if !are_messages {

@@ -6,15 +6,15 @@
 
 mod begin;
 mod catalog;
-mod place;
+mod position;
 mod record;
 mod rows;
 mod snapshot;
 
 use self::catalog::FollowedTable;
-use self::place::At;
-use self::record::Wanted;
-use self::rows::{Change, ChangedTable, Read};
+use self::position::ChangesPosition;
+use self::record::WantedColumns;
+use self::rows::{Change, ChangedTable, PolledChanges};
 use self::snapshot::SnapshotReader;
 use super::backlog::Backlog;
 use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
@@ -23,7 +23,7 @@ use crate::fault;
 use crate::job::database;
 use crate::job::spec::{ChangesReads, ServerSourceSpec, SourceSpec};
 use crate::owner::Owner;
-use crate::postgres::pgoutput::{self, Decoded, Relation};
+use crate::postgres::pgoutput::{self, Relation, ReplicationMessage};
 use crate::postgres::replication::{Lsn, Replication, Streamed};
 use crate::postgres::{DatabaseError, DatabaseErrorKind};
 use futures_util::FutureExt as _;
@@ -46,25 +46,25 @@ const NOTE_EVERY: Duration = Duration::from_secs(10);
 /// How long the server may need until it has the first rows of a table in their order.
 const SORTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Follows tables.
-pub struct Changes {
+/// Follows the changes of tables of a database by logical replication.
+pub struct ChangesFollower {
     source: String,
     reads: ChangesReads,
     url: String,
-    wanted: Wanted,
+    wanted: WantedColumns,
     /// `None`: nothing is kept of the job, so its slot goes with its connection.
     owner: Option<Owner>,
     slot: String,
     publication: String,
     /// Of its own: that of the job ends before its threads do. `None`: nobody was asked yet.
     runtime: Option<Runtime>,
-    open: Option<Open>,
+    open: Option<ChangesConnection>,
 }
 
-/// Where it stands while there is a connection.
-struct Open {
+/// A connection of a follower, and how far it has read over it.
+struct ChangesConnection {
     tables: Vec<FollowedTable>,
-    at: At,
+    at: ChangesPosition,
     replication: Replication,
     snapshot: Option<SnapshotReader>,
     /// Of tables that are followed.
@@ -89,20 +89,25 @@ struct Transaction {
     known: u64,
 }
 
-impl Changes {
+impl ChangesFollower {
     /// One who follows the tables of this source, or the key that is wrong and why.
-    pub fn of(source: &SourceSpec, server: &ServerSourceSpec, reads: &ChangesReads, owner: Option<&Owner>) -> Changes {
+    pub fn of(
+        source: &SourceSpec,
+        server: &ServerSourceSpec,
+        reads: &ChangesReads,
+        owner: Option<&Owner>,
+    ) -> ChangesFollower {
         let slot = match owner {
             Some(owner) => begin::slot_name(&owner.job_id, &source.name),
             // It is gone with the connection, whoever else has the same.
             None => format!("millstream_tmp_{}_{:x}", std::process::id(), crate::time::now().0),
         };
         let ours = || format!("millstream_{:016x}", xxh3_64(reads.tables.join("\n").as_bytes()));
-        Changes {
+        ChangesFollower {
             source: source.name.clone(),
             reads: reads.clone(),
             url: server.url.clone(),
-            wanted: Wanted::by(source),
+            wanted: WantedColumns::by(source),
             owner: owner.cloned(),
             slot,
             publication: reads.publication.clone().unwrap_or_else(ours),
@@ -125,14 +130,14 @@ impl Changes {
         }
     }
 
-    async fn stream(&self, open: &mut Open) -> Result<(), DatabaseError> {
+    async fn stream(&self, open: &mut ChangesConnection) -> Result<(), DatabaseError> {
         let from = open.at.needed().unwrap_or_default();
         open.replication.stream(&self.slot, from, &self.publication).await
     }
 
     /// Rows of the snapshot.
-    async fn rows(&self, open: &mut Open, rows_max: usize) -> Result<Read, DatabaseError> {
-        let mut read = Read::default();
+    async fn rows(&self, open: &mut ChangesConnection, rows_max: usize) -> Result<PolledChanges, DatabaseError> {
+        let mut read = PolledChanges::default();
         let Some(snapshot) = &mut open.snapshot else { return Ok(read) };
         while read.rows() < rows_max && read.bytes < POLL_BYTES {
             let left = if read.rows() == 0 { SORTED_WITHIN } else { MORE_WITHIN };
@@ -156,8 +161,13 @@ impl Changes {
     }
 
     /// Changes.
-    async fn changes(&self, open: &mut Open, rows_max: usize, wait: Duration) -> Result<(Read, bool), DatabaseError> {
-        let mut read = Read::default();
+    async fn changes(
+        &self,
+        open: &mut ChangesConnection,
+        rows_max: usize,
+        wait: Duration,
+    ) -> Result<(PolledChanges, bool), DatabaseError> {
+        let mut read = PolledChanges::default();
         let (began, mut until, mut at_once) = (Instant::now(), Instant::now() + wait, false);
         // A change may be two rows.
         while read.rows() + 1 < rows_max.max(2) && read.bytes < POLL_BYTES {
@@ -206,9 +216,14 @@ impl Changes {
         Ok((read, at_once))
     }
 
-    fn take(&self, open: &mut Open, decoded: Decoded, read: &mut Read) -> Result<(), DatabaseError> {
+    fn take(
+        &self,
+        open: &mut ChangesConnection,
+        decoded: ReplicationMessage,
+        read: &mut PolledChanges,
+    ) -> Result<(), DatabaseError> {
         match decoded {
-            Decoded::Begin { commit, time_us } => {
+            ReplicationMessage::Begin { commit, time_us } => {
                 let known = match open.at.stream {
                     Some((at, _)) if commit.0 < at => u64::MAX,
                     Some((at, changes)) if commit.0 == at => changes,
@@ -217,11 +232,11 @@ impl Changes {
                 open.at.passed(commit);
                 open.transaction = Some(Transaction { commit, time_us, changes: 0, known });
             }
-            Decoded::Commit { end } => {
+            ReplicationMessage::Commit { end } => {
                 open.transaction = None;
                 open.at.passed(end);
             }
-            Decoded::Relation(relation) => {
+            ReplicationMessage::Relation(relation) => {
                 if let Some(place) = open.tables.iter().position(|table| table.id == relation.id) {
                     let table = open.tables.get(place);
                     open.is_in_doubt |=
@@ -229,18 +244,28 @@ impl Changes {
                     open.relations.insert(relation.id, (place, relation));
                 }
             }
-            Decoded::Insert { relation, new } => self.change(open, read, &[relation], &Change::Insert(new))?,
-            Decoded::Update { relation, old, new } => {
+            ReplicationMessage::Insert { relation, new } => {
+                self.change(open, read, &[relation], &Change::Insert(new))?
+            }
+            ReplicationMessage::Update { relation, old, new } => {
                 self.change(open, read, &[relation], &Change::Update(old, new))?
             }
-            Decoded::Delete { relation, old } => self.change(open, read, &[relation], &Change::Delete(old))?,
-            Decoded::Truncate { relations } => self.change(open, read, &relations, &Change::Truncate)?,
-            Decoded::Other => {}
+            ReplicationMessage::Delete { relation, old } => {
+                self.change(open, read, &[relation], &Change::Delete(old))?
+            }
+            ReplicationMessage::Truncate { relations } => self.change(open, read, &relations, &Change::Truncate)?,
+            ReplicationMessage::Other => {}
         }
         Ok(())
     }
 
-    fn change(&self, open: &mut Open, read: &mut Read, of: &[u32], change: &Change) -> Result<(), DatabaseError> {
+    fn change(
+        &self,
+        open: &mut ChangesConnection,
+        read: &mut PolledChanges,
+        of: &[u32],
+        change: &Change,
+    ) -> Result<(), DatabaseError> {
         let Some(transaction) = &mut open.transaction else {
             return Err(DatabaseError::lasting("a change came outside of a transaction".into()));
         };
@@ -261,7 +286,12 @@ impl Changes {
     }
 
     /// One poll, of rows that are there or of changes.
-    async fn read(&self, open: &mut Open, rows_max: usize, wait: Duration) -> Result<ReadRows, DatabaseError> {
+    async fn read(
+        &self,
+        open: &mut ChangesConnection,
+        rows_max: usize,
+        wait: Duration,
+    ) -> Result<ReadRows, DatabaseError> {
         let (read, at_once) = match open.snapshot.is_some() {
             true => (self.rows(open, rows_max).await?, false),
             false => {
@@ -282,7 +312,7 @@ impl Changes {
     }
 }
 
-impl Drop for Changes {
+impl Drop for ChangesFollower {
     fn drop(&mut self) {
         self.open = None;
         if let Some(runtime) = self.runtime.take() {
@@ -292,7 +322,7 @@ impl Drop for Changes {
     }
 }
 
-impl ReadPartition for Changes {
+impl ReadPartition for ChangesFollower {
     fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
         // Their order is one.
         Ok(vec![String::new()])
@@ -338,7 +368,7 @@ impl ReadPartition for Changes {
     }
 
     fn published(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
-        let at = At::parse(position).and_then(|at| at.stream);
+        let at = ChangesPosition::parse(position).and_then(|at| at.stream);
         if let (Some((lsn, _)), Some(open)) = (at, &self.open) {
             open.replication.confirm(Lsn(lsn));
         }

@@ -6,7 +6,7 @@ mod batches;
 mod columns;
 mod fits;
 mod parts;
-mod place;
+mod position;
 
 pub use batches::Batches;
 pub use parts::Shared;
@@ -15,9 +15,9 @@ use super::word;
 use crate::batch::json;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::batch::ready::ReadyRows;
-use crate::flight::grpc::{Answers, Connection};
+use crate::flight::grpc::{Connection, ResponseStream};
 use crate::flight::messages::Data;
-use crate::flight::{self, Fault, Refused, Server};
+use crate::flight::{self, CallRefusal, Fault, Server};
 use crate::job::spec::{FlightReads, Origin, ServerSourceSpec, SourceSpec};
 use crate::limits::FLIGHT_MESSAGE_BYTES_MAX;
 use crate::panics::caught;
@@ -25,9 +25,9 @@ use crate::receiver::parquet::columns::as_wanted;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use bytes::Bytes;
-use columns::Digest;
+use columns::RowsDigest;
 use parts::{Parts, other_rows};
-use place::At;
+use position::FlightPosition;
 use prost::Message as _;
 use std::io;
 use std::sync::Arc;
@@ -56,21 +56,21 @@ pub fn check(
 /// Reads one part of a stream.
 pub struct Flight {
     shared: Arc<Shared>,
-    open: Option<Open>,
+    open: Option<OpenFlightPart>,
 }
 
 /// A part that is read.
-struct Open {
+struct OpenFlightPart {
     number: usize,
     /// Where rows were left off; up to there they are passed over.
-    left_off: Option<At>,
-    at: At,
+    left_off: Option<FlightPosition>,
+    at: FlightPosition,
     /// `None`: there are no more rows.
     stream: Option<Stream>,
     /// Whether rows stay columns, once one has come.
     as_columns: Option<bool>,
     /// Of the rows so far, where they do.
-    digest: Digest,
+    digest: RowsDigest,
     /// Rows that came and are not given out.
     next: NextRows,
 }
@@ -83,8 +83,8 @@ enum NextRows {
     Columns(RecordBatch),
 }
 
-/// Whether rows were given out.
-enum Given {
+/// Whether rows were given to the batch.
+enum HandOutResult {
     Some,
     /// There are none.
     None,
@@ -94,14 +94,14 @@ enum Given {
 
 /// Rows that are given out together, all in the same form.
 #[derive(Default)]
-struct Taken {
+struct HandedOutRows {
     lines: Vec<Message>,
     columns: Vec<RecordBatch>,
     rows: usize,
     bytes: usize,
 }
 
-impl Taken {
+impl HandedOutRows {
     fn add_line(&mut self, line: Bytes) {
         (self.rows, self.bytes) = (self.rows + 1, self.bytes + line.len());
         self.lines.push(Message { value: Some(line), ..Message::default() });
@@ -112,7 +112,7 @@ impl Taken {
         self.columns.push(rows);
     }
 
-    fn content(self) -> Result<ReadContent, Trouble> {
+    fn content(self) -> Result<ReadContent, PartFault> {
         if self.columns.is_empty() {
             return Ok(ReadContent::Messages(self.lines));
         }
@@ -126,7 +126,7 @@ struct Stream {
     server: Server,
     /// It ends when this is dropped.
     _connection: Connection,
-    answers: Answers,
+    answers: ResponseStream,
     batches: Batches,
     /// For how long nothing came while somebody waited for it.
     silent: Duration,
@@ -136,9 +136,9 @@ struct Stream {
 }
 
 /// Why a part cannot be read.
-enum Trouble {
+enum PartFault {
     /// Of the server, or the way there.
-    Server(Refused),
+    Server(CallRefusal),
     /// What it sends cannot be used.
     Content(String),
 }
@@ -149,10 +149,10 @@ impl Flight {
         Flight { shared: shared.clone(), open: None }
     }
 
-    fn told(&self, server: &Server, number: usize, trouble: Trouble) -> ReadTrouble {
+    fn told(&self, server: &Server, number: usize, trouble: PartFault) -> ReadTrouble {
         let fault = match trouble {
-            Trouble::Server(Refused { fault: Fault::Passing(why), .. }) => Fault::Passing(why),
-            Trouble::Server(Refused { fault: Fault::Lasting(why), .. }) | Trouble::Content(why) => {
+            PartFault::Server(CallRefusal { fault: Fault::Passing(why), .. }) => Fault::Passing(why),
+            PartFault::Server(CallRefusal { fault: Fault::Lasting(why), .. }) | PartFault::Content(why) => {
                 Fault::Lasting(format!("part {number}: {why}"))
             }
         };
@@ -162,7 +162,7 @@ impl Flight {
     /// Asks for the rows of a part.
     fn ask(&self, (parts, is_new): (Arc<Parts>, bool), number: usize) -> Result<Stream, ReadTrouble> {
         let shared = &self.shared;
-        let content = |why: String| self.told(&shared.server, number, Trouble::Content(why));
+        let content = |why: String| self.told(&shared.server, number, PartFault::Content(why));
         let endpoint = parts.endpoints.get(number).ok_or_else(|| content("there is no such part".into()))?;
         let bytes_max = usize::try_from(shared.reads.message_bytes_max).unwrap_or(usize::MAX);
         let ticket = endpoint.ticket.clone().unwrap_or_default();
@@ -182,22 +182,27 @@ impl Flight {
         }
         shared.forget(&parts);
         let (server, fault) = away.unwrap_or((shared.server.clone(), Fault::Passing("nobody has it".into())));
-        Err(self.told(&server, number, Trouble::Server(fault.into())))
+        Err(self.told(&server, number, PartFault::Server(fault.into())))
     }
 
     /// Rows that come within this time; whether there may be more.
-    fn read(&self, open: &mut Open, rows_max: usize, until: Instant) -> Result<(ReadContent, bool), Trouble> {
-        let (mut taken, mut took) = (Taken::default(), false);
+    fn read(
+        &self,
+        open: &mut OpenFlightPart,
+        rows_max: usize,
+        until: Instant,
+    ) -> Result<(ReadContent, bool), PartFault> {
+        let (mut taken, mut took) = (HandedOutRows::default(), false);
         while taken.rows < rows_max && taken.bytes < POLL_BYTES {
             let rows_left = rows_max - taken.rows;
             match open.give(&mut taken, rows_left, &self.shared)? {
-                Given::Some => continue,
-                Given::InOtherForm => break,
-                Given::None => {}
+                HandOutResult::Some => continue,
+                HandOutResult::InOtherForm => break,
+                HandOutResult::None => {}
             }
             let Some(stream) = &mut open.stream else { return Ok((taken.content()?, false)) };
             let most = if open.as_columns == Some(true) { rows_left } else { ROWS };
-            if let Some(rows) = stream.batches.next(most).map_err(Trouble::Content)? {
+            if let Some(rows) = stream.batches.next(most).map_err(PartFault::Content)? {
                 open.take(&rows, &self.shared)?;
                 // What is passed over takes its time, too.
                 if Instant::now() >= until {
@@ -215,22 +220,22 @@ impl Flight {
                 stream.silent += wait;
                 match stream.silent < stall {
                     true => break,
-                    false => return Err(Trouble::Server(flight::stalled(stall).into())),
+                    false => return Err(PartFault::Server(flight::stalled(stall).into())),
                 }
             };
             (stream.silent, took) = (Duration::ZERO, true);
-            match next.map_err(Trouble::Server)? {
+            match next.map_err(PartFault::Server)? {
                 Some(message) => {
                     let data = Data::decode(message);
                     let data =
-                        data.map_err(|error| Trouble::Content(format!("it sends what is no message: {error}")))?;
-                    stream.batches.take(&data).map_err(Trouble::Content)?;
+                        data.map_err(|error| PartFault::Content(format!("it sends what is no message: {error}")))?;
+                    stream.batches.take(&data).map_err(PartFault::Content)?;
                 }
                 None => {
                     open.stream = None;
                     if let Some(before) = open.left_off.filter(|before| open.at.rows < before.rows) {
                         let (is, was) = (open.at.rows, before.rows);
-                        return Err(Trouble::Content(other_rows(&format!("{is} rows, and the job has read {was}"))));
+                        return Err(PartFault::Content(other_rows(&format!("{is} rows, and the job has read {was}"))));
                     }
                     return Ok((taken.content()?, false));
                 }
@@ -240,24 +245,32 @@ impl Flight {
     }
 }
 
-impl Open {
-    fn ended(number: usize, at: At) -> Open {
-        Open { left_off: Some(at), ..Open::at(number, at) }
+impl OpenFlightPart {
+    fn ended(number: usize, at: FlightPosition) -> OpenFlightPart {
+        OpenFlightPart { left_off: Some(at), ..OpenFlightPart::at(number, at) }
     }
 
     /// At a place of a part, of which nothing comes yet.
-    fn at(number: usize, at: At) -> Open {
+    fn at(number: usize, at: FlightPosition) -> OpenFlightPart {
         let next = NextRows::Lines(Vec::new().into_iter());
-        Open { number, left_off: None, at, stream: None, as_columns: None, digest: Digest::default(), next }
+        OpenFlightPart {
+            number,
+            left_off: None,
+            at,
+            stream: None,
+            as_columns: None,
+            digest: RowsDigest::default(),
+            next,
+        }
     }
 
     /// Takes rows that came.
-    fn take(&mut self, rows: &RecordBatch, shared: &Shared) -> Result<(), Trouble> {
+    fn take(&mut self, rows: &RecordBatch, shared: &Shared) -> Result<(), PartFault> {
         let ready = match self.as_columns {
             Some(false) => None,
             // What the library makes of hostile values is not always an error.
             _ => caught(|| columns::ready(rows, &shared.source.schema))
-                .map_err(|panic| Trouble::Content(format!("rows cannot be read: {panic}")))?,
+                .map_err(|panic| PartFault::Content(format!("rows cannot be read: {panic}")))?,
         };
         if self.as_columns.is_none() && ready.is_some() {
             self.at = self.at.of_columns();
@@ -271,11 +284,16 @@ impl Open {
     }
 
     /// Gives out rows that came, at most so many, or passes over them.
-    fn give(&mut self, taken: &mut Taken, rows_max: usize, shared: &Shared) -> Result<Given, Trouble> {
+    fn give(
+        &mut self,
+        taken: &mut HandedOutRows,
+        rows_max: usize,
+        shared: &Shared,
+    ) -> Result<HandOutResult, PartFault> {
         let passed = self.left_off.filter(|before| self.at.rows < before.rows);
         match &mut self.next {
             NextRows::Lines(lines) => {
-                let Some(line) = lines.next() else { return Ok(Given::None) };
+                let Some(line) = lines.next() else { return Ok(HandOutResult::None) };
                 self.at.add(&line);
                 match passed {
                     Some(before) => self.check(before)?,
@@ -285,7 +303,7 @@ impl Open {
             NextRows::Columns(rows) => {
                 let (count, row) = (rows.num_rows(), self.at.rows);
                 if count == 0 {
-                    return Ok(Given::None);
+                    return Ok(HandOutResult::None);
                 }
                 let most = match passed {
                     Some(before) => usize::try_from(before.rows - row).unwrap_or(usize::MAX),
@@ -296,7 +314,7 @@ impl Open {
                 // A row that may be too long is looked at as the line that it is in its place.
                 let as_lines = columns::written_max(&part) as u64 > shared.source.record_bytes_max;
                 if passed.is_none() && if as_lines { !taken.columns.is_empty() } else { !taken.lines.is_empty() } {
-                    return Ok(Given::InOtherForm);
+                    return Ok(HandOutResult::InOtherForm);
                 }
                 *rows = rows.slice(most, count - most);
                 self.digest.add(&part);
@@ -311,33 +329,35 @@ impl Open {
                 }
             }
         }
-        Ok(Given::Some)
+        Ok(HandOutResult::Some)
     }
 
     /// Whether the rows so far are those that were read before.
-    fn check(&self, before: At) -> Result<(), Trouble> {
+    fn check(&self, before: FlightPosition) -> Result<(), PartFault> {
         // With other columns nothing can be said.
         if self.at.rows == before.rows && self.at.columns == before.columns && self.at.digest != before.digest {
             let rows = before.rows;
-            return Err(Trouble::Content(other_rows(&format!("the first {rows} are not those that the job has read"))));
+            return Err(PartFault::Content(other_rows(&format!(
+                "the first {rows} are not those that the job has read"
+            ))));
         }
         Ok(())
     }
 }
 
-fn unreadable(error: ArrowError) -> Trouble {
-    Trouble::Content(format!("rows cannot be read: {error}"))
+fn unreadable(error: ArrowError) -> PartFault {
+    PartFault::Content(format!("rows cannot be read: {error}"))
 }
 
-fn unwritable(error: io::Error) -> Trouble {
-    Trouble::Content(format!("rows cannot be written: {error}"))
+fn unwritable(error: io::Error) -> PartFault {
+    PartFault::Content(format!("rows cannot be written: {error}"))
 }
 
 /// Rows as lines of JSON, each without its end.
 fn lines(rows: &RecordBatch, message_bytes_max: u64) -> io::Result<Vec<Bytes>> {
     // The names of columns stand in each line, however small messages are.
     let left = message_bytes_max.max(FLIGHT_MESSAGE_BYTES_MAX).saturating_mul(WRITTEN_TIMES_MAX);
-    let mut written = Written { bytes: Vec::new(), left };
+    let mut written = BoundedBuffer { bytes: Vec::new(), left };
     json::write(std::slice::from_ref(rows), &mut written)?;
     let mut written = Bytes::from(written.bytes);
     let mut lines = Vec::with_capacity(rows.num_rows());
@@ -349,12 +369,12 @@ fn lines(rows: &RecordBatch, message_bytes_max: u64) -> io::Result<Vec<Bytes>> {
 }
 
 /// So many bytes at most: what takes little in a message may take much more when it is written for each row.
-struct Written {
+struct BoundedBuffer {
     bytes: Vec<u8>,
     left: u64,
 }
 
-impl io::Write for Written {
+impl io::Write for BoundedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let left = self.left.checked_sub(bytes.len() as u64);
         self.left = left.ok_or_else(|| io::Error::other("they are many times as large as `message_bytes_max`"))?;
@@ -369,7 +389,7 @@ impl io::Write for Written {
 
 impl ReadPartition for Flight {
     fn known(&mut self, positions: &[(String, Vec<u8>)]) {
-        let read = |(name, position): &(String, Vec<u8>)| Some((name.parse().ok()?, At::parse(position)?));
+        let read = |(name, position): &(String, Vec<u8>)| Some((name.parse().ok()?, FlightPosition::parse(position)?));
         self.shared.remember(positions.iter().filter_map(read));
     }
 
@@ -379,26 +399,26 @@ impl ReadPartition for Flight {
 
     fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
         let number: usize = partition.parse().unwrap_or(usize::MAX);
-        let left_off = position.and_then(At::parse);
+        let left_off = position.and_then(FlightPosition::parse);
         if let Some(at) = left_off.filter(|at| at.ended) {
-            self.open = Some(Open::ended(number, at));
+            self.open = Some(OpenFlightPart::ended(number, at));
             return Ok(());
         }
         let (parts, is_new) = self.shared.parts()?;
         let count = parts.endpoints.len();
-        let at = At::beginning(count, &self.shared.source.schema);
+        let at = FlightPosition::beginning(count, &self.shared.source.schema);
         match left_off.filter(|before| before.parts != count) {
             Some(before) => {
                 let what = other_rows(&format!("{count} parts, and there were {}", before.parts));
                 return Err(self.shared.trouble(&self.shared.server, Fault::Lasting(what)));
             }
-            None if count == 0 => self.open = Some(Open::at(number, at)),
+            None if count == 0 => self.open = Some(OpenFlightPart::at(number, at)),
             None => {
                 let stream = Some(self.ask((parts, is_new), number)?);
                 // The digest of rows that were read as lines says nothing of columns, so the rest of such a part is read so, too.
                 let as_columns =
                     left_off.filter(|before| before.rows > 0 && before.columns == at.columns).map(|_| false);
-                self.open = Some(Open { left_off, stream, as_columns, ..Open::at(number, at) });
+                self.open = Some(OpenFlightPart { left_off, stream, as_columns, ..OpenFlightPart::at(number, at) });
             }
         }
         Ok(())
@@ -423,10 +443,10 @@ impl ReadPartition for Flight {
                 self.shared.forget(&stream.parts);
                 let trouble = match trouble {
                     // A ticket is good for a while, and this one was told a while ago.
-                    Trouble::Server(Refused { fault: Fault::Lasting(why), status: Some(_) })
+                    PartFault::Server(CallRefusal { fault: Fault::Lasting(why), status: Some(_) })
                         if !stream.is_new && !stream.batches.has_begun() =>
                     {
-                        Trouble::Server(Fault::Passing(why).into())
+                        PartFault::Server(Fault::Passing(why).into())
                     }
                     trouble => trouble,
                 };

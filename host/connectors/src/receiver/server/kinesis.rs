@@ -3,7 +3,7 @@
 
 mod ask;
 mod packed;
-mod place;
+mod position;
 mod shards;
 mod waiting;
 
@@ -11,11 +11,11 @@ use super::word;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::job::spec::{KafkaStart, KinesisReads, SourceSpec};
-use crate::kinesis::{Asker, Stream, Trouble};
+use crate::kinesis::{KinesisClient, KinesisFault, Stream};
 use crate::objects::environment;
 use crate::shown;
-use place::{Place, Read};
-use shards::{Facts, Shards};
+use position::{KinesisPosition, LastRead};
+use shards::{Shards, StreamRetention};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -34,14 +34,14 @@ pub struct Shared {
     start: KafkaStart,
     /// Its own, since readers may still wait when that of the job shuts down.
     runtime: Runtime,
-    known: Mutex<Known>,
+    known: Mutex<KnownStream>,
 }
 
 /// What is known of the stream.
 #[derive(Default)]
-struct Known {
+struct KnownStream {
     /// `None`: nobody has asked yet.
-    facts: Option<Facts>,
+    facts: Option<StreamRetention>,
     /// From which time on it is read; `None` within: from the oldest records on.
     from_ms: Option<Option<i64>>,
     shards: Shards,
@@ -68,7 +68,7 @@ impl Shared {
         })
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, KnownStream> {
         // Nothing that is done under the lock can leave it half done.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,11 +77,11 @@ impl Shared {
         ReadTrouble::Lasting(Error::job(format!("source `{}`: {what}", self.source)))
     }
 
-    fn told(&self, trouble: Trouble) -> ReadTrouble {
+    fn told(&self, trouble: KinesisFault) -> ReadTrouble {
         match trouble {
-            Trouble::Passing(why) | Trouble::Throttled(why) => ReadTrouble::Passing(why),
-            Trouble::Expired => ReadTrouble::Passing("the iterator is too old".into()),
-            Trouble::Invalid(why) | Trouble::Lasting(why) => self.lasting(&why),
+            KinesisFault::Passing(why) | KinesisFault::Throttled(why) => ReadTrouble::Passing(why),
+            KinesisFault::Expired => ReadTrouble::Passing("the iterator is too old".into()),
+            KinesisFault::Invalid(why) | KinesisFault::Lasting(why) => self.lasting(&why),
         }
     }
 
@@ -105,20 +105,20 @@ impl Shared {
 /// Reads one shard, or asks for all.
 pub struct Kinesis {
     shared: Arc<Shared>,
-    asker: Asker,
-    open: Option<Open>,
+    asker: KinesisClient,
+    open: Option<OpenShard>,
 }
 
 /// A shard that is read.
-struct Open {
+struct OpenShard {
     shard: String,
-    place: Place,
+    place: KinesisPosition,
     hash_keys: Option<(u128, u128)>,
     iterator: Option<String>,
     /// Whether no more will come.
     at_end: bool,
     /// What was received and not handed over.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<PendingRecord>,
     /// Up to which time all is read once that is handed over.
     until_ms: i64,
     /// Up to which time the place was put down.
@@ -133,12 +133,12 @@ struct Open {
 }
 
 /// A record, or one of several that were packed in it, and what is read once it is handed over.
-struct Waiting {
-    read: Read,
-    what: What,
+struct PendingRecord {
+    read: LastRead,
+    what: RecordContent,
 }
 
-enum What {
+enum RecordContent {
     Message(Message),
     Refused(Vec<u8>, String),
     /// It belongs to another shard, where it comes as well.
@@ -148,24 +148,24 @@ enum What {
 impl Kinesis {
     /// One more that reads.
     pub fn new(shared: &Arc<Shared>) -> Kinesis {
-        Kinesis { shared: shared.clone(), asker: Asker::new(&shared.stream), open: None }
+        Kinesis { shared: shared.clone(), asker: KinesisClient::new(&shared.stream), open: None }
     }
 
     /// Looks whether the job can go on where it was, which is asked once.
-    fn check(&self, known: &mut Known) -> Result<(), ReadTrouble> {
+    fn check(&self, known: &mut KnownStream) -> Result<(), ReadTrouble> {
         let made_s = known.facts.as_ref().map(|facts| facts.made_s);
         for (shard, position) in std::mem::take(&mut known.before) {
-            let place =
-                Place::parse(&position).ok_or_else(|| self.shared.lasting("a position of it is none of Kinesis"))?;
+            let place = KinesisPosition::parse(&position)
+                .ok_or_else(|| self.shared.lasting("a position of it is none of Kinesis"))?;
             if Some(place.made_s) != made_s {
                 return Err(self.shared.other_stream());
             }
-            if place.read != Read::All && !known.shards.there.contains_key(&shard) {
+            if place.read != LastRead::All && !known.shards.there.contains_key(&shard) {
                 return Err(self.shared.lost(&shard, place.until_ms));
             }
             known.from_ms = Some(place.from_ms);
             // What it became may be read at once, and has not gone.
-            if place.read == Read::All {
+            if place.read == LastRead::All {
                 known.shards.ended.insert(shard);
             }
         }
@@ -191,7 +191,7 @@ impl ReadPartition for Kinesis {
         let (shared, asker) = (self.shared.clone(), &mut self.asker);
         let asked = shared.runtime.block_on(async {
             let facts = shards::facts(asker).await?;
-            Ok::<_, Trouble>((facts, shards::list(asker).await?))
+            Ok::<_, KinesisFault>((facts, shards::list(asker).await?))
         });
         let (facts, there) = asked.map_err(|trouble| shared.told(trouble))?;
         let mut known = shared.known();
@@ -210,17 +210,16 @@ impl ReadPartition for Kinesis {
             return Err(ReadTrouble::Passing("its shards are not known yet".into()));
         };
         let place = match position {
-            Some(position) => {
-                Place::parse(position).ok_or_else(|| self.shared.lasting("a position of it is none of Kinesis"))?
-            }
-            None => Place { made_s: facts.made_s, from_ms, until_ms: now_ms(), read: Read::Nothing },
+            Some(position) => KinesisPosition::parse(position)
+                .ok_or_else(|| self.shared.lasting("a position of it is none of Kinesis"))?,
+            None => KinesisPosition { made_s: facts.made_s, from_ms, until_ms: now_ms(), read: LastRead::Nothing },
         };
         let now = Instant::now();
-        self.open = Some(Open {
+        self.open = Some(OpenShard {
             shard: shard.to_owned(),
             hash_keys: known.shards.there.get(shard).and_then(|shard| shard.hash_keys),
             iterator: None,
-            at_end: place.read == Read::All,
+            at_end: place.read == LastRead::All,
             waiting: VecDeque::new(),
             until_ms: place.until_ms,
             noted_ms: position.map(|_| place.until_ms),
@@ -245,7 +244,7 @@ impl ReadPartition for Kinesis {
     fn poll(&mut self, rows_max: u32, _: Duration) -> Result<ReadRows, ReadTrouble> {
         let Some(open) = &mut self.open else { return Err(ReadTrouble::Passing("it is not open".into())) };
         if open.waiting.is_empty() && open.at_end {
-            open.place.read = Read::All;
+            open.place.read = LastRead::All;
             let position = Some(open.place.written());
             return Ok(ReadRows {
                 content: ReadContent::Messages(Vec::new()),

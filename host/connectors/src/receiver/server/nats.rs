@@ -33,19 +33,19 @@ pub struct Nats {
     source: String,
     server: Server,
     reads: NatsReads,
-    open: Option<Open>,
+    open: Option<OpenStream>,
     /// Where the end of the stream was when this start first looked, for `start = "latest"`: nothing behind it is passed over where the
     /// connection is lost before there is a position.
-    began: Option<At>,
+    began: Option<NatsPosition>,
     /// Bytes that the largest of the last messages had.
     message_bytes: u64,
 }
 
 /// A stream that is read.
-struct Open {
+struct OpenStream {
     connection: Connection,
     stream: String,
-    at: At,
+    at: NatsPosition,
     consumer: Consumer,
     looked: Instant,
     backlog: Backlog,
@@ -66,17 +66,17 @@ struct Fetch {
     until: Instant,
 }
 
-/// How far a stream was read.
+/// How far a stream of NATS was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct At {
+struct NatsPosition {
     sequence: u64,
     created: String,
 }
 
-impl At {
-    fn parse(position: &[u8]) -> Option<At> {
+impl NatsPosition {
+    fn parse(position: &[u8]) -> Option<NatsPosition> {
         let (sequence, created) = std::str::from_utf8(position).ok()?.split_once(' ')?;
-        Some(At { sequence: sequence.parse().ok()?, created: created.to_owned() })
+        Some(NatsPosition { sequence: sequence.parse().ok()?, created: created.to_owned() })
     }
 
     fn written(&self) -> Vec<u8> {
@@ -115,7 +115,7 @@ impl Nats {
     }
 
     /// Whether the job can read a stream from here on, and all of it.
-    fn check(&self, name: &str, at: &At, stream: &Stream) -> Result<(), ReadTrouble> {
+    fn check(&self, name: &str, at: &NatsPosition, stream: &Stream) -> Result<(), ReadTrouble> {
         if stream.config.retention != "limits" {
             let kind = shown::harmless(&stream.config.retention, 50);
             return Err(self.lasting(
@@ -154,7 +154,7 @@ impl Nats {
     }
 
     /// Has the server fetch from behind here.
-    fn consumer(&self, connection: &mut Connection, stream: &str, at: &At) -> Result<Consumer, ReadTrouble> {
+    fn consumer(&self, connection: &mut Connection, stream: &str, at: &NatsPosition) -> Result<Consumer, ReadTrouble> {
         let mut config = json!({
             "deliver_policy": "by_start_sequence", "opt_start_seq": at.sequence + 1, "ack_policy": "none", "replay_policy": "instant",
             "inactive_threshold": CONSUMER_KEPT.as_nanos() as u64, "mem_storage": true, "num_replicas": 1,
@@ -178,7 +178,7 @@ impl Nats {
 
     /// Looks whether a stream that has nothing new is still the one that was read. Where some subjects are read only, the position
     /// moves behind what was passed over.
-    fn look(&self, open: &mut Open) -> Result<Option<Vec<u8>>, ReadTrouble> {
+    fn look(&self, open: &mut OpenStream) -> Result<Option<Vec<u8>>, ReadTrouble> {
         if open.looked.elapsed() < LOOK_EVERY {
             return Ok(None);
         }
@@ -240,7 +240,11 @@ impl Nats {
             let stream = found.ok_or_else(|| self.gone(&open.stream))?;
             let deleted = stream.state.first_seq >= first.unwrap_or_default();
             if deleted {
-                self.check(&open.stream, &At { sequence: before, created: open.at.created.clone() }, &stream)?;
+                self.check(
+                    &open.stream,
+                    &NatsPosition { sequence: before, created: open.at.created.clone() },
+                    &stream,
+                )?;
             }
         }
         let position = match first {
@@ -257,7 +261,12 @@ impl Nats {
     }
 
     /// The next message; `None`: none has come in this time.
-    fn fetch(&self, open: &mut Open, count: u64, wait: Duration) -> Result<Option<(Received, Given)>, ReadTrouble> {
+    fn fetch(
+        &self,
+        open: &mut OpenStream,
+        count: u64,
+        wait: Duration,
+    ) -> Result<Option<(Received, AckSubject)>, ReadTrouble> {
         let told = |fault: Fault| self.trouble(&open.stream, fault);
         let now = Instant::now();
         match &open.consumer.fetch {
@@ -276,7 +285,7 @@ impl Nats {
         }
         let Some(received) = open.connection.next(wait).map_err(told)? else { return Ok(None) };
         let fetch = open.consumer.fetch.as_mut();
-        let given = received.reply.as_deref().and_then(Given::parse);
+        let given = received.reply.as_deref().and_then(AckSubject::parse);
         // What a stream keeps may begin as a status does.
         if let (Some(status), None) = (received.status, &given) {
             if fetch.is_some_and(|fetch| fetch.inbox == received.subject) && status >= 400 {
@@ -304,7 +313,7 @@ impl Nats {
     }
 }
 
-impl Open {
+impl OpenStream {
     /// Whether all that a stream held when it was looked at has been passed: the consumer is asked, which may read some subjects only.
     fn looked_at_end(&mut self, stream: &Stream) -> bool {
         let subject = format!("$JS.API.CONSUMER.INFO.{}.{}", self.stream, self.consumer.name);
@@ -319,15 +328,15 @@ impl Open {
 
 /// Where a message stands, as the subject says that an acknowledgement would go to:
 /// `$JS.ACK.<stream>.<consumer>.<times>.<sequence>.<number>.<time>.<pending>`, or with domain and account before the stream, and a token behind.
-struct Given {
+struct AckSubject {
     consumer: String,
     sequence: u64,
     number: u64,
     time_ns: i64,
 }
 
-impl Given {
-    fn parse(reply: &str) -> Option<Given> {
+impl AckSubject {
+    fn parse(reply: &str) -> Option<AckSubject> {
         let rest = reply.strip_prefix("$JS.ACK.")?;
         let tokens: Vec<&str> = rest.split('.').collect();
         let tokens = match tokens.len() {
@@ -336,7 +345,7 @@ impl Given {
             _ => return None,
         };
         let [_, consumer, _, sequence, number, time, _] = tokens else { return None };
-        Some(Given {
+        Some(AckSubject {
             consumer: (*consumer).to_owned(),
             sequence: sequence.parse().ok()?,
             number: number.parse().ok()?,
@@ -350,7 +359,7 @@ fn expected(before: u64, largest: u64) -> u64 {
     largest.max(before / 2).max(1)
 }
 
-fn message(received: Received, given: &Given) -> Message {
+fn message(received: Received, given: &AckSubject) -> Message {
     let headers = received.headers.into_iter().map(|(name, value)| (name, Some(value.into()))).collect();
     Message {
         value: Some(received.payload),
@@ -381,9 +390,11 @@ impl ReadPartition for Nats {
             }
         };
         let at = match position {
-            Some(position) => At::parse(position).ok_or_else(|| self.lasting(name, "its position is none of NATS"))?,
+            Some(position) => {
+                NatsPosition::parse(position).ok_or_else(|| self.lasting(name, "its position is none of NATS"))?
+            }
             None => {
-                let of = |sequence| At { sequence, created: stream.created.clone() };
+                let of = |sequence| NatsPosition { sequence, created: stream.created.clone() };
                 let first = of(stream.state.first_seq.saturating_sub(1));
                 match (self.reads.start, &self.began) {
                     (ServerStart::Earliest, _) => first,
@@ -400,7 +411,8 @@ impl ReadPartition for Nats {
         self.check(name, &at, &stream)?;
         let consumer = self.consumer(&mut connection, name, &at)?;
         let backlog = Backlog::up_to(stream.state.last_seq);
-        self.open = Some(Open { connection, stream: name.to_owned(), at, consumer, looked: Instant::now(), backlog });
+        self.open =
+            Some(OpenStream { connection, stream: name.to_owned(), at, consumer, looked: Instant::now(), backlog });
         Ok(())
     }
 
@@ -427,10 +439,10 @@ mod tests {
 
     #[test]
     fn positions_are_read_as_they_were_written() {
-        let at = At { sequence: u64::MAX, created: "2026-11-22T10:00:00.5Z".into() };
-        assert_eq!(At::parse(&at.written()), Some(at));
+        let at = NatsPosition { sequence: u64::MAX, created: "2026-11-22T10:00:00.5Z".into() };
+        assert_eq!(NatsPosition::parse(&at.written()), Some(at));
         for other in [&b""[..], b"1", b"x 2026", b"\xff 1"] {
-            assert_eq!(At::parse(other), None, "{other:?}");
+            assert_eq!(NatsPosition::parse(other), None, "{other:?}");
         }
     }
 
@@ -450,9 +462,9 @@ mod tests {
     #[test]
     fn where_a_message_stands_is_read_in_both_forms() {
         for reply in ["$JS.ACK.S.c1.1.7.3.1700000000123456789.2", "$JS.ACK._.hash.S.c1.1.7.3.1700000000123456789.2.x"] {
-            let given = Given::parse(reply).unwrap();
+            let given = AckSubject::parse(reply).unwrap();
             assert_eq!((given.consumer.as_str(), given.sequence, given.number), ("c1", 7, 3), "{reply}");
         }
-        assert!(Given::parse("$JS.ACK.S.c1.1.7.3").is_none());
+        assert!(AckSubject::parse("$JS.ACK.S.c1.1.7.3").is_none());
     }
 }

@@ -3,7 +3,7 @@
 //! of that one, so that another stream of the name is noticed.
 
 use super::word;
-use crate::amqp::{ANSWER_MAX, Closed, Connection, Delivery, Event, Fault, Field, Server};
+use crate::amqp::{ANSWER_MAX, ClosedByServer, Connection, Delivery, Event, Fault, Field, Server};
 use crate::batch::envelope::ID;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
@@ -40,7 +40,7 @@ pub struct Rabbitmq {
     source: String,
     server: Server,
     reads: RabbitmqReads,
-    open: Option<Open>,
+    open: Option<OpenQueue>,
     /// When this start first came to the stream, in seconds since 1970, for `start = "latest"`: nothing later is passed over where the
     /// connection is lost before there is a position.
     began_s: Option<u64>,
@@ -50,53 +50,53 @@ pub struct Rabbitmq {
     count: u64,
 }
 
-struct Open {
+struct OpenQueue {
     connection: Connection,
     queue: String,
     /// Of a queue, messages that are not acknowledged, in order: their numbers here, and those of this connection.
     waiting: VecDeque<(u64, u64)>,
     /// Of a stream, how far it was read; `None`: nothing was.
-    at: Option<At>,
+    at: Option<RabbitmqPosition>,
     /// Of a stream that goes on, since when the last message that was read is waited for: the server sends it once more, and where it
     /// does not, the stream is another one.
     awaited: Option<Instant>,
     /// Whether the server sends other messages meanwhile, so that it should have sent this one.
     suspected: bool,
     /// What is to come before there can be nothing to read; `None`: a message came.
-    coming: Option<Coming>,
+    coming: Option<FirstMessage>,
 }
 
 /// The first message over a connection, which a busy server may send seconds later.
 #[derive(Clone, Copy)]
-struct Coming {
+struct FirstMessage {
     since: Instant,
     /// Whether the server has a message to send; `None`: it has counted none, but counts those of a stream only now and then.
     is_there: Option<bool>,
 }
 
-impl Coming {
+impl FirstMessage {
     fn is_waited_for(&self) -> bool {
         self.is_there != Some(false) && self.since.elapsed() < COMING_MAX
     }
 }
 
-/// How far a stream was read.
+/// How far a stream of RabbitMQ was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct At {
+struct RabbitmqPosition {
     /// The offset behind the last message.
     next: u64,
     /// Of that message; `None`: an earlier version of this program has not kept it.
     digest: Option<u64>,
 }
 
-impl At {
-    fn parse(position: &[u8]) -> Option<At> {
+impl RabbitmqPosition {
+    fn parse(position: &[u8]) -> Option<RabbitmqPosition> {
         let text = std::str::from_utf8(position).ok()?;
         Some(match text.split_once(' ') {
             Some((next, digest)) => {
-                At { next: next.parse().ok()?, digest: Some(u64::from_str_radix(digest, 16).ok()?) }
+                RabbitmqPosition { next: next.parse().ok()?, digest: Some(u64::from_str_radix(digest, 16).ok()?) }
             }
-            None => At { next: text.parse().ok()?, digest: None },
+            None => RabbitmqPosition { next: text.parse().ok()?, digest: None },
         })
     }
 
@@ -130,7 +130,7 @@ impl Rabbitmq {
         if self.reads.streams { "stream" } else { "queue" }
     }
 
-    fn trouble(&self, queue: &str, closed: Closed) -> ReadTrouble {
+    fn trouble(&self, queue: &str, closed: ClosedByServer) -> ReadTrouble {
         let place = self.server.place.shown();
         match closed.fault {
             Fault::Passing(why) => {
@@ -146,7 +146,7 @@ impl Rabbitmq {
         ReadTrouble::Lasting(Error::job(format!("source `{source}`: {word} `{queue}`: {what}")))
     }
 
-    fn connect(&mut self, queue: &str, next: Option<u64>) -> Result<(Connection, Coming), Closed> {
+    fn connect(&mut self, queue: &str, next: Option<u64>) -> Result<(Connection, FirstMessage), ClosedByServer> {
         let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
         let before_s = self.began_s;
         self.began_s = before_s.or_else(|| Some(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs()));
@@ -155,7 +155,7 @@ impl Rabbitmq {
             0 if self.reads.streams => None,
             messages => Some(messages > 0),
         };
-        let coming = Coming { since: Instant::now(), is_there };
+        let coming = FirstMessage { since: Instant::now(), is_there };
         let (most, offset) = match (self.reads.streams, next, self.reads.start) {
             (false, ..) => (QUEUE_OPEN_MAX, None),
             (true, Some(next), _) => {
@@ -168,7 +168,7 @@ impl Rabbitmq {
         };
         let Err(closed) = connection.consume(queue, most, offset) else { return Ok((connection, coming)) };
         // A server that has just started says the same of a stream that it is still bringing back.
-        let other_kind = closed.code == Closed::NOT_AS_WANTED
+        let other_kind = closed.code == ClosedByServer::NOT_AS_WANTED
             && (!self.reads.streams || Connection::open(&self.server, HEARTBEAT_S)?.hands_out(queue)?);
         match closed.fault {
             Fault::Passing(why) if other_kind => {
@@ -180,17 +180,17 @@ impl Rabbitmq {
     }
 
     /// Whether a queue is a stream: only there the server takes an offset to begin at.
-    fn is_stream(&self, queue: &str) -> Result<bool, Closed> {
+    fn is_stream(&self, queue: &str) -> Result<bool, ClosedByServer> {
         let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
         match connection.consume(queue, 1, Some(Field::Text("next"))) {
             Ok(()) => Ok(true),
-            Err(closed) if closed.code == Closed::NOT_AS_WANTED => Ok(false),
+            Err(closed) if closed.code == ClosedByServer::NOT_AS_WANTED => Ok(false),
             Err(closed) => Err(closed),
         }
     }
 
     /// The offset of the first message that a stream has; `None`: none has come within this time.
-    fn first(&self, stream: &str, wait: Duration) -> Result<Option<u64>, Closed> {
+    fn first(&self, stream: &str, wait: Duration) -> Result<Option<u64>, ClosedByServer> {
         let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
         connection.consume(stream, 1, Some(Field::Text("first")))?;
         let until = Instant::now() + wait;
@@ -204,7 +204,7 @@ impl Rabbitmq {
     }
 
     /// A message to read; `None`: it was read before.
-    fn message(&mut self, open: &mut Open, delivery: Delivery) -> Result<Option<Message>, ReadTrouble> {
+    fn message(&mut self, open: &mut OpenQueue, delivery: Delivery) -> Result<Option<Message>, ReadTrouble> {
         let mut offset = offset_of(&delivery);
         if !self.reads.streams && offset.is_some() {
             if !self.no_stream {
@@ -222,16 +222,16 @@ impl Rabbitmq {
             (true, Some(offset)) => {
                 let digest = digest(&delivery);
                 match open.at {
-                    Some(At { next, digest: before }) if offset.checked_add(1) == Some(next) => {
+                    Some(RabbitmqPosition { next, digest: before }) if offset.checked_add(1) == Some(next) => {
                         if before.is_some_and(|before| before != digest) {
                             return Err(self.other_stream(open));
                         }
                         open.awaited = None;
                         return Ok(None);
                     }
-                    Some(At { next, .. }) if offset < next => return Ok(None),
+                    Some(RabbitmqPosition { next, .. }) if offset < next => return Ok(None),
                     // The server itself may use an offset, so it is asked.
-                    Some(At { next, .. }) if offset > next => {
+                    Some(RabbitmqPosition { next, .. }) if offset > next => {
                         let first =
                             self.first(&open.queue, ANSWER_MAX).map_err(|closed| self.trouble(&open.queue, closed))?;
                         // It has at least this message.
@@ -254,7 +254,7 @@ impl Rabbitmq {
                     }
                     _ => {}
                 }
-                open.at = Some(At { next: offset.saturating_add(1), digest: Some(digest) });
+                open.at = Some(RabbitmqPosition { next: offset.saturating_add(1), digest: Some(digest) });
                 open.awaited = None;
             }
             (false, Some(_)) => {
@@ -280,7 +280,7 @@ impl Rabbitmq {
     }
 
     /// The last message that was read does not come again: where the server sends others, the stream is another one.
-    fn suspect(&self, open: &mut Open) -> Result<(), ReadTrouble> {
+    fn suspect(&self, open: &mut OpenQueue) -> Result<(), ReadTrouble> {
         if open.suspected {
             return Err(self.other_stream(open));
         }
@@ -289,7 +289,7 @@ impl Rabbitmq {
         Ok(())
     }
 
-    fn other_stream(&self, open: &Open) -> ReadTrouble {
+    fn other_stream(&self, open: &OpenQueue) -> ReadTrouble {
         let last = open.at.map_or(0, |at| at.next).saturating_sub(1);
         self.lasting(
             &open.queue,
@@ -300,9 +300,9 @@ impl Rabbitmq {
         )
     }
 
-    fn read(&mut self, open: &mut Open, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+    fn read(&mut self, open: &mut OpenQueue, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
         let (mut messages, mut bytes, mut last) = (Vec::new(), 0, None);
-        let told = |this: &Rabbitmq, open: &Open, closed: Closed| this.trouble(&open.queue, closed);
+        let told = |this: &Rabbitmq, open: &OpenQueue, closed: ClosedByServer| this.trouble(&open.queue, closed);
         let queue = open.queue.clone();
         if let Err(fault) = open.connection.keep_alive(Some(&queue)) {
             return Err(told(self, open, fault.into()));
@@ -335,7 +335,7 @@ impl Rabbitmq {
             coming.is_there = Some(counted.map_err(|closed| self.trouble(&queue, closed))? > 0);
         }
         let position = match self.reads.streams {
-            true => open.at.filter(|_| !messages.is_empty()).map(At::written),
+            true => open.at.filter(|_| !messages.is_empty()).map(RabbitmqPosition::written),
             false => (!messages.is_empty()).then(|| self.count.to_string().into_bytes()),
         };
         if let (true, Some(last)) = (self.reads.streams, last)
@@ -372,13 +372,14 @@ impl ReadPartition for Rabbitmq {
     fn open(&mut self, queue: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
         let at = match position.filter(|_| self.reads.streams) {
             None => None,
-            Some(position) => {
-                Some(At::parse(position).ok_or_else(|| self.lasting(queue, "its position is none of RabbitMQ"))?)
-            }
+            Some(position) => Some(
+                RabbitmqPosition::parse(position)
+                    .ok_or_else(|| self.lasting(queue, "its position is none of RabbitMQ"))?,
+            ),
         };
         let (connection, coming) = self.connect(queue, at.map(|at| at.next)).map_err(|closed| match closed.code {
             // It says the same of one that it cannot bring back after a crash, so its words are told as well.
-            Closed::NO_SUCH => {
+            ClosedByServer::NO_SUCH => {
                 let (place, word, queue) = (self.server.place.shown(), self.word(), shown::harmless(queue, 200));
                 let why = match closed.fault {
                     Fault::Passing(why) | Fault::Lasting(why) => why,
@@ -388,7 +389,7 @@ impl ReadPartition for Rabbitmq {
             _ => self.trouble(queue, closed),
         })?;
         let (queue, waiting, awaited) = (queue.to_owned(), VecDeque::new(), at.map(|_| Instant::now()));
-        self.open = Some(Open { connection, queue, waiting, at, awaited, suspected: false, coming: Some(coming) });
+        self.open = Some(OpenQueue { connection, queue, waiting, at, awaited, suspected: false, coming: Some(coming) });
         Ok(())
     }
 
@@ -438,11 +439,11 @@ mod tests {
 
     #[test]
     fn positions_are_read_as_they_were_written() {
-        for at in [At { next: u64::MAX, digest: Some(1) }, At { next: 7, digest: None }] {
-            assert_eq!(At::parse(&at.written()), Some(at));
+        for at in [RabbitmqPosition { next: u64::MAX, digest: Some(1) }, RabbitmqPosition { next: 7, digest: None }] {
+            assert_eq!(RabbitmqPosition::parse(&at.written()), Some(at));
         }
         for other in [&b""[..], b"x", b"1 ", b"1 x", b"1 2 3", b"\xff"] {
-            assert_eq!(At::parse(other), None, "{other:?}");
+            assert_eq!(RabbitmqPosition::parse(other), None, "{other:?}");
         }
     }
 }

@@ -31,10 +31,10 @@ pub struct Redis {
     reads: RedisReads,
     /// What columns make of the fields of entries.
     columns: BTreeMap<String, FieldForm>,
-    open: Option<Open>,
+    open: Option<OpenStream>,
     /// Where the end of the stream was when this start first looked, for `start = "latest"`: nothing behind it is passed over where the
     /// connection is lost before there is a position.
-    began: Option<At>,
+    began: Option<RedisPosition>,
     /// Bytes that an entry has, about.
     entry_bytes: u64,
     /// Bytes of a record.
@@ -51,16 +51,16 @@ enum FieldForm {
 }
 
 /// A stream that is read.
-struct Open {
+struct OpenStream {
     connection: Connection,
     stream: String,
-    at: At,
+    at: RedisPosition,
     looked: Instant,
 }
 
-/// How far a stream was read.
+/// How far a stream of Redis was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct At {
+struct RedisPosition {
     /// The last entry that was read.
     id: EntryId,
     /// How many were added to the stream up to it; `None`: the server does not count them.
@@ -82,12 +82,12 @@ impl EntryId {
     }
 }
 
-impl At {
-    fn parse(position: &[u8]) -> Option<At> {
+impl RedisPosition {
+    fn parse(position: &[u8]) -> Option<RedisPosition> {
         let text = std::str::from_utf8(position).ok()?;
         let (id, added) = text.split_once(' ')?;
         let added = if added == "?" { None } else { Some(added.parse().ok()?) };
-        Some(At { id: EntryId::parse(id)?, added })
+        Some(RedisPosition { id: EntryId::parse(id)?, added })
     }
 
     fn written(self) -> Vec<u8> {
@@ -97,7 +97,7 @@ impl At {
 }
 
 /// What a server knows of a stream.
-struct Facts {
+struct StreamFacts {
     length: u64,
     /// Entries that were ever added; servers before Redis 7 do not say.
     added: Option<u64>,
@@ -157,7 +157,7 @@ impl Redis {
     }
 
     /// What is known of a stream; `None`: it is not there (yet).
-    fn facts(connection: &mut Connection, stream: &str) -> Result<Option<Facts>, RedisError> {
+    fn facts(connection: &mut Connection, stream: &str) -> Result<Option<StreamFacts>, RedisError> {
         let kind: String = library::cmd("TYPE").arg(stream).query(connection)?;
         if kind == "none" {
             return Ok(None);
@@ -174,7 +174,7 @@ impl Redis {
             _ => None,
         };
         let last = field("last-generated-id").as_ref().and_then(text).and_then(|id| EntryId::parse(&id));
-        Ok(Some(Facts {
+        Ok(Some(StreamFacts {
             length: number("length").unwrap_or_default(),
             added: number("entries-added"),
             first,
@@ -183,7 +183,7 @@ impl Redis {
     }
 
     /// Whether all entries behind this one are still there.
-    fn check(&self, stream: &str, at: At, facts: &Facts) -> Result<(), ReadTrouble> {
+    fn check(&self, stream: &str, at: RedisPosition, facts: &StreamFacts) -> Result<(), ReadTrouble> {
         let other = || {
             let what = "it is another stream than the one that the job has read up to entry";
             let told = format!("{what} {}; give the source another name to read it from its beginning", at.id.shown());
@@ -208,7 +208,7 @@ impl Redis {
     }
 
     /// Looks whether a stream that has nothing new is still the one that was read: what was deleted with it is told of.
-    fn look(&self, open: &mut Open) -> Result<(), ReadTrouble> {
+    fn look(&self, open: &mut OpenStream) -> Result<(), ReadTrouble> {
         if open.looked.elapsed() < LOOK_EVERY {
             return Ok(());
         }
@@ -330,29 +330,31 @@ impl ReadPartition for Redis {
         let facts = Redis::facts(&mut connection, stream).map_err(|error| told(self, error))?;
         let at = match (position, facts) {
             (Some(position), Some(facts)) => {
-                let at = At::parse(position).ok_or_else(|| self.lasting(stream, "its position is none of Redis"))?;
+                let at = RedisPosition::parse(position)
+                    .ok_or_else(|| self.lasting(stream, "its position is none of Redis"))?;
                 self.check(stream, at, &facts)?;
                 at
             }
             (Some(_), None) => {
                 return Err(self.gone(stream));
             }
-            (None, None) => At { id: EntryId::default(), added: Some(0) },
+            (None, None) => RedisPosition { id: EntryId::default(), added: Some(0) },
             (None, Some(facts)) => match (self.reads.start, self.began) {
                 (ServerStart::Latest, Some(began)) => {
                     self.check(stream, began, &facts)?;
                     began
                 }
-                (ServerStart::Latest, None) => At { id: facts.last, added: facts.added },
-                (ServerStart::Earliest, _) => {
-                    At { id: EntryId::default(), added: facts.added.map(|added| added.saturating_sub(facts.length)) }
-                }
+                (ServerStart::Latest, None) => RedisPosition { id: facts.last, added: facts.added },
+                (ServerStart::Earliest, _) => RedisPosition {
+                    id: EntryId::default(),
+                    added: facts.added.map(|added| added.saturating_sub(facts.length)),
+                },
             },
         };
         if position.is_none() {
             self.began = Some(at);
         }
-        self.open = Some(Open { connection, stream: stream.to_owned(), at, looked: Instant::now() });
+        self.open = Some(OpenStream { connection, stream: stream.to_owned(), at, looked: Instant::now() });
         Ok(())
     }
 
@@ -453,11 +455,11 @@ mod tests {
 
     #[test]
     fn positions_are_read_as_they_were_written() {
-        for at in [At::default(), At { id: EntryId(1, u64::MAX), added: Some(7) }] {
-            assert_eq!(At::parse(&at.written()), Some(at));
+        for at in [RedisPosition::default(), RedisPosition { id: EntryId(1, u64::MAX), added: Some(7) }] {
+            assert_eq!(RedisPosition::parse(&at.written()), Some(at));
         }
         for other in [&b""[..], b"1-2", b"1 2", b"1-x 3", b"\xff"] {
-            assert_eq!(At::parse(other), None, "{other:?}");
+            assert_eq!(RedisPosition::parse(other), None, "{other:?}");
         }
         assert!(EntryId::parse("2-0") > EntryId::parse("1-999"));
     }

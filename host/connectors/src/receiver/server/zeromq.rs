@@ -3,11 +3,11 @@
 
 use crate::batch::column::ColumnSource;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
-use crate::dial::{ANSWER_MAX, Fault, Place, silent};
+use crate::dial::{ANSWER_MAX, Fault, ServerAddress, silent};
 use crate::error::Error;
 use crate::job::spec::{Origin, ServerSourceSpec, SourceSpec, ZeromqReads};
 use crate::shown;
-use crate::zeromq::{FORM, Incoming, Peer, Wants};
+use crate::zeromq::{FORM, Incoming, Peer, SocketSettings};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,23 +29,23 @@ const PIECES_MAX: usize = 2;
 /// Reads what sockets send.
 pub struct Zeromq {
     source: String,
-    from: Where,
-    wants: Wants,
+    from: MessageOrigin,
+    wants: SocketSettings,
     /// Whether the topic of a message is a column.
     wants_topic: bool,
-    open: Option<Open>,
+    open: Option<ReceivingTasks>,
 }
 
 /// Where messages come from.
-enum Where {
+enum MessageOrigin {
     /// A socket that listens.
-    Place(Place),
+    Place(ServerAddress),
     /// Sockets that connect with this address.
     Address(String),
 }
 
 /// Tasks that receive: they go on while somebody waits for their messages.
-struct Open {
+struct ReceivingTasks {
     runtime: Runtime,
     pieces: mpsc::Receiver<Result<Vec<Incoming>, Fault>>,
     /// What came and was too much for one poll.
@@ -64,15 +64,15 @@ impl Zeromq {
     ) -> Result<Zeromq, (&'static str, String)> {
         let mut login = None;
         let from = match &reads.listen {
-            Some(address) => Where::Address(address.clone()),
+            Some(address) => MessageOrigin::Address(address.clone()),
             None => {
-                let mut place = Place::of(&server.url, &FORM, None, &origin.folder)?;
+                let mut place = ServerAddress::of(&server.url, &FORM, None, &origin.folder)?;
                 if place.port == 0 {
                     return Err(("url", format!("`url` names no port; {}", FORM.help)));
                 }
                 let password = place.password.take();
                 login = place.user.take().map(|user| (user, password.unwrap_or_default()));
-                Where::Place(place)
+                MessageOrigin::Place(place)
             }
         };
         let topics = match reads.topics.is_empty() {
@@ -80,7 +80,7 @@ impl Zeromq {
             true => vec![String::new()],
             false => reads.topics.clone(),
         };
-        let wants = Wants {
+        let wants = SocketSettings {
             pull: reads.pull,
             topics,
             login,
@@ -93,8 +93,8 @@ impl Zeromq {
 
     fn trouble(&self, fault: Fault) -> ReadTrouble {
         let place = match &self.from {
-            Where::Place(place) => place.shown(),
-            Where::Address(address) => format!("`listen = \"{address}\"`"),
+            MessageOrigin::Place(place) => place.shown(),
+            MessageOrigin::Address(address) => format!("`listen = \"{address}\"`"),
         };
         match fault {
             Fault::Passing(why) => ReadTrouble::Passing(format!("{place}: {why}")),
@@ -104,18 +104,18 @@ impl Zeromq {
         }
     }
 
-    fn start(&self) -> Result<Open, Fault> {
+    fn start(&self) -> Result<ReceivingTasks, Fault> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         match &self.from {
-            Where::Place(place) => {
+            MessageOrigin::Place(place) => {
                 let connecting = TcpStream::connect((place.host.as_str(), place.port));
                 let stream = runtime.block_on(async { timeout(ANSWER_MAX, connecting).await });
                 let stream = stream.map_err(|_| silent())??;
                 let mut peer = runtime.block_on(Peer::meet(stream, &self.wants))?;
                 runtime.spawn(async move { while hand_over(&mut peer, &sender).await.is_ok() {} });
             }
-            Where::Address(address) => {
+            MessageOrigin::Address(address) => {
                 let bound = runtime.block_on(TcpListener::bind(address));
                 let listener = bound.map_err(|error| match error.kind() {
                     // A process of this job that is just ending.
@@ -126,17 +126,17 @@ impl Zeromq {
                 runtime.spawn(listen(listener, source, wants, sender));
             }
         }
-        Ok(Open { runtime, pieces, left: Vec::new().into_iter(), failed: None })
+        Ok(ReceivingTasks { runtime, pieces, left: Vec::new().into_iter(), failed: None })
     }
 
-    fn read(&self, open: &mut Open, rows_max: u32, wait: Duration) -> Result<ReadRows, Fault> {
+    fn read(&self, open: &mut ReceivingTasks, rows_max: u32, wait: Duration) -> Result<ReadRows, Fault> {
         let (mut messages, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0);
         let until = Instant::now() + wait;
         while messages.len() + refused.len() < rows_max as usize && bytes < POLL_BYTES && open.failed.is_none() {
             let Some(incoming) = open.left.next() else {
                 let is_first = messages.is_empty() && refused.is_empty();
                 let wait = if is_first { until.saturating_duration_since(Instant::now()) } else { MORE_WAIT };
-                let Open { runtime, pieces, .. } = open;
+                let ReceivingTasks { runtime, pieces, .. } = open;
                 match runtime.block_on(async { timeout(wait, pieces.recv()).await }) {
                     Ok(Some(Ok(piece))) => open.left = piece.into_iter(),
                     Ok(Some(Err(fault))) => open.failed = Some(fault),
@@ -188,7 +188,7 @@ async fn hand_over(peer: &mut Peer, to: &mpsc::Sender<Result<Vec<Incoming>, Faul
 async fn listen(
     listener: TcpListener,
     source: String,
-    wants: Wants,
+    wants: SocketSettings,
     sender: mpsc::Sender<Result<Vec<Incoming>, Fault>>,
 ) {
     let room = Arc::new(Semaphore::new(PEERS_MAX));
@@ -231,7 +231,7 @@ impl ReadPartition for Zeromq {
 
     fn open(&mut self, _: &str, _: Option<&[u8]>) -> Result<(), ReadTrouble> {
         self.open = Some(self.start().map_err(|fault| self.trouble(fault))?);
-        if let Where::Address(address) = &self.from {
+        if let MessageOrigin::Address(address) = &self.from {
             tracing::info!("source `{}`: listening on tcp://{address}", self.source);
         }
         Ok(())

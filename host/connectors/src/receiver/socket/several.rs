@@ -7,7 +7,7 @@ use crate::batch::position::Positions;
 use crate::fault;
 use crate::job::spec::{Origin, SourceSpec};
 use crate::receiver::inbox::Inbox;
-use crate::receiver::polled::Busy;
+use crate::receiver::polled::BusyFlag;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +45,8 @@ impl Servers {
         let named: Vec<(String, &String)> = addresses.iter().map(|address| (name(address), address)).collect();
         let busy = Arc::new(AtomicUsize::default());
         let own = named.iter().filter(|(name, _)| share.owns(&rows_name(name)));
-        let server = |(name, address): &(String, &String)| Server::named(source, address, name, from, Busy::new(&busy));
+        let server =
+            |(name, address): &(String, &String)| Server::named(source, address, name, from, BusyFlag::new(&busy));
         let read = own.map(server).collect();
         let mut gone = Vec::new();
         inbox.gathers_partitions();

@@ -32,12 +32,12 @@ struct FieldWriter {
     required: bool,
     /// What is zero is not written.
     implicit: bool,
-    form: Form,
+    form: FieldEncoding,
 }
 
 /// How a value is written.
 #[derive(Debug)]
-enum Form {
+enum FieldEncoding {
     Bool,
     /// A whole number.
     Whole(Kind),
@@ -53,14 +53,14 @@ enum Form {
     /// Microseconds as a message of seconds and nanoseconds.
     Moment,
     /// A message around a value.
-    Wrapped(Box<Form>),
+    Wrapped(Box<FieldEncoding>),
     Message(MessageWriter),
     /// Numbers behind each other.
-    Packed(Box<Form>),
+    Packed(Box<FieldEncoding>),
     /// Values, each as a field.
-    Each(Box<Form>),
+    Each(Box<FieldEncoding>),
     /// Members of a struct, each as key and value of a map, in the order of the members.
-    Map(Vec<(String, Form)>),
+    Map(Vec<(String, FieldEncoding)>),
 }
 
 impl MessageWriter {
@@ -93,7 +93,7 @@ enum Values<'a> {
     Plain(Cells<'a>),
     Members(MessageRows<'a>),
     List(&'a ListArray, Box<(&'a ArrayRef, Values<'a>)>),
-    Pairs(Vec<(&'a str, &'a Form, &'a ArrayRef, Values<'a>)>),
+    Pairs(Vec<(&'a str, &'a FieldEncoding, &'a ArrayRef, Values<'a>)>),
 }
 
 impl<'a> MessageRows<'a> {
@@ -132,19 +132,19 @@ impl<'a> MessageRows<'a> {
 }
 
 impl<'a> Values<'a> {
-    fn of(array: &'a ArrayRef, form: &'a Form) -> io::Result<Values<'a>> {
+    fn of(array: &'a ArrayRef, form: &'a FieldEncoding) -> io::Result<Values<'a>> {
         Ok(match form {
-            Form::Wrapped(form) => Values::of(array, form)?,
-            Form::Message(by) => {
+            FieldEncoding::Wrapped(form) => Values::of(array, form)?,
+            FieldEncoding::Message(by) => {
                 Values::Members(MessageRows::of(array.as_struct_opt().ok_or_else(other)?.columns(), by)?)
             }
-            Form::Packed(form) | Form::Each(form) => {
+            FieldEncoding::Packed(form) | FieldEncoding::Each(form) => {
                 let list = array.as_list_opt::<i32>().ok_or_else(other)?;
                 Values::List(list, Box::new((list.values(), Values::of(list.values(), form)?)))
             }
-            Form::Map(members) => {
+            FieldEncoding::Map(members) => {
                 let columns = array.as_struct_opt().ok_or_else(other)?.columns();
-                let pair = |((name, form), array): (&'a (String, Form), &'a ArrayRef)| {
+                let pair = |((name, form), array): (&'a (String, FieldEncoding), &'a ArrayRef)| {
                     Ok((name.as_str(), form, array, Values::of(array, form)?))
                 };
                 Values::Pairs(members.iter().zip(columns).map(pair).collect::<io::Result<_>>()?)
@@ -167,7 +167,7 @@ impl Field<'_> {
             };
         }
         match (&by.form, &self.values) {
-            (Form::Packed(form), Values::List(list, items)) => {
+            (FieldEncoding::Packed(form), Values::List(list, items)) => {
                 let places = places(list, row);
                 if places.is_empty() {
                     return Ok(());
@@ -177,11 +177,11 @@ impl Field<'_> {
                     places.into_iter().try_for_each(|at| write(form, item(items, at, name)?, at, name, out))
                 })
             }
-            (Form::Each(form), Values::List(list, items)) => places(list, row).try_for_each(|at| {
+            (FieldEncoding::Each(form), Values::List(list, items)) => places(list, row).try_for_each(|at| {
                 tag(by.number, kind_of(form), out);
                 write(form, item(items, at, name)?, at, name, out)
             }),
-            (Form::Map(_), Values::Pairs(pairs)) => {
+            (FieldEncoding::Map(_), Values::Pairs(pairs)) => {
                 let mut there = pairs.iter().filter(|(_, _, array, _)| array.is_valid(row));
                 there.try_for_each(|(key, form, _, values)| {
                     tag(by.number, SIZED, out);
@@ -207,7 +207,7 @@ impl Field<'_> {
 }
 
 /// Takes a field off again whose value is its zero: that alone is written as zeros, the length included.
-fn without_zero(start: usize, number: u32, form: &Form, out: &mut Vec<u8>) {
+fn without_zero(start: usize, number: u32, form: &FieldEncoding, out: &mut Vec<u8>) {
     let mut field = Vec::new();
     tag(number, kind_of(form), &mut field);
     if out.get(start + field.len()..).is_some_and(|value| value.iter().all(|byte| *byte == 0)) {
@@ -234,20 +234,20 @@ fn item<'a, 'b>(
 }
 
 /// How a value of a form stands on the wire.
-fn kind_of(form: &Form) -> u32 {
+fn kind_of(form: &FieldEncoding) -> u32 {
     match form {
-        Form::Bool | Form::Symbol { .. } => VARINT,
-        Form::Whole(Kind::Fixed64 | Kind::Sfixed64) | Form::Double => FIXED64,
-        Form::Whole(Kind::Fixed32 | Kind::Sfixed32) | Form::Float => FIXED32,
-        Form::Whole(_) => VARINT,
+        FieldEncoding::Bool | FieldEncoding::Symbol { .. } => VARINT,
+        FieldEncoding::Whole(Kind::Fixed64 | Kind::Sfixed64) | FieldEncoding::Double => FIXED64,
+        FieldEncoding::Whole(Kind::Fixed32 | Kind::Sfixed32) | FieldEncoding::Float => FIXED32,
+        FieldEncoding::Whole(_) => VARINT,
         _ => SIZED,
     }
 }
 
 /// Adds a value that is not null, behind its tag.
-fn write(form: &Form, values: &Values<'_>, row: usize, name: &str, out: &mut Vec<u8>) -> Result<(), String> {
+fn write(form: &FieldEncoding, values: &Values<'_>, row: usize, name: &str, out: &mut Vec<u8>) -> Result<(), String> {
     match (form, values) {
-        (Form::Wrapped(form), _) => sized(out, |out| {
+        (FieldEncoding::Wrapped(form), _) => sized(out, |out| {
             let start = out.len();
             tag(1, kind_of(form), out);
             write(form, values, row, name, out)?;
@@ -261,15 +261,15 @@ fn write(form: &Form, values: &Values<'_>, row: usize, name: &str, out: &mut Vec
 }
 
 /// Adds a value of a single column.
-fn plain(form: &Form, cells: &Cells<'_>, row: usize, out: &mut Vec<u8>) -> Result<(), String> {
+fn plain(form: &FieldEncoding, cells: &Cells<'_>, row: usize, out: &mut Vec<u8>) -> Result<(), String> {
     match (form, cells) {
-        (Form::Bool, Cells::Bool(array)) => out.push(u8::from(array.value(row))),
-        (Form::Whole(kind), Cells::Int64(array)) => whole(*kind, array.value(row).into(), out)?,
-        (Form::Whole(kind), Cells::Timestamp(array)) => whole(*kind, array.value(row).into(), out)?,
-        (Form::Whole(kind), Cells::Date(array)) => whole(*kind, array.value(row).into(), out)?,
-        (Form::Whole(kind), Cells::Decimal(array)) => whole(*kind, array.value(row), out)?,
-        (Form::Double, Cells::Float64(array)) => out.extend_from_slice(&array.value(row).to_le_bytes()),
-        (Form::Float, Cells::Float64(array)) => {
+        (FieldEncoding::Bool, Cells::Bool(array)) => out.push(u8::from(array.value(row))),
+        (FieldEncoding::Whole(kind), Cells::Int64(array)) => whole(*kind, array.value(row).into(), out)?,
+        (FieldEncoding::Whole(kind), Cells::Timestamp(array)) => whole(*kind, array.value(row).into(), out)?,
+        (FieldEncoding::Whole(kind), Cells::Date(array)) => whole(*kind, array.value(row).into(), out)?,
+        (FieldEncoding::Whole(kind), Cells::Decimal(array)) => whole(*kind, array.value(row), out)?,
+        (FieldEncoding::Double, Cells::Float64(array)) => out.extend_from_slice(&array.value(row).to_le_bytes()),
+        (FieldEncoding::Float, Cells::Float64(array)) => {
             let value = array.value(row);
             let short = value as f32;
             if short.is_infinite() && value.is_finite() {
@@ -277,20 +277,22 @@ fn plain(form: &Form, cells: &Cells<'_>, row: usize, out: &mut Vec<u8>) -> Resul
             }
             out.extend_from_slice(&short.to_le_bytes());
         }
-        (Form::Text | Form::Bytes, Cells::Text(array)) => bytes(array.value(row).as_bytes(), out),
-        (Form::Text, Cells::Timestamp(array)) => written(out, |text| cell::write_rfc3339(text, array.value(row))),
-        (Form::Text, Cells::Date(array)) => written(out, |text| cell::write_date(text, array.value(row))),
-        (Form::Text, Cells::Decimal(array)) => written(out, |text| text.push_str(&array.value_as_string(row))),
-        (Form::Bytes, Cells::Binary(array)) => bytes(array.value(row), out),
-        (Form::Symbol { .. }, Cells::Int64(array)) => whole(Kind::Int32, array.value(row).into(), out)?,
-        (Form::Symbol { of, numbers }, Cells::Text(array)) => {
+        (FieldEncoding::Text | FieldEncoding::Bytes, Cells::Text(array)) => bytes(array.value(row).as_bytes(), out),
+        (FieldEncoding::Text, Cells::Timestamp(array)) => {
+            written(out, |text| cell::write_rfc3339(text, array.value(row)))
+        }
+        (FieldEncoding::Text, Cells::Date(array)) => written(out, |text| cell::write_date(text, array.value(row))),
+        (FieldEncoding::Text, Cells::Decimal(array)) => written(out, |text| text.push_str(&array.value_as_string(row))),
+        (FieldEncoding::Bytes, Cells::Binary(array)) => bytes(array.value(row), out),
+        (FieldEncoding::Symbol { .. }, Cells::Int64(array)) => whole(Kind::Int32, array.value(row).into(), out)?,
+        (FieldEncoding::Symbol { of, numbers }, Cells::Text(array)) => {
             let name = array.value(row);
             // The source has the number as text where its descriptor knows no name.
             let number = numbers.get(name).copied().or_else(|| name.parse::<i32>().ok());
             let number = number.ok_or_else(|| format!("{name:?} is no value of enum `{of}`"))?;
             whole(Kind::Int32, number.into(), out)?;
         }
-        (Form::Moment, Cells::Timestamp(array)) => {
+        (FieldEncoding::Moment, Cells::Timestamp(array)) => {
             let us = array.value(row);
             sized(out, |out| {
                 for (number, value) in [(1, us.div_euclid(1_000_000)), (2, us.rem_euclid(1_000_000) * 1_000)] {

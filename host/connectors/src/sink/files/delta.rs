@@ -10,10 +10,10 @@ mod log;
 mod merge;
 mod schema;
 
-use super::Written;
+use super::FileSettings;
+use super::destination::{BucketDestination, Destination, FolderDestination, MarkerTag, Staged};
 use super::open_part::hidden_folder;
 use super::partitions::values_of;
-use super::place::{BucketPlace, FolderPlace, MarkerTag, Place, Staged};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -28,8 +28,8 @@ use crate::sink::files::Share;
 use crate::sink::marker::Marker;
 use crate::time;
 use arrow::datatypes::SchemaRef;
-use log::{DataFile, Names, Table, Wanted, commit_name, wrong};
-use merge::{Changes, Merging, NewFile, Staying};
+use log::{DataFile, Names, Table, TableRequest, commit_name, wrong};
+use merge::{MergedParts, Merging, NewFile, RemainingRows};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -68,11 +68,11 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 
 /// A table, and the folder in it that is the sink's own.
 pub struct DeltaPlace {
-    root: Arc<dyn Place>,
-    own: Box<dyn Place>,
+    root: Arc<dyn Destination>,
+    own: Box<dyn Destination>,
     /// That of `own`, from the table on.
     own_name: String,
-    wanted: Wanted,
+    wanted: TableRequest,
     /// How rows replace others; `None`: they are added.
     merging: Option<Merging>,
     format: FileFormat,
@@ -110,7 +110,7 @@ pub fn own_path(table: &Path, job_id: &str) -> PathBuf {
 }
 
 /// Checks columns, and the table where it is a folder that is there. The error comes with the key that is wrong.
-pub fn check(written: &Written) -> Result<(), (&'static str, String)> {
+pub fn check(written: &FileSettings) -> Result<(), (&'static str, String)> {
     let wanted = wanted(written)?;
     schema::of_rows(&wanted.schema).map_err(|message| ("from", message))?;
     if bucket_url(&written.path).is_some() {
@@ -126,13 +126,13 @@ pub fn check(written: &Written) -> Result<(), (&'static str, String)> {
         return Err(("path", message));
     }
     super::check_writable(existing).map_err(|message| ("path", message))?;
-    let table = Table::load(&FolderPlace::new(written.path.clone()), checkpoint::Part::Table);
+    let table = Table::load(&FolderDestination::new(written.path.clone()), checkpoint::Part::Table);
     let table = table.map_err(|error| ("path", error.to_string()))?;
     table.map_or(Ok(()), |table| table.check(&wanted)).map_err(|message| ("path", message))
 }
 
 /// What rows need of the table. The error comes with the key that is wrong.
-fn wanted(written: &Written) -> Result<Wanted, (&'static str, String)> {
+fn wanted(written: &FileSettings) -> Result<TableRequest, (&'static str, String)> {
     let merging = Merging::of(&written.layout);
     let schema: SchemaRef = match &merging {
         Some(merging) => merging.columns_written(&written.schema)?,
@@ -143,21 +143,25 @@ fn wanted(written: &Written) -> Result<Wanted, (&'static str, String)> {
 
 impl DeltaPlace {
     /// Opens a table, which is made where it is not there. Its own folder, where it is one of this machine.
-    pub fn open(written: &Written, owner: Option<&Owner>, failure: &Failure) -> Result<(DeltaPlace, Option<PathBuf>)> {
+    pub fn open(
+        written: &FileSettings,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<(DeltaPlace, Option<PathBuf>)> {
         let sink = &written.name;
         let own_name = own_name(owner.map(|owner| owner.job_id.as_str()))?;
-        let (root, own, folder): (Arc<dyn Place>, Box<dyn Place>, _) = match bucket_url(&written.path) {
+        let (root, own, folder): (Arc<dyn Destination>, Box<dyn Destination>, _) = match bucket_url(&written.path) {
             Some(url) => {
                 let below = format!("{}/{own_name}", url.trim_end_matches('/'));
-                (Arc::new(BucketPlace::open(url)?), Box::new(BucketPlace::open(&below)?), None)
+                (Arc::new(BucketDestination::open(url)?), Box::new(BucketDestination::open(&below)?), None)
             }
             None => {
                 let folder = written.path.join(&own_name);
                 fs::create_dir_all(&folder)
                     .map_err(|cause| super::open_failed(sink, "make the folder", &folder, &cause))?;
                 (
-                    Arc::new(FolderPlace::new(written.path.clone())),
-                    Box::new(FolderPlace::new(folder.clone())),
+                    Arc::new(FolderDestination::new(written.path.clone())),
+                    Box::new(FolderDestination::new(folder.clone())),
                     Some(folder),
                 )
             }
@@ -252,7 +256,7 @@ impl DeltaPlace {
         };
         let of_parts = |why: String| wrong(&*self.root, format!("the changes to be made cannot be read: {why}"));
         let bytes = parts.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?;
-        let changes = Changes::read(merging, self.wanted.schema.clone(), bytes).map_err(of_parts)?;
+        let changes = MergedParts::read(merging, self.wanted.schema.clone(), bytes).map_err(of_parts)?;
         let mut actions = self.first_actions(share, number, now_ms)?;
         for file in table.files() {
             let of_file = |why: String| {
@@ -276,11 +280,11 @@ impl DeltaPlace {
                 return Err(error);
             }
             let staying = staying.map_err(of_file)?;
-            if let Staying::Some { bytes, stays } = &staying {
+            if let RemainingRows::Some { bytes, stays } = &staying {
                 let rewrite = |to: &mut NewFile| changes.rewrite(table, (bytes, stays), to).map_err(of_file);
                 actions.extend(self.write_file(share, merging, now_ms, made, rewrite)?);
             }
-            if !matches!(staying, Staying::All) {
+            if !matches!(staying, RemainingRows::All) {
                 actions.push(removed(file, now_ms));
             }
         }
@@ -392,14 +396,14 @@ impl DeltaPlace {
 }
 
 /// The newest checkpoint, which others may have made.
-fn newest(root: &dyn Place, table: &Table) -> Result<Option<log::Checkpoint>, StoreError> {
+fn newest(root: &dyn Destination, table: &Table) -> Result<Option<log::Checkpoint>, StoreError> {
     let from = table.checkpoint.as_ref().map(|checkpoint| checkpoint.version);
     let names = Names::of(root, from)?;
     Ok(names.checkpoint.filter(|found| found.version <= table.version).or_else(|| table.checkpoint.clone()))
 }
 
 /// The table, which is made where it is not there.
-fn table(root: &dyn Place, wanted: &Wanted) -> Result<Table, StoreError> {
+fn table(root: &dyn Destination, wanted: &TableRequest) -> Result<Table, StoreError> {
     let wrong = |why: String| wrong(root, why);
     loop {
         if let Some(table) = Table::load(root, wanted.part())? {
@@ -462,7 +466,7 @@ fn uuid(digits: &str) -> String {
     format!("{}-{}-4{}-a{}-{}", &digits[..8], &digits[8..12], &digits[13..16], &digits[17..20], &digits[20..32])
 }
 
-impl Place for DeltaPlace {
+impl Destination for DeltaPlace {
     fn shown(&self) -> String {
         self.root.shown()
     }

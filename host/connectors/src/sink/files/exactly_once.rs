@@ -4,8 +4,8 @@
 //! folder next gives it its name, if the process died in between. So a part gets its name once, and readers may move
 //! parts away: none comes again.
 
+use super::destination::{Destination, FolderDestination, MarkerTag};
 use super::parts::settle;
-use super::place::{FolderPlace, MarkerTag, Place};
 use super::{Share, first_part, is_part, remove_unfinished, twice, unfinished, write_durably};
 use crate::durable::{folder_of, sync_folder};
 use crate::error::{Error, Result};
@@ -142,7 +142,7 @@ impl CommittedFolder {
         }
         let found = match found {
             Some(left) if left.pending.is_some() => {
-                let place: Arc<dyn Place> = Arc::new(FolderPlace::new(folder.into()));
+                let place: Arc<dyn Destination> = Arc::new(FolderDestination::new(folder.into()));
                 Some(settle(&place, share, owner, left, &MarkerTag::default(), failure)?.0)
             }
             found => found,

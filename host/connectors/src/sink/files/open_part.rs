@@ -1,6 +1,6 @@
 //! A part that is being written, under a hidden name.
 
-use super::place::{Place, Staged};
+use super::destination::{Destination, Staged};
 use super::{Share, part_name};
 use crate::digest::Digest;
 use crate::error::Result;
@@ -19,7 +19,7 @@ use std::time::Instant;
 /// What all parts that somebody writes have in common.
 #[derive(Clone)]
 pub struct Writer {
-    pub place: Arc<dyn Place>,
+    pub place: Arc<dyn Destination>,
     pub share: Share,
     pub format: FileFormat,
     /// Of the rows in the files.

@@ -9,10 +9,10 @@
 //! no half a file and no encoder has to survive.
 
 use super::delta::DeltaPlace;
+use super::destination::{BucketDestination, Destination, FolderDestination, MarkerTag, Staged};
 use super::open_part::{OpenPart, Writer, hidden, hidden_folder};
 use super::partitions::Partitions;
-use super::place::{BucketPlace, FolderPlace, MarkerTag, Place, Staged};
-use super::{Share, Written, exactly_once, is_part_path, reserve, twice};
+use super::{FileSettings, Share, exactly_once, is_part_path, reserve, twice};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -44,13 +44,13 @@ pub struct PartsSink {
     /// Counts when parts had rows.
     turn: u64,
     /// Where the job keeps checkpoints.
-    kept: Option<Kept>,
+    kept: Option<CommitState>,
     /// The last batch that others held when the place was opened: the shares of workers or, of a share, whole batches.
     of_others: Option<BatchId>,
 }
 
 /// What a job with checkpoints has of a place, or of a worker's share of it.
-struct Kept {
+struct CommitState {
     owner: Owner,
     marker_name: String,
     tag: MarkerTag,
@@ -60,7 +60,7 @@ struct Kept {
     committed: Option<BatchId>,
     /// The batches that have reserves.
     reserves: BTreeSet<BatchId>,
-    /// How often readers were told of parts, where they have to be ([`Place::tell`]).
+    /// How often readers were told of parts, where they have to be ([`Destination::tell`]).
     told: Option<u64>,
     /// Held while the place is open, where it can be locked.
     _lock: Option<File>,
@@ -70,7 +70,7 @@ const ELSEWHERE: &str = "choose another path (for one run: --set sinks.<name>.pa
 
 /// The last batch that a bucket holds for this job, without changing anything.
 pub fn committed(url: &str, job_id: &str) -> Result<Option<BatchId>, String> {
-    let place = BucketPlace::open(url).map_err(|error| error.message)?;
+    let place = BucketDestination::open(url).map_err(|error| error.message)?;
     let failure = Failure::default();
     let read = || {
         let mut markers: Vec<_> = place.marker(exactly_once::MARKER)?.into_iter().collect();
@@ -94,35 +94,35 @@ fn remedy() -> String {
 impl PartsSink {
     /// Makes the place, and brings to its end what an earlier start left. Without a share, those of all workers there ever were,
     /// too, which are taken over with the rest.
-    pub fn open(written: Written, share: Share, owner: Option<&Owner>, failure: &Failure) -> Result<PartsSink> {
+    pub fn open(written: FileSettings, share: Share, owner: Option<&Owner>, failure: &Failure) -> Result<PartsSink> {
         let partitions = Partitions::new(&written.schema, &written.layout.partition_by);
         let name = &written.name;
         let partitions =
             partitions.map_err(|message| Error::job(format!("sink `{name}`: `partition_by`: {message}")))?;
-        let (place, folder): (Arc<dyn Place>, _) = match bucket_url(&written.path) {
+        let (place, folder): (Arc<dyn Destination>, _) = match bucket_url(&written.path) {
             _ if written.layout.delta => {
                 let opened = DeltaPlace::open(&written, owner, failure);
                 let (place, folder) = opened.map_err(|error| error.within(format!("sink `{name}`")))?;
                 (Arc::new(place), folder)
             }
             Some(url) => {
-                (Arc::new(BucketPlace::open(url).map_err(|error| error.within(format!("sink `{name}`")))?), None)
+                (Arc::new(BucketDestination::open(url).map_err(|error| error.within(format!("sink `{name}`")))?), None)
             }
             None => {
                 let path = &written.path;
                 fs::create_dir_all(path).map_err(|cause| open_failed(name, "make the folder", path, &cause))?;
-                (Arc::new(FolderPlace::new(path.clone())), Some(path.clone()))
+                (Arc::new(FolderDestination::new(path.clone())), Some(path.clone()))
             }
         };
         let folder = folder.as_deref();
-        let Written { name, format, layout, .. } = written;
+        let FileSettings { name, format, layout, .. } = written;
         let within = |error: Error| error.within(format!("sink `{name}`"));
         let (mut kept, mut of_others) = (None, None);
         match owner {
             Some(owner) => {
-                let take = |share: Share| -> Result<Kept> {
+                let take = |share: Share| -> Result<CommitState> {
                     let lock = folder.map(|folder| exactly_once::lock(&name, folder, share)).transpose()?;
-                    let taken = Kept::take_over(&place, folder, share, owner, lock, failure);
+                    let taken = CommitState::take_over(&place, folder, share, owner, lock, failure);
                     taken.map_err(within)
                 };
                 kept = Some(take(share)?);
@@ -295,16 +295,16 @@ impl Sink for PartsSink {
     }
 }
 
-impl Kept {
+impl CommitState {
     /// Takes a share of a place over: writes this start's generation into its marker, and brings to its end what is pending.
     fn take_over(
-        place: &Arc<dyn Place>,
+        place: &Arc<dyn Destination>,
         folder: Option<&Path>,
         share: Share,
         owner: &Owner,
         lock: Option<File>,
         failure: &Failure,
-    ) -> Result<Kept> {
+    ) -> Result<CommitState> {
         let marker_name = exactly_once::marker_name(share);
         let found = patiently(failure, || place.marker(&marker_name))?;
         if found.is_none() && share.is_none() {
@@ -332,14 +332,14 @@ impl Kept {
         let told = place.told(share).map(|told| told.max(of_marker.unwrap_or(0)));
         let (owner, batch) = (owner.clone(), marker.batch);
         let reserves = BTreeSet::new();
-        Ok(Kept { owner, marker_name, tag, passed: batch, committed: batch, reserves, told, _lock: lock })
+        Ok(CommitState { owner, marker_name, tag, passed: batch, committed: batch, reserves, told, _lock: lock })
     }
 }
 
 /// Brings to its end what a marker says is pending: complete parts get their names, and of what is in reserves parts are made. The
 /// marker must be that of this start, or its place locked. The marker as it is then.
 pub fn settle(
-    place: &Arc<dyn Place>,
+    place: &Arc<dyn Destination>,
     share: Share,
     owner: &Owner,
     marker: Marker,
@@ -376,7 +376,7 @@ pub fn settle(
 
 /// Writes the parts that were open, from the reserves of their batches, and stages them.
 fn rebuild(
-    place: &Arc<dyn Place>,
+    place: &Arc<dyn Destination>,
     share: Share,
     generation: Generation,
     marker: &Marker,
@@ -440,7 +440,7 @@ fn names_of(parts: &[Staged]) -> Vec<String> {
 
 /// Gives parts their names, and tells readers of them, for the how many-th time.
 fn show_all(
-    place: &dyn Place,
+    place: &dyn Destination,
     share: Share,
     by: Generation,
     told: Option<u64>,
@@ -459,14 +459,14 @@ fn show_all(
 }
 
 /// As [`exactly_once::whole`].
-fn whole(place: &dyn Place, owner: &Owner, failure: &Failure) -> Result<Option<BatchId>> {
+fn whole(place: &dyn Destination, owner: &Owner, failure: &Failure) -> Result<Option<BatchId>> {
     let Some((marker, _)) = patiently(failure, || place.marker(exactly_once::MARKER))? else { return Ok(None) };
     let ours = marker.check_ours(owner).map(|()| marker.batch);
     Ok(ours.map_err(|cause| io_failed(format!("open {}", place.shown()), &cause))?)
 }
 
 /// Refuses rows of which nothing tells whose they are.
-fn check_empty(place: &dyn Place, failure: &Failure) -> Result<()> {
+fn check_empty(place: &dyn Destination, failure: &Failure) -> Result<()> {
     match patiently(failure, || place.any_part())? {
         None => Ok(()),
         Some(part) => Err(Error::job(format!(
@@ -477,7 +477,7 @@ fn check_empty(place: &dyn Place, failure: &Failure) -> Result<()> {
 }
 
 /// Removes hidden files that nothing needs any more.
-fn tidy(place: &dyn Place, share: Share, failure: &Failure) -> Result<()> {
+fn tidy(place: &dyn Destination, share: Share, failure: &Failure) -> Result<()> {
     let folder = hidden_folder(share);
     for name in patiently(failure, || place.hidden(&folder))? {
         patiently(failure, || place.remove(&format!("{folder}/{name}")))?;

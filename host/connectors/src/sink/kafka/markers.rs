@@ -8,7 +8,7 @@ use super::topic::{self, Admin, ask, asking};
 use super::watch::Watch;
 use crate::ids::{BatchId, Generation};
 use crate::kafka::fault::{KafkaFault, KafkaFaultKind};
-use crate::kafka::{ANSWER_TIME_MAX, Told};
+use crate::kafka::{ANSWER_TIME_MAX, ClientLog};
 use crate::owner::{FORMAT_VERSION, Owner};
 use crate::sink::shares::{self, Share};
 use rdkafka::config::ClientConfig;
@@ -134,7 +134,7 @@ fn share_of(key: &[u8], (job_id, sink): (&str, &str)) -> Option<Share> {
 }
 
 /// Makes the topic where it is not there, or checks that it keeps markers.
-pub(super) fn ensure(client: &BaseConsumer<Told>, admin: &Admin, topic: &str) -> Result<(), KafkaFault> {
+pub(super) fn ensure(client: &BaseConsumer<ClientLog>, admin: &Admin, topic: &str) -> Result<(), KafkaFault> {
     if !topic::exists(client, topic)? {
         admin.make(topic, Some(1), SETTINGS)?;
     }
@@ -205,7 +205,7 @@ pub(super) fn read(
 }
 
 /// The offset behind what this client may read.
-fn end_of(client: &BaseConsumer<Told>, topic: &str, watch: &mut Watch<'_>) -> Result<i64, KafkaFault> {
+fn end_of(client: &BaseConsumer<ClientLog>, topic: &str, watch: &mut Watch<'_>) -> Result<i64, KafkaFault> {
     patiently(watch, || ask(client, |client| client.fetch_watermarks(topic, PARTITION, ANSWER_TIME_MAX)))
         .map(|(_, end)| end)
 }
@@ -236,7 +236,7 @@ fn patiently<T>(watch: &mut Watch<'_>, mut question: impl FnMut() -> Result<T, K
 
 /// The markers of a sink among what is committed.
 fn read_on(
-    client: &BaseConsumer<Told>,
+    client: &BaseConsumer<ClientLog>,
     topic: &str,
     of: (&str, &str),
     watch: &mut Watch<'_>,
@@ -255,7 +255,7 @@ fn read_on(
 
 /// Reads the partition from its beginning to the end of what this client may read.
 fn read_all(
-    client: &BaseConsumer<Told>,
+    client: &BaseConsumer<ClientLog>,
     topic: &str,
     watch: &mut Watch<'_>,
     mut each: impl FnMut(&BorrowedMessage<'_>) -> Result<(), KafkaFault>,

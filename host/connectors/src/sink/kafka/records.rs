@@ -44,11 +44,11 @@ pub(in crate::sink) struct RecordEncoder {
 #[derive(Debug, Default)]
 pub(super) struct Records {
     bytes: Vec<u8>,
-    places: Vec<Place>,
+    places: Vec<RecordRange>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct RecordRange {
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
 }
@@ -193,7 +193,7 @@ impl RecordEncoder {
             for row in 0..part.num_rows() {
                 let [key, value] =
                     [keys, values].map(|column| records.add(column.is_valid(row).then(|| column.value(row))));
-                records.places.push(Place { key, value });
+                records.places.push(RecordRange { key, value });
             }
             return Ok(());
         }
@@ -226,7 +226,7 @@ impl RecordEncoder {
                 bytes.extend_from_slice(&self.prefix);
             }
             let value = if !dead && values.write(row, bytes)? { Some(start..bytes.len()) } else { None };
-            records.places.push(Place { key, value });
+            records.places.push(RecordRange { key, value });
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::records::Records;
 use super::watch::Watch;
 use crate::fault;
-use crate::kafka::Told;
+use crate::kafka::ClientLog;
 use crate::kafka::fault::{KafkaFault, KafkaFaultKind};
 use rdkafka::ClientContext;
 use rdkafka::bindings::rd_kafka_flush;
@@ -69,7 +69,7 @@ pub(super) struct Batch<'a> {
 /// What the client tells, and the first record that was not delivered.
 #[derive(Default)]
 struct Deliveries {
-    told: Told,
+    told: ClientLog,
     failed: Mutex<Option<KafkaError>>,
 }
 
@@ -285,7 +285,7 @@ impl Session {
         }
     }
 
-    fn told(&self) -> &Told {
+    fn told(&self) -> &ClientLog {
         &self.producer.context().told
     }
 }

@@ -8,7 +8,7 @@ use crate::decode::protobuf::{Definition, DefinitionFile};
 use crate::failure::Failure;
 use crate::job::spec::{ProtobufSpec, SubjectSpec};
 use crate::kafka::fault::KafkaFault;
-use crate::schema_registry::{Known, NewSchema, RegistryFault, SchemaRegistry};
+use crate::schema_registry::{NewSchema, RegistryFault, SchemaId, SchemaRegistry};
 use arrow::datatypes::SchemaRef;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -37,10 +37,10 @@ impl Subject<'_> {
         let registry = SchemaRegistry::new(&self.spec.registry, self.folder);
         let asked = aside(async {
             let (last, before) = match self.place(&registry, &written, false).await? {
-                Placed::All(last, before) => (last, before),
+                SchemaLookup::All(last, before) => (last, before),
                 // What it imports is not there yet: nobody can tell before that is registered.
-                Placed::Missing(_) if self.spec.register => return Ok(Ok(())),
-                Placed::Missing(name) => return Ok(Err(self.missing(&name, &written))),
+                SchemaLookup::Missing(_) if self.spec.register => return Ok(Ok(())),
+                SchemaLookup::Missing(name) => return Ok(Err(self.missing(&name, &written))),
             };
             Ok(match self.spec.register {
                 true => registry.incompatible(&self.name(), &last).await?.map_or(Ok(()), |why| Err(self.refused(&why))),
@@ -64,8 +64,8 @@ impl Subject<'_> {
         loop {
             let asked = aside(async {
                 let (last, before) = match self.place(&registry, &written, self.spec.register).await? {
-                    Placed::All(last, before) => (last, before),
-                    Placed::Missing(name) => return Ok(Err(name)),
+                    SchemaLookup::All(last, before) => (last, before),
+                    SchemaLookup::Missing(name) => return Ok(Err(name)),
                 };
                 match self.spec.register {
                     true => registry.register(&self.name(), &last).await.map(Ok),
@@ -92,9 +92,9 @@ impl Subject<'_> {
     async fn place(
         &self,
         registry: &SchemaRegistry,
-        written: &Written,
+        written: &SubjectSchema,
         register: bool,
-    ) -> Result<Placed, RegistryFault> {
+    ) -> Result<SchemaLookup, RegistryFault> {
         let mut versions: HashMap<&str, i64> = HashMap::new();
         let mut last = NewSchema::default();
         for (place, file) in written.files.iter().enumerate() {
@@ -112,19 +112,19 @@ impl Subject<'_> {
             }
             match registry.look_up(&file.name, &schema).await? {
                 Some(known) => versions.insert(&file.name, known.version),
-                None => return Ok(Placed::Missing(file.name.clone())),
+                None => return Ok(SchemaLookup::Missing(file.name.clone())),
             };
         }
         let known = if self.spec.register { None } else { registry.look_up(&self.name(), &last).await? };
-        Ok(Placed::All(last, known))
+        Ok(SchemaLookup::All(last, known))
     }
 
     /// The schema as it is registered.
-    fn written(&self, schema: &SchemaRef) -> Result<Written, String> {
+    fn written(&self, schema: &SchemaRef) -> Result<SubjectSchema, String> {
         let Some(protobuf) = self.protobuf else {
             let text = avro::schema_text(schema, &self.spec.record);
             let file = WrittenFile { name: String::new(), shown: text.clone(), text, imports: Vec::new() };
-            return Ok(Written { kind: None, files: vec![file] });
+            return Ok(SubjectSchema { kind: None, files: vec![file] });
         };
         let definition = Definition::of(&protobuf.descriptor.content, &protobuf.message)?;
         let file = |file: DefinitionFile| WrittenFile {
@@ -134,7 +134,7 @@ impl Subject<'_> {
             text: STANDARD.encode(&file.bytes),
             imports: file.imports,
         };
-        Ok(Written { kind: Some("PROTOBUF"), files: definition.files.into_iter().map(file).collect() })
+        Ok(SubjectSchema { kind: Some("PROTOBUF"), files: definition.files.into_iter().map(file).collect() })
     }
 
     fn told(&self, why: &str) -> String {
@@ -150,7 +150,7 @@ impl Subject<'_> {
         )
     }
 
-    fn missing(&self, name: &str, written: &Written) -> String {
+    fn missing(&self, name: &str, written: &SubjectSchema) -> String {
         let file = written.files.iter().find(|file| file.name == name).or(written.files.last());
         format!(
             "the schema registry {} does not have the schema of these rows as `{name}`, and `registry.register` is false; register it \
@@ -162,7 +162,7 @@ impl Subject<'_> {
 }
 
 /// A schema as it is registered, behind those that it imports.
-struct Written {
+struct SubjectSchema {
     kind: Option<&'static str>,
     files: Vec<WrittenFile>,
 }
@@ -176,9 +176,9 @@ struct WrittenFile {
 }
 
 /// What a registry has of a schema.
-enum Placed {
+enum SchemaLookup {
     /// All that the schema imports: the schema with references to it, and where it is itself.
-    All(NewSchema, Option<Known>),
+    All(NewSchema, Option<SchemaId>),
     /// What it has not, by its name.
     Missing(String),
 }

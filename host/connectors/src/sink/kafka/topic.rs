@@ -2,7 +2,7 @@
 
 use crate::job::spec::MARKERS;
 use crate::kafka::fault::KafkaFault;
-use crate::kafka::{ANSWER_TIME_MAX, Told};
+use crate::kafka::{ANSWER_TIME_MAX, ClientLog};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -33,18 +33,18 @@ pub(super) struct TopicFacts {
 }
 
 /// A client that only asks.
-pub(super) fn asking(settings: &ClientConfig, isolation: &str) -> Result<BaseConsumer<Told>, KafkaFault> {
+pub(super) fn asking(settings: &ClientConfig, isolation: &str) -> Result<BaseConsumer<ClientLog>, KafkaFault> {
     let mut config = settings.clone();
     // It is given partitions, so it joins no group; the library wants a name all the same.
     config.set("group.id", "millstream").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
     config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
-    config.create_with_context(Told::default()).map_err(|error| KafkaFault::of(&error))
+    config.create_with_context(ClientLog::default()).map_err(|error| KafkaFault::of(&error))
 }
 
 /// Asks a client, and where it gets no answer says what it knows of the reason.
 pub(super) fn ask<T>(
-    client: &BaseConsumer<Told>,
-    question: impl FnOnce(&BaseConsumer<Told>) -> KafkaResult<T>,
+    client: &BaseConsumer<ClientLog>,
+    question: impl FnOnce(&BaseConsumer<ClientLog>) -> KafkaResult<T>,
 ) -> Result<T, KafkaFault> {
     let answer = question(client);
     answer.map_err(|error| {
@@ -62,7 +62,7 @@ pub(super) fn answers(settings: &ClientConfig, time_max: Duration) -> Result<(),
 }
 
 /// Whether there is such a topic. Makes none.
-pub(super) fn exists(client: &BaseConsumer<Told>, topic: &str) -> Result<bool, KafkaFault> {
+pub(super) fn exists(client: &BaseConsumer<ClientLog>, topic: &str) -> Result<bool, KafkaFault> {
     let known = ask(client, |client| client.fetch_metadata(Some(topic), ATTEMPT_TIME_MAX))?;
     let found = known.topics().iter().find(|known| known.name() == topic);
     match found.and_then(|found| found.error()).map(RDKafkaErrorCode::from) {
@@ -73,11 +73,11 @@ pub(super) fn exists(client: &BaseConsumer<Told>, topic: &str) -> Result<bool, K
 }
 
 /// A client that asks about settings, and makes topics.
-pub(super) struct Admin(AdminClient<Told>);
+pub(super) struct Admin(AdminClient<ClientLog>);
 
 impl Admin {
     pub fn new(settings: &ClientConfig) -> Result<Admin, KafkaFault> {
-        let client = AdminClient::from_config_and_context(settings, Told::default());
+        let client = AdminClient::from_config_and_context(settings, ClientLog::default());
         client.map(Admin).map_err(|error| KafkaFault::of(&error))
     }
 
@@ -135,13 +135,13 @@ fn failed(error: &KafkaError) -> KafkaFault {
 
 /// Waits for a request: a thread of the library completes it, within its own time limit.
 fn wait<T>(request: impl Future<Output = T>) -> T {
-    struct Waiting(Thread);
-    impl Wake for Waiting {
+    struct WaitingThread(Thread);
+    impl Wake for WaitingThread {
         fn wake(self: Arc<Self>) {
             self.0.unpark();
         }
     }
-    let waker = Waker::from(Arc::new(Waiting(std::thread::current())));
+    let waker = Waker::from(Arc::new(WaitingThread(std::thread::current())));
     let mut request = pin!(request);
     loop {
         match request.as_mut().poll(&mut Context::from_waker(&waker)) {

@@ -23,15 +23,15 @@ const KEY_CHARS_MAX: usize = 256;
 #[derive(Default)]
 pub struct Records {
     data: Vec<u8>,
-    places: Vec<Place>,
+    places: Vec<RecordRange>,
 }
 
-struct Place {
+struct RecordRange {
     key: String,
     data: Range<usize>,
 }
 
-impl Place {
+impl RecordRange {
     fn bytes(&self) -> usize {
         self.key.len() + self.data.len()
     }
@@ -60,7 +60,7 @@ impl Records {
                     // One of its own, so that such rows spread; the same when the batch comes again.
                     _ => format!("{batch}/{number}"),
                 };
-                let place = Place { key, data: start..records.data.len() };
+                let place = RecordRange { key, data: start..records.data.len() };
                 match place.key.chars().count() {
                     0 => {
                         return Err((
@@ -119,7 +119,7 @@ impl Records {
 
 /// What became of the records of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct RecordsOutcome {
     /// Those that are not taken, in order.
     pub again: Vec<usize>,
     /// Why the first of them is not.
@@ -140,12 +140,12 @@ struct AnsweredRecord {
 }
 
 /// Reads an answer to a request with these records; an error where it is none to them.
-pub fn outcome(answer: Answer, records: &[usize]) -> Result<Outcome, String> {
+pub fn outcome(answer: Answer, records: &[usize]) -> Result<RecordsOutcome, String> {
     let (asked, answered) = (records.len(), answer.records.len());
     if asked != answered {
         return Err(format!("it was sent {asked} records and tells of {answered}; mend the endpoint"));
     }
-    let mut outcome = Outcome::default();
+    let mut outcome = RecordsOutcome::default();
     for (at, record) in records.iter().zip(answer.records) {
         let Some(code) = record.error_code.filter(|code| !code.is_empty()) else { continue };
         if outcome.again.is_empty() {
@@ -213,8 +213,11 @@ mod tests {
         let full = r#"{"ErrorCode":"ProvisionedThroughputExceededException","ErrorMessage":"slow"}"#;
         let text = format!("{{\"FailedRecordCount\":2,\"Records\":[{full},{taken},{full}]}}");
         let found = outcome(answer(&text), &[4, 5, 9]).unwrap();
-        assert_eq!(found, Outcome { again: vec![4, 9], why: "ProvisionedThroughputExceededException: slow".into() });
+        assert_eq!(
+            found,
+            RecordsOutcome { again: vec![4, 9], why: "ProvisionedThroughputExceededException: slow".into() }
+        );
         assert!(outcome(answer(&text), &[4]).is_err());
-        assert_eq!(outcome(answer(&format!("{{\"Records\":[{taken}]}}")), &[0]), Ok(Outcome::default()));
+        assert_eq!(outcome(answer(&format!("{{\"Records\":[{taken}]}}")), &[0]), Ok(RecordsOutcome::default()));
     }
 }

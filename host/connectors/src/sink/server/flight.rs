@@ -3,13 +3,13 @@
 //! A server of Flight keeps no marker for us: after a crash, or when a connection is lost, batches come again. Each message says which batch
 //! it is of, so that a server can know it again.
 
-use super::{Trouble, Trying, ask, job_id, not_begun, of, start};
+use super::{CommitRetry, ServerFault, ask, job_id, not_begun, of, start};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
 use crate::flight::grpc::{Connection, framed, outgoing};
 use crate::flight::messages::Data;
-use crate::flight::{self, ANSWER_BYTES_MAX, Fault, Refused, Server};
+use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{FlightWrites, Origin, ServerWrites, SinkSpec};
 use crate::owner::Owner;
@@ -63,7 +63,7 @@ pub(super) fn open(
     }
     let (server, writes) = (server(spec, origin)?, writes(spec)?.clone());
     let (runtime, connection) = ask(spec, origin, &server.place.shown(), servers, || {
-        let runtime = runtime_of("flight-sink").map_err(Trouble::Lasting)?;
+        let runtime = runtime_of("flight-sink").map_err(ServerFault::Lasting)?;
         match runtime.block_on(server.connect()) {
             Ok(connection) => Ok((runtime, connection)),
             Err(fault) => {
@@ -115,7 +115,7 @@ impl Sink for FlightSink {
         let messages = messages.map_err(|cause| commit_failed(&self.name, batch, "the rows", cause))?;
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.place.shown(), self.failure.clone());
-        let trying = Trying { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        let trying = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
         trying.commit(batch, || {
             self.attempt(&messages).map_err(|fault| match fault {
                 Fault::Lasting(why) => {
@@ -169,7 +169,7 @@ async fn put(connection: &mut Connection, messages: &[Bytes]) -> std::result::Re
     let hearing = async {
         // What is said of single messages says no more than the end does.
         while answers.next().await?.is_some() {}
-        Ok::<_, Refused>(())
+        Ok::<_, CallRefusal>(())
     };
     tokio::pin!(feeding, hearing);
     let mut all_sent = false;

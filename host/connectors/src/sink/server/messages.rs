@@ -33,7 +33,7 @@ impl Outgoing {
 
 /// Where the messages of a sink go.
 #[derive(Clone, Copy)]
-pub(super) enum To<'a> {
+pub(super) enum MessageTarget<'a> {
     /// All there.
     Fixed(&'a str),
     /// Each to where this column says, which is not in the message.
@@ -42,8 +42,8 @@ pub(super) enum To<'a> {
 
 /// How the rows of a sink become messages.
 #[derive(Clone, Copy)]
-pub(super) struct Form<'a> {
-    pub to: To<'a>,
+pub(super) struct MessageForm<'a> {
+    pub to: MessageTarget<'a>,
     /// The key that names the column.
     pub key: &'static str,
     /// What servers call that to which a message goes.
@@ -51,7 +51,7 @@ pub(super) struct Form<'a> {
     pub format: RecordFormat,
 }
 
-impl Form<'_> {
+impl MessageForm<'_> {
     /// Checks the columns.
     pub fn check(&self, spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
         let column = self.column(spec, schema, origin)?;
@@ -61,7 +61,7 @@ impl Form<'_> {
 
     /// The place of the column that says where messages go.
     pub fn column(&self, spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<Option<usize>> {
-        let To::Column(name) = self.to else { return Ok(None) };
+        let MessageTarget::Column(name) = self.to else { return Ok(None) };
         let found = schema.index_of(name).ok();
         match found.filter(|at| ColumnType::of(schema.field(*at).data_type()) == ColumnType::Text) {
             Some(at) => Ok(Some(at)),
@@ -92,8 +92,8 @@ impl Form<'_> {
             let named = column.and_then(|at| part.column(at).as_string_opt::<i32>());
             for row in 0..part.num_rows() {
                 let to = match (self.to, named) {
-                    (To::Fixed(to), _) => to,
-                    (To::Column(_), Some(named)) if named.is_valid(row) => named.value(row),
+                    (MessageTarget::Fixed(to), _) => to,
+                    (MessageTarget::Column(_), Some(named)) if named.is_valid(row) => named.value(row),
                     _ => "",
                 };
                 if let Err((why, mend)) = fits(to) {

@@ -2,8 +2,8 @@
 //!
 //! A server of MQTT keeps no marker for us: after a crash, or when a connection is lost, what was not acknowledged is sent again.
 
-use super::messages::{Form, Outgoing, To};
-use super::{Trying, ask, not_begun, of, start};
+use super::messages::{MessageForm, MessageTarget, Outgoing};
+use super::{CommitRetry, ask, not_begun, of, start};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -44,7 +44,7 @@ struct MqttSink {
 }
 
 /// A message of a batch that is not known to be there.
-struct Left {
+struct UnconfirmedMessage {
     message: Outgoing,
     /// It was sent before, on another connection.
     again: bool,
@@ -120,12 +120,12 @@ fn connect(server: &Server, writes: &MqttWrites) -> std::result::Result<Connecti
     Ok(connection)
 }
 
-fn form(writes: &MqttWrites) -> Form<'_> {
+fn form(writes: &MqttWrites) -> MessageForm<'_> {
     let to = match &writes.topic {
-        MqttTopic::Fixed(topic) => To::Fixed(topic),
-        MqttTopic::Column(name) => To::Column(name),
+        MqttTopic::Fixed(topic) => MessageTarget::Fixed(topic),
+        MqttTopic::Column(name) => MessageTarget::Column(name),
     };
-    Form { to, key: "topic_from", word: "topic", format: writes.format }
+    MessageForm { to, key: "topic_from", word: "topic", format: writes.format }
 }
 
 impl Sink for MqttSink {
@@ -135,10 +135,10 @@ impl Sink for MqttSink {
         }
         let fits = |topic: &str| is_topic(topic).map_err(|why| (why, "the column"));
         let messages = form(&self.writes).messages(&self.name, batch, &rows, self.topic, fits)?;
-        let mut left = messages.into_iter().map(|message| Left { message, again: false }).collect();
+        let mut left = messages.into_iter().map(|message| UnconfirmedMessage { message, again: false }).collect();
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
-        let trying = Trying { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        let trying = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
         trying.commit(batch, || self.attempt(&mut left).map_err(|fault| trying.trouble(batch, fault)))?;
         fault::point("commit.after");
         Ok(())
@@ -158,17 +158,17 @@ impl Sink for MqttSink {
 
 impl MqttSink {
     /// Sends what is left of a batch; what was not acknowledged stays left.
-    fn attempt(&mut self, left: &mut VecDeque<Left>) -> std::result::Result<(), Fault> {
+    fn attempt(&mut self, left: &mut VecDeque<UnconfirmedMessage>) -> std::result::Result<(), Fault> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => connect(&self.server, &self.writes)?,
         };
-        let mut flying: BTreeMap<u16, (usize, Left)> = BTreeMap::new();
+        let mut flying: BTreeMap<u16, (usize, UnconfirmedMessage)> = BTreeMap::new();
         let sent = self.send_all(&mut connection, left, &mut flying);
         // What is not known to be there is sent again, in the order of the rows.
         let mut back: Vec<_> = flying.into_values().collect();
         back.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-        back.into_iter().for_each(|(_, message)| left.push_front(Left { again: true, ..message }));
+        back.into_iter().for_each(|(_, message)| left.push_front(UnconfirmedMessage { again: true, ..message }));
         sent?;
         self.connection = Some(connection);
         Ok(())
@@ -177,8 +177,8 @@ impl MqttSink {
     fn send_all(
         &mut self,
         connection: &mut Connection,
-        left: &mut VecDeque<Left>,
-        flying: &mut BTreeMap<u16, (usize, Left)>,
+        left: &mut VecDeque<UnconfirmedMessage>,
+        flying: &mut BTreeMap<u16, (usize, UnconfirmedMessage)>,
     ) -> std::result::Result<(), Fault> {
         let most = usize::from(connection.granted.receive_max.unwrap_or(u16::MAX).clamp(1, IN_FLIGHT_MAX));
         let bytes_max = connection.granted.packet_bytes_max.map_or(usize::MAX, |most| most as usize);
@@ -233,7 +233,7 @@ impl MqttSink {
         Ok(())
     }
 
-    fn free_id(&mut self, flying: &BTreeMap<u16, (usize, Left)>) -> u16 {
+    fn free_id(&mut self, flying: &BTreeMap<u16, (usize, UnconfirmedMessage)>) -> u16 {
         loop {
             self.next_id = self.next_id.checked_add(1).unwrap_or(1);
             if !flying.contains_key(&self.next_id) {

@@ -5,8 +5,8 @@
 //! messages; where there are more rows the marker says how many of them are there, with a digest of all, and the others follow. So a process
 //! that lost the job adds nothing, and a batch whose answer was lost is not there twice. At least once: each row is published by itself.
 
-use super::messages::{Form, Outgoing, To};
-use super::{Trouble, Trying, ask, job_id, not_begun, of, start};
+use super::messages::{MessageForm, MessageTarget, Outgoing};
+use super::{CommitRetry, ServerFault, ask, job_id, not_begun, of, start};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -22,7 +22,7 @@ use crate::sink::{Sink, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use marker::Marker;
-use send::Stopped;
+use send::PublishFailure;
 use serde_json::json;
 use std::time::Duration;
 
@@ -110,9 +110,9 @@ pub(super) fn open(
     let place = sink.server.shown();
     ask(spec, origin, &place, servers, || {
         sink.take_over().map_err(|stopped| match stopped {
-            Stopped::Fault(fault) => not_begun(spec, origin, &place, fault),
-            Stopped::Job(error) => Trouble::Lasting(error),
-            Stopped::Key(key, message) => Trouble::Lasting(wrong(spec, origin, key, message)),
+            PublishFailure::Fault(fault) => not_begun(spec, origin, &place, fault),
+            PublishFailure::Job(error) => ServerFault::Lasting(error),
+            PublishFailure::Key(key, message) => ServerFault::Lasting(wrong(spec, origin, key, message)),
         })
     })?;
     Ok(Box::new(sink))
@@ -162,12 +162,12 @@ fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
     usable.map_err(|(key, message)| wrong(spec, origin, key, message))
 }
 
-fn form(writes: &NatsWrites) -> Form<'_> {
+fn form(writes: &NatsWrites) -> MessageForm<'_> {
     let to = match &writes.subject {
-        NatsSubject::Fixed(subject) => To::Fixed(subject),
-        NatsSubject::Column(name) => To::Column(name),
+        NatsSubject::Fixed(subject) => MessageTarget::Fixed(subject),
+        NatsSubject::Column(name) => MessageTarget::Column(name),
     };
-    Form { to, key: "subject_from", word: "subject", format: writes.format }
+    MessageForm { to, key: "subject_from", word: "subject", format: writes.format }
 }
 
 /// Whether a stream takes what the sink writes; or the key that is wrong and why.
@@ -260,15 +260,15 @@ impl Sink for NatsSink {
         let messages = form(&self.writes).messages(&self.name, batch, &rows, self.column, fits)?;
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
-        let trying = Trying { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        let trying = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
         let mut sent = 0;
         trying.commit(batch, || {
             self.attempt(batch, &messages, &mut sent).map_err(|stopped| match stopped {
-                Stopped::Fault(fault) => trying.trouble(batch, fault),
-                Stopped::Key(_, why) => {
-                    Trouble::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {why}")))
+                PublishFailure::Fault(fault) => trying.trouble(batch, fault),
+                PublishFailure::Key(_, why) => {
+                    ServerFault::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {why}")))
                 }
-                Stopped::Job(error) => Trouble::Lasting(error),
+                PublishFailure::Job(error) => ServerFault::Lasting(error),
             })
         })?;
         fault::point("commit.after");

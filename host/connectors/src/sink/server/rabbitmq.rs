@@ -3,9 +3,9 @@
 //! A server of RabbitMQ keeps no marker for us: after a crash, or when a connection is lost, what was not confirmed is published again, with
 //! the id that it had.
 
-use super::messages::{Form, Outgoing, To};
-use super::{Trouble, Trying, ask, job_id, not_begun, of, start};
-use crate::amqp::{self, ANSWER_MAX, CHANNEL, Closed, Connection, Event, Fault, Server, publish};
+use super::messages::{MessageForm, MessageTarget, Outgoing};
+use super::{CommitRetry, ServerFault, ask, job_id, not_begun, of, start};
+use crate::amqp::{self, ANSWER_MAX, CHANNEL, ClosedByServer, Connection, Event, Fault, Server, publish};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -49,10 +49,10 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, server
     let server = server(spec, origin)?;
     ask(spec, origin, &server.place.shown(), servers, || match connect(&server, writes) {
         Ok(_) => Ok(()),
-        Err(Closed { code: Closed::NO_SUCH, fault: Fault::Passing(why), .. }) => {
+        Err(ClosedByServer { code: ClosedByServer::NO_SUCH, fault: Fault::Passing(why), .. }) => {
             let key = if writes.exchange.is_empty() { "routing_key" } else { "exchange" };
             let message = format!("the server says: {why}; make it there, or mend the name");
-            Err(Trouble::Lasting(wrong(spec, origin, key, message)))
+            Err(ServerFault::Lasting(wrong(spec, origin, key, message)))
         }
         Err(closed) => Err(not_begun(spec, origin, &server.place.shown(), closed.fault)),
     })
@@ -111,7 +111,7 @@ fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
 }
 
 /// A connection with a server that has what is published to.
-fn connect(server: &Server, writes: &RabbitmqWrites) -> std::result::Result<Connection, Closed> {
+fn connect(server: &Server, writes: &RabbitmqWrites) -> std::result::Result<Connection, ClosedByServer> {
     // Nothing waits at the server for a sink that is gone.
     let mut connection = Connection::open(server, 0)?;
     match (&writes.key, writes.exchange.as_str()) {
@@ -124,12 +124,12 @@ fn connect(server: &Server, writes: &RabbitmqWrites) -> std::result::Result<Conn
     Ok(connection)
 }
 
-fn form(writes: &RabbitmqWrites) -> Form<'_> {
+fn form(writes: &RabbitmqWrites) -> MessageForm<'_> {
     let to = match &writes.key {
-        RabbitmqKey::Fixed(key) => To::Fixed(key),
-        RabbitmqKey::Column(name) => To::Column(name),
+        RabbitmqKey::Fixed(key) => MessageTarget::Fixed(key),
+        RabbitmqKey::Column(name) => MessageTarget::Column(name),
     };
-    Form { to, key: "routing_key_from", word: "routing key", format: writes.format }
+    MessageForm { to, key: "routing_key_from", word: "routing key", format: writes.format }
 }
 
 impl Sink for RabbitmqSink {
@@ -140,7 +140,7 @@ impl Sink for RabbitmqSink {
         let messages = form(&self.writes).messages(&self.name, batch, &rows, self.column, is_key)?;
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.place.shown(), self.failure.clone());
-        let trying = Trying { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        let trying = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
         let mut sent = 0;
         trying.commit(batch, || {
             let published = self.attempt(batch, &messages, &mut sent);
@@ -165,7 +165,12 @@ impl Sink for RabbitmqSink {
 
 impl RabbitmqSink {
     /// Publishes what is left of a batch. `sent`: how many rows are known to be there.
-    fn attempt(&mut self, batch: BatchId, rows: &[Outgoing], sent: &mut usize) -> std::result::Result<(), Closed> {
+    fn attempt(
+        &mut self,
+        batch: BatchId,
+        rows: &[Outgoing],
+        sent: &mut usize,
+    ) -> std::result::Result<(), ClosedByServer> {
         let (mut connection, mut published) = match self.connection.take() {
             Some(open) => open,
             None => (connect(&self.server, &self.writes)?, 0),

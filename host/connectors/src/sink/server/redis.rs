@@ -5,7 +5,7 @@
 //! again. A transaction (MULTI) would go on behind a command that fails, and move the marker all the same; a script stops there.
 
 use super::values::{Fields, Values};
-use super::{Trouble, Trying, ask, job_id, of};
+use super::{CommitRetry, ServerFault, ask, job_id, of};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -167,7 +167,7 @@ pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait
     let Ok(server) = server(spec, origin) else { return Ok(()) };
     ask(spec, origin, server.place(), servers, || {
         match server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| library::cmd("PING").exec(&mut connection)) {
-            Err(error) if passes(&error) => Err(Trouble::Passing(words(&error))),
+            Err(error) if passes(&error) => Err(ServerFault::Passing(words(&error))),
             _ => Ok(()),
         }
     })
@@ -190,12 +190,12 @@ fn type_of(connection: &mut Connection, key: &str) -> std::result::Result<String
     library::cmd("TYPE").arg(key).query(connection)
 }
 
-fn trouble(spec: &SinkSpec, origin: &Origin, error: &RedisError) -> Trouble {
+fn trouble(spec: &SinkSpec, origin: &Origin, error: &RedisError) -> ServerFault {
     match passes(error) {
-        true => Trouble::Passing(words(error)),
+        true => ServerFault::Passing(words(error)),
         false => {
             let location = origin.at(&format!("sinks.{}.url", spec.name));
-            Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {}", spec.name, words(error))))
+            ServerFault::Lasting(Error::environment(format!("{location}sink `{}`: {}", spec.name, words(error))))
         }
     }
 }
@@ -222,7 +222,7 @@ impl Sink for RedisSink {
         fault::point("commit.before");
         let (name, wait, failure) = (self.name.clone(), self.wait, self.failure.clone());
         let place = self.server.place().to_owned();
-        let trying = Trying { sink: &name, place: &place, wait, failure: &failure };
+        let trying = CommitRetry { sink: &name, place: &place, wait, failure: &failure };
         trying.commit(batch, || self.attempt(batch, &arguments))?;
         fault::point("commit.after");
         self.committed = Some(batch).filter(|_| self.keeps);
@@ -236,12 +236,12 @@ impl Sink for RedisSink {
 
 impl RedisSink {
     /// Runs the script once; connects where the connection was lost.
-    fn attempt(&mut self, batch: BatchId, arguments: &[Vec<u8>]) -> std::result::Result<(), Trouble> {
+    fn attempt(&mut self, batch: BatchId, arguments: &[Vec<u8>]) -> std::result::Result<(), ServerFault> {
         let told = |this: &RedisSink, error: RedisError| match passes(&error) {
-            true => Trouble::Passing(words(&error)),
+            true => ServerFault::Passing(words(&error)),
             false => {
                 let (name, place, why) = (&this.name, this.server.place(), words(&error));
-                Trouble::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")))
+                ServerFault::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")))
             }
         };
         let mut connection = match self.connection.take() {
@@ -264,9 +264,9 @@ impl RedisSink {
                 self.connection = Some(connection);
                 Ok(())
             }
-            "lost" => Err(Trouble::Lasting(self.lost(&number))),
+            "lost" => Err(ServerFault::Lasting(self.lost(&number))),
             // It is not started again, as that would go on without these rows.
-            "forgotten" => Err(Trouble::Lasting(Error::job(format!(
+            "forgotten" => Err(ServerFault::Lasting(Error::job(format!(
                 "sink `{}`: batch {batch}: {} holds batch {} of this job, and has confirmed batch {known}: it has lost what it had \
                  confirmed. Let it keep each write (appendonly yes, appendfsync always, maxmemory-policy noeviction) and bring back its data; \
                  a start of the job as it is goes on without the rows that are missing, and --fresh begins anew",
@@ -274,7 +274,7 @@ impl RedisSink {
                 self.server.place(),
                 shown::harmless(&number, 30)
             )))),
-            _ => Err(Trouble::Lasting(Error::environment(format!(
+            _ => Err(ServerFault::Lasting(Error::environment(format!(
                 "sink `{}`: batch {batch}: {}: its answer is none of the job's script",
                 self.name,
                 self.server.place()
@@ -294,7 +294,7 @@ impl RedisSink {
 
     /// The rows, packed as the script unpacks them: arrays of arrays of names and values.
     fn arguments(&self, rows: &[RecordBatch]) -> std::io::Result<Vec<Vec<u8>>> {
-        let mut packed = Packed::default();
+        let mut packed = PackedEntries::default();
         for part in rows.iter().filter(|part| part.num_rows() > 0) {
             match &self.writes.field {
                 Some(field) => {
@@ -323,13 +323,13 @@ impl RedisSink {
 
 /// Entries as MessagePack, some in an argument.
 #[derive(Default)]
-struct Packed {
+struct PackedEntries {
     arguments: Vec<Vec<u8>>,
     entries: Vec<u8>,
     count: u32,
 }
 
-impl Packed {
+impl PackedEntries {
     fn entry(&mut self, fields: &[(&[u8], &Vec<u8>)]) {
         array(&mut self.entries, fields.len() * 2);
         for (name, value) in fields {
@@ -384,10 +384,10 @@ mod tests {
 
     #[test]
     fn entries_are_packed_as_messagepack_has_it() {
-        let mut packed = Packed::default();
+        let mut packed = PackedEntries::default();
         packed.entry(&[(b"a", &vec![0xff])]);
         let written = [0xdd, 0, 0, 0, 1, 0xdd, 0, 0, 0, 2, 0xdb, 0, 0, 0, 1, b'a', 0xdb, 0, 0, 0, 1, 0xff];
         assert_eq!(packed.done(), [written.to_vec()]);
-        assert_eq!(Packed::default().done(), Vec::<Vec<u8>>::new());
+        assert_eq!(PackedEntries::default().done(), Vec::<Vec<u8>>::new());
     }
 }

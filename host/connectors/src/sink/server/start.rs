@@ -1,6 +1,6 @@
 //! What is asked of a server before the job begins. One that is away is waited for, also where it goes away in the middle.
 
-use super::{Trouble, of};
+use super::{ServerFault, of};
 use crate::dial::Fault;
 use crate::error::{Error, Result};
 use crate::job::spec::{Origin, SinkSpec};
@@ -16,13 +16,13 @@ pub fn ask<T: Send>(
     origin: &Origin,
     place: &str,
     servers: ServerWait,
-    mut question: impl FnMut() -> std::result::Result<T, Trouble> + Send,
+    mut question: impl FnMut() -> std::result::Result<T, ServerFault> + Send,
 ) -> Result<T> {
     let who = format!("{}sink `{}`", origin.at(&format!("sinks.{}.url", spec.name)), spec.name);
     let ServerWait::Until(until) = servers else {
         return apart(&mut question)?.map_err(|trouble| match trouble {
-            Trouble::Lasting(error) => error,
-            Trouble::Passing(why) => {
+            ServerFault::Lasting(error) => error,
+            ServerFault::Passing(why) => {
                 Error::environment(format!("{who}: {place}: {why}; start that server, or mend `url`"))
             }
         });
@@ -38,8 +38,8 @@ pub fn ask<T: Send>(
                 }
                 return Ok(answer);
             }
-            Err(Trouble::Lasting(error)) => return Err(error),
-            Err(Trouble::Passing(why)) => why,
+            Err(ServerFault::Lasting(error)) => return Err(error),
+            Err(ServerFault::Passing(why)) => why,
         };
         if until.is_some_and(|until| Instant::now() >= until) {
             return Err(Error::environment(format!(
@@ -71,7 +71,7 @@ pub fn await_answer(
     mut question: impl FnMut() -> std::result::Result<(), Fault> + Send,
 ) -> Result<()> {
     ask(spec, origin, place, servers, || match question() {
-        Err(Fault::Passing(why)) => Err(Trouble::Passing(why)),
+        Err(Fault::Passing(why)) => Err(ServerFault::Passing(why)),
         _ => Ok(()),
     })
 }

@@ -25,9 +25,9 @@ const VALUE: &str = "millstream_value";
 /// Why a deletion is refused.
 const NOT_THERE: &str = "it deletes a row that is not there";
 
-/// What is kept for a function.
+/// What is kept for an aggregate function.
 #[derive(Clone, Copy)]
-enum Kept {
+enum TallyKind {
     /// How many rows, or values, it took.
     Count,
     /// That, and their sum.
@@ -45,7 +45,7 @@ struct KeptColumn {
 /// The totals of a stage on one worker.
 pub struct Tally {
     functions: Builtin,
-    kept: Vec<Kept>,
+    kept: Vec<TallyKind>,
     keys: StateTable,
     values: Vec<Values>,
 }
@@ -83,8 +83,8 @@ struct Value {
     key: usize,
 }
 
-/// What a batch did.
-pub struct Told {
+/// What a batch changed in totals: those before and now.
+pub struct TallyOutput {
     /// The totals of its keys before, of those that had rows, in the order of the keys' hashes; nothing where nobody asks for it.
     pub before: Option<RecordBatch>,
     /// Their totals now, key columns and a column for each function; where somebody asks for those before, of keys that have rows.
@@ -112,17 +112,17 @@ impl Builtin {
     }
 
     /// What has to be kept for each function, and the columns whose values are.
-    fn kept(&self) -> (Vec<Kept>, Vec<KeptColumn>) {
+    fn kept(&self) -> (Vec<TallyKind>, Vec<KeptColumn>) {
         let mut columns: Vec<KeptColumn> = Vec::new();
         let text = |number: usize| self.functions.get(number).and_then(|of| of.filter.as_ref()).map(|(text, _)| text);
         let kept =
             self.functions.iter().enumerate().map(|(number, function)| match (function.function, function.column) {
-                (AggregateFunction::Sum | AggregateFunction::Avg, _) => Kept::Sum,
-                (AggregateFunction::Count, _) if !function.distinct => Kept::Count,
-                (_, None) => Kept::Count,
+                (AggregateFunction::Sum | AggregateFunction::Avg, _) => TallyKind::Sum,
+                (AggregateFunction::Count, _) if !function.distinct => TallyKind::Count,
+                (_, None) => TallyKind::Count,
                 (_, Some(column)) => {
                     let same = |other: &KeptColumn| other.column == column && text(other.function) == text(number);
-                    Kept::Values(columns.iter().position(same).unwrap_or_else(|| {
+                    TallyKind::Values(columns.iter().position(same).unwrap_or_else(|| {
                         columns.push(KeptColumn { column, function: number });
                         columns.len() - 1
                     }))
@@ -137,9 +137,9 @@ impl Builtin {
         let mut fields = vec![Field::new(COUNT, DataType::Int64, false)];
         for (function, kept) in self.functions.iter().zip(self.kept().0) {
             let names: &[&str] = match kept {
-                Kept::Count => &["count"],
-                Kept::Sum => &["count", "upper", "lower"],
-                Kept::Values(_) => &[],
+                TallyKind::Count => &["count"],
+                TallyKind::Sum => &["count", "upper", "lower"],
+                TallyKind::Values(_) => &[],
             };
             let field = |name: &&str| Field::new(format!("{}#{name}", function.name), DataType::Int64, false);
             fields.extend(names.iter().map(field));
@@ -210,7 +210,7 @@ impl Tally {
     }
 
     /// Brings the totals to where they are behind these rows; `op` is the column that says what each does.
-    pub fn batch(&mut self, context: BatchContext, rows: &RecordBatch, op: Option<usize>) -> Result<Told> {
+    pub fn batch(&mut self, context: BatchContext, rows: &RecordBatch, op: Option<usize>) -> Result<TallyOutput> {
         let key_columns: Vec<ArrayRef> =
             self.functions.keys.iter().filter_map(|key| rows.columns().get(*key)).map(canonical_column).collect();
         let encoded = Keys::encode(&key_columns, rows.num_rows()).map_err(Error::arrow)?;
@@ -242,7 +242,7 @@ impl Tally {
         let mut keys = self.of_slots(&slots, |row| view.get(row as usize).into())?;
         let changes = self.functions.changes.is_some();
         let before = if changes { Some(self.results(&keys, true)?) } else { None };
-        let taken = self.functions.functions.iter().map(|function| Taken::of(function, context, rows));
+        let taken = self.functions.functions.iter().map(|function| TakenRows::of(function, context, rows));
         let taken = taken.collect::<Result<Vec<_>>>()?;
         let found = self.values.iter_mut().map(|values| {
             let of_rows = taken.get(values.what.function).ok_or_else(|| Error::bug("values of no function"))?;
@@ -276,7 +276,7 @@ impl Tally {
         refused.sort_by_key(|(row, _)| (hashes.get(*row as usize).map(|hash| hash.group()), *row));
         let results = self.results(&keys, changes)?;
         self.store(&keys)?;
-        Ok(Told { before, rows: results, refused })
+        Ok(TallyOutput { before, rows: results, refused })
     }
 
     /// What is kept of keys.
@@ -292,9 +292,9 @@ impl Tally {
             let (mut counts, mut sums) = (Vec::with_capacity(self.kept.len()), Vec::with_capacity(self.kept.len()));
             for kept in &self.kept {
                 let (count, sum) = match kept {
-                    Kept::Values(_) => (0, 0),
-                    Kept::Count => (next(), 0),
-                    Kept::Sum => (next(), i128::from(next()) << 64 | i128::from(next().cast_unsigned())),
+                    TallyKind::Values(_) => (0, 0),
+                    TallyKind::Count => (next(), 0),
+                    TallyKind::Sum => (next(), i128::from(next()) << 64 | i128::from(next().cast_unsigned())),
                 };
                 counts.push(count);
                 sums.push(sum);
@@ -310,10 +310,10 @@ impl Tally {
         let mut columns: Vec<ArrayRef> = vec![int64(keys, |key| key.rows)];
         for (number, kept) in self.kept.iter().enumerate() {
             let sum = |key: &Key| key.sums.get(number).copied().unwrap_or_default();
-            if !matches!(kept, Kept::Values(_)) {
+            if !matches!(kept, TallyKind::Values(_)) {
                 columns.push(int64(keys, |key| key.counts.get(number).copied().unwrap_or_default()));
             }
-            if matches!(kept, Kept::Sum) {
+            if matches!(kept, TallyKind::Sum) {
                 columns.push(int64(keys, |key| (sum(key) >> 64) as i64));
                 columns.push(int64(keys, |key| sum(key) as i64));
             }
@@ -337,10 +337,10 @@ impl Tally {
             let sum = |key: &&Key| key.sums.get(number).copied().unwrap_or_default();
             let sums = || keys.iter().map(|key| (count(key) > 0).then(|| (sum(key), count(key))));
             columns.push(match (kept, function.function) {
-                (Kept::Count, _) => Arc::new(Int64Array::from_iter_values(keys.iter().map(count))),
-                (Kept::Sum, AggregateFunction::Avg) => function.means(sums())?,
-                (Kept::Sum, _) => function.sums(sums())?,
-                (Kept::Values(place), kind) => {
+                (TallyKind::Count, _) => Arc::new(Int64Array::from_iter_values(keys.iter().map(count))),
+                (TallyKind::Sum, AggregateFunction::Avg) => function.means(sums())?,
+                (TallyKind::Sum, _) => function.sums(sums())?,
+                (TallyKind::Values(place), kind) => {
                     let values = self.values.get(*place).ok_or_else(|| Error::bug("a function without its values"))?;
                     values.results(&keys, kind)?
                 }
@@ -384,15 +384,15 @@ impl Function {
 }
 
 /// Which rows a function takes, and what it adds of each.
-struct Taken {
+struct TakenRows {
     rows: Option<BooleanArray>,
     column: Option<ArrayRef>,
 }
 
-impl Taken {
-    fn of(function: &Function, context: BatchContext, rows: &RecordBatch) -> Result<Taken> {
+impl TakenRows {
+    fn of(function: &Function, context: BatchContext, rows: &RecordBatch) -> Result<TakenRows> {
         let column = function.column.and_then(|column| rows.columns().get(column)).cloned();
-        Ok(Taken { rows: function.taken(context, rows)?, column })
+        Ok(TakenRows { rows: function.taken(context, rows)?, column })
     }
 
     /// Whether it takes a row.
@@ -411,7 +411,7 @@ impl Taken {
 }
 
 /// The values that the rows of a batch have.
-struct Found {
+struct BatchValues {
     values: Vec<Value>,
     /// Of each row, the place of its value; `None`: it has none that counts.
     of_row: Vec<Option<usize>>,
@@ -421,7 +421,7 @@ struct Found {
     order: arrow::row::Rows,
 }
 
-impl Found {
+impl BatchValues {
     fn is_there(&self, row: usize) -> bool {
         if self.missing.get(row).copied().unwrap_or_default() {
             return false;
@@ -460,9 +460,9 @@ impl Values {
         &mut self,
         key: &[ArrayRef],
         rows: &RecordBatch,
-        taken: &Taken,
+        taken: &TakenRows,
         does: &[Option<(Op, usize)>],
-    ) -> Result<Found> {
+    ) -> Result<BatchValues> {
         let column = rows.columns().get(self.what.column).ok_or_else(|| Error::bug("a row without its value"))?;
         let value = canonical_column(column);
         let order = self.order.convert_columns(std::slice::from_ref(&value)).map_err(Error::arrow)?;
@@ -496,11 +496,11 @@ impl Values {
         for (number, value) in values.iter_mut().enumerate().filter(|(number, _)| known.value(*number)) {
             (value.before, value.after) = (counts.value(number), counts.value(number));
         }
-        Ok(Found { values, of_row, missing, order })
+        Ok(BatchValues { values, of_row, missing, order })
     }
 
     /// Keeps what is left of values.
-    fn store(&mut self, found: &Found, keys: &[Key]) -> Result<()> {
+    fn store(&mut self, found: &BatchValues, keys: &[Key]) -> Result<()> {
         let slots: Vec<Slot> = found.values.iter().map(|value| value.slot).collect();
         let counts: ArrayRef = Arc::new(Int64Array::from_iter_values(found.values.iter().map(|value| value.after)));
         let kept: BooleanArray = found.values.iter().map(|value| Some(value.after > 0)).collect();

@@ -1,11 +1,11 @@
 //! Which objects go, by case.
 
 use super::*;
-use crate::checkpoint::types::{Checkpoint, Start, StateFile, Table, TableOf, blob_path};
+use crate::checkpoint::types::{Checkpoint, JobStart, StateFile, Table, TableOf, blob_path};
 use crate::ids::BatchTime;
 
 fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manifest {
-    let start = |(generation, after, first): &(u64, u64, u64)| Start {
+    let start = |(generation, after, first): &(u64, u64, u64)| JobStart {
         generation: Generation(*generation),
         checkpoint: BatchId(0),
         after: BatchId(*after),

@@ -3,7 +3,7 @@
 use super::{Resume, StartRequest, tables};
 use crate::batch::partition::plan_name;
 use crate::checkpoint::gc::trim_starts;
-use crate::checkpoint::types::{Checkpoint, Manifest, Start, TableOf};
+use crate::checkpoint::types::{Checkpoint, JobStart, Manifest, TableOf};
 use crate::ids::{BatchId, Generation};
 use crate::limits::{CHECKPOINTS_KEPT, ROLLBACK_BATCHES_MAX};
 
@@ -14,7 +14,7 @@ use crate::limits::{CHECKPOINTS_KEPT, ROLLBACK_BATCHES_MAX};
 /// here and now, so that a restart without `--resume-from`, `--drop-state` and `--fresh` goes on alike.
 pub fn claim(manifest: Option<&Manifest>, resume: &Resume, wanted: &StartRequest, job: &str, job_id: &str) -> Manifest {
     let generation = Generation(manifest.map_or(0, |manifest| manifest.generation.0).saturating_add(1));
-    let mut start = Start {
+    let mut start = JobStart {
         generation,
         after: resume.after,
         first: resume.first,
@@ -68,7 +68,8 @@ pub fn publish_upgrade(manifest: &Manifest, checkpoint: Checkpoint, job_digest: 
     let after = checkpoint.batch;
     let mut published = publish(manifest, checkpoint);
     if let Some(last) = manifest.starts.last() {
-        let start = Start { after, first: after.next(), checkpoint: after, job_digest, upgrade: true, ..last.clone() };
+        let start =
+            JobStart { after, first: after.next(), checkpoint: after, job_digest, upgrade: true, ..last.clone() };
         published.starts.push(start);
     }
     published

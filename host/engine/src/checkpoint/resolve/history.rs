@@ -5,17 +5,17 @@
 
 use super::Planned;
 use crate::checkpoint::plan::{Head, LogName};
-use crate::checkpoint::types::Start;
+use crate::checkpoint::types::JobStart;
 use crate::ids::BatchId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The start whose plan of this batch counts.
-pub fn owner(starts: &[Start], batch: BatchId) -> Option<&Start> {
+pub fn owner(starts: &[JobStart], batch: BatchId) -> Option<&JobStart> {
     starts.iter().rev().find(|start| start.after < batch)
 }
 
 /// The batch that comes after this one. `None`: nobody was to plan it.
-pub fn next(starts: &[Start], batch: BatchId) -> Option<BatchId> {
+pub fn next(starts: &[JobStart], batch: BatchId) -> Option<BatchId> {
     let mut next = BatchId(batch.0.checked_add(1)?);
     loop {
         let owner = owner(starts, next)?;
@@ -27,7 +27,7 @@ pub fn next(starts: &[Start], batch: BatchId) -> Option<BatchId> {
 }
 
 /// The batches planned after this one without a gap, in order.
-pub fn run(starts: &[Start], planned: &BTreeMap<BatchId, Planned>, after: BatchId) -> Vec<(BatchId, Planned)> {
+pub fn run(starts: &[JobStart], planned: &BTreeMap<BatchId, Planned>, after: BatchId) -> Vec<(BatchId, Planned)> {
     let mut run = Vec::new();
     let mut last = after;
     while let Some((batch, plan)) = next(starts, last).and_then(|batch| Some((batch, *planned.get(&batch)?))) {
@@ -39,7 +39,7 @@ pub fn run(starts: &[Start], planned: &BTreeMap<BatchId, Planned>, after: BatchI
 
 /// Which batches are planned whole, and by which generation's plan: the newest start whose `after` lies before the
 /// batch; each of its sources must have planned it.
-pub fn planned(starts: &[Start], logs: &[(LogName, Vec<Head>)]) -> BTreeMap<BatchId, Planned> {
+pub fn planned(starts: &[JobStart], logs: &[(LogName, Vec<Head>)]) -> BTreeMap<BatchId, Planned> {
     let mut found: BTreeMap<BatchId, (&Head, BTreeSet<&str>)> = BTreeMap::new();
     for (log, heads) in logs {
         for head in heads {
@@ -64,7 +64,7 @@ pub fn planned(starts: &[Start], logs: &[(LogName, Vec<Head>)]) -> BTreeMap<Batc
 ///
 /// A generation takes such rows over into the first batches that it plans, and makes no checkpoint of batches of its own
 /// before it has taken all. So a checkpoint after a batch of a later generation holds all that older logs tell.
-pub fn log_needed(starts: &[Start], log: &LogName, successor: Option<BatchId>, checkpoint: BatchId) -> bool {
+pub fn log_needed(starts: &[JobStart], log: &LogName, successor: Option<BatchId>, checkpoint: BatchId) -> bool {
     let known = starts.iter().any(|start| start.generation == log.generation);
     let held = successor.is_some_and(|successor| successor <= checkpoint);
     let taken_over = owner(starts, checkpoint).is_some_and(|owner| owner.generation > log.generation);

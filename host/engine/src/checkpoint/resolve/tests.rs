@@ -6,10 +6,10 @@ mod upgrade;
 
 use super::*;
 use crate::checkpoint::plan::{Head, LogName};
-use crate::checkpoint::types::{Checkpoint, Column, Start, StateFile, Table, TableOf};
+use crate::checkpoint::types::{Checkpoint, Column, JobStart, StateFile, Table, TableOf};
 
-fn start(generation: u64, after: u64, first: u64) -> Start {
-    Start {
+fn start(generation: u64, after: u64, first: u64) -> JobStart {
+    JobStart {
         generation: Generation(generation),
         checkpoint: BatchId(0),
         after: BatchId(after),
@@ -55,8 +55,8 @@ fn path(batch: u64) -> String {
 
 /// A checkpoint with one file, at [`path`].
 /// The same start, of a job that loads this checkpoint.
-fn loading(checkpoint: u64, start: Start) -> Start {
-    Start { checkpoint: BatchId(checkpoint), ..start }
+fn loading(checkpoint: u64, start: JobStart) -> JobStart {
+    JobStart { checkpoint: BatchId(checkpoint), ..start }
 }
 
 fn checkpoint(batch: u64) -> Checkpoint {

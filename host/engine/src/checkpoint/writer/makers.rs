@@ -3,7 +3,7 @@
 
 use super::WriterOrder;
 use super::unwritten::UnwrittenBytes;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::error::Result;
 use crate::failure::Failure;
 use crate::ids::BatchId;
@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Makes files and hands over each of them.
-pub type MakeFiles = Box<dyn FnOnce(&mut dyn FnMut(Changes)) -> Result<()> + Send>;
+pub type MakeFiles = Box<dyn FnOnce(&mut dyn FnMut(TableChanges)) -> Result<()> + Send>;
 
 /// The threads, which end with this.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use super::by_side;
 use super::on_time::OnTime;
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::stages::BuildContext;
 use crate::error::{Error, Result};
@@ -71,7 +71,7 @@ impl BatchWork for AsOfWork {
         self.state.tables().iter_mut().collect()
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         let mut changes = Vec::new();
         for (table, checkpoint) in self.state.tables().iter_mut().zip(&mut self.checkpoints) {
             changes.extend(table_checkpoint::changes(checkpoint, after, table)?);

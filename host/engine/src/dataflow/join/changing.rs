@@ -4,7 +4,7 @@
 use super::{as_they_came, by_side};
 use crate::batch::part::Part;
 use crate::batch::rejected::RefusedRow;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::BatchContext;
 use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::error::{Error, Result};
@@ -124,7 +124,7 @@ impl BatchWork for ChangingWork {
         self.state.tables().iter_mut().collect()
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         let mut changes = Vec::new();
         for (side, checkpoint) in Side::BOTH.into_iter().zip(&mut self.checkpoints) {
             changes.extend(table_checkpoint::changes(checkpoint, after, &mut self.state.tables()[side.place()])?);

@@ -4,7 +4,7 @@
 use super::by_side;
 use super::on_time::OnTime;
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::stages::{BuildContext, in_checkpoint};
 use crate::error::{Error, Result};
@@ -141,7 +141,7 @@ impl BatchWork for Intervals {
         }
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         let mut changes = Vec::new();
         for (side, checkpoint) in Side::BOTH.into_iter().zip(self.checkpoints.iter_mut().flatten()) {
             changes.extend(match &mut self.state {

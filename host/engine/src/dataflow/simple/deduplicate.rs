@@ -6,7 +6,7 @@ use super::kept_times::KeptTimes;
 use crate::batch::group::Grouper;
 use crate::batch::group::sort_by_rank;
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::by_key::{keys, split_marked};
 use crate::dataflow::event_time;
@@ -180,7 +180,7 @@ impl BatchWork for Deduplicate {
         vec![self.seen.table()]
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         table_checkpoint::changes(&mut self.checkpoint, after, self.seen.table())
     }
 }

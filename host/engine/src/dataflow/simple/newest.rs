@@ -4,7 +4,7 @@
 use crate::batch::keys::{Keys, canonical_column};
 use crate::batch::part::Part;
 use crate::batch::rejected::RefusedRow;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::BatchContext;
 use crate::dataflow::by_key::keys;
 use crate::dataflow::latest::split_by_op;
@@ -32,15 +32,15 @@ pub fn build<'s>(
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     let split = split_by_op(&stage.name, stage.key.clone(), node.op, parts, build);
-    let work = Newest::new(stage, node, build)?;
+    let work = NewestStage::new(stage, node, build)?;
     let (ticks, failure) = (build.ticks.clone(), build.running.failure.clone());
     let (rows, rejected, changes) =
         each_batch_with_state(split, ticks, &stage.name, failure, |part: &Part| part.to, work);
     Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
 }
 
-/// The stage on one worker.
-struct Newest {
+/// The stage that keeps the newest row of each key, on one worker.
+struct NewestStage {
     stage: StageNode,
     node: NewestNode,
     table: StateTable,
@@ -51,21 +51,21 @@ struct Newest {
 }
 
 /// A key that a batch has rows of: its slot, and its row before and now, by their places among all.
-struct Touched {
+struct TouchedKey {
     slot: Slot,
     before: Option<u32>,
     now: Option<u32>,
 }
 
-impl Newest {
-    fn new(stage: &StageNode, node: &NewestNode, build: &BuildContext<'_, '_>) -> Result<Newest> {
+impl NewestStage {
+    fn new(stage: &StageNode, node: &NewestNode, build: &BuildContext<'_, '_>) -> Result<NewestStage> {
         let fields = stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let table = StateTable::new(fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
         let mut table = build.spilling(&stage.name, table)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
         let metrics = build.running.metrics.of(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
-        Ok(Newest { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, held })
+        Ok(NewestStage { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, held })
     }
 
     /// The rows that are kept in these slots, with the columns that pass, and which slots have one.
@@ -123,8 +123,8 @@ impl Newest {
         let (kept, known) = self.kept(rows, &slots)?;
         let own = rows.project(&self.node.passes).map_err(Error::arrow)?;
         let all = concat_batches(kept.schema_ref(), [&kept, &own]).map_err(Error::arrow)?;
-        let mut touched: Vec<Touched> =
-            slots.iter().map(|slot| Touched { slot: *slot, before: None, now: None }).collect();
+        let mut touched: Vec<TouchedKey> =
+            slots.iter().map(|slot| TouchedKey { slot: *slot, before: None, now: None }).collect();
         for (row, slot) in (0u32..).zip(&known) {
             if let Some(touched) = place_of.get(slot).and_then(|place| touched.get_mut(*place)) {
                 (touched.before, touched.now) = (Some(row), Some(row));
@@ -173,7 +173,7 @@ impl Newest {
         Ok(Box::new(move |row, other| compare(row as usize, other as usize) != Ordering::Less))
     }
 
-    fn store(&mut self, all: &RecordBatch, touched: &[Touched]) -> Result<()> {
+    fn store(&mut self, all: &RecordBatch, touched: &[TouchedKey]) -> Result<()> {
         let held: Vec<usize> = (0..self.node.passes.len())
             .filter(|number| self.node.passes.get(*number).is_some_and(|place| !self.stage.key.contains(place)))
             .collect();
@@ -198,7 +198,7 @@ impl Newest {
     }
 }
 
-impl BatchWork for Newest {
+impl BatchWork for NewestStage {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let all = concat_batches(&self.stage.input, parts.iter().map(|part| &part.rows)).map_err(Error::arrow)?;
         if all.num_rows() == 0 {
@@ -224,7 +224,7 @@ impl BatchWork for Newest {
         vec![&mut self.table]
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         table_checkpoint::changes(&mut self.checkpoint, after, &mut self.table)
     }
 }

@@ -5,7 +5,7 @@ use crate::batch::group::{Grouped, Grouper};
 use crate::batch::keys::{Keys, canonical_column};
 use crate::batch::part::Part;
 use crate::batch::rejected::RefusedRow;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::BatchContext;
 use crate::dataflow::by_key::{keys, split_parts};
 use crate::dataflow::stages::{BuildContext, StageStreams};
@@ -57,7 +57,7 @@ struct Ranking {
 }
 
 /// The rows of a batch behind those that are kept of their keys, without the column that says what they do.
-struct Together {
+struct KeptAndNewRows {
     rows: RecordBatch,
     /// The rows of each key, those that are kept first, in their order.
     members: Vec<Vec<u32>>,
@@ -69,9 +69,9 @@ struct Together {
     kept_rows: usize,
 }
 
-/// What is to be stored.
+/// Rows that a ranking stores, in which slots.
 #[derive(Default)]
-struct Stored {
+struct StoredRows {
     slots: Vec<Slot>,
     rows: Vec<u32>,
     kept: Vec<bool>,
@@ -81,13 +81,13 @@ struct Stored {
 
 /// What is to be put out: rows, their places from 1 on, and whether they are inserted.
 #[derive(Default)]
-struct Told {
+struct RankedRows {
     rows: Vec<u32>,
     places: Vec<i64>,
     inserted: Vec<bool>,
 }
 
-impl Told {
+impl RankedRows {
     fn push(&mut self, row: u32, place: usize, inserted: bool) {
         self.rows.push(row);
         self.places.push(place as i64 + 1);
@@ -133,7 +133,7 @@ impl Ranking {
     }
 
     /// What is kept of the keys of these rows, and these.
-    fn together(&self, rows: &RecordBatch, grouped: &Grouped) -> Result<Together> {
+    fn together(&self, rows: &RecordBatch, grouped: &Grouped) -> Result<KeptAndNewRows> {
         let mut slots: Vec<Vec<Slot>> = vec![Vec::new(); grouped.count()];
         // Place by place, of the keys that have so many.
         let mut open: Vec<u32> = (0..grouped.count() as u32).collect();
@@ -176,7 +176,7 @@ impl Ranking {
             }
         }
         let kept = slots.iter().map(Vec::len).collect();
-        Ok(Together { rows, members, kept, slots, kept_rows: all.len() })
+        Ok(KeptAndNewRows { rows, members, kept, slots, kept_rows: all.len() })
     }
 
     /// The rows in these slots, with the columns that pass.
@@ -202,7 +202,7 @@ impl Ranking {
     }
 
     /// Takes out of the members the rows that others delete, and these. Returns the rows of the batch that cannot be understood.
-    fn delete(&self, rows: &RecordBatch, together: &mut Together) -> Result<Vec<RefusedRow>> {
+    fn delete(&self, rows: &RecordBatch, together: &mut KeptAndNewRows) -> Result<Vec<RefusedRow>> {
         let Some(op) = self.node.op else { return Ok(Vec::new()) };
         let words = rows.column(op).as_string_opt::<i32>();
         let same = Keys::encode(together.rows.columns(), together.rows.num_rows()).map_err(Error::arrow)?;
@@ -267,7 +267,7 @@ impl Ranking {
         let column = canonical_column(together.rows.column(by));
         let options = SortOptions { descending: !self.node.ascending, nulls_first: false };
         let compare = make_comparator(&column, &column, options).map_err(Error::arrow)?;
-        let (mut stored, mut told) = (Stored::default(), Told::default());
+        let (mut stored, mut told) = (StoredRows::default(), RankedRows::default());
         let (n, ranked) = (self.node.n, self.node.rank.is_some());
         for group in order {
             let place = group as usize;
@@ -296,7 +296,13 @@ impl Ranking {
         Ok((self.told(&together.rows, told)?, refused))
     }
 
-    fn store(&mut self, rows: &RecordBatch, grouped: &Grouped, all: &RecordBatch, mut stored: Stored) -> Result<()> {
+    fn store(
+        &mut self,
+        rows: &RecordBatch,
+        grouped: &Grouped,
+        all: &RecordBatch,
+        mut stored: StoredRows,
+    ) -> Result<()> {
         let of = |(group, _, _): &(u32, i64, u32)| grouped.first_rows.get(*group as usize).copied().unwrap_or_default();
         let (of, places) = (stored.new.iter().map(of).collect(), stored.new.iter().map(|new| new.1).collect());
         let (keys, columns) = self.places(rows, of, places)?;
@@ -316,7 +322,7 @@ impl Ranking {
     }
 
     /// The rows that are put out.
-    fn told(&self, all: &RecordBatch, told: Told) -> Result<RecordBatch> {
+    fn told(&self, all: &RecordBatch, told: RankedRows) -> Result<RecordBatch> {
         let rows = take_record_batch(all, &UInt32Array::from(told.rows)).map_err(Error::arrow)?;
         let mut columns = rows.columns().to_vec();
         if self.node.rank.is_some() {
@@ -328,7 +334,7 @@ impl Ranking {
     }
 }
 
-impl Stored {
+impl StoredRows {
     /// What changed of the rows that are kept of a key.
     fn changes(&mut self, group: u32, before: &[u32], after: &[u32], slots: &[Slot]) {
         for (place, row) in after.iter().enumerate() {
@@ -372,7 +378,7 @@ impl BatchWork for Ranking {
         vec![&mut self.table]
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         table_checkpoint::changes(&mut self.checkpoint, after, &mut self.table)
     }
 }

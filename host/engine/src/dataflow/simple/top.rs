@@ -72,7 +72,7 @@ struct Chooser {
 }
 
 /// The first rows of one window and key, in order.
-struct First {
+struct FirstRows {
     /// The window's end and start.
     window: Option<(i64, i64)>,
     rows: Vec<u32>,
@@ -90,7 +90,7 @@ impl Chooser {
     ) -> Result<()> {
         let all = concat_batches(schema, parts.iter().map(|part| &part.rows)).map_err(Error::arrow)?;
         let mut groups = self.choose(&all)?.into_iter().peekable();
-        while let Some(First { window, mut rows }) = groups.next() {
+        while let Some(FirstRows { window, mut rows }) = groups.next() {
             while let Some(next) = groups.next_if(|next| next.window == window) {
                 rows.extend(next.rows);
             }
@@ -105,7 +105,7 @@ impl Chooser {
     }
 
     /// The first rows of each window and key: windows by their end and start, then keys by their hash.
-    fn choose(&mut self, rows: &RecordBatch) -> Result<Vec<First>> {
+    fn choose(&mut self, rows: &RecordBatch) -> Result<Vec<FirstRows>> {
         let column = canonical_column(rows.column(self.order.by));
         let options = SortOptions { descending: !self.order.ascending, nulls_first: false };
         let compare = make_comparator(&column, &column, options).map_err(Error::arrow)?;
@@ -130,9 +130,9 @@ impl Chooser {
                 rows.truncate(n);
             }
             rows.sort_unstable_by(in_order);
-            First { window: window(group as usize), rows }
+            FirstRows { window: window(group as usize), rows }
         };
-        let mut chosen: Vec<First> = order.into_iter().map(first).collect();
+        let mut chosen: Vec<FirstRows> = order.into_iter().map(first).collect();
         // Stable: within a window keys stay in the order of their hashes.
         chosen.sort_by(|a, b| if a.window == b.window { Ordering::Equal } else { a.window.cmp(&b.window) });
         Ok(chosen)

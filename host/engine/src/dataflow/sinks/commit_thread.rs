@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::ids::{BatchId, BatchTime};
 use crate::memory::{self, at_work};
-use crate::metrics::work::Work;
+use crate::metrics::work::OperatorWork;
 use crate::metrics::{Counts, Metrics};
 use crate::sink::Sink;
 use crate::threads;
@@ -52,7 +52,7 @@ pub struct Commits {
     /// Told that the job goes on.
     pub metrics: Metrics,
     /// Told for how long it works.
-    pub work: Work,
+    pub work: OperatorWork,
 }
 
 impl Commits {
@@ -177,7 +177,7 @@ mod tests {
             replayed: BatchId(5),
             markers: Markers::default(),
             counts: Counts::default(),
-            work: Work::of(metrics.batches(), 0),
+            work: OperatorWork::of(metrics.batches(), 0),
             metrics: metrics.clone(),
         };
         let mut commit = |batch| commits.commit(BatchId(batch), BatchTime(0), Vec::new()).map_err(|error| error.kind);

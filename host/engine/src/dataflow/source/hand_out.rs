@@ -1,7 +1,7 @@
 //! Hands out the chunks of a source.
 
-use super::Cut;
-use super::spread::{Spread, Waiting};
+use super::CutChunk;
+use super::spread::{Spread, WaitingChunk};
 use crate::ids::{BatchId, PartOrder};
 use crate::running::Running;
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ pub struct HandOut {
     spread: Spread,
     running: Arc<Running>,
     /// With the worker that must have it.
-    waiting: VecDeque<(Capability<u64>, Option<u64>, Cut)>,
+    waiting: VecDeque<(Capability<u64>, Option<u64>, CutChunk)>,
     waiting_bytes: u64,
 }
 
@@ -42,20 +42,20 @@ impl HandOut {
     }
 
     /// A chunk behind those that wait. `must`: the worker that must have it.
-    pub fn add(&mut self, capability: Capability<u64>, must: Option<u64>, cut: Cut) {
+    pub fn add(&mut self, capability: Capability<u64>, must: Option<u64>, cut: CutChunk) {
         self.waiting_bytes += cut.bytes;
         self.waiting.push_back((capability, must, cut));
     }
 
     /// Hands out what can be; the operator is woken when there is more.
-    pub fn hand_out(&mut self, give: impl FnMut(&Capability<u64>, Cut)) {
+    pub fn hand_out(&mut self, give: impl FnMut(&Capability<u64>, CutChunk)) {
         if !self.waiting.is_empty() {
             self.hand_out_waiting(give);
             self.running.loads.left(self.source, self.waiting_bytes);
         }
     }
 
-    fn hand_out_waiting(&mut self, mut give: impl FnMut(&Capability<u64>, Cut)) {
+    fn hand_out_waiting(&mut self, mut give: impl FnMut(&Capability<u64>, CutChunk)) {
         let inbox = self.running.ends.inboxes.get(self.source).and_then(Option::as_ref);
         let inbox_bytes = inbox.map_or(0, |inbox| inbox.fill().0);
         self.running.loads.waits(self.source, true);
@@ -63,7 +63,8 @@ impl HandOut {
         while let Some((capability, must, mut cut)) = self.waiting.pop_front() {
             let bytes = cut.bytes;
             let waiting_bytes = self.waiting_bytes;
-            let chunk = Waiting { must, bytes, waiting_bytes, left_bytes: waiting_bytes.saturating_add(inbox_bytes) };
+            let chunk =
+                WaitingChunk { must, bytes, waiting_bytes, left_bytes: waiting_bytes.saturating_add(inbox_bytes) };
             let Some(to) = self.spread.next(chunk, now, &loads) else {
                 return self.waiting.push_front((capability, must, cut));
             };

@@ -18,15 +18,15 @@ const USUAL: f64 = 10.0;
 /// The speed of each worker with one source. A worker's speed is how much it decodes while it works, on whatever: so one that others take the
 /// processor from, or that has other work to do, is slow, and has as much to do as the others once it gets as much less.
 pub struct Speeds {
-    workers: Vec<Shown>,
+    workers: Vec<WorkerSpeed>,
     looked: Option<Instant>,
     /// That of the fastest.
     fastest: f64,
 }
 
-/// What a worker has shown.
+/// How fast a worker has shown to be.
 #[derive(Clone, Default)]
-struct Shown {
+struct WorkerSpeed {
     /// Its load as of the last look.
     seen: SourceLoad,
     /// What of that counts.
@@ -39,7 +39,7 @@ struct Shown {
 impl Speeds {
     /// Of so many workers, of which nothing is known: all are as fast.
     pub fn new(workers: usize) -> Speeds {
-        Speeds { workers: vec![Shown::default(); workers], looked: None, fastest: USUAL }
+        Speeds { workers: vec![WorkerSpeed::default(); workers], looked: None, fastest: USUAL }
     }
 
     /// Looks at the loads of all workers, if it is time.

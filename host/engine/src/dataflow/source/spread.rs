@@ -31,7 +31,7 @@ const SAID_AFTER: Duration = Duration::from_millis(10);
 /// Spreads the chunks of a source over the workers.
 pub enum Spread {
     /// Each goes to the worker that will be done with it first.
-    Free(Free),
+    Free(FreeSpread),
     /// Each goes where its place in the batch says. A worker that commits its own rows has them under a marker of its own, so a
     /// batch that runs again must give it the same ones: also after a restart, and with workers in other processes.
     ByPlace {
@@ -40,8 +40,8 @@ pub enum Spread {
     },
 }
 
-/// Where any worker may have any chunk.
-pub struct Free {
+/// Spreads chunks where any worker may have any chunk.
+pub struct FreeSpread {
     /// The worker that has the chunks.
     here: usize,
     /// What each worker has had, in bytes, since the job was started.
@@ -49,11 +49,11 @@ pub struct Free {
     /// How fast each is.
     speeds: Speeds,
     /// Where other processes receive a part of the source as well.
-    near: Option<Near>,
+    near: Option<NearSpread>,
 }
 
 /// Keeps chunks in their process, where a chunk costs least, as long as the other processes have about as much to do.
-pub struct Near {
+pub struct NearSpread {
     /// The workers of this process; the others have as many each.
     own: Range<usize>,
     /// When a batch was cut while nothing of those before waited.
@@ -62,13 +62,13 @@ pub struct Near {
     busy_until: BTreeMap<usize, Instant>,
 }
 
-impl Near {
-    fn of(own: Range<usize>) -> Near {
-        Near { own, cut: None, busy_until: BTreeMap::new() }
+impl NearSpread {
+    fn of(own: Range<usize>) -> NearSpread {
+        NearSpread { own, cut: None, busy_until: BTreeMap::new() }
     }
 
     /// The worker of another process that is to have the chunk, where this process would be done much later than that one.
-    fn helper(&mut self, chunk: Waiting, now: Instant, speeds: &Speeds, loads: &[SourceLoad]) -> Option<usize> {
+    fn helper(&mut self, chunk: WaitingChunk, now: Instant, speeds: &Speeds, loads: &[SourceLoad]) -> Option<usize> {
         let speed = |workers: Range<usize>| workers.map(|worker| speeds.of(worker)).sum::<f64>();
         let here_us = chunk.left_bytes as f64 / speed(self.own.clone());
         if here_us <= LATER_US {
@@ -104,8 +104,8 @@ impl Spread {
         if job.sinks.iter().any(|sink| sink.kind.by_worker()) {
             return Spread::ByPlace { peers: peers.max(1) as u64 };
         }
-        let near = near.filter(|own| own.len() < peers).map(Near::of);
-        Spread::Free(Free { here, handed_bytes: vec![0; peers], speeds: Speeds::new(peers), near })
+        let near = near.filter(|own| own.len() < peers).map(NearSpread::of);
+        Spread::Free(FreeSpread { here, handed_bytes: vec![0; peers], speeds: Speeds::new(peers), near })
     }
 
     /// A batch was cut, of which place and length of all chunks are known: the workers that must have them, or `None` for those that any may
@@ -132,8 +132,8 @@ impl Spread {
     }
 
     /// The worker of the next chunk; none, as long as it is better to wait.
-    pub fn next(&mut self, chunk: Waiting, now: Instant, loads: &[SourceLoad]) -> Option<u64> {
-        let Waiting { must, bytes, .. } = chunk;
+    pub fn next(&mut self, chunk: WaitingChunk, now: Instant, loads: &[SourceLoad]) -> Option<u64> {
+        let WaitingChunk { must, bytes, .. } = chunk;
         let Spread::Free(free) = self else { return must };
         let worker = match must {
             Some(worker) => worker as usize,
@@ -146,9 +146,9 @@ impl Spread {
     }
 }
 
-impl Free {
+impl FreeSpread {
     /// The worker that will be done first with a chunk, unless it has enough to do.
-    fn first(&mut self, chunk: Waiting, now: Instant, loads: &[SourceLoad]) -> Option<usize> {
+    fn first(&mut self, chunk: WaitingChunk, now: Instant, loads: &[SourceLoad]) -> Option<usize> {
         self.speeds.look(now, loads);
         let all = 0..self.handed_bytes.len();
         let own = self.near.as_ref().map_or(all.clone(), |near| near.own.clone());
@@ -180,7 +180,7 @@ impl Free {
 
 /// A chunk that is to be handed out.
 #[derive(Clone, Copy, Debug)]
-pub struct Waiting {
+pub struct WaitingChunk {
     /// The worker that must have it.
     pub must: Option<u64>,
     /// Its length.
@@ -219,12 +219,12 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn free(here: usize, peers: usize, near: Option<Near>) -> Spread {
-        Spread::Free(Free { here, handed_bytes: vec![0; peers], speeds: Speeds::new(peers), near })
+    fn free(here: usize, peers: usize, near: Option<NearSpread>) -> Spread {
+        Spread::Free(FreeSpread { here, handed_bytes: vec![0; peers], speeds: Speeds::new(peers), near })
     }
 
-    fn waiting(bytes: u64, waiting_bytes: u64) -> Waiting {
-        Waiting { must: None, bytes, waiting_bytes, left_bytes: waiting_bytes }
+    fn waiting(bytes: u64, waiting_bytes: u64) -> WaitingChunk {
+        WaitingChunk { must: None, bytes, waiting_bytes, left_bytes: waiting_bytes }
     }
 
     fn idle(workers: usize) -> Vec<SourceLoad> {
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(spread.batch(BatchId(2), &[(&order, 90_000)], now, false), [None]);
         let mut next = |bytes| spread.next(waiting(bytes, bytes), now, &idle(2));
         assert_eq!([100_000, 30_000, 30_000, 30_000, 90_000].map(&mut next), [0, 1, 1, 1, 1].map(Some));
-        assert_eq!(spread.next(Waiting { must: Some(1), ..waiting(10, 10) }, now, &idle(2)), Some(1));
+        assert_eq!(spread.next(WaitingChunk { must: Some(1), ..waiting(10, 10) }, now, &idle(2)), Some(1));
     }
 
     /// Workers that take so many microseconds for each byte, and decode for ten seconds of which the clock is moved by hand; how much of chunks
@@ -299,7 +299,7 @@ mod tests {
     /// Of 64 MiB that a process of three has, the first with two workers of 10 bytes a microsecond each, so much stays there, where the others
     /// say so long after the batch was cut that they have so much left, and chunks are handed out so long after it.
     fn kept_mib(others_mib: [u64; 2], said_after_ms: u64, now_ms: u64) -> u64 {
-        let mut spread = free(0, 6, Some(Near::of(0..2)));
+        let mut spread = free(0, 6, Some(NearSpread::of(0..2)));
         let (order, begun, mut loads) = (PartOrder::at(0), Instant::now(), idle(6));
         spread.batch(BatchId(1), &[(&order, MIB as usize); 64], begun, false);
         for (worker, load) in loads.iter_mut().enumerate().skip(2) {
@@ -338,6 +338,6 @@ mod tests {
         assert_eq!(first.batch(BatchId(7), &chunks, Instant::now(), false), [1, 0, 1].map(Some));
         assert_eq!(first.batch(BatchId(8), &chunks, Instant::now(), false), [0, 1, 0].map(Some));
         assert_eq!(Spread::ByPlace { peers: 2 }.batch(BatchId(8), &chunks, Instant::now(), false), [0, 1, 0].map(Some));
-        assert_eq!(first.next(Waiting { must: Some(1), ..waiting(1, 1) }, Instant::now(), &[]), Some(1));
+        assert_eq!(first.next(WaitingChunk { must: Some(1), ..waiting(1, 1) }, Instant::now(), &[]), Some(1));
     }
 }

@@ -309,7 +309,7 @@ impl UpdateStage {
             TimerClock::Batch => Some(context.time.0),
             TimerClock::Watermark => context.watermark.now,
         };
-        let timers::Due { keys, times_us } = timers.take_due(now_us)?;
+        let timers::DueTimers { keys, times_us } = timers.take_due(now_us)?;
         if times_us.is_empty() {
             return Ok(Default::default());
         }

@@ -2,7 +2,7 @@
 
 use super::{WindowOutput, gather};
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::BatchContext;
 use crate::dataflow::stages::{BuildContext, in_checkpoint};
 use crate::dataflow::window_ends::WindowEnds;
@@ -158,7 +158,7 @@ impl BatchWork for BatchWindowWork {
         vec![self.windows.table()]
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         let panes = table_checkpoint::changes(&mut self.checkpoint, after, self.windows.table())?;
         Ok(panes.into_iter().chain(self.ends.barrier(after)?).collect())
     }

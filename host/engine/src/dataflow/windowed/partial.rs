@@ -8,7 +8,7 @@ use crate::batch::rejected::RefusedRow;
 use crate::context::BatchContext;
 use crate::dataflow::event_time::{self, take_times};
 use crate::dataflow::late::LateRows;
-use crate::dataflow::plugin::{Current, WholeRows};
+use crate::dataflow::plugin::{CurrentPlugin, WholeRows};
 use crate::dataflow::stages::BuildContext;
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
@@ -28,7 +28,7 @@ pub fn of_batches<'s>(
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
-    let mut front = Front::new(stage, build)?;
+    let mut front = PartialStage::new(stage, build)?;
     let name = format!("{} partial", stage.name);
     Ok(each_part(parts, &name, build.running.failure.clone(), move |context, part, output| {
         let rows = front.whole(context, &part, output)?;
@@ -54,7 +54,7 @@ pub fn of_times<'s>(
     build: &BuildContext<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
     let late = LateRows::of(stage, &build.running.metrics.of(&stage.name));
-    let work = TimedFront { front: Front::new(stage, build)?, slices, late };
+    let work = TimedFront { front: PartialStage::new(stage, build)?, slices, late };
     let (name, index) = (format!("{} partial", stage.name), build.index as u64);
     let (ticks, failure) = (build.ticks.clone(), build.running.failure.clone());
     // The stage's other operator has a clock that shows the same, and saves it for both.
@@ -63,12 +63,12 @@ pub fn of_times<'s>(
     Ok((rows, refused))
 }
 
-struct Front {
+struct PartialStage {
     stage: StageNode,
     functions: Functions,
     /// The column that says what a row does.
     op: Option<usize>,
-    current: Current,
+    current: CurrentPlugin,
     metrics: Counts,
     /// Where a plugin aggregates: rejects the rows that it cannot read.
     whole: Option<WholeRows>,
@@ -76,8 +76,8 @@ struct Front {
     peers: usize,
 }
 
-impl Front {
-    fn new(stage: &StageNode, build: &BuildContext<'_, '_>) -> Result<Front> {
+impl PartialStage {
+    fn new(stage: &StageNode, build: &BuildContext<'_, '_>) -> Result<PartialStage> {
         let metrics = build.running.metrics.of(&stage.name);
         let whole = match &stage.operator {
             Operator::Reduce(node) => Some(WholeRows::to_lift(stage, node, build.running)),
@@ -87,11 +87,11 @@ impl Front {
             Operator::Aggregate(builtin) => builtin.op,
             _ => None,
         };
-        Ok(Front {
+        Ok(PartialStage {
             stage: stage.clone(),
             functions: functions(stage, &metrics)?,
             op,
-            current: Current::of(stage, &build.running.plugins.versions),
+            current: CurrentPlugin::of(stage, &build.running.plugins.versions),
             metrics,
             whole,
             keys: stage.key.len(),
@@ -175,7 +175,7 @@ fn negated(partial: &RecordBatch, keys: usize) -> Result<RecordBatch> {
 }
 
 struct TimedFront {
-    front: Front,
+    front: PartialStage,
     slices: Slices,
     late: LateRows,
 }

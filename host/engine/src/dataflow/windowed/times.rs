@@ -2,7 +2,7 @@
 
 use super::{WindowOutput, gather};
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::stages::{BuildContext, in_checkpoint};
 use crate::error::Result;
@@ -110,7 +110,7 @@ impl BatchWork for TimeWindowWork {
         vec![self.windows.table()]
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         table_checkpoint::changes(&mut self.checkpoint, after, self.windows.table())
     }
 }

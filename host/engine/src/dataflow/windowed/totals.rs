@@ -2,7 +2,7 @@
 
 use super::{WindowOutput, changed, gather};
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::BatchContext;
 use crate::dataflow::stages::BuildContext;
 use crate::error::{Error, Result};
@@ -88,7 +88,7 @@ impl BatchWork for TotalsWork {
         vec![self.totals.table()]
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         table_checkpoint::changes(&mut self.checkpoint, after, self.totals.table())
     }
 }

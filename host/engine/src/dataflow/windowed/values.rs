@@ -4,7 +4,7 @@ use super::changed;
 use crate::aggregate::builtin::{Builtin, Tally};
 use crate::batch::part::Part;
 use crate::batch::rejected::RefusedRow;
-use crate::checkpoint::changes::Changes;
+use crate::checkpoint::changes::TableChanges;
 use crate::context::BatchContext;
 use crate::dataflow::by_key::split_parts;
 use crate::dataflow::stages::{BuildContext, StageStreams};
@@ -95,7 +95,7 @@ impl BatchWork for ValuesWork {
         self.totals.tables().collect()
     }
 
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         let mut changes = Vec::new();
         for (table, checkpoint) in self.totals.tables().zip(&mut self.checkpoints) {
             changes.extend(table_checkpoint::changes(checkpoint, after, table)?);

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::record::{has_times_without_unit, job, read};
 use crate::checkpoint::store;
-use crate::checkpoint::types::{JobRecord, Start};
+use crate::checkpoint::types::{JobRecord, JobStart};
 use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
@@ -44,7 +44,7 @@ fn a_job_is_made_again_of_what_is_kept() {
     let spec = crate::job::load(&at("job.toml"), &[]).unwrap();
     let graph = Graph::without_stages(spec);
     let recorded = super::record(&graph, &[], None).unwrap();
-    let start = Start {
+    let start = JobStart {
         generation: Generation(1),
         after: BatchId(0),
         first: BatchId(1),

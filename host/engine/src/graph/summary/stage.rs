@@ -120,7 +120,7 @@ pub(super) fn operator(spec: &StageSpec) -> Option<String> {
         OperatorSpec::Join(join) => {
             let all = matches!(&spec.window, Some(window) if window.extent == WindowExtent::All);
             let op = spec.op.as_deref().unwrap_or(OPERATION);
-            self::join(join, &inputs(), if all { Among::All(op) } else { Among::These(rows) })
+            self::join(join, &inputs(), if all { PartnerRows::All(op) } else { PartnerRows::These(rows) })
         }
         OperatorSpec::Enrich(enrich) => self::enrich(enrich),
         OperatorSpec::Latest(latest) => {
@@ -171,23 +171,23 @@ pub(super) fn operator(spec: &StageSpec) -> Option<String> {
     })
 }
 
-/// Among which rows a join looks for partners.
-enum Among<'a> {
+/// The rows among which a join looks for partners.
+enum PartnerRows<'a> {
     /// Those of a batch or window, by that word.
     These(&'a str),
     /// All that ever came; the column that says what a row of the result does.
     All(&'a str),
 }
 
-fn join(join: &JoinSpec, inputs: &[String], among: Among<'_>) -> String {
+fn join(join: &JoinSpec, inputs: &[String], among: PartnerRows<'_>) -> String {
     let among = match (join.within_us, among) {
         (within, _) if join.as_of => {
             let most = within.map_or(String::new(), |(from, _)| format!(", at most {} before", time(from)));
             format!("with the latest row at the time of each{most}")
         }
         (Some((from, to)), _) => format!("within {} to {} of event time", signed(from), signed(to)),
-        (None, Among::These(rows)) => format!("in each {rows}"),
-        (None, Among::All(op)) => {
+        (None, PartnerRows::These(rows)) => format!("in each {rows}"),
+        (None, PartnerRows::All(op)) => {
             let ttl =
                 join.ttl.map_or(String::new(), |ttl| format!(", forgotten {} after the last of a key", show_time(ttl)));
             format!("of all rows{ttl}; put out as it changes, with `{op}` for what a row does")

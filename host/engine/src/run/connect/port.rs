@@ -64,13 +64,13 @@ struct Admission {
     admitted: Sender<Result<PeerConnection>>,
     /// How many may wait until this process is ready.
     places: Arc<Semaphore>,
-    refused: Mutex<Refused>,
+    refused: Mutex<RefusalNotice>,
     waiting: WaitingProcesses,
 }
 
-/// What was told of those who were refused.
+/// When a refused connection was last logged, and how many were since.
 #[derive(Default)]
-struct Refused {
+struct RefusalNotice {
     told: Option<Instant>,
     since: u64,
 }
@@ -209,13 +209,13 @@ async fn hear(socket: TcpStream, from: SocketAddr, admission: Arc<Admission>) {
     }
 }
 
-type Heard = (Hello, ConnectionPurpose, (Sealer, Opener));
+type CheckedHello = (Hello, ConnectionPurpose, (Sealer, Opener));
 
 /// What a connection with TLS begins with: a record of a greeting.
 const TLS_GREETING: [u8; 2] = [0x16, 3];
 
 /// Both ends make sure of each other, with certificates where the processes have them.
-async fn greet(mut socket: TcpStream, admission: &Admission) -> Result<(TcpStream, Heard), String> {
+async fn greet(mut socket: TcpStream, admission: &Admission) -> Result<(TcpStream, CheckedHello), String> {
     socket.set_nodelay(true).map_err(lost)?;
     let Some(peers) = admission.trust.peers() else {
         let (hello, purpose, transcript) = meet(&mut socket, admission, None).await?;
@@ -321,12 +321,12 @@ async fn tell_layout(mut socket: TcpStream, mut seals: (Sealer, Opener), admissi
 }
 
 /// A connection that waits.
-struct Waits<'a> {
+struct WaitingConnection<'a> {
     waiting: &'a WaitingProcesses,
     process: u32,
 }
 
-impl Drop for Waits<'_> {
+impl Drop for WaitingConnection<'_> {
     fn drop(&mut self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let left = waiting.get(&self.process).map_or(0, |count| count.saturating_sub(1));
@@ -339,9 +339,9 @@ impl Drop for Waits<'_> {
 
 impl Admission {
     /// Counts a process among those that wait.
-    fn waits(&self, process: u32) -> Waits<'_> {
+    fn waits(&self, process: u32) -> WaitingConnection<'_> {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner).entry(process).or_default() += 1;
-        Waits { waiting: &self.waiting, process }
+        WaitingConnection { waiting: &self.waiting, process }
     }
 
     /// Tells that somebody was refused; no more than a line every now and then, however many come.
@@ -356,6 +356,6 @@ impl Admission {
             1 => tracing::warn!("a connection was refused: {from}{why}"),
             more => tracing::warn!("{more} connections were refused, the last one: {from}{why}"),
         }
-        *refused = Refused { told: Some(Instant::now()), since: 0 };
+        *refused = RefusalNotice { told: Some(Instant::now()), since: 0 };
     }
 }

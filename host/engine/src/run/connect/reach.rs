@@ -25,7 +25,7 @@ const ELSEWHERE_PAUSE: Duration = Duration::from_secs(1);
 const STARTING_MAX: Duration = Duration::from_secs(10);
 
 /// Why a connection has not come about.
-enum Missed {
+enum ConnectFailure {
     /// It may the next time.
     Now(io::Error),
     /// The other runs something else.
@@ -34,15 +34,15 @@ enum Missed {
     Elsewhere(JobLayout),
 }
 
-impl From<io::Error> for Missed {
-    fn from(error: io::Error) -> Missed {
-        Missed::Now(error)
+impl From<io::Error> for ConnectFailure {
+    fn from(error: io::Error) -> ConnectFailure {
+        ConnectFailure::Now(error)
     }
 }
 
-/// Whom to reach, and how.
+/// A process of the job that is to be reached, and when to give up.
 #[derive(Clone, Copy)]
-pub struct Caller<'a> {
+pub struct PeerToReach<'a> {
     /// Of the process that calls.
     pub cluster: &'a Cluster,
     /// The number of the other one.
@@ -51,34 +51,36 @@ pub struct Caller<'a> {
     pub is_over: &'a dyn Fn() -> bool,
 }
 
-impl Caller<'_> {
+impl PeerToReach<'_> {
     fn host(&self) -> &str {
         self.cluster.hosts.get(self.process).map_or("", String::as_str)
     }
 }
 
 /// Connects to this process, and waits until it is ready. An error where it runs something else.
-pub fn reach(caller: &Caller<'_>, mut own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
-    let Caller { cluster, process, is_over } = caller;
+pub fn reach(caller: &PeerToReach<'_>, mut own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
+    let PeerToReach { cluster, process, is_over } = caller;
     let host = caller.host();
     let began = Instant::now();
     let (mut told, mut warned) = (None, false);
     loop {
         match greet(caller, own, purpose) {
             Ok(reached) => return Ok(reached),
-            Err(Missed::Differs(difference)) => return Err(Error::job(format!("at {host}: {difference}"))),
-            Err(Missed::Elsewhere(layout))
+            Err(ConnectFailure::Differs(difference)) => return Err(Error::job(format!("at {host}: {difference}"))),
+            Err(ConnectFailure::Elsewhere(layout))
                 if cluster.hosts == layout.hosts && layout.workers == Some(own.workers as usize) =>
             {
                 // The same, however each of both has come to it.
                 own.layout = if own.layout == 0 { layout.id() } else { 0 };
             }
-            Err(Missed::Elsewhere(layout)) if cluster.own_host().is_some_and(|own| layout.place_of(own).is_some()) => {
+            Err(ConnectFailure::Elsewhere(layout))
+                if cluster.own_host().is_some_and(|own| layout.place_of(own).is_some()) =>
+            {
                 let _ = cluster.layout.told.set(layout);
                 return Err(lost_connection());
             }
-            Err(Missed::Elsewhere(_)) if is_over() => return Err(lost_connection()),
-            Err(Missed::Elsewhere(layout)) => {
+            Err(ConnectFailure::Elsewhere(_)) if is_over() => return Err(lost_connection()),
+            Err(ConnectFailure::Elsewhere(layout)) => {
                 if !std::mem::replace(&mut warned, true) {
                     tracing::warn!(
                         "the job runs on other machines ({}), and not here; waiting until it does",
@@ -87,8 +89,8 @@ pub fn reach(caller: &Caller<'_>, mut own: Hello, purpose: ConnectionPurpose) ->
                 }
                 std::thread::sleep(ELSEWHERE_PAUSE);
             }
-            Err(Missed::Now(_)) if is_over() => return Err(lost_connection()),
-            Err(Missed::Now(error)) => {
+            Err(ConnectFailure::Now(_)) if is_over() => return Err(lost_connection()),
+            Err(ConnectFailure::Now(error)) => {
                 let starting = began.elapsed() < STARTING_MAX && error.kind() != ErrorKind::InvalidData;
                 let words = error.to_string();
                 if told.as_ref() != Some(&words) || (!starting && !warned) {
@@ -109,8 +111,12 @@ pub fn reach(caller: &Caller<'_>, mut own: Hello, purpose: ConnectionPurpose) ->
 }
 
 /// Connects once.
-fn greet(caller: &Caller<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation), Missed> {
-    let (Caller { cluster, process, .. }, host) = (*caller, caller.host());
+fn greet(
+    caller: &PeerToReach<'_>,
+    own: Hello,
+    purpose: ConnectionPurpose,
+) -> Result<(Sealed, Generation), ConnectFailure> {
+    let (PeerToReach { cluster, process, .. }, host) = (*caller, caller.host());
     let trust = &cluster.trust;
     let time_max = Duration::from_millis(HELLO_MS_MAX);
     let socket = connect(host, time_max)?;
@@ -153,7 +159,7 @@ fn greet(caller: &Caller<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<
         return Err(stranger("what answers there is a process of another version").into());
     };
     if usize::try_from(hello.process) != Ok(process) {
-        return Err(Missed::Differs(format!(
+        return Err(ConnectFailure::Differs(format!(
             "process {} is there, where --hosts of this one has process {process}; start all with the same --hosts",
             hello.process
         )));
@@ -163,7 +169,7 @@ fn greet(caller: &Caller<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<
         return Err(elsewhere(&mut heard, &mut opener)?);
     }
     if let Some(difference) = own.differs(hello) {
-        return Err(Missed::Differs(difference));
+        return Err(ConnectFailure::Differs(difference));
     }
     let (sealer, mut opener) = tls.unwrap_or_else(|| transcript.seals(ConnectionEnd::Connects));
     let generation = welcome(&socket, &mut opener, caller)?;
@@ -229,7 +235,7 @@ fn opened(opener: &mut Opener, heard: &mut UntilDeadline<'_>, mut bytes: &mut [u
 }
 
 /// What process 0 says of the machines that the job has.
-fn elsewhere(heard: &mut UntilDeadline<'_>, opener: &mut Opener) -> io::Result<Missed> {
+fn elsewhere(heard: &mut UntilDeadline<'_>, opener: &mut Opener) -> io::Result<ConnectFailure> {
     let mut status = [0; Status::BYTES];
     opened(opener, heard, &mut status)?;
     let length = match Status::read(&status) {
@@ -240,12 +246,12 @@ fn elsewhere(heard: &mut UntilDeadline<'_>, opener: &mut Opener) -> io::Result<M
     let mut told = vec![0; length];
     opened(opener, heard, &mut told)?;
     let layout = serde_json::from_slice(&told).map_err(|error| stranger(&error.to_string()))?;
-    Ok(Missed::Elsewhere(layout))
+    Ok(ConnectFailure::Elsewhere(layout))
 }
 
 /// Waits until the other is ready: one that still opens its sinks may need long for it. It says all the while that it
 /// lives.
-fn welcome(socket: &TcpStream, opener: &mut Opener, caller: &Caller<'_>) -> io::Result<Generation> {
+fn welcome(socket: &TcpStream, opener: &mut Opener, caller: &PeerToReach<'_>) -> io::Result<Generation> {
     let (began, mut told) = (Instant::now(), false);
     loop {
         let mut heard = UntilDeadline { socket, deadline: Instant::now() + STATUS_SILENCE_MAX };

@@ -38,11 +38,11 @@ fn key(bytes: &[u8; 32]) -> Option<Box<LessSafeKey>> {
 
 /// Seals the frames of one direction.
 pub struct Sealer {
-    seals: Seals,
+    seals: SealingKey,
     frame: Vec<u8>,
 }
 
-enum Seals {
+enum SealingKey {
     /// `None`: the library does not take the key.
     Own(Option<Box<LessSafeKey>>, u64),
     Tls(Records),
@@ -51,15 +51,15 @@ enum Seals {
 impl Sealer {
     /// Seals with this key, which nothing else may use.
     pub fn new(bytes: &[u8; 32]) -> Sealer {
-        Sealer { seals: Seals::Own(key(bytes), 0), frame: Vec::new() }
+        Sealer { seals: SealingKey::Own(key(bytes), 0), frame: Vec::new() }
     }
 
     /// The next frame as it goes over the connection. Takes at most [`FRAME_BYTES_MAX`].
     pub fn seal(&mut self, plain: &[u8]) -> io::Result<&[u8]> {
         self.frame.clear();
         match &mut self.seals {
-            Seals::Tls(records) => records.seal(plain, &mut self.frame)?,
-            Seals::Own(key, count) => {
+            SealingKey::Tls(records) => records.seal(plain, &mut self.frame)?,
+            SealingKey::Own(key, count) => {
                 let key = key.as_ref().ok_or_else(|| wrong("no cipher"))?;
                 let length = u32::try_from(plain.len() + TAG_BYTES).map_err(|_| wrong("a frame is too large"))?;
                 self.frame.extend_from_slice(&length.to_le_bytes());
@@ -77,7 +77,7 @@ impl Sealer {
 
 /// Opens the frames of one direction.
 pub struct Opener {
-    opens: Opens,
+    opens: OpeningKey,
     frame: Vec<u8>,
     /// Of the opened frame: what was not read yet.
     from: usize,
@@ -86,7 +86,7 @@ pub struct Opener {
     messages: Option<Messages>,
 }
 
-enum Opens {
+enum OpeningKey {
     Own(Option<Box<LessSafeKey>>, u64),
     /// With what was taken from the socket last.
     Tls(Records, Vec<u8>),
@@ -95,10 +95,10 @@ enum Opens {
 impl Opener {
     /// Opens what was sealed with this key.
     pub fn new(bytes: &[u8; 32]) -> Opener {
-        Opener::of(Opens::Own(key(bytes), 0))
+        Opener::of(OpeningKey::Own(key(bytes), 0))
     }
 
-    fn of(opens: Opens) -> Opener {
+    fn of(opens: OpeningKey) -> Opener {
         Opener { opens, frame: Vec::new(), from: 0, to: 0, messages: None }
     }
 
@@ -107,8 +107,8 @@ impl Opener {
         // What there was of it counts for nothing where an error follows.
         (self.from, self.to) = (0, 0);
         let (key, count) = match &mut self.opens {
-            Opens::Own(key, count) => (key, count),
-            Opens::Tls(records, taken) => {
+            OpeningKey::Own(key, count) => (key, count),
+            OpeningKey::Tls(records, taken) => {
                 let more = records.open(socket, taken, &mut self.frame)?;
                 self.to = self.frame.len();
                 return Ok(more);
@@ -163,7 +163,10 @@ impl Opener {
 /// Both directions of a connection with TLS.
 pub fn with_tls(connection: rustls::Connection) -> (Sealer, Opener) {
     let records = Records::new(connection);
-    (Sealer { seals: Seals::Tls(records.clone()), frame: Vec::new() }, Opener::of(Opens::Tls(records, Vec::new())))
+    (
+        Sealer { seals: SealingKey::Tls(records.clone()), frame: Vec::new() },
+        Opener::of(OpeningKey::Tls(records, Vec::new())),
+    )
 }
 
 /// A connection between two processes that know each other. Clones are handles of the same connection: one may read while

@@ -25,7 +25,7 @@ fn greeted(
 ) -> (Sealed, Generation) {
     let (hosts, layout) = (vec![host.to_owned(); process + 1], LayoutNews::default());
     let cluster = Cluster { process: own.process as usize, hosts, listen: None, trust: trust.clone(), layout };
-    reach(&Caller { cluster: &cluster, process, is_over: &|| false }, own, purpose).unwrap()
+    reach(&PeerToReach { cluster: &cluster, process, is_over: &|| false }, own, purpose).unwrap()
 }
 
 /// A process that connects, with the watch over it.
@@ -176,14 +176,14 @@ fn who_comes_with_other_machines_hears_which_ones_there_are() {
     let zero = at(0, &given.hosts, given.id());
     let port = PeerPort::open(listener, Hello { layout: given.id(), ..hello(0, 0) }, &zero).unwrap();
     let before = at(1, &given.hosts[..2], 0);
-    let caller = Caller { cluster: &before, process: 0, is_over: &|| false };
+    let caller = PeerToReach { cluster: &before, process: 0, is_over: &|| false };
     let told = reach(&caller, Hello { processes: 2, ..hello(1, 0) }, ConnectionPurpose::Dataflow);
     assert_eq!(told.err().map(|error| error.kind), Some(Kind::Peer));
     assert_eq!((before.layout.told.get(), port.waiting()), (Some(&given), 0));
     // One that was started with the same machines takes part, whoever else was given them.
     let same = at(1, &given.hosts, 0);
     let waiting = thread::spawn(move || {
-        let caller = Caller { cluster: &same, process: 0, is_over: &|| false };
+        let caller = PeerToReach { cluster: &same, process: 0, is_over: &|| false };
         reach(&caller, hello(1, 0), ConnectionPurpose::Dataflow).map(|reached| reached.1)
     });
     let is_there = (0..1000).any(|_| {

@@ -1,6 +1,6 @@
 //! Asking the processes of a running job.
 
-use super::{ControlAnswer, ControlQuestion, JobStatus, Known, ProcessStatus, may_ask, socket};
+use super::{ControlAnswer, ControlQuestion, JobStatus, KnownNumbers, ProcessStatus, may_ask, socket};
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 use std::io::{self, ErrorKind};
@@ -69,7 +69,7 @@ pub fn put(file: &Path, question: &ControlQuestion, whom: impl Fn(usize) -> bool
 }
 
 /// Asks all processes that run the job of this file for all that is not known of each, as long as one of them is on this machine.
-pub fn view(file: &Path, known: impl Fn(usize) -> Known) -> Result<Vec<ProcessAnswer>> {
+pub fn view(file: &Path, known: impl Fn(usize) -> KnownNumbers) -> Result<Vec<ProcessAnswer>> {
     put_everywhere(file, |process| ControlQuestion::View(known(process)))
 }
 

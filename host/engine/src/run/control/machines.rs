@@ -1,7 +1,7 @@
 //! What a process does for a job that gets other machines: it passes on what supervisors tell each other, and where it leaves the job it
 //! waits until others run that.
 
-use super::{ControlAnswer, ControlQuestion, Others};
+use super::{ControlAnswer, ControlQuestion, OtherProcesses};
 use crate::checkpoint::manifest;
 use crate::checkpoint::types::Manifest;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ const SUCCESSOR_MAX: Duration = Duration::from_secs(90);
 
 /// Tells the supervisors of other processes something: that of process 0 where something has failed, else all of them. An error where one of
 /// them does not take it.
-pub(in crate::run) fn tell(running: &Running, others: &Others, word: &HandoverWord) -> Result<()> {
+pub(in crate::run) fn tell(running: &Running, others: &OtherProcesses, word: &HandoverWord) -> Result<()> {
     let (own, processes) = running.options.place();
     let to = match word {
         HandoverWord::Failed(_) => 0..1,

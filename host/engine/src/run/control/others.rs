@@ -38,7 +38,7 @@ const HEAD_BYTES: usize = 13;
 
 /// The other processes of a job, as far as they can be asked.
 #[derive(Default)]
-pub struct Others {
+pub struct OtherProcesses {
     links: BTreeMap<usize, Arc<Link>>,
 }
 
@@ -48,21 +48,21 @@ struct Link {
     connection: Sealed,
     /// Held while a message is written, so that no other comes between its pieces.
     writing: Mutex<()>,
-    asked: Mutex<Asked>,
+    asked: Mutex<PendingRequests>,
     answering: AtomicUsize,
 }
 
-/// What this process has asked.
+/// The requests that this process has sent to another and that are not answered yet.
 #[derive(Default)]
-struct Asked {
+struct PendingRequests {
     last: u64,
     waiting: BTreeMap<u64, oneshot::Sender<Vec<u8>>>,
     closed: bool,
 }
 
-impl Others {
+impl OtherProcesses {
     /// With these connections, by process.
-    pub fn new(connections: Vec<(usize, Sealed)>) -> Others {
+    pub fn new(connections: Vec<(usize, Sealed)>) -> OtherProcesses {
         let link = |(process, connection)| {
             let link = Link {
                 process,
@@ -73,7 +73,7 @@ impl Others {
             };
             (process, Arc::new(link))
         };
-        Others { links: connections.into_iter().map(link).collect() }
+        OtherProcesses { links: connections.into_iter().map(link).collect() }
     }
 
     /// Hears each of the others on a thread of its own until the connection ends. `answer` makes the answer to a question, on a thread of
@@ -136,7 +136,7 @@ impl Others {
 }
 
 impl Link {
-    fn asked(&self) -> MutexGuard<'_, Asked> {
+    fn asked(&self) -> MutexGuard<'_, PendingRequests> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -267,9 +267,9 @@ mod tests {
     }
 
     /// Two processes, 0 and 1, which answer with what they were asked, many times over.
-    fn both(times: usize) -> [Others; 2] {
+    fn both(times: usize) -> [OtherProcesses; 2] {
         let (near, far) = pair();
-        let others = [Others::new(vec![(1, near)]), Others::new(vec![(0, far)])];
+        let others = [OtherProcesses::new(vec![(1, near)]), OtherProcesses::new(vec![(0, far)])];
         for own in &others {
             own.hear(&Handle::current(), move |question| question.repeat(times), |error| panic!("{error}"));
         }
@@ -300,7 +300,7 @@ mod tests {
         }] {
             runtime().block_on(async {
                 let (near, mut far) = pair();
-                let own = Others::new(vec![(1, near)]);
+                let own = OtherProcesses::new(vec![(1, near)]);
                 let threads = own.hear(&Handle::current(), <[u8]>::to_vec, |error| panic!("{error}"));
                 far.write_all(&head).unwrap();
                 threads.into_iter().for_each(|thread| thread.join().unwrap());
@@ -313,7 +313,7 @@ mod tests {
     fn who_does_not_answer_is_not_waited_for() {
         runtime().block_on(async {
             let (near, mut far) = pair();
-            let own = Others::new(vec![(1, near)]);
+            let own = OtherProcesses::new(vec![(1, near)]);
             own.hear(&Handle::current(), <[u8]>::to_vec, |error| panic!("{error}"));
             let silent = own.ask(1, b"?".to_vec()).await.unwrap_err();
             assert!(silent.starts_with("it has not answered in"), "{silent}");

@@ -127,9 +127,9 @@ impl Drop for SupervisorControl {
     }
 }
 
-type Answering = Arc<dyn Fn(ScaleQuestion) -> ScaleAnswer + Send + Sync>;
+type ScaleAnswers = Arc<dyn Fn(ScaleQuestion) -> ScaleAnswer + Send + Sync>;
 
-fn listen_until(stopped: oneshot::Receiver<()>, file: &Path, number: usize, answer: Answering) -> Result<()> {
+fn listen_until(stopped: oneshot::Receiver<()>, file: &Path, number: usize, answer: ScaleAnswers) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -143,7 +143,7 @@ fn listen_until(stopped: oneshot::Receiver<()>, file: &Path, number: usize, answ
 }
 
 /// One at a time: hardly anybody asks.
-async fn listen(file: &Path, number: usize, answer: &Answering) -> Result<()> {
+async fn listen(file: &Path, number: usize, answer: &ScaleAnswers) -> Result<()> {
     let socket = ListeningSocket::bind(file, &socket::supervisor_of(number)).await?;
     loop {
         match socket.listener.accept().await {
@@ -157,7 +157,7 @@ async fn listen(file: &Path, number: usize, answer: &Answering) -> Result<()> {
     }
 }
 
-async fn serve(mut client: UnixStream, answer: &Answering) -> io::Result<()> {
+async fn serve(mut client: UnixStream, answer: &ScaleAnswers) -> io::Result<()> {
     let (reading, mut writing) = client.split();
     let mut question = Vec::new();
     BufReader::new(reading.take(QUESTION_BYTES_MAX)).read_until(b'\n', &mut question).await?;

@@ -23,7 +23,7 @@ const BATCHES_MAX: usize = 240;
 /// What whoever asks knows already, by the numbers that the process gave. Nothing of it: what is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Known {
+pub struct KnownNumbers {
     /// The last commit.
     pub commit: u64,
     /// The last refused row.
@@ -116,7 +116,7 @@ pub struct PartFacts {
 
 impl ProcessView {
     /// How this process stands now.
-    pub(super) fn of(running: &Running, file: &Path, since: BatchTime, known: Known) -> ProcessView {
+    pub(super) fn of(running: &Running, file: &Path, since: BatchTime, known: KnownNumbers) -> ProcessView {
         let counts = running.metrics.snapshot();
         let checkpoints = running.checkpoints.as_ref();
         ProcessView {
@@ -169,9 +169,9 @@ impl ProcessView {
     }
 
     /// The last numbers that it tells of, with those that were known before.
-    pub fn known(&self, before: Known) -> Known {
+    pub fn known(&self, before: KnownNumbers) -> KnownNumbers {
         let last = |row: Option<&RefusedRow>| row.map(|row| row.number);
-        Known {
+        KnownNumbers {
             commit: self.batches.committed.last().map_or(before.commit, |batch| batch.commit),
             refused: last(self.batches.refused.last()).unwrap_or(before.refused),
             log: self.log.last().map_or(before.log, |line| line.number),

@@ -18,7 +18,7 @@ use std::path::Path;
 
 /// What is needed of a file.
 #[derive(Default)]
-struct Needed {
+struct NeededInput {
     /// Its first bytes, so many.
     bytes: u64,
     /// The first batch to run again that holds some of them, and the batch before it.
@@ -63,9 +63,9 @@ fn needed(
     manifest: &Manifest,
     logs: &[LogHeads],
     resume: &Resume,
-) -> Result<BTreeMap<String, Needed>> {
+) -> Result<BTreeMap<String, NeededInput>> {
     let mut positions = held(source, store, manifest, resume)?;
-    let mut needed: BTreeMap<String, Needed> = BTreeMap::new();
+    let mut needed: BTreeMap<String, NeededInput> = BTreeMap::new();
     let mut before = BTreeMap::new();
     let mut last = resume.checkpoint;
     for (batch, planned) in &resume.replay {
@@ -111,7 +111,7 @@ fn held(source: &SourceSpec, store: &dyn Store, manifest: &Manifest, resume: &Re
     Ok(PositionTable::load(table, Share::ALL, store)?.positions().clone())
 }
 
-fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &Needed) -> Result<()> {
+fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &NeededInput) -> Result<()> {
     let at = Position { offset: needed.bytes, mark: 0 };
     let (path, what) = match (replay::file_of(source, origin, file, at), &source.kind) {
         (Some(path), _) => match look_at(source, &path, needed)? {
@@ -144,7 +144,7 @@ fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &Needed) -> Re
 }
 
 /// Why a file cannot be read again. One that is not there is waited for.
-fn look_at(source: &SourceSpec, path: &Path, needed: &Needed) -> Result<Option<String>> {
+fn look_at(source: &SourceSpec, path: &Path, needed: &NeededInput) -> Result<Option<String>> {
     let pause = |time| {
         std::thread::sleep(time);
         true

@@ -1,7 +1,7 @@
 //! Where spans go: a receiver of OTLP over HTTP, as the standard variables of OpenTelemetry name it. Requests are made by the client
 //! that sinks and sources use, with its TLS and its bounds.
 
-use crate::http::{Asked, Client, Fault, Server};
+use crate::http::{Client, Fault, HttpRequest, Server};
 use crate::tls::Tls;
 use bytes::Bytes;
 use opentelemetry::KeyValue;
@@ -39,14 +39,14 @@ pub(super) fn is_wanted() -> bool {
 /// Sends spans.
 pub(super) struct Receiver {
     exporter: SpanExporter,
-    last: Arc<Mutex<Last>>,
+    last: Arc<Mutex<LastRequest>>,
     /// For messages, without what stands behind `?`.
     pub place: String,
 }
 
 /// What became of the last request.
 #[derive(Default)]
-struct Last {
+struct LastRequest {
     /// Why there was no answer, or none that is good.
     words: String,
     /// Another try would have the same answer.
@@ -79,8 +79,8 @@ impl Receiver {
         let server = Server::of(endpoint.trim(), Tls::default()).map_err(|wrong| format!("the endpoint {wrong}"))?;
         server.check()?;
         let time_max = variable(&TIMEOUT).and_then(|ms| ms.trim().parse().ok()).unwrap_or(TIMEOUT_MS);
-        let (place, last) = (server.place().to_owned(), Arc::<Mutex<Last>>::default());
-        let client = Asking {
+        let (place, last) = (server.place().to_owned(), Arc::<Mutex<LastRequest>>::default());
+        let client = TraceClient {
             client: AsyncMutex::new(Client::new(server)),
             time_max: Duration::from_millis(time_max),
             last: last.clone(),
@@ -114,24 +114,24 @@ fn resource(job: &str) -> Resource {
     if named { builder.build() } else { builder.with_service_name("millstream").build() }
 }
 
-/// Our client, as the library wants it.
-struct Asking {
+/// Our HTTP client behind the interface of the library for traces.
+struct TraceClient {
     client: AsyncMutex<Client>,
     time_max: Duration,
-    last: Arc<Mutex<Last>>,
+    last: Arc<Mutex<LastRequest>>,
 }
 
-impl fmt::Debug for Asking {
+impl fmt::Debug for TraceClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Asking")
     }
 }
 
-impl Asking {
+impl TraceClient {
     async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let asked = Asked { method: head.method, path, headers: head.headers, body };
+        let asked = HttpRequest { method: head.method, path, headers: head.headers, body };
         let answer = self.client.lock().await.ask(&asked, self.time_max, ANSWER_BYTES_MAX).await;
         let (words, lasting) = match &answer {
             Ok(reply) => {
@@ -143,14 +143,14 @@ impl Asking {
             // It may be mended there, so the spans are not the reason.
             Err(Fault::Lasting(words)) => (words.clone(), false),
         };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last { words: words.clone(), lasting };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastRequest { words: words.clone(), lasting };
         let reply = answer.map_err(|_| words)?;
         Ok(Response::builder().status(reply.status).body(reply.body)?)
     }
 }
 
 // As `#[async_trait]` writes it.
-impl HttpClient for Asking {
+impl HttpClient for TraceClient {
     fn send_bytes<'a, 'async_trait>(
         &'a self,
         request: Request<Bytes>,

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode};
 use crate::ids::BatchId;
 use crate::limits::SHADOW_BATCHES_MAX;
-use compare::Compared;
+use compare::Comparison;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -82,7 +82,7 @@ impl Shadow {
 
     /// Adds what calls for one batch have shown. What comes from a batch in which the new one failed is not whole, and does
     /// not count.
-    pub fn add(&self, batch: BatchId, compared: Compared) {
+    pub fn add(&self, batch: BatchId, compared: Comparison) {
         let mut findings = self.findings();
         if findings.failed_in.is_none_or(|failed| batch < failed) {
             findings.report.count(batch, compared);

@@ -21,7 +21,7 @@ pub struct FileGroups {
 /// Key groups of files, in order, none of them twice: a page is a record batch of one of these.
 #[derive(Debug)]
 pub struct CheckpointPages {
-    pieces: Vec<Piece>,
+    pieces: Vec<FilePiece>,
     form: RowForm,
     /// See [`CheckpointPages::memory`] and [`CheckpointPages::bytes`].
     memory: u64,
@@ -30,7 +30,7 @@ pub struct CheckpointPages {
 
 /// What counts of a file, or a part of that.
 #[derive(Debug)]
-struct Piece {
+struct FilePiece {
     file: Arc<IndexedFile>,
     /// The record batches. The first and the last may have rows that do not count.
     blocks: Range<usize>,
@@ -40,7 +40,7 @@ struct Piece {
     first_page: usize,
 }
 
-impl Piece {
+impl FilePiece {
     fn pages(&self) -> Range<usize> {
         self.first_page..self.first_page + self.blocks.len()
     }
@@ -67,7 +67,7 @@ impl CheckpointPages {
             let end = blocks.partition_point(|block| block.first_hash <= *hashes.end());
             let blocks = start..end.max(start);
             if !blocks.is_empty() && !groups.is_empty() {
-                let piece = Piece { file, blocks, hashes, first_page };
+                let piece = FilePiece { file, blocks, hashes, first_page };
                 first_page = piece.pages().end;
                 pieces.push(piece);
             }
@@ -150,7 +150,7 @@ impl CheckpointPages {
         let mut all = Vec::with_capacity(pages.len());
         let first = self.pieces.partition_point(|piece| piece.pages().end <= pages.start);
         for piece in self.pieces.iter().skip(first).take_while(|piece| piece.first_page < pages.end) {
-            let Piece { file, blocks, .. } = piece;
+            let FilePiece { file, blocks, .. } = piece;
             let block = |page: usize| page.saturating_sub(piece.first_page) + blocks.start;
             let own = block(pages.start.max(piece.first_page))..block(pages.end).min(blocks.end);
             let Some(batches) = read(file, own)? else { return Ok(None) };

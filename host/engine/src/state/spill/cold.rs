@@ -452,11 +452,11 @@ pub fn each_live(
 }
 
 /// A question by its number, and the pages that its row may be in.
-type Hit = (usize, Range<usize>);
+type LookupHit = (usize, Range<usize>);
 
 /// What is read together: which of these questions, whose pages are in order, and their pages as runs of those that lie side by
 /// side, each page once.
-fn runs(hits: &[Hit]) -> (Vec<Range<usize>>, Vec<Vec<Range<usize>>>) {
+fn runs(hits: &[LookupHit]) -> (Vec<Range<usize>>, Vec<Vec<Range<usize>>>) {
     let (mut shares, mut together) = (Vec::new(), Vec::new());
     let (mut runs, mut first, mut pages): (Vec<Range<usize>>, _, _) = (Vec::new(), 0, 0);
     for (at, (_, range)) in hits.iter().enumerate() {

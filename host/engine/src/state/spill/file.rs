@@ -237,23 +237,23 @@ impl SpillFile {
         thread::scope(|scope| {
             // Handing over what is in memory would take longer than reading it.
             let begin = |runs: &Vec<Range<usize>>| match self.read_cached(runs).transpose() {
-                Some(pages) => Reading::Done(pages),
-                None if together.len() == 1 => Reading::Done(read(runs)),
+                Some(pages) => ReadAhead::Done(pages),
+                None if together.len() == 1 => ReadAhead::Done(read(runs)),
                 None => {
                     let reader = thread::Builder::new().name("millstream-cold".into());
                     let runs = runs.clone();
-                    reader.spawn_scoped(scope, move || read(&runs)).map_or(Reading::Later, Reading::Begun)
+                    reader.spawn_scoped(scope, move || read(&runs)).map_or(ReadAhead::Later, ReadAhead::Begun)
                 }
             };
             let (mut rest, mut ahead) = (together.iter(), VecDeque::new());
             for (number, runs) in together.iter().enumerate() {
                 ahead.extend(rest.by_ref().take(AHEAD_MAX - ahead.len()).map(begin));
                 let pages = match ahead.pop_front() {
-                    Some(Reading::Done(pages)) => pages,
-                    Some(Reading::Begun(reader)) => reader
+                    Some(ReadAhead::Done(pages)) => pages,
+                    Some(ReadAhead::Begun(reader)) => reader
                         .join()
                         .unwrap_or_else(|panic| Err(threads::panicked("a thread that read cold rows", &*panic))),
-                    Some(Reading::Later) | None => read(runs),
+                    Some(ReadAhead::Later) | None => read(runs),
                 };
                 if work(number, &pages?)?.is_break() {
                     break;
@@ -274,7 +274,7 @@ impl SpillFile {
 }
 
 /// Pages that are read together ahead of who looks at them.
-enum Reading<'scope, 'a> {
+enum ReadAhead<'scope, 'a> {
     Done(Result<Vec<Pages<'a>>>),
     Begun(ScopedJoinHandle<'scope, Result<Vec<Pages<'a>>>>),
     /// When they are looked at: there can be no more threads.

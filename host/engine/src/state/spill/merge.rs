@@ -72,7 +72,7 @@ impl ColdRows {
         if self.merge.is_some() {
             return Ok(());
         }
-        let Some(Due { files: due, changed, part }) = self.due(budget) else { return Ok(()) };
+        let Some(DueMerge { files: due, changed, part }) = self.due(budget) else { return Ok(()) };
         let (sender, done) = sync_channel(1);
         let of = due.iter().map(|file| file.file.clone()).collect();
         let work_bytes = due.iter().map(|file| file.memory() + READER_BYTES.min(file.file.bytes())).sum();
@@ -112,10 +112,10 @@ impl ColdRows {
     }
 
     /// What is to be merged next: a file most of whose rows are gone, or the smallest of too many.
-    fn due(&self, budget: &StateBudget) -> Option<Due> {
+    fn due(&self, budget: &StateBudget) -> Option<DueMerge> {
         let emptied = |file: &&ColdFile| file.live() < file.file.rows() / 3 && file.file.checkpoint().is_none();
         if let Some(file) = self.files.iter().find(emptied) {
-            return Some(Due { files: vec![file.clone()], changed: file.changed, part: None });
+            return Some(DueMerge { files: vec![file.clone()], changed: file.changed, part: None });
         }
         let too_many = [false, true].into_iter().find_map(|changed| {
             let own = self.files.iter().filter(|file| file.file.checkpoint().is_none());
@@ -123,24 +123,24 @@ impl ColdRows {
             of.sort_by_key(|file| file.live());
             let rows = |of: &[&ColdFile]| of.iter().map(|file| u64::from(file.live())).sum::<u64>();
             let due = of.get(..MERGED).filter(|due| of.len() > FILES_MAX && rows(due) < u64::from(u32::MAX))?;
-            Some(Due { files: due.iter().copied().cloned().collect(), changed, part: None })
+            Some(DueMerge { files: due.iter().copied().cloned().collect(), changed, part: None })
         });
         too_many.or_else(|| if self.is_loading { None } else { self.part_due(budget) })
     }
 
     /// Rows that are read where a checkpoint has them are copied into files of this process, some at a time: they are read faster there,
     /// each key is there once, and they are checked before the checkpoint that they are of is gone.
-    fn part_due(&self, budget: &StateBudget) -> Option<Due> {
+    fn part_due(&self, budget: &StateBudget) -> Option<DueMerge> {
         let pages = self.of_checkpoint().next()?.file.checkpoint()?;
         let first = self.copied.map_or(Some(0), |copied| copied.checked_add(1))?;
         // The newest first.
         let files = self.of_checkpoint().rev().cloned().collect();
-        Some(Due { files, changed: false, part: Some(pages.some_from(first, budget.rows_per_file())) })
+        Some(DueMerge { files, changed: false, part: Some(pages.some_from(first, budget.rows_per_file())) })
     }
 }
 
-/// What is to be merged.
-struct Due {
+/// Files that are to be merged.
+struct DueMerge {
     files: Vec<ColdFile>,
     changed: bool,
     /// See [`Merge::part`].

@@ -51,7 +51,7 @@ const CLOSED_MAX: usize = 1 << 16;
 
 /// Sessions that got rows.
 #[derive(Default)]
-pub struct Touched {
+pub struct TouchedSessions {
     /// By row: a place in `sessions`, and the run of rows that it is in; `None`: the row is late.
     pub of_row: Vec<Option<(usize, usize)>>,
     /// The sessions; those of a key stand together.
@@ -253,9 +253,9 @@ impl OpenSessions {
 
     /// Finds the sessions of rows, of which `keys` are the encoded keys and `grouped` the groups of equal ones, in the
     /// order in which they came. `watermark`: that before the batch. The sessions of the keys are in memory, see [`OpenSessions::warm`].
-    pub fn assign(&self, keys: &Keys, grouped: &Grouped, times: &[i64], watermark: Option<i64>) -> Touched {
+    pub fn assign(&self, keys: &Keys, grouped: &Grouped, times: &[i64], watermark: Option<i64>) -> TouchedSessions {
         let (ends, sorted) = sort_by_rank(grouped.of_row.iter().map(|group| *group as u32), grouped.count());
-        let mut touched = Touched { of_row: vec![None; times.len()], ..Touched::default() };
+        let mut touched = TouchedSessions { of_row: vec![None; times.len()], ..TouchedSessions::default() };
         let mut start = 0;
         for (first, end) in grouped.first_rows.iter().zip(ends) {
             let rows = sorted.get(start as usize..end as usize).unwrap_or_default();

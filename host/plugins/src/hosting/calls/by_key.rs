@@ -1,13 +1,13 @@
 //! Worlds `aggregate` and `cogroup`: rows of a table that have the same key.
 
-use super::{Made, batch, first, rest, sliced, taken, without};
+use super::{TableResult, batch, first, rest, sliced, taken, without};
 use crate::batch::group::{Grouper, sort_by_rank};
 use crate::batch::keys::{Keys, canonical_column};
 use crate::batch::slices::RowBytes;
 use crate::batch::types::with_fields;
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
-use crate::hosting::Wanted;
+use crate::hosting::CancelCheck;
 use crate::hosting::prepared::Prepared;
 use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_MAX, PLUGIN_CALL_ROWS_MAX};
 use crate::plugin::reduce::{self, combine_by_key};
@@ -23,12 +23,12 @@ pub fn aggregate(
     caller: &mut Caller,
     context: BatchContext,
     parts: &[RecordBatch],
-    wanted: &Wanted,
-) -> Result<Made> {
+    wanted: &CancelCheck,
+) -> Result<TableResult> {
     let (reads, keys) = (first(&prepared.reads, "a table")?, first(&prepared.keys, "a table")?);
     let key_fields = keys.schema().fields();
     let output = with_fields(keys.schema(), prepared.description.output.fields().iter().cloned());
-    let mut made = Made::new(prepared, output.clone());
+    let mut made = TableResult::new(prepared, output.clone());
     let mut grouper = Grouper::default();
     let fields = key_fields.iter().chain(prepared.description.state.fields()).cloned();
     let between = Arc::new(Schema::new(fields.collect::<Vec<Arc<Field>>>()));
@@ -73,9 +73,9 @@ pub fn cogroup(
     caller: &mut Caller,
     context: BatchContext,
     (names, tables): (&[String], &[Vec<RecordBatch>]),
-    wanted: &Wanted,
-) -> Result<Made> {
-    let mut made = Made::new(prepared, prepared.description.output.clone());
+    wanted: &CancelCheck,
+) -> Result<TableResult> {
+    let mut made = TableResult::new(prepared, prepared.description.output.clone());
     let mut inputs = Vec::new();
     let (mut keys_of_all, mut rows_of_all): (Vec<RecordBatch>, Vec<usize>) = (Vec::new(), Vec::new());
     let key_schema = first(&prepared.keys, "a table")?.schema().clone();
@@ -153,7 +153,7 @@ fn call(
     context: BatchContext,
     (names, keys, sorted): (&[String], &RecordBatch, &[Sorted]),
     (from, to): (usize, usize),
-    made: &mut Made,
+    made: &mut TableResult,
 ) -> Result<()> {
     let (mut inputs, mut all_rows) = (Vec::new(), Vec::new());
     for (own, read, ends) in sorted {

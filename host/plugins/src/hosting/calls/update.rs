@@ -1,14 +1,14 @@
 //! World `update`: rows of a table by key, with a state for each key that comes in as a table and goes out as one. Nothing is kept
 //! between calls: whoever calls keeps it.
 
-use super::{Made, RowsMade, batch, first, rest, taken, without};
+use super::{RowsMade, TableResult, batch, first, rest, taken, without};
 use crate::batch::group::{Grouped, Grouper, sort_by_rank};
 use crate::batch::keys::{Keys as KeyBytes, canonical_column};
 use crate::batch::slices::RowBytes;
 use crate::batch::types::{ColumnType, timestamps, with_fields};
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
-use crate::hosting::Wanted;
+use crate::hosting::CancelCheck;
 use crate::hosting::fitting::Fitting;
 use crate::hosting::prepared::Prepared;
 use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
@@ -40,7 +40,7 @@ pub struct UpdateTables {
 /// What became of them.
 pub struct Updates {
     /// Rows, and those that were refused.
-    pub made: Made,
+    pub made: TableResult,
     /// What is kept: key columns, state columns.
     pub states: RowsMade,
     /// The timers that are set: key columns, `at`.
@@ -48,7 +48,7 @@ pub struct Updates {
 }
 
 /// All that is known of the keys before the calls; groups of keys have numbers.
-struct Known {
+struct KnownKeys {
     groups: Grouped,
     /// The key columns of all: states, then rows, then timers.
     keys: RecordBatch,
@@ -65,12 +65,12 @@ pub fn update(
     caller: &mut Caller,
     context: BatchContext,
     tables: UpdateTables,
-    wanted: &Wanted,
+    wanted: &CancelCheck,
 ) -> Result<Updates> {
     let (reads, keys) = (first(&prepared.reads, "a table")?, first(&prepared.keys, "a table")?);
     let key_schema = keys.schema().clone();
     let output = prepared.description.output.clone();
-    let mut made = Made::new(prepared, output);
+    let mut made = TableResult::new(prepared, output);
     let table = prepared.tables.first().ok_or_else(|| Error::bug("a call without a table"))?;
     let own = concat_batches(table, &tables.rows).map_err(Error::arrow)?;
     let (read, nulls) = without(reads.fit(&own)?, prepared, 0)?;
@@ -89,7 +89,8 @@ pub fn update(
     (0..).zip(&order).for_each(|(place, group)| rank[*group as usize] = place);
     let (ends, places) = sort_by_rank(row_groups.iter().map(|group| rank[*group]), order.len());
     let places = UInt32Array::from(places);
-    let work = Work { prepared, context, own: taken(&own, &places)?, read: taken(&read, &places)?, ends, order, due };
+    let work =
+        CalledKeys { prepared, context, own: taken(&own, &places)?, read: taken(&read, &places)?, ends, order, due };
     let mut states_kept = Vec::new();
     let mut from = 0;
     while from < work.order.len() {
@@ -117,7 +118,7 @@ fn known(
     key_schema: &SchemaRef,
     rows: RecordBatch,
     tables: &UpdateTables,
-) -> Result<(Known, Vec<usize>)> {
+) -> Result<(KnownKeys, Vec<usize>)> {
     let state_schema = nullable(&prepared.description.state);
     let both = |more: &Schema| with_fields(key_schema, more.fields().iter().cloned());
     let at = Schema::new(vec![Field::new(AT, ColumnType::Timestamp.arrow(), true)]);
@@ -153,7 +154,7 @@ fn known(
         apart(&state_rows, count, state_rows.num_columns())?.columns().to_vec(),
         state_rows.num_rows(),
     )?;
-    Ok((Known { groups, keys, states, state_of, timers }, of_rows))
+    Ok((KnownKeys { groups, keys, states, state_of, timers }, of_rows))
 }
 
 /// The columns of a table that came along, where one did.
@@ -163,7 +164,7 @@ fn fitted(table: Option<&Table>, schema: &SchemaRef, who: &str) -> Result<Record
     Fitting::of(schema, has, who)?.fit(&whole)
 }
 
-impl Known {
+impl KnownKeys {
     /// The groups in the order of the hashes of their keys.
     fn sorted(&self) -> Result<Vec<u32>> {
         let encoded = KeyBytes::encode(self.keys.columns(), self.keys.num_rows()).map_err(Error::arrow)?;
@@ -235,7 +236,7 @@ fn beside(keys: &RecordBatch, others: &RecordBatch) -> Result<RecordBatch> {
 }
 
 /// The keys that are called, in order.
-struct Work<'a> {
+struct CalledKeys<'a> {
     prepared: &'a Prepared,
     context: BatchContext,
     /// All columns of the rows, and those that the plugin reads, sorted by group.
@@ -248,7 +249,7 @@ struct Work<'a> {
     due: Vec<Vec<i64>>,
 }
 
-impl Work<'_> {
+impl CalledKeys<'_> {
     fn end_of(&self, place: usize) -> usize {
         place.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize)
     }
@@ -273,10 +274,10 @@ impl Work<'_> {
     fn call(
         &self,
         caller: &mut Caller,
-        known: &mut Known,
+        known: &mut KnownKeys,
         (from, to): (usize, usize),
         all: bool,
-        made: &mut Made,
+        made: &mut TableResult,
     ) -> Result<RecordBatch> {
         let groups = self.order.get(from..to).unwrap_or_default();
         let (start, end) = (self.end_of(from), self.end_of(to));

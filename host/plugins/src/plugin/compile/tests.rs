@@ -18,8 +18,8 @@ fn ended(script: &str, time_max: Duration) -> Result<Vec<u8>, String> {
         std::iter::repeat_with(run).find(|run| !matches!(run, Err(e) if e.raw_os_error() == Some(libc::ETXTBSY)));
     match code(ended.unwrap().unwrap(), time_max) {
         Ok(code) => Ok(code),
-        Err(Outcome::OtherCode) => Err("other code".into()),
-        Err(Outcome::Failed(failure)) => Err(failure.words),
+        Err(NoCode::OtherCode) => Err("other code".into()),
+        Err(NoCode::Failed(failure)) => Err(failure.words),
     }
 }
 

@@ -41,9 +41,9 @@ fn echoed(lowered: &Lowered, rows: usize) -> BatchOut {
     BatchOut { rows: rows as u32, columns: columns.collect() }
 }
 
-fn promised<'a>(what: &'a str, schema: &'a SchemaRef, rows: Option<usize>) -> lift::Promised<'a> {
+fn promised<'a>(what: &'a str, schema: &'a SchemaRef, rows: Option<usize>) -> lift::ExpectedBatch<'a> {
     static NONE: WrittenOut = WrittenOut(Vec::new());
-    lift::Promised { what, schema, written: &NONE, rows, counts: None }
+    lift::ExpectedBatch { what, schema, written: &NONE, rows, counts: None }
 }
 
 fn nullable(schema: &Schema) -> SchemaRef {

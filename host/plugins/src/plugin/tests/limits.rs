@@ -6,7 +6,7 @@ use crate::error::{Error, Kind};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{InstanceSpec, PluginLimits};
 use crate::limits::PLUGIN_CALL_ROWS_MAX;
-use crate::plugin::allowance::Given;
+use crate::plugin::allowance::InputSize;
 use crate::plugin::clock::EpochClock;
 use crate::plugin::instances::{fuel, time};
 use crate::plugin::{Caller, LoadOptions, Metering, Plugin, StageUse};
@@ -78,7 +78,7 @@ fn each_call_has_its_time_however_many_there_were() {
 #[test]
 fn a_call_that_one_key_makes_longer_has_as_many_times_more() {
     let limits = PluginLimits { fuel_max: None, ..limits() };
-    let given = |longest: usize| Given { longest: longest as u64, ..Given::default() };
+    let given = |longest: usize| InputSize { longest: longest as u64, ..InputSize::default() };
     for (rows, times) in [(0, 1), (PLUGIN_CALL_ROWS_MAX, 1), (PLUGIN_CALL_ROWS_MAX + 1, 2), (1_000_000, 62)] {
         assert_eq!(given(rows).times(), times);
         assert_eq!(time(&limits, times), Duration::from_millis(50 * times));

@@ -3,7 +3,7 @@
 use super::waiting::wait;
 use super::*;
 use crate::plugin::Granted;
-use crate::plugin::allowance::{Allowance, Given};
+use crate::plugin::allowance::{Allowance, InputSize};
 use crate::plugin::failure::Role;
 use crate::plugin::guest::StageBudget;
 use arrow::datatypes::Schema;
@@ -24,7 +24,7 @@ fn guest(stage: &str, limits: PluginLimits) -> Guest {
     };
     let about = Stage { inputs: Vec::new(), key: Arc::new(Schema::empty()), grant: Granted::default() };
     let shared = Arc::new(StageBudget::new(Arc::new(identity), limits));
-    Guest::new(shared, Arc::new(about), call(None, 0), Allowance::new(limits, Given::default()))
+    Guest::new(shared, Arc::new(about), call(None, 0), Allowance::new(limits, InputSize::default()))
 }
 
 fn call(batch: Option<u64>, time_us: i64) -> CurrentCall {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::author::language::Language;
 use crate::author::project::{Code, Http, ProjectFacts};
-use crate::sections::{Declared, PackageSections, Producer, in_words};
+use crate::sections::{Declarations, PackageSections, Producer, in_words};
 use serde_json::json;
 use std::path::Path;
 
@@ -65,14 +65,14 @@ fn what_it_answered_is_read_again() {
     };
     let bare = component("(component)");
     let made = super::embed(&bare, &project(folder.path()), &answers("word")).expect("it can be embedded");
-    let declared = Declared::of(&made);
+    let declared = Declarations::of(&made);
     assert_eq!(declared.schemas, answers("word").schemas);
     assert_eq!(declared.config_schema, json!({ "type": "object" }));
     assert_eq!(declared.grants, json!({ "http": { "hosts": ["api.example.com"] } }));
     let again = super::embed(&made, &project(folder.path()), &answers("wort")).expect("it can be embedded again");
-    assert_eq!(Declared::of(&again).schemas, answers("wort").schemas);
+    assert_eq!(Declarations::of(&again).schemas, answers("wort").schemas);
     assert_eq!(again.len(), made.len(), "nothing is in it twice");
-    assert_eq!(Declared::of(&bare), Declared { grants: json!({}), ..Declared::default() });
+    assert_eq!(Declarations::of(&bare), Declarations { grants: json!({}), ..Declarations::default() });
 }
 
 #[test]
@@ -113,19 +113,19 @@ fn hostile_sections_do_no_harm() {
     CustomSection { name: "producers".into(), data: data.into() }.append_to_component(&mut bytes);
     assert_eq!(PackageSections::of(&bytes).language.len(), 50);
 
-    let declared = Declared::of(&component(
+    let declared = Declarations::of(&component(
         "(component (@custom \"millstream:schemas\" \"[1, 2]\") (@custom \"millstream:grants\" \"[]\")
          (@custom \"millstream:config-schema\" \"{\\22a\\22: \\22\\5cu202e\\5cu001b[2J\\22}\"))",
     ));
     let printed = json!({ "a": "  [2J" });
-    assert_eq!(declared, Declared { schemas: None, config_schema: printed, grants: json!({}) });
+    assert_eq!(declared, Declarations { schemas: None, config_schema: printed, grants: json!({}) });
     let deep = "[".repeat(DECLARED_BYTES_MAX);
     for text in ["", "{", "\u{1b}", &deep, &("\"".to_owned() + &"a".repeat(DECLARED_BYTES_MAX) + "\"")] {
         let mut bytes = component("(component)");
         for name in [section::SCHEMAS, section::CONFIG_SCHEMA, section::GRANTS] {
             CustomSection { name: name.into(), data: text.as_bytes().into() }.append_to_component(&mut bytes);
         }
-        assert_eq!(Declared::of(&bytes), Declared { grants: json!({}), ..Declared::default() });
+        assert_eq!(Declarations::of(&bytes), Declarations { grants: json!({}), ..Declarations::default() });
     }
 
     for end in 0..bytes.len().min(64) {

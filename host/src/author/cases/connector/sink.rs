@@ -4,7 +4,7 @@
 //! which nothing happens. The second is for those that promise exactly once: the plugin dies within each batch, and behind each
 //! commit, as if its answer had been lost.
 
-use super::{Accepting, ConnectorCase, NAME};
+use super::{CaseFileWriter, ConnectorCase, NAME};
 use crate::author::cases::compare::{self, BatchLine};
 use crate::author::cases::peer::{Peers, expected_file};
 use crate::author::cases::{ExpectedOutcome, read_text};
@@ -39,7 +39,7 @@ struct Batch {
 }
 
 /// What the case expects beside an error: that its files with what peers hear are right.
-struct Heard;
+struct PeerFilesMatch;
 
 /// What is not as expected.
 pub fn differs(
@@ -49,7 +49,7 @@ pub fn differs(
     accepted: Option<&mut Vec<PathBuf>>,
 ) -> Result<Option<String>> {
     let files: Vec<String> = peers.heard().map(|(name, _)| expected_file(name)).collect();
-    let heard = files.iter().any(|file| case.beside(file).is_some()).then_some(Heard);
+    let heard = files.iter().any(|file| case.beside(file).is_some()).then_some(PeerFilesMatch);
     let expected = ExpectedOutcome::of(&case.folder, "a file with what a peer hears", heard)?;
     let rejected = case.beside(REJECTED).map(|path| compare::read_lines(&path)).transpose()?;
     let graph = match graph {
@@ -68,13 +68,13 @@ pub fn differs(
     let difference = match expected.fails(None) {
         Err(difference) => difference,
         Ok(None) => Some(unknown(runs.peers, &files)),
-        Ok(Some(Heard)) => super::heard_differs(case, runs.peers)?.or_else(|| {
+        Ok(Some(PeerFilesMatch)) => super::heard_differs(case, runs.peers)?.or_else(|| {
             compare::difference(rejected.as_ref()?, &refused, true).map(|words| format!("rejected rows: {words}"))
         }),
     };
     match (&difference, accepted) {
         (Some(_), Some(written)) => {
-            let mut accepting = Accepting { folder: &case.folder, written };
+            let mut accepting = CaseFileWriter { folder: &case.folder, written };
             for (name, heard) in runs.peers.heard() {
                 accepting.write(&expected_file(name), &heard)?;
             }
@@ -146,7 +146,7 @@ struct Runs<'a> {
 }
 
 /// One who writes, and how often it failed without getting any further.
-struct Writing {
+struct CaseWriter {
     writer: Box<dyn WriteBatches>,
     exactly_once: bool,
     owner: Owner,
@@ -255,20 +255,20 @@ impl<'a> Runs<'a> {
         }))
     }
 
-    fn writing(&self, generation: u64) -> Result<Writing> {
+    fn writing(&self, generation: u64) -> Result<CaseWriter> {
         let made = self.slot.writer()?;
         let owner = Owner { job: NAME.into(), job_id: JOB_ID.into(), generation: Generation(generation) };
-        Ok(Writing { writer: made.writer, exactly_once: made.exactly_once, owner, failures: 0 })
+        Ok(CaseWriter { writer: made.writer, exactly_once: made.exactly_once, owner, failures: 0 })
     }
 
-    fn opened(&self, generation: u64) -> Result<Writing> {
+    fn opened(&self, generation: u64) -> Result<CaseWriter> {
         let mut writing = self.writing(generation)?;
         self.open(&mut writing)?;
         Ok(writing)
     }
 
     /// Opens it, and returns what it says that it holds.
-    fn open(&self, writing: &mut Writing) -> Result<Option<BatchId>> {
+    fn open(&self, writing: &mut CaseWriter) -> Result<Option<BatchId>> {
         loop {
             let opened = writing.writer.open(&writing.owner);
             self.peers.check()?;
@@ -280,14 +280,14 @@ impl<'a> Runs<'a> {
     }
 
     /// Hands over a batch that nothing is to be wrong with.
-    fn handed(&self, writing: &mut Writing, batch: &Batch) -> Result<()> {
+    fn handed(&self, writing: &mut CaseWriter, batch: &Batch) -> Result<()> {
         let handed = self.hand(writing, batch);
         self.peers.check()?;
         handed.map(drop).map_err(|trouble| told(trouble, batch))
     }
 
     /// Begins a batch and writes its rows; returns those that are refused, with the reasons.
-    fn hand(&self, writing: &mut Writing, batch: &Batch) -> Result<Vec<Value>, WriteTrouble> {
+    fn hand(&self, writing: &mut CaseWriter, batch: &Batch) -> Result<Vec<Value>, WriteTrouble> {
         let time = i64::try_from(batch.id).unwrap_or(i64::MAX).saturating_mul(BATCH_US);
         writing.writer.begin(BatchId(batch.id), BatchTime(time))?;
         let mut refused = Vec::new();

@@ -4,7 +4,7 @@
 //! is. The second reads one row after the other and keeps the positions. Each run of the third reads up to one of these positions,
 //! is told that it is durable, dies, and is opened there.
 
-use super::{Accepting, ConnectorCase, NAME, PAUSE};
+use super::{CaseFileWriter, ConnectorCase, NAME, PAUSE};
 use crate::author::cases::compare::{self, BatchLine};
 use crate::author::cases::peer::{Peers, escaped, expected_file};
 use crate::author::cases::{ExpectedOutcome, read_text};
@@ -77,7 +77,7 @@ pub fn differs(
         Ok(None) => Some(format!(
             "there is neither expected.jsonl nor expected-error.txt. What came out, for an expected.jsonl if it is right \
              (`millstream test --accept` writes it):\n{}",
-            came.written(&Came::default()).trim_end()
+            came.written(&PartitionRows::default()).trim_end()
         )),
         Ok(Some(lines)) => came.differs(lines).or_else(|| {
             let got = came.rejected(rejected.as_ref()?);
@@ -95,13 +95,13 @@ pub fn differs(
     let wants_positions = lines.iter().any(|line| line.position.is_some());
     match (&difference, accepted) {
         (Some(_), Some(written)) => {
-            let mut accepting = Accepting { folder: &case.folder, written };
+            let mut accepting = CaseFileWriter { folder: &case.folder, written };
             for (name, heard) in runs.peers.heard() {
                 if case.beside(&expected_file(name)).is_some() {
                     accepting.write(&expected_file(name), &heard)?;
                 }
             }
-            let steps = if wants_positions { runs.steps(&came)? } else { Came::default() };
+            let steps = if wants_positions { runs.steps(&came)? } else { PartitionRows::default() };
             accepting.write(EXPECTED, &came.written(&steps))?;
             if let Some(rejected) = &rejected {
                 accepting.write(REJECTED, &compare::written(&[came.rejected(rejected)]))?;
@@ -127,7 +127,7 @@ struct Runs<'a> {
 
 /// What came of all partitions, by their names without the addresses of this run.
 #[derive(Default)]
-struct Came(BTreeMap<String, Rows>);
+struct PartitionRows(BTreeMap<String, Rows>);
 
 /// What came of a partition.
 #[derive(Clone, Default)]
@@ -139,12 +139,12 @@ struct Rows {
     ended: bool,
     /// Where it stands, and where it stood: behind so many rows, and rows and refused ones.
     position: Option<Vec<u8>>,
-    places: Vec<Place>,
+    places: Vec<CasePosition>,
 }
 
 /// A position, and what is before it.
 #[derive(Clone)]
-struct Place {
+struct CasePosition {
     rows: usize,
     count: usize,
     position: Vec<u8>,
@@ -159,7 +159,7 @@ impl Rows {
 }
 
 /// One who reads a partition.
-struct Reading {
+struct CaseReader {
     reader: Box<dyn ReadPartition>,
     came: Rows,
     /// How often it failed without getting any further.
@@ -168,7 +168,7 @@ struct Reading {
 
 impl Runs<'_> {
     /// Reads everything.
-    fn first(&mut self) -> Result<Came> {
+    fn first(&mut self) -> Result<PartitionRows> {
         self.peers.reset();
         let end = Instant::now() + self.case.within;
         let mut readings = Vec::new();
@@ -177,7 +177,7 @@ impl Runs<'_> {
         }
         let enough = self.case.file.rows;
         loop {
-            let is_enough = |readings: &[Reading]| {
+            let is_enough = |readings: &[CaseReader]| {
                 let count: usize = readings.iter().map(|reading| reading.came.count()).sum();
                 enough.is_some_and(|enough| count as u64 >= enough)
             };
@@ -207,7 +207,7 @@ impl Runs<'_> {
         let came = readings.into_iter().map(|reading| reading.came);
         let came = came.map(|came| (self.peers.named(&came.partition), came)).collect();
         self.peers.check_to_the_end()?;
-        Ok(Came(came))
+        Ok(PartitionRows(came))
     }
 
     fn partitions(&self) -> Result<Vec<String>> {
@@ -224,13 +224,13 @@ impl Runs<'_> {
         }
     }
 
-    fn reading(&self, partition: String, position: Option<Vec<u8>>) -> Result<Reading> {
+    fn reading(&self, partition: String, position: Option<Vec<u8>>) -> Result<CaseReader> {
         let came = Rows { partition, position, ..Rows::default() };
-        Ok(Reading { reader: (self.make)()?, came, failures: 0 })
+        Ok(CaseReader { reader: (self.make)()?, came, failures: 0 })
     }
 
     /// Polls once, and opens the partition before that where nobody reads it.
-    fn poll(&mut self, reading: &mut Reading, rows_max: u32, wait: Duration) -> Result<()> {
+    fn poll(&mut self, reading: &mut CaseReader, rows_max: u32, wait: Duration) -> Result<()> {
         let before = (reading.came.count(), reading.came.position.clone());
         let polled = self.try_poll(reading, rows_max, wait);
         self.peers.check()?;
@@ -247,11 +247,11 @@ impl Runs<'_> {
 
     fn try_poll(
         &mut self,
-        reading: &mut Reading,
+        reading: &mut CaseReader,
         rows_max: u32,
         wait: Duration,
     ) -> Result<Option<Duration>, ReadTrouble> {
-        let Reading { reader, came, .. } = reading;
+        let CaseReader { reader, came, .. } = reading;
         if !reader.is_open() {
             reader.open(&came.partition, came.position.as_deref())?;
             // As a job does: whoever sent them may not have heard it.
@@ -277,7 +277,7 @@ impl Runs<'_> {
         }
         if let Some(position) = polled.position {
             let shown = self.peers.named(&escaped(&position));
-            let place = Place { rows: came.rows.len(), count: came.count(), position, shown };
+            let place = CasePosition { rows: came.rows.len(), count: came.count(), position, shown };
             came.position = Some(place.position.clone());
             came.places.push(place);
         }
@@ -295,7 +295,7 @@ impl Runs<'_> {
     }
 
     /// Looks once more whether there is anything. What passes does not matter any more.
-    fn glance(&mut self, reading: &mut Reading) -> Result<()> {
+    fn glance(&mut self, reading: &mut CaseReader) -> Result<()> {
         let polled = self.try_poll(reading, ROWS_MAX, NOTHING);
         self.peers.check()?;
         lasting(polled.map(drop))
@@ -310,7 +310,7 @@ impl Runs<'_> {
     }
 
     /// Reads rows of a partition, at most so many at a time, until there are so many, or none have come for too long.
-    fn read_on(&mut self, reading: &mut Reading, rows_max: u32, count: usize) -> Result<()> {
+    fn read_on(&mut self, reading: &mut CaseReader, rows_max: u32, count: usize) -> Result<()> {
         let end = Instant::now() + self.case.within;
         while reading.came.count() < count && !reading.came.ended && Instant::now() < end {
             self.poll(reading, rows_max, WAIT)?;
@@ -319,8 +319,8 @@ impl Runs<'_> {
     }
 
     /// Reads each partition row by row.
-    fn steps(&mut self, first: &Came) -> Result<Came> {
-        let mut steps = Came::default();
+    fn steps(&mut self, first: &PartitionRows) -> Result<PartitionRows> {
+        let mut steps = PartitionRows::default();
         for (name, came) in &first.0 {
             self.peers.reset();
             let mut reading = self.reading(came.partition.clone(), None)?;
@@ -333,7 +333,7 @@ impl Runs<'_> {
     }
 
     /// Tries whether the rows are the same one by one, and whether each partition goes on at its positions.
-    fn goes_on(&mut self, first: &Came, lines: &[RowsLine]) -> Result<Option<String>> {
+    fn goes_on(&mut self, first: &PartitionRows, lines: &[RowsLine]) -> Result<Option<String>> {
         let steps = self.steps(first)?;
         for (name, stepped) in &steps.0 {
             let Some(all) = first.0.get(name) else { continue };
@@ -361,7 +361,7 @@ impl Runs<'_> {
     }
 
     /// Reads up to a place, dies, and is opened there: what came before, and what comes then.
-    fn reopened(&mut self, place: &Place, all: &Rows) -> Result<(Rows, Rows)> {
+    fn reopened(&mut self, place: &CasePosition, all: &Rows) -> Result<(Rows, Rows)> {
         self.peers.reset();
         let mut reading = self.reading(all.partition.clone(), None)?;
         self.read_on(&mut reading, 1, place.count)?;
@@ -388,7 +388,7 @@ impl Runs<'_> {
 }
 
 /// What came, and what should have come.
-fn so_many(readings: &[Reading], enough: Option<u64>) -> String {
+fn so_many(readings: &[CaseReader], enough: Option<u64>) -> String {
     let rows: usize = readings.iter().map(|reading| reading.came.rows.len()).sum();
     let refused: usize = readings.iter().map(|reading| reading.came.refused.len()).sum();
     let expected = match enough {
@@ -415,7 +415,7 @@ fn positions_differ(partition: &str, stepped: &Rows, lines: &[RowsLine]) -> Opti
 }
 
 /// Some places, from the first to the last; all of them where these are not too many.
-fn spread(places: &[Place]) -> impl Iterator<Item = &Place> {
+fn spread(places: &[CasePosition]) -> impl Iterator<Item = &CasePosition> {
     let last = places.len().saturating_sub(1);
     let count = places.len().min(POSITIONS_MAX);
     (0..count).filter_map(move |at| places.get(at * last / (count - 1).max(1)))
@@ -443,7 +443,7 @@ fn rows_differ(expected: (&[Value], &[Value]), got: (&[Value], &[Value])) -> Opt
         .or_else(|| compare::differing_rows(expected.1, got.1, true).map(|words| format!("refused:\n{words}")))
 }
 
-impl Came {
+impl PartitionRows {
     /// Against the lines that are expected.
     fn differs(&self, lines: &[RowsLine]) -> Option<String> {
         let mut expected: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
@@ -469,7 +469,7 @@ impl Came {
     }
 
     /// The lines of `expected.jsonl`, a row each, with the positions of partitions that were read row by row.
-    fn written(&self, steps: &Came) -> String {
+    fn written(&self, steps: &PartitionRows) -> String {
         let mut text = String::new();
         for (partition, came) in &self.0 {
             let stepped = steps.0.get(partition);

@@ -57,12 +57,12 @@ pub struct Reply {
 #[derive(Debug)]
 enum Token {
     Bytes(Vec<u8>),
-    Value { name: String, form: Form },
+    Value { name: String, form: ValueForm },
 }
 
 /// How a value is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Form {
+enum ValueForm {
     /// As it stands.
     Text,
     /// A whole number without sign in so many bytes, the highest first; kept in decimal digits.
@@ -94,7 +94,7 @@ impl Script {
         if let Some(text) = behind(">") {
             let heard = tokens(text)?;
             let values =
-                |pair: &[Token]| pair.iter().all(|token| matches!(token, Token::Value { form: Form::Text, .. }));
+                |pair: &[Token]| pair.iter().all(|token| matches!(token, Token::Value { form: ValueForm::Text, .. }));
             if heard.windows(2).any(values) {
                 return Err("two names stand side by side, so it is not known where the first ends".into());
             }
@@ -178,13 +178,13 @@ fn fits(tokens: &[Token], heard: &[u8], found: &mut Values) -> bool {
             Some(left) => return fits(rest, left, found),
             None => return false,
         },
-        Token::Value { form: Form::Number(bytes), .. } => match heard.split_at_checked(*bytes) {
+        Token::Value { form: ValueForm::Number(bytes), .. } => match heard.split_at_checked(*bytes) {
             Some((value, left)) => {
                 (value.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)).to_string().into_bytes(), left)
             }
             None => return false,
         },
-        Token::Value { form: Form::Text, .. } => {
+        Token::Value { form: ValueForm::Text, .. } => {
             let end = match rest {
                 [] => Some(heard.len()),
                 [Token::Bytes(bytes)] => heard.len().checked_sub(bytes.len()),
@@ -213,8 +213,8 @@ fn filled(tokens: &[Token], values: &Values) -> Result<Vec<u8>, String> {
             Token::Value { name, form } => {
                 let value = values.get(name).map(Vec::as_slice).unwrap_or_default();
                 match form {
-                    Form::Text => bytes.extend_from_slice(value),
-                    Form::Number(count) => {
+                    ValueForm::Text => bytes.extend_from_slice(value),
+                    ValueForm::Number(count) => {
                         let number = number(value)?.to_be_bytes();
                         bytes.extend_from_slice(number.get(number.len().saturating_sub(*count)..).unwrap_or_default());
                     }
@@ -264,11 +264,11 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
 fn value(text: &str) -> Option<(Token, &str)> {
     let (inside, left) = text.split_once('}')?;
     let (name, form) = match inside.split_once(':') {
-        None => (inside, Form::Text),
-        Some((name, "u8")) => (name, Form::Number(1)),
-        Some((name, "u16")) => (name, Form::Number(2)),
-        Some((name, "u32")) => (name, Form::Number(4)),
-        Some((name, "u64")) => (name, Form::Number(8)),
+        None => (inside, ValueForm::Text),
+        Some((name, "u8")) => (name, ValueForm::Number(1)),
+        Some((name, "u16")) => (name, ValueForm::Number(2)),
+        Some((name, "u32")) => (name, ValueForm::Number(4)),
+        Some((name, "u64")) => (name, ValueForm::Number(8)),
         Some(_) => return None,
     };
     is_name(name).then(|| (Token::Value { name: name.into(), form }, left))

@@ -53,7 +53,7 @@ pub enum AfterEnd {
 
 /// Who says when the next step is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Lead {
+enum StepLeader {
     /// This supervisor, which waits for so many processes on other machines.
     Own { others: usize, waiting: usize },
     /// That of process 0.
@@ -66,7 +66,7 @@ pub struct HandoverSteps {
     step: Step,
     /// The checkpoint that each new process on this machine has loaded.
     loaded: Vec<Option<BatchId>>,
-    lead: Lead,
+    lead: StepLeader,
     saves: u32,
     is_running: bool,
 }
@@ -74,15 +74,15 @@ pub struct HandoverSteps {
 impl HandoverSteps {
     /// So many new processes were started on this machine, whose supervisor leads, and so many are on other machines.
     pub fn leading(children: usize, others: usize) -> HandoverSteps {
-        HandoverSteps::new(children, Lead::Own { others, waiting: 0 })
+        HandoverSteps::new(children, StepLeader::Own { others, waiting: 0 })
     }
 
     /// As the supervisor of process 0 has said.
     pub fn led(children: usize) -> HandoverSteps {
-        HandoverSteps::new(children, Lead::Other)
+        HandoverSteps::new(children, StepLeader::Other)
     }
 
-    fn new(children: usize, lead: Lead) -> HandoverSteps {
+    fn new(children: usize, lead: StepLeader) -> HandoverSteps {
         HandoverSteps { step: Step::Loading, loaded: vec![None; children], lead, saves: 0, is_running: false }
     }
 
@@ -93,7 +93,7 @@ impl HandoverSteps {
 
     /// Whether this supervisor leads.
     pub fn leads(&self) -> bool {
-        matches!(self.lead, Lead::Own { .. })
+        matches!(self.lead, StepLeader::Own { .. })
     }
 
     /// Whether nothing has ended yet for the new processes.
@@ -122,7 +122,7 @@ impl HandoverSteps {
 
     /// So many of the processes on other machines are ready.
     pub fn waits(&mut self, count: usize) {
-        if let Lead::Own { waiting, .. } = &mut self.lead {
+        if let StepLeader::Own { waiting, .. } = &mut self.lead {
             *waiting = count;
         }
     }
@@ -144,7 +144,7 @@ impl HandoverSteps {
 
     /// Of how many processes on other machines how many are ready, where nothing but these is missing.
     pub fn misses_others(&self) -> Option<(usize, usize)> {
-        let Lead::Own { others, waiting } = self.lead else { return None };
+        let StepLeader::Own { others, waiting } = self.lead else { return None };
         let is_due = waiting < others && self.loaded_by_all().is_some() && self.can_be_given_up();
         is_due.then_some((others, waiting))
     }
@@ -161,7 +161,7 @@ impl HandoverSteps {
 
     /// What is to be done now, so long after the last step.
     pub fn next(&mut self, since: Duration) -> HandoverStep {
-        let are_others_ready = matches!(self.lead, Lead::Own { others, waiting } if waiting >= others);
+        let are_others_ready = matches!(self.lead, StepLeader::Own { others, waiting } if waiting >= others);
         if !are_others_ready {
             return HandoverStep::Wait;
         }

@@ -12,7 +12,7 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// What a field may hold.
 #[derive(Clone, Copy)]
-enum Form {
+enum FieldKind {
     Text,
     Flag,
     Signed,
@@ -34,25 +34,27 @@ pub fn check(value: &Value) -> Result<(), String> {
     }
 }
 
-fn form(name: &str) -> Option<Form> {
+fn form(name: &str) -> Option<FieldKind> {
     Some(match name {
-        "stringValue" => Form::Text,
-        "boolValue" => Form::Flag,
-        "intValue" | "asInt" => Form::Signed,
-        "count" | "zeroCount" | "bucketCounts" => Form::Unsigned,
-        "doubleValue" | "asDouble" | "sum" | "min" | "max" | "explicitBounds" | "quantile" | "value" => Form::Double,
+        "stringValue" => FieldKind::Text,
+        "boolValue" => FieldKind::Flag,
+        "intValue" | "asInt" => FieldKind::Signed,
+        "count" | "zeroCount" | "bucketCounts" => FieldKind::Unsigned,
+        "doubleValue" | "asDouble" | "sum" | "min" | "max" | "explicitBounds" | "quantile" | "value" => {
+            FieldKind::Double
+        }
         _ => return None,
     })
 }
 
-fn fits(name: &str, form: Form, value: &Value) -> Result<(), String> {
+fn fits(name: &str, form: FieldKind, value: &Value) -> Result<(), String> {
     let leaf = Leaf::of(value);
     let (fits, wanted) = match form {
-        Form::Text => (value.is_string(), "a text"),
-        Form::Flag => (value.is_boolean(), "true or false"),
-        Form::Signed => (signed(&leaf).is_some(), "a whole number of 64 bits"),
-        Form::Unsigned => (unsigned(&leaf).is_some(), "a whole number of 64 bits that is not negative"),
-        Form::Double => (double(&leaf).is_some(), "a number"),
+        FieldKind::Text => (value.is_string(), "a text"),
+        FieldKind::Flag => (value.is_boolean(), "true or false"),
+        FieldKind::Signed => (signed(&leaf).is_some(), "a whole number of 64 bits"),
+        FieldKind::Unsigned => (unsigned(&leaf).is_some(), "a whole number of 64 bits that is not negative"),
+        FieldKind::Double => (double(&leaf).is_some(), "a number"),
     };
     // As in Protobuf, what is null is not there.
     if fits || value.is_null() {

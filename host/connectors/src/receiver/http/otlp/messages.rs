@@ -155,38 +155,38 @@ static EVENT: Message = Message(&[one(1, "timeUnixNano", Fixed), one(2, "name", 
 static LINK: Message = Message(&[one(1, "traceId", Id), one(2, "spanId", Id), attributes(4)]);
 static STATUS: Message = Message(&[one(2, "message", Text), one(3, "code", Int)]);
 
-/// Why bytes are no message.
+/// Why bytes are no message of OpenTelemetry.
 #[derive(Debug)]
-pub enum Fault {
+pub enum MessageFault {
     /// They are no such message.
     Wrong(String),
     /// They make more values than are taken at a time: a few bytes may stand for one.
     TooMany,
 }
 
-impl From<String> for Fault {
-    fn from(why: String) -> Fault {
-        Fault::Wrong(why)
+impl From<String> for MessageFault {
+    fn from(why: String) -> MessageFault {
+        MessageFault::Wrong(why)
     }
 }
 
 impl Message {
     /// What a message holds, of so many values at most.
-    pub fn read<'a>(&self, bytes: &'a [u8], values_max: usize) -> Result<Tree<'a>, Fault> {
-        let mut reading = Reading { left: values_max, tree: Tree::default() };
+    pub fn read<'a>(&self, bytes: &'a [u8], values_max: usize) -> Result<Tree<'a>, MessageFault> {
+        let mut reading = MessageReader { left: values_max, tree: Tree::default() };
         reading.fields(self, bytes, 0)?;
         Ok(reading.tree)
     }
 }
 
-/// Counts the values of a message.
-struct Reading<'a> {
+/// Reads the values of a message into a tree, and counts them.
+struct MessageReader<'a> {
     left: usize,
     tree: Tree<'a>,
 }
 
-impl<'a> Reading<'a> {
-    fn fields(&mut self, message: &Message, bytes: &'a [u8], depth: usize) -> Result<(), Fault> {
+impl<'a> MessageReader<'a> {
+    fn fields(&mut self, message: &Message, bytes: &'a [u8], depth: usize) -> Result<(), MessageFault> {
         if depth > DEPTH_MAX {
             return Err(format!("nested deeper than {DEPTH_MAX} levels").into());
         }
@@ -204,7 +204,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Numbers that stand one behind the other.
-    fn packed(&mut self, field: &Field, packed: &'a [u8]) -> Result<(), Fault> {
+    fn packed(&mut self, field: &Field, packed: &'a [u8]) -> Result<(), MessageFault> {
         let mut wire = Wire::new(packed);
         while !wire.rest().is_empty() {
             let raw = match field.kind {
@@ -216,8 +216,8 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    fn value(&mut self, field: &Field, raw: Raw<'a>, depth: usize) -> Result<(), Fault> {
-        self.left = self.left.checked_sub(1).ok_or(Fault::TooMany)?;
+    fn value(&mut self, field: &Field, raw: Raw<'a>, depth: usize) -> Result<(), MessageFault> {
+        self.left = self.left.checked_sub(1).ok_or(MessageFault::TooMany)?;
         let leaf = match (field.kind, raw) {
             (Kind::Message(message), Raw::Bytes(bytes)) => {
                 let open = self.tree.open(field.name, field.repeated);

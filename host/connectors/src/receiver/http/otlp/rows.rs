@@ -29,13 +29,13 @@ pub fn each<E>(
         if let Some((_, service)) = attributes.iter().find(|(name, _)| *name == "service.name") {
             row.put_if("service", |row| {
                 row.plain(*service);
-                Form::Text
+                JsonKind::Text
             });
         }
         row.put_object("resource", &attributes);
         let common = row.line.clone();
         for scope in resource.list(scopes) {
-            let begin = Begin { common: &common, scope: scope.field("scope").fields(["name", "version"]) };
+            let begin = RowPrefix { common: &common, scope: scope.field("scope").fields(["name", "version"]) };
             for item in scope.list(items) {
                 match signal {
                     OtlpSignal::Logs => log(begin.of(&mut row), item),
@@ -55,12 +55,12 @@ pub fn each<E>(
 /// What the rows of a scope begin with. It is copied for rows alone, of which `take` says when there are too many: attributes and scopes
 /// without rows may be many of each.
 #[derive(Clone, Copy)]
-struct Begin<'b, 't, 'a> {
+struct RowPrefix<'b, 't, 'a> {
     common: &'b [u8],
     scope: [View<'t, 'a>; 2],
 }
 
-impl Begin<'_, '_, '_> {
+impl RowPrefix<'_, '_, '_> {
     fn of<'r>(&self, row: &'r mut Row) -> &'r mut Row {
         row.line.clear();
         row.line.extend_from_slice(self.common);
@@ -98,7 +98,7 @@ fn log(row: &mut Row, record: View<'_, '_>) {
     }
     row.put_if("body", |row| {
         row.plain(body);
-        Form::AnyButNumbers
+        JsonKind::AnyButNumbers
     });
     row.put_text("name", name);
     row.put_ids(trace, span);
@@ -107,7 +107,7 @@ fn log(row: &mut Row, record: View<'_, '_>) {
 
 /// A row for each point of a metric.
 fn metric<E>(
-    begin: Begin<'_, '_, '_>,
+    begin: RowPrefix<'_, '_, '_>,
     metric: View<'_, '_>,
     row: &mut Row,
     take: &mut impl FnMut(&[u8]) -> Result<(), E>,
@@ -274,7 +274,7 @@ fn attributes<'t, 'a: 't>(of: View<'t, 'a>, list: &str) -> Vec<(&'t str, View<'t
 }
 
 /// What a value has to be, so that it stands in a row.
-enum Form {
+enum JsonKind {
     Text,
     /// What a column of text holds: numbers and flags are texts, and objects and lists stay what they are, so that a `path` leads into them.
     AnyButNumbers,
@@ -372,14 +372,14 @@ impl Row {
     }
 
     /// A value that `write` writes, unless it is none, or has another form.
-    fn put_if(&mut self, name: &str, write: impl FnOnce(&mut Row) -> Form) {
+    fn put_if(&mut self, name: &str, write: impl FnOnce(&mut Row) -> JsonKind) {
         let begin = self.line.len();
         self.name(name);
         let value = self.line.len();
         let form = write(self);
         let keeps = match (form, self.line.get(value)) {
-            (_, Some(b'"')) | (Form::AnyButNumbers, Some(b'{' | b'[')) => true,
-            (Form::AnyButNumbers, Some(first)) if *first != b'n' => {
+            (_, Some(b'"')) | (JsonKind::AnyButNumbers, Some(b'{' | b'[')) => true,
+            (JsonKind::AnyButNumbers, Some(first)) if *first != b'n' => {
                 self.line.insert(value, b'"');
                 self.line.push(b'"');
                 true

@@ -35,7 +35,7 @@ pub enum Leaf<'a> {
 }
 
 /// A message that is not whole yet.
-pub struct Open(usize);
+pub struct OpenMessage(usize);
 
 impl<'a> Tree<'a> {
     /// Adds a value.
@@ -44,13 +44,13 @@ impl<'a> Tree<'a> {
     }
 
     /// Adds a message; what is added until it is closed is below it.
-    pub fn open(&mut self, name: &'a str, listed: bool) -> Open {
+    pub fn open(&mut self, name: &'a str, listed: bool) -> OpenMessage {
         self.add(name, listed, Leaf::Message);
-        Open(self.0.len())
+        OpenMessage(self.0.len())
     }
 
     /// Ends a message.
-    pub fn close(&mut self, Open(begin): Open) {
+    pub fn close(&mut self, OpenMessage(begin): OpenMessage) {
         let below = self.0.len().saturating_sub(begin);
         if let Some(node) = begin.checked_sub(1).and_then(|at| self.0.get_mut(at)) {
             node.below = below;

@@ -1,10 +1,10 @@
 //! Everything that happens before the first row: what is there is looked at, and what is missing is made.
 
 use super::catalog::{self, FollowedTable};
-use super::place::At;
+use super::position::ChangesPosition;
 use super::record::BEFORE;
 use super::snapshot::SnapshotReader;
-use super::{Backlog, Changes, Open};
+use super::{Backlog, ChangesConnection, ChangesFollower};
 use crate::job::database;
 use crate::job::spec::ServerStart;
 use crate::postgres::replication::{Lsn, Replication};
@@ -35,7 +35,7 @@ pub fn slot_name(job_id: &str, source: &str) -> String {
     format!("millstream_{}_{source}", job_id.get(..16).unwrap_or(job_id))
 }
 
-impl Changes {
+impl ChangesFollower {
     fn connection(&self, name: Option<String>) -> Result<Connection, DatabaseError> {
         let mut database = database::config(&self.url).map_err(DatabaseError::lasting)?;
         let options = database.config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
@@ -47,7 +47,7 @@ impl Changes {
     }
 
     /// Everything up to the stream, or to the first row of a snapshot.
-    pub(super) async fn begin(&self, position: Option<&[u8]>) -> Result<Open, DatabaseError> {
+    pub(super) async fn begin(&self, position: Option<&[u8]>) -> Result<ChangesConnection, DatabaseError> {
         let (client, driver) = self.connection(None)?.connect().await?;
         let looked = self.look(&client, position);
         let (tables, at) = DatabaseError::within(ANSWER_MAX, "when asked for tables and slot", looked).await?;
@@ -55,7 +55,7 @@ impl Changes {
         let mut replication = self.connection(name)?.replicate().await?;
         let (at, snapshot) = self.position(&mut replication, (client, driver), &tables, at).await?;
         let end = DatabaseError::within(ANSWER_MAX, "when asked for the end of its log", replication.end()).await?;
-        let mut open = Open {
+        let mut open = ChangesConnection {
             tables,
             at,
             replication,
@@ -77,11 +77,11 @@ impl Changes {
         &self,
         client: &Client,
         position: Option<&[u8]>,
-    ) -> Result<(Vec<FollowedTable>, Option<At>), DatabaseError> {
+    ) -> Result<(Vec<FollowedTable>, Option<ChangesPosition>), DatabaseError> {
         let lasting = |what: String| Err(DatabaseError::lasting(what));
         catalog::check_level(client).await?;
         let mut tables = catalog::tables(client, &self.reads.tables).await?;
-        let at = match position.map(At::parse) {
+        let at = match position.map(ChangesPosition::parse) {
             None => None,
             Some(None) => return lasting("its position is none of this kind".into()),
             Some(Some(_)) if self.owner.is_none() => {
@@ -149,7 +149,7 @@ impl Changes {
             }
             (Some(slot), None) if self.reads.start == ServerStart::Latest => {
                 // An earlier start made it and came no further.
-                let from = At::beginning(self.reads.tables.clone(), slot.confirmed, false);
+                let from = ChangesPosition::beginning(self.reads.tables.clone(), slot.confirmed, false);
                 return Ok((tables, Some(from)));
             }
             (Some(_), None) => {
@@ -198,8 +198,8 @@ impl Changes {
         replication: &mut Replication,
         client: (Client, Driver),
         tables: &[FollowedTable],
-        at: Option<At>,
-    ) -> Result<(At, Option<SnapshotReader>), DatabaseError> {
+        at: Option<ChangesPosition>,
+    ) -> Result<(ChangesPosition, Option<SnapshotReader>), DatabaseError> {
         let wants_rows = match &at {
             None => self.reads.start == ServerStart::Earliest,
             Some(at) => at.stream.is_none(),
@@ -229,7 +229,8 @@ impl Changes {
                 self.source
             );
         }
-        let mut at_now = at.clone().unwrap_or_else(|| At::beginning(self.reads.tables.clone(), lsn, wants_rows));
+        let mut at_now =
+            at.clone().unwrap_or_else(|| ChangesPosition::beginning(self.reads.tables.clone(), lsn, wants_rows));
         if !wants_rows {
             return Ok((at_now, None));
         }

@@ -1,6 +1,6 @@
 //! What a server knows of tables, publications and slots, and what is made there.
 
-use super::place::KeyOrder;
+use super::position::KeyOrder;
 use crate::job::database;
 use crate::postgres::replication::Lsn;
 use crate::postgres::{DatabaseError, DatabaseErrorKind, quoted};
@@ -221,8 +221,8 @@ pub async fn publication(
     Ok(())
 }
 
-/// A slot.
-pub struct Slot {
+/// A replication slot, as the server's catalog has it.
+pub struct ReplicationSlot {
     pub plugin: String,
     pub database_is_ours: bool,
     /// What its reader says is safe; nothing before it is there any more.
@@ -231,13 +231,13 @@ pub struct Slot {
 }
 
 /// Looks at a slot; `None`: there is none.
-pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>, DatabaseError> {
+pub async fn slot(client: &Client, name: &str) -> Result<Option<ReplicationSlot>, DatabaseError> {
     let ask = "select plugin::text, database = pg_catalog.current_database(), confirmed_flush_lsn::text, \
          coalesce(pg_catalog.to_jsonb(s) ->> 'wal_status' = 'lost', false) \
          from pg_catalog.pg_replication_slots s where slot_name = $1::text::name";
     let Some(row) = client.query_opt(ask, &[&name]).await? else { return Ok(None) };
     let confirmed: Option<String> = row.try_get(2)?;
-    Ok(Some(Slot {
+    Ok(Some(ReplicationSlot {
         plugin: row.try_get::<_, Option<String>>(0)?.unwrap_or_default(),
         database_is_ours: row.try_get::<_, Option<bool>>(1)?.unwrap_or_default(),
         confirmed: confirmed.and_then(|lsn| Lsn::parse(&lsn)).unwrap_or_default(),

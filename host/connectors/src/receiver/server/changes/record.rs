@@ -16,14 +16,14 @@ const DEPTH_MAX: usize = 32;
 
 /// Which columns a job wants of a table, and of rows as they were before.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
-    pub now: BTreeMap<String, Form>,
-    pub before: BTreeMap<String, Form>,
+pub struct WantedColumns {
+    pub now: BTreeMap<String, ValueKind>,
+    pub before: BTreeMap<String, ValueKind>,
 }
 
-/// What a value is to be in an object.
+/// The kind of JSON value that a column becomes in the object of a row.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Form {
+pub enum ValueKind {
     /// Text as the server writes it.
     Text,
     /// Hexadecimal digits.
@@ -33,41 +33,41 @@ pub enum Form {
     /// As RFC 3339 says.
     Time,
     /// JSON, or an array of PostgreSQL's whose elements are this.
-    List(Box<Form>),
+    List(Box<ValueKind>),
     /// JSON as it stands, where it is some: numbers, and what columns hold that are JSON themselves.
     Json,
 }
 
-impl Form {
-    fn of(kind: &ColumnType, form: &TimeForm) -> Form {
+impl ValueKind {
+    fn of(kind: &ColumnType, form: &TimeForm) -> ValueKind {
         match kind {
-            ColumnType::Text => Form::Text,
-            ColumnType::Binary => Form::Bytes,
-            ColumnType::Bool => Form::Bool,
-            ColumnType::Timestamp if *form == TimeForm::Text => Form::Time,
+            ColumnType::Text => ValueKind::Text,
+            ColumnType::Binary => ValueKind::Bytes,
+            ColumnType::Bool => ValueKind::Bool,
+            ColumnType::Timestamp if *form == TimeForm::Text => ValueKind::Time,
             ColumnType::Arrow(DataType::List(element) | DataType::LargeList(element)) => {
-                Form::List(Box::new(Form::of(&ColumnType::of(element.data_type()), &TimeForm::Text)))
+                ValueKind::List(Box::new(ValueKind::of(&ColumnType::of(element.data_type()), &TimeForm::Text)))
             }
-            ColumnType::Arrow(DataType::Date32) => Form::Text,
-            _ => Form::Json,
+            ColumnType::Arrow(DataType::Date32) => ValueKind::Text,
+            _ => ValueKind::Json,
         }
     }
 }
 
-impl Wanted {
+impl WantedColumns {
     /// By the columns of a source.
-    pub fn by(source: &SourceSpec) -> Wanted {
-        let mut wanted = Wanted::default();
+    pub fn by(source: &SourceSpec) -> WantedColumns {
+        let mut wanted = WantedColumns::default();
         for column in source.schema.iter().filter(|column| column.from == ColumnSource::Value) {
             let (to, path) = match column.place() {
                 [before, rest @ ..] if before == BEFORE && !rest.is_empty() => (&mut wanted.before, rest),
                 path => (&mut wanted.now, path),
             };
             let Some(name) = path.first() else { continue };
-            let form = if path.len() > 1 { Form::Json } else { Form::of(&column.kind, &column.form) };
+            let form = if path.len() > 1 { ValueKind::Json } else { ValueKind::of(&column.kind, &column.form) };
             // Whoever wants a part of it wants it as JSON, which a text takes as well.
             let known = to.entry(name.clone()).or_insert_with(|| form.clone());
-            if form == Form::Json {
+            if form == ValueKind::Json {
                 *known = form;
             }
         }
@@ -78,7 +78,7 @@ impl Wanted {
 /// Adds the members of a row. The error names a column whose value is not known.
 pub fn put<'a>(
     object: &mut String,
-    wanted: &BTreeMap<String, Form>,
+    wanted: &BTreeMap<String, ValueKind>,
     values: impl Iterator<Item = (&'a str, &'a Cell)>,
 ) -> Result<(), String> {
     for (name, cell) in values {
@@ -112,21 +112,21 @@ fn quote(text: &str, to: &mut String) {
 }
 
 /// Adds a value as JSON. What is none of its form stays text, and the decoder says what is wrong.
-fn json(text: &str, form: &Form, depth: usize, to: &mut String) {
+fn json(text: &str, form: &ValueKind, depth: usize, to: &mut String) {
     let is_json = || from_str::<serde::de::IgnoredAny>(text).is_ok();
     match form {
-        Form::Text => quote(text, to),
-        Form::Bytes => match text.strip_prefix("\\x") {
+        ValueKind::Text => quote(text, to),
+        ValueKind::Bytes => match text.strip_prefix("\\x") {
             Some(digits) if hex::decode(digits).is_some() => quote(digits, to),
             _ => quote(&hex::encode(text.as_bytes()), to),
         },
-        Form::Bool => match text {
+        ValueKind::Bool => match text {
             "t" => to.push_str("true"),
             "f" => to.push_str("false"),
             other => quote(other, to),
         },
-        Form::Time => quote(&time(text), to),
-        Form::List(element) => match array(text) {
+        ValueKind::Time => quote(&time(text), to),
+        ValueKind::List(element) => match array(text) {
             Some(elements) if depth < DEPTH_MAX => {
                 to.push('[');
                 for (place, element_text) in elements.into_iter().enumerate() {
@@ -144,8 +144,8 @@ fn json(text: &str, form: &Form, depth: usize, to: &mut String) {
             _ if is_json() => to.push_str(text),
             _ => quote(text, to),
         },
-        Form::Json if is_json() => to.push_str(text),
-        Form::Json => quote(text, to),
+        ValueKind::Json if is_json() => to.push_str(text),
+        ValueKind::Json => quote(text, to),
     }
 }
 
@@ -219,35 +219,35 @@ fn array(text: &str) -> Option<Vec<Option<String>>> {
 mod tests {
     use super::*;
 
-    fn list(element: Form) -> Form {
-        Form::List(Box::new(element))
+    fn list(element: ValueKind) -> ValueKind {
+        ValueKind::List(Box::new(element))
     }
 
     #[test]
     fn values_become_what_their_columns_want() {
         let cases = [
-            ("12", Form::Json, "12"),
-            ("1e+300", Form::Json, "1e+300"),
-            ("NaN", Form::Json, r#""NaN""#),
-            ("12", Form::Text, r#""12""#),
-            ("a\"\\\n\u{1}é", Form::Text, r#""a\"\\\n\u0001é""#),
-            ("t", Form::Bool, "true"),
-            ("\\x00ff", Form::Bytes, r#""00ff""#),
-            ("é", Form::Bytes, r#""c3a9""#),
-            ("2026-11-22 19:00:00.5+00", Form::Time, r#""2026-11-22T19:00:00.5Z""#),
-            ("2026-11-22 19:00:00", Form::Time, r#""2026-11-22T19:00:00""#),
-            ("0044-03-15 12:00:00 BC", Form::Time, r#""0044-03-15 12:00:00 BC""#),
-            ("infinity", Form::Time, r#""infinity""#),
-            (r#"{"a": [1]}"#, Form::Json, r#"{"a": [1]}"#),
-            ("{1,NULL,3}", list(Form::Json), "[1,null,3]"),
-            ("[0:1]={1,2}", list(Form::Json), "[1,2]"),
-            ("{}", list(Form::Json), "[]"),
-            ("[1, 2]", list(Form::Json), "[1, 2]"),
-            (r#"{t,f}"#, list(Form::Bool), "[true,false]"),
-            (r#"{x,"y,z","a \"b\" \\","NULL",NULL}"#, list(Form::Text), r#"["x","y,z","a \"b\" \\","NULL",null]"#),
-            (r#"{{1,2},{3,4}}"#, list(list(Form::Json)), "[[1,2],[3,4]]"),
-            (r#"{{"a}",b},{"\"",d}}"#, list(list(Form::Text)), r#"[["a}","b"],["\"","d"]]"#),
-            (r#"{"\\x01"}"#, list(Form::Bytes), r#"["01"]"#),
+            ("12", ValueKind::Json, "12"),
+            ("1e+300", ValueKind::Json, "1e+300"),
+            ("NaN", ValueKind::Json, r#""NaN""#),
+            ("12", ValueKind::Text, r#""12""#),
+            ("a\"\\\n\u{1}é", ValueKind::Text, r#""a\"\\\n\u0001é""#),
+            ("t", ValueKind::Bool, "true"),
+            ("\\x00ff", ValueKind::Bytes, r#""00ff""#),
+            ("é", ValueKind::Bytes, r#""c3a9""#),
+            ("2026-11-22 19:00:00.5+00", ValueKind::Time, r#""2026-11-22T19:00:00.5Z""#),
+            ("2026-11-22 19:00:00", ValueKind::Time, r#""2026-11-22T19:00:00""#),
+            ("0044-03-15 12:00:00 BC", ValueKind::Time, r#""0044-03-15 12:00:00 BC""#),
+            ("infinity", ValueKind::Time, r#""infinity""#),
+            (r#"{"a": [1]}"#, ValueKind::Json, r#"{"a": [1]}"#),
+            ("{1,NULL,3}", list(ValueKind::Json), "[1,null,3]"),
+            ("[0:1]={1,2}", list(ValueKind::Json), "[1,2]"),
+            ("{}", list(ValueKind::Json), "[]"),
+            ("[1, 2]", list(ValueKind::Json), "[1, 2]"),
+            (r#"{t,f}"#, list(ValueKind::Bool), "[true,false]"),
+            (r#"{x,"y,z","a \"b\" \\","NULL",NULL}"#, list(ValueKind::Text), r#"["x","y,z","a \"b\" \\","NULL",null]"#),
+            (r#"{{1,2},{3,4}}"#, list(list(ValueKind::Json)), "[[1,2],[3,4]]"),
+            (r#"{{"a}",b},{"\"",d}}"#, list(list(ValueKind::Text)), r#"[["a}","b"],["\"","d"]]"#),
+            (r#"{"\\x01"}"#, list(ValueKind::Bytes), r#"["01"]"#),
         ];
         for (text, form, expected) in cases {
             let mut told = String::new();
@@ -259,7 +259,9 @@ mod tests {
     #[test]
     fn no_text_makes_it_panic() {
         for text in ["{", "{\"", "{\"\\", "{}}", "{{}", "[", "]={", "[0:1]={", "{,}", "{a\"", "\\x0", " ", "{é,\"é"] {
-            for form in [list(Form::Text), list(list(Form::Json)), Form::Bytes, Form::Time, Form::Bool] {
+            for form in
+                [list(ValueKind::Text), list(list(ValueKind::Json)), ValueKind::Bytes, ValueKind::Time, ValueKind::Bool]
+            {
                 json(text, &form, 0, &mut String::new());
             }
         }
@@ -267,7 +269,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_named() {
-        let wanted = BTreeMap::from([("a".to_owned(), Form::Text), ("b".to_owned(), Form::Json)]);
+        let wanted = BTreeMap::from([("a".to_owned(), ValueKind::Text), ("b".to_owned(), ValueKind::Json)]);
         let mut object = "{".to_owned();
         let known = [("a", &Cell::Text("x".into())), ("c", &Cell::Unchanged), ("b", &Cell::Null)];
         put(&mut object, &wanted, known.into_iter()).unwrap();

@@ -2,8 +2,8 @@
 
 use super::Transaction;
 use super::catalog::FollowedTable;
-use super::place::At;
-use super::record::{self, BEFORE, Wanted};
+use super::position::ChangesPosition;
+use super::record::{self, BEFORE, WantedColumns};
 use super::snapshot::SnapshotReader;
 use crate::batch::envelope::{ID, OP};
 use crate::batch::reading::Message;
@@ -21,16 +21,16 @@ pub enum Change {
     Truncate,
 }
 
-/// What a poll has so far.
+/// The messages that a poll has so far, and what it refused.
 #[derive(Default)]
-pub struct Read {
+pub struct PolledChanges {
     pub messages: Vec<Message>,
     /// What is no row, and why.
     pub refused: Vec<(Vec<u8>, String)>,
     pub bytes: usize,
 }
 
-impl Read {
+impl PolledChanges {
     /// How many rows it is.
     pub fn rows(&self) -> usize {
         self.messages.len() + self.refused.len()
@@ -60,7 +60,7 @@ impl Read {
     /// A row of a snapshot. It has no time: nobody knows when it came.
     pub fn put_row(
         &mut self,
-        wanted: &Wanted,
+        wanted: &WantedColumns,
         table: &FollowedTable,
         values: Vec<Option<String>>,
         of: &SnapshotReader,
@@ -76,18 +76,18 @@ impl Read {
 
 /// A table that changed.
 pub struct ChangedTable<'a> {
-    pub wanted: &'a Wanted,
+    pub wanted: &'a WantedColumns,
     pub table: &'a FollowedTable,
     pub relation: &'a Relation,
     /// The number of the table.
     pub place: usize,
     pub transaction: Transaction,
-    pub at: &'a At,
+    pub at: &'a ChangesPosition,
 }
 
 impl ChangedTable<'_> {
     /// Adds the rows that this change is.
-    pub fn put(&self, change: &Change, read: &mut Read) -> Result<(), String> {
+    pub fn put(&self, change: &Change, read: &mut PolledChanges) -> Result<(), String> {
         match change {
             Change::Insert(new) if self.counts(new) => self.message("insert", Some(new), None, "", read),
             Change::Delete(old) if self.counts(&old.row) => self.message("delete", Some(&old.row), Some(old), "", read),
@@ -105,7 +105,7 @@ impl ChangedTable<'_> {
     }
 
     /// An update of the key is two rows: whoever keeps rows by their key has to forget the old one.
-    fn update(&self, old: Option<&OldRow>, new: &Row, read: &mut Read) {
+    fn update(&self, old: Option<&OldRow>, new: &Row, read: &mut PolledChanges) {
         let new = completed(old, new);
         let moved_from = old.filter(|old| {
             let (before, now) = (self.key(&old.row), self.key(&new));
@@ -146,7 +146,7 @@ impl ChangedTable<'_> {
         key.filter(|key| !key.is_empty())
     }
 
-    fn message(&self, op: &str, row: Option<&Row>, before: Option<&OldRow>, second: &str, read: &mut Read) {
+    fn message(&self, op: &str, row: Option<&Row>, before: Option<&OldRow>, second: &str, read: &mut PolledChanges) {
         let Transaction { commit, time_us, changes, .. } = self.transaction;
         let time_ms = Some(time_us.saturating_add(EPOCH_US).div_euclid(1_000));
         let id = format!("{commit}:{changes}{second}");
@@ -193,7 +193,7 @@ fn completed<'a>(old: Option<&OldRow>, new: &'a Row) -> Cow<'a, Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receiver::server::changes::record::Form;
+    use crate::receiver::server::changes::record::ValueKind;
     use std::collections::BTreeMap;
 
     fn row(cells: [&str; 2]) -> Row {
@@ -208,12 +208,12 @@ mod tests {
     /// What a change of table `t` with the columns `id` and `v` is.
     fn told(change: &Change) -> Vec<String> {
         let forms =
-            |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Form::Text)).collect::<BTreeMap<_, _>>();
-        let wanted = Wanted { now: forms(&["id", "v"]), before: forms(&["v"]) };
+            |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), ValueKind::Text)).collect::<BTreeMap<_, _>>();
+        let wanted = WantedColumns { now: forms(&["id", "v"]), before: forms(&["v"]) };
         let table = FollowedTable::of_test("t", &["id", "v"]);
         let relation = Relation { id: 1, columns: table.columns.clone() };
         let transaction = Transaction { commit: Lsn(0x10), time_us: 0, changes: 3, known: 0 };
-        let (mut read, at) = (Read::default(), At::default());
+        let (mut read, at) = (PolledChanges::default(), ChangesPosition::default());
         let changed =
             ChangedTable { wanted: &wanted, table: &table, relation: &relation, place: 0, transaction, at: &at };
         changed.put(change, &mut read).unwrap();

@@ -1,7 +1,7 @@
 //! The rows that tables have at one moment, in the order of their keys.
 
 use super::catalog::FollowedTable;
-use super::place::RowPlace;
+use super::position::RowPosition;
 use crate::postgres::replication::Lsn;
 use crate::postgres::{DatabaseError, Driver};
 use futures_util::TryStreamExt;
@@ -18,7 +18,7 @@ pub struct SnapshotReader {
     /// The table that is read, and its rows.
     current: Option<(usize, Pin<Box<SimpleQueryStream>>)>,
     /// Where the next table begins.
-    next: RowPlace,
+    next: RowPosition,
 }
 
 impl SnapshotReader {
@@ -27,7 +27,7 @@ impl SnapshotReader {
         (client, driver): (Client, Driver),
         name: &str,
         lsn: Lsn,
-        behind: Option<RowPlace>,
+        behind: Option<RowPosition>,
     ) -> Result<SnapshotReader, DatabaseError> {
         let name = name.replace('\'', "''");
         client
@@ -36,8 +36,8 @@ impl SnapshotReader {
             ))
             .await?;
         let next = match behind {
-            None => RowPlace { table: 0, key: None },
-            Some(RowPlace { table, key: None }) => RowPlace { table: table + 1, key: None },
+            None => RowPosition { table: 0, key: None },
+            Some(RowPosition { table, key: None }) => RowPosition { table: table + 1, key: None },
             Some(within) => within,
         };
         Ok(SnapshotReader { client, _driver: driver, lsn, rows: 0, current: None, next })
@@ -58,7 +58,7 @@ impl SnapshotReader {
     pub async fn next(
         &mut self,
         tables: &[FollowedTable],
-    ) -> Result<Option<(RowPlace, Vec<Option<String>>)>, DatabaseError> {
+    ) -> Result<Option<(RowPosition, Vec<Option<String>>)>, DatabaseError> {
         loop {
             let Some((place, rows)) = &mut self.current else {
                 let Some(table) = tables.get(self.next.table) else { return Ok(None) };
@@ -78,13 +78,13 @@ impl SnapshotReader {
                     let key = values.map(|value| value.map(Option::unwrap_or_default));
                     let key = Some(key.collect::<Result<Vec<String>, DatabaseError>>()?);
                     self.rows += 1;
-                    return Ok(Some((RowPlace { table: place, key }, of_row)));
+                    return Ok(Some((RowPosition { table: place, key }, of_row)));
                 }
                 Some(_) => {}
                 None => {
                     self.current = None;
-                    self.next = RowPlace { table: place + 1, key: None };
-                    return Ok(Some((RowPlace { table: place, key: None }, Vec::new())));
+                    self.next = RowPosition { table: place + 1, key: None };
+                    return Ok(Some((RowPosition { table: place, key: None }, Vec::new())));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Rows out of the messages of a server. Nothing that these say of lengths, types and places is believed before it was checked: what takes
 //! more memory than a message may have, unpacked or written out, is refused.
 
-use super::fits::{self, Room};
+use super::fits::{self, BytesLeft};
 use crate::batch::column::ColumnSpec;
 use crate::batch::types;
 use crate::flight::messages::Data;
@@ -201,7 +201,7 @@ impl Batches {
         // What lies in a message once may stand in many rows.
         loop {
             let part = rows.slice(0, count);
-            let mut room = Room::new(self.bytes_max as u64);
+            let mut room = BytesLeft::new(self.bytes_max as u64);
             if part.columns().iter().all(|column| room.holds(column)) {
                 break;
             }

@@ -85,7 +85,7 @@ pub fn alone(parts: &[RecordBatch]) -> Result<ReadyRows, ArrowError> {
 
 /// A digest of rows that come bit by bit.
 #[derive(Default)]
-pub struct Digest {
+pub struct RowsDigest {
     columns: Vec<ColumnDigest>,
     rows: u64,
 }
@@ -97,7 +97,7 @@ struct ColumnDigest {
     more: Xxh3,
 }
 
-impl Digest {
+impl RowsDigest {
     /// Adds rows of [`ready`], which all have the same columns.
     pub fn add(&mut self, rows: &RecordBatch) {
         self.columns.resize_with(rows.num_columns(), ColumnDigest::default);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     fn digest(parts: impl IntoIterator<Item = RecordBatch>) -> u64 {
-        let mut digest = Digest::default();
+        let mut digest = RowsDigest::default();
         parts.into_iter().for_each(|part| digest.add(&part));
         digest.value()
     }

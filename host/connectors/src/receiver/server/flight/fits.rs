@@ -80,15 +80,15 @@ pub fn can_be(kind: &DataType, wanted: &ColumnType) -> bool {
     }
 }
 
-/// How many bytes rows may take.
-pub struct Room {
+/// How many more bytes rows may take.
+pub struct BytesLeft {
     left: u64,
 }
 
-impl Room {
+impl BytesLeft {
     /// So many.
-    pub fn new(bytes: u64) -> Room {
-        Room { left: bytes }
+    pub fn new(bytes: u64) -> BytesLeft {
+        BytesLeft { left: bytes }
     }
 
     fn take(&mut self, bytes: u64) -> bool {
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_many_rows_counts_in_each() {
-        let fits = |values: ArrayRef, bytes: u64| Room::new(bytes).holds(&values);
+        let fits = |values: ArrayRef, bytes: u64| BytesLeft::new(bytes).holds(&values);
         let long = "x".repeat(1_000);
         let words: ArrayRef = Arc::new(StringArray::from(vec![long.as_str()]));
         let keys = Int32Array::from(vec![0; 100]);

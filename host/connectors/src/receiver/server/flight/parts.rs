@@ -1,10 +1,10 @@
 //! Which parts a stream has and who has them, for all who read one.
 
-use super::place::At;
+use super::position::FlightPosition;
 use crate::batch::reading::ReadTrouble;
 use crate::error::Error;
 use crate::flight::messages::{Endpoint, Info};
-use crate::flight::{self, ANSWER_BYTES_MAX, Fault, Refused, Server};
+use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
 use crate::job::spec::{FlightReads, Origin, ServerSourceSpec, SourceSpec};
 use crate::limits::{FLIGHT_ENDPOINTS_AT_ONCE, FLIGHT_ENDPOINTS_MAX};
 use crate::shown;
@@ -38,11 +38,11 @@ pub struct Shared {
     /// Connections go on while nobody polls. The runtime of the job ends before its threads do.
     runtime: Option<Runtime>,
     handle: Handle,
-    known: Mutex<Known>,
+    known: Mutex<KnownParts>,
 }
 
 #[derive(Default)]
-struct Known {
+struct KnownParts {
     parts: Option<Arc<Parts>>,
     /// How many parts the stream had for earlier starts.
     count: Option<usize>,
@@ -79,13 +79,13 @@ impl Shared {
         self.handle.block_on(work)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, KnownParts> {
         // Nothing that is done under the lock can leave it half done.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What earlier starts have read.
-    pub fn remember(&self, places: impl Iterator<Item = (usize, At)>) {
+    pub fn remember(&self, places: impl Iterator<Item = (usize, FlightPosition)>) {
         let mut known = self.known();
         for (number, at) in places {
             known.count = Some(at.parts);
@@ -137,7 +137,7 @@ impl Shared {
                 Ok(info)
             };
             let stall = self.reads.stall;
-            let answered: Result<_, Refused> =
+            let answered: Result<_, CallRefusal> =
                 timeout(stall, answer).await.unwrap_or_else(|_| Err(flight::stalled(stall).into()));
             answered.map_err(|refused| refused.fault)
         });

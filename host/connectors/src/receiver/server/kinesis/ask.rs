@@ -1,9 +1,9 @@
 //! Asking for the records of a shard, however long that has to wait.
 
-use super::place::Read;
-use super::{EVERY_MIN, Kinesis, Open, Shared, now_ms};
+use super::position::LastRead;
+use super::{EVERY_MIN, Kinesis, OpenShard, Shared, now_ms};
 use crate::batch::reading::ReadTrouble;
-use crate::kinesis::{Asker, Trouble};
+use crate::kinesis::{KinesisClient, KinesisFault};
 use crate::shown;
 use serde::Deserialize;
 use serde_json::json;
@@ -54,23 +54,27 @@ impl Record {
 }
 
 impl Kinesis {
-    async fn iterator(asker: &mut Asker, shard: &str, mut kind: serde_json::Value) -> Result<String, Trouble> {
+    async fn iterator(
+        asker: &mut KinesisClient,
+        shard: &str,
+        mut kind: serde_json::Value,
+    ) -> Result<String, KinesisFault> {
         kind["StreamName"] = json!(asker.stream().name());
         kind["ShardId"] = json!(shard);
         let answer: IteratorAnswer = asker.ask("GetShardIterator", kind).await?;
         Ok(answer.shard_iterator)
     }
 
-    async fn records(asker: &mut Asker, iterator: &str, limit: u64) -> Result<RecordsAnswer, Trouble> {
+    async fn records(asker: &mut KinesisClient, iterator: &str, limit: u64) -> Result<RecordsAnswer, KinesisFault> {
         asker.ask("GetRecords", json!({ "ShardIterator": iterator, "Limit": limit })).await
     }
 
     /// Whether the last record that was read is still there, and so all that came after it.
-    async fn still_there(asker: &mut Asker, open: &Open) -> Result<bool, Trouble> {
-        let (Read::Whole(sequence) | Read::Part(sequence, _)) = &open.place.read else { return Ok(false) };
+    async fn still_there(asker: &mut KinesisClient, open: &OpenShard) -> Result<bool, KinesisFault> {
+        let (LastRead::Whole(sequence) | LastRead::Part(sequence, _)) = &open.place.read else { return Ok(false) };
         let kind = json!({ "ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": sequence });
         let iterator = match Kinesis::iterator(asker, &open.shard, kind).await {
-            Err(Trouble::Invalid(_)) => return Ok(false),
+            Err(KinesisFault::Invalid(_)) => return Ok(false),
             iterator => iterator?,
         };
         let first = Kinesis::records(asker, &iterator, 1).await?;
@@ -79,9 +83,9 @@ impl Kinesis {
 
     /// Asks for the next records, however long that has to wait. `false`: there are none for now.
     pub(super) async fn receive(
-        asker: &mut Asker,
+        asker: &mut KinesisClient,
         shared: &Shared,
-        open: &mut Open,
+        open: &mut OpenShard,
         rows_max: u32,
     ) -> Result<bool, ReadTrouble> {
         let kept_ms = shared.known().facts.as_ref().map_or(i64::MAX, |facts| facts.kept_ms);
@@ -91,7 +95,7 @@ impl Kinesis {
             open.next = Instant::now() + EVERY_MIN;
             let answer = match Kinesis::attempt(asker, open, rows_max, kept_ms).await {
                 Ok(answer) => answer,
-                Err(ReadFault::Kinesis(Trouble::Throttled(why))) => {
+                Err(ReadFault::Kinesis(KinesisFault::Throttled(why))) => {
                     throttled += 1;
                     if throttled > THROTTLED_MAX {
                         return Err(ReadTrouble::Passing(why));
@@ -99,7 +103,7 @@ impl Kinesis {
                     open.next = Instant::now() + THROTTLED;
                     continue;
                 }
-                Err(ReadFault::Kinesis(Trouble::Expired)) if throttled < THROTTLED_MAX => {
+                Err(ReadFault::Kinesis(KinesisFault::Expired)) if throttled < THROTTLED_MAX => {
                     throttled += 1;
                     open.iterator = None;
                     continue;
@@ -130,8 +134,8 @@ impl Kinesis {
     }
 
     async fn attempt(
-        asker: &mut Asker,
-        open: &mut Open,
+        asker: &mut KinesisClient,
+        open: &mut OpenShard,
         rows_max: u32,
         kept_ms: i64,
     ) -> Result<RecordsAnswer, ReadFault> {
@@ -146,10 +150,10 @@ impl Kinesis {
             Some(iterator) => iterator,
             None => {
                 let kind = match &open.place.read {
-                    Read::Whole(sequence) => {
+                    LastRead::Whole(sequence) => {
                         json!({ "ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": sequence })
                     }
-                    Read::Part(sequence, _) => {
+                    LastRead::Part(sequence, _) => {
                         json!({ "ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": sequence })
                     }
                     _ => match open.place.from_ms {
@@ -161,10 +165,10 @@ impl Kinesis {
                 let made = Kinesis::iterator(asker, &open.shard, kind).await;
                 made.map_err(|trouble| match trouble {
                     // The server's clock is behind, so that it takes now for the future.
-                    Trouble::Invalid(why) if by_time && open.place.from_ms > Some(now_ms() - CLOCKS_APART_MS) => {
-                        Trouble::Passing(why)
+                    KinesisFault::Invalid(why) if by_time && open.place.from_ms > Some(now_ms() - CLOCKS_APART_MS) => {
+                        KinesisFault::Passing(why)
                     }
-                    Trouble::Invalid(why) if !by_time => Trouble::Lasting(format!(
+                    KinesisFault::Invalid(why) if !by_time => KinesisFault::Lasting(format!(
                         "{why}; shard `{}` does not know the record that was read last; give the source another name to read it \
                          from its beginning",
                         shown::harmless(&open.shard, 200)
@@ -175,7 +179,7 @@ impl Kinesis {
         };
         let limit = (ANSWER_BYTES / open.record_bytes.max(1)).clamp(1, RECORDS_MAX.min(rows_max.into()));
         let answer = Kinesis::records(asker, &iterator, limit).await;
-        if let Err(Trouble::Throttled(_)) = &answer {
+        if let Err(KinesisFault::Throttled(_)) = &answer {
             open.iterator = Some(iterator);
         }
         Ok(answer?)
@@ -184,13 +188,13 @@ impl Kinesis {
 
 /// Why records could not be had.
 enum ReadFault {
-    Kinesis(Trouble),
+    Kinesis(KinesisFault),
     /// Records are not there any more that were not read.
     Lost,
 }
 
-impl From<Trouble> for ReadFault {
-    fn from(trouble: Trouble) -> ReadFault {
+impl From<KinesisFault> for ReadFault {
+    fn from(trouble: KinesisFault) -> ReadFault {
         ReadFault::Kinesis(trouble)
     }
 }

@@ -8,7 +8,7 @@ const MD5_BYTES: usize = 16;
 
 /// A record of several that are packed in one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packed {
+pub struct PackedRecord {
     /// Its partition key.
     pub key: String,
     /// Its own place among all hash keys, where its producer gave it one.
@@ -17,7 +17,7 @@ pub struct Packed {
     pub data: Bytes,
 }
 
-impl Packed {
+impl PackedRecord {
     /// Its place among all hash keys, which says to which shard it belongs.
     pub fn place(&self) -> u128 {
         self.hash_key.unwrap_or_else(|| place_of(&self.key))
@@ -30,7 +30,7 @@ pub fn place_of(key: &str) -> u128 {
 }
 
 /// The records that are packed in one; `None`: it is a record by itself, whatever it begins with.
-pub fn unpack(record: &Bytes) -> Option<Vec<Packed>> {
+pub fn unpack(record: &Bytes) -> Option<Vec<PackedRecord>> {
     let body = record.strip_prefix(&MAGIC)?;
     let (message, digest) = body.split_at_checked(body.len().checked_sub(MD5_BYTES)?)?;
     if Md5::digest(message).as_slice() != digest {
@@ -49,7 +49,7 @@ pub fn unpack(record: &Bytes) -> Option<Vec<Packed>> {
     records.into_iter().map(|packed| one(record, packed, &keys, &hash_keys)).collect()
 }
 
-fn one(record: &Bytes, packed: &[u8], keys: &[&str], hash_keys: &[u128]) -> Option<Packed> {
+fn one(record: &Bytes, packed: &[u8], keys: &[&str], hash_keys: &[u128]) -> Option<PackedRecord> {
     let (mut key, mut hash_key, mut data) = (None, None, None);
     let mut fields = Fields(packed);
     while let Some(field) = fields.next()? {
@@ -60,7 +60,7 @@ fn one(record: &Bytes, packed: &[u8], keys: &[&str], hash_keys: &[u128]) -> Opti
             _ => {}
         }
     }
-    Some(Packed { key: key?.to_owned(), hash_key, data: data? })
+    Some(PackedRecord { key: key?.to_owned(), hash_key, data: data? })
 }
 
 /// The fields of a message.
@@ -143,8 +143,8 @@ mod tests {
     fn packed_records_are_taken_apart() {
         let found = unpack(&packed(&message())).unwrap();
         let expected = [
-            Packed { key: "a".into(), hash_key: None, data: Bytes::from("hi") },
-            Packed { key: "ü".into(), hash_key: Some(u128::MAX), data: Bytes::new() },
+            PackedRecord { key: "a".into(), hash_key: None, data: Bytes::from("hi") },
+            PackedRecord { key: "ü".into(), hash_key: Some(u128::MAX), data: Bytes::new() },
         ];
         assert_eq!(found, expected);
         assert_eq!(found[0].place(), 0x0cc1_75b9_c0f1_b6a8_31c3_99e2_6977_2661, "its MD5");

@@ -1,7 +1,7 @@
 //! The shards of a stream: which may be read, as a shard is read to its end before those that it was split or merged into.
 
-use super::Trouble;
-use crate::kinesis::Asker;
+use super::KinesisFault;
+use crate::kinesis::KinesisClient;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,9 +36,9 @@ impl Shards {
     }
 }
 
-/// What a stream says of itself.
+/// When a stream was made, and for how long it keeps records.
 #[derive(Debug)]
-pub struct Facts {
+pub struct StreamRetention {
     /// When it was made, in seconds since 1970.
     pub made_s: i64,
     /// How long it keeps records.
@@ -83,14 +83,14 @@ struct HashKeys {
 }
 
 /// Asks for the stream itself.
-pub async fn facts(asker: &mut Asker) -> Result<Facts, Trouble> {
+pub async fn facts(asker: &mut KinesisClient) -> Result<StreamRetention, KinesisFault> {
     let asked = json!({ "StreamName": asker.stream().name() });
     let answer: SummaryAnswer = asker.ask("DescribeStreamSummary", asked).await?;
     let summary = answer.stream_description_summary;
     match summary.stream_status.as_str() {
-        "CREATING" => Err(Trouble::Passing(format!("{} is being made", asker.stream().place()))),
-        "DELETING" => Err(Trouble::Lasting(format!("{} is being deleted", asker.stream().place()))),
-        _ => Ok(Facts {
+        "CREATING" => Err(KinesisFault::Passing(format!("{} is being made", asker.stream().place()))),
+        "DELETING" => Err(KinesisFault::Lasting(format!("{} is being deleted", asker.stream().place()))),
+        _ => Ok(StreamRetention {
             made_s: summary.stream_creation_timestamp as i64,
             kept_ms: summary.retention_period_hours.saturating_mul(3_600_000),
         }),
@@ -98,7 +98,7 @@ pub async fn facts(asker: &mut Asker) -> Result<Facts, Trouble> {
 }
 
 /// Asks for all shards that there are, of which those that ended long ago are none.
-pub async fn list(asker: &mut Asker) -> Result<BTreeMap<String, Shard>, Trouble> {
+pub async fn list(asker: &mut KinesisClient) -> Result<BTreeMap<String, Shard>, KinesisFault> {
     let (mut shards, mut token) = (BTreeMap::new(), None::<String>);
     for _ in 0..PAGES_MAX {
         let asked = match &token {
@@ -117,7 +117,7 @@ pub async fn list(asker: &mut Asker) -> Result<BTreeMap<String, Shard>, Trouble>
             return Ok(shards);
         }
     }
-    Err(Trouble::Passing(format!("{} has more shards than can be listed", asker.stream().place())))
+    Err(KinesisFault::Passing(format!("{} has more shards than can be listed", asker.stream().place())))
 }
 
 #[cfg(test)]

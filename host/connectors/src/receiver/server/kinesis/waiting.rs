@@ -1,8 +1,8 @@
 //! What was received of a shard waits, each record for itself, until it is handed over.
 
 use super::ask::Record;
-use super::place::{Read, is_sequence};
-use super::{Open, Waiting, What, packed};
+use super::position::{LastRead, is_sequence};
+use super::{OpenShard, PendingRecord, RecordContent, packed};
 use crate::batch::envelope::ID;
 use crate::batch::reading::{Message, ReadContent, ReadRows};
 use base64::Engine as _;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// How often a position is put down that moved by time alone.
 const NOTED_EVERY_MS: i64 = 10 * 60 * 1000;
 
-impl Open {
+impl OpenShard {
     /// What was received waits, each for itself.
     pub(super) fn take(&mut self, records: Vec<Record>) -> Result<(), String> {
         let (mut bytes, count) = (0_u64, records.len() as u64);
@@ -31,21 +31,21 @@ impl Open {
     fn take_one(&mut self, record: Record) {
         let sequence = record.sequence_number.clone();
         let time_ms = Some(record.time_ms());
-        let whole = Read::Whole(sequence.clone());
+        let whole = LastRead::Whole(sequence.clone());
         let data = match STANDARD.decode(&record.data) {
             Ok(data) => Bytes::from(data),
             Err(error) => {
-                let what = What::Refused(record.data.into_bytes(), format!("it is no base64: {error}"));
-                return self.waiting.push_back(Waiting { read: whole, what });
+                let what = RecordContent::Refused(record.data.into_bytes(), format!("it is no base64: {error}"));
+                return self.waiting.push_back(PendingRecord { read: whole, what });
             }
         };
         let Some(packed) = packed::unpack(&data) else {
-            let what = What::Message(message(data, record.partition_key, time_ms, &sequence));
-            return self.waiting.push_back(Waiting { read: whole, what });
+            let what = RecordContent::Message(message(data, record.partition_key, time_ms, &sequence));
+            return self.waiting.push_back(PendingRecord { read: whole, what });
         };
         // Of a record that was not handed over to its end, as a start was interrupted.
         let taken = match &self.place.read {
-            Read::Part(of, taken) if *of == sequence => *taken,
+            LastRead::Part(of, taken) if *of == sequence => *taken,
             _ => 0,
         };
         let last = packed.len().saturating_sub(1);
@@ -53,15 +53,16 @@ impl Open {
             let number = u32::try_from(at).unwrap_or(u32::MAX);
             let here = self.hash_keys.is_none_or(|(first, last)| (first..=last).contains(&one.place()));
             let what = match here {
-                true => What::Message(message(one.data, one.key, time_ms, &format!("{sequence}/{number}"))),
+                true => RecordContent::Message(message(one.data, one.key, time_ms, &format!("{sequence}/{number}"))),
                 // The library that packed it took the shard for another one, and sends it again.
-                false => What::Nothing,
+                false => RecordContent::Nothing,
             };
-            let read = if at == last { whole.clone() } else { Read::Part(sequence.clone(), number.saturating_add(1)) };
-            self.waiting.push_back(Waiting { read, what });
+            let read =
+                if at == last { whole.clone() } else { LastRead::Part(sequence.clone(), number.saturating_add(1)) };
+            self.waiting.push_back(PendingRecord { read, what });
         }
         if self.waiting.is_empty() {
-            self.waiting.push_back(Waiting { read: whole, what: What::Nothing });
+            self.waiting.push_back(PendingRecord { read: whole, what: RecordContent::Nothing });
         }
     }
 
@@ -72,9 +73,9 @@ impl Open {
             let Some(next) = self.waiting.pop_front() else { break };
             self.place.read = next.read;
             match next.what {
-                What::Message(message) => messages.push(message),
-                What::Refused(bytes, reason) => refused.push((bytes, reason)),
-                What::Nothing => {}
+                RecordContent::Message(message) => messages.push(message),
+                RecordContent::Refused(bytes, reason) => refused.push((bytes, reason)),
+                RecordContent::Nothing => {}
             }
         }
         if self.waiting.is_empty() {

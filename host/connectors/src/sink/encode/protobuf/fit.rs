@@ -1,6 +1,6 @@
 //! Which columns go into which fields of a message.
 
-use super::{FieldWriter, Form, MessageWriter};
+use super::{FieldEncoding, FieldWriter, MessageWriter};
 use crate::batch::types::ColumnType;
 use crate::decode::protobuf::{Field, Kind, Message, Messages, TIMESTAMP, wrapped};
 use crate::job::suggest;
@@ -61,7 +61,7 @@ fn form_of(
     field: &Field,
     column: &DataType,
     name: &str,
-) -> Result<Form, String> {
+) -> Result<FieldEncoding, String> {
     let unfit = |takes: &str| {
         format!(
             "column `{name}` is {}, and field `{}` of message `{}` is {}{takes}",
@@ -83,10 +83,12 @@ fn form_of(
         (DataType::List(item), ..) => {
             let form = value(messages, field.kind, item.data_type(), name)?.map_err(|takes| unfit(&takes))?;
             Ok(match form {
-                Form::Bool | Form::Whole(_) | Form::Float | Form::Double | Form::Symbol { .. } => {
-                    Form::Packed(Box::new(form))
-                }
-                form => Form::Each(Box::new(form)),
+                FieldEncoding::Bool
+                | FieldEncoding::Whole(_)
+                | FieldEncoding::Float
+                | FieldEncoding::Double
+                | FieldEncoding::Symbol { .. } => FieldEncoding::Packed(Box::new(form)),
+                form => FieldEncoding::Each(Box::new(form)),
             })
         }
         (DataType::Struct(members), Some(key), Some(of)) if key.kind == Kind::Text => {
@@ -103,7 +105,7 @@ fn form_of(
                 });
                 Ok((member.name().clone(), form?))
             };
-            members.iter().map(member).collect::<Result<_, String>>().map(Form::Map)
+            members.iter().map(member).collect::<Result<_, String>>().map(FieldEncoding::Map)
         }
         (_, Some(_), _) => {
             Err(unfit(", which takes list<struct<key: …, value: …>>, and struct<…> where its keys are strings"))
@@ -113,41 +115,46 @@ fn form_of(
 }
 
 /// How a column goes into a field of one value. The inner error says which columns do; the outer one tells of something within.
-fn value(messages: &Messages, kind: Kind, column: &DataType, name: &str) -> Result<Result<Form, String>, String> {
+fn value(
+    messages: &Messages,
+    kind: Kind,
+    column: &DataType,
+    name: &str,
+) -> Result<Result<FieldEncoding, String>, String> {
     use ColumnType::{Arrow, Binary, Bool, Float64, Int64, Text, Timestamp};
     if wrapped(messages, kind) {
         let Kind::Message(of) = kind else { return Ok(Err(String::new())) };
         let inner = messages.message(of).and_then(|message| message.fields.iter().find(|field| field.number == 1));
         let inner = value(messages, inner.map_or(Kind::Unknown, |field| field.kind), column, name)?;
-        return Ok(inner.map(|form| Form::Wrapped(Box::new(form))));
+        return Ok(inner.map(|form| FieldEncoding::Wrapped(Box::new(form))));
     }
     let is_moment = |of: usize| messages.message(of).is_some_and(|message| message.name == TIMESTAMP);
     let kind_of = ColumnType::of(column);
     Ok(Ok(match (kind, &kind_of) {
-        (Kind::Message(of), Timestamp) if is_moment(of) => Form::Moment,
+        (Kind::Message(of), Timestamp) if is_moment(of) => FieldEncoding::Moment,
         (Kind::Message(of), _) if is_moment(of) => return Ok(Err(", which takes timestamp".into())),
         (Kind::Message(of), Arrow(DataType::Struct(members))) => {
-            Form::Message(message(messages, of, members, &format!("{name}."))?)
+            FieldEncoding::Message(message(messages, of, members, &format!("{name}."))?)
         }
         (Kind::Message(_), _) => return Ok(Err(", which takes struct<…>".into())),
         (Kind::Unknown, _) => return Ok(Err(", which is not written".into())),
-        (Kind::Bool, Bool) => Form::Bool,
+        (Kind::Bool, Bool) => FieldEncoding::Bool,
         (Kind::Bool, _) => return Ok(Err(", which takes bool".into())),
-        (Kind::Double, Float64) => Form::Double,
-        (Kind::Float, Float64) => Form::Float,
+        (Kind::Double, Float64) => FieldEncoding::Double,
+        (Kind::Float, Float64) => FieldEncoding::Float,
         (Kind::Double | Kind::Float, _) => return Ok(Err(", which takes float64".into())),
-        (Kind::Text, Text | Timestamp | Arrow(DataType::Date32 | DataType::Decimal128(..))) => Form::Text,
+        (Kind::Text, Text | Timestamp | Arrow(DataType::Date32 | DataType::Decimal128(..))) => FieldEncoding::Text,
         (Kind::Text, _) => return Ok(Err(", which takes text, timestamp, date and decimals".into())),
-        (Kind::Bytes, Binary | Text) => Form::Bytes,
+        (Kind::Bytes, Binary | Text) => FieldEncoding::Bytes,
         (Kind::Bytes, _) => return Ok(Err(", which takes binary and text".into())),
         (Kind::Enum(of), Text | Int64) => {
             let (name, numbers) = messages.numbers(of).ok_or("the descriptor does not define all enums")?;
-            Form::Symbol { of: name.to_owned(), numbers: numbers.clone() }
+            FieldEncoding::Symbol { of: name.to_owned(), numbers: numbers.clone() }
         }
         (Kind::Enum(_), _) => return Ok(Err(", which takes text (its names) and int64".into())),
-        (Kind::Int64 | Kind::Sint64 | Kind::Sfixed64, Timestamp) => Form::Whole(kind),
-        (Kind::Int32 | Kind::Sint32 | Kind::Sfixed32, Arrow(DataType::Date32)) => Form::Whole(kind),
-        (_, Int64 | Arrow(DataType::Decimal128(_, 0))) => Form::Whole(kind),
+        (Kind::Int64 | Kind::Sint64 | Kind::Sfixed64, Timestamp) => FieldEncoding::Whole(kind),
+        (Kind::Int32 | Kind::Sint32 | Kind::Sfixed32, Arrow(DataType::Date32)) => FieldEncoding::Whole(kind),
+        (_, Int64 | Arrow(DataType::Decimal128(_, 0))) => FieldEncoding::Whole(kind),
         (Kind::Int64 | Kind::Sint64 | Kind::Sfixed64, _) => {
             return Ok(Err(
                 ", which takes int64, decimals without digits behind the point, and timestamp (as microseconds)".into(),

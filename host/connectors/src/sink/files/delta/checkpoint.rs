@@ -3,7 +3,7 @@
 use super::log::{self, Checkpoint, LAST_CHECKPOINT, Table};
 use crate::panics::caught;
 use crate::patience::StoreError;
-use crate::sink::files::place::Place;
+use crate::sink::files::destination::Destination;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::json::ReaderBuilder;
@@ -146,7 +146,7 @@ fn actions(rows: &RecordBatch) -> Result<Vec<Value>, String> {
 }
 
 /// What counts of actions that are seen with the newest first.
-struct Newest {
+struct NewestActions {
     /// Decoded, as who removes a file may write its path in another way than who has added it.
     paths: HashSet<Vec<u8>>,
     apps: HashSet<Vec<u8>>,
@@ -156,9 +156,9 @@ struct Newest {
     since_ms: i64,
 }
 
-impl Newest {
-    fn since(since_ms: i64) -> Newest {
-        Newest { paths: HashSet::new(), apps: HashSet::new(), metadata: false, protocol: false, since_ms }
+impl NewestActions {
+    fn since(since_ms: i64) -> NewestActions {
+        NewestActions { paths: HashSet::new(), apps: HashSet::new(), metadata: false, protocol: false, since_ms }
     }
 
     /// What a checkpoint has of an action; `None`: nothing. Of what is older than all others, nothing has to be remembered.
@@ -188,7 +188,7 @@ impl Newest {
 
 /// Writes the checkpoint of a table's version, of the one before it and the commits behind that, under a hidden name first.
 pub fn write(
-    place: &dyn Place,
+    place: &dyn Destination,
     table: &Table,
     before: Option<&Checkpoint>,
     hidden: &str,
@@ -197,8 +197,8 @@ pub fn write(
     let version = table.version;
     let failed = |why: String| log::wrong(place, format!("a checkpoint cannot be made: {why}"));
     let since_ms = if table.keeps_tombstones() { i64::MIN } else { now_ms.saturating_sub(TOMBSTONES_MS) };
-    let mut newest = Newest::since(since_ms);
-    let mut writing = Writing::begin(place, hidden)?;
+    let mut newest = NewestActions::since(since_ms);
+    let mut writing = GrowingCheckpoint::begin(place, hidden)?;
     let first = before.map_or(0, |before| before.version + 1);
     for version in (first..=version).rev() {
         let name = log::commit_name(version);
@@ -229,19 +229,19 @@ pub fn write(
 }
 
 /// A checkpoint that grows.
-struct Writing {
+struct GrowingCheckpoint {
     file: ArrowWriter<BufWriter<File>>,
     actions: Vec<Value>,
     size: usize,
 }
 
-impl Writing {
-    fn begin(place: &dyn Place, hidden: &str) -> Result<Writing, StoreError> {
+impl GrowingCheckpoint {
+    fn begin(place: &dyn Destination, hidden: &str) -> Result<GrowingCheckpoint, StoreError> {
         let file = BufWriter::new(place.begin(hidden)?);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let file = ArrowWriter::try_new(file, schema(), Some(properties));
         let file = file.map_err(|cause| log::wrong(place, format!("a checkpoint cannot be made: {cause}")))?;
-        Ok(Writing { file, actions: Vec::new(), size: 0 })
+        Ok(GrowingCheckpoint { file, actions: Vec::new(), size: 0 })
     }
 
     fn add(&mut self, action: Value) -> Result<(), String> {
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn a_path_is_the_same_file_however_it_is_written() {
         for oldest in [false, true] {
-            let mut newest = Newest::since(0);
+            let mut newest = NewestActions::since(0);
             let mut counts = |name: &str, path: &str, oldest: bool| {
                 let kept = newest.of(&json!({ name: { "path": path, "deletionTimestamp": 1 } }), oldest)?;
                 Some(kept[name]["path"].as_str().unwrap_or_default().to_owned())

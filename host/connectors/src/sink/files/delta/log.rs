@@ -3,7 +3,7 @@
 //! A commit is a file of JSON lines, an *action* each, with the version of the table as its name. Whoever makes the file of the next
 //! version first has committed; nobody replaces it.
 
-use super::super::place::Place;
+use super::super::destination::Destination;
 use super::{checkpoint, schema};
 use crate::patience::{StoreError, StoreErrorKind};
 use crate::shown::harmless;
@@ -149,9 +149,9 @@ pub struct Table {
     files: Option<BTreeMap<Vec<u8>, DataFile>>,
 }
 
-/// What the rows of a sink need of a table.
+/// What a sink needs of the table that it writes to.
 #[derive(Clone)]
-pub struct Wanted {
+pub struct TableRequest {
     /// All columns.
     pub schema: arrow::datatypes::SchemaRef,
     pub partition_by: Vec<String>,
@@ -159,7 +159,7 @@ pub struct Wanted {
     pub replaces: bool,
 }
 
-impl Wanted {
+impl TableRequest {
     /// What is to be known of a log: where files are removed, which there are.
     pub fn part(&self) -> checkpoint::Part {
         if self.replaces { checkpoint::Part::All } else { checkpoint::Part::Table }
@@ -172,7 +172,7 @@ pub fn commit_name(version: u64) -> String {
 }
 
 /// Something about a log that does not pass by itself.
-pub fn wrong(place: &dyn Place, reason: impl Into<String>) -> StoreError {
+pub fn wrong(place: &dyn Destination, reason: impl Into<String>) -> StoreError {
     StoreError {
         what: format!("use the table in {}", place.shown()),
         reason: reason.into(),
@@ -182,7 +182,7 @@ pub fn wrong(place: &dyn Place, reason: impl Into<String>) -> StoreError {
 
 impl Table {
     /// Reads a log; `None`: there is no table.
-    pub fn load(place: &dyn Place, part: checkpoint::Part) -> Result<Option<Table>, StoreError> {
+    pub fn load(place: &dyn Destination, part: checkpoint::Part) -> Result<Option<Table>, StoreError> {
         let hint = place.read(LAST_CHECKPOINT)?.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
         let hint = hint.and_then(|hint| hint["version"].as_u64());
         let mut names = Names::of(place, hint)?;
@@ -280,7 +280,7 @@ impl Table {
     }
 
     /// Whether rows may be added to it by us.
-    pub fn check(&self, wanted: &Wanted) -> Result<(), String> {
+    pub fn check(&self, wanted: &TableRequest) -> Result<(), String> {
         let (Some(protocol), Some(metadata)) = (&self.protocol, &self.metadata) else {
             return Err("its log does not say what the table is; mend it first".into());
         };
@@ -372,7 +372,7 @@ pub fn lines(commit: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The first commit of a new table.
-pub fn first_commit(wanted: &Wanted, id: String, info: &Value, now_ms: i64) -> Result<Vec<u8>, String> {
+pub fn first_commit(wanted: &TableRequest, id: String, info: &Value, now_ms: i64) -> Result<Vec<u8>, String> {
     let schema = schema::of_rows(&wanted.schema)?;
     let metadata = Metadata {
         id,
@@ -404,7 +404,7 @@ pub struct Names {
 
 impl Names {
     /// All of them, or from this version on.
-    pub fn of(place: &dyn Place, from: Option<u64>) -> Result<Names, StoreError> {
+    pub fn of(place: &dyn Destination, from: Option<u64>) -> Result<Names, StoreError> {
         let behind = from.map_or(String::new(), |version| format!("{version:020}"));
         let names = place.names(FOLDER, &behind)?;
         let mut commits = BTreeSet::new();
@@ -438,6 +438,6 @@ impl Names {
 }
 
 /// All columns of the rows.
-pub fn wanted(schema: &Schema, partition_by: &[String], replaces: bool) -> Wanted {
-    Wanted { schema: std::sync::Arc::new(schema.clone()), partition_by: partition_by.to_vec(), replaces }
+pub fn wanted(schema: &Schema, partition_by: &[String], replaces: bool) -> TableRequest {
+    TableRequest { schema: std::sync::Arc::new(schema.clone()), partition_by: partition_by.to_vec(), replaces }
 }

@@ -61,7 +61,7 @@ impl Merging {
 }
 
 /// What parts come to: of each key the last row.
-pub struct Changes<'a> {
+pub struct MergedParts<'a> {
     merging: &'a Merging,
     /// The columns of the table that rows are for.
     columns: SchemaRef,
@@ -74,9 +74,9 @@ pub struct Changes<'a> {
     bounds: Bounds,
 }
 
-impl<'a> Changes<'a> {
+impl<'a> MergedParts<'a> {
     /// Reads the parts, in their order. An error says what is wrong with them.
-    pub fn read(merging: &'a Merging, columns: SchemaRef, parts: Vec<Bytes>) -> Result<Changes<'a>, String> {
+    pub fn read(merging: &'a Merging, columns: SchemaRef, parts: Vec<Bytes>) -> Result<MergedParts<'a>, String> {
         let (mut truncated, mut last, mut bounds) = (false, HashMap::new(), Bounds::default());
         let mut row_of_all = 0;
         let wanted: Vec<&str> = merging.key.iter().chain(&merging.op).map(String::as_str).collect();
@@ -104,7 +104,7 @@ impl<'a> Changes<'a> {
                 }
             }
         }
-        Ok(Changes { merging, columns, parts, truncated, last, bounds })
+        Ok(MergedParts { merging, columns, parts, truncated, last, bounds })
     }
 
     /// Whether a file of the table may have one of the keys, by what the log says of it.
@@ -139,12 +139,16 @@ impl<'a> Changes<'a> {
     }
 
     /// Of a file of the table: the rows that none of the changes replaces.
-    pub fn what_stays(&self, file: &DataFile, read: impl FnOnce() -> Result<Bytes, String>) -> Result<Staying, String> {
+    pub fn what_stays(
+        &self,
+        file: &DataFile,
+        read: impl FnOnce() -> Result<Bytes, String>,
+    ) -> Result<RemainingRows, String> {
         if self.truncated {
-            return Ok(Staying::Nothing);
+            return Ok(RemainingRows::Nothing);
         }
         if !self.may_touch(file) {
-            return Ok(Staying::All);
+            return Ok(RemainingRows::All);
         }
         let bytes = read()?;
         let names: Vec<&str> = self.merging.key.iter().map(String::as_str).collect();
@@ -156,9 +160,9 @@ impl<'a> Changes<'a> {
         }
         let staying = stays.iter().filter(|stays| **stays).count();
         Ok(match staying {
-            all if all == stays.len() => Staying::All,
-            0 => Staying::Nothing,
-            _ => Staying::Some { bytes, stays },
+            all if all == stays.len() => RemainingRows::All,
+            0 => RemainingRows::Nothing,
+            _ => RemainingRows::Some { bytes, stays },
         })
     }
 
@@ -176,8 +180,8 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// What becomes of a file of the table.
-pub enum Staying {
+/// Which rows of a file of the table remain after a merge.
+pub enum RemainingRows {
     /// It stays as it is.
     All,
     /// No row of it stays.
@@ -202,7 +206,7 @@ impl NewFile {
         NewFile { format, file: Some(file), encoder: None, rows: 0, bounds: Bounds::default() }
     }
 
-    fn add(&mut self, rows: &RecordBatch, changes: &Changes<'_>) -> Result<(), String> {
+    fn add(&mut self, rows: &RecordBatch, changes: &MergedParts<'_>) -> Result<(), String> {
         if let Some(file) = self.file.take() {
             self.encoder = Some(Encoder::begin(self.format, rows.schema_ref(), BufWriter::new(file)).map_err(told)?);
         }

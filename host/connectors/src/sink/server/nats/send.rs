@@ -21,8 +21,8 @@ const HEADER_BYTES: usize = 256;
 /// Fewer messages no batch of JetStream has: one row, and the marker.
 const BATCH_MIN: usize = 2;
 
-/// Why publishing goes no further.
-pub enum Stopped {
+/// Why messages of a batch could not be published.
+pub enum PublishFailure {
     Fault(Fault),
     /// The job ends.
     Job(Error),
@@ -30,19 +30,19 @@ pub enum Stopped {
     Key(&'static str, String),
 }
 
-impl From<Fault> for Stopped {
-    fn from(fault: Fault) -> Stopped {
-        Stopped::Fault(fault)
+impl From<Fault> for PublishFailure {
+    fn from(fault: Fault) -> PublishFailure {
+        PublishFailure::Fault(fault)
     }
 }
 
 impl NatsSink {
     /// Connects, makes the stream where it is not there, and writes into the marker that this start commits from now on.
-    pub fn take_over(&mut self) -> Result<(), Stopped> {
+    pub fn take_over(&mut self) -> Result<(), PublishFailure> {
         let mut connection = Connection::open(&self.server)?;
         let name = self.writes.stream.clone();
         if Stream::find(&mut connection, &name)?.is_none() {
-            let config = made(&self.writes).map_err(|message| Stopped::Key("stream", message))?;
+            let config = made(&self.writes).map_err(|message| PublishFailure::Key("stream", message))?;
             let created = connection.ask(&format!("$JS.API.STREAM.CREATE.{name}"), &config)?;
             created.map_err(|error| error.fault())?;
             tracing::info!("sink `{}`: stream `{name}` was made", self.name);
@@ -52,7 +52,7 @@ impl NatsSink {
             fault::point("start.sink");
             loop {
                 if self.at.generation > self.generation {
-                    return Err(Stopped::Job(self.lost()));
+                    return Err(PublishFailure::Job(self.lost()));
                 }
                 let marker = Marker { generation: self.generation, ..self.at.clone() };
                 let before = self.at.sequence;
@@ -74,11 +74,12 @@ impl NatsSink {
     }
 
     /// Learns what the stream is, and where the marker stands.
-    fn look(&mut self, connection: &mut Connection) -> Result<(), Stopped> {
+    fn look(&mut self, connection: &mut Connection) -> Result<(), PublishFailure> {
         let name = &self.writes.stream;
         let stream = Stream::find(connection, name)?;
         self.stream = stream.ok_or_else(|| Fault::Passing(format!("stream `{name}` is not there")))?;
-        fit(&self.writes, &self.stream, self.marker.is_some()).map_err(|(key, message)| Stopped::Key(key, message))?;
+        fit(&self.writes, &self.stream, self.marker.is_some())
+            .map_err(|(key, message)| PublishFailure::Key(key, message))?;
         if let Some(subject) = &self.marker {
             self.at = Marker::read(connection, name, subject)?;
         }
@@ -86,7 +87,7 @@ impl NatsSink {
     }
 
     /// Publishes what is left of a batch; connects where the connection was lost. `sent`: how many rows are known to be there.
-    pub fn attempt(&mut self, batch: BatchId, rows: &[Outgoing], sent: &mut usize) -> Result<(), Stopped> {
+    pub fn attempt(&mut self, batch: BatchId, rows: &[Outgoing], sent: &mut usize) -> Result<(), PublishFailure> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -97,7 +98,7 @@ impl NatsSink {
         };
         let most = connection.payload_max.saturating_sub(HEADER_BYTES);
         if let Some((row, long)) = rows.iter().enumerate().find(|(_, row)| row.payload.len() > most) {
-            return Err(Stopped::Fault(Fault::Lasting(format!(
+            return Err(PublishFailure::Fault(Fault::Lasting(format!(
                 "row {row} has {} bytes, and a message there has {} with its headers (max_payload); allow larger ones, or make rows smaller",
                 long.payload.len(),
                 connection.payload_max
@@ -118,22 +119,22 @@ impl NatsSink {
         batch: BatchId,
         rows: &[Outgoing],
         subject: &str,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), PublishFailure> {
         let digest = digest(rows);
         loop {
             if self.at.generation > self.generation {
-                return Err(Stopped::Job(self.lost()));
+                return Err(PublishFailure::Job(self.lost()));
             }
             let known = self.committed.map_or(0, |batch| batch.0);
             if self.at.batch < known {
-                return Err(Stopped::Job(self.forgotten(batch, known)));
+                return Err(PublishFailure::Job(self.forgotten(batch, known)));
             }
             if self.at.batch >= batch.0 {
                 return Ok(());
             }
             let there = match &self.at.part {
                 Some(part) if part.is_of(batch, rows.len(), &digest) => part.rows,
-                Some(part) => return Err(Stopped::Job(self.other_rows(batch, part))),
+                Some(part) => return Err(PublishFailure::Job(self.other_rows(batch, part))),
                 None => 0,
             };
             let now = (self.batch_max - 1).min(rows.len() - there);
@@ -170,7 +171,7 @@ impl NatsSink {
         rows: &[Outgoing],
         subject: &str,
         marker: Marker,
-    ) -> Result<Result<(), ApiError>, Stopped> {
+    ) -> Result<Result<(), ApiError>, PublishFailure> {
         let inbox = connection.new_inbox();
         // No other batch has this name.
         let id = inbox.strip_prefix("_INBOX.").unwrap_or(&inbox).to_owned();
@@ -228,7 +229,7 @@ impl NatsSink {
         batch: BatchId,
         rows: &[Outgoing],
         sent: &mut usize,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), PublishFailure> {
         let mut flying: BTreeMap<String, usize> = BTreeMap::new();
         let (mut next, mut out) = (*sent, Vec::new());
         while *sent < rows.len() {

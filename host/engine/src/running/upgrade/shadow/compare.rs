@@ -16,7 +16,7 @@ const COLUMNS_MAX: usize = 12;
 /// What calls for one batch have shown; see [`super::ShadowReport`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct Compared {
+pub struct Comparison {
     pub rows: u64,
     pub rows_differing: u64,
     pub states: u64,
@@ -29,7 +29,7 @@ pub struct Compared {
     pub examples: Vec<String>,
 }
 
-impl Compared {
+impl Comparison {
     /// Rows that both put out of the same input.
     pub fn rows(&mut self, old: &RecordBatch, new: &RecordBatch) -> Result<()> {
         self.rows = self.rows.saturating_add(old.num_rows() as u64);
@@ -214,8 +214,8 @@ mod tests {
         RecordBatch::try_from_iter([("word", words), ("n", counts)]).unwrap()
     }
 
-    fn compared(old: &RecordBatch, new: &RecordBatch) -> Compared {
-        let mut compared = Compared::default();
+    fn compared(old: &RecordBatch, new: &RecordBatch) -> Comparison {
+        let mut compared = Comparison::default();
         compared.rows(old, new).unwrap();
         compared
     }
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn refused_rows_are_compared_by_their_places() {
-        let mut compared = Compared::default();
+        let mut compared = Comparison::default();
         compared.refused_places(&rows(&["a", "b", "c"], &[1, 2, 3]), &[0, 1], &[1, 2]);
         assert_eq!((compared.rejected, compared.rejected_new, compared.rejected_differing), (2, 2, 2));
         assert_eq!(
@@ -274,7 +274,7 @@ mod tests {
         };
         let old = states(&[1, 2, 3, 4], &[true, true, true, false], false);
         for more in [false, true] {
-            let mut compared = Compared::default();
+            let mut compared = Comparison::default();
             compared
                 .states(|| Ok(keys.clone()), &old, &states(&[1, 5, 3, 4], &[true, true, false, false], more))
                 .unwrap();

@@ -1,6 +1,6 @@
 //! What a shadow has shown, as a process tells it, and as all processes of a job add up.
 
-use super::compare::Compared;
+use super::compare::Comparison;
 use crate::ids::BatchId;
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +39,7 @@ pub struct ShadowReport {
 
 impl ShadowReport {
     /// Adds what calls for a batch have shown.
-    pub fn count(&mut self, batch: BatchId, compared: Compared) {
+    pub fn count(&mut self, batch: BatchId, compared: Comparison) {
         let sums = [
             (&mut self.rows, compared.rows),
             (&mut self.rows_differing, compared.rows_differing),

@@ -5,9 +5,9 @@ use crate::http::Reply;
 use crate::shown;
 use serde_json::Value;
 
-/// Why a request was not fulfilled, in words.
+/// Why a request to Kinesis was not fulfilled, in words.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum KinesisFault {
     /// It may work later.
     Passing(String),
     /// More is asked than is allowed for now, by this job or by others.
@@ -21,7 +21,7 @@ pub enum Trouble {
 }
 
 /// What an answer that is no success means.
-pub(super) fn of(reply: &Reply, stream: &Stream) -> Trouble {
+pub(super) fn of(reply: &Reply, stream: &Stream) -> KinesisFault {
     let told: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let text = |name: &str| told[name].as_str().unwrap_or_default();
     let kind = text("__type").rsplit('#').next().unwrap_or_default();
@@ -44,29 +44,31 @@ pub(super) fn of(reply: &Reply, stream: &Stream) -> Trouble {
         | "KMSThrottlingException"
         | "ThrottlingException"
         | "Throttling"
-        | "RequestLimitExceeded" => Trouble::Throttled(words),
-        "ExpiredIteratorException" => Trouble::Expired,
-        "InvalidArgumentException" | "ValidationException" => Trouble::Invalid(words),
+        | "RequestLimitExceeded" => KinesisFault::Throttled(words),
+        "ExpiredIteratorException" => KinesisFault::Expired,
+        "InvalidArgumentException" | "ValidationException" => KinesisFault::Invalid(words),
         "ResourceNotFoundException" => {
-            Trouble::Lasting(format!("{words}; make the stream, or mend `stream` or `region`"))
+            KinesisFault::Lasting(format!("{words}; make the stream, or mend `stream` or `region`"))
         }
         "ExpiredTokenException" | "ExpiredToken" => match stream.given {
-            true => Trouble::Lasting(format!("{words}; set a new AWS_SESSION_TOKEN, and what belongs to it")),
-            false => Trouble::Passing(words),
+            true => KinesisFault::Lasting(format!("{words}; set a new AWS_SESSION_TOKEN, and what belongs to it")),
+            false => KinesisFault::Passing(words),
         },
         "UnrecognizedClientException"
         | "InvalidClientTokenId"
         | "MissingAuthenticationTokenException"
         | "IncompleteSignatureException"
-        | "NotAuthorizedException" => Trouble::Lasting(format!("{words}; set {CREDENTIALS}")),
-        "InvalidSignatureException" | "SignatureDoesNotMatch" => {
-            Trouble::Lasting(format!("{words}; set {CREDENTIALS}, and look whether the clock of this machine is right"))
-        }
+        | "NotAuthorizedException" => KinesisFault::Lasting(format!("{words}; set {CREDENTIALS}")),
+        "InvalidSignatureException" | "SignatureDoesNotMatch" => KinesisFault::Lasting(format!(
+            "{words}; set {CREDENTIALS}, and look whether the clock of this machine is right"
+        )),
         "AccessDeniedException" | "KMSAccessDeniedException" | "OptInRequired" => {
-            Trouble::Lasting(format!("{words}; allow it to who asks"))
+            KinesisFault::Lasting(format!("{words}; allow it to who asks"))
         }
-        _ if status.is_server_error() || status.as_u16() == 429 || status.as_u16() == 408 => Trouble::Passing(words),
-        _ => Trouble::Lasting(words),
+        _ if status.is_server_error() || status.as_u16() == 429 || status.as_u16() == 408 => {
+            KinesisFault::Passing(words)
+        }
+        _ => KinesisFault::Lasting(words),
     }
 }
 
@@ -76,7 +78,7 @@ mod tests {
     use bytes::Bytes;
     use hyper::StatusCode;
 
-    fn told(status: u16, body: &str, given: bool) -> Trouble {
+    fn told(status: u16, body: &str, given: bool) -> KinesisFault {
         let mut settings = vec![("AWS_REGION".to_owned(), "x".to_owned())];
         if given {
             settings.push(("AWS_ACCESS_KEY_ID".into(), "a".into()));
@@ -90,21 +92,21 @@ mod tests {
     #[test]
     fn errors_are_told_apart_by_their_types() {
         let of = |kind: &str| told(400, &format!("{{\"__type\":\"{kind}\",\"message\":\"why\"}}"), true);
-        assert!(matches!(of("ProvisionedThroughputExceededException"), Trouble::Throttled(_)));
-        assert_eq!(of("com.amazonaws.kinesis#ExpiredIteratorException"), Trouble::Expired);
-        assert!(matches!(of("InvalidArgumentException"), Trouble::Invalid(_)));
-        let Trouble::Lasting(words) = of("ResourceNotFoundException") else { panic!() };
+        assert!(matches!(of("ProvisionedThroughputExceededException"), KinesisFault::Throttled(_)));
+        assert_eq!(of("com.amazonaws.kinesis#ExpiredIteratorException"), KinesisFault::Expired);
+        assert!(matches!(of("InvalidArgumentException"), KinesisFault::Invalid(_)));
+        let KinesisFault::Lasting(words) = of("ResourceNotFoundException") else { panic!() };
         let expected = "stream `orders` at https://kinesis.x.amazonaws.com/: ResourceNotFoundException: why; make the stream, or mend \
                         `stream` or `region`";
         assert_eq!(words, expected);
-        let Trouble::Lasting(words) = of("ExpiredTokenException") else { panic!() };
+        let KinesisFault::Lasting(words) = of("ExpiredTokenException") else { panic!() };
         assert!(words.contains("AWS_SESSION_TOKEN"), "{words}");
         let expired = r#"{"__type":"ExpiredTokenException"}"#;
-        assert!(matches!(told(400, expired, false), Trouble::Passing(_)), "whoever gave it gives another one");
-        assert!(matches!(of("Whatever\u{1b}[31m"), Trouble::Lasting(words) if !words.contains('\u{1b}')));
+        assert!(matches!(told(400, expired, false), KinesisFault::Passing(_)), "whoever gave it gives another one");
+        assert!(matches!(of("Whatever\u{1b}[31m"), KinesisFault::Lasting(words) if !words.contains('\u{1b}')));
         for body in ["", "<html>", "[]", "{\"__type\":7}"] {
-            assert!(matches!(told(500, body, true), Trouble::Passing(_)), "{body}");
-            assert!(matches!(told(403, body, true), Trouble::Lasting(_)), "{body}");
+            assert!(matches!(told(500, body, true), KinesisFault::Passing(_)), "{body}");
+            assert!(matches!(told(403, body, true), KinesisFault::Lasting(_)), "{body}");
         }
     }
 }

@@ -5,9 +5,9 @@ use crate::batch::column::ColumnSpec;
 use std::fmt::Write as _;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// A position.
+/// How far a part of a stream was read, with a digest of its rows that tells whether they are the same again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct At {
+pub struct FlightPosition {
     /// How many parts the stream had.
     pub parts: usize,
     /// Rows that were read.
@@ -20,20 +20,20 @@ pub struct At {
     pub ended: bool,
 }
 
-impl At {
+impl FlightPosition {
     /// The beginning of a part.
-    pub fn beginning(parts: usize, columns: &[ColumnSpec]) -> At {
+    pub fn beginning(parts: usize, columns: &[ColumnSpec]) -> FlightPosition {
         let mut text = String::new();
         for column in columns {
             let _ = writeln!(text, "{:?} {:?} {}", column.name, column.path, column.kind);
         }
-        At { parts, rows: 0, digest: 0, columns: xxh3_64(text.as_bytes()), ended: false }
+        FlightPosition { parts, rows: 0, digest: 0, columns: xxh3_64(text.as_bytes()), ended: false }
     }
 
     /// The same for rows that stay columns: the digest is another one than that of lines.
     #[must_use]
-    pub fn of_columns(self) -> At {
-        At { columns: xxh3_64_with_seed(b"columns", self.columns), ..self }
+    pub fn of_columns(self) -> FlightPosition {
+        FlightPosition { columns: xxh3_64_with_seed(b"columns", self.columns), ..self }
     }
 
     /// One row further.
@@ -44,12 +44,12 @@ impl At {
 
     /// As it is kept.
     pub fn written(&self) -> Vec<u8> {
-        let At { parts, rows, digest, columns, ended } = self;
+        let FlightPosition { parts, rows, digest, columns, ended } = self;
         format!("{rows} {digest:016x} {columns:016x} {parts}{}", if *ended { " end" } else { "" }).into_bytes()
     }
 
     /// Of what was kept.
-    pub fn parse(position: &[u8]) -> Option<At> {
+    pub fn parse(position: &[u8]) -> Option<FlightPosition> {
         let mut words = std::str::from_utf8(position).ok()?.split(' ');
         let rows = words.next()?.parse().ok()?;
         let digest = u64::from_str_radix(words.next()?, 16).ok()?;
@@ -60,7 +60,7 @@ impl At {
             Some("end") => true,
             Some(_) => return None,
         };
-        Some(At { parts, rows, digest, columns, ended })
+        Some(FlightPosition { parts, rows, digest, columns, ended })
     }
 }
 
@@ -72,19 +72,19 @@ mod tests {
     #[test]
     fn a_position_is_read_as_it_was_written() {
         let columns = [ColumnSpec::new("n", ColumnType::Int64)];
-        let mut at = At::beginning(3, &columns);
-        assert_eq!(At::parse(&at.written()), Some(at));
+        let mut at = FlightPosition::beginning(3, &columns);
+        assert_eq!(FlightPosition::parse(&at.written()), Some(at));
         at.add(b"{\"n\":1}");
         at.add(b"{\"n\":2}");
         at.ended = true;
-        assert_eq!(At::parse(&at.written()), Some(at));
-        let mut other = At::beginning(3, &columns);
+        assert_eq!(FlightPosition::parse(&at.written()), Some(at));
+        let mut other = FlightPosition::beginning(3, &columns);
         other.add(b"{\"n\":2}");
         other.add(b"{\"n\":1}");
         assert_ne!(other.digest, at.digest, "the order counts");
-        assert_ne!(At::beginning(3, &[ColumnSpec::new("n", ColumnType::Text)]).columns, at.columns);
+        assert_ne!(FlightPosition::beginning(3, &[ColumnSpec::new("n", ColumnType::Text)]).columns, at.columns);
         for wrong in ["", "1", "1 2 3", "1 x 3 4", "1 2 3 4 5"] {
-            assert_eq!(At::parse(wrong.as_bytes()), None, "{wrong}");
+            assert_eq!(FlightPosition::parse(wrong.as_bytes()), None, "{wrong}");
         }
     }
 }

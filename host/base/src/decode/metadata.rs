@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Fills the columns that do not stand in the value. While rows are decoded these come behind all others, so that what decodes
 /// values need not know of them.
-pub struct BesideDecoder {
+pub struct MetadataDecoder {
     /// The columns, and what each holds.
     columns: Vec<(ColumnSource, ColumnType)>,
     /// The place of the first of them.
@@ -23,9 +23,9 @@ pub struct BesideDecoder {
     partition: i64,
 }
 
-impl BesideDecoder {
+impl MetadataDecoder {
     /// For the columns of a source, which it puts into the order in which they are decoded.
-    pub fn new(schema: &mut Vec<ColumnSpec>) -> BesideDecoder {
+    pub fn new(schema: &mut Vec<ColumnSpec>) -> MetadataDecoder {
         let of_value = |column: &&ColumnSpec| column.from == ColumnSource::Value;
         let (values, beside): (Vec<&ColumnSpec>, Vec<&ColumnSpec>) = schema.iter().partition(of_value);
         let decoded: Vec<ColumnSpec> = values.iter().chain(&beside).map(|column| (*column).clone()).collect();
@@ -35,7 +35,7 @@ impl BesideDecoder {
         let columns = beside.iter().map(|column| (column.from.clone(), column.kind.clone())).collect();
         let first = values.len();
         *schema = decoded;
-        BesideDecoder { columns, first, order, topic: String::new(), partition: 0 }
+        MetadataDecoder { columns, first, order, topic: String::new(), partition: 0 }
     }
 
     /// How many columns stand in the value.

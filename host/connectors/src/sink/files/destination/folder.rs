@@ -1,7 +1,7 @@
 //! A folder of this machine.
 
 use super::super::{exactly_once, first_part};
-use super::{MarkerTag, Place};
+use super::{Destination, MarkerTag};
 use crate::durable::{folder_of, sync_folder};
 use crate::owner::Owner;
 use crate::patience::{StoreError, io_failed};
@@ -14,12 +14,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A folder that is there.
-pub struct FolderPlace(PathBuf);
+pub struct FolderDestination(PathBuf);
 
-impl FolderPlace {
+impl FolderDestination {
     /// The folder of this path.
-    pub fn new(path: PathBuf) -> FolderPlace {
-        FolderPlace(path)
+    pub fn new(path: PathBuf) -> FolderDestination {
+        FolderDestination(path)
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -31,7 +31,7 @@ impl FolderPlace {
     }
 }
 
-impl Place for FolderPlace {
+impl Destination for FolderDestination {
     fn shown(&self) -> String {
         format!("the folder {}", self.0.display())
     }

@@ -2,7 +2,7 @@
 //! that the server makes, or by a rename, and a marker is replaced on condition of its ETag.
 
 use super::super::is_part;
-use super::{MarkerTag, Place};
+use super::{Destination, MarkerTag};
 use crate::error::Result as JobResult;
 use crate::objects::{Bucket, environment, no_bucket};
 use crate::owner::Owner;
@@ -33,12 +33,12 @@ const RETRY: RetryConfig = RetryConfig {
 };
 
 /// All objects below a prefix.
-pub struct BucketPlace(Bucket);
+pub struct BucketDestination(Bucket);
 
-impl BucketPlace {
+impl BucketDestination {
     /// Opens `s3://bucket/prefix` or the like with what the environment says. Asks the server nothing.
-    pub fn open(url: &str) -> JobResult<BucketPlace> {
-        Bucket::open(url, &environment(), RETRY).map(BucketPlace)
+    pub fn open(url: &str) -> JobResult<BucketDestination> {
+        Bucket::open(url, &environment(), RETRY).map(BucketDestination)
     }
 
     fn at(&self, what: &str, name: &str) -> Result<Path, StoreError> {
@@ -106,7 +106,7 @@ impl BucketPlace {
     }
 }
 
-impl Place for BucketPlace {
+impl Destination for BucketDestination {
     fn shown(&self) -> String {
         self.0.place().to_owned()
     }

@@ -1,9 +1,9 @@
 //! Requests of a source to its server: who the job is there, where answers lead to, and what those mean that are none.
 
-use super::Ended;
-use super::heard::{self, Heard};
+use super::RoundEnd;
+use super::last_bytes::{self, LastBytes};
 use crate::error::Error;
-use crate::http::{Asked, Client, Fault, Server, Wire, retry_after};
+use crate::http::{Client, Fault, HttpRequest, Server, Wire, retry_after};
 use crate::job::http_url;
 use crate::job::spec::{HttpClientSpec, SourceSpec};
 use crate::shown;
@@ -24,8 +24,8 @@ const BODY_BYTES_MAX: usize = 16 << 10;
 const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 const SHOWN_BYTES_MAX: usize = 400;
 
-/// Asks a server.
-pub struct Asker {
+/// Sends the requests of a source to its server.
+pub struct FetchClient {
     source: String,
     home: Server,
     /// What only that server hears: the token, and what the job file says.
@@ -54,8 +54,8 @@ impl Target {
     }
 
     /// Makes a connection, and tells when bytes come over it.
-    pub async fn stream(&self) -> Result<(Box<dyn Wire>, Heard), Fault> {
-        let (listener, heard) = heard::listen();
+    pub async fn stream(&self) -> Result<(Box<dyn Wire>, LastBytes), Fault> {
+        let (listener, heard) = last_bytes::listen();
         // Beneath TLS, of which a piece may take its time as well.
         let wire = self.server.stream(|stream| listener.over(stream)).await?;
         Ok((wire, heard))
@@ -72,25 +72,29 @@ pub struct Answer {
     _client: Client,
 }
 
-/// What an answer is.
-pub enum Meaning {
+/// What an answer means for the source: rows, another address, or the end.
+pub enum AnswerKind {
     /// It is what was asked for.
     Good,
     /// The request goes there.
     Leads(Target),
     /// There is none.
-    Ended(Ended),
+    Ended(RoundEnd),
 }
 
-impl Asker {
+impl FetchClient {
     /// For a source; or the key that is wrong, and why.
-    pub fn of(source: &SourceSpec, client: &HttpClientSpec, folder: &Path) -> Result<Asker, (&'static str, String)> {
+    pub fn of(
+        source: &SourceSpec,
+        client: &HttpClientSpec,
+        folder: &Path,
+    ) -> Result<FetchClient, (&'static str, String)> {
         let tls = source.tls.as_ref().map_or_else(Tls::default, |tls| Tls::of(tls, folder));
         let home = http_url::url(&client.url).and_then(|url| Server::of(&over_http(&url), tls.clone()));
         let home = home.map_err(|why| ("url", why))?;
         home.check().map_err(|why| ("tls", format!("cannot be used: {why}")))?;
         let own = headers(client).map_err(|why| ("headers", why))?;
-        Ok(Asker { source: source.name.clone(), home, own, tls, time_max: client.timeout })
+        Ok(FetchClient { source: source.name.clone(), home, own, tls, time_max: client.timeout })
     }
 
     /// The URL without what stands behind `?`, for messages.
@@ -129,36 +133,36 @@ impl Asker {
     }
 
     /// Asks, goes where the answer leads, and waits for the head of one that is good.
-    pub async fn get(&self, mut target: Target, more: &HeaderMap) -> Result<Answer, Ended> {
+    pub async fn get(&self, mut target: Target, more: &HeaderMap) -> Result<Answer, RoundEnd> {
         for _ in 0..=REDIRECTS_MAX {
             let headers = self.headers(&target, more);
-            let asked = Asked { method: Method::GET, path: target.path.clone(), headers, body: Bytes::new() };
+            let asked = HttpRequest { method: Method::GET, path: target.path.clone(), headers, body: Bytes::new() };
             let mut client = Client::new(target.server.clone());
             let mut response = client.open(&asked, self.time_max).await?;
             let (status, headers) = (response.status(), response.headers().clone());
             let good = status.is_success() || status == StatusCode::NOT_MODIFIED;
             let body = if good { Bytes::new() } else { beginning(response.body_mut()).await };
             match self.meaning(&target, status, &headers, &body) {
-                Meaning::Good => return Ok(Answer { response, from: target, _client: client }),
-                Meaning::Leads(next) => target = next,
-                Meaning::Ended(ended) => return Err(ended),
+                AnswerKind::Good => return Ok(Answer { response, from: target, _client: client }),
+                AnswerKind::Leads(next) => target = next,
+                AnswerKind::Ended(ended) => return Err(ended),
             }
         }
-        Err(Ended::lost(format!("one answer leads to the next, {REDIRECTS_MAX} times and more; mend `url`")))
+        Err(RoundEnd::lost(format!("one answer leads to the next, {REDIRECTS_MAX} times and more; mend `url`")))
     }
 
     /// What an answer is, by its head; of one that is not good also by its body.
-    pub fn meaning(&self, target: &Target, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Meaning {
+    pub fn meaning(&self, target: &Target, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> AnswerKind {
         if status.is_success() || status == StatusCode::NOT_MODIFIED || status == StatusCode::SWITCHING_PROTOCOLS {
-            return Meaning::Good;
+            return AnswerKind::Good;
         }
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         if status.is_redirection()
             && let Some(location) = text(LOCATION)
         {
             return match self.led(target, location) {
-                Ok(target) => Meaning::Leads(target),
-                Err(why) => Meaning::Ended(Ended::Failed(Error::environment(format!(
+                Ok(target) => AnswerKind::Leads(target),
+                Err(why) => AnswerKind::Ended(RoundEnd::Failed(Error::environment(format!(
                     "source `{}`: {}: {status}: it leads to {}, {why}; write the address that is meant into `url`",
                     self.source,
                     self.place(),
@@ -172,10 +176,10 @@ impl Asker {
         let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
         if passes.contains(&status) || status.is_server_error() {
             let after = text(RETRY_AFTER).and_then(retry_after);
-            return Meaning::Ended(Ended::Lost(super::Loss { why, after, usual: false }));
+            return AnswerKind::Ended(RoundEnd::Lost(super::Loss { why, after, usual: false }));
         }
         let story = |help: &str| format!("source `{}`: {}: {why}; {help}", self.source, self.place());
-        Meaning::Ended(Ended::Failed(match status {
+        AnswerKind::Ended(RoundEnd::Failed(match status {
             // Starting again does not mend it, and looks like an attack.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.own.is_empty() => {
                 Error::job(story("the server wants to know who asks; give `token` or `headers`"))
@@ -292,10 +296,10 @@ async fn beginning(body: &mut Incoming) -> Bytes {
 mod tests {
     use super::*;
 
-    fn asker(url: &str) -> Asker {
+    fn asker(url: &str) -> FetchClient {
         let mut client = HttpClientSpec::new(url);
         client.token = Some("secret".into());
-        Asker::of(&SourceSpec::http_client("in", url), &client, Path::new("")).unwrap()
+        FetchClient::of(&SourceSpec::http_client("in", url), &client, Path::new("")).unwrap()
     }
 
     #[test]

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// When the last bytes came.
-pub struct Heard(watch::Receiver<Instant>);
+pub struct LastBytes(watch::Receiver<Instant>);
 
-impl Heard {
+impl LastBytes {
     /// The time that went by since the last bytes came, where some came after this moment.
     pub fn since(&self, begin: Instant) -> Option<Duration> {
         let last = *self.0.borrow();
@@ -24,25 +24,25 @@ impl Heard {
 pub struct Listener(watch::Sender<Instant>);
 
 /// For one connection.
-pub fn listen() -> (Listener, Heard) {
+pub fn listen() -> (Listener, LastBytes) {
     let (noted, heard) = watch::channel(Instant::now());
-    (Listener(noted), Heard(heard))
+    (Listener(noted), LastBytes(heard))
 }
 
 impl Listener {
     /// Listens to this one.
-    pub fn over<S: Wire>(self, wire: S) -> Listened<S> {
-        Listened { wire, noted: self.0 }
+    pub fn over<S: Wire>(self, wire: S) -> MonitoredConnection<S> {
+        MonitoredConnection { wire, noted: self.0 }
     }
 }
 
-/// A connection that is listened to.
-pub struct Listened<S> {
+/// A connection that notes when bytes come.
+pub struct MonitoredConnection<S> {
     wire: S,
     noted: watch::Sender<Instant>,
 }
 
-impl<S: Wire> AsyncRead for Listened<S> {
+impl<S: Wire> AsyncRead for MonitoredConnection<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
@@ -54,7 +54,7 @@ impl<S: Wire> AsyncRead for Listened<S> {
     }
 }
 
-impl<S: Wire> AsyncWrite for Listened<S> {
+impl<S: Wire> AsyncWrite for MonitoredConnection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().wire).poll_write(cx, bytes)
     }

@@ -11,19 +11,19 @@ const MARK: &str = "at:";
 /// An id or a cursor as JSON, in which a byte may become six, with a version or a next page beside it.
 const WORDS_BYTES_MAX: usize = 8 * HTTP_PLACE_BYTES_MAX;
 
-/// Where a source goes on.
+/// Where a source that fetches from a URL goes on.
 #[derive(Default)]
-pub struct Place {
+pub struct FetchPosition {
     now: String,
     named: NamedPosition,
 }
 
-impl Place {
+impl FetchPosition {
     /// As positions tell.
-    pub fn of(from: &Positions) -> Place {
+    pub fn of(from: &Positions) -> FetchPosition {
         let named = NamedPosition::of(from, |name| name.starts_with(MARK));
         let now = named.names().last().and_then(|name| name.strip_prefix(MARK)).unwrap_or_default().to_owned();
-        Place { now, named }
+        FetchPosition { now, named }
     }
 
     /// The words; empty at the beginning.
@@ -51,9 +51,9 @@ impl Place {
     }
 }
 
-/// What a poll knows of the answer before.
+/// What a poll has kept of the previous answer's headers, to ask for what is new only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answered {
+pub struct PreviousAnswer {
     /// `ETag`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
@@ -68,15 +68,15 @@ pub struct Answered {
     pub next: Option<String>,
 }
 
-impl Answered {
+impl PreviousAnswer {
     /// As a place tells.
-    pub fn of(place: &Place) -> Answered {
+    pub fn of(place: &FetchPosition) -> PreviousAnswer {
         serde_json::from_str(place.now()).unwrap_or_default()
     }
 
     /// As a place keeps it.
     pub fn words(&self) -> String {
-        if *self == Answered::default() { String::new() } else { serde_json::to_string(self).unwrap_or_default() }
+        if *self == PreviousAnswer::default() { String::new() } else { serde_json::to_string(self).unwrap_or_default() }
     }
 }
 
@@ -88,40 +88,40 @@ mod tests {
     #[test]
     fn the_newest_name_counts_and_old_ones_go() {
         let mut positions = Positions::from([(String::new(), Position { offset: 3, mark: 0 })]);
-        let mut place = Place::of(&positions);
+        let mut place = FetchPosition::of(&positions);
         assert_eq!(place.now(), "");
         assert_eq!(place.moves(), Vec::new());
         for id in ["a", "b", "b", "a", "ü", "c"] {
             assert!(place.set(id));
             move_all(&mut positions, place.moves());
-            assert_eq!((Place::of(&positions).now(), positions.len()), (id, 2));
+            assert_eq!((FetchPosition::of(&positions).now(), positions.len()), (id, 2));
         }
         // As a start puts them together that found a batch which does not count.
         positions.insert("at:later".into(), Position { offset: 99, mark: -1 });
-        let mut place = Place::of(&positions);
+        let mut place = FetchPosition::of(&positions);
         assert_eq!(place.now(), "later");
         place.set("d");
         move_all(&mut positions, place.moves());
         assert_eq!(positions.keys().collect::<Vec<_>>(), ["", "at:d"]);
         place.set("");
         move_all(&mut positions, place.moves());
-        assert_eq!(Place::of(&positions).now(), "");
+        assert_eq!(FetchPosition::of(&positions).now(), "");
         assert!(!place.set(&"x".repeat(WORDS_BYTES_MAX + 1)));
     }
 
     #[test]
     fn what_is_known_of_an_answer_is_read_as_it_was_written() {
-        let all = Answered {
+        let all = PreviousAnswer {
             etag: Some("\"x\"".into()),
             modified: None,
             cursor: Some("7".into()),
             next: Some("/p?2".into()),
         };
-        let mut place = Place::default();
+        let mut place = FetchPosition::default();
         place.set(&all.words());
-        assert_eq!(Answered::of(&place), all);
+        assert_eq!(PreviousAnswer::of(&place), all);
         place.set("{");
-        assert_eq!(Answered::of(&place), Answered::default());
-        assert_eq!(Answered::default().words(), "");
+        assert_eq!(PreviousAnswer::of(&place), PreviousAnswer::default());
+        assert_eq!(PreviousAnswer::default().words(), "");
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 /// Where a shard goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct KinesisPosition {
     /// When the stream was made, in seconds since 1970: another stream may have its name.
     pub made_s: i64,
     /// From which time on the job reads the stream, in milliseconds since 1970; `None`: from the oldest records on.
@@ -12,12 +12,12 @@ pub struct Place {
     /// All records that came up to this time are read, in milliseconds since 1970.
     pub until_ms: i64,
     /// The last of them.
-    pub read: Read,
+    pub read: LastRead,
 }
 
 /// The last record that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
+pub enum LastRead {
     /// There was none yet.
     Nothing,
     /// Of the record with this sequence number so many of those that are packed in it.
@@ -28,20 +28,20 @@ pub enum Read {
     All,
 }
 
-impl Place {
+impl KinesisPosition {
     /// Of the bytes of a position; `None`: they are none.
-    pub fn parse(position: &[u8]) -> Option<Place> {
+    pub fn parse(position: &[u8]) -> Option<KinesisPosition> {
         let words: Vec<&str> = std::str::from_utf8(position).ok()?.split(' ').collect();
         let [made, from, until, read @ ..] = words.as_slice() else { return None };
         let read = match read {
-            ["nothing"] => Read::Nothing,
-            ["all"] => Read::All,
-            [sequence] if is_sequence(sequence) => Read::Whole((*sequence).to_owned()),
-            [sequence, taken] if is_sequence(sequence) => Read::Part((*sequence).to_owned(), taken.parse().ok()?),
+            ["nothing"] => LastRead::Nothing,
+            ["all"] => LastRead::All,
+            [sequence] if is_sequence(sequence) => LastRead::Whole((*sequence).to_owned()),
+            [sequence, taken] if is_sequence(sequence) => LastRead::Part((*sequence).to_owned(), taken.parse().ok()?),
             _ => return None,
         };
         let from_ms = if *from == "-" { None } else { Some(from.parse().ok()?) };
-        Some(Place { made_s: made.parse().ok()?, from_ms, until_ms: until.parse().ok()?, read })
+        Some(KinesisPosition { made_s: made.parse().ok()?, from_ms, until_ms: until.parse().ok()?, read })
     }
 
     /// The bytes of a position.
@@ -50,10 +50,10 @@ impl Place {
         let mut text = format!("{} {from} {} ", self.made_s, self.until_ms);
         // Nothing can go wrong where text is written into memory.
         let _ = match &self.read {
-            Read::Nothing => write!(text, "nothing"),
-            Read::All => write!(text, "all"),
-            Read::Whole(sequence) => write!(text, "{sequence}"),
-            Read::Part(sequence, taken) => write!(text, "{sequence} {taken}"),
+            LastRead::Nothing => write!(text, "nothing"),
+            LastRead::All => write!(text, "all"),
+            LastRead::Whole(sequence) => write!(text, "{sequence}"),
+            LastRead::Part(sequence, taken) => write!(text, "{sequence} {taken}"),
         };
         text.into_bytes()
     }
@@ -71,14 +71,14 @@ mod tests {
     #[test]
     fn places_are_read_as_they_were_written() {
         let sequence = "49680468292701229855230588377612303000583128053184462850".to_owned();
-        for read in [Read::Nothing, Read::All, Read::Whole(sequence.clone()), Read::Part(sequence, 7)] {
+        for read in [LastRead::Nothing, LastRead::All, LastRead::Whole(sequence.clone()), LastRead::Part(sequence, 7)] {
             for from_ms in [None, Some(-5)] {
-                let place = Place { made_s: 1_795_374_379, from_ms, until_ms: 9, read: read.clone() };
-                assert_eq!(Place::parse(&place.written()), Some(place));
+                let place = KinesisPosition { made_s: 1_795_374_379, from_ms, until_ms: 9, read: read.clone() };
+                assert_eq!(KinesisPosition::parse(&place.written()), Some(place));
             }
         }
         for other in [&b""[..], b"1 - 2", b"1 - 2 x", b"1 - 2 3 x", b"1 2 3 4 5 6", b"x - 2 all", b"\xff"] {
-            assert_eq!(Place::parse(other), None, "{other:?}");
+            assert_eq!(KinesisPosition::parse(other), None, "{other:?}");
         }
     }
 }

@@ -4,8 +4,8 @@
 mod bucket;
 mod folder;
 
-pub use bucket::BucketPlace;
-pub use folder::FolderPlace;
+pub use bucket::BucketDestination;
+pub use folder::FolderDestination;
 
 use crate::owner::Owner;
 use crate::patience::StoreError;
@@ -21,7 +21,7 @@ pub type Staged = (String, Option<u64>);
 pub struct MarkerTag(pub Option<String>);
 
 /// What a sink needs of where it writes. Each call may be made again after it has failed.
-pub trait Place: Send + Sync {
+pub trait Destination: Send + Sync {
     /// The place, for people.
     fn shown(&self) -> String;
 

@@ -9,9 +9,9 @@ use crate::postgres::replication::Lsn;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
-/// How far.
+/// How far a source has followed its tables: the rows of the snapshot, and the place in the log of changes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct At {
+pub struct ChangesPosition {
     /// The tables that are followed.
     pub tables: Vec<String>,
     /// The rows that were read in snapshots, in order; gone when no change can be one that they show.
@@ -28,12 +28,12 @@ pub struct SnapshotPart {
     /// The snapshot shows what was committed before this place.
     pub lsn: u64,
     /// The last of them; `None`: so far none, or, of the last part of a snapshot that was read to its end, all others.
-    pub to: Option<RowPlace>,
+    pub to: Option<RowPosition>,
 }
 
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RowPlace {
+pub struct RowPosition {
     /// The number of its table.
     pub table: usize,
     /// Its key; `None`: behind all rows of the table.
@@ -49,17 +49,17 @@ pub enum KeyOrder {
     Bytes,
 }
 
-impl At {
+impl ChangesPosition {
     /// At the beginning of a snapshot, or at a place of the log.
-    pub fn beginning(tables: Vec<String>, lsn: Lsn, snapshot: bool) -> At {
+    pub fn beginning(tables: Vec<String>, lsn: Lsn, snapshot: bool) -> ChangesPosition {
         match snapshot {
-            true => At { tables, parts: vec![SnapshotPart { lsn: lsn.0, to: None }], stream: None },
-            false => At { tables, parts: Vec::new(), stream: Some((lsn.0, 0)) },
+            true => ChangesPosition { tables, parts: vec![SnapshotPart { lsn: lsn.0, to: None }], stream: None },
+            false => ChangesPosition { tables, parts: Vec::new(), stream: Some((lsn.0, 0)) },
         }
     }
 
     /// From the words of a position.
-    pub fn parse(position: &[u8]) -> Option<At> {
+    pub fn parse(position: &[u8]) -> Option<ChangesPosition> {
         serde_json::from_slice(position).ok()
     }
 
@@ -75,7 +75,7 @@ impl At {
     }
 
     /// The last row of the snapshot that was read.
-    pub fn read_to(&self) -> Option<&RowPlace> {
+    pub fn read_to(&self) -> Option<&RowPosition> {
         self.parts.iter().rev().find_map(|part| part.to.as_ref())
     }
 
@@ -87,7 +87,7 @@ impl At {
     }
 
     /// This row of the snapshot was read.
-    pub fn read(&mut self, row: RowPlace) {
+    pub fn read(&mut self, row: RowPosition) {
         if let Some(part) = self.parts.last_mut() {
             part.to = Some(row);
         }
@@ -124,7 +124,7 @@ impl At {
 
     /// Whether a change that was committed at this place is none that the snapshot shows in which its row was read.
     pub fn counts(&self, table: usize, key: &[&str], orders: &[KeyOrder], commit: Lsn) -> bool {
-        let before = |row: &RowPlace| match (table.cmp(&row.table), &row.key) {
+        let before = |row: &RowPosition| match (table.cmp(&row.table), &row.key) {
             (Ordering::Less, _) | (Ordering::Equal, None) => true,
             (Ordering::Equal, Some(last)) => order(key, last, orders).is_le(),
             (Ordering::Greater, _) => false,
@@ -154,27 +154,27 @@ mod tests {
 
     const WHOLE: &[KeyOrder] = &[KeyOrder::Whole];
 
-    fn row(table: usize, key: &str) -> RowPlace {
-        RowPlace { table, key: Some(vec![key.to_owned()]) }
+    fn row(table: usize, key: &str) -> RowPosition {
+        RowPosition { table, key: Some(vec![key.to_owned()]) }
     }
 
     #[test]
     fn positions_are_read_as_they_were_written() {
-        let mut at = At::beginning(vec!["a".into(), "b".into()], Lsn(10), true);
-        assert_eq!((At::parse(&at.written()), at.needed()), (Some(at.clone()), Some(Lsn(10))));
+        let mut at = ChangesPosition::beginning(vec!["a".into(), "b".into()], Lsn(10), true);
+        assert_eq!((ChangesPosition::parse(&at.written()), at.needed()), (Some(at.clone()), Some(Lsn(10))));
         at.read(row(0, "7"));
         at.next_snapshot(Lsn(20));
-        at.read(RowPlace { table: 0, key: None });
-        assert_eq!(At::parse(&at.written()), Some(at.clone()));
+        at.read(RowPosition { table: 0, key: None });
+        assert_eq!(ChangesPosition::parse(&at.written()), Some(at.clone()));
         at.snapshot_ends(Lsn(10));
         at.changed(Lsn(12), 3);
-        assert_eq!((At::parse(&at.written()), at.needed()), (Some(at), Some(Lsn(12))));
-        assert_eq!(At::parse(b"12 3"), None);
+        assert_eq!((ChangesPosition::parse(&at.written()), at.needed()), (Some(at), Some(Lsn(12))));
+        assert_eq!(ChangesPosition::parse(b"12 3"), None);
     }
 
     #[test]
     fn a_change_counts_where_the_snapshot_of_its_row_did_not_show_it() {
-        let mut at = At::beginning(vec!["a".into(), "b".into()], Lsn(10), true);
+        let mut at = ChangesPosition::beginning(vec!["a".into(), "b".into()], Lsn(10), true);
         at.read(row(0, "9"));
         // Killed before it had read anything, and again.
         at.next_snapshot(Lsn(15));
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_without_a_break_needs_no_comparing() {
-        let mut at = At::beginning(vec!["a".into()], Lsn(10), true);
+        let mut at = ChangesPosition::beginning(vec!["a".into()], Lsn(10), true);
         at.read(row(0, "9"));
         at.snapshot_ends(Lsn(10));
         assert!(at.parts.is_empty() && at.counts(0, &["1"], WHOLE, Lsn(10)));

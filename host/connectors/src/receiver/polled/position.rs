@@ -7,24 +7,24 @@ use crate::receiver::named::NamedPosition;
 use std::collections::BTreeSet;
 
 /// Where a partition goes on.
-pub struct PartitionPlace {
+pub struct PartitionPosition {
     partition: String,
     now: Option<Vec<u8>>,
     named: NamedPosition,
 }
 
-impl PartitionPlace {
+impl PartitionPosition {
     /// As positions tell.
-    pub fn of(partition: &str, from: &Positions) -> PartitionPlace {
+    pub fn of(partition: &str, from: &Positions) -> PartitionPosition {
         let named = NamedPosition::of(from, |name| parse(name).is_some_and(|(of, _)| of == partition));
         let now = named.names().last().and_then(|name| parse(name)).map(|(_, position)| position);
-        PartitionPlace { partition: partition.to_owned(), now, named }
+        PartitionPosition { partition: partition.to_owned(), now, named }
     }
 
     /// Where all partitions stand that were read.
     pub fn all(from: &Positions) -> Vec<(String, Vec<u8>)> {
         let names: BTreeSet<&str> = from.keys().filter_map(|name| Some(parse(name)?.0)).collect();
-        let at = |name: &str| Some((name.to_owned(), PartitionPlace::of(name, from).now?));
+        let at = |name: &str| Some((name.to_owned(), PartitionPosition::of(name, from).now?));
         names.into_iter().filter_map(at).collect()
     }
 
@@ -55,21 +55,21 @@ mod tests {
     fn each_partition_goes_on_where_its_newest_position_is() {
         let mut positions = Positions::from([(String::new(), Position { offset: 3, mark: 0 })]);
         for partition in ["", "a", "a=b", "a=", "ü"] {
-            let mut place = PartitionPlace::of(partition, &positions);
+            let mut place = PartitionPosition::of(partition, &positions);
             assert_eq!(place.now(), None, "{partition}");
             for position in [&b""[..], b"\xff=1", b"2", b"2"] {
                 move_all(&mut positions, place.set(position));
-                assert_eq!(PartitionPlace::of(partition, &positions).now(), Some(position), "{partition}");
+                assert_eq!(PartitionPosition::of(partition, &positions).now(), Some(position), "{partition}");
             }
         }
         assert_eq!(positions.len(), 6, "one for each, and that of the rows");
         let all: Vec<_> = ["", "a", "a=", "a=b", "ü"].map(|name| (name.to_owned(), b"2".to_vec())).into();
-        assert_eq!(PartitionPlace::all(&positions), all);
+        assert_eq!(PartitionPosition::all(&positions), all);
         // As a start puts them together that found a batch which does not count.
         positions.insert("of:a=".into(), Position { offset: 99, mark: -1 });
-        let mut place = PartitionPlace::of("a", &positions);
+        let mut place = PartitionPosition::of("a", &positions);
         assert_eq!(place.now(), Some(&b""[..]));
         move_all(&mut positions, place.set(b"3"));
-        assert_eq!((PartitionPlace::of("a", &positions).now(), positions.len()), (Some(&b"3"[..]), 6));
+        assert_eq!((PartitionPosition::of("a", &positions).now(), positions.len()), (Some(&b"3"[..]), 6));
     }
 }
