@@ -9,7 +9,7 @@ macro_rules! open {
     ($step:expr) => {
         match $step? {
             Ok(()) => {}
-            Err($crate::receiver::kafka::ReadingEnded) => return Ok(Err($crate::receiver::kafka::ReadingEnded)),
+            Err($crate::receiver::kafka::InboxClosed) => return Ok(Err($crate::receiver::kafka::InboxClosed)),
         }
     };
 }
@@ -119,11 +119,11 @@ struct Partition {
     at_end: bool,
 }
 
-/// Why reading goes no further, where that is no error.
-struct ReadingEnded;
+/// The inbox takes no more, so that reading goes no further.
+struct InboxClosed;
 
 /// What one step came to.
-type Step = Result<Result<(), ReadingEnded>>;
+type Step = Result<Result<(), InboxClosed>>;
 
 impl<'a> SourceReader<'a> {
     fn new(
@@ -186,7 +186,7 @@ impl<'a> SourceReader<'a> {
             if !heard {
                 self.inbox.idle(self.is_at_end());
                 if self.inbox.closed_within(self.runtime, Duration::ZERO) {
-                    return Ok(Err(ReadingEnded));
+                    return Ok(Err(InboxClosed));
                 }
                 self.hear(LISTEN)?;
             }

@@ -51,7 +51,7 @@ impl FetchPosition {
     }
 }
 
-/// What a poll has kept of the previous answer's headers, to ask for what is new only.
+/// What a poll has kept of the answer before, to ask for what is new only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousAnswer {
     /// `ETag`
@@ -69,12 +69,12 @@ pub struct PreviousAnswer {
 }
 
 impl PreviousAnswer {
-    /// As a place tells.
+    /// As a position tells.
     pub fn of(place: &FetchPosition) -> PreviousAnswer {
         serde_json::from_str(place.now()).unwrap_or_default()
     }
 
-    /// As a place keeps it.
+    /// As a position keeps it.
     pub fn words(&self) -> String {
         if *self == PreviousAnswer::default() { String::new() } else { serde_json::to_string(self).unwrap_or_default() }
     }

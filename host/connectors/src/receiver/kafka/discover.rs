@@ -2,7 +2,7 @@
 
 use super::cluster::{self, EarlierStart, Lost};
 use super::records::Records;
-use super::{Partition, ReadingEnded, SourceReader, Step};
+use super::{InboxClosed, Partition, SourceReader, Step};
 use crate::batch::partition::clock_name;
 use crate::batch::position::{CLUSTER, Position, TOPIC_PREFIX};
 use crate::batch::topic;
@@ -36,7 +36,7 @@ impl SourceReader<'_> {
             while self.hear(Duration::ZERO)? {}
             open!(self.look_at_outage());
             if self.inbox.closed_within(self.runtime, Duration::ZERO) {
-                return Ok(Err(ReadingEnded));
+                return Ok(Err(InboxClosed));
             }
         };
         self.outage.back(&self.consumer);
@@ -67,7 +67,7 @@ impl SourceReader<'_> {
         self.tell_missing(&found.missing)?;
         match self.know_topics(&found.there)? {
             Ok(()) => {}
-            Err(TopicsStop::Closed) => return Ok(Err(ReadingEnded)),
+            Err(TopicsStop::Closed) => return Ok(Err(InboxClosed)),
             Err(TopicsStop::Later(fault)) => return self.later(&fault).map(Ok),
         }
         let mut new: Vec<(String, i32)> = Vec::new();
@@ -170,7 +170,7 @@ impl SourceReader<'_> {
                 None => {
                     let position = Position { offset: 0, mark };
                     self.from.insert(name.clone(), position);
-                    if let Err(ReadingEnded) = self.move_to(name, position) {
+                    if let Err(InboxClosed) = self.move_to(name, position) {
                         return Ok(Err(TopicsStop::Closed));
                     }
                 }

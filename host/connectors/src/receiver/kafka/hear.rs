@@ -1,7 +1,7 @@
 //! What comes of the partitions of a source, on its way into the inbox.
 
 use super::cluster::{self, Lost};
-use super::{Partition, ReadingEnded, SourceReader, Step, behind};
+use super::{InboxClosed, Partition, SourceReader, Step, behind};
 use crate::batch::position::Position;
 use crate::error::Result;
 use crate::kafka::consumer::{ConsumerEvent, Record};
@@ -88,7 +88,7 @@ impl SourceReader<'_> {
         Ok(Ok(()))
     }
 
-    fn pass_on_one(&mut self, place: usize) -> Result<(), ReadingEnded> {
+    fn pass_on_one(&mut self, place: usize) -> Result<(), InboxClosed> {
         let Some(partition) = self.partitions.get_mut(place) else { return Ok(()) };
         let (chunk, moved) = partition.records.take(&partition.name);
         if let Some(mut chunk) = chunk {
@@ -96,12 +96,12 @@ impl SourceReader<'_> {
                 && let Err(error) = self.runtime.block_on(schemas.give(&mut chunk))
             {
                 self.inbox.fail(error);
-                return Err(ReadingEnded);
+                return Err(InboxClosed);
             }
             self.gathered = self.gathered.saturating_sub(chunk.bytes.len());
             self.outage.back(&self.consumer);
             if !self.runtime.block_on(self.inbox.put(chunk)) {
-                return Err(ReadingEnded);
+                return Err(InboxClosed);
             }
         } else if let Some(offset) = moved {
             let name = partition.name.clone();
@@ -111,9 +111,9 @@ impl SourceReader<'_> {
     }
 
     /// A position goes with the next records.
-    pub(super) fn move_to(&self, name: String, position: Position) -> Result<(), ReadingEnded> {
+    pub(super) fn move_to(&self, name: String, position: Position) -> Result<(), InboxClosed> {
         let open = self.runtime.block_on(self.inbox.put_last(None, name, position));
-        if open { Ok(()) } else { Err(ReadingEnded) }
+        if open { Ok(()) } else { Err(InboxClosed) }
     }
 }
 

@@ -67,7 +67,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b')');
 
 /// A table, and the folder in it that is the sink's own.
-pub struct DeltaPlace {
+pub struct DeltaDestination {
     root: Arc<dyn Destination>,
     own: Box<dyn Destination>,
     /// That of `own`, from the table on.
@@ -141,13 +141,13 @@ fn wanted(written: &FileSettings) -> Result<TableRequest, (&'static str, String)
     Ok(log::wanted(&schema, &written.layout.partition_by, merging.is_some()))
 }
 
-impl DeltaPlace {
+impl DeltaDestination {
     /// Opens a table, which is made where it is not there. Its own folder, where it is one of this machine.
     pub fn open(
         written: &FileSettings,
         owner: Option<&Owner>,
         failure: &Failure,
-    ) -> Result<(DeltaPlace, Option<PathBuf>)> {
+    ) -> Result<(DeltaDestination, Option<PathBuf>)> {
         let sink = &written.name;
         let own_name = own_name(owner.map(|owner| owner.job_id.as_str()))?;
         let (root, own, folder): (Arc<dyn Destination>, Box<dyn Destination>, _) = match bucket_url(&written.path) {
@@ -171,7 +171,7 @@ impl DeltaPlace {
         let log = Mutex::new(Log { table, looked: Instant::now() });
         let (owner, sink, format) = (owner.cloned(), sink.clone(), written.format);
         let merging = Merging::of(&written.layout);
-        Ok((DeltaPlace { root, own, own_name, wanted, merging, format, owner, sink, log }, folder))
+        Ok((DeltaDestination { root, own, own_name, wanted, merging, format, owner, sink, log }, folder))
     }
 
     /// The name of a part within the table, which those of other sinks do not have.
@@ -466,7 +466,7 @@ fn uuid(digits: &str) -> String {
     format!("{}-{}-4{}-a{}-{}", &digits[..8], &digits[8..12], &digits[13..16], &digits[17..20], &digits[20..32])
 }
 
-impl Destination for DeltaPlace {
+impl Destination for DeltaDestination {
     fn shown(&self) -> String {
         self.root.shown()
     }

@@ -8,7 +8,7 @@
 //! its *reserve*, which stays until no open part needs it. A start makes parts of what the start before it left open: no upload,
 //! no half a file and no encoder has to survive.
 
-use super::delta::DeltaPlace;
+use super::delta::DeltaDestination;
 use super::destination::{BucketDestination, Destination, FolderDestination, MarkerTag, Staged};
 use super::open_part::{OpenPart, Writer, hidden, hidden_folder};
 use super::partitions::Partitions;
@@ -101,7 +101,7 @@ impl PartsSink {
             partitions.map_err(|message| Error::job(format!("sink `{name}`: `partition_by`: {message}")))?;
         let (place, folder): (Arc<dyn Destination>, _) = match bucket_url(&written.path) {
             _ if written.layout.delta => {
-                let opened = DeltaPlace::open(&written, owner, failure);
+                let opened = DeltaDestination::open(&written, owner, failure);
                 let (place, folder) = opened.map_err(|error| error.within(format!("sink `{name}`")))?;
                 (Arc::new(place), folder)
             }
