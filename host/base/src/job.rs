@@ -30,6 +30,7 @@ pub mod table_source;
 #[cfg(test)]
 mod tests;
 
+pub use changes::{emits_changes, follows_changes, is_of_changes};
 pub use names::stream;
 
 use crate::error::{Error, Result};

@@ -130,7 +130,8 @@ fn leaves_out(source: &str, inner: &str) -> String {
     )
 }
 
-fn is_of_changes(source: &SourceSpec) -> bool {
+/// Whether the rows of a source are changes of a table.
+pub fn is_of_changes(source: &SourceSpec) -> bool {
     matches!(&source.kind, SourceKind::Server(server) if matches!(server.reads, ServerReads::Changes(_)))
 }
 
@@ -183,8 +184,13 @@ struct ChangeStream<'a> {
     whole: bool,
 }
 
+/// Whether a sink does what a column of its rows says.
+pub fn follows_changes(sink: &SinkKind) -> bool {
+    keeps(sink) == SinkFit::Keeps
+}
+
 /// Whether a stage deletes rows that it has put out.
-fn changes_rows(stage: &StageSpec) -> bool {
+pub fn emits_changes(stage: &StageSpec) -> bool {
     let tells = stage.window.as_ref().is_some_and(|window| window.emit == WindowEmit::Changes);
     is_over_all(stage) && (tells || matches!(stage.operator, OperatorSpec::Top { .. } | OperatorSpec::Join(_)))
         || matches!(stage.operator, OperatorSpec::Newest { .. })
@@ -204,7 +210,7 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
         return Some(ChangeStream { source: format!("source `{}`", source.name), op, inner: None, whole: false });
     }
     let stage = job.stages.iter().find(|stage| stage.name == stream)?;
-    if changes_rows(stage) && stage.select.is_none() {
+    if emits_changes(stage) && stage.select.is_none() {
         let op = stage.op.as_deref().unwrap_or(OPERATION);
         return Some(ChangeStream { source: format!("stage `{}`", stage.name), op, inner: None, whole: true });
     }
