@@ -137,10 +137,7 @@ async fn state(site: &Site, id: &str, query: &str) -> Answer {
         );
     }
     match query::state(file, site.jobs.sets(), sql).await {
-        Ok(rows) => {
-            let rows: Vec<Value> = rows.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-            body::json(&json!({ "rows": rows }))
-        }
+        Ok(rows) => body::of(StatusCode::OK, "application/json", query::answer(&rows)),
         Err(error) => body::error(StatusCode::BAD_REQUEST, &error.message),
     }
 }
