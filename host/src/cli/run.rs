@@ -2,6 +2,7 @@
 
 mod fresh;
 mod line;
+mod page_notice;
 mod place;
 pub mod signals;
 mod watch;
@@ -27,6 +28,7 @@ use crate::threads::is_lost_connection;
 use crate::{job, terminal, units};
 use clap::Args;
 use line::JobLine;
+use page_notice::PageNotice;
 pub(super) use place::PROCESSES_MAX;
 use place::{ProcessNumber, place, trust};
 pub(super) use place::{hosts_of, trust_of};
@@ -141,10 +143,11 @@ pub struct RunArguments {
 }
 
 /// The page about the job, which this process serves.
-struct ServedPage {
+pub(super) struct ServedPage {
     /// Dropped at the end, which lets whoever asked for something have the answer.
     _page: Page,
-    jobs: Arc<Jobs>,
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) notice: PageNotice,
 }
 
 /// Splits `key=value`.
@@ -236,10 +239,10 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
         }
     };
     let layout = Layout { _ports: ports, ..Layout::of(&arguments, numbers, key) };
-    supervise::supervise(&arguments, layout, page.as_ref().map(|page| &*page.jobs))
+    supervise::supervise(&arguments, layout, page.as_ref())
 }
 
-/// Serves the page about the job, from this process, and says where. Where nobody asked for a page, a job runs without one as well.
+/// Serves the page about the job, from this process. Where nobody asked for a page, a job runs without one as well.
 fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Result<Option<ServedPage>> {
     let wanted =
         [&arguments.ui_token_file, &arguments.ui_cert].iter().any(|file| file.is_some()) || arguments.ui.is_some();
@@ -257,8 +260,8 @@ fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Res
     let jobs = Jobs::of_file(&arguments.job, &arguments.sets, supervised)?;
     match page::serve(&options, jobs.clone()) {
         Ok(page) => {
-            tracing::info!("page: {}", page.address);
-            Ok(Some(ServedPage { _page: page, jobs }))
+            let notice = PageNotice::new(&page.address)?;
+            Ok(Some(ServedPage { _page: page, jobs, notice }))
         }
         Err(error) if wanted => Err(error),
         Err(error) => {
@@ -320,6 +323,9 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
         job.stand_by(&arguments.job, |news| reporter.stands_by(news), go).inspect_err(elsewhere)?;
     }
     job.start().inspect_err(elsewhere)?;
+    if let Some(page) = page {
+        page.notice.show();
+    }
     if stands_by {
         fault::point("handover.started");
     }

@@ -12,9 +12,8 @@ mod layout;
 pub mod report;
 mod scaling;
 
-use super::run::{RunArguments, signals};
+use super::run::{RunArguments, ServedPage, signals};
 use crate::error::{Error, Result};
-use crate::page::Jobs;
 use crate::run::JobLayout;
 use crate::run::control::{RunningMark, ScaleStep, SupervisorControl};
 use child::WorkerProcess;
@@ -82,12 +81,12 @@ struct Supervisor<'a> {
     /// `--replay-from` of the next children, until their job runs.
     replay_from: Option<u64>,
     /// Who shows how the job stands.
-    page: Option<&'a Jobs>,
+    page: Option<&'a ServedPage>,
 }
 
 /// Runs the job in worker processes until it has ended, as `layout` says. Belongs on the main thread: on Linux a child dies with the
 /// thread that started it.
-pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&Jobs>) -> Result<ExitCode> {
+pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&ServedPage>) -> Result<ExitCode> {
     let (sender, events) = channel();
     let signals = sender.clone();
     signals::watch(signals::end_unheard, move || signals.send(SupervisorEvent::Signal).is_ok())?;
@@ -176,7 +175,7 @@ impl Supervisor<'_> {
     /// Tells whoever looks at the page.
     fn tell(&self, why: String) {
         if let Some(page) = self.page {
-            page.restarted(&why);
+            page.jobs.restarted(&why);
         }
     }
 
@@ -222,6 +221,7 @@ impl Supervisor<'_> {
                     if report == WorkerReport::Running {
                         // The job is claimed as it was asked for: a restart goes on from there by itself.
                         (self.ran, self.replay_from) = (true, None);
+                        self.page.into_iter().for_each(|page| page.notice.show());
                     }
                     self.progress |= report == WorkerReport::Progress;
                     children.iter_mut().skip(child).take(1).for_each(|child| child.said(&report));

@@ -9,9 +9,10 @@ mod otlp;
 mod producers;
 
 use super::inbox::{Inbox, Offered, Ticket};
-use super::listening::{Listening, until_answered};
+use super::listening::{Listening, bound, until_answered};
 use crate::batch::chunk::Chunk;
 use crate::batch::position::Positions;
+use crate::error::Result;
 use crate::http::certificate::Certificate;
 use crate::http::refusals::Refusals;
 use crate::job::spec::{HttpServerSpec, Origin, SourceSpec};
@@ -38,11 +39,13 @@ pub fn start(
     inbox: Arc<Inbox>,
     runtime: &Handle,
     from: &Positions,
-) {
+) -> Result<()> {
+    let listener = bound(&source.name, &server.listen, &listening, runtime)?;
     let name = format!("the receiver of source `{}`", source.name);
     let intake = Intake::new(source, server, listening, inbox.clone(), from);
     let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder));
-    until_answered(inbox, runtime, name, accept::listen(Arc::new(intake), certificate));
+    until_answered(inbox, runtime, name, accept::listen(Arc::new(intake), listener, certificate));
+    Ok(())
 }
 
 /// What all connections share.

@@ -13,13 +13,13 @@ mod frames;
 use super::budget::Budget;
 use super::http::cut::{BodyRecords, Records};
 use super::inbox::{Inbox, Ticket};
-use super::listening::{Listening, until_answered};
+use super::listening::{Listening, bound, until_answered};
 use crate::batch::chunk::Chunk;
 use crate::batch::position::Positions;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::fault;
 use crate::http::certificate::Certificate;
-use crate::http::listener::{Acceptor, bind, cannot_listen};
+use crate::http::listener::Acceptor;
 use crate::http::refusals::Refusals;
 use crate::job::spec::{LumberjackSpec, Origin, SourceSpec};
 use crate::limits::{HTTP_BODIES_BYTES_MAX, HTTP_HEAD_MS_MAX};
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
@@ -67,7 +67,8 @@ pub fn start(
     inbox: Arc<Inbox>,
     runtime: &Handle,
     from: &Positions,
-) {
+) -> Result<()> {
+    let listener = bound(&source.name, &spec.listen, &listening, runtime)?;
     let name = format!("the receiver of source `{}`", source.name);
     let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder));
     let rows = listening.rows_before(from);
@@ -84,7 +85,8 @@ pub fn start(
         refusals: Refusals::new(format!("source `{}`", source.name)),
         coming: AtomicU64::new(0),
     });
-    until_answered(inbox, runtime, name, listen(intake));
+    until_answered(inbox, runtime, name, listen(intake, listener));
+    Ok(())
 }
 
 /// What all connections share.
@@ -122,17 +124,9 @@ impl Drop for IncomingWindow {
 }
 
 /// Serves until the inbox is closed and all windows that came are answered.
-async fn listen(intake: Arc<Intake>) {
+async fn listen(intake: Arc<Intake>, listener: TcpListener) {
     let (name, address) = (&intake.source.name, &intake.spec.listen);
     let who = format!("source `{name}`");
-    let listener = tokio::select! {
-        bound = bind(address, intake.listening.shared) => bound,
-        () = intake.inbox.closed() => return,
-    };
-    let listener = match listener {
-        Ok(listener) => listener,
-        Err(error) => return intake.inbox.fail(Error::job(cannot_listen(&who, address, &error))),
-    };
     let with = if intake.certificate.is_some() { " with TLS" } else { "" };
     info!("{who}: listening for Beats on {address}{with}");
     let reachable = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());

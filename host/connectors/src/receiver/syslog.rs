@@ -13,8 +13,8 @@ use super::listening::Listening;
 use crate::batch::cell;
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::Positions;
-use crate::error::Error;
-use crate::http::listener::{accept_all, bind, bind_datagrams, cannot_listen};
+use crate::error::{Error, Result};
+use crate::http::listener::{self, accept_all, bind_datagrams, cannot_listen};
 use crate::job::spec::{SourceSpec, SyslogSpec};
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use columns::Columns;
@@ -25,7 +25,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -126,24 +126,36 @@ impl Rows {
     }
 }
 
-/// Listens for ever.
-pub async fn receive(source: &SourceSpec, spec: &SyslogSpec, listening: &Listening, from: &Positions, inbox: &Inbox) {
-    if let Err(error) = listen(source, spec, listening, from, inbox).await {
-        let who = format!("source `{}`", source.name);
-        inbox.fail(Error::environment(cannot_listen(&who, &spec.listen, &error)));
-    }
+/// Where a source listens.
+pub struct Ports {
+    streams: Option<TcpListener>,
+    datagrams: Option<UdpSocket>,
 }
 
-async fn listen(
+/// Listens at the address of a source.
+///
+/// # Errors
+/// `Environment`: the address cannot be listened at; the message says why and what to do.
+pub async fn bind(source: &SourceSpec, spec: &SyslogSpec, listening: &Listening) -> Result<Ports> {
+    let bound = async {
+        let streams = if spec.tcp { Some(listener::bind(&spec.listen, listening.shared).await?) } else { None };
+        let datagrams = if spec.udp { Some(bound(&spec.listen, listening.shared).await?) } else { None };
+        io::Result::Ok(Ports { streams, datagrams })
+    };
+    let who = format!("source `{}`", source.name);
+    bound.await.map_err(|error| Error::environment(cannot_listen(&who, &spec.listen, &error)))
+}
+
+/// Receives until it is dropped.
+pub async fn receive(
     source: &SourceSpec,
     spec: &SyslogSpec,
+    Ports { streams, datagrams }: Ports,
     listening: &Listening,
     from: &Positions,
     inbox: &Inbox,
-) -> io::Result<()> {
+) {
     let who = format!("source `{}`", source.name);
-    let streams = if spec.tcp { Some(bind(&spec.listen, listening.shared).await?) } else { None };
-    let datagrams = if spec.udp { Some(bound(&spec.listen, listening.shared).await?) } else { None };
     let bytes_max = usize::try_from(source.record_bytes_max).unwrap_or(usize::MAX);
     let (tell, told) = mpsc::channel(WAITING_MAX);
     let reader = Arc::new(Reader::new());
@@ -163,7 +175,6 @@ async fn listen(
         () = single => {}
         () = put(listening, from, told, inbox) => {}
     }
-    Ok(())
 }
 
 async fn bound(address: &str, shared: bool) -> io::Result<UdpSocket> {

@@ -2,10 +2,9 @@
 //! head of a request and on the time for it, and nobody waits for anybody else.
 
 use super::{Intake, answer};
-use crate::error::Error;
 use crate::fault;
 use crate::http::certificate::Certificate;
-use crate::http::listener::{Acceptor, bind, cannot_listen};
+use crate::http::listener::Acceptor;
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS_MAX, HTTP_HEADERS_MAX};
 use crate::receiver::panicked;
 use crate::tls;
@@ -17,7 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -26,19 +25,8 @@ use tracing::{info, warn};
 const HEAD_TIME_MAX: Duration = Duration::from_millis(HTTP_HEAD_MS_MAX);
 
 /// Serves until the inbox is closed and all requests are answered.
-pub async fn listen(intake: Arc<Intake>, certificate: Option<Certificate>) {
+pub async fn listen(intake: Arc<Intake>, listener: TcpListener, certificate: Option<Certificate>) {
     let (name, address) = (&intake.source.name, &intake.server.listen);
-    let listener = tokio::select! {
-        bound = bind(address, intake.listening.shared) => bound,
-        () = intake.inbox.closed() => return,
-    };
-    let listener = match listener {
-        Ok(listener) => listener,
-        Err(error) => {
-            let who = format!("source `{name}`");
-            return intake.inbox.fail(Error::job(cannot_listen(&who, address, &error)));
-        }
-    };
     let scheme = if certificate.is_some() { "https" } else { "http" };
     info!("source `{name}`: listening on {scheme}://{address}");
     let reachable = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
