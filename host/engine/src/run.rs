@@ -316,7 +316,7 @@ impl Stopper {
     /// resumed or has other processes: this one does not know what was read before, or there.
     pub fn rejected_source(&self) -> Option<(&str, u64)> {
         let resumed = self.running.checkpoints.as_ref().is_some_and(|checkpoints| {
-            checkpoints.loaded.last_batch != BatchId(0) || !checkpoints.replay.batches.is_empty()
+            checkpoints.loaded.last_batch.0 != BatchId(0) || !checkpoints.replay.batches.is_empty()
         });
         if resumed || self.running.options.cluster.is_some() {
             return None;

@@ -15,7 +15,7 @@ mod scaling;
 use super::run::{RunArguments, ServedPage, signals};
 use crate::error::{Error, Result};
 use crate::run::JobLayout;
-use crate::run::control::{RunningMark, ScaleStep, SupervisorControl};
+use crate::run::control::{RunningMark, SupervisorControl};
 use child::WorkerProcess;
 use decide::{Decision, FailureStreak, JobProgress, WorkerEnd, WorkerExit};
 use handover::{Handover, ScaleDesk, ScaleWish};
@@ -64,6 +64,8 @@ struct Supervisor<'a> {
     /// Others that are to take the job over, or have just done so.
     handover: Option<Handover>,
     desk: ScaleDesk,
+    /// What somebody wants of a job that does not run yet.
+    wanted: Option<ScaleWish>,
     /// The children have said that their job has ended for others that take it over.
     handed: bool,
     /// On which machines process 0 runs the job, where it has just said that these are others.
@@ -102,11 +104,12 @@ pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&ServedP
         asked.answer(question, |wish| drop(scales.send(SupervisorEvent::Scale(wish))))
     });
     let (round, rounds, handed, stopping, ran, progress) = (0, 0, false, false, false, false);
-    let (handover, elsewhere, replay_from) = (None, None, arguments.replay_from);
+    let (handover, wanted, elsewhere, replay_from) = (None, None, None, arguments.replay_from);
     let supervisor = Supervisor {
         arguments,
         layout,
         handover,
+        wanted,
         desk,
         handed,
         elsewhere,
@@ -246,8 +249,13 @@ impl Supervisor<'_> {
                     }
                     children.iter().for_each(WorkerProcess::terminate);
                 }
-                Ok(SupervisorEvent::Scale(wish)) => self.scale(wish, &children),
+                Ok(SupervisorEvent::Scale(wish)) => self.wanted = Some(wish),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            let runs = ends.is_empty() && children.iter().all(WorkerProcess::is_running);
+            self.desk.set_runs(runs);
+            if let Some(wish) = self.wanted.take_if(|_| runs || self.stopping) {
+                self.scale(wish, &children);
             }
             self.follow_handover(&mut children);
             // No more than two looks: when the supervisor itself stood still, the children's beats wait to be read.
@@ -286,9 +294,7 @@ impl Supervisor<'_> {
             let left = until.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok(SupervisorEvent::Signal) => return Some("stopped"),
-                Ok(SupervisorEvent::Scale(_)) => {
-                    self.desk.tell(ScaleStep::Failed("the job is being started again; ask again".into()));
-                }
+                Ok(SupervisorEvent::Scale(wish)) => self.wanted = Some(wish),
                 Ok(_) => {}
                 Err(_) => return self.late().then_some("the time of --timeout has passed; stopped"),
             }

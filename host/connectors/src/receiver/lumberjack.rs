@@ -16,7 +16,7 @@ use super::inbox::{Inbox, Ticket};
 use super::listening::{Listening, bound, until_answered};
 use crate::batch::chunk::Chunk;
 use crate::batch::position::Positions;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fault;
 use crate::http::certificate::Certificate;
 use crate::http::listener::Acceptor;

@@ -64,8 +64,8 @@ fn declared(project: &Project, answers: &DescribedPlugin) -> Result<(String, Str
     Ok((schemas.unwrap_or_default(), config_schema, grants))
 }
 
-/// The SDK in the project, if `millstream new` put it there.
-fn sdk(project: &Project) -> Option<(String, String)> {
+/// The SDK in the project and its version, if `millstream new` put it there.
+pub(super) fn sdk(project: &Project) -> Option<(String, String)> {
     let version = fs::read_to_string(project.folder.join(SDK_VERSION)).ok()?;
     Some((format!("millstream {}", project.language()), version.trim().to_owned()))
 }

@@ -64,7 +64,7 @@ fn question(folder: &Path) -> Result<DescribeQuestion> {
 /// The job of a case with a stage.
 fn stage(case: &TestCase, folder: &Path) -> Result<JobSpec> {
     // Neither is looked at: nothing runs.
-    let text = case.job(Path::new("plugin"), Path::new("out"))?;
+    let text = case.job(Path::new("plugin"), Path::new("out"), None)?;
     // What looks like a variable is data.
     let as_it_is = Version { has_variables: false, ..Version::default() };
     crate::job::parse_as(&text, Path::new("case"), folder, &[], as_it_is)
