@@ -28,6 +28,7 @@ mod check;
 mod clock;
 mod compile;
 mod counters;
+mod culprit;
 mod engine;
 mod failure;
 mod guest;
