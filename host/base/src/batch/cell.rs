@@ -53,14 +53,32 @@ impl<'a> Cells<'a> {
 /// The shortest decimal number that reads back as this one. Infinities and NaN have the names that JSON parsers of
 /// most languages know, and that our own sources read.
 pub fn write_float(out: &mut String, value: f64) {
-    if value.is_nan() {
-        out.push_str("NaN");
-    } else if value.is_infinite() {
-        out.push_str(if value > 0.0 { "Infinity" } else { "-Infinity" });
-    } else {
+    match special_float(value) {
+        Some(name) => out.push_str(name),
         // Writing to a String cannot fail.
-        let _ = write!(out, "{value:?}");
+        None => drop(write!(out, "{value:?}")),
     }
+}
+
+/// The name of a float that is not a number, or not a finite one.
+pub fn special_float(value: f64) -> Option<&'static str> {
+    match value {
+        value if value.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("Infinity"),
+        f64::NEG_INFINITY => Some("-Infinity"),
+        _ => None,
+    }
+}
+
+/// A UUID of these 16 bytes: `123e4567-e89b-12d3-a456-426614174000`.
+pub fn uuid(bytes: &[u8]) -> String {
+    let mut text = crate::hex::encode(bytes);
+    for place in [20, 16, 12, 8] {
+        if text.is_char_boundary(place) {
+            text.insert(place, '-');
+        }
+    }
+    text
 }
 
 /// RFC 3339 in UTC with microseconds: `2026-11-20T08:30:01.123456Z`. Years that RFC 3339 cannot write get a sign.

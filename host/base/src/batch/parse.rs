@@ -188,7 +188,8 @@ pub fn timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
         return None;
     }
     if text.starts_with(['+', '-']) {
-        return far_timestamp(text);
+        let day = || date(text).ok().and_then(|days| i64::from(days).checked_mul(86_400_000_000));
+        return far_timestamp(text).or_else(day);
     }
     string_to_datetime(utc?, text).ok().map(|time| time.timestamp_micros())
 }
