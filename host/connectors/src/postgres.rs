@@ -97,6 +97,11 @@ impl DatabaseError {
         DatabaseError { kind: DatabaseErrorKind::TakenOver, message }
     }
 
+    /// Whether the server told it with this code.
+    pub fn has_code(&self, code: &str) -> bool {
+        self.message.strip_suffix(']').is_some_and(|message| message.ends_with(&format!("[{code}")))
+    }
+
     /// Whether it may go away by itself.
     pub fn passes(&self) -> bool {
         self.kind == DatabaseErrorKind::Passing
