@@ -115,7 +115,7 @@ fn publish<'s>(
         move |frontiers| {
             ticks.for_each(|capability, ticks| {
                 if let Some(tick) = ticks.first().filter(|_| worker == 0 && BatchId::of_stamp(*capability.time()).1) {
-                    barriers.insert(*capability.time(), (tick.time, Some(capability.retain(0))));
+                    barriers.insert(*capability.time(), (*tick, Some(capability.retain(0))));
                 }
             });
             written.for_each(|capability, written| {
@@ -126,12 +126,12 @@ fn publish<'s>(
             swapped.for_each(|capability, _| {
                 swaps.insert(*capability.time());
             });
-            barriers.each_complete(frontiers, &failure, |stamp, (time, capability)| {
+            barriers.each_complete(frontiers, &failure, |stamp, (tick, capability)| {
                 publishing.insert(stamp, capability.take());
                 let files = waiting.remove(&stamp).unwrap_or_default();
                 let (batch, swap) = (BatchId::of_stamp(stamp).0, swaps.remove(&stamp));
                 let done = done.clone();
-                let published = Published { batch, time: *time, files, swap };
+                let published = Published { batch, time: tick.time, files, swap, leftover: tick.leftover };
                 writer.publish(published, move || done.complete(stamp, ()));
                 Ok(())
             });

@@ -27,18 +27,19 @@ pub enum BarrierStep {
 }
 
 impl Barriers {
-    /// The rules of a job that starts at `now`; `last_time` is the time of the last batch before.
-    pub fn new(every: CheckpointEvery, clock: ClockSpec, now: BatchTime, last_time: BatchTime) -> Barriers {
-        let last = if clock == ClockSpec::Manual { BatchTime(last_time.0.max(0)) } else { now };
+    /// The rules of a job whose last checkpoint was written at `since`, by the job's clock, after a batch of the time `last_time`. So
+    /// a start that is killed soon, as the ones before it were, still makes a checkpoint when one is due.
+    pub fn new(every: CheckpointEvery, clock: ClockSpec, since: BatchTime, last_time: BatchTime) -> Barriers {
+        let last = if clock == ClockSpec::Manual { BatchTime(last_time.0.max(0)) } else { since };
         Barriers { every, clock, batches: 0, last, stamp: 0 }
     }
 
     /// Decides. `last_time` is the time of the last batch begun, `finished` the first timestamp that is not done.
-    /// `leftover`: what an earlier start received is not in batches yet, so that only its logs hold it. `soon`: a checkpoint is
-    /// wanted as soon as there can be one.
-    pub fn step(&self, now: BatchTime, last_time: BatchTime, finished: u64, leftover: bool, soon: bool) -> BarrierStep {
+    /// `held_up`: rows that an earlier start received are not in batches of this one yet, so that only its logs hold them. `soon`: a
+    /// checkpoint is wanted as soon as there can be one.
+    pub fn step(&self, now: BatchTime, last_time: BatchTime, finished: u64, held_up: bool, soon: bool) -> BarrierStep {
         // One checkpoint at a time.
-        if self.batches == 0 || self.stamp >= finished || leftover {
+        if self.batches == 0 || self.stamp >= finished || held_up {
             return BarrierStep::Wait(None);
         }
         if soon {
