@@ -14,6 +14,7 @@ mod scaling;
 
 use super::run::{RunArguments, signals};
 use crate::error::{Error, Result};
+use crate::ids::BatchId;
 use crate::page::Jobs;
 use crate::run::JobLayout;
 use crate::run::control::{RunningMark, ScaleStep, SupervisorControl};
@@ -79,6 +80,8 @@ struct Supervisor<'a> {
     stopping: bool,
     ran: bool,
     progress: bool,
+    /// The furthest batch that children told of, in any start.
+    furthest: BatchId,
     /// `--replay-from` of the next children, until their job runs.
     replay_from: Option<u64>,
     /// Who shows how the job stands.
@@ -120,6 +123,7 @@ pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&Jobs>) 
         stopping,
         ran,
         progress,
+        furthest: BatchId(0),
         replay_from,
         page,
     };
@@ -153,6 +157,7 @@ impl Supervisor<'_> {
                     tracing::info!("going back to the state after batch {batch}; later batches are run again");
                     self.tell(format!("going back to the state after batch {batch}"));
                     self.replay_from = Some(batch.0);
+                    self.furthest = batch;
                 }
                 Decision::Again(pause, words) => {
                     tracing::warn!("{words}");
@@ -223,7 +228,11 @@ impl Supervisor<'_> {
                         // The job is claimed as it was asked for: a restart goes on from there by itself.
                         (self.ran, self.replay_from) = (true, None);
                     }
-                    self.progress |= report == WorkerReport::Progress;
+                    if let WorkerReport::Progress(batch) = report {
+                        // What is committed again after a restart, as a sink does not remember it, brings the job no further.
+                        self.progress |= batch > self.furthest;
+                        self.furthest = self.furthest.max(batch);
+                    }
                     children.iter_mut().skip(child).take(1).for_each(|child| child.said(&report));
                     self.said(child, report, &children);
                 }

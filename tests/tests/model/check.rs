@@ -70,10 +70,11 @@ impl Model for Protocol {
             Property::sometimes("a process learns that it lost its job", |protocol: &Protocol, state: &State| {
                 let tries = |job: &Job, step| protocol.steps(state, job).any(|next| next == step);
                 // Where none is survived there is none.
-                state.survived == 0 && complete(state) || state.old.as_ref().is_some_and(|job| {
-                    tries(job, Step::Commit(0)) && state.sinks[0].generation > job.generation
-                        || tries(job, Step::Publish) && state.store.version > job.version
-                })
+                state.survived == 0 && complete(state)
+                    || state.old.as_ref().is_some_and(|job| {
+                        tries(job, Step::Commit(0)) && state.sinks[0].generation > job.generation
+                            || tries(job, Step::Publish) && state.store.version > job.version
+                    })
             }),
         ]
     }

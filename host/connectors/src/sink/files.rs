@@ -101,7 +101,7 @@ impl Sink for FilesSink {
         }
         let part = self.folder.join(part_name(batch, self.share, self.format));
         let bytes = render(self.format, &self.schema, &rows)
-            .map_err(|cause| commit_failed(&self.name, batch, part.display(), cause))?;
+            .map_err(|cause| rows_refused(&self.name, batch, part.display(), cause))?;
         drop(rows);
         if let Some(kept) = &mut self.kept {
             return kept

@@ -203,7 +203,7 @@ struct SendingFailed(Error);
 
 impl From<io::Error> for SendingFailed {
     fn from(error: io::Error) -> SendingFailed {
-        SendingFailed(Error::bug(format!("rows cannot be written as JSON: {error}")))
+        SendingFailed(Error::plugin(format!("rows cannot be written as JSON: {error}")))
     }
 }
 
@@ -325,7 +325,10 @@ impl HttpSink {
         if passes.contains(&status) || status.is_server_error() {
             return Ok(RequestOutcome::Again(rows.to_vec(), why, reply.retry_after.unwrap_or_default()));
         }
-        Err(self.lasting(batch, &format!("{why}; {}", help(&reply))))
+        let failed = self.lasting(batch, &format!("{why}; {}", help(&reply)));
+        // The server has looked at the rows, and would say so again.
+        let of_rows = [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
+        Err(if of_rows.contains(&status) { Error::plugin(failed.message) } else { failed })
     }
 
     fn lasting(&self, batch: BatchId, why: &str) -> Error {

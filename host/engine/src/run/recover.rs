@@ -432,8 +432,7 @@ fn sources(
     };
     let is_void = |name: &LogName, head: &Head| {
         let keeps = keeps.iter().any(|source| *source == source_of(&head.source));
-        let is_void_before =
-            || saved.is_some_and(|saved| resolve::is_void_before(older, name, head.batch, saved));
+        let is_void_before = || saved.is_some_and(|saved| resolve::is_void_before(older, name, head.batch, saved));
         keeps && !counts(name, head) && (head.batch > start.checkpoint || is_void_before())
     };
     let mine = starts.keys().cloned().collect::<Vec<_>>();

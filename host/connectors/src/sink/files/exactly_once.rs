@@ -113,8 +113,7 @@ pub(super) fn whole(name: &str, folder: &Path, owner: &Owner) -> Result<Option<B
 /// Locks a share of a folder for as long as the file is open.
 pub(super) fn lock(name: &str, folder: &Path, share: Share) -> Result<File> {
     let path = marker::beside(&folder.join(marker_name(share)), ".lock");
-    let lock = private::open_or_make(&path).and_then(|file| marker::lock(&file).map(|()| file));
-    lock.map_err(|cause| open_failed(name, "lock", &path, &cause))
+    marker::lock(&path).map_err(|cause| open_failed(name, "lock", &path, &cause))
 }
 
 impl CommittedFolder {

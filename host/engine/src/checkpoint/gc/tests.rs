@@ -1,8 +1,8 @@
 //! Which objects go, by case.
 
 use super::*;
-use crate::checkpoint::types::{Checkpoint, JobStart, StateFile, Table, TableOf, blob_path};
 use crate::checkpoint::resolve::is_void_before;
+use crate::checkpoint::types::{Checkpoint, JobStart, StateFile, Table, TableOf, blob_path};
 use crate::ids::BatchTime;
 
 fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manifest {
@@ -114,7 +114,8 @@ fn logs_stay_while_a_checkpoint_made_in_a_replay_lacks_rows_that_they_hold() {
     check(&kept, &[void, later, second, third], &[counted]);
     trim_starts(&mut kept);
     assert_eq!(kept.starts.len(), 3, "their logs are known by them");
-    let told = |batch| is_void_before(&kept.starts, &LogName::parse(void).unwrap(), BatchId(batch), &kept.checkpoints[0]);
+    let told =
+        |batch| is_void_before(&kept.starts, &LogName::parse(void).unwrap(), BatchId(batch), &kept.checkpoints[0]);
     assert_eq!([3, 4, 5].map(told), [false, true, false], "5 is behind the checkpoint");
     // With the next one, which lacks none, all of that goes.
     check(&manifest(&starts, &[(5, &[])]), &[third], &all[..4]);

@@ -70,11 +70,11 @@ pub fn log_needed(
     successor: Option<BatchId>,
     checkpoint: Option<&Checkpoint>,
 ) -> bool {
-    let (batch, leftover) = checkpoint.map_or((BatchId(0), false), |checkpoint| (checkpoint.batch, checkpoint.leftover));
+    let (batch, leftover) =
+        checkpoint.map_or((BatchId(0), false), |checkpoint| (checkpoint.batch, checkpoint.leftover));
     let known = starts.iter().any(|start| start.generation == log.generation);
-    let held = successor.is_some_and(|successor| {
-        successor <= batch && (!leftover || owns(starts, log.generation, successor))
-    });
+    let held =
+        successor.is_some_and(|successor| successor <= batch && (!leftover || owns(starts, log.generation, successor)));
     let taken_over = owner(starts, batch).is_some_and(|owner| owner.generation > log.generation);
     known && !held && (leftover || !taken_over)
 }
