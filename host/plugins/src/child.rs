@@ -61,7 +61,7 @@ pub enum ProcessEnd {
 
 /// How often a process is started that somebody else kills, and the pause before it is started again, which doubles.
 const TRIES: u32 = 5;
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(200);
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
 
 /// As [`run`], and again where the process was killed from outside, as the system kills processes when it has no memory left: what
 /// it does may be done twice. `what`: the process, in words.

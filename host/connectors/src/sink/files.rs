@@ -11,7 +11,7 @@ mod destination;
 mod reserve;
 
 use super::shares::Share;
-use super::{Sink, check_writable, commit_failed, encode, open_failed};
+use super::{Sink, check_writable, commit_failed, encode, open_failed, rows_refused};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::failure::Failure;

@@ -77,3 +77,27 @@ impl Barriers {
         self.batches > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: i64 = 1_000_000;
+
+    #[test]
+    fn a_checkpoint_is_due_by_the_time_of_the_last_one_whoever_wrote_it() {
+        let every = CheckpointEvery::Time(Duration::from_secs(10));
+        // Written by an earlier start.
+        let mut barriers = Barriers::new(every, ClockSpec::Wall, BatchTime(7 * S), BatchTime(6 * S));
+        let step =
+            |barriers: &Barriers, now, held_up| barriers.step(BatchTime(now * S), BatchTime(0), 1, held_up, false);
+        assert_eq!(step(&barriers, 90, false), BarrierStep::Wait(None), "no batch was begun");
+        barriers.batch_begun();
+        assert_eq!(step(&barriers, 12, false), BarrierStep::Wait(Some(Duration::from_secs(5))));
+        assert_eq!(step(&barriers, 17, false), BarrierStep::Begin);
+        assert_eq!(step(&barriers, 90, true), BarrierStep::Wait(None), "logs hold what no batch does");
+        barriers.barrier_begun(3, BatchTime(90 * S), BatchTime(0));
+        barriers.batch_begun();
+        assert_eq!(step(&barriers, 120, false), BarrierStep::Wait(None), "one at a time");
+    }
+}

@@ -14,7 +14,6 @@ use crate::fault;
 use crate::ids::BatchId;
 use crate::owner::Owner;
 use crate::patience::{self, io_failed};
-use crate::private;
 use crate::regular;
 use crate::sink::marker::{self, Marker};
 use crate::sink::open_failed;
