@@ -302,8 +302,8 @@ impl Stopper {
         }
     }
 
-    /// A number that grows with what is not done again after a restart: batches committed, checkpoints written.
-    pub fn progress(&self) -> u64 {
+    /// The furthest batch that a sink has committed since the start, or after which a checkpoint is published; zero: none.
+    pub fn progress(&self) -> BatchId {
         self.running.metrics.progress()
     }
 

@@ -14,6 +14,7 @@ mod scaling;
 
 use super::run::{RunArguments, ServedPage, signals};
 use crate::error::{Error, Result};
+use crate::ids::BatchId;
 use crate::run::JobLayout;
 use crate::run::control::{RunningMark, SupervisorControl};
 use child::WorkerProcess;
@@ -80,6 +81,8 @@ struct Supervisor<'a> {
     stopping: bool,
     ran: bool,
     progress: bool,
+    /// The furthest batch that children told of, in any start.
+    furthest: BatchId,
     /// `--replay-from` of the next children, until their job runs.
     replay_from: Option<u64>,
     /// Who shows how the job stands.
@@ -122,6 +125,7 @@ pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&ServedP
         stopping,
         ran,
         progress,
+        furthest: BatchId(0),
         replay_from,
         page,
     };
@@ -155,6 +159,7 @@ impl Supervisor<'_> {
                     tracing::info!("going back to the state after batch {batch}; later batches are run again");
                     self.tell(format!("going back to the state after batch {batch}"));
                     self.replay_from = Some(batch.0);
+                    self.furthest = batch;
                 }
                 Decision::Again(pause, words) => {
                     tracing::warn!("{words}");
@@ -226,7 +231,11 @@ impl Supervisor<'_> {
                         (self.ran, self.replay_from) = (true, None);
                         self.page.into_iter().for_each(|page| page.notice.show());
                     }
-                    self.progress |= report == WorkerReport::Progress;
+                    if let WorkerReport::Progress(batch) = report {
+                        // What is committed again after a restart, as a sink does not remember it, brings the job no further.
+                        self.progress |= batch > self.furthest;
+                        self.furthest = self.furthest.max(batch);
+                    }
                     children.iter_mut().skip(child).take(1).for_each(|child| child.said(&report));
                     self.said(child, report, &children);
                 }

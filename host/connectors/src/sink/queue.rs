@@ -4,8 +4,8 @@
 //! does not count, so the last whole line says which batch was committed last; a marker beside it names the job, and every
 //! other job is refused.
 
-use super::marker::{self, Marker};
-use super::{Sink, check_writable, commit_failed, open_failed};
+use super::marker::{self, LockBeside, Marker};
+use super::{Sink, check_writable, commit_failed, open_failed, rows_refused};
 use crate::batch::cell;
 use crate::batch::json::JsonRows;
 use crate::owner::Owner;
@@ -32,6 +32,8 @@ pub(super) struct QueueSink {
     file: File,
     /// Where the job keeps checkpoints.
     kept: Option<CommittedLines>,
+    /// Held while the file is open, where it is a file.
+    _lock: Option<LockBeside>,
 }
 
 /// What a job with checkpoints knows of the file.
@@ -55,8 +57,9 @@ impl QueueSink {
         let mut options = File::options();
         let file = options.read(owner.is_some()).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(failed("make the file"))?;
+        let mut lock = None;
         if keeps {
-            marker::lock(&file).map_err(failed("lock the file"))?;
+            lock = Some(LockBeside::of(path).map_err(failed("lock the file"))?);
             // Only now, as whoever had it until now may have written meanwhile.
             look(path, owner.is_some(), owner.map(|owner| owner.job_id.as_str())).map_err(refused)?;
         }
@@ -72,14 +75,15 @@ impl QueueSink {
                 Some(CommittedLines { owner: owner.clone(), failure: failure.clone(), committed, bytes })
             }
         };
-        Ok(QueueSink { name: name.into(), path: path.into(), file, kept })
+        Ok(QueueSink { name: name.into(), path: path.into(), file, kept, _lock: lock })
     }
 }
 
 impl Sink for QueueSink {
     fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         let failed = |cause| commit_failed(&self.name, batch, self.path.display(), cause);
-        let line = render(batch, time, &rows).map_err(failed)?;
+        let line = render(batch, time, &rows);
+        let line = line.map_err(|cause| rows_refused(&self.name, batch, self.path.display(), cause))?;
         let Some(kept) = &mut self.kept else {
             // The file has no buffer of ours: one write of the whole line, and the line is there for every reader.
             return self.file.write_all(&line).map_err(failed);

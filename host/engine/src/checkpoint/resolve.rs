@@ -26,7 +26,7 @@ mod tests;
 use super::types::{Manifest, Table};
 use crate::ids::{BatchId, BatchTime, Generation};
 pub use claim::{claim, pinned, publish, publish_keeping, publish_upgrade};
-pub use history::{log_needed, owner, planned, run};
+pub use history::{is_void_before, log_needed, owner, planned, run};
 pub use leftovers::leftovers;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -160,6 +160,7 @@ fn settle(
     loop {
         let version = manifest_version(&**store)?;
         let held = if options.fresh { None } else { manifest::read(&**store)? };
+        held.iter().filter_map(|(manifest, _)| manifest.newest()).for_each(|newest| sent.saved(newest.batch));
         let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
         let graph = Graph::resolve(spec.clone(), plugins, false, servers(options))?;
         graph.check_instances(workers(&graph.spec, options)?)?;

@@ -143,7 +143,7 @@ impl FolderFacts {
 
 impl CheckpointFacts {
     fn of(checkpoint: &Checkpoint) -> CheckpointFacts {
-        let Checkpoint { batch, time, generation, written, tables, sinks } = checkpoint;
+        let Checkpoint { batch, time, generation, written, tables, sinks, leftover: _ } = checkpoint;
         let files = tables.iter().flat_map(|table| &table.files);
         CheckpointFacts {
             batch: *batch,

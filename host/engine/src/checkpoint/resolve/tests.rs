@@ -79,6 +79,7 @@ fn checkpoint(batch: u64) -> Checkpoint {
         written: 0,
         tables,
         sinks: BTreeMap::new(),
+        leftover: false,
     }
 }
 

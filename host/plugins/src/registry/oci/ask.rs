@@ -41,8 +41,13 @@ pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Re
         output_bytes_max: ANSWER_BYTES_MAX,
         time_max: Duration::from_secs(seconds),
     };
-    let ended = child::run(&program.file, &task)
-        .map_err(|error| Error::environment(format!("{} does not start: {error}", program.file.display())))?;
+    // What was pushed may be there.
+    let ended = match order.question {
+        RegistryQuestion::Push { .. } | RegistryQuestion::Attach { .. } => child::run(&program.file, &task),
+        _ => child::run_to_its_end("the process that talks to a registry", &program.file, &task),
+    };
+    let ended =
+        ended.map_err(|error| Error::environment(format!("{} does not start: {error}", program.file.display())))?;
     answer(ended, seconds).map_err(|words| Error::environment(format!("registry oci://{address} {words}")))
 }
 
