@@ -95,7 +95,7 @@ pub fn cannot_listen(who: &str, address: &str, error: &io::Error) -> String {
 }
 
 /// Connections that wait for a place, at most.
-const WAITING_MAX: usize = 256;
+const WAITING_MAX: usize = 64;
 /// How often it is looked whether somebody who had time to say who it is has to make room.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
