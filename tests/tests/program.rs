@@ -51,6 +51,7 @@ mod mqtt;
 mod nats;
 mod nats_keys;
 mod nats_sink;
+mod no_files;
 mod objects;
 mod order;
 mod otlp;

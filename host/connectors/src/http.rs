@@ -2,7 +2,10 @@
 //! And what those that listen have in common.
 
 pub mod certificate;
+pub mod heads;
 pub mod listener;
+pub mod places;
+pub mod write_deadline;
 pub mod refusals;
 
 pub use crate::dial::Fault;

@@ -1,6 +1,7 @@
 //! Runs child processes for work that must be stoppable, such as compiling a component or talking to a registry. Each has
 //! limits on time, memory and output, and dies with the process that started it.
 
+pub mod helper;
 pub mod limits;
 mod program;
 

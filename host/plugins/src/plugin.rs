@@ -41,6 +41,7 @@ mod load;
 mod log_budget;
 mod lower;
 mod migrate;
+mod near;
 mod net;
 mod outline;
 mod prepared;

@@ -489,7 +489,7 @@ fn table<const N: usize>(entries: [(&str, toml::Value); N]) -> toml::Table {
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|cause| Error::job(format!("cannot read {}: {cause}", path.display())))
+    crate::regular::read_to_string(path).map_err(|cause| Error::job(format!("cannot read {}: {cause}", path.display())))
 }
 
 #[cfg(test)]

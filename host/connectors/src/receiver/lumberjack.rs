@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::fault;
 use crate::http::certificate::Certificate;
 use crate::http::listener::Acceptor;
+use crate::http::places::{Place, Standing};
 use crate::http::refusals::Refusals;
 use crate::job::spec::{LumberjackSpec, Origin, SourceSpec};
 use crate::limits::{HTTP_BODIES_BYTES_MAX, HTTP_HEAD_MS_MAX};
@@ -142,9 +143,12 @@ async fn listen(intake: Arc<Intake>, listener: TcpListener) {
             (stream, peer, place) = acceptor.next() => {
                 let (intake, answering) = (intake.clone(), intake.inbox.answers());
                 connections.spawn(async move {
-                    let _kept = (place, answering);
+                    let _kept = answering;
                     fault::thread("lumberjack-connection");
-                    serve(stream, peer, &intake).await;
+                    tokio::select! {
+                        () = serve(stream, (peer, &place), &intake) => {}
+                        () = place.ended() => {}
+                    }
                 });
             }
         }
@@ -167,17 +171,17 @@ fn tell_panic(intake: &Intake, ended: Result<(), tokio::task::JoinError>) {
 }
 
 /// Serves one connection to its end.
-async fn serve(stream: TcpStream, peer: SocketAddr, intake: &Arc<Intake>) {
+async fn serve(stream: TcpStream, (peer, place): (SocketAddr, &Place), intake: &Arc<Intake>) {
     // Answers are small and somebody waits for them.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK_AFTER));
-    let Some(certificate) = &intake.certificate else { return speak(stream, peer, intake).await };
+    let Some(certificate) = &intake.certificate else { return speak(stream, (peer, place), intake).await };
     let acceptor = match certificate.acceptor(&format!("source `{}`", intake.source.name)) {
         Ok(acceptor) => acceptor,
         Err(why) => return intake.refusals.tell(peer, &why),
     };
     match timeout(GREETING_TIME_MAX, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => speak(stream, peer, intake).await,
+        Ok(Ok(stream)) => speak(stream, (peer, place), intake).await,
         Ok(Err(error)) => {
             let why = tls::of_client(&error, "set `ssl.enabled: true` for its output");
             intake.refusals.tell(peer, &format!("TLS: {why}"));
@@ -198,14 +202,14 @@ struct TakenWindow {
     ticket: Ticket,
 }
 
-async fn speak(stream: impl AsyncRead + AsyncWrite, peer: SocketAddr, intake: &Arc<Intake>) {
+async fn speak(stream: impl AsyncRead + AsyncWrite, (peer, place): (SocketAddr, &Place), intake: &Arc<Intake>) {
     let (reading, writing) = split(stream);
     let ((receive, received), (take, taken)) = (mpsc::channel(1), mpsc::channel(WINDOWS_MAX));
     // Those that were received, until they are answered.
     let waiting = AtomicU64::new(0);
     let read = async {
         let read = tokio::select! {
-            read = read(reading, intake, &receive, &waiting) => read,
+            read = read(reading, (intake, place), &receive, &waiting) => read,
             // What is whole by now is answered.
             () = intake.inbox.closed() => Ok(()),
         };
@@ -231,7 +235,7 @@ async fn speak(stream: impl AsyncRead + AsyncWrite, peer: SocketAddr, intake: &A
 /// Reads windows to the end of the connection; why it is not read any further, otherwise.
 async fn read<S: AsyncRead + AsyncWrite>(
     stream: ReadHalf<S>,
-    intake: &Arc<Intake>,
+    (intake, place): (&Arc<Intake>, &Place),
     receive: &mpsc::Sender<Received>,
     waiting: &AtomicU64,
 ) -> Result<(), String> {
@@ -274,6 +278,9 @@ async fn read<S: AsyncRead + AsyncWrite>(
         if count == 0 {
             continue;
         }
+        // Somebody who has shown a certificate.
+        let known = intake.source.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
+        place.set_standing(if known { Standing::Known } else { Standing::Guest });
         waiting.fetch_add(1, Ordering::AcqRel);
         if receive.send(Received { window, coming }).await.is_err() {
             return Ok(());

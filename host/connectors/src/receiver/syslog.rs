@@ -15,11 +15,13 @@ use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::Positions;
 use crate::error::{Error, Result};
 use crate::http::listener::{self, accept_all, bind_datagrams, cannot_listen};
+use crate::http::places::{Place, Standing};
 use crate::job::spec::{SourceSpec, SyslogSpec};
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use columns::Columns;
 use frames::{Frame, Frames};
 use message::Reader;
+use socket2::TcpKeepalive;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -37,6 +39,8 @@ const TOGETHER_MAX: usize = 1000;
 const WAITING_MAX: usize = 16;
 /// After an error of the system.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
+/// After which silence the system asks whether the other end is still there.
+const ASK_AFTER: Duration = Duration::from_secs(60);
 /// How often the log tells of dropped datagrams.
 const DROPPED_EVERY: Duration = Duration::from_secs(10);
 
@@ -161,8 +165,8 @@ pub async fn receive(
     let reader = Arc::new(Reader::new());
     let connections = async {
         let Some(streams) = &streams else { return std::future::pending().await };
-        accept_all(streams, &who, spec.connections_max, |stream, peer| {
-            read(stream, peer, reader.clone(), Rows::new(source), bytes_max, tell.clone())
+        accept_all(streams, &who, spec.connections_max, |stream, peer, place| {
+            read(stream, (peer, place), reader.clone(), Rows::new(source), bytes_max, tell.clone())
         })
         .await;
     };
@@ -186,7 +190,7 @@ async fn bound(address: &str, shared: bool) -> io::Result<UdpSocket> {
 /// Reads a connection to its end, no faster than what it brought is taken.
 async fn read(
     mut stream: TcpStream,
-    peer: SocketAddr,
+    (peer, place): (SocketAddr, Arc<Place>),
     reader: Arc<Reader>,
     mut rows: Rows,
     bytes_max: usize,
@@ -194,8 +198,11 @@ async fn read(
 ) {
     let (mut frames, mut buffer) = (Frames::new(bytes_max), vec![0; READ_BYTES]);
     let sender = peer.ip().to_string();
+    // One whose other end has lost its power would else be there for ever.
+    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK_AFTER));
     loop {
         let count = stream.read(&mut buffer).await.unwrap_or(0);
+        place.set_standing(Standing::Guest);
         frames.add(buffer.get(..count).unwrap_or_default());
         let now = now();
         while let Some(frame) = frames.next() {

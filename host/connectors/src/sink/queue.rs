@@ -19,7 +19,7 @@ use arrow::array::RecordBatch;
 use serde::Deserialize;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are looked through at once for the end of a line.
@@ -54,6 +54,8 @@ impl QueueSink {
         // A device or a pipe keeps nothing that could be read again.
         let keeps = !path.exists() || path.is_file();
         let owner = owner.filter(|_| keeps);
+        // Opening a pipe waits for whoever reads it, so somebody must.
+        let _read = if keeps { None } else { Some(being_read(path).map_err(failed("open the pipe"))?) };
         let mut options = File::options();
         let file = options.read(owner.is_some()).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(failed("make the file"))?;
@@ -77,6 +79,16 @@ impl QueueSink {
         };
         Ok(QueueSink { name: name.into(), path: path.into(), file, kept, _lock: lock })
     }
+}
+
+/// Opens a pipe or a device without waiting; an error: nobody reads the pipe.
+fn being_read(path: &Path) -> io::Result<File> {
+    File::options().write(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|cause| match cause.raw_os_error() {
+        Some(libc::ENXIO) => {
+            io::Error::other("no process reads it; start the reader first, or write the path of a file")
+        }
+        _ => cause,
+    })
 }
 
 impl Sink for QueueSink {

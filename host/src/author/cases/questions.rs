@@ -55,7 +55,8 @@ fn question(folder: &Path) -> Result<DescribeQuestion> {
     };
     let mut grant = Granted { env: plugin.grant.env.clone(), ..Granted::default() };
     for (name, path) in &plugin.grant.files {
-        let bytes = std::fs::read(folder.join(path)).map_err(|error| super::super::failed("read", path, &error))?;
+        let bytes =
+            crate::regular::read(folder.join(path)).map_err(|error| super::super::failed("read", path, &error))?;
         grant.files.insert(name.clone(), bytes.into());
     }
     Ok(DescribeQuestion { config: plugin.config.to_string(), inputs, key, grant })

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::limits::{
     COMPONENT_BYTES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX, REGISTRY_SILENCE_S, REGISTRY_TIME_S,
 };
-use crate::progress;
+use crate::{progress, regular};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -22,13 +22,19 @@ const ANSWER_BYTES_MAX: u64 = COMPONENT_BYTES_MAX + 2 * REGISTRY_INDEX_BYTES_MAX
 /// Asks a registry. The answer is that of our own process; what it passes on is the registry's.
 pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Result<(RegistryAnswer, Vec<Vec<u8>>)> {
     let seconds = seconds()?;
+    regular::check_certificates().map_err(Error::environment)?;
     let _shown = progress::of(&doing(address, &question, bytes));
     // While a component goes to it, a registry has nothing to say.
     let silence_seconds = match question {
         RegistryQuestion::Push { .. } => seconds,
         _ => seconds.min(REGISTRY_SILENCE_S),
     };
-    let order = RegistryOrder { address: address.clone(), login: login::of(address)?, silence_seconds, question };
+    let order = RegistryOrder {
+        address: address.clone(),
+        login: login::of(address, Duration::from_secs(seconds))?,
+        silence_seconds,
+        question,
+    };
     let mut input = Vec::new();
     message::write(&mut input, &order, bytes).map_err(Error::bug)?;
     let program = Program::find().ok_or_else(|| {
