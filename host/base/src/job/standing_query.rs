@@ -4,6 +4,8 @@
 
 mod rewrite;
 
+pub(super) use rewrite::has_totals;
+
 use super::mistakes::Mistakes;
 use super::spec::*;
 use rewrite::{Rewriter, Totals};
