@@ -56,6 +56,29 @@ fn a_table_that_was_created_again_stops_the_job_until_it_begins_again() {
     assert_eq!(ids(&trial).len(), 5);
 }
 
+/// The plans of a job that was killed say how far the source was read, and so does no checkpoint yet.
+#[test]
+fn a_source_that_is_dropped_does_not_come_back_with_planned_batches() {
+    let server = server();
+    server.sql("create table t (id int primary key); insert into t values (1)");
+    let trial = following(&url(&server), "\"t\"", ID, "");
+    trial.change("every = \"500ms\"", "every = \"1h\"");
+    let mut job = trial.start(&[]);
+    rows(&mut job, &trial, 1);
+    job.until_stderr("changes follow");
+    server.sql("insert into t values (2)");
+    rows(&mut job, &trial, 2);
+    job.kill();
+    server.sql("drop table t; create table t (id int primary key); insert into t values (10), (11)");
+    ends(trial.start(&[]), &["the table `t` was dropped and created again"]);
+    let mut job = trial.start(&["--drop-state", "in"]);
+    rows(&mut job, &trial, 4);
+    server.sql("insert into t values (12)");
+    rows(&mut job, &trial, 5);
+    job.stop();
+    assert_eq!(ids(&trial), [1, 2, 10, 11, 12]);
+}
+
 #[test]
 fn a_table_that_was_renamed_stops_the_job_until_it_has_its_name_again() {
     let server = server();
