@@ -241,7 +241,12 @@ async fn answer_within(tables: &[StageState], sql: &str, json: bool, limits: Sql
         context.register_table(TableReference::bare(&**name), Arc::new(table)).map_err(Error::bug)?;
     }
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let query = context.sql_with_options(sql, reads_only).await;
+    let plan = session::plan_of_state(&context.state(), sql).await;
+    let plan = plan.and_then(|plan| reads_only.verify_plan(&plan).map(|()| plan));
+    let query = match plan {
+        Ok(plan) => context.execute_logical_plan(plan).await,
+        Err(error) => Err(error),
+    };
     let query = query.map_err(|error| Error::job(format!("{}\n{}", words(error), tables_in_words(tables))))?;
     let schema = Arc::new(query.schema().as_arrow().clone());
     let task = context.task_ctx();
