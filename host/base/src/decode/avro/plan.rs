@@ -335,7 +335,7 @@ fn take(
             for (column, into) in takes {
                 match into {
                     Conversion::Float64 => columns.set_float64(*column, f64::from(value)),
-                    _ => columns.set(*column, WrittenValue::Text(&value.to_string()))?,
+                    _ => columns.set(*column, WrittenValue::Text(&cell::float32_text(value)))?,
                 }
             }
         }
@@ -344,7 +344,7 @@ fn take(
             for (column, into) in takes {
                 match into {
                     Conversion::Float64 => columns.set_float64(*column, value),
-                    _ => columns.set(*column, WrittenValue::Text(&value.to_string()))?,
+                    _ => columns.set(*column, WrittenValue::Text(&cell::float_text(value)))?,
                 }
             }
         }

@@ -5,6 +5,7 @@ use super::DEPTH_MAX;
 use super::descriptor::{Kind, Messages};
 use super::plan::{Value, each, value, wrapped, zero};
 use super::wire::{Raw, Wire, too_deep};
+use crate::batch::cell;
 use crate::decode::columns::NestedForm;
 use chrono::{DateTime, SecondsFormat};
 use std::collections::BTreeMap;
@@ -27,16 +28,13 @@ pub fn write(
         }
         Value::Float(number) if number.is_finite() && form == NestedForm::Typed => {
             // The number that it is as a column of its own.
-            let _ = write!(out, "{}", f64::from(number));
+            cell::write_float(out, f64::from(number));
         }
-        Value::Float(number) if number.is_finite() => {
-            let _ = write!(out, "{number}");
-        }
-        Value::Double(number) if number.is_finite() => {
-            let _ = write!(out, "{number}");
-        }
-        Value::Float(number) => special(f64::from(number), out),
-        Value::Double(number) => special(number, out),
+        Value::Float(number) if number.is_finite() => out.push_str(&cell::float32_text(number)),
+        Value::Double(number) if number.is_finite() => cell::write_float(out, number),
+        // JSON has no numbers for these.
+        Value::Float(number) => quoted(&cell::float32_text(number), out),
+        Value::Double(number) => quoted(&cell::float_text(number), out),
         Value::Bool(value) => out.push_str(if value { "true" } else { "false" }),
         Value::Enum(of, number) => match messages.symbol(of, number) {
             Some(symbol) => quoted(symbol, out),
@@ -196,16 +194,6 @@ pub fn moment(bytes: &[u8]) -> Result<i64, String> {
 pub fn moment_text(us: i64) -> String {
     let time = DateTime::from_timestamp_micros(us);
     time.map_or_else(|| us.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
-}
-
-fn special(number: f64, out: &mut String) {
-    out.push_str(if number.is_nan() {
-        "\"NaN\""
-    } else if number > 0.0 {
-        "\"Infinity\""
-    } else {
-        "\"-Infinity\""
-    });
 }
 
 /// Text as JSON has it.

@@ -4,6 +4,7 @@ use super::DEPTH_MAX;
 use super::descriptor::{Field, Kind, Message, Messages};
 use super::json;
 use super::wire::{Raw, Wire, too_deep};
+use crate::batch::cell;
 use crate::batch::times::micros;
 use crate::batch::types::ColumnType;
 use crate::decode::columns::{ColumnBuilders, WrittenValue};
@@ -549,8 +550,8 @@ fn put(
         (Value::Uint(number), _) => columns.set(column, WrittenValue::Text(&number.to_string()))?,
         (Value::Double(number), _) if columns.is_float64(column) => columns.set_float64(column, number),
         (Value::Float(number), _) if columns.is_float64(column) => columns.set_float64(column, f64::from(number)),
-        (Value::Double(number), _) => columns.set(column, WrittenValue::Text(&number.to_string()))?,
-        (Value::Float(number), _) => columns.set(column, WrittenValue::Text(&number.to_string()))?,
+        (Value::Double(number), _) => columns.set(column, WrittenValue::Text(&cell::float_text(number)))?,
+        (Value::Float(number), _) => columns.set(column, WrittenValue::Text(&cell::float32_text(number)))?,
         (Value::Bool(value), _) => columns.set(column, WrittenValue::Bool(value))?,
         (Value::Enum(of, number), _) if columns.is_text(column) => match messages.symbol(of, number) {
             Some(symbol) => columns.set(column, WrittenValue::Text(symbol))?,
