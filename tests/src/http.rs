@@ -3,7 +3,7 @@
 use crate::DEADLINE;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -62,6 +62,11 @@ impl HttpClient {
         headers.iter().for_each(|line| head.extend([line, "\r\n"]));
         head.push_str("\r\n");
         self.say(&[head.as_bytes(), body].concat())
+    }
+
+    /// Closes this side: nothing more is said.
+    pub fn close_own_side(&self) -> io::Result<()> {
+        self.stream.get_ref().shutdown(Shutdown::Write)
     }
 
     /// Waits for an answer.

@@ -4,6 +4,7 @@
 pub mod certificate;
 pub mod listener;
 pub mod refusals;
+pub mod upgrade;
 
 pub use crate::dial::Fault;
 use crate::tls::{Tls, in_words, refusal};
