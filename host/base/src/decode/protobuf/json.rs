@@ -13,6 +13,10 @@ use chrono::{DateTime, Datelike, SecondsFormat};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+/// Bytes of one value and those around it: messages without a value in them take none, and their text does. Each message around
+/// has its own text, so the deeper ones have less.
+const JSON_BYTES_MAX: usize = 128 << 20;
+
 /// Writes a value.
 pub fn write(
     messages: &Messages,
@@ -21,6 +25,10 @@ pub fn write(
     out: &mut String,
     depth: usize,
 ) -> Result<(), String> {
+    let bytes_max = JSON_BYTES_MAX / (depth + 1);
+    if out.len() > bytes_max {
+        return Err(format!("more than {bytes_max} bytes as JSON"));
+    }
     match value {
         Value::Int(number) => {
             let _ = write!(out, "{number}");

@@ -1,5 +1,6 @@
 use super::*;
 use crate::batch::chunk::Chunk;
+use crate::decode::columns::NestedForm;
 use crate::decode::{Decoder, tests::shown_rows, tests::source};
 use crate::job::spec::{FileContent, Format};
 use crate::random::Random;
@@ -326,5 +327,16 @@ fn messages_that_lie_are_refused_and_take_no_memory() {
         let at = random.index(other.len());
         other[at] = random.next() as u8;
         let _ = Messages::parse(&other);
+    }
+}
+
+/// A list of messages of two bytes each, in which all fields have their zeros, is a hundred times as long as text.
+#[test]
+fn a_value_that_is_too_long_as_json_is_refused() {
+    let messages = Messages::parse(&descriptor("proto3")).unwrap();
+    let mut out = " ".repeat(2 << 20);
+    for (depth, good) in [(0, true), (DEPTH_MAX - 1, false)] {
+        let written = json::write(&messages, plan::Value::Int(1), NestedForm::Typed, &mut out, depth);
+        assert_eq!(written.is_ok(), good, "{depth}: {written:?}");
     }
 }
