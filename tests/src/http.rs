@@ -4,7 +4,7 @@ use crate::DEADLINE;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -74,6 +74,11 @@ impl HttpClient {
         headers.iter().for_each(|line| head.extend([line, "\r\n"]));
         head.push_str("\r\n");
         self.say(&[head.as_bytes(), body].concat())
+    }
+
+    /// Closes this side: nothing more is said.
+    pub fn close_own_side(&self) -> io::Result<()> {
+        self.stream.get_ref().shutdown(Shutdown::Write)
     }
 
     /// Waits for an answer.

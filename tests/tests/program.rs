@@ -100,6 +100,7 @@ mod strangers;
 mod supervise;
 mod syslog;
 mod terminal;
+mod text_forms;
 mod tls;
 mod top;
 mod traces;

@@ -7,6 +7,7 @@ pub mod listener;
 pub mod places;
 pub mod write_deadline;
 pub mod refusals;
+pub mod upgrade;
 
 pub use crate::dial::Fault;
 use crate::tls::{Tls, in_words, refusal};

@@ -38,6 +38,7 @@ use crate::batch::partition::Share;
 use crate::batch::position::Positions;
 use crate::decode::avro::schema::Schema;
 use crate::decode::binary::row_bytes;
+use crate::decode::csv;
 use crate::decode::protobuf::Messages;
 use crate::error::{Error, Result};
 use crate::fault;
@@ -333,6 +334,14 @@ pub fn framer(source: &SourceSpec) -> Framer {
     };
     Framer::new(if frames { Framing::Frames } else { framing }, header, source.record_bytes_max)
         .keeping(source.rejected_bytes_max)
+}
+
+/// A header that lacks a column of the source, with no record after it, becomes a rejected row: nothing else would report it. The
+/// framer has ended.
+fn reject_unfit_header(source: &SourceSpec, framer: &mut Framer) {
+    if let Format::Csv { header: true, separator } = source.format {
+        framer.reject_header_unless(|header| csv::header_fits(source, separator, header));
+    }
 }
 
 /// A mistake in the job file about one key of a source.

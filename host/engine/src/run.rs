@@ -119,6 +119,7 @@ impl Job {
             kind: SinkKind::Sample { rows },
             name,
             wants_changes: true,
+            encoding: None,
         };
         self.spec.sinks = streams.map(sink).collect();
         self.spec.checkpoint = None;

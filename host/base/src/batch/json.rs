@@ -174,9 +174,8 @@ impl<'a> JsonColumn<'a> {
         match &self.cells {
             Cells::Bool(a) => serde_json::to_writer(out, &a.value(row))?,
             Cells::Int64(a) => serde_json::to_writer(out, &a.value(row))?,
-            Cells::Float64(a) if a.value(row).is_finite() => serde_json::to_writer(out, &a.value(row))?,
+            Cells::Float64(a) => cell::write_json_float(out, a.value(row)),
             Cells::Text(a) => serde_json::to_writer(out, a.value(row))?,
-            Cells::Float64(a) => quoted(scratch, out, |text| cell::write_float(text, a.value(row))),
             Cells::Binary(a) => quoted(scratch, out, |text| hex::write(text, a.value(row))),
             Cells::Timestamp(a) => quoted(scratch, out, |text| cell::write_rfc3339(text, a.value(row))),
             Cells::Date(a) => quoted(scratch, out, |text| cell::write_date(text, a.value(row))),

@@ -493,7 +493,7 @@ impl SinkSpec {
         from: impl IntoIterator<Item = S>,
         kind: SinkKind,
     ) -> SinkSpec {
-        SinkSpec { name: name.into(), from: texts(from), kind, wants_changes: false }
+        SinkSpec { name: name.into(), from: texts(from), kind, wants_changes: false, encoding: None }
     }
 
     /// Standard output, the first ten rows of each batch.

@@ -20,6 +20,7 @@ mod zeromq;
 mod stage;
 mod syslog;
 
+pub use crate::batch::binary_text::BinaryEncoding;
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
 pub use addresses::*;
 pub use clickhouse::*;
@@ -546,6 +547,8 @@ pub struct SinkSpec {
     pub kind: SinkKind,
     /// Whether changes of a table are wanted as rows here, those that delete a row included.
     pub wants_changes: bool,
+    /// How columns of bytes are written in formats of text; as hexadecimal digits by default.
+    pub encoding: Option<BinaryEncoding>,
 }
 
 /// Where the rows of a sink go. Paths are as in the job file.

@@ -3,6 +3,7 @@
 //! Nobody who sends here hears that a message arrived. A connection is read no faster than the job takes rows; datagrams that come
 //! while it takes none are dropped, and counted.
 
+mod bsd;
 mod columns;
 mod frames;
 mod message;

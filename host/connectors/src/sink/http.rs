@@ -294,8 +294,8 @@ impl HttpSink {
         let sender = format!("{}/{}{worker}", self.job_id, self.name);
         let prefix = format!("{sender}/{batch}");
         // A job that was changed in the middle of a batch cuts it elsewhere, or makes other rows of it: what a server passes over must
-        // hold no row that it has not.
-        let key = format!("{prefix}/{}-{}", request.number, request.digest());
+        // hold no row that it has not. Nor has a request with some of the rows of another one its key.
+        let key = format!("{prefix}/{}-{}", request.number, request.digest(rows));
         let body = request.body(rows, &self.spec.body, |row| format!("{prefix}/{row}"));
         let mut headers = self.headers.clone();
         let sequence = ((batch.0 << NUMBER_BITS) | request.end().min((1 << NUMBER_BITS) - 1)).to_string();

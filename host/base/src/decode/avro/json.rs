@@ -43,12 +43,12 @@ pub fn json(
             let value = cursor.float()?;
             let wide = f64::from(value);
             // A number is the one that it is as a column of its own; a text has the digits that somebody wrote.
-            let digits = if form == NestedForm::Typed { wide.to_string() } else { value.to_string() };
+            let digits = if form == NestedForm::Typed { cell::float_text(wide) } else { cell::float32_text(value) };
             float(wide, &digits, out);
         }
         Type::Double => {
             let value = cursor.double()?;
-            float(value, &value.to_string(), out);
+            float(value, &cell::float_text(value), out);
         }
         Type::Text => quoted(cursor.text()?, out),
         Type::Enum(symbols) => {
@@ -110,11 +110,11 @@ fn moment(value: i64, time: Time, out: &mut String) -> Result<(), String> {
     Ok(())
 }
 
-/// JSON has no numbers for what is none.
+/// JSON has no numbers for infinities and NaN: they are texts.
 fn float(value: f64, text: &str, out: &mut String) {
-    match cell::special_float(value) {
-        Some(name) => quoted(name, out),
-        None => out.push_str(text),
+    match value.is_finite() {
+        true => out.push_str(text),
+        false => quoted(text, out),
     }
 }
 

@@ -349,7 +349,7 @@ fn take(
             for (column, into) in takes {
                 match into {
                     Conversion::Float64 => columns.set_float64(*column, f64::from(value)),
-                    _ => columns.set(*column, WrittenValue::Text(&float_text(f64::from(value), &value)))?,
+                    _ => columns.set(*column, WrittenValue::Text(&cell::float32_text(value)))?,
                 }
             }
         }
@@ -358,7 +358,7 @@ fn take(
             for (column, into) in takes {
                 match into {
                     Conversion::Float64 => columns.set_float64(*column, value),
-                    _ => columns.set(*column, WrittenValue::Text(&float_text(value, &value)))?,
+                    _ => columns.set(*column, WrittenValue::Text(&cell::float_text(value)))?,
                 }
             }
         }
@@ -407,11 +407,6 @@ fn take(
         }
     }
     Ok(())
-}
-
-/// A float as text; `digits` shows it where it is a number.
-fn float_text(value: f64, digits: &dyn std::fmt::Display) -> String {
-    cell::special_float(value).map_or_else(|| digits.to_string(), str::to_owned)
 }
 
 #[inline]

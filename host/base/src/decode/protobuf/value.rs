@@ -207,8 +207,8 @@ pub fn put(
         (Value::Uint(number), _) => columns.set(column, WrittenValue::Text(&number.to_string()))?,
         (Value::Double(number), _) if columns.is_float64(column) => columns.set_float64(column, *number),
         (Value::Float(number), _) if columns.is_float64(column) => columns.set_float64(column, f64::from(*number)),
-        (Value::Double(number), _) => columns.set(column, WrittenValue::Text(&float_text(*number, number)))?,
-        (Value::Float(number), _) => columns.set(column, WrittenValue::Text(&float_text((*number).into(), number)))?,
+        (Value::Double(number), _) => columns.set(column, WrittenValue::Text(&cell::float_text(*number)))?,
+        (Value::Float(number), _) => columns.set(column, WrittenValue::Text(&cell::float32_text(*number)))?,
         (Value::Bool(value), _) => columns.set(column, WrittenValue::Bool(*value))?,
         (Value::Enum(of, number), _) if columns.is_text(column) => match messages.symbol(*of, *number) {
             Some(symbol) => columns.set(column, WrittenValue::Text(symbol))?,
@@ -223,9 +223,4 @@ pub fn put(
         }
     }
     Ok(())
-}
-
-/// A float as text; `digits` shows it where it is a number.
-fn float_text(value: f64, digits: &dyn std::fmt::Display) -> String {
-    cell::special_float(value).map_or_else(|| digits.to_string(), str::to_owned)
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use super::{clickhouse, flight, nats, rabbitmq, server};
+use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
 const KAFKA: &[&str] = &["kafka"];
@@ -186,6 +187,12 @@ const OWN: &[TableKey] = &[
         "That changes of a table (a source of kind postgres-changes) are wanted as rows here, those that delete a row included.",
     )
     .of(&["files", "delta", "postgres", "kafka", "http"]),
+    key(
+        "encoding",
+        KeyShape::Word(&BinaryEncoding::WORDS),
+        "How columns of type binary are written in json, csv and text: \"hex\", \"base64\" or \"utf8\"; \"hex\" by default. Format text writes such a column only with it.",
+    )
+    .of(&["files", "http", "websocket", "kafka", "mqtt", "nats", "rabbitmq", "kinesis"]),
     key("brokers", KeyShape::Texts, "Brokers to ask for all others, as \"127.0.0.1:9092\" or a list of such.")
         .of(KAFKA)
         .needed(KAFKA),

@@ -2,6 +2,7 @@
 
 use super::*;
 use super::{flight, lumberjack, nats, nexmark, otlp, rabbitmq, server, syslog, zeromq};
+use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
 const WIRE: &[&str] = &["socket", "raw-socket"];
@@ -478,5 +479,10 @@ pub(in crate::job) const COLUMN: &[TableKey] = &[
         "zone",
         KeyShape::Text,
         "Type timestamp: the zone whose clocks showed times without an offset, as \"Europe/Berlin\"; UTC by default.",
+    ),
+    key(
+        "encoding",
+        KeyShape::Word(&BinaryEncoding::WORDS),
+        "Type binary in json, csv and text: how the text stands for bytes: \"utf8\", \"hex\" or \"base64\"; \"utf8\" by default.",
     ),
 ];

@@ -119,6 +119,8 @@ async fn speak<S>(
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    // Who has sent all that it has to send still waits for the response.
+    server.half_close(true);
     server.max_headers(HTTP_HEADERS_MAX).max_header_size(HTTP_HEAD_BYTES_MAX);
     let mut connection = pin!(server.serve_connection(TokioIo::new(CheckedHeads::new(stream)), service));
     let closing = async {

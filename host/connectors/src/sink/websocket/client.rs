@@ -4,12 +4,13 @@ use super::Audience;
 use crate::http::heads::repeated;
 use crate::http::listener::accept_all;
 use crate::http::places::{Place, Standing};
+use crate::http::upgrade;
 use crate::limits::HTTP_HEAD_MS_MAX;
 use crate::tls;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use hyper::header::{AUTHORIZATION, ORIGIN};
-use hyper::http::{Request, Response};
+use hyper::http::Request;
 use hyper::{StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use std::net::SocketAddr;
@@ -21,9 +22,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, interval, timeout};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
-use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
 /// How long a client may take to become one.
 const GREETING_TIME_MAX: Duration = Duration::from_millis(HTTP_HEAD_MS_MAX);
@@ -73,19 +74,10 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, (peer, place): (Soc
     // From before the greeting on: what is committed when a client knows that it is one is not missed.
     let messages = audience.messages.subscribe();
     let mut refused = None;
-    #[expect(clippy::result_large_err, reason = "the library wants an answer or an answer")]
-    let admit = |request: &Request<()>, response: Response<()>| match refusal(audience, request) {
-        None => Ok(response),
-        Some((status, why)) => {
-            refused = Some(why);
-            let mut answer = Response::new(Some(format!("{why}\n")));
-            *answer.status_mut() = status;
-            Err(answer)
-        }
-    };
+    let refuse = |request: &Request<()>| refusal(audience, request).inspect(|(_, why)| refused = Some(*why));
     let config =
         WebSocketConfig::default().max_message_size(Some(HEARD_BYTES_MAX)).max_frame_size(Some(HEARD_BYTES_MAX));
-    let greeting = accept_hdr_async_with_config(stream, admit, Some(config));
+    let greeting = upgrade::accept(stream, config, refuse);
     let greeted = timeout(GREETING_TIME_MAX, greeting).await;
     match (greeted, refused) {
         (_, Some(why)) => audience.refusals.tell(peer, why),
