@@ -45,7 +45,7 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Self::Break> {
         if let TableFactor::NestedJoin { table_with_joins, .. } = table {
-            using::turned(table_with_joins);
+            using::turned(table_with_joins, true);
         }
         ControlFlow::Continue(())
     }

@@ -15,6 +15,18 @@ use datafusion::logical_expr::{
 };
 use std::sync::Arc;
 
+/// A column that is true in rows that were found.
+pub const THERE: &str = "__there";
+
+/// The name of a column for one from outside; columns of the query have other names.
+pub fn key_name(place: usize) -> String {
+    format!("__key_{place}")
+}
+
+fn total_name(place: usize) -> String {
+    format!("__total_{place}")
+}
+
 /// The values from outside.
 pub struct Domain {
     /// Columns that a query takes from outside.
@@ -37,7 +49,7 @@ impl Domain {
     /// The values, each once, under names of their own.
     fn values(&self, name: &str) -> Result<DependentRows> {
         let columns = self.outer.iter().enumerate();
-        let columns = columns.map(|(place, column)| Expr::Column(column.clone()).alias(format!("c{place}")));
+        let columns = columns.map(|(place, column)| Expr::Column(column.clone()).alias(key_name(place)));
         let columns: Vec<Expr> = columns.collect();
         let plan = LogicalPlanBuilder::from(self.base.clone()).project(columns)?.distinct()?.alias(name)?.build()?;
         let keys = plan.schema().columns();
@@ -155,20 +167,19 @@ impl Unnester {
         of: &Domain,
     ) -> Result<DependentRows> {
         let name = self.name();
-        let keys =
-            made.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(format!("c{place}")));
+        let keys = made.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(key_name(place)));
         let totals = from.iter().enumerate();
-        let totals = totals.map(|(place, total)| Expr::Column(total.clone()).alias(format!("t{place}")));
-        let columns: Vec<Expr> = keys.chain(totals).chain([lit(true).alias("there")]).collect();
+        let totals = totals.map(|(place, total)| Expr::Column(total.clone()).alias(total_name(place)));
+        let columns: Vec<Expr> = keys.chain(totals).chain([lit(true).alias(THERE)]).collect();
         let made = LogicalPlanBuilder::from(made.plan).project(columns)?.alias(name.as_str())?.build()?;
         let of_name = |column: String| Column::new(Some(name.as_str()), column);
-        let keys: Vec<Column> = (0..of.outer.len()).map(|place| of_name(format!("c{place}"))).collect();
+        let keys: Vec<Column> = (0..of.outer.len()).map(|place| of_name(key_name(place))).collect();
         let values = of.values(&self.name())?;
         let conditions = equal(&values.keys, values.plan.schema(), &keys, made.schema())?;
-        let there = of_name("there".into());
+        let there = of_name(THERE.into());
         let mut totals = Vec::new();
         for (place, (call, to)) in calls.iter().zip(to).enumerate() {
-            let column = of_name(format!("t{place}"));
+            let column = of_name(total_name(place));
             let kind = made.schema().field_from_column(&column)?.data_type().clone();
             let total = Expr::Column(column);
             let empty = match call.clone().unalias() {
@@ -290,11 +301,11 @@ impl Unnester {
         let name = self.name();
         let merge = |(place, (a, b)): (usize, (&Column, &Column))| {
             let either = coalesce(vec![Expr::Column(a.clone()), Expr::Column(b.clone())]);
-            either.alias_qualified(Some(name.as_str()), format!("c{place}"))
+            either.alias_qualified(Some(name.as_str()), key_name(place))
         };
         let merged = left.keys.iter().zip(&right.keys).enumerate().map(merge);
         let made: Vec<Expr> = columns.into_iter().map(Expr::Column).chain(merged).collect();
-        let keys = (0..of.outer.len()).map(|place| Column::new(Some(name.as_str()), format!("c{place}"))).collect();
+        let keys = (0..of.outer.len()).map(|place| Column::new(Some(name.as_str()), key_name(place))).collect();
         let plan = LogicalPlan::Projection(Projection::try_new(made, Arc::new(plan))?);
         Ok(DependentRows { plan, keys })
     }
@@ -305,9 +316,9 @@ impl Unnester {
             let width = input.schema().fields().len();
             let rows = self.below(input, of)?;
             let own = columns_of(&rows.plan).take(width).enumerate();
-            let own = own.map(|(place, column)| column.alias(format!("u{place}")));
+            let own = own.map(|(place, column)| column.alias(format!("__column_{place}")));
             let keys = rows.keys.iter().cloned().map(Expr::Column).enumerate();
-            let keys = keys.map(|(place, key)| key.alias(format!("c{place}")));
+            let keys = keys.map(|(place, key)| key.alias(key_name(place)));
             let all = own.chain(keys).collect();
             inputs.push(Arc::new(LogicalPlan::Projection(Projection::try_new(all, Arc::new(rows.plan))?)));
         }
@@ -321,7 +332,7 @@ impl Unnester {
         let keys = keys.into_iter().map(|key| Expr::Column(key.clone()).alias_qualified(Some(name.as_str()), key.name));
         let all = own.into_iter().chain(keys).collect();
         let plan = LogicalPlan::Projection(Projection::try_new(all, Arc::new(made))?);
-        let keys = (0..of.outer.len()).map(|place| Column::new(Some(name.as_str()), format!("c{place}"))).collect();
+        let keys = (0..of.outer.len()).map(|place| Column::new(Some(name.as_str()), key_name(place))).collect();
         Ok(DependentRows { plan, keys })
     }
 

@@ -1,6 +1,6 @@
 //! What `exists`, `in`, `any`, `all` and scalar subqueries give, written as joins and conditions.
 
-use super::dependent::{Domain, equal};
+use super::dependent::{Domain, THERE, equal, key_name};
 use super::references::{columns_of, free, has_subquery, subquery, subquery_of};
 use super::{Attached, Unnester, simple, with};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -12,8 +12,7 @@ use datafusion::logical_expr::{
 use datafusion_functions_aggregate::count::count_udaf;
 use std::sync::Arc;
 
-const THERE: &str = "there";
-const VALUE: &str = "value";
+const VALUE: &str = "__value";
 
 /// Whether an expression is a query.
 pub fn is_subquery(part: &Expr) -> bool {
@@ -178,11 +177,10 @@ impl Unnester {
         let domain = self.domain(&outer, at)?;
         let rows = self.dependent(plan, &domain)?;
         let name = self.name();
-        let keys =
-            rows.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(format!("c{place}")));
+        let keys = rows.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(key_name(place)));
         let made: Vec<Expr> = keys.chain([Expr::Column(value).alias(VALUE)]).collect();
         let made = LogicalPlanBuilder::from(self.plan(rows.plan)?).project(made)?.alias(name.as_str())?.build()?;
-        let keys: Vec<Column> = (0..outer.len()).map(|place| Column::new(Some(&name), format!("c{place}"))).collect();
+        let keys: Vec<Column> = (0..outer.len()).map(|place| Column::new(Some(&name), key_name(place))).collect();
         self.joined(made, JoinType::Left, &outer, &keys, at)?;
         Ok(Expr::Column(Column::new(Some(name), VALUE)))
     }
@@ -192,13 +190,12 @@ impl Unnester {
         let domain = self.domain(outer, at)?;
         let rows = self.dependent(plan, &domain)?;
         let name = self.name();
-        let keys =
-            rows.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(format!("c{place}")));
+        let keys = rows.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(key_name(place)));
         let keys: Vec<Expr> = keys.collect();
         let made = LogicalPlanBuilder::from(self.plan(rows.plan)?).project(keys)?.distinct()?.build()?;
         let made = with(lit(true).alias(THERE), made)?;
         let made = LogicalPlanBuilder::from(made).alias(name.as_str())?.build()?;
-        let keys = (0..outer.len()).map(|place| Column::new(Some(&name), format!("c{place}"))).collect();
+        let keys = (0..outer.len()).map(|place| Column::new(Some(&name), key_name(place))).collect();
         Ok((made, keys))
     }
 
