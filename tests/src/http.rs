@@ -2,8 +2,9 @@
 
 use crate::DEADLINE;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -40,6 +41,17 @@ impl HttpClient {
     /// Connects with this port of 127.0.0.1.
     pub fn connect(port: u16) -> io::Result<HttpClient> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        Ok(HttpClient { stream: BufReader::new(stream) })
+    }
+
+    /// The same from this address, which is one of this machine.
+    pub fn connect_from(from: &str, port: u16) -> io::Result<HttpClient> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let address = |ip: &str, port: u16| SocketAddr::new(ip.parse().expect("an address"), port).into();
+        socket.bind(&address(from, 0))?;
+        socket.connect(&address("127.0.0.1", port))?;
+        let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(DEADLINE))?;
         Ok(HttpClient { stream: BufReader::new(stream) })
     }

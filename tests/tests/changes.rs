@@ -10,12 +10,13 @@ use std::time::Duration;
 const TABLES: &str = "create table t (id int primary key, n bigint, s text); create table u (k text primary key, n int, s text); \
                       alter table u replica identity full";
 
-fn server() -> Postgres {
+/// A server whose log has changes.
+pub(crate) fn server() -> Postgres {
     Postgres::start_with(&["wal_level=logical"])
 }
 
 /// A job that reads `table`, and what more it has.
-fn following(url: &str, table: &str, schema: &str, more: &str) -> Trial {
+pub(crate) fn following(url: &str, table: &str, schema: &str, more: &str) -> Trial {
     let trial = Trial::new(&format!(
         r#"
         name = "following"
@@ -39,16 +40,18 @@ fn following(url: &str, table: &str, schema: &str, more: &str) -> Trial {
     trial
 }
 
-fn url(server: &Postgres) -> String {
+/// Where it is, for the file of a job that [`following`] makes.
+pub(crate) fn url(server: &Postgres) -> String {
     server.url().replace("${PW}", "${file:pw}")
 }
 
-fn rows_of(trial: &Trial, name: &str) -> Vec<Value> {
+/// The rows of a queue, as far as it is there.
+pub(crate) fn rows_of(trial: &Trial, name: &str) -> Vec<Value> {
     if trial.path(name).exists() { trial.rows(name) } else { Vec::new() }
 }
 
 /// Waits until so many rows have come.
-fn rows(job: &mut Process, trial: &Trial, count: usize) -> Vec<Value> {
+pub(crate) fn rows(job: &mut Process, trial: &Trial, count: usize) -> Vec<Value> {
     job.until(&format!("{count} rows have come"), |_| rows_of(trial, "out.jsonl").len() >= count);
     rows_of(trial, "out.jsonl")
 }

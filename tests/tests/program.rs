@@ -1,6 +1,7 @@
 //! The program as users run it: jobs, commands, errors.
 
 mod addresses;
+mod changed_tables;
 mod changes;
 mod changing;
 mod choosing;
@@ -34,6 +35,7 @@ mod kafka_partitions;
 mod kafka_protobuf;
 mod kafka_between;
 mod kafka_cluster;
+mod kafka_compacted;
 mod kafka_idle;
 mod kafka_shares;
 mod kafka_sink;
@@ -49,6 +51,7 @@ mod mqtt;
 mod nats;
 mod nats_keys;
 mod nats_sink;
+mod no_files;
 mod objects;
 mod order;
 mod otlp;

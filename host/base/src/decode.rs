@@ -8,8 +8,10 @@ mod columns;
 pub mod csv;
 pub mod infer;
 pub mod json;
+mod json_text;
 pub mod mark;
 pub mod nexmark;
+pub mod parquet;
 pub mod protobuf;
 pub mod ready;
 mod text;
@@ -48,6 +50,8 @@ pub struct Decoder {
     nexmark: Option<NexmarkDecoder>,
     /// Columns without which a row is rejected.
     required: Vec<usize>,
+    /// Records may say themselves why they are rejected: see [`parquet`].
+    may_refuse: bool,
     /// How much of a rejected record is kept.
     rejected_bytes_max: usize,
 }
@@ -128,6 +132,10 @@ impl Decoder {
         }
         let queue = matches!(source.kind, SourceKind::Queue { .. });
         let wanted = source.schema.clone();
+        let may_refuse = source.format == Format::Parquet;
+        if may_refuse {
+            source.schema = parquet::in_lines(&source.schema);
+        }
         let in_envelopes = source.in_envelopes();
         let beside = in_envelopes.then(|| MetadataDecoder::new(&mut source.schema));
         let all = source.schema.clone();
@@ -181,7 +189,7 @@ impl Decoder {
             SourceKind::Nexmark(nexmark) => Some(NexmarkDecoder::new(nexmark)),
             _ => None,
         };
-        Decoder { nexmark, columns, schema, delimiter, by, beside, wanted, required, rejected_bytes_max }
+        Decoder { nexmark, columns, schema, delimiter, by, beside, wanted, required, may_refuse, rejected_bytes_max }
     }
 
     /// The columns of the decoded rows.
@@ -238,6 +246,10 @@ impl Decoder {
             }
             if in_other_encoding {
                 rejected.push(bytes, 0, mark::OTHER_ENCODING.to_owned());
+                continue;
+            }
+            if let Some((row, reason)) = self.may_refuse.then(|| parquet::refused(bytes)).flatten() {
+                rejected.push(row, 0, reason);
                 continue;
             }
             let text = text.and_then(|text| text.get(record.clone())).map(|text| self.content(text));

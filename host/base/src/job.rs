@@ -17,6 +17,7 @@ mod parts;
 pub mod pattern;
 pub mod plugin_part;
 mod read;
+pub mod replaced;
 pub mod retry_source;
 mod schema;
 mod standing_query;
@@ -135,6 +136,7 @@ fn made(document: Document, file: &Path, folder: &Path) -> Result<JobSpec> {
     if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key)) {
         graph::check(&job, &mistakes);
         changes::check(&job, &mistakes);
+        replaced::check(&job, &mistakes);
     }
     mistakes.result(&job.origin, &document.sets)?;
     Ok(job)
@@ -153,6 +155,7 @@ pub fn check(job: &JobSpec) -> Result<()> {
     parts::check(job, &mistakes);
     graph::check(job, &mistakes);
     changes::check(job, &mistakes);
+    replaced::check(job, &mistakes);
     mistakes.result(&job.origin, &BTreeSet::new())
 }
 

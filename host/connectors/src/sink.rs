@@ -288,6 +288,11 @@ fn commit_failed(sink: &str, batch: BatchId, what: impl Display, cause: impl Dis
     ))
 }
 
+/// Rows that a sink cannot hold, however often that is tried: the job ends.
+fn rows_refused(sink: &str, batch: BatchId, what: impl Display, cause: impl Display) -> Error {
+    Error::plugin(format!("sink `{sink}`: batch {batch}: cannot write {what}: {cause}"))
+}
+
 /// A failure while a sink is opened.
 fn open_failed(sink: &str, what: &str, path: &Path, cause: &io::Error) -> Error {
     Error::from(io_failed(format!("{what} {}", path.display()), cause)).within(format!("sink `{sink}`"))

@@ -288,6 +288,8 @@ fn a_port_that_somebody_has_ends_the_start_with_what_to_do() {
         format!("source `in`: cannot listen on {address}: another program listens there; stop that program, or choose");
     assert!(ended.code != Some(0) && ended.stderr.contains(&words), "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("cannot listen").count(), 1, "it is not tried again: {}", ended.stderr);
+    assert_eq!(trial.text("out.jsonl"), "", "no batch is committed before the source listens");
+    assert!(!ended.stderr.contains("page: "), "the job does not run: {}", ended.stderr);
 }
 
 #[test]

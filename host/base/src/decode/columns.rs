@@ -5,7 +5,7 @@ mod nested;
 use super::text::text_array;
 use crate::batch::binary_text::BinaryEncoding;
 use crate::batch::parse::{ErrorColumn, ValueParseError, date, decimal, float64, int64, short_int64};
-use crate::batch::times::{TimeParseError, TimeParser};
+use crate::batch::times::{TimeParseError, TimeParser, local_text};
 use crate::batch::types::ColumnType;
 use crate::job::spec::ColumnSpec;
 use arrow::array::{
@@ -167,6 +167,18 @@ impl ColumnBuilders {
             values.push(value);
             self.filled += 1;
         }
+    }
+
+    /// As `set_int64`, for a time without an offset in microseconds, which is one of the column's zone.
+    pub fn set_local_time(&mut self, column: usize, us: i64) -> Result<(), String> {
+        let us = match self.columns.get(column) {
+            Some(ColumnBuilder { times: Some(times), name, .. }) => {
+                times.local(us).map_err(|fault| times.tell(fault, name, &local_text(us)))?
+            }
+            _ => us,
+        };
+        self.set_int64(column, us);
+        Ok(())
     }
 
     /// Whether the row at hand has a value in a column.

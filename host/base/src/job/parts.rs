@@ -179,6 +179,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
             part.wrong(key, format!("`{key}` is 0; write at least 1"));
         }
     }
+    plugin::rejected_max(spec.rejected_max, part);
     if columns(spec, part) {
         // What stands beside the value is no matter of its format.
         let schema = spec.value_columns().cloned().collect();

@@ -218,6 +218,8 @@ pub struct SourceSpec {
     pub record_bytes_max: u64,
     /// How much of a record that does not decode is kept in its rejected row.
     pub rejected_bytes_max: u64,
+    /// How many records of a batch may be rejected; with more the job stops before anything of the batch is committed. `None`: any.
+    pub rejected_max: Option<RejectedMax>,
     /// How long a source waits for a file or folder that cannot be read.
     pub away_max: Duration,
     /// Which files of a folder are read.

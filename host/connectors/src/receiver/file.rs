@@ -153,7 +153,9 @@ impl<'a> SourceFile<'a> {
     }
 
     fn cursor(&self, offset: u64, facts: &FileFacts) -> StreamCursor {
-        StreamCursor { file: self.name.clone(), known_by: facts.known_by().unsigned_abs(), at: Counter::Bytes(offset) }
+        let path = self.path.display().to_string();
+        let (file, known_by) = (self.name.clone(), facts.known_by().unsigned_abs());
+        StreamCursor { file, path, known_by, at: Counter::Bytes(offset) }
     }
 
     /// The header at the beginning of the file; empty where the format has none.

@@ -87,6 +87,8 @@ pub struct Framer {
 pub struct StreamCursor {
     /// Name of the file; empty where there is only one.
     pub file: String,
+    /// Where the file is, for the reasons of what is refused.
+    pub path: String,
     /// What the file is known by, where nobody can write to it; else 0.
     pub known_by: u64,
     /// What can be read again is counted in bytes, the rest in rows.

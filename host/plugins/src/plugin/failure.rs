@@ -234,6 +234,18 @@ impl CallFailure {
         self
     }
 
+    /// Says at which row it failed, in a line behind the first.
+    pub fn with_culprit(mut self, words: &str) -> CallFailure {
+        let message = &mut self.error.message;
+        let at = message.find('\n').unwrap_or(message.len());
+        let line = format!("\n  {words}");
+        message.insert_str(at, &line);
+        if self.frames_at.start >= at {
+            self.frames_at = self.frames_at.start + line.len()..self.frames_at.end + line.len();
+        }
+        self
+    }
+
     /// The failure of a call that returned an error by itself.
     pub fn returned(identity: &CallIdentity, batch: Option<u64>, error: super::bindings::GuestError) -> CallFailure {
         use super::bindings::GuestError::{Config, Input, Internal};

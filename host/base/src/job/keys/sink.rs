@@ -12,7 +12,7 @@ const TABLES: &[&str] = &["postgres", "delta"];
 const WEBSOCKET: &[&str] = &["websocket"];
 const WITH_TOKEN: &[&str] = &["http", "websocket"];
 const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka", "redis", "mqtt", "nats", "rabbitmq", "flight"];
-const SERVERS: &[&str] = &["postgres", "kafka", "http"];
+const BY_URL: &[&str] = &["postgres", "http"];
 const PLUGIN: &[&str] = &["plugin"];
 const WAITING: &[&str] = &["postgres", "kafka", "redis", "mqtt", "nats", "rabbitmq", "flight", "http", "plugin"];
 const REFUSING: &[&str] = &["http", "plugin"];
@@ -90,8 +90,8 @@ const OWN: &[TableKey] = &[
         "The database, as \"postgres://user:${PGPASSWORD}@host/database\", or where requests go, as \"https://host/path\"; ${NAME} \
          is replaced by the environment variable of that name, so that no password stands in the file.",
     )
-    .of(SERVERS)
-    .needed(SERVERS),
+    .of(BY_URL)
+    .needed(BY_URL),
     key(
         "method",
         KeyShape::Word(&["POST", "PUT"]),

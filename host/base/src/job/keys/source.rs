@@ -31,6 +31,28 @@ const RECORDS: &[&str] = &[
     "postgres-changes",
     "queue",
 ];
+/// Kinds whose records may be rejected.
+const REJECTING: &[&str] = &[
+    "socket",
+    "raw-socket",
+    "http",
+    "directory",
+    "file",
+    "kafka",
+    "redis",
+    "mqtt",
+    "nats",
+    "rabbitmq",
+    "zeromq",
+    "flight",
+    "kinesis",
+    "postgres-changes",
+    "syslog",
+    "otlp",
+    "lumberjack",
+    "plugin",
+    "queue",
+];
 /// Kinds whose records are frames by themselves.
 const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka", "redis", "mqtt", "nats", "rabbitmq", "zeromq", "kinesis"];
 const SINGLE_RECORDS: &[&str] =
@@ -326,6 +348,13 @@ const OWN: &[TableKey] = &[
         "How much of a record that does not decode its rejected row holds, 1KiB by default. Where it is cut, `reason` says so.",
     )
     .of(RECORDS),
+    key(
+        "max_rejected",
+        KeyShape::RowsOrShare,
+        "Maximum rejected records of a batch; if there are more, the job stops before anything of the batch is committed. A number of \
+         rows, or a share of the records of the batch: \"10%\" or 0.1. Unlimited by default.",
+    )
+    .of(REJECTING),
 ];
 
 const TABLES_OF_KEYS: &[&[TableKey]] = &[

@@ -11,8 +11,12 @@ use crate::job::spec::{KafkaStart, KafkaTopics};
 use crate::kafka::ANSWER_TIME_MAX;
 use crate::kafka::fault::KafkaFault;
 use crate::limits::KAFKA_PARTITIONS_MAX;
+use rdkafka::error::RDKafkaErrorCode;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
+
+/// How many topics one request asks for.
+const TOPICS_ASKED_MAX: usize = 500;
 
 /// Why topics are not looked at any further.
 enum TopicsStop {
@@ -69,6 +73,9 @@ impl SourceReader<'_> {
             Ok(()) => {}
             Err(TopicsStop::Closed) => return Ok(Err(InboxClosed)),
             Err(TopicsStop::Later(fault)) => return self.later(&fault).map(Ok),
+        }
+        if let Err(fault) = self.know_policies(&found.there) {
+            return self.later(&fault).map(Ok);
         }
         let mut new: Vec<(String, i32)> = Vec::new();
         let mut names = Vec::new();
@@ -177,6 +184,38 @@ impl SourceReader<'_> {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Which topics are compacted: their records may be gone before a batch is replayed, so plans hold them. So it is where the cluster
+    /// does not say.
+    fn know_policies(&mut self, there: &[(String, i32)]) -> Result<(), KafkaFault> {
+        let source = &self.order.source.name;
+        let topics: Vec<&str> = there.iter().map(|(topic, _)| topic.as_str()).collect();
+        for topics in topics.chunks(TOPICS_ASKED_MAX) {
+            let policies = match self.consumer.compacted(topics, ANSWER_TIME_MAX) {
+                Err(fault) if fault.passes() || fault.is_refusal() => return Err(fault),
+                Err(fault) => {
+                    let code = fault.code.unwrap_or(RDKafkaErrorCode::Unknown);
+                    topics.iter().map(|topic| ((*topic).to_owned(), Err(code))).collect()
+                }
+                Ok(policies) => policies,
+            };
+            for (topic, compacted) in policies {
+                let is_new = self.inbox.keep_topic(&topic, compacted.unwrap_or(true));
+                match compacted {
+                    Ok(true) if is_new => info!(
+                        "source `{source}`: topic `{topic}` is compacted: plans of batches keep its records until the next checkpoint"
+                    ),
+                    Ok(false) if is_new => info!("source `{source}`: topic `{topic}` is no longer compacted"),
+                    Err(code) if is_new => warn!(
+                        "source `{source}`: topic `{topic}`: the cluster does not show its `cleanup.policy` ({code}); plans of batches \
+                         keep its records in case it is compacted; allow DescribeConfigs on the topic to avoid that"
+                    ),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Tells of partitions that have a clock now.

@@ -1,7 +1,9 @@
 //! Those who listen to a `websocket` sink. Strangers may connect, also pages in browsers: who may is said by token and origin.
 
 use super::Audience;
+use crate::http::heads::repeated;
 use crate::http::listener::accept_all;
+use crate::http::places::{Place, Standing};
 use crate::http::upgrade;
 use crate::limits::HTTP_HEAD_MS_MAX;
 use crate::tls;
@@ -44,23 +46,23 @@ pub async fn serve_all(listener: TcpListener, audience: Arc<Audience>) {
         tracing::warn!("{who}: whoever reaches {} can follow its rows; set `token`", audience.spec.listen);
     }
     let clients_max = audience.spec.clients_max;
-    accept_all(&listener, &who, clients_max, |stream, peer| {
+    accept_all(&listener, &who, clients_max, |stream, peer, place| {
         let audience = audience.clone();
-        async move { serve(stream, peer, &audience).await }
+        async move { serve(stream, (peer, &place), &audience).await }
     })
     .await;
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, audience: &Audience) {
+async fn serve(stream: TcpStream, (peer, place): (SocketAddr, &Place), audience: &Audience) {
     // Rows are shown as they come.
     let _ = stream.set_nodelay(true);
-    let Some(certificate) = &audience.certificate else { return greet(stream, peer, audience).await };
+    let Some(certificate) = &audience.certificate else { return greet(stream, (peer, place), audience).await };
     let acceptor = match certificate.acceptor(&format!("sink `{}`", audience.name)) {
         Ok(acceptor) => acceptor,
         Err(why) => return audience.refusals.tell(peer, &why),
     };
     match timeout(GREETING_TIME_MAX, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => greet(stream, peer, audience).await,
+        Ok(Ok(stream)) => greet(stream, (peer, place), audience).await,
         Ok(Err(error)) => {
             audience.refusals.tell(peer, &format!("TLS: {}", tls::of_client(&error, "let it send to https://")))
         }
@@ -68,7 +70,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, audience: &Audience) {
     }
 }
 
-async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: SocketAddr, audience: &Audience) {
+async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, (peer, place): (SocketAddr, &Place), audience: &Audience) {
     // From before the greeting on: what is committed when a client knows that it is one is not missed.
     let messages = audience.messages.subscribe();
     let mut refused = None;
@@ -79,7 +81,10 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: SocketAddr, a
     let greeted = timeout(GREETING_TIME_MAX, greeting).await;
     match (greeted, refused) {
         (_, Some(why)) => audience.refusals.tell(peer, why),
-        (Ok(Ok(client)), None) => tell(client, messages).await,
+        (Ok(Ok(client)), None) => {
+            place.set_standing(if audience.spec.token.is_some() { Standing::Known } else { Standing::Guest });
+            tell(client, messages).await;
+        }
         (Ok(Err(error)), None) => audience.refusals.tell(peer, &format!("it does not speak WebSocket: {error}")),
         (Err(_), None) => audience.refusals.tell(peer, "it did not finish its greeting in time"),
     }
@@ -87,6 +92,9 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: SocketAddr, a
 
 /// Why a client may not listen.
 fn refusal(audience: &Audience, request: &Request<()>) -> Option<(StatusCode, &'static str)> {
+    if repeated(request.headers()).is_some() {
+        return Some((StatusCode::BAD_REQUEST, "a header comes more than once that says who asks; send it once"));
+    }
     if let Some(token) = &audience.spec.token {
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let header =

@@ -1,0 +1,33 @@
+;; A source of one partition whose first poll does CALL and puts what came of it aside; each poll has a row.
+(module
+(import "millstream:plugin/net@0.1.3" "connect" (func $connect (param i32 i32 i32 i32 i32)))
+(import "millstream:plugin/net@0.1.3" "bind" (func $bind (param i32 i32 i32 i32)))
+(import "millstream:plugin/net@0.1.3" "send" (func $send (param i32 i32 i32 i32 i32 i32 i32)))
+(memory (export "memory") 4)
+(global $top (mut i32) (i32.const 65536))
+(global $polls (mut i32) (i32.const 0))
+(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
+  (local.set $at (global.get $top))
+  (global.set $top (i32.and (i32.add (i32.add (local.get $at) (local.get 3)) (i32.const 15)) (i32.const -8)))
+  (local.get $at))
+;; What it is called, and its column.
+(data (i32.const 1024) (i32 0 1104 4 1112 5 1120 5 1136 1 0 0))
+(data (i32.const 1104) "nosy") (data (i32.const 1112) "0.1.0") (data (i32.const 1120) "Nosy.")
+(data (i32.const 1136) (i32 1168 5 3 0 0 1)) (data (i32.const 1168) "value")
+;; Its partition.
+(data (i32.const 1280) (i32 0 1296 1)) (data (i32.const 1296) (i32 1312 1)) (data (i32.const 1312) "p")
+;; A row: its column, and the position behind it.
+(data (i32.const 1408) (i32 0 1 1472 1 0 0 1 1600 4 1 100))
+(data (i32.const 1472) (i32 0 0 0 1 1536 8 1552 2)) (data (i32.const 1536) (i32 0 2)) (data (i32.const 1552) "hi")
+(data (i32.const 2048) "HOST")
+(func $nosy CALL)
+(func (export "millstream:plugin/reader@0.1.3#describe") (param i32 i32) (result i32) (i32.const 1024))
+(func (export "millstream:plugin/reader@0.1.3#partitions") (param i32 i32) (result i32) (i32.const 1280))
+(func (export "millstream:plugin/reader@0.1.3#open") (param i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 900))
+(func (export "millstream:plugin/reader@0.1.3#poll") (param i32 i32) (result i32)
+  (if (i32.eqz (global.get $polls)) (then (call $nosy)))
+  (global.set $polls (i32.add (global.get $polls) (i32.const 1)))
+  (i32.store (i32.const 1600) (global.get $polls))
+  (i32.const 1408))
+(func (export "millstream:plugin/reader@0.1.3#durable") (param i32 i32) (result i32) (i32.const 900))
+(func (export "millstream:plugin/reader@0.1.3#published") (param i32 i32) (result i32) (i32.const 900)))
