@@ -244,12 +244,12 @@ impl Decoder {
                 rejected.push(bytes, refusal.dropped, refusal.reason.clone());
                 continue;
             }
-            if in_other_encoding {
-                rejected.push(bytes, 0, mark::OTHER_ENCODING.to_owned());
-                continue;
-            }
             if let Some((row, reason)) = self.may_refuse.then(|| parquet::refused(bytes)).flatten() {
                 rejected.push(row, 0, reason);
+                continue;
+            }
+            if in_other_encoding {
+                rejected.push(bytes, 0, mark::OTHER_ENCODING.to_owned());
                 continue;
             }
             let text = text.and_then(|text| text.get(record.clone())).map(|text| self.content(text));

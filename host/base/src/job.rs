@@ -149,6 +149,11 @@ pub fn take_queries_apart(job: &mut JobSpec) -> Result<()> {
     mistakes.result(&job.origin, &BTreeSet::new())
 }
 
+/// Notes for each source of changes by which columns of its tables rows are kept, for the source to look at.
+pub fn note_keys_of_changes(job: &mut JobSpec) {
+    changes::note_keys(job);
+}
+
 /// Checks a job that a program built, in the same way as one from a file.
 pub fn check(job: &JobSpec) -> Result<()> {
     let mistakes = Mistakes::default();

@@ -224,6 +224,7 @@ impl Graph {
         let mut spec = spec;
         job::take_queries_apart(&mut spec)?;
         job::check(&spec)?;
+        job::note_keys_of_changes(&mut spec);
         lock::resolve::resolve(&mut spec)?;
         let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let readers = source::load(&mut spec, host)?;

@@ -53,7 +53,7 @@ impl<'a> Cells<'a> {
 /// The shortest decimal number that reads back as this one: `0.1`, `2.0`, `1e300`. Infinities and NaN have the names that JSON
 /// parsers of most languages know, and that our own sources read. All formats write floats so, and so does a cast to text in SQL.
 pub fn write_float(out: &mut String, value: f64) {
-    match special_float(value) {
+    match not_finite(value) {
         Some(word) => out.push_str(word),
         None => out.push_str(ryu::Buffer::new().format_finite(value)),
     }
@@ -68,7 +68,7 @@ pub fn float_text(value: f64) -> String {
 
 /// The same of a float of 32 bits, with no more digits than it has.
 pub fn float32_text(value: f32) -> String {
-    match special_float(f64::from(value)) {
+    match not_finite(f64::from(value)) {
         Some(word) => word.to_owned(),
         None => ryu::Buffer::new().format_finite(value).to_owned(),
     }
@@ -76,7 +76,7 @@ pub fn float32_text(value: f32) -> String {
 
 /// The same as JSON, which has no numbers for infinities and NaN: they are texts.
 pub fn write_json_float(out: &mut Vec<u8>, value: f64) {
-    match special_float(value) {
+    match not_finite(value) {
         Some(word) => {
             out.push(b'"');
             out.extend_from_slice(word.as_bytes());
@@ -86,13 +86,12 @@ pub fn write_json_float(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// The name of a float that is not a number, or not a finite one.
-pub fn special_float(value: f64) -> Option<&'static str> {
+fn not_finite(value: f64) -> Option<&'static str> {
     match value {
-        value if value.is_nan() => Some("NaN"),
-        f64::INFINITY => Some("Infinity"),
-        f64::NEG_INFINITY => Some("-Infinity"),
-        _ => None,
+        _ if value.is_finite() => None,
+        _ if value.is_nan() => Some("NaN"),
+        _ if value > 0.0 => Some("Infinity"),
+        _ => Some("-Infinity"),
     }
 }
 

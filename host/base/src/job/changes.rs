@@ -110,6 +110,35 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
     keeper::all(job).iter().for_each(|reader| way::check(job, mistakes, reader));
 }
 
+/// Notes for each source of changes by which columns of its tables rows are kept.
+pub(super) fn note_keys(job: &mut JobSpec) {
+    let mut found: Vec<(String, ChangesKey)> = Vec::new();
+    for reader in keeper::all(job) {
+        for (name, columns) in way::keys(job, &reader) {
+            let source = job.sources.iter().find(|source| source.name == name);
+            let of_table = |column: &String| {
+                let column = source?.schema.iter().find(|own| own.name == *column)?;
+                let is_value = column.from == ColumnSource::Value;
+                column.place().first().filter(|first| is_value && *first != BEFORE).cloned()
+            };
+            let columns = columns.iter().filter_map(of_table).collect();
+            found.push((name, ChangesKey { who: reader.who.clone(), columns }));
+        }
+    }
+    for (name, key) in found {
+        let source = job.sources.iter_mut().find(|source| source.name == name);
+        if let Some(SourceKind::Server(server)) = source.map(|source| &mut source.kind)
+            && let ServerReads::Changes(reads) = &mut server.reads
+            && !reads.keys.contains(&key)
+        {
+            reads.keys.push(key);
+        }
+    }
+}
+
+/// The first element of the path of a value as it was before a change.
+const BEFORE: &str = "before";
+
 /// Whether a query names a column, or all.
 fn names(query: &str, column: &str) -> bool {
     let mut before = ' ';

@@ -4,7 +4,7 @@
 use super::Counters;
 use super::attempt::Attempts;
 use super::failure::{CallFailure, Trap, printable};
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::util::display::array_value_to_string;
 use std::ops::Range;
 
@@ -58,8 +58,8 @@ fn first(parts: usize, mut call: impl FnMut(Range<usize>) -> Result<(), CallFail
 /// What a row holds: `user = ann, amount = -3`.
 pub fn row_in_words(rows: &RecordBatch, row: usize) -> String {
     let schema = rows.schema();
-    let value = |(name, column): (&String, _)| {
-        let value = array_value_to_string(column, row).unwrap_or_default();
+    let value = |(name, column): (&String, &ArrayRef)| {
+        let value = array_value_to_string(column.as_ref(), row).unwrap_or_default();
         format!("{name} = {}", printable(&value, VALUE_BYTES_MAX))
     };
     let names = schema.fields().iter().map(|field| field.name());

@@ -110,11 +110,11 @@ fn moment(value: i64, time: Time, out: &mut String) -> Result<(), String> {
     Ok(())
 }
 
-/// JSON has no numbers for what is none.
+/// JSON has no numbers for infinities and NaN: they are texts.
 fn float(value: f64, text: &str, out: &mut String) {
-    match cell::special_float(value) {
-        Some(name) => quoted(name, out),
-        None => out.push_str(text),
+    match value.is_finite() {
+        true => out.push_str(text),
+        false => quoted(text, out),
     }
 }
 

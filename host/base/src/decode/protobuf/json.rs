@@ -36,12 +36,15 @@ pub fn write(
         Value::Uint(number) => {
             let _ = write!(out, "{number}");
         }
-        // A number is the one that it is as a column of its own; a text has its shortest digits.
-        Value::Float(number) if form == NestedForm::Typed => {
-            float(f64::from(*number), &cell::float_text(f64::from(*number)), out)
+        Value::Float(number) if number.is_finite() && form == NestedForm::Typed => {
+            // The number that it is as a column of its own.
+            cell::write_float(out, f64::from(*number));
         }
-        Value::Float(number) => float(f64::from(*number), &cell::float32_text(*number), out),
-        Value::Double(number) => float(*number, &cell::float_text(*number), out),
+        Value::Float(number) if number.is_finite() => out.push_str(&cell::float32_text(*number)),
+        Value::Double(number) if number.is_finite() => cell::write_float(out, *number),
+        // JSON has no numbers for these.
+        Value::Float(number) => quoted(&cell::float32_text(*number), out),
+        Value::Double(number) => quoted(&cell::float_text(*number), out),
         Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
         Value::Enum(of, number) => match messages.symbol(*of, *number) {
             Some(symbol) => quoted(symbol, out),
@@ -199,13 +202,5 @@ pub fn moment_text(us: i64) -> String {
             cell::write_rfc3339(&mut text, us);
             text
         }
-    }
-}
-
-/// A float; `digits` shows it where it is a number.
-fn float(number: f64, digits: &str, out: &mut String) {
-    match cell::special_float(number) {
-        Some(name) => quoted(name, out),
-        None => out.push_str(digits),
     }
 }

@@ -56,11 +56,22 @@ pub(super) struct Way<'a> {
     mistakes: &'a Mistakes,
     reader: &'a Keeper<'a>,
     known: BTreeMap<(String, Meaning), Content>,
+    /// Sources of raw changes, and the columns of theirs that are the reader's key.
+    keys: Vec<(String, BTreeSet<String>)>,
+}
+
+/// The sources whose raw changes a reader keeps, with the columns by which it does.
+pub(super) fn keys(job: &JobSpec, reader: &Keeper<'_>) -> Vec<(String, BTreeSet<String>)> {
+    followed(job, &Mistakes::default(), reader)
 }
 
 /// Notes the stages on the way to a reader that choose among changes by what these do not carry.
 pub(super) fn check(job: &JobSpec, mistakes: &Mistakes, reader: &Keeper<'_>) {
-    let mut way = Way { job, mistakes, reader, known: BTreeMap::new() };
+    followed(job, mistakes, reader);
+}
+
+fn followed(job: &JobSpec, mistakes: &Mistakes, reader: &Keeper<'_>) -> Vec<(String, BTreeSet<String>)> {
+    let mut way = Way { job, mistakes, reader, known: BTreeMap::new(), keys: Vec::new() };
     let meaning = Meaning {
         key: reader.key.iter().map(|name| (*name).clone()).collect(),
         whole_key: true,
@@ -71,6 +82,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes, reader: &Keeper<'_>) {
     for stream in &reader.streams {
         way.stream(stream, &meaning);
     }
+    way.keys
 }
 
 impl Way<'_> {
@@ -100,9 +112,10 @@ impl Way<'_> {
         streams.into_iter().fold(Content::Rows, |all, stream| all.and(self.stream(stream, meaning)))
     }
 
-    fn source(&self, source: &SourceSpec, meaning: &Meaning) -> Content {
+    fn source(&mut self, source: &SourceSpec, meaning: &Meaning) -> Content {
         let who = format!("source `{}`", source.name);
         if is_of_changes(source) && op_of(source).is_some() {
+            self.keys.push((source.name.clone(), meaning.key.clone()));
             return Content::Raw(ChangesOf { who, certain: true });
         }
         let columns = columns_of_source(source);

@@ -114,6 +114,7 @@ impl ChangesFollower {
         let (tables, at) = self.look_at_tables(client, at).await?;
         for table in &tables {
             self.check_columns(table, &table.columns)?;
+            self.check_keys(table)?;
             let needs_key = match &at {
                 None => self.reads.start == ServerStart::Earliest,
                 Some(at) => at.stream.is_none(),
@@ -237,6 +238,23 @@ impl ChangesFollower {
             ))),
             false => Ok(()),
         }
+    }
+
+    /// Whether deletes carry the columns by which the job keeps rows, and updates of them come as a delete and an insert.
+    fn check_keys(&self, table: &FollowedTable) -> Result<(), DatabaseError> {
+        let own: Vec<&str> = table.key.iter().map(|key| key.name.as_str()).collect();
+        for key in self.reads.keys.iter().filter(|_| !own.is_empty()) {
+            if let Some(column) = key.columns.iter().find(|column| !own.contains(&column.as_str())) {
+                return Err(DatabaseError::lasting(format!(
+                    "{} keeps rows of the table `{}` by `{column}`, which is not part of the table's key ({}), so a delete does not carry it; use \
+                     the table's key there, or first a stage with latest = true and the table's key",
+                    key.who,
+                    table.name,
+                    own.join(", ")
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Makes the slot, where the job begins, and the snapshot, where rows are left to read.
