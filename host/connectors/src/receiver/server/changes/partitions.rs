@@ -10,6 +10,8 @@ pub type Partitions = BTreeMap<u32, Partition>;
 
 /// One of them.
 pub struct Partition {
+    /// The table.
+    root: u32,
     name: String,
     /// The file of its rows; another one after it was truncated or rewritten.
     file: u32,
@@ -17,10 +19,18 @@ pub struct Partition {
 
 /// What happened to partitions that the log says nothing of, for a person to read.
 pub fn lost(before: &Partitions, now: &Partitions) -> Vec<String> {
-    let lost = |(id, Partition { name, file }): (&u32, &Partition)| match now.get(id) {
-        None => Some(format!("{name} was detached or dropped")),
-        Some(now) if now.file != *file => Some(format!("{name} was truncated or rewritten (as by `vacuum full`)")),
-        Some(_) => None,
+    let is_same = |id: &u32, file: u32| now.get(id).is_none_or(|now| now.file == file);
+    // Where all are others, the table itself was truncated, which the log has.
+    let in_part = |root: u32| before.iter().any(|(id, other)| other.root == root && is_same(id, other.file));
+    let lost = |(id, partition): (&u32, &Partition)| {
+        let Partition { root, name, file } = partition;
+        match now.contains_key(id) {
+            false => Some(format!("{name} was detached or dropped")),
+            true if !is_same(id, *file) && in_part(*root) => {
+                Some(format!("{name} was truncated or rewritten (as by `vacuum full`)"))
+            }
+            true => None,
+        }
     };
     before.iter().filter_map(lost).collect()
 }
@@ -30,14 +40,17 @@ const WHOLE: &str = "(b.next - ((b.next - i.xmin::text::bigint + 2147483648) % 4
 
 /// The partitions that these tables have now.
 pub async fn of(client: &Client, tables: &[FollowedTable]) -> Result<Partitions, DatabaseError> {
-    const LOOK: &str = "select t.relid::oid, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relfilenode \
+    const LOOK: &str = "select t.relid::oid, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relfilenode, r.id \
         from unnest($1::oid[]) as r(id), pg_catalog.pg_partition_tree(r.id) t \
         join pg_catalog.pg_class c on c.oid = t.relid join pg_catalog.pg_namespace n on n.oid = c.relnamespace where t.isleaf";
     let roots = roots(tables);
     let mut found = Partitions::new();
     if !roots.is_empty() {
         for row in client.query(LOOK, &[&roots]).await? {
-            found.insert(row.try_get(0)?, Partition { name: row.try_get(1)?, file: row.try_get(2)? });
+            found.insert(
+                row.try_get(0)?,
+                Partition { name: row.try_get(1)?, file: row.try_get(2)?, root: row.try_get(3)? },
+            );
         }
     }
     Ok(found)
@@ -135,10 +148,14 @@ mod tests {
 
     #[test]
     fn partitions_that_lose_rows_are_named() {
-        let of = |found: &[(u32, u32)]| -> Partitions {
-            found.iter().map(|(id, file)| (*id, Partition { name: format!("p{id}"), file: *file })).collect()
+        let of = |found: &[(u32, u32, u32)]| -> Partitions {
+            let partition = |(id, file, root): &(u32, u32, u32)| {
+                (*id, Partition { root: *root, name: format!("p{id}"), file: *file })
+            };
+            found.iter().map(partition).collect()
         };
-        let told = lost(&of(&[(1, 10), (2, 20), (3, 30)]), &of(&[(1, 10), (3, 31), (4, 40)]));
+        let before = of(&[(1, 10, 0), (2, 20, 0), (3, 30, 0), (4, 40, 9), (5, 50, 9)]);
+        let told = lost(&before, &of(&[(1, 10, 0), (3, 31, 0), (4, 41, 9), (5, 51, 9), (6, 60, 9)]));
         assert_eq!(told, ["p2 was detached or dropped", "p3 was truncated or rewritten (as by `vacuum full`)"]);
     }
 }
