@@ -19,7 +19,7 @@ pub struct Partition {
 
 /// What happened to partitions that the log says nothing of, for a person to read.
 pub fn lost(before: &Partitions, now: &Partitions) -> Vec<String> {
-    let is_same = |id: &u32, file: u32| now.get(id).is_none_or(|now| now.file == file);
+    let is_same = |id: &u32, file: u32| now.get(id).is_some_and(|now| now.file == file);
     // Where all are others, the table itself was truncated, which the log has.
     let in_part = |root: u32| before.iter().any(|(id, other)| other.root == root && is_same(id, other.file));
     let lost = |(id, partition): (&u32, &Partition)| {
