@@ -71,6 +71,7 @@ servers: setup
 	@scripts/pypi.sh kubernetes >/dev/null
 	@scripts/pypi.sh notebook >/dev/null
 	@scripts/pypi.sh opentelemetry >/dev/null
+	@scripts/pypi.sh prometheus >/dev/null
 	@scripts/prometheus.sh >/dev/null
 	@scripts/redis.sh >/dev/null
 	@scripts/mosquitto.sh >/dev/null

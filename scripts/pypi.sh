@@ -10,6 +10,7 @@
 #   scripts/pypi.sh notebook         what runs the cells of a notebook, without a page for it
 #   scripts/pypi.sh opentelemetry    the exporters of OpenTelemetry
 #   scripts/pypi.sh pika             a client of RabbitMQ
+#   scripts/pypi.sh prometheus       the reference parser of OpenMetrics
 #   scripts/pypi.sh protobuf         what streams of Spark with states need
 #   scripts/pypi.sh pyspark          Spark, for `make spark` and `make bench-rivals`
 #   scripts/pypi.sh pyzmq            ZeroMQ
@@ -54,11 +55,12 @@ opentelemetry)
     )
     ;;
 pika) packages=(pika==1.4.4) ;;
+prometheus) packages=(prometheus_client==0.26.0) ;;
 protobuf) packages=(protobuf==7.36.2) ;;
 pyspark) packages=(pyspark==4.3.0 py4j==0.10.9.9) ;;
 pyzmq) packages=(pyzmq==27.3.0) ;;
 *)
-    echo "which packages? bytewax, chdb, dataframes, deltalake, duckdb, kubernetes, nats, notebook, opentelemetry, pika, protobuf, pyspark or pyzmq" >&2
+    echo "which packages? bytewax, chdb, dataframes, deltalake, duckdb, kubernetes, nats, notebook, opentelemetry, pika, prometheus, protobuf, pyspark or pyzmq" >&2
     exit 2
     ;;
 esac

@@ -87,7 +87,8 @@ const WAITING_MAX: usize = 1;
 /// Does it, up to the end of the input, or until a query wants no more.
 pub fn run(options: &Options) -> Result<()> {
     let mut input = Input::of_standard_input();
-    let sample = Sample::of(&mut input, options)?;
+    // No rows, and so no output, whatever the plugins and the query are.
+    let Some(sample) = Sample::of(&mut input, options)? else { return Ok(()) };
     let graph = PipeGraph::of(options, &sample)?;
     memory::limit(graph.spec().memory_bytes_max, 1)?;
     let workers = workers(graph.spec(), &running::Options::default())?;

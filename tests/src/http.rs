@@ -2,8 +2,9 @@
 
 use crate::DEADLINE;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -44,6 +45,17 @@ impl HttpClient {
         Ok(HttpClient { stream: BufReader::new(stream) })
     }
 
+    /// The same from this address, which is one of this machine.
+    pub fn connect_from(from: &str, port: u16) -> io::Result<HttpClient> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let address = |ip: &str, port: u16| SocketAddr::new(ip.parse().expect("an address"), port).into();
+        socket.bind(&address(from, 0))?;
+        socket.connect(&address("127.0.0.1", port))?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(DEADLINE))?;
+        Ok(HttpClient { stream: BufReader::new(stream) })
+    }
+
     /// Writes these bytes, whatever they are.
     pub fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)
@@ -62,6 +74,11 @@ impl HttpClient {
         headers.iter().for_each(|line| head.extend([line, "\r\n"]));
         head.push_str("\r\n");
         self.say(&[head.as_bytes(), body].concat())
+    }
+
+    /// Closes this side: nothing more is said.
+    pub fn close_own_side(&self) -> io::Result<()> {
+        self.stream.get_ref().shutdown(Shutdown::Write)
     }
 
     /// Waits for an answer.

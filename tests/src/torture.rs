@@ -148,6 +148,22 @@ pub const TRANSACTION_POINTS: [Point; 6] = [
     point("replay.batch", 1, 2),
 ];
 
+/// The steps of a start that runs batches again, and those of checkpoints that it makes meanwhile.
+pub const REPLAY_POINTS: [Point; 9] = [
+    point("replay.batch", 1, 60),
+    inside("checkpoint.published", 1, 4),
+    inside("checkpoint.state-written", 1, 12),
+    point("replay.batch", 2, 9),
+    inside("manifest.before", 2, 4),
+    point("start.loaded", 1, 1),
+    inside("checkpoint.tidied", 1, 9),
+    inside("manifest.after", 2, 4),
+    point("start.claimed", 1, 1),
+];
+
+/// Kept up while batches pile up that no checkpoint holds.
+const NO_CHECKPOINT: &str = "hold@checkpoint.manifest:1";
+
 /// What a loop has done so far.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
@@ -222,6 +238,8 @@ pub struct Killer {
     step_max: Duration,
     /// Also kill at random moments.
     anytime: bool,
+    /// One of three lives makes no checkpoint, so that the next one has much to run again.
+    piles_up: bool,
     /// Steps at which it dies at least once.
     musts: Vec<&'static str>,
     /// What was done.
@@ -272,6 +290,12 @@ impl Killer {
         Killer { anytime: true, musts, ..Killer::at(seed, &TRANSACTION_POINTS, "") }.patient()
     }
 
+    /// Kills starts that have much to run again, many in a row before one comes to its end.
+    pub fn of_replays(seed: u64) -> Killer {
+        let musts = vec!["replay.batch", "checkpoint.published", "checkpoint.tidied"];
+        Killer { anytime: true, piles_up: true, musts, ..Killer::at(seed, &REPLAY_POINTS, "") }
+    }
+
     /// The same, where a start talks with a server before anything else.
     pub fn patient(self) -> Killer {
         Killer { step_max: Duration::from_secs(15), ..self }
@@ -291,7 +315,7 @@ impl Killer {
         let (points, inside) = (points.to_vec(), Vec::new());
         let (random, tally) = (Random::new(seed), Tally::default());
         let (step_max, musts) = (STEP_MAX, Vec::new());
-        Killer { random, points, inside, bugs: bugs.into(), step_max, anytime: false, musts, tally }
+        Killer { random, points, inside, bugs: bugs.into(), step_max, anytime: false, piles_up: false, musts, tally }
     }
 
     /// Whether there were as many kills as asked for, and at the steps where there must be some.
@@ -319,6 +343,10 @@ impl Killer {
     /// One start of the program, until it is killed or done.
     fn life(&mut self, job: &dyn Victim) -> Result<Life, String> {
         let workers = self.random.from(1, 3);
+        if self.piles_up && self.random.from(1, 3) == 1 {
+            let process = job.start(workers, format!("{NO_CHECKPOINT},{}", self.bugs).trim_end_matches(','));
+            return self.kill_anytime(job, process);
+        }
         let named = !self.anytime || self.random.from(1, 6) > 1;
         let mut process;
         if named {

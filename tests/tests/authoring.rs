@@ -2,7 +2,7 @@
 //! it, see what it says of itself; what they are told when a tool is missing; tests on every save.
 
 use millstream::internals::author::tools::{self, Tool};
-use millstream_tests::{Ended, Process, Trial, holds_within, plugin};
+use millstream_tests::{Ended, Process, Trial, holds_within, plugin, root};
 use regex::Regex;
 use serde_json::Value;
 use std::fs;
@@ -29,6 +29,51 @@ fn runs(trial: &Trial, arguments: &[&str]) -> Ended {
     let ended = run(trial, arguments);
     assert_eq!(ended.code, Some(0), "{arguments:?}\n{}{}", ended.stdout, ended.stderr);
     ended
+}
+
+/// Projects as they were written for a release, with today's SDK in the place of theirs: they build, and pass their cases as they are.
+#[test]
+fn projects_of_each_release_build_and_pass() {
+    let projects = root().join("tests/compat/projects");
+    for release in fs::read_dir(&projects).unwrap().map(|entry| entry.unwrap().path()) {
+        for project in fs::read_dir(release).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = project.file_name().unwrap().to_str().unwrap();
+            let language = name.rsplit('-').next().unwrap();
+            let trial = Trial::new("");
+            runs(&trial, &["new", name, "--lang", language, "--world", "update"]);
+            let made = trial.path(name);
+            // Of the new project only the SDK stays.
+            for entry in
+                fs::read_dir(&made).unwrap().map(|entry| entry.unwrap().path()).filter(|path| !path.ends_with("sdk"))
+            {
+                if entry.is_dir() { fs::remove_dir_all(entry).unwrap() } else { fs::remove_file(entry).unwrap() }
+            }
+            assert!(Command::new("cp").arg("-rT").args([&project, &made]).status().unwrap().success());
+            fs::write(made.join("sdk/VERSION"), "0.0.9\n").unwrap();
+            let built = runs(&trial, &["build", name]);
+            assert!(built.stderr.contains("has the SDK of Millstream 0.0.9"), "{}", built.stderr);
+            let tested = runs(&trial, &["test", name]);
+            assert!(tested.stdout.ends_with("1 case, 0 failed\n"), "{}", tested.stdout);
+            let notes = tested.stderr.contains("event time did not end with the input");
+            assert_eq!(notes, name == "reminders-rust", "{}", tested.stderr);
+            // Of this version's format, what comes out at the end of the input counts.
+            if name == "reminders-rust" {
+                let case = made.join("cases/due/case.toml");
+                let text = fs::read_to_string(&case).unwrap();
+                fs::write(&case, format!("version = 2\n{text}")).unwrap();
+                assert_eq!(run(&trial, &["test", name]).code, Some(1));
+                fs::write(&case, format!("version = 2\nat_end = \"keep\"\n{text}")).unwrap();
+                assert!(!runs(&trial, &["test", name]).stderr.contains("event time"));
+                fs::write(&case, format!("version = 3\n{text}")).unwrap();
+                let refused = run(&trial, &["test", name]);
+                assert!(
+                    refused.stderr.contains("its `version` is 3, and this program knows 1 to 2"),
+                    "{}",
+                    refused.stderr
+                );
+            }
+        }
+    }
 }
 
 /// Makes a project, does what it says is next, and looks at what came out.

@@ -10,12 +10,13 @@ use std::time::Duration;
 const TABLES: &str = "create table t (id int primary key, n bigint, s text); create table u (k text primary key, n int, s text); \
                       alter table u replica identity full";
 
-fn server() -> Postgres {
+/// A server whose log has changes.
+pub(crate) fn server() -> Postgres {
     Postgres::start_with(&["wal_level=logical"])
 }
 
 /// A job that reads `table`, and what more it has.
-fn following(url: &str, table: &str, schema: &str, more: &str) -> Trial {
+pub(crate) fn following(url: &str, table: &str, schema: &str, more: &str) -> Trial {
     let trial = Trial::new(&format!(
         r#"
         name = "following"
@@ -39,16 +40,18 @@ fn following(url: &str, table: &str, schema: &str, more: &str) -> Trial {
     trial
 }
 
-fn url(server: &Postgres) -> String {
+/// Where it is, for the file of a job that [`following`] makes.
+pub(crate) fn url(server: &Postgres) -> String {
     server.url().replace("${PW}", "${file:pw}")
 }
 
-fn rows_of(trial: &Trial, name: &str) -> Vec<Value> {
+/// The rows of a queue, as far as it is there.
+pub(crate) fn rows_of(trial: &Trial, name: &str) -> Vec<Value> {
     if trial.path(name).exists() { trial.rows(name) } else { Vec::new() }
 }
 
 /// Waits until so many rows have come.
-fn rows(job: &mut Process, trial: &Trial, count: usize) -> Vec<Value> {
+pub(crate) fn rows(job: &mut Process, trial: &Trial, count: usize) -> Vec<Value> {
     job.until(&format!("{count} rows have come"), |_| rows_of(trial, "out.jsonl").len() >= count);
     rows_of(trial, "out.jsonl")
 }
@@ -476,6 +479,40 @@ fn mistakes_of_the_job_file_are_found() {
     let clicks = "[sources.clicks]\nkind = \"rate\"\nrows_per_second = 1\n[stages.seen]\nfrom = \"clicks\"\nenrich = { stream = \"in\", on = { value = \"id\" } }\n";
     let told = refused(&|job| job + clicks);
     assert!(told.contains("and the table would keep what was deleted; write op = \"op\""), "{told}");
+}
+
+/// A table that is kept by key, of the rows that fulfil a condition: a row whose update no longer does goes.
+#[test]
+fn a_condition_behind_latest_follows_updates_and_one_before_it_is_refused() {
+    let server = server();
+    server.sql("create table orders (id bigint primary key, price numeric(12,2), customer text)");
+    server.sql("create table cheap (id bigint primary key, price numeric(12,2), customer text)");
+    server.sql("insert into orders values (1, 5, 'a'), (2, 6, 'b'), (3, 50, 'c')");
+    let schema = "id = \"int64\", price = \"decimal(12,2)\", customer = \"text\"";
+    let copy = |from: &str, key: &str| {
+        format!(
+            "[sinks.copy]\nfrom = \"{from}\"\nkind = \"postgres\"\nurl = \"{}\"\ntable = \"cheap\"\nmode = \"upsert\"\nkey = \"{key}\"\nop = \"op\"\n",
+            url(&server)
+        )
+    };
+    let cheap = |from: &str| format!("[stages.few]\nfrom = \"{from}\"\nfilter = \"price < 10\"\n");
+    let raw = following(&url(&server), "\"orders\"", schema, &(cheap("in") + &copy("few", "id")));
+    let told = raw.refused(&["validate", "job.toml"]);
+    assert!(told.contains("stage `few`: `filter`: the rows are changes of source `in`"), "{told}");
+    assert!(told.contains("latest = true, key = \"id\" and op = \"op\""), "{told}");
+    let other = following(&url(&server), "\"orders\"", schema, &copy("in", "customer")).run(&[]);
+    assert_eq!(other.code, Some(2), "{}", other.stderr);
+    let told = "sink `copy` keeps rows of the table `orders` by `customer`, which is not part of the table's key (id)";
+    assert!(other.stderr.contains(told), "{}", other.stderr);
+    let latest = "[stages.all]\nfrom = \"in\"\nkey = \"id\"\nlatest = true\nop = \"op\"\n";
+    let trial =
+        following(&url(&server), "\"orders\"", schema, &(latest.to_owned() + &cheap("all") + &copy("few", "id")));
+    let mut job = trial.start(&[]);
+    let has = || server.sql("select string_agg(id::text, ',' order by id) from cheap");
+    job.until("the first rows are there", |_| has() == "1,2");
+    server.sql("update orders set price = 99 where id = 1; delete from orders where id = 2; insert into orders values (4, 1, 'd')");
+    job.until("what is no longer cheap has gone", |_| has() == "4");
+    job.stop();
 }
 
 /// A start that lost its job may still hold the slot; somebody else does not lose it.

@@ -1,6 +1,7 @@
 //! What a plugin finds behind its `wasi:` imports: a virtual machine that is the same in every run, and beyond it only
 //! what the job grants: variables of the environment, and hosts to ask over HTTP.
 
+mod net;
 mod server;
 
 use millstream_tests::{Ended, Process, Trial, plugin};
@@ -236,6 +237,8 @@ fn a_name_does_not_lead_to_this_machine() {
     assert!(!answers[0].contains("200"), "{answers:?}");
     let (answers, told) = asked(&stage(&format!("\"{name}\", \"{}\"", server.authority)), &[&question]);
     assert!(answers[0].starts_with("200"), "{answers:?} {told}");
+    let (answers, told) = asked(&stage(&format!("\"{name}\"")), &[&question.replace("http:", "https:")]);
+    assert!(told.contains("leads to 127.0.0.1") && !answers[0].contains("200"), "{answers:?} {told}");
 }
 
 #[test]

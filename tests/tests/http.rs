@@ -1,6 +1,7 @@
 //! Sources and sinks that speak HTTP.
 
 mod clickhouse;
+mod crowds;
 mod exactly_once;
 mod fetch;
 mod fetch_broken;

@@ -98,6 +98,23 @@ fn no_kill_across_an_upgrade_loses_or_doubles_a_row() {
     }
 }
 
+/// Kills of the loop of starts that run batches again, where the environment does not say.
+const REPLAY_KILLS: u64 = 12;
+
+#[test]
+fn no_kill_while_batches_are_run_again_loses_or_doubles_a_row() {
+    let began = Instant::now();
+    let kills = setting("KILLS").map_or(REPLAY_KILLS, |kills| kills.div_ceil(3));
+    let trial = |killer: &mut Killer, kills: u64| match killer.random.from(0, 1) {
+        0 => files::trial(killer, kills),
+        _ => virtual_time::trial(killer, kills),
+    };
+    let tally = torture("replays", Killer::of_replays(seed(8)), kills, trial);
+    let said = format!("kill loop of replays: {tally}; {:.0} s\n", began.elapsed().as_secs_f64());
+    let _ = std::io::stderr().write_all(said.as_bytes());
+    assert!(tally.kills >= kills, "{said}");
+}
+
 /// Kills of the loop with queries of Nexmark, where the environment does not say.
 const QUERY_KILLS: u64 = 0;
 

@@ -1,6 +1,6 @@
 //! Loading plugins that nobody should trust: what they ask for, how they are compiled, and what is kept of that.
 
-use millstream_tests::{Process, Trial, holds_within, millstream, plugin};
+use millstream_tests::{Process, Trial, holds_within, kill, millstream, plugin};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
@@ -189,6 +189,49 @@ fn whoever_compiles_ends_with_the_process_that_waits() {
     }
 }
 
+/// As the system does when it has no memory left.
+#[test]
+fn who_compiles_is_started_again_when_it_is_killed_and_not_for_ever() {
+    let trial = trial(&with_functions(split_words(), 100, &loops(2_000, 1_000)), "", "");
+    let mut process = Process::start(&mut apart(&trial, &["run", "job.toml"]));
+    let mut killed = Vec::new();
+    while killed.len() < 5 {
+        process.until("another process that compiles", |process| {
+            let next = process.children().into_iter().find(|child| !killed.contains(child));
+            let compiles = |child: &u32| {
+                fs::read_to_string(format!("/proc/{child}/cmdline"))
+                    .is_ok_and(|line| line.contains("compile-component"))
+            };
+            killed.extend(next.filter(compiles));
+            next.is_some_and(|next| killed.last() == Some(&next))
+        });
+        killed.last().copied().into_iter().for_each(kill);
+        let times = killed.len();
+        process
+            .until("its end is noticed", |process| process.stderr().matches("was killed by signal 9").count() == times);
+    }
+    let ended = process.wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("killed by signal 9; starting it again (4 of 4)"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("killed by signal 9 each time it was started"), "{}", ended.stderr);
+}
+
+/// Two homes with one folder of compiled code.
+#[test]
+fn homes_that_share_a_cache_leave_each_other_their_code() {
+    let trial = trial(&split_words(), "", "");
+    let compiles = |home: &str| {
+        fs::remove_file(trial.path("out.jsonl")).ok();
+        let mut command = trial.command(&["run", "job.toml"]);
+        command.env("XDG_CACHE_HOME", trial.path("cache")).env("XDG_STATE_HOME", trial.path(home));
+        let ended = Process::start(&mut command).wait();
+        assert!(ended.code == Some(0) && !ended.stderr.contains("damaged"), "{}", ended.stderr);
+        ended.stderr.contains("compiling plugin")
+    };
+    assert!(compiles("a") && compiles("b"));
+    assert!(!compiles("a") && !compiles("b") && !compiles("a"));
+}
+
 #[test]
 fn code_is_kept_and_taken_back_only_with_the_key() {
     let trial = trial(&split_words(), "", "");
@@ -204,7 +247,7 @@ fn code_is_kept_and_taken_back_only_with_the_key() {
     fs::write(&key, [7; 32]).unwrap();
     assert!(compiles(), "signed with another key");
     fs::write(&key, old).unwrap();
-    assert!(compiles() && !compiles());
+    assert!(!compiles(), "both lie there side by side");
     fs::write(&key, [7; 33]).unwrap();
     assert!(compiles() && compiles(), "without a key there is no cache");
 }

@@ -171,6 +171,9 @@ fn what_is_told_changes_as_rows_flow() {
     // What the checkpoint holds.
     let answer = page.told_so("/state?sql=select+count(*)+as+n+from+totals", |answer| answer["rows"][0]["n"] == 3);
     assert_eq!(answer["rows"].as_array().unwrap().len(), 1);
+    let ordered = "select+count(*)+as+z,+9223372036854775807+as+big,+1+as+a+from+totals";
+    let ordered = page.get(&format!("/api/v1/jobs/{}/state?sql={ordered}", page.id()));
+    assert_eq!(ordered.body, r#"{"columns":["z","big","a"],"rows":[{"z":3,"big":9223372036854775807,"a":1}]}"#);
     let wrong = page.get(&format!("/api/v1/jobs/{}/state?sql=select%20nonsense", page.id()));
     assert!(wrong.status == 400 && wrong.body.contains("nonsense"), "{wrong:?}");
     assert_eq!(page.get("/api/v1/jobs/0000000000000000").status, 404);

@@ -247,3 +247,218 @@ fn a_codec_that_is_not_there_is_refused() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(trial.rows("out.jsonl").len(), 100);
 }
+
+/// A job that reads `in.parquet` to its end, into `out.jsonl` and `refused.jsonl`.
+fn reading(schema: &str) -> Trial {
+    Trial::new(&format!(
+        "batch = \"0s\"\n[sources.in]\nkind = \"file\"\npath = \"in.parquet\"\nformat = \"parquet\"\nschema = {{ {schema} }}\n\
+         [sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n\
+         [sinks.refused]\nfrom = \"in.rejected\"\nkind = \"queue\"\npath = \"refused.jsonl\"\n"
+    ))
+}
+
+fn reasons(trial: &Trial) -> Vec<String> {
+    let reason = |row: &Value| row["reason"].as_str().expect("a reason").to_owned();
+    trial.rows("refused.jsonl").iter().map(reason).collect()
+}
+
+#[test]
+fn times_that_microseconds_cannot_hold_are_rejected_and_finer_ones_are_cut_off_towards_the_past() {
+    let trial = reading(
+        "n = \"int64\", ms = \"timestamp\", ns = \"timestamp\", first = { type = \"timestamp\", path = \"all.0\" }, \
+         inner = { type = \"timestamp\", path = \"s.at\" }, day = \"date\"",
+    );
+    python(
+        trial.folder(),
+        "far, ms = 9300000000000000, lambda values: pa.array(values, pa.int64()).cast(pa.timestamp('ms'))\n\
+         s = pa.StructArray.from_arrays([ms([0, 0, 0, far, 0, 0]), ms([far] * 6)], ['at', 'not read'])\n\
+         pq.write_table(pa.table({'n': range(6), 'ms': ms([0, far, None, 0, -far, -1]),\n\
+         'ns': pa.array([-1, 0, -1500, 0, 0, 1999], pa.int64()).cast(pa.timestamp('ns')),\n\
+         'all': pa.array([[0, far], [], [-1], None, [0], [far]], pa.list_(pa.timestamp('ms'))), 's': s,\n\
+         'day': pa.array([2932897, -719529, 0, 0, 0, 0], pa.int32()).cast(pa.date32())}), 'in.parquet')",
+    );
+    trial.run_well(&[]);
+    let epoch = "1970-01-01T00:00:00.000000Z";
+    let expected = [
+        json!({ "n": 0, "ms": epoch, "ns": "1969-12-31T23:59:59.999999Z", "first": epoch, "inner": epoch, "day": "+10000-01-01" }),
+        json!({ "n": 2, "ms": null, "ns": "1969-12-31T23:59:59.999998Z", "first": "1969-12-31T23:59:59.999000Z", "inner": epoch,
+                "day": "1970-01-01" }),
+    ];
+    assert_eq!(trial.rows("out.jsonl"), expected);
+    let far = |column: &str, number: i64| format!("column `{column}`: {number} is out of range of timestamp");
+    let far = [
+        far("ms", 9_300_000_000_000_000),
+        far("inner", 9_300_000_000_000_000),
+        far("ms", -9_300_000_000_000_000),
+        far("first", 9_300_000_000_000_000),
+    ];
+    assert_eq!(reasons(&trial), far);
+    let rejected = trial.rows("refused.jsonl").remove(0);
+    assert!(rejected["value"].as_str().expect("the row").starts_with("{\"n\":1,\"ms\":null,\"ns\":"), "{rejected}");
+}
+
+/// Times of 96 bits, as Spark and Impala write them, of all years that these have.
+#[test]
+fn times_of_96_bits_are_of_any_year() {
+    let trial = reading("n = \"int64\", at = \"timestamp\", first = { type = \"timestamp\", path = \"all.0\" }");
+    python(
+        trial.folder(),
+        "at = [datetime.datetime(9999, 12, 31, 23, 59, 59, 999999), datetime.datetime(1, 1, 1), None, datetime.datetime(1677, 9, 21), \
+         datetime.datetime(2026, 1, 1)]\n\
+         pq.write_table(pa.table({'n': range(5), 'at': pa.array(at, pa.timestamp('us')), 'all': pa.array([[t] for t in at], pa.list_(pa.timestamp('us')))}),\n\
+         'in.parquet', use_deprecated_int96_timestamps=True, compression='none', use_dictionary=False, row_group_size=2)\n\
+         import struct\n\
+         data = open('in.parquet', 'rb').read()\n\
+         day = struct.pack('<qI', 0, 2440588 + (datetime.date(2026, 1, 1) - datetime.date(1970, 1, 1)).days)\n\
+         assert data.count(day) >= 2\n\
+         open('in.parquet', 'wb').write(data.replace(day, struct.pack('<qI', 86399999999999, 2 ** 31 - 1), 1))",
+    );
+    trial.run_well(&[]);
+    let row = |n: u8, at: Option<&str>| json!({ "n": n, "at": at, "first": at });
+    let expected = [
+        row(0, Some("9999-12-31T23:59:59.999999Z")),
+        row(1, Some("0001-01-01T00:00:00.000000Z")),
+        row(2, None),
+        row(3, Some("1677-09-21T00:00:00.000000Z")),
+    ];
+    assert_eq!(trial.rows("out.jsonl"), expected);
+    let days = i128::from(i32::MAX) - 2_440_588 + 1;
+    assert_eq!(reasons(&trial), [format!("column `at`: {} is out of range of timestamp", days * 86_400_000_000 - 1)]);
+}
+
+#[test]
+fn times_without_an_offset_are_of_the_zone() {
+    let zoned = |name: &str, path: &str, zone: &str| {
+        format!("{name} = {{ type = \"timestamp\", path = \"{path}\", zone = \"{zone}\" }}")
+    };
+    let trial = reading(&format!(
+        "at = \"timestamp\", word = {{ type = \"text\", path = \"at\" }}, {}, {}, {}, {}, {}",
+        zoned("berlin", "at", "Europe/Berlin"),
+        zoned("tokyo", "at", "Asia/Tokyo"),
+        zoned("moment", "moment", "Europe/Berlin"),
+        zoned("day", "day", "Europe/Berlin"),
+        zoned("inner", "list.0.at", "Europe/Berlin"),
+    ));
+    python(
+        trial.folder(),
+        "at = [datetime.datetime(2026, 7, 1, 12), datetime.datetime(2026, 10, 25, 2, 30), datetime.datetime(2026, 3, 29, 2, 30), None]\n\
+         pq.write_table(pa.table({'at': pa.array(at, pa.timestamp('ns')), 'moment': pa.array(at, pa.timestamp('ms', 'UTC')),\n\
+         'day': pa.array([datetime.date(2026, 1, 1)] * 4), 'list': pa.array([[{'at': t}] for t in at], pa.list_(pa.struct([('at', pa.timestamp('us'))])))}),\n\
+         'in.parquet')",
+    );
+    trial.run_well(&[]);
+    let (noon, half) = ("2026-07-01T12:00:00.000000Z", "2026-10-25T02:30:00.000000Z");
+    let (noon_there, half_there) = ("2026-07-01T10:00:00.000000Z", "2026-10-25T00:30:00.000000Z");
+    let day = "2025-12-31T23:00:00.000000Z";
+    let expected = [
+        json!({ "at": noon, "word": noon, "berlin": noon_there, "tokyo": "2026-07-01T03:00:00.000000Z", "moment": noon, "day": day,
+                "inner": noon_there }),
+        json!({ "at": half, "word": half, "berlin": half_there, "tokyo": "2026-10-24T17:30:00.000000Z", "moment": half, "day": day,
+                "inner": half_there }),
+        json!({ "at": null, "word": null, "berlin": null, "tokyo": null, "moment": null, "day": day, "inner": null }),
+    ];
+    assert_eq!(trial.rows("out.jsonl"), expected);
+    let skipped = "column `berlin`: `2026-03-29T02:30:00.000000` is no time in Europe/Berlin, where clocks were set forward over it";
+    assert_eq!(reasons(&trial), [skipped]);
+}
+
+#[test]
+fn maps_have_keys_of_any_type() {
+    let trial = reading(
+        "whole = \"text\", one = { type = \"float64\", path = \"whole.-5\" }, s = { type = \"struct<7: float64>\", path = \"whole\" }, \
+         days = \"text\", day = { type = \"text\", path = \"days.2026-01-01\" }, yes = { type = \"int64\", path = \"flags.true\" }, \
+         bytes = { type = \"text\", path = \"bytes.k\" }, raw = { type = \"binary\", path = \"bytes.k\" }, \
+         deep = { type = \"text\", path = \"deep.1.a.0\" }",
+    );
+    python(
+        trial.folder(),
+        "day = datetime.date(2026, 1, 1)\n\
+         pq.write_table(pa.table({'whole': pa.array([[(-5, 0.5), (7, float('nan'))], []], pa.map_(pa.int32(), pa.float64())),\n\
+         'days': pa.array([[(day, 'x')], None], pa.map_(pa.date32(), pa.string())), 'flags': pa.array([[(True, 1), (False, 0)], []], pa.map_(pa.bool_(), pa.int8())),\n\
+         'bytes': pa.array([[(b'k', b'\\xc3\\xa9'), (b'l', b'\\xff')], [(b'k', b'\\xff')]], pa.map_(pa.binary(), pa.binary())),\n\
+         'deep': pa.array([[(1, {'a': [b'z', b'\\xff']})], []], pa.map_(pa.uint64(), pa.struct([('a', pa.list_(pa.binary()))])))}), 'in.parquet')",
+    );
+    trial.run_well(&[]);
+    let expected = json!({ "whole": "{\"-5\":0.5,\"7\":\"NaN\"}", "one": 0.5, "s": { "7": "NaN" }, "days": "{\"2026-01-01\":\"x\"}",
+                           "day": "x", "yes": 1, "bytes": "é", "raw": "c3a9", "deep": "z" });
+    assert_eq!(trial.rows("out.jsonl"), [expected]);
+    let told = "its column `bytes.k` holds bytes that are no text in UTF-8; let the job have it as `binary`";
+    assert_eq!(reasons(&trial), [told]);
+}
+
+/// Types of Parquet that have no name of their own here.
+#[test]
+fn types_without_a_name_are_written_out() {
+    let trial = reading(
+        "u = \"decimal(20,0)\", big = \"text\", clock = \"text\", id = \"text\", ids = \"list<text>\", raw = { type = \"binary\", path = \"id\" }, \
+         nothing = \"text\", nested = \"list<list<int64>>\"",
+    );
+    python(
+        trial.folder(),
+        "import decimal\n\
+         one = bytes(range(16))\n\
+         uuids = lambda values: pa.ExtensionArray.from_storage(pa.uuid(), pa.array(values, pa.binary(16)))\n\
+         pq.write_table(pa.table({'u': pa.array([2 ** 64 - 1, 0], pa.uint64()), 'big': pa.array([decimal.Decimal('-1.50'), None], pa.decimal256(50, 2)),\n\
+         'clock': pa.array([datetime.time(1, 2, 3, 4), None], pa.time64('us')), 'id': uuids([one, None]),\n\
+         'ids': pa.ListArray.from_arrays([0, 1, 1], uuids([one])), 'nothing': pa.nulls(2), 'nested': pa.array([[[1, None], []], None], pa.list_(pa.list_(pa.int8())))}),\n\
+         'in.parquet')",
+    );
+    trial.run_well(&[]);
+    let id = "00010203-0405-0607-0809-0a0b0c0d0e0f";
+    let expected = [
+        json!({ "u": 18_446_744_073_709_551_615_u64, "big": "-1.50", "clock": "01:02:03.000004", "id": id, "ids": [id],
+                "raw": "000102030405060708090a0b0c0d0e0f", "nothing": null, "nested": [[1, null], []] }),
+        json!({ "u": 0, "big": null, "clock": null, "id": null, "ids": [], "raw": null, "nothing": null, "nested": null }),
+    ];
+    assert_eq!(trial.rows("out.jsonl"), expected);
+    assert!(reasons(&trial).is_empty());
+}
+
+#[test]
+fn a_table_has_the_times_of_its_file_or_is_refused() {
+    let trial = Trial::new(
+        "batch = \"0s\"\n[sources.in]\nkind = \"queue\"\npath = \"in.jsonl\"\nschema = { n = \"int64\" }\n\
+         [stages.named]\nfrom = \"in\"\nenrich = { file = \"t.parquet\", on = \"n\" }\n\
+         [sinks.out]\nfrom = \"named\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
+    );
+    trial.write("in.jsonl", "[[0],[1]]\n");
+    let write = |at: &str, options: &str| {
+        let script = format!("pq.write_table(pa.table({{'n': range(2), 'at': {at}}}), 't.parquet', {options})");
+        python(trial.folder(), &script);
+    };
+    write("pa.array([0, 9300000000000000], pa.int64()).cast(pa.timestamp('ms'))", "");
+    let refused = trial.refused(&["validate", "job.toml"]);
+    assert!(refused.contains("column `at`: 9300000000000000 is out of range of timestamp"), "{refused}");
+    let times = "datetime.datetime(9999, 12, 31), datetime.datetime(1, 1, 1, 0, 0, 0, 1)";
+    write(&format!("pa.array([{times}], pa.timestamp('us'))"), "use_deprecated_int96_timestamps=True");
+    trial.run_well(&[]);
+    let row = |n: u8, at: &str| json!({ "n": n, "at": at });
+    let expected = [row(0, "9999-12-31T00:00:00.000000Z"), row(1, "0001-01-01T00:00:00.000001Z")];
+    assert_eq!(trial.rows("out.jsonl"), expected);
+}
+
+/// `formats/duckdb.sql` says what is in the file.
+#[test]
+fn a_file_of_duckdb_is_read() {
+    let trial = reading(
+        "n = \"int64\", span = \"text\", id = \"text\", at = { type = \"timestamp\", path = \"at_local\", zone = \"Europe/Berlin\" }, \
+         moment = { type = \"timestamp\", zone = \"Europe/Berlin\" }, ns = \"timestamp\", clock = \"text\", day = \"date\", \
+         noon = { type = \"timestamp\", path = \"day\" }, word = \"text\", scores = \"struct<7: list<int64>>\", raw = \"text\", \
+         u = \"decimal(20,0)\", price = \"text\", f = \"float64\", ok = \"bool\", since = { type = \"timestamp\", path = \"s.x.0.since\" }",
+    );
+    let file = fs::read(root().join("tests/tests/formats/duckdb.parquet")).expect("it is there");
+    trial.write("in.parquet", file);
+    trial.run_well(&[]);
+    let rows = trial.rows("out.jsonl");
+    let first = json!({ "n": 1, "span": "1 mons 2 days 3.000 secs", "id": "00010203-0405-0607-0809-0a0b0c0d0e0f",
+                        "at": "2026-07-01T10:00:00.000000Z", "moment": "2026-07-01T12:00:00.000000Z", "ns": "1969-12-31T23:59:59.999999Z",
+                        "clock": "01:02:03.500", "day": "+10000-01-01", "noon": "+10000-01-01T00:00:00.000000Z", "word": "b",
+                        "scores": { "7": [1, null] }, "raw": "é", "u": 18_446_744_073_709_551_615_u64,
+                        "price": "123456789012345678901234567890.12", "f": 1.5, "ok": true, "since": "0001-01-01T00:00:00.000000Z" });
+    assert_eq!(rows[0], first);
+    // No calendar of zones goes so far.
+    assert_eq!(
+        (rows.len(), reasons(&trial)),
+        (1, vec!["column `at`: 9095136000000000000 is out of range of timestamp".to_owned()])
+    );
+}

@@ -351,7 +351,7 @@ fn mistakes_say_what_to_write() {
         (&["--from", "xml"], "possible values: text, json, csv, arrow"),
         (
             &["--from", "csv", "--schema", "a=int64", "--to", "text"],
-            "--to text: format `text` writes a single text column",
+            "--to text: a line is one column of type text, and the rows have a int64; write --to json, or make one column with --sql",
         ),
         (&["--on-error", "fail", "--rejected", "x"], "write one of them"),
         (&["--memory", "1"], "memory"),
@@ -366,6 +366,16 @@ fn mistakes_say_what_to_write() {
     // A folder cannot be read.
     let ended = shell(&root(), &format!("millstream pipe {} < /tmp", plugin("split-words").display()));
     assert!(ended.code == Some(1) && ended.stderr.contains("standard input: Is a directory"), "{ended:?}");
+}
+
+#[test]
+fn an_empty_input_is_not_an_error() {
+    for (from, input) in [("json", ""), ("csv", ""), ("arrow", ""), ("json", "\n \n"), ("csv", "\r\n")] {
+        assert_eq!(made(&["--from", from, "--sql", "select count(*) as n from rows"], input), "", "{from}");
+    }
+    assert_eq!(made(&["--from", "csv", "--schema", "a=int64", "--to", "csv"], ""), "a\n");
+    let count = ["--from", "json", "--schema", "a=int64", "--sql", "select count(a) as n from rows"];
+    assert_eq!(made(&count, ""), "{\"n\":0}\n");
 }
 
 /// What may not run in a job may not run here.

@@ -3,6 +3,7 @@
 
 mod input;
 mod large;
+mod replays;
 
 use millstream_tests::{Ended, Process, Trial, plugin, root, until};
 use regex::Regex;

@@ -71,6 +71,28 @@ fn pulled_by_others(server: &RegistryServer, version: &str) -> oci_client::clien
 }
 
 #[test]
+fn a_component_that_is_older_than_its_sources_is_not_pushed() {
+    let trial = Trial::new("");
+    let component = trial.write("words/split-words.wasm", split_words().0);
+    let manifest =
+        trial.write("words/plugin.toml", "name = \"split-words\"\nversion = \"0.2.0\"\nworld = \"transform\"\n");
+    let push = ["push", "words", "--registry", "registry"];
+    let built = std::fs::metadata(&component).unwrap().modified().unwrap();
+    let edit = |after: bool| {
+        let minute = std::time::Duration::from_secs(60);
+        let time = if after { built + minute } else { built - minute };
+        std::fs::File::options().append(true).open(&manifest).unwrap().set_modified(time).unwrap();
+    };
+    edit(true);
+    let refused = badly(&trial, &push, &[]);
+    assert!(refused.contains("words/plugin.toml was changed after words/split-words.wasm was built"), "{refused}");
+    assert!(refused.contains("`millstream build words`"), "{refused}");
+    assert!(!trial.path("registry").exists(), "nothing was pushed");
+    edit(false);
+    assert!(well(&trial, &push).starts_with("pushed split-words 0.1.0"));
+}
+
+#[test]
 fn a_package_goes_to_a_registry_and_comes_back() {
     let (server, trial) = (RegistryServer::start(), Trial::new(""));
     let (component, made) = split_words();

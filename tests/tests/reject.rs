@@ -141,6 +141,60 @@ fn a_job_that_rejects_everything_is_stopped() {
     assert!(told.contains("rejected 3 of 3 rows of batch 1"), "{told}");
 }
 
+/// A job that reads numbers from a file, three records a batch.
+fn decoding(lines: &str, keys: &str, more: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        "batch = \"20ms\"\n[sources.in]\nkind = \"file\"\npath = \"in.jsonl\"\nformat = \"json\"\nschema = {{ n = \"int64\" }}\n\
+         rows_per_batch_max = 3\n{keys}\n[sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n{more}"
+    ));
+    trial.write("in.jsonl", lines);
+    trial
+}
+
+const BAD_RECORDS: &str = "[sinks.bad]\nfrom = \"in.rejected\"\nkind = \"queue\"\npath = \"bad.jsonl\"\n";
+
+#[test]
+fn a_batch_of_which_a_source_rejects_too_much_stops_the_job_and_is_not_seen() {
+    let good = "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n";
+    let lines = format!("{good}{{\"n\":4}}\nno json\n{{\"n\":\"x\"}}\n");
+    for (limit, may, workers) in [("1", "1", "1"), ("0.5", "50 %", "2"), ("\"50%\"", "50 %", "1")] {
+        for more in ["", BAD_RECORDS] {
+            let trial = decoding(&lines, &format!("max_rejected = {limit}"), more);
+            let ended = trial.run(&["--workers", workers]);
+            assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+            let words = format!(
+                "source `in` rejected 2 of 3 rows of batch 2, and `max_rejected` lets it reject {may} of a batch"
+            );
+            assert!(ended.stderr.contains(&words), "{}", ended.stderr);
+            assert!(ended.stderr.contains("the first reason: not JSON"), "{}", ended.stderr);
+            assert_eq!(trial.rows("out.jsonl").len(), 3, "batch 1 is there, and nothing of batch 2");
+            assert!(trial.rows("bad.jsonl").is_empty());
+        }
+    }
+    let trial = decoding(&lines, "max_rejected = 2", "");
+    let ended = trial.run_well(&[]);
+    assert_eq!(trial.rows("out.jsonl").len(), 4);
+    assert!(ended.stderr.contains("rows: in 4 (2 rejected), out 4"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_job_whose_source_rejects_all_of_its_input_unread_ends_with_an_error() {
+    let lines = "{\"n\":\"a\"}\n".repeat(7);
+    let checkpoints = "[checkpoint]\ndir = \"ck\"\n";
+    for more in ["", checkpoints] {
+        let trial = decoding(&lines, "", more);
+        let ended = trial.run(&["--no-ui"]);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("source `in`: all 7 records that it read were rejected"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("rows: in 0 (7 rejected), out 0"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("restart"), "trying again does not help: {}", ended.stderr);
+    }
+    // Read, or not all of it, or no input at all.
+    decoding(&lines, "", BAD_RECORDS).run_well(&[]);
+    decoding(&format!("{lines}{{\"n\":1}}\n"), "", "").run_well(&[]);
+    decoding("", "", checkpoints).run_well(&[]);
+}
+
 /// What is wrong for all rows is no reason to reject them.
 #[test]
 fn a_refused_config_stops_the_job() {

@@ -262,7 +262,11 @@ fn a_second_start_on_the_same_machine_is_refused() {
     until_it_commits(&mut job, &trial);
     let ended = start(&trial, &[], &settings, "").wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("another running process has it open; stop that one first"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("another running process has it locked; stop that process first"),
+        "{}",
+        ended.stderr
+    );
     until_it_commits(&mut job, &trial);
     stops_with_each_number_once(job, &trial);
 }

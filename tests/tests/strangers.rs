@@ -339,3 +339,73 @@ fn processes_of_a_supervisor_keep_their_key_to_themselves() {
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
+
+/// A job with the lock files that there are.
+fn locking() -> Trial {
+    let trial = Trial::new(
+        "batch = \"20ms\"\n[checkpoint]\ndir = \"checkpoint\"\n[sources.in]\nkind = \"rate\"\nrows_per_second = 100\n\
+         rows_max = 5\n[sinks.parts]\nfrom = \"in\"\nkind = \"files\"\npath = \"out\"\n[sinks.log]\nfrom = \"in\"\n\
+         kind = \"queue\"\npath = \"log.jsonl\"\n",
+    );
+    let all = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(trial.folder(), all).unwrap();
+    trial.run_well(&[]);
+    trial
+}
+
+/// The lock files of a job that runs no more. Others may read what it wrote.
+const LOCKS: [&str; 2] = ["checkpoint/lock", "out/.millstream.lock"];
+
+fn mode(trial: &Trial, name: &str) -> u32 {
+    std::fs::metadata(trial.path(name)).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn nobody_else_can_open_what_a_job_locks() {
+    let trial = locking();
+    for name in LOCKS {
+        assert_eq!(mode(&trial, name), 0o600, "{name}");
+        // As an earlier version left it.
+        std::fs::set_permissions(trial.path(name), std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    trial.run_well(&[]);
+    LOCKS.iter().for_each(|name| assert_eq!(mode(&trial, name), 0o600, "{name}"));
+    assert!(!trial.path(".log.jsonl.lock").exists(), "it goes with the job");
+}
+
+/// Another user holds a lock that an earlier version left to all, or waits for it; or holds a file that others must read.
+#[test]
+fn another_user_keeps_no_job_from_starting() {
+    let stranger = |path: &Path| {
+        let mut command = std::process::Command::new("setpriv");
+        let flock = "echo waits; exec flock \"$1\" -c 'echo holds; exec sleep 1000'";
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", flock, "sh"]).arg(path);
+        Process::start(command.current_dir("/"))
+    };
+    // SAFETY: the call takes and changes nothing.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("NOT TESTED: only the superuser can be another user");
+        return;
+    }
+    let trial = locking();
+    for name in LOCKS.iter().chain(&["log.jsonl"]) {
+        let path = trial.path(name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let mut stranger = stranger(&path);
+        stranger.until("it holds the lock", |stranger| stranger.stdout().contains("holds"));
+        trial.run_well(&[]);
+        stranger.kill_all();
+    }
+    // Who waits for it gets what nothing goes by any more.
+    let path = trial.path(LOCKS[0]);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let held = std::fs::File::open(&path).unwrap();
+    held.lock().unwrap();
+    let mut waiting = stranger(&path);
+    waiting.until("it waits for the lock", |waiting| waiting.stdout().contains("waits"));
+    let ended = trial.run(&[]);
+    assert!(ended.code == Some(1) && ended.stderr.contains("a running job uses it"), "{}", ended.stderr);
+    drop(held);
+    trial.run_well(&[]);
+    waiting.kill_all();
+}

@@ -279,6 +279,98 @@ fn what_a_restart_does_not_mend_is_not_restarted() {
     assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
 }
 
+/// Rows through a `files` sink with these lines in its table, ended by an error: what was said, and how often it was started again.
+fn of_rows(trial: &Trial) -> (String, usize) {
+    let ended = trial.run(&["--timeout", "120s"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let restarts = ended.stderr.matches("starting it again").count();
+    (ended.stderr, restarts)
+}
+
+fn folders(columns: usize, lines: impl Iterator<Item = String>, roll: &str) -> Trial {
+    let names: Vec<String> = (0..columns).map(|number| format!("k{number}")).collect();
+    let schema: String = names.iter().map(|name| format!("{name} = \"text\", ")).collect();
+    let trial = Trial::new(&format!(
+        "batch = \"20ms\"\nworkers = 1\n[checkpoint]\ndir = \"checkpoint\"\nevery = \"10ms\"\n[sources.in]\nkind = \"file\"\n\
+         path = \"in.jsonl\"\nformat = \"json\"\nschema = {{ {schema}n = \"int64\" }}\n[sinks.out]\nfrom = \"in\"\n\
+         kind = \"files\"\npath = \"out\"\npartition_by = {names:?}\n{roll}\n"
+    ));
+    trial.write("in.jsonl", lines.map(|line| line + "\n").collect::<String>());
+    trial
+}
+
+#[test]
+fn rows_that_a_sink_can_never_hold_end_the_job_at_once() {
+    let one = |value: String| format!("{{\"k0\":\"{value}\",\"n\":1}}");
+    for roll in ["", "roll = { time = \"1h\" }"] {
+        let (told, restarts) = of_rows(&folders(1, (0..30_000).map(|number| one(format!("p{number}"))), roll));
+        assert!(told.contains("sink `out`: batch ") && told.contains("more than 10000 folders"), "{told}");
+        assert_eq!(restarts, 0, "{told}");
+        let (told, restarts) = of_rows(&folders(1, [one("x".repeat(300))].into_iter(), roll));
+        assert!(told.contains("too long for the name of a folder"), "{told}");
+        assert_eq!(restarts, 0, "{told}");
+        // Each name fits, and all together do not.
+        let all: String = (0..20).map(|column| format!("\"k{column}\":\"{}\",", "x".repeat(240))).collect();
+        let trial = folders(20, [format!("{{{all}\"n\":1}}")].into_iter(), roll);
+        let (told, restarts) = of_rows(&trial);
+        assert!(told.contains("is longer than 4095 bytes with the place"), "{told}");
+        assert_eq!(restarts, 0, "{told}");
+        // Nothing of it is committed, so a job that was changed takes the rows.
+        trial.change("partition_by = ", "format = \"jsonl\"\n# ");
+        if roll.is_empty() {
+            trial.run_well(&[]);
+        }
+    }
+}
+
+/// What an HTTP server says of what it was sent, and would say again.
+#[test]
+fn a_request_that_a_server_refuses_ends_the_job_at_once() {
+    for (status, again) in [("413 Too Large", false), ("400 Bad", false), ("422 No", false), ("401 Who", true)] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                use std::io::{Read, Write};
+                let mut stream = stream.unwrap();
+                // The request is one write of less than a segment.
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            }
+        });
+        let trial = Trial::new(&format!(
+            "batch = \"20ms\"\n[checkpoint]\ndir = \"checkpoint\"\n[sources.in]\nkind = \"file\"\npath = \"in.jsonl\"\n\
+             format = \"json\"\nschema = {{ n = \"int64\" }}\n[sinks.out]\nfrom = \"in\"\nkind = \"http\"\n\
+             url = \"http://{address}/rows\"\n"
+        ));
+        trial.write("in.jsonl", "{\"n\":1}\n");
+        let ended = trial.run(&["--restarts-max", "2"]);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&status[..3]), "{}", ended.stderr);
+        assert_eq!(ended.stderr.contains("(2 of 2)"), again, "{}", ended.stderr);
+        assert_eq!(ended.stderr.contains("starting it again"), again, "{}", ended.stderr);
+    }
+}
+
+/// A sink that remembers nothing commits them with each start.
+#[test]
+fn batches_that_are_committed_again_are_no_progress() {
+    let trial = Trial::new(
+        "clock = \"manual\"\n[checkpoint]\ndir = \"checkpoint\"\nevery = 1000\n[sources.in]\nkind = \"queue\"\n\
+         path = \"in.jsonl\"\nschema = { n = \"int64\" }\n[sinks.shown]\nfrom = \"in\"\nkind = \"print\"\n[sinks.out]\n\
+         from = \"in\"\nkind = \"files\"\npath = \"out\"\n",
+    );
+    trial.write("in.jsonl", "[[1]]\n");
+    trial.run_well(&[]);
+    // Somebody else has written what the next batch would be, so that it cannot be committed.
+    trial.write("in.jsonl", "[[1]]\n[[2]]\n[[3]]\n");
+    trial.write("out/part-0000000002.jsonl", "of others\n");
+    let ended = trial.run(&["--restarts-max", "3", "--timeout", "60s"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("it exists already with other rows"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("(3 of 3)") && ended.stderr.contains("3 times without"), "{}", ended.stderr);
+}
+
 #[test]
 fn restarts_without_a_batch_committed_have_a_limit() {
     let port = free_port();

@@ -1,5 +1,6 @@
 //! Rows on their way: as received ([`chunk`]), and in the graph ([`part`]); [`slices`] bounds them.
 
+pub mod binary_text;
 pub mod cell;
 pub mod chunk;
 pub mod column;

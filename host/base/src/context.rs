@@ -21,6 +21,8 @@ pub struct Tick {
     pub swap: Option<u64>,
     /// Of a barrier: the upgrade whose plugin runs in a shadow behind it, and for how many batches.
     pub shadow: Option<(u64, u64)>,
+    /// Of a barrier: rows that earlier starts received are in no batch yet.
+    pub leftover: bool,
 }
 
 /// The batch that an operator works on.

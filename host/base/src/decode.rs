@@ -8,7 +8,10 @@ mod columns;
 pub mod csv;
 pub mod infer;
 pub mod json;
+mod json_text;
+pub mod mark;
 pub mod nexmark;
+pub mod parquet;
 pub mod protobuf;
 pub mod ready;
 mod text;
@@ -47,6 +50,8 @@ pub struct Decoder {
     nexmark: Option<NexmarkDecoder>,
     /// Columns without which a row is rejected.
     required: Vec<usize>,
+    /// Records may say themselves why they are rejected: see [`parquet`].
+    may_refuse: bool,
     /// How much of a rejected record is kept.
     rejected_bytes_max: usize,
 }
@@ -75,6 +80,8 @@ enum RecordDecoder {
 enum Delimiter {
     /// `\n` or `\r\n` behind it.
     Line,
+    /// The same, or `\r` alone.
+    CsvLine,
     /// Four bytes of length before it.
     Prefix,
     /// What came with the value of a record of a topic before it.
@@ -88,7 +95,8 @@ impl Delimiter {
     #[inline]
     fn strip(self, record: &[u8]) -> &[u8] {
         match (self, record) {
-            (Delimiter::Line, [text @ .., b'\r', b'\n'] | [text @ .., b'\n']) => text,
+            (Delimiter::Line | Delimiter::CsvLine, [text @ .., b'\r', b'\n'] | [text @ .., b'\n'])
+            | (Delimiter::CsvLine, [text @ .., b'\r']) => text,
             (Delimiter::Prefix, record) => record.get(FRAME_PREFIX_BYTES..).unwrap_or_default(),
             (Delimiter::Envelope, record) => record.get(envelope::value_start(record)..).unwrap_or_default(),
             (Delimiter::Varint, record) => {
@@ -97,6 +105,11 @@ impl Delimiter {
             }
             (_, record) => record,
         }
+    }
+
+    /// Whether records stand in lines; else each is a text of its own.
+    fn is_line(self) -> bool {
+        matches!(self, Delimiter::Line | Delimiter::CsvLine)
     }
 }
 
@@ -119,6 +132,10 @@ impl Decoder {
         }
         let queue = matches!(source.kind, SourceKind::Queue { .. });
         let wanted = source.schema.clone();
+        let may_refuse = source.format == Format::Parquet;
+        if may_refuse {
+            source.schema = parquet::in_lines(&source.schema);
+        }
         let in_envelopes = source.in_envelopes();
         let beside = in_envelopes.then(|| MetadataDecoder::new(&mut source.schema));
         let all = source.schema.clone();
@@ -148,6 +165,7 @@ impl Decoder {
             _ if matches!(by, RecordDecoder::Binary(_) | RecordDecoder::Avro(_) | RecordDecoder::Protobuf(_)) => {
                 Delimiter::None
             }
+            _ if matches!(by, RecordDecoder::Csv(_)) => Delimiter::CsvLine,
             _ => Delimiter::Line,
         };
         let named: Vec<_> = all.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
@@ -171,7 +189,7 @@ impl Decoder {
             SourceKind::Nexmark(nexmark) => Some(NexmarkDecoder::new(nexmark)),
             _ => None,
         };
-        Decoder { nexmark, columns, schema, delimiter, by, beside, wanted, required, rejected_bytes_max }
+        Decoder { nexmark, columns, schema, delimiter, by, beside, wanted, required, may_refuse, rejected_bytes_max }
     }
 
     /// The columns of the decoded rows.
@@ -192,7 +210,9 @@ impl Decoder {
         {
             return Decoded { rows, rejected: None };
         }
+        let in_other_encoding = self.is_text() && mark::is_other(&chunk.header);
         if let RecordDecoder::Text(ColumnType::Text) = self.by
+            && !in_other_encoding
             && self.beside.as_ref().is_none_or(|beside| beside.is_plain(chunk))
             && let Some(column) = text::decode(chunk, self.delimiter)
             && let Ok(rows) = RecordBatch::try_new(self.schema.clone(), vec![column])
@@ -224,6 +244,14 @@ impl Decoder {
                 rejected.push(bytes, refusal.dropped, refusal.reason.clone());
                 continue;
             }
+            if let Some((row, reason)) = self.may_refuse.then(|| parquet::refused(bytes)).flatten() {
+                rejected.push(row, 0, reason);
+                continue;
+            }
+            if in_other_encoding {
+                rejected.push(bytes, 0, mark::OTHER_ENCODING.to_owned());
+                continue;
+            }
             let text = text.and_then(|text| text.get(record.clone())).map(|text| self.content(text));
             let decoded = match &self.beside {
                 None => self.decode_record(bytes, text),
@@ -249,6 +277,11 @@ impl Decoder {
         Decoded { rows, rejected: rejected.finish() }
     }
 
+    /// Whether records are text.
+    fn is_text(&self) -> bool {
+        matches!(self.by, RecordDecoder::Text(_) | RecordDecoder::Json(_) | RecordDecoder::Csv(_))
+    }
+
     /// Decodes a record of a topic: a row whatever its value is, as it has an offset of its own. Without a value, the columns of
     /// the value are null.
     fn decode_with_beside(&mut self, whole: &[u8], bytes: &[u8], text: Option<&str>) -> Result<bool, String> {
@@ -269,7 +302,7 @@ impl Decoder {
             Delimiter::Prefix | Delimiter::Varint | Delimiter::Envelope => {
                 record.get(record.len() - bytes.len()..).unwrap_or_default()
             }
-            Delimiter::Line | Delimiter::None => record.get(..bytes.len()).unwrap_or_default(),
+            Delimiter::Line | Delimiter::CsvLine | Delimiter::None => record.get(..bytes.len()).unwrap_or_default(),
         }
     }
 
@@ -281,13 +314,16 @@ impl Decoder {
             RecordDecoder::Binary(decoder) => return decoder.decode(bytes, &mut self.columns).map(|()| true),
             RecordDecoder::Avro(decoder) => return decoder.decode(bytes, &mut self.columns).map(|()| true),
             RecordDecoder::Protobuf(decoder) => return decoder.decode(bytes, &mut self.columns).map(|()| true),
-            RecordDecoder::Text(ColumnType::Binary) => return self.columns.set_bytes(0, bytes).map(|()| true),
+            RecordDecoder::Text(ColumnType::Binary) if self.columns.holds_bytes_of_text(0) => {
+                return self.columns.set_bytes(0, bytes).map(|()| true);
+            }
             _ => {}
         }
         let text = match text {
             Some(text) => text,
-            None => std::str::from_utf8(bytes).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?,
+            None => std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error))?,
         };
+        let text = if self.delimiter.is_line() { text } else { text.strip_prefix('\u{FEFF}').unwrap_or(text) };
         match &mut self.by {
             RecordDecoder::Json(decoder) => decoder.decode(text, &mut self.columns),
             RecordDecoder::Csv(decoder) => decoder.decode(text, &mut self.columns),
@@ -295,6 +331,14 @@ impl Decoder {
                 self.columns.set(0, WrittenValue::Text(text)).map(|()| true)
             }
         }
+    }
+}
+
+/// Why a record is no text.
+fn not_utf8(record: &[u8], error: std::str::Utf8Error) -> String {
+    match mark::is_other(record) {
+        true => mark::OTHER_ENCODING.to_owned(),
+        false => format!("not UTF-8 at byte {}", error.valid_up_to()),
     }
 }
 

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 /// How often a lock that another process holds is tried again.
-const LOCK_TRY_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const LOCK_TRY_EVERY: Duration = Duration::from_millis(20);
+
+/// How long a folder that another process has locked is waited for.
+const LOCK_FOLDER_WAIT: Duration = Duration::from_secs(60);
 
 /// Puts a file with these bytes under this name, in the place of the one that has it. Without permissions only this user may
 /// read it.
@@ -51,11 +54,20 @@ fn named(folder: &Path) -> &Path {
     if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
-/// Locks a folder for as long as the result lives, and waits for whoever has it locked.
+/// Locks a folder for as long as the result lives, and waits for whoever has it locked; not without end, as whoever may read a folder
+/// can lock it.
 pub fn lock_folder(folder: &Path) -> io::Result<File> {
-    let folder = File::open(named(folder))?;
-    folder.lock()?;
-    Ok(folder)
+    let file = File::open(named(folder))?;
+    match lock_within(&file, LOCK_FOLDER_WAIT) {
+        Ok(()) => Ok(file),
+        Err(TryLockError::Error(error)) => Err(error),
+        Err(TryLockError::WouldBlock) => {
+            let (folder, wait) = (named(folder).display(), LOCK_FOLDER_WAIT.as_secs());
+            Err(io::Error::other(format!(
+                "another process has locked the folder {folder} for {wait} s; stop that process"
+            )))
+        }
+    }
 }
 
 /// Locks a file for as long as it is open. A process that is just going away may hold the lock a moment longer, so it is tried

@@ -17,6 +17,7 @@ mod parts;
 pub mod pattern;
 pub mod plugin_part;
 mod read;
+pub mod replaced;
 pub mod retry_source;
 mod schema;
 mod standing_query;
@@ -136,6 +137,7 @@ fn made(document: Document, file: &Path, folder: &Path) -> Result<JobSpec> {
     if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key)) {
         graph::check(&job, &mistakes);
         changes::check(&job, &mistakes);
+        replaced::check(&job, &mistakes);
     }
     mistakes.result(&job.origin, &document.sets)?;
     Ok(job)
@@ -148,12 +150,18 @@ pub fn take_queries_apart(job: &mut JobSpec) -> Result<()> {
     mistakes.result(&job.origin, &BTreeSet::new())
 }
 
+/// Notes for each source of changes by which columns of its tables rows are kept, for the source to look at.
+pub fn note_keys_of_changes(job: &mut JobSpec) {
+    changes::note_keys(job);
+}
+
 /// Checks a job that a program built, in the same way as one from a file.
 pub fn check(job: &JobSpec) -> Result<()> {
     let mistakes = Mistakes::default();
     parts::check(job, &mistakes);
     graph::check(job, &mistakes);
     changes::check(job, &mistakes);
+    replaced::check(job, &mistakes);
     mistakes.result(&job.origin, &BTreeSet::new())
 }
 

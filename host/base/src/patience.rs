@@ -33,6 +33,8 @@ pub enum StoreErrorKind {
     Incomplete,
     /// Another start of the job has taken it over, so this process must not write any more.
     TakenOver,
+    /// What is to be written cannot be, whatever is tried: a name that is too long.
+    Unfit,
 }
 
 impl StoreErrorKind {
@@ -74,6 +76,7 @@ impl From<StoreError> for Error {
         match error.kind {
             StoreErrorKind::Passing | StoreErrorKind::Lasting | StoreErrorKind::Incomplete => Error::environment(error),
             StoreErrorKind::TakenOver => Error::taken_over(error),
+            StoreErrorKind::Unfit => Error::plugin(error),
         }
     }
 }
@@ -83,6 +86,7 @@ pub fn io_failed(what: String, error: &std::io::Error) -> StoreError {
     let passing = [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::EACCES, libc::EPERM];
     let kind = match error.get_ref() {
         Some(cause) if cause.is::<TakenOver>() => StoreErrorKind::TakenOver,
+        _ if error.raw_os_error() == Some(libc::ENAMETOOLONG) => StoreErrorKind::Unfit,
         _ => StoreErrorKind::passing(error.raw_os_error().is_some_and(|code| passing.contains(&code))),
     };
     let reason = error.to_string();

@@ -2,8 +2,10 @@
 //! nobody else may write; and files of fixed names in folders that others may write, who may have put a link there.
 
 mod key;
+mod lock;
 
 pub use key::{Key, random};
+pub use lock::{LockRefused, lock};
 
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -95,13 +97,15 @@ fn is_read_only(path: &Path) -> bool {
     }
 }
 
-/// Opens a file for reading and writing that nothing else goes by: made where it is missing, not emptied, and an error where
-/// the name is that of a link, of one of several names of a file, or of something else.
+/// Opens a file for reading and writing that nothing else goes by: made where it is missing, for this user alone, not emptied, and
+/// an error where the name is that of a link, of one of several names of a file, or of something else.
 pub fn open_or_make(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let refused =
         || io::Error::other("it is a link or not a regular file, and what it leads to is left alone; remove it");
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path);
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+    let file = options.open(path);
     let file = file.map_err(|error| if error.raw_os_error() == Some(libc::ELOOP) { refused() } else { error })?;
     let found = file.metadata()?;
     if found.is_file() && found.nlink() <= 1 { Ok(file) } else { Err(refused()) }

@@ -1,9 +1,10 @@
 //! Opens and reads regular files only: opening a pipe would wait for its writer, and reading a device may never end.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is wrong with something else.
 pub const NOT_REGULAR: &str = "it is not a regular file (a pipe, a socket or a device is none)";
@@ -20,6 +21,32 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
         true => Ok(file),
         false => Err(io::Error::other(NOT_REGULAR)),
     }
+}
+
+/// Whether the files of certificates that the environment names, from which libraries read whom the system trusts, are regular
+/// files; an error says which one is not. Libraries open them without looking.
+pub fn check_certificates() -> Result<(), String> {
+    check_certificates_in(std::env::var_os("SSL_CERT_FILE"), std::env::var_os("SSL_CERT_DIR"))
+}
+
+fn check_certificates_in(file: Option<OsString>, folders: Option<OsString>) -> Result<(), String> {
+    let is_other = |path: &Path| {
+        // What is not there is told by whoever needs it.
+        std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+    };
+    let wrong = |variable: &str, path: &Path| {
+        Err(format!("{variable}: cannot read `{}`: {NOT_REGULAR}; name a file of certificates", path.display()))
+    };
+    if let Some(file) = file.map(PathBuf::from).filter(|file| is_other(file)) {
+        return wrong("SSL_CERT_FILE", &file);
+    }
+    for folder in folders.iter().flat_map(std::env::split_paths) {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+        if let Some(entry) = entries.map(|entry| entry.path()).find(|path| is_other(path)) {
+            return wrong("SSL_CERT_DIR", &entry);
+        }
+    }
+    Ok(())
 }
 
 /// All of a regular file.
@@ -68,5 +95,11 @@ mod tests {
         }
         assert_eq!(read(folder.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(read(folder.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        let os = |path: &Path| Some(path.as_os_str().to_owned());
+        let refused = check_certificates_in(os(&pipe), None).unwrap_err();
+        assert!(refused.starts_with("SSL_CERT_FILE: cannot read `") && refused.contains(NOT_REGULAR), "{refused}");
+        assert!(check_certificates_in(None, os(folder.path())).unwrap_err().starts_with("SSL_CERT_DIR: "));
+        assert_eq!(check_certificates_in(os(&file), None), Ok(()));
+        assert_eq!(check_certificates_in(os(&folder.path().join("none")), None), Ok(()));
     }
 }

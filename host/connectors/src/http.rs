@@ -2,8 +2,12 @@
 //! And what those that listen have in common.
 
 pub mod certificate;
+pub mod heads;
 pub mod listener;
+pub mod places;
+pub mod write_deadline;
 pub mod refusals;
+pub mod upgrade;
 
 pub use crate::dial::Fault;
 use crate::tls::{Tls, in_words, refusal};
@@ -25,6 +29,8 @@ use tokio::time::timeout;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes of the head of an answer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+/// In which ClickHouse says what is wrong.
+const EXCEPTION_CODE: &str = "x-clickhouse-exception-code";
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("millstream/", env!("CARGO_PKG_VERSION")));
 
 /// Where a server is, and how it is spoken to.
@@ -65,6 +71,8 @@ pub struct Reply {
     pub retry_after: Option<Duration>,
     /// Where it leads to.
     pub location: Option<String>,
+    /// What is wrong by ClickHouse's numbers.
+    pub exception: Option<u32>,
     /// Its beginning, as much as was wanted.
     pub body: Bytes,
 }
@@ -322,6 +330,7 @@ async fn read(mut response: Response<Incoming>, bytes_max: usize) -> Result<(Rep
     let reply = Reply {
         status: response.status(),
         retry_after: text(RETRY_AFTER).and_then(retry_after),
+        exception: response.headers().get(EXCEPTION_CODE).and_then(|code| code.to_str().ok()?.parse().ok()),
         location: text(LOCATION).map(str::to_owned),
         body: body.freeze(),
     };

@@ -3,6 +3,7 @@
 pub mod consumer;
 pub mod fault;
 mod topic_ids;
+mod topic_policies;
 
 use crate::job::spec::KafkaCluster;
 use crate::tls::{Tls, TlsRefusal};

@@ -89,6 +89,7 @@ pub struct ApiError {
 impl ApiError {
     pub const NO_MESSAGE: u32 = 10_037;
     pub const NO_STREAM: u32 = 10_059;
+    pub const MESSAGE_TOO_LARGE: u32 = 10_054;
     pub const WRONG_LAST: u32 = 10_071;
     pub const BATCH_TOO_LARGE: u32 = 10_199;
     const NOT_FOR_ACCOUNT: u32 = 10_039;

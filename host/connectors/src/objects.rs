@@ -12,6 +12,7 @@ pub use hdfs::is_draft;
 use crate::error::{Error, Result as JobResult};
 use crate::fault;
 use crate::patience::{StoreError, StoreErrorKind};
+use crate::regular;
 use object_store::list::PaginatedListOptions;
 use object_store::path::Path;
 use object_store::{Error as ClientError, ObjectMeta, RetryConfig};
@@ -36,6 +37,29 @@ pub fn environment() -> Vec<(String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
 }
 
+/// Environment variables that name files from which the libraries of object stores read.
+const FILES: [&str; 6] = [
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_SERVICE_ACCOUNT_PATH",
+];
+
+/// Refuses what those libraries would wait for: a pipe or a device in the place of a file.
+fn check_files(settings: &[(String, String)]) -> JobResult<()> {
+    regular::check_certificates().map_err(Error::environment)?;
+    let mut named = settings.iter().filter(|(name, _)| FILES.contains(&name.to_ascii_uppercase().as_str()));
+    let other = |path: &str| std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    match named.find(|(_, path)| other(path)) {
+        None => Ok(()),
+        Some((name, path)) => {
+            Err(Error::environment(format!("{name}: cannot read `{path}`: {}", regular::NOT_REGULAR)))
+        }
+    }
+}
+
 impl Bucket {
     /// Opens `s3://bucket/prefix`, or the like of another cloud. Settings are environment variables, of which those of the cloud
     /// count. Asks the server nothing.
@@ -46,6 +70,7 @@ impl Bucket {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = prefix.trim_end_matches('/');
         let place = format!("{}{bucket}/{prefix}", cloud.scheme()).trim_end_matches('/').to_owned();
+        check_files(settings)?;
         if !cloud.is_bucket(bucket) || !(prefix.is_empty() || is_name(prefix)) {
             return Err(wrong());
         }

@@ -97,6 +97,11 @@ impl DatabaseError {
         DatabaseError { kind: DatabaseErrorKind::TakenOver, message }
     }
 
+    /// Whether the server told it with this code.
+    pub fn has_code(&self, code: &str) -> bool {
+        self.message.strip_suffix(']').is_some_and(|message| message.ends_with(&format!("[{code}")))
+    }
+
     /// Whether it may go away by itself.
     pub fn passes(&self) -> bool {
         self.kind == DatabaseErrorKind::Passing
@@ -129,8 +134,9 @@ impl DatabaseError {
         let passing = ["08", "53", "58"].iter().any(|class| code.starts_with(class))
             || ["55006", "57P01", "57P02", "57P03", "57P05", "25006", "40001", "40P01"].contains(&code);
         let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
-        // A value that does not go into its type, that a constraint refuses, or that is too large for an index.
-        let of_row = ["22", "23"].iter().any(|class| code.starts_with(class)) || code == "54000";
+        // A value that does not go into its type, that a constraint, a view or a trigger refuses, or that is too large for an index.
+        let of_row =
+            ["22", "23", "44"].iter().any(|class| code.starts_with(class)) || ["54000", "P0001"].contains(&code);
         let kind = match (of_row, passing) {
             (true, _) => DatabaseErrorKind::Row,
             (false, true) => DatabaseErrorKind::Passing,

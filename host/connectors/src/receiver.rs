@@ -38,6 +38,7 @@ use crate::batch::partition::Share;
 use crate::batch::position::Positions;
 use crate::decode::avro::schema::Schema;
 use crate::decode::binary::row_bytes;
+use crate::decode::csv;
 use crate::decode::protobuf::Messages;
 use crate::error::{Error, Result};
 use crate::fault;
@@ -144,6 +145,10 @@ pub struct JobFacts<'a> {
 /// exhausted or `inbox` is closed, which should come before the runtime is shut down: a folder is read by a blocking
 /// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed. `share`: the partitions
 /// that are read here, of a source that has some.
+///
+/// # Errors
+/// The source cannot listen at its address. It waits up to two seconds for a port that is in use, as a process of the job that has just
+/// ended may hold it.
 pub fn start(
     source: &SourceSpec,
     origin: &Origin,
@@ -152,7 +157,7 @@ pub fn start(
     from: &Positions,
     share: Share,
     job: JobFacts<'_>,
-) {
+) -> Result<()> {
     let (source, from) = (source.clone(), from.clone());
     let name = format!("the receiver of source `{}`", source.name);
     match source.kind.clone() {
@@ -172,7 +177,8 @@ pub fn start(
         SourceKind::Syslog(spec) => {
             let reading = inbox.clone();
             let listening = Listening::of(spec.spread, share, job.processes);
-            let receive = async move { syslog::receive(&source, &spec, &listening, &from, &reading).await };
+            let ports = runtime.block_on(syslog::bind(&source, &spec, &listening))?;
+            let receive = async move { syslog::receive(&source, &spec, ports, &listening, &from, &reading).await };
             until_closed(inbox, runtime, &name, receive);
         }
         SourceKind::HttpClient(client) => {
@@ -182,11 +188,11 @@ pub fn start(
         }
         SourceKind::Http(server) => {
             let listening = Listening::of(server.spread, share, job.processes);
-            http::start((&source, &server, origin), listening, inbox, runtime, &from);
+            http::start((&source, &server, origin), listening, inbox, runtime, &from)?;
         }
         SourceKind::Lumberjack(spec) => {
             let listening = Listening::of(spec.spread, share, job.processes);
-            lumberjack::start((&source, &spec, origin), listening, inbox, runtime, &from);
+            lumberjack::start((&source, &spec, origin), listening, inbox, runtime, &from)?;
         }
         SourceKind::Directory { path, poll, settle, spread: true } => {
             let folder = (source, origin.folder.join(path), WatchTimes { poll, settle });
@@ -256,6 +262,7 @@ pub fn start(
             inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));
         }
     }
+    Ok(())
 }
 
 /// Reads a whole file by the format of this source, for tables that a job is given at its start.
@@ -327,6 +334,14 @@ pub fn framer(source: &SourceSpec) -> Framer {
     };
     Framer::new(if frames { Framing::Frames } else { framing }, header, source.record_bytes_max)
         .keeping(source.rejected_bytes_max)
+}
+
+/// A header that lacks a column of the source, with no record after it, becomes a rejected row: nothing else would report it. The
+/// framer has ended.
+fn reject_unfit_header(source: &SourceSpec, framer: &mut Framer) {
+    if let Format::Csv { header: true, separator } = source.format {
+        framer.reject_header_unless(|header| csv::header_fits(source, separator, header));
+    }
 }
 
 /// A mistake in the job file about one key of a source.

@@ -151,6 +151,7 @@ impl SchemaRegistry {
         }
         let mut seen = HashSet::new();
         let mut schemas = Vec::new();
+        let mut bytes = told.schema.len();
         let mut next: Vec<Next> = vec![Next::Note(told.schema)];
         next.extend(told.references.into_iter().rev().map(Next::Ask));
         while let Some(step) = next.pop() {
@@ -172,6 +173,11 @@ impl SchemaRegistry {
             let path = ["subjects", &subject, "versions", &version.to_string()];
             let (status, body) = self.ask(Method::GET, &path, None).await?;
             let told: RegisteredSchema = self.read(status, &body)?;
+            bytes += told.schema.len();
+            if bytes > ANSWER_BYTES_MAX {
+                let most = ANSWER_BYTES_MAX;
+                return Err(RegistryFault::Lasting(format!("it refers to schemas of more than {most} bytes together")));
+            }
             next.push(Next::Note(told.schema));
             next.extend(told.references.into_iter().rev().map(Next::Ask));
         }

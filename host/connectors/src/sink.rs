@@ -1,5 +1,6 @@
 //! Where rows leave: a sink commits the rows of a batch together with the batch id.
 
+mod binary;
 mod clickhouse;
 mod encode;
 mod encoder;
@@ -74,6 +75,7 @@ pub fn check(
     owner_id: Option<&str>,
     servers: ServerWait,
 ) -> Result<()> {
+    let schema = &binary::written(spec, schema);
     match &spec.kind {
         // What a plugin says of its config was heard when the job was loaded.
         SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Nothing | SinkKind::Plugin(_) => Ok(()),
@@ -109,28 +111,35 @@ pub fn open(
     servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     let name = &spec.name;
-    Ok(match &spec.kind {
-        SinkKind::Print { rows } => {
-            if owner.is_some() {
-                tracing::info!("sink `{name}` prints at least once: after a crash it may show some batches again");
+    let (given, schema) = (schema.clone(), binary::written(spec, &schema));
+    Ok(binary::encoding(
+        spec,
+        given,
+        match &spec.kind {
+            SinkKind::Print { rows } => {
+                if owner.is_some() {
+                    tracing::info!("sink `{name}` prints at least once: after a crash it may show some batches again");
+                }
+                Box::new(print::PrintSink::new(name, *rows, schema, Box::new(terminal::Output)))
             }
-            Box::new(print::PrintSink::new(name, *rows, schema, Box::new(terminal::Output)))
-        }
-        SinkKind::Sample { rows } => {
-            Box::new(print::PrintSink::new(name, *rows, schema, Box::new(terminal::Output)).once())
-        }
-        SinkKind::Files { .. } => files::open(written_by(spec, schema, origin)?, None, owner, failure)?,
-        SinkKind::Queue { path } => Box::new(queue::QueueSink::open(name, &origin.folder.join(path), owner, failure)?),
-        SinkKind::Nothing => Box::new(nothing::NothingSink),
-        SinkKind::Http(_) => http::open(spec, origin, owner, failure)?,
-        SinkKind::Websocket(_) => websocket::open(spec, origin, failure)?,
-        SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, None, owner, failure, servers)?,
-        SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
-        SinkKind::Plugin(_) => return Err(no_writer(spec)),
-        SinkKind::Kinesis(_) => kinesis::open(spec, &schema, origin, owner, failure)?,
-        SinkKind::Clickhouse(_) => clickhouse::open(spec, origin, owner, failure)?,
-        SinkKind::Server(_) => server::open(spec, &schema, origin, owner, failure, servers)?,
-    })
+            SinkKind::Sample { rows } => {
+                Box::new(print::PrintSink::new(name, *rows, schema, Box::new(terminal::Output)).once())
+            }
+            SinkKind::Files { .. } => files::open(written_by(spec, schema, origin)?, None, owner, failure)?,
+            SinkKind::Queue { path } => {
+                Box::new(queue::QueueSink::open(name, &origin.folder.join(path), owner, failure)?)
+            }
+            SinkKind::Nothing => Box::new(nothing::NothingSink),
+            SinkKind::Http(_) => http::open(spec, origin, owner, failure)?,
+            SinkKind::Websocket(_) => websocket::open(spec, origin, failure)?,
+            SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, None, owner, failure, servers)?,
+            SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
+            SinkKind::Plugin(_) => return Err(no_writer(spec)),
+            SinkKind::Kinesis(_) => kinesis::open(spec, &schema, origin, owner, failure)?,
+            SinkKind::Clickhouse(_) => clickhouse::open(spec, origin, owner, failure)?,
+            SinkKind::Server(_) => server::open(spec, &schema, origin, owner, failure, servers)?,
+        },
+    ))
 }
 
 /// Opens what one worker has of a sink that each worker commits to ([`SinkKind::by_worker`]), after [`open`] on process 0 has taken
@@ -144,12 +153,14 @@ pub fn open_share(
     failure: &Failure,
     servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
-    match &spec.kind {
-        SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, Some(worker), owner, failure, servers),
-        SinkKind::Kafka(_) => kafka::open(spec, schema, origin, Some(worker), owner, failure),
-        SinkKind::Http(_) => http::prepare(spec, origin, Some(worker), owner, failure),
-        _ => files::open(written_by(spec, schema, origin)?, Some(worker), owner, failure),
-    }
+    let (given, schema) = (schema.clone(), binary::written(spec, &schema));
+    let sink = match &spec.kind {
+        SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, Some(worker), owner, failure, servers)?,
+        SinkKind::Kafka(_) => kafka::open(spec, schema, origin, Some(worker), owner, failure)?,
+        SinkKind::Http(_) => http::prepare(spec, origin, Some(worker), owner, failure)?,
+        _ => files::open(written_by(spec, schema, origin)?, Some(worker), owner, failure)?,
+    };
+    Ok(binary::encoding(spec, given, sink))
 }
 
 /// Who opens a sink that is a plugin, or asks it, knows who writes, and does it by [`plugin`].
@@ -242,6 +253,8 @@ pub fn render(
     time: BatchTime,
     rows: &[RecordBatch],
 ) -> Result<Vec<u8>> {
+    let rows = &rows.iter().map(|part| binary::encoded(spec, part)).collect::<Result<Vec<_>>>()?;
+    let schema = &binary::written(spec, schema);
     let rendered = match &spec.kind {
         SinkKind::Print { rows: shown } | SinkKind::Sample { rows: shown } => {
             let sink = print::PrintSink::new(&spec.name, *shown, schema.clone(), Box::new(io::sink()));
@@ -273,6 +286,11 @@ fn commit_failed(sink: &str, batch: BatchId, what: impl Display, cause: impl Dis
     Error::environment(format!(
         "sink `{sink}`: batch {batch}: cannot write {what}: {cause}; mend the cause and start the job again"
     ))
+}
+
+/// Rows that a sink cannot hold, however often that is tried: the job ends.
+fn rows_refused(sink: &str, batch: BatchId, what: impl Display, cause: impl Display) -> Error {
+    Error::plugin(format!("sink `{sink}`: batch {batch}: cannot write {what}: {cause}"))
 }
 
 /// A failure while a sink is opened.

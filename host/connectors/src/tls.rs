@@ -99,6 +99,7 @@ impl Tls {
         if let Some(ca) = &self.ca {
             return roots_in(ca);
         }
+        regular::check_certificates().map_err(TlsRefusal)?;
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);

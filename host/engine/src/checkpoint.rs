@@ -29,7 +29,7 @@ pub mod types;
 pub mod writer;
 
 use crate::fault;
-use crate::ids::BatchId;
+use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::CheckpointEvery;
 use crate::owner::Owner;
 use loaded::LoadedCheckpoint;
@@ -73,6 +73,8 @@ pub struct ReplaySchedule {
     /// The first new batch of each start whose batches may be run again, this one's included, and when that start was, by the
     /// machine's clock in microseconds.
     pub starts: BTreeMap<BatchId, i64>,
+    /// When the loaded checkpoint was written, by the machine's clock; where there is none, when the job was started first.
+    pub since: BatchTime,
 }
 
 impl ReplaySchedule {

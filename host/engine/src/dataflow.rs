@@ -135,6 +135,7 @@ impl<'s> GraphBuilder<'s> {
             let inbox =
                 running.ends.inboxes.get(number).filter(|_| worker.0 == running.threads.first).cloned().flatten();
             let source = source::build(ticks.clone(), number, spec, inbox, worker, running);
+            self.gate.extend(rejections::of_source(spec, &source, ticks, running));
             self.streams.insert(spec.name.clone(), source.rows);
             self.streams.insert(rejected_name(&spec.name), source.rejected);
             self.gate.push(source.planned);

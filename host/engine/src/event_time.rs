@@ -4,7 +4,7 @@ pub mod saved;
 mod holds;
 mod watermark;
 
-pub use watermark::{ClockEnds, ClockFeeds, HoldingStage, HoldingStages, SourceClock, Watermarks};
+pub use watermark::{ClockEnds, ClockFeeds, HoldingStage, HoldingStages, Silence, SourceClock, Watermarks};
 
 use crate::checkpoint::changes::TableChanges;
 use crate::context::{Event, Progress, Tick, Watermark};

@@ -224,6 +224,7 @@ impl Graph {
         let mut spec = spec;
         job::take_queries_apart(&mut spec)?;
         job::check(&spec)?;
+        job::note_keys_of_changes(&mut spec);
         lock::resolve::resolve(&mut spec)?;
         let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let readers = source::load(&mut spec, host)?;
@@ -366,8 +367,11 @@ impl Graph {
             let columns = if inputs.len() == 1 { first.schema.clone() } else { mixed_late_schema() };
             (late_name(&stage.name), columns)
         });
+        made.branches.extend(newest::replaced_stream(&self.spec, stage, &output));
         let branches = made.branches.into_iter().map(|(name, schema)| (format!("{}.{name}", stage.name), schema));
-        let rejected = RejectedRows::of(&first.schema, inputs.len(), blame(stage, &made.operator));
+        // What sessions replace comes beside the rows of an input, and is not rejected.
+        let own = if matches!(stage.operator, OperatorSpec::Newest { .. }) { 1 } else { inputs.len() };
+        let rejected = RejectedRows::of(&first.schema, own, blame(stage, &made.operator));
         let rejected = rejected.at_most(&stage.name, rejected_bytes_max(stage));
         Ok(StageNode {
             name: stage.name.clone(),
@@ -397,6 +401,7 @@ impl Graph {
             let name = stage.from.first().cloned().unwrap_or_default();
             let mut input = vec![InputNode { name, schema: self.union(&stage.from)?, from: stage.from.clone() }];
             retry::join(&self.spec, stage, &mut input);
+            input.extend(input.first().and_then(|rows| newest::replaced_input(&self.spec, stage, rows)));
             return Ok(input);
         }
         let input = |name: &String| {

@@ -119,6 +119,7 @@ impl Job {
             kind: SinkKind::Sample { rows },
             name,
             wants_changes: true,
+            encoding: None,
         };
         self.spec.sinks = streams.map(sink).collect();
         self.spec.checkpoint = None;
@@ -302,14 +303,31 @@ impl Stopper {
         }
     }
 
-    /// A number that grows with what is not done again after a restart: batches committed, checkpoints written.
-    pub fn progress(&self) -> u64 {
+    /// The furthest batch that a sink has committed since the start, or after which a checkpoint is published; zero: none.
+    pub fn progress(&self) -> BatchId {
         self.running.metrics.progress()
     }
 
     /// The last batch that was committed since the start.
     pub(crate) fn committed(&self) -> Option<BatchId> {
         self.running.metrics.batches_committed().last.map(|(batch, _)| batch)
+    }
+
+    /// The first source of which every record was rejected, and nothing reads these; how many there were. `None` as well for a job that
+    /// resumed or has other processes: this one does not know what was read before, or there.
+    pub fn rejected_source(&self) -> Option<(&str, u64)> {
+        let resumed = self.running.checkpoints.as_ref().is_some_and(|checkpoints| {
+            checkpoints.loaded.last_batch.0 != BatchId(0) || !checkpoints.replay.batches.is_empty()
+        });
+        if resumed || self.running.options.cluster.is_some() {
+            return None;
+        }
+        let counts = self.running.metrics.snapshot();
+        self.running.graph.spec.sources.iter().find_map(|source| {
+            let count = counts.get(&source.name)?;
+            let all = count.rows == 0 && count.unread_rejected > 0;
+            all.then_some((source.name.as_str(), count.unread_rejected))
+        })
     }
 
     /// Batches begun so far, and what was counted, by name of source, stage and sink.

@@ -1,6 +1,7 @@
 //! Runs child processes for work that must be stoppable, such as compiling a component or talking to a registry. Each has
 //! limits on time, memory and output, and dies with the process that started it.
 
+pub mod helper;
 pub mod limits;
 mod program;
 
@@ -57,6 +58,24 @@ pub enum ProcessEnd {
     TooLarge,
     /// It needed more memory than it may have, and failed.
     OutOfMemory,
+}
+
+/// How often a process is started that somebody else kills, and the pause before it is started again, which doubles.
+const TRIES: u32 = 5;
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
+
+/// As [`run`], and again where the process was killed from outside, as the system kills processes when it has no memory left: what
+/// it does may be done twice. `what`: the process, in words.
+pub fn run_to_its_end(what: &str, program: &Path, task: &Task<'_>) -> io::Result<ProcessOutput> {
+    let mut pause = TRY_AGAIN_AFTER;
+    for tries in 1..TRIES {
+        let ended = run(program, task)?;
+        let Some(signal) = ended.end.killed_by() else { return Ok(ended) };
+        tracing::warn!("{what} was killed by signal {signal}; starting it again ({tries} of {})", TRIES - 1);
+        thread::sleep(pause);
+        pause *= 2;
+    }
+    run(program, task)
 }
 
 /// Runs a process until it has ended, or its time has passed. It is dead and waited for when this returns.
@@ -125,6 +144,14 @@ fn wait(child: &mut Child, deadline: Option<Instant>) -> io::Result<ProcessEnd> 
 const OUT_OF_MEMORY: [&str; 3] = ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"];
 
 impl ProcessEnd {
+    /// The signal by which somebody else has ended it.
+    pub fn killed_by(self) -> Option<i32> {
+        match self {
+            ProcessEnd::Signal(signal @ (libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) => Some(signal),
+            _ => None,
+        }
+    }
+
     fn of(status: ExitStatus) -> ProcessEnd {
         match (status.code(), status.signal()) {
             (Some(code), _) => ProcessEnd::Exit(code),
@@ -159,6 +186,31 @@ mod tests {
             limits::take_on(&limits).unwrap();
             black_box(vec![1_u8; black_box(1 << 30)]);
         }
+    }
+
+    /// Runs a shell script until its end.
+    fn to_its_end(script: &str) -> ProcessOutput {
+        let arguments = ["-c", script].map(OsString::from).into();
+        let (output_bytes_max, time_max) = (1 << 20, Duration::from_secs(60));
+        let task = Task { arguments, environment: Vec::new(), input: &[], output_bytes_max, time_max };
+        run_to_its_end("a test", Path::new("/bin/sh"), &task).unwrap()
+    }
+
+    #[test]
+    fn a_process_that_is_killed_is_started_again_and_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("starts");
+        let starts = || std::fs::read_to_string(&file).unwrap().len();
+        let start = format!("printf . >> {0}; ", file.display());
+        let ended = to_its_end(&format!("{start} [ $(wc -c < {}) -gt 2 ] || kill -KILL $$; echo done", file.display()));
+        assert_eq!((ended.end, ended.output.as_slice(), starts()), (ProcessEnd::Exit(0), &b"done\n"[..], 3));
+        std::fs::remove_file(&file).unwrap();
+        let ended = to_its_end(&format!("{start} kill -TERM $$"));
+        assert_eq!((ended.end, starts()), (ProcessEnd::Signal(libc::SIGTERM), TRIES as usize));
+        // A crash is its own.
+        std::fs::remove_file(&file).unwrap();
+        let ended = to_its_end(&format!("{start} kill -SEGV $$"));
+        assert_eq!((ended.end, starts()), (ProcessEnd::Signal(libc::SIGSEGV), 1));
     }
 
     #[test]

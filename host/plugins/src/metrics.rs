@@ -209,15 +209,14 @@ impl Metrics {
         by_name.entry(name.to_owned()).or_insert_with(new).clone()
     }
 
-    /// Something was achieved that is not done again after a restart: a batch is committed for the first time, or this
-    /// process's part of a checkpoint is durable.
-    pub fn progressed(&self) {
-        self.progress.fetch_add(1, Ordering::Relaxed);
+    /// The job has come to this batch: a sink has committed it, or a checkpoint after it is published.
+    pub fn progressed(&self, batch: BatchId) {
+        self.progress.fetch_max(batch.0, Ordering::Relaxed);
     }
 
-    /// How often [`Metrics::progressed`] was called.
-    pub fn progress(&self) -> u64 {
-        self.progress.load(Ordering::Relaxed)
+    /// The furthest batch of [`Metrics::progressed`]; zero: none.
+    pub fn progress(&self) -> BatchId {
+        BatchId(self.progress.load(Ordering::Relaxed))
     }
 
     /// A batch is committed in all sinks. Told on worker 0, in order.

@@ -23,11 +23,16 @@ mod plan_step;
 mod plan_thread;
 mod pool;
 pub mod references;
+mod rewrite;
+mod rounding;
 mod semantics;
 pub mod session;
+mod shift;
+mod subqueries;
 mod input;
 pub mod placement;
 mod types;
+mod using;
 pub mod budget_exec;
 
 #[cfg(test)]

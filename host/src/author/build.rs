@@ -13,7 +13,7 @@ use super::failed;
 use super::project::{Code, Project};
 use crate::error::{Error, Result};
 use crate::plugin::check_component;
-use crate::progress;
+use crate::{package_name, progress};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -62,11 +62,26 @@ fn build_project(project: &Project, place: &str) -> Result<PathBuf> {
     let _shown = doing("what it says of itself");
     let named = |error: Error| error.within(format!("plugin `{}`", project.about.name));
     let component = component.map_err(named)?;
+    if let Some(version) = older_sdk(project) {
+        tracing::info!(
+            "plugin `{}` has the SDK of Millstream {version}, and is built with it; `millstream new` gives one of {}",
+            project.about.name,
+            env!("CARGO_PKG_VERSION")
+        );
+    }
     let file = format!("{}.wasm", project.about.name);
     check(&component, project, Path::new(&file))?;
     let answers = described::ask(&component, project, work.path())?;
     let component = metadata::embed(&component, project, &answers).map_err(named)?;
     write_whole(&project.folder, &file, &component)
+}
+
+/// The version of the SDK in the project, if it is older than the one that this program brings.
+fn older_sdk(project: &Project) -> Option<String> {
+    let (_, version) = metadata::sdk(project)?;
+    let (version, own) =
+        (package_name::version(&version).ok()?, package_name::version(env!("CARGO_PKG_VERSION")).ok()?);
+    (version < own).then(|| version.to_string())
 }
 
 /// Refuses what no host would load, here, where its author reads it.

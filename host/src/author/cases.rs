@@ -2,9 +2,9 @@
 //!
 //! A case is a folder `cases/<case>/`:
 //!
-//! - `case.toml`: `schema` (the columns of the input, as of a source) and what the stage says beside `plugin` and
+//! - `case.toml`: `version = 2`, the version of this format ([`CASE_VERSION`]); `schema` (the columns of the input, as of a source) and what the stage says beside `plugin` and
 //!   `from`: `config`, `key`, `on`, `emit`, `timeout`, `initial`, `grant`, `limits`, `on_error`, `max_rejected`, `window`,
-//!   `time`, `lateness`; and the job's `batch` (default `"1s"`). Paths start from the case's folder. With `on_error =
+//!   `time`, `lateness`; and the job's `batch` (default `"1s"`) and `at_end`. Paths start from the case's folder. With `on_error =
 //!   "reject"` the rows that are expected are those of the others.
 //! - `input.jsonl`: a line a batch, each a JSON array of rows.
 //!
@@ -38,6 +38,10 @@ use std::path::{Path, PathBuf};
 
 /// The numbers of workers that every case runs with.
 const WORKERS: [usize; 2] = [1, 2];
+
+/// The version of the format of cases, which new projects have. A case without a version is of version 1: in its time, event time did not
+/// end with the input, so that neither timers nor windows came out behind the last batch.
+pub const CASE_VERSION: u64 = 2;
 
 /// The file that rows which come out are written to.
 const OUTPUT: &str = "output.jsonl";
@@ -136,7 +140,7 @@ impl CaseJob {
         let (first, rest) = path.split_once('.').unwrap_or((path, ""));
         let of_sources = |below: &str| self.inputs.iter().map(|name| format!("sources.{name}{below}")).collect();
         match (first, rest) {
-            ("batch", _) => vec![path.to_owned()],
+            ("batch" | "at_end", _) => vec![path.to_owned()],
             ("schema", "") => of_sources(".schema"),
             ("schema", column) => of_sources(&format!(".schema.{column}")),
             ("inputs", "") => of_sources(""),
@@ -205,6 +209,8 @@ fn case_folders(folder: &Path) -> Result<Vec<PathBuf>> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CaseFile {
+    version: Option<u64>,
+    at_end: Option<toml::Value>,
     schema: Option<toml::Value>,
     #[serde(default)]
     inputs: Vec<CaseInput>,
@@ -309,6 +315,7 @@ impl TestCase {
         let text = read_text(&path)?;
         let file: CaseFile = toml::from_str(&text)
             .map_err(|cause| Error::job(format!("{}: {}", path.display(), cause.to_string().trim_end())))?;
+        check_version(file.version).map_err(|words| Error::job(format!("{}: {words}", path.display())))?;
         let inputs = file.inputs().map_err(|words| Error::job(format!("{}: {words}", path.display())))?;
         if let Some(input) = inputs.iter().map(|input| folder.join(input.file())).find(|input| !input.is_file()) {
             return Err(Error::job(format!(
@@ -325,17 +332,41 @@ impl TestCase {
     }
 
     /// What is not as expected. Where what comes out is to be `accepted`, the files that were written are added there, and
-    /// nothing is run again.
-    fn differs(
+    /// nothing is run again. A case of version 1 may also expect what came out in its time.
+    fn differs(&self, plugin: &Path, accepted: Option<&mut Vec<PathBuf>>, runner: &Runner) -> Result<Option<String>> {
+        let at_end = self.file.at_end.as_ref();
+        let may_be_older =
+            self.file.version.unwrap_or(1) < CASE_VERSION && at_end.is_none() && self.file.time.is_some();
+        if may_be_older {
+            let difference = self.differs_at_end(plugin, None, runner, None)?;
+            let keep = toml::Value::from("keep");
+            if difference.is_some() && self.differs_at_end(plugin, None, runner, Some(&keep))?.is_none() {
+                tracing::warn!(
+                    "{} was written for a version in which event time did not end with the input, and runs as it did then: write \
+                     at_end = \"keep\" and version = {CASE_VERSION} into it to keep it so",
+                    self.folder.join("case.toml").display()
+                );
+                return Ok(None);
+            }
+            if accepted.is_none() {
+                return Ok(difference);
+            }
+        }
+        self.differs_at_end(plugin, accepted, runner, at_end)
+    }
+
+    /// The same, with this as the job's `at_end`.
+    fn differs_at_end(
         &self,
         plugin: &Path,
         mut accepted: Option<&mut Vec<PathBuf>>,
         runner: &Runner,
+        at_end: Option<&toml::Value>,
     ) -> Result<Option<String>> {
         for workers in WORKERS {
             let out = tempfile::tempdir()
                 .map_err(|cause| Error::environment(format!("cannot make a temporary folder: {cause}")))?;
-            let text = self.job(plugin, out.path())?;
+            let text = self.job(plugin, out.path(), at_end)?;
             let inputs = self.inputs.iter().map(|input| input.name.clone()).collect();
             let (file, of) = (self.folder.join("case.toml"), self.text.clone());
             let (section, folder) = ("stages.stage".to_owned(), self.folder.clone());
@@ -382,7 +413,7 @@ impl TestCase {
     }
 
     /// The job file of the case, which puts out to files in a folder.
-    fn job(&self, plugin: &Path, out: &Path) -> Result<String> {
+    fn job(&self, plugin: &Path, out: &Path, at_end: Option<&toml::Value>) -> Result<String> {
         let text = |value: &str| toml::Value::String(value.into());
         let path = |path: &Path| match path.to_str() {
             Some(path) => Ok(text(path)),
@@ -426,7 +457,7 @@ impl TestCase {
             let sink = [("from", text(from)), ("kind", text("queue")), ("path", path(&out.join(file))?)];
             sinks.insert(name.into(), table(sink).into());
         }
-        let job = table([
+        let mut job = table([
             ("name", text("case")),
             ("batch", file.batch.clone().unwrap_or_else(|| text("1s"))),
             ("clock", text("manual")),
@@ -434,9 +465,22 @@ impl TestCase {
             ("stages", table([("stage", stage.into())]).into()),
             ("sinks", sinks.into()),
         ]);
+        if let Some(at_end) = at_end {
+            job.insert("at_end".into(), at_end.clone());
+        }
         toml::to_string(&job).map_err(|cause| {
             Error::job(format!("{}: cannot make a job of it: {cause}", self.folder.join("case.toml").display()))
         })
+    }
+}
+
+/// Whether this program knows the version of a case.
+fn check_version(version: Option<u64>) -> Result<(), String> {
+    match version {
+        Some(version) if !(1..=CASE_VERSION).contains(&version) => Err(format!(
+            "its `version` is {version}, and this program knows 1 to {CASE_VERSION}; use a newer Millstream, or write version = {CASE_VERSION}"
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -445,7 +489,7 @@ fn table<const N: usize>(entries: [(&str, toml::Value); N]) -> toml::Table {
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|cause| Error::job(format!("cannot read {}: {cause}", path.display())))
+    crate::regular::read_to_string(path).map_err(|cause| Error::job(format!("cannot read {}: {cause}", path.display())))
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub fn component(mut core: Vec<u8>, world: &str) -> Result<Vec<u8>> {
 /// component cannot be written.
 pub fn file(module: &Path, world: &str, to: &Path) -> Result<()> {
     let shown = module.display();
-    let bytes = std::fs::read(module).map_err(|error| Error::job(format!("cannot read {shown}: {error}")))?;
+    let bytes = crate::regular::read(module).map_err(|error| Error::job(format!("cannot read {shown}: {error}")))?;
     let core = wat::parse_bytes(&bytes).map_err(|mut error| {
         error.set_path(module);
         Error::plugin(error)

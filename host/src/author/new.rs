@@ -40,7 +40,7 @@ pub fn create(parent: &Path, name: &str, world: &str, language: Language) -> Res
     }
     let work = tempfile::tempdir_in(parent).map_err(|error| failed("write to", parent, &error))?;
     let project = work.path().join(name);
-    write_dir(template, template.path(), &project, &|text| fill_in(text, name))?;
+    write_dir(template, template.path(), &project, &|text| undescribed(&fill_in(text, name)))?;
     write_dir(sdk, sdk.path(), &project.join("sdk"), &alone)?;
     write(&project.join(SDK_VERSION), concat!(env!("CARGO_PKG_VERSION"), "\n").as_bytes())?;
     std::fs::rename(&project, &folder).map_err(|error| failed("create", &folder, &error))?;
@@ -88,6 +88,17 @@ fn fill_in(text: &str, name: &str) -> String {
     // with a dot.
     let text = text.replace("../../..", "../sdk").replace("\"../..\"", "\"sdk\"").replace("file:../..", "file:sdk");
     text.replace("../..", "./sdk")
+}
+
+/// The text of a manifest without the description of the example: a package of another plugin would be found by it. Other texts have no
+/// such line.
+fn undescribed(text: &str) -> String {
+    let line = |line: &str| {
+        let toml = line.starts_with("description = \"").then(|| "description = \"\"\n".to_owned());
+        let json = line.starts_with("  \"description\": \"").then(|| "  \"description\": \"\",\n".to_owned());
+        toml.or(json).unwrap_or_else(|| line.to_owned())
+    };
+    text.split_inclusive('\n').map(line).collect()
 }
 
 /// A manifest of ours without what it takes from our workspace.

@@ -394,7 +394,7 @@ fn toml_file<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 fn text_file(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| Error::job(format!("cannot read {}: {error}", path.display())))
+    crate::regular::read_to_string(path).map_err(|error| Error::job(format!("cannot read {}: {error}", path.display())))
 }
 
 fn wrong(manifest: &Path, what: &dyn std::fmt::Display) -> Error {

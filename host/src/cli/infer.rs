@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 /// The arguments of `millstream infer`.
 #[derive(Args)]
 pub struct InferArguments {
-    /// A file as the source will read it: JSON lines, csv, text or Avro, also compressed by gzip or zstd
+    /// A file as the source will read it: JSON lines, csv, text, Avro or Parquet, also compressed by gzip or zstd
     sample: PathBuf,
     /// The name of the source; by default made of the file's name
     #[arg(long)]
     name: Option<String>,
     /// The format; by default as the file looks
-    #[arg(long, value_parser = ["json", "csv", "text", "avro"])]
+    #[arg(long, value_parser = ["json", "csv", "text", "avro", "parquet"])]
     format: Option<String>,
     /// Format csv: whether the first record names the columns; by default as it looks
     #[arg(long, value_name = "BOOL")]

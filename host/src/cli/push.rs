@@ -1,5 +1,6 @@
 //! `millstream push`: shares a plugin as a package.
 
+use crate::author::stale::stale;
 use crate::error::{Error, Result};
 use crate::lock::place::registry;
 use crate::package::facts::PackageFacts;
@@ -26,12 +27,17 @@ pub struct PushArguments {
     sign: Option<String>,
 }
 
-/// Shares a plugin; what to print. A version that was shared with other bytes is refused. One that was shared as it is may
-/// be signed once more.
+/// Shares a plugin; what to print. A version that was shared with other bytes is refused, and so is a component that is older than its
+/// sources: the package would not be what its folder says. One that was shared as it is may be signed once more.
 pub fn push(arguments: &PushArguments) -> Result<String> {
     let registry = registry(arguments.registry.as_deref())?;
     let file = component_file(&arguments.plugin)?;
     let shown = file.display().to_string();
+    if let Some(stale) = stale(&arguments.plugin) {
+        return Err(Error::job(format!(
+            "cannot push plugin {shown}: {stale}; a copy in another folder is pushed as it is"
+        )));
+    }
     let component = read_component(&file)?;
     let facts = PackageFacts::of(&component, &shown)?;
     if facts.name.is_empty() || facts.version.is_empty() {

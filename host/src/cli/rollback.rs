@@ -134,7 +134,7 @@ fn digest_of(folder: &Path, plugin: &str) -> Result<Option<Digest>> {
         return Ok(wanted.version.and_then(|version| lock.pin(&wanted.name, &version).map(|pin| pin.layer)));
     }
     // Where it cannot be read, whoever loads it says so.
-    let bytes = component_file(&folder.join(plugin)).ok().and_then(|file| std::fs::read(file).ok());
+    let bytes = component_file(&folder.join(plugin)).ok().and_then(|file| crate::regular::read(file).ok());
     Ok(bytes.map(|bytes| Digest::of(&bytes)))
 }
 

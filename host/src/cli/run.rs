@@ -2,6 +2,7 @@
 
 mod fresh;
 mod line;
+mod page_notice;
 mod place;
 pub mod signals;
 mod watch;
@@ -18,6 +19,7 @@ use crate::fault;
 use crate::ids::BatchId;
 use crate::job::spec::JobSpec;
 use crate::limits::{RESTARTS_MAX, SAMPLE_ROWS_READ, SAMPLE_ROWS_SHOWN};
+use crate::metrics::Snapshot;
 use crate::page::{self, Jobs, Page, PageOptions};
 use crate::run::control::Control;
 use crate::run::{ClusterKey, Job, JobLayout, LayoutNews, LocalPorts, PeerTrust, Stop, Stopper};
@@ -26,6 +28,7 @@ use crate::threads::is_lost_connection;
 use crate::{job, terminal, units};
 use clap::Args;
 use line::JobLine;
+use page_notice::PageNotice;
 pub(super) use place::PROCESSES_MAX;
 use place::{ProcessNumber, place, trust};
 pub(super) use place::{hosts_of, trust_of};
@@ -140,10 +143,11 @@ pub struct RunArguments {
 }
 
 /// The page about the job, which this process serves.
-struct ServedPage {
+pub(super) struct ServedPage {
     /// Dropped at the end, which lets whoever asked for something have the answer.
     _page: Page,
-    jobs: Arc<Jobs>,
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) notice: PageNotice,
 }
 
 /// Splits `key=value`.
@@ -235,10 +239,10 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
         }
     };
     let layout = Layout { _ports: ports, ..Layout::of(&arguments, numbers, key) };
-    supervise::supervise(&arguments, layout, page.as_ref().map(|page| &*page.jobs))
+    supervise::supervise(&arguments, layout, page.as_ref())
 }
 
-/// Serves the page about the job, from this process, and says where. Where nobody asked for a page, a job runs without one as well.
+/// Serves the page about the job, from this process. Where nobody asked for a page, a job runs without one as well.
 fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Result<Option<ServedPage>> {
     let wanted =
         [&arguments.ui_token_file, &arguments.ui_cert].iter().any(|file| file.is_some()) || arguments.ui.is_some();
@@ -256,8 +260,8 @@ fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Res
     let jobs = Jobs::of_file(&arguments.job, &arguments.sets, supervised)?;
     match page::serve(&options, jobs.clone()) {
         Ok(page) => {
-            tracing::info!("page: {}", page.address);
-            Ok(Some(ServedPage { _page: page, jobs }))
+            let notice = PageNotice::new(&page.address)?;
+            Ok(Some(ServedPage { _page: page, jobs, notice }))
         }
         Err(error) if wanted => Err(error),
         Err(error) => {
@@ -319,6 +323,9 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
         job.stand_by(&arguments.job, |news| reporter.stands_by(news), go).inspect_err(elsewhere)?;
     }
     job.start().inspect_err(elsewhere)?;
+    if let Some(page) = page {
+        page.notice.show();
+    }
     if stands_by {
         fault::point("handover.started");
     }
@@ -338,7 +345,8 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     };
     // To start took its part of the time.
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    if !stopper.await_termination(left)? {
+    let timed_out = !stopper.await_termination(left)?;
+    if timed_out {
         tracing::info!("the time of --timeout has passed; stopping");
         stopper.stop(Stop::Graceful);
         stopper.await_termination(None)?;
@@ -359,8 +367,21 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     if let (Some(reporter), Some(batch)) = (reporter, stopper.goes_back()) {
         reporter.goes_back(batch);
     }
+    let ended = !timed_out && !signals.asked() && stopper.goes_back().is_none();
+    if ended && let Some((name, rejected)) = stopper.rejected_source() {
+        return Err(nothing_decoded(name, rejected));
+    }
     // Batches were dropped, so whoever started the job must not take it for done.
     Ok(if signals.at_once() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What a job ends with whose input is at its end if a source has given no rows, as all its records were rejected.
+fn nothing_decoded(name: &str, rejected: u64) -> Error {
+    let records = number_of(rejected, "record");
+    Error::plugin(format!(
+        "source `{name}`: all {records} that it read were rejected, and nothing reads `{name}.rejected`; check its `format` and `schema`, \
+         or let a sink read `{name}.rejected`"
+    ))
 }
 
 /// Shows on the terminal how the job stands. Whoever has no terminal to draw on misses nothing.
@@ -395,6 +416,14 @@ fn quiet_broken_connections() {
     }));
 }
 
+/// The rows of a source, stage or sink, with those that it rejected.
+fn rows_in_words(name: &str, count: &Snapshot) -> String {
+    match count.rejected {
+        0 => format!("{name} {}", count.rows),
+        rejected => format!("{name} {} ({rejected} rejected)", count.rows),
+    }
+}
+
 /// What the job did, in a few lines.
 fn summarize(stopper: &Stopper, took: Duration, keeps_checkpoints: bool) {
     let (batches, counts) = stopper.counts();
@@ -422,7 +451,7 @@ fn summarize(stopper: &Stopper, took: Duration, keeps_checkpoints: bool) {
             held.join(", ")
         );
     }
-    let rows: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {}", count.rows)).collect();
+    let rows: Vec<String> = counts.iter().map(|(name, count)| rows_in_words(name, count)).collect();
     let plural = if batches == 1 { "" } else { "es" };
     tracing::info!("done: {batches} batch{plural} in {:.1} s; rows: {}", took.as_secs_f64(), rows.join(", "));
 }

@@ -108,6 +108,7 @@ fn begun(job: &Path, question: &ScaleQuestion) -> Result<ScaleStatus> {
 
 fn in_words(step: &ScaleStep) -> String {
     match step {
+        ScaleStep::Waiting => "the job is starting; the new workers start as soon as it runs".into(),
         ScaleStep::Loading => "the new workers start beside the old ones, and load the newest checkpoint".into(),
         ScaleStep::Following { batch } => format!("they have loaded the checkpoint after batch {batch}"),
         ScaleStep::Ending => "the old ones work on what they have received, and make their last checkpoint".into(),

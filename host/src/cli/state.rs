@@ -4,19 +4,23 @@ use super::run::parse_set;
 use crate::batch::types::ColumnType;
 use crate::checkpoint::manifest;
 use crate::checkpoint::store::{self, Store};
-use crate::checkpoint::types::{Checkpoint, Column, Manifest, TableOf};
+use crate::checkpoint::types::{Checkpoint, Column, Manifest, Table, TableOf};
 use crate::error::{Error, Result};
+use crate::graph::{Graph, Operator};
 use crate::ids::BatchId;
 use crate::job;
-use crate::job::spec::{JobSpec, SqlLimits};
+use crate::job::spec::{JobSpec, OperatorSpec, SqlLimits, StageSpec};
 use crate::limits::PART_ROWS_MAX;
+use crate::plugin::PluginHost;
+use crate::postgres::ServerWait;
 use crate::shown::harmless;
 use crate::sink::show_table;
 use crate::sql::budget_exec::with_budget;
 use crate::sql::gather::collected;
 use crate::sql::{budget, session};
 use crate::state::merged;
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::Schema;
 use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
 use clap::Args;
@@ -70,7 +74,8 @@ type Show<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 pub fn state(arguments: &StateArguments, show: Show<'_>) -> Result<()> {
     let job = job::load(&arguments.job, &arguments.sets)?;
     let store = open(&job)?;
-    let (checkpoint, tables) = read_tables(&*store, arguments.batch.map(BatchId))?;
+    let (checkpoint, mut tables) = read_tables(&*store, arguments.batch.map(BatchId))?;
+    show_results(&job, &checkpoint, &mut tables)?;
     match &arguments.sql {
         Some(sql) => answer(&tables, sql, arguments.json, show),
         None => show(&list(&checkpoint, &tables, arguments.json)?),
@@ -145,6 +150,41 @@ fn tables_of(store: &dyn Store, checkpoint: &Checkpoint) -> Result<Vec<StageStat
     stages.map(state).collect()
 }
 
+/// Puts the results of built-in aggregates in the place of their accumulators, which are kept in forms of their own: a mean as a sum and a
+/// count, the largest float as a whole number. Where the job cannot be checked any more, or has other aggregates by now, they stay.
+fn show_results(job: &JobSpec, checkpoint: &Checkpoint, tables: &mut [StageState]) -> Result<()> {
+    let aggregates =
+        |stage: &StageSpec| matches!(stage.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Sql { .. });
+    if !job.stages.iter().any(aggregates) {
+        return Ok(());
+    }
+    let graph = PluginHost::new().and_then(|host| Graph::resolve(job.clone(), &host, false, ServerWait::No));
+    let Ok(graph) = graph else { return Ok(()) };
+    for node in &graph.stages {
+        let Operator::Aggregate(functions) = &node.operator else { continue };
+        let accumulators = functions.accumulators()?;
+        let kept = checkpoint.tables.iter().find(|table| table.of == TableOf::Stage && table.name == node.name);
+        let is_same = |kept: &Table| {
+            let same =
+                |own: &Table| (&own.name, &own.identity, &own.reads) == (&kept.name, &kept.identity, &kept.reads);
+            node.tables.iter().any(same) && kept.state == Column::of(accumulators.fields())
+        };
+        let table = tables.iter_mut().find(|table| table.name == node.name);
+        let Some(table) = table.filter(|_| kept.is_some_and(is_same)) else { continue };
+        let (own, keys) = (&table.rows, table.key.len());
+        let behind: Vec<usize> = (keys..own.num_columns()).collect();
+        let results = functions.lower(&own.project(&behind).map_err(Error::arrow)?)?;
+        let fields =
+            own.schema().fields().iter().take(keys).chain(results.schema().fields()).cloned().collect::<Vec<_>>();
+        let columns = own.columns().iter().take(keys).chain(results.columns()).cloned().collect();
+        table.columns = Column::of(results.schema().fields());
+        let options = RecordBatchOptions::new().with_row_count(Some(own.num_rows()));
+        table.rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+            .map_err(Error::arrow)?;
+    }
+    Ok(())
+}
+
 /// A table in the list.
 #[derive(Serialize)]
 struct Listed<'a> {
@@ -201,7 +241,12 @@ async fn answer_within(tables: &[StageState], sql: &str, json: bool, limits: Sql
         context.register_table(TableReference::bare(&**name), Arc::new(table)).map_err(Error::bug)?;
     }
     let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let query = context.sql_with_options(sql, reads_only).await;
+    let plan = session::plan_of_state(&context.state(), sql).await;
+    let plan = plan.and_then(|plan| reads_only.verify_plan(&plan).map(|()| plan));
+    let query = match plan {
+        Ok(plan) => context.execute_logical_plan(plan).await,
+        Err(error) => Err(error),
+    };
     let query = query.map_err(|error| Error::job(format!("{}\n{}", words(error), tables_in_words(tables))))?;
     let schema = Arc::new(query.schema().as_arrow().clone());
     let task = context.task_ctx();

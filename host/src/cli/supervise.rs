@@ -12,11 +12,11 @@ mod layout;
 pub mod report;
 mod scaling;
 
-use super::run::{RunArguments, signals};
+use super::run::{RunArguments, ServedPage, signals};
 use crate::error::{Error, Result};
-use crate::page::Jobs;
+use crate::ids::BatchId;
 use crate::run::JobLayout;
-use crate::run::control::{RunningMark, ScaleStep, SupervisorControl};
+use crate::run::control::{RunningMark, SupervisorControl};
 use child::WorkerProcess;
 use decide::{Decision, FailureStreak, JobProgress, WorkerEnd, WorkerExit};
 use handover::{Handover, ScaleDesk, ScaleWish};
@@ -65,6 +65,8 @@ struct Supervisor<'a> {
     /// Others that are to take the job over, or have just done so.
     handover: Option<Handover>,
     desk: ScaleDesk,
+    /// What somebody wants of a job that does not run yet.
+    wanted: Option<ScaleWish>,
     /// The children have said that their job has ended for others that take it over.
     handed: bool,
     /// On which machines process 0 runs the job, where it has just said that these are others.
@@ -79,15 +81,17 @@ struct Supervisor<'a> {
     stopping: bool,
     ran: bool,
     progress: bool,
+    /// The furthest batch that children told of, in any start.
+    furthest: BatchId,
     /// `--replay-from` of the next children, until their job runs.
     replay_from: Option<u64>,
     /// Who shows how the job stands.
-    page: Option<&'a Jobs>,
+    page: Option<&'a ServedPage>,
 }
 
 /// Runs the job in worker processes until it has ended, as `layout` says. Belongs on the main thread: on Linux a child dies with the
 /// thread that started it.
-pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&Jobs>) -> Result<ExitCode> {
+pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&ServedPage>) -> Result<ExitCode> {
     let (sender, events) = channel();
     let signals = sender.clone();
     signals::watch(signals::end_unheard, move || signals.send(SupervisorEvent::Signal).is_ok())?;
@@ -103,11 +107,12 @@ pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&Jobs>) 
         asked.answer(question, |wish| drop(scales.send(SupervisorEvent::Scale(wish))))
     });
     let (round, rounds, handed, stopping, ran, progress) = (0, 0, false, false, false, false);
-    let (handover, elsewhere, replay_from) = (None, None, arguments.replay_from);
+    let (handover, wanted, elsewhere, replay_from) = (None, None, None, arguments.replay_from);
     let supervisor = Supervisor {
         arguments,
         layout,
         handover,
+        wanted,
         desk,
         handed,
         elsewhere,
@@ -120,6 +125,7 @@ pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&Jobs>) 
         stopping,
         ran,
         progress,
+        furthest: BatchId(0),
         replay_from,
         page,
     };
@@ -153,6 +159,7 @@ impl Supervisor<'_> {
                     tracing::info!("going back to the state after batch {batch}; later batches are run again");
                     self.tell(format!("going back to the state after batch {batch}"));
                     self.replay_from = Some(batch.0);
+                    self.furthest = batch;
                 }
                 Decision::Again(pause, words) => {
                     tracing::warn!("{words}");
@@ -176,7 +183,7 @@ impl Supervisor<'_> {
     /// Tells whoever looks at the page.
     fn tell(&self, why: String) {
         if let Some(page) = self.page {
-            page.restarted(&why);
+            page.jobs.restarted(&why);
         }
     }
 
@@ -222,8 +229,13 @@ impl Supervisor<'_> {
                     if report == WorkerReport::Running {
                         // The job is claimed as it was asked for: a restart goes on from there by itself.
                         (self.ran, self.replay_from) = (true, None);
+                        self.page.into_iter().for_each(|page| page.notice.show());
                     }
-                    self.progress |= report == WorkerReport::Progress;
+                    if let WorkerReport::Progress(batch) = report {
+                        // What is committed again after a restart, as a sink does not remember it, brings the job no further.
+                        self.progress |= batch > self.furthest;
+                        self.furthest = self.furthest.max(batch);
+                    }
                     children.iter_mut().skip(child).take(1).for_each(|child| child.said(&report));
                     self.said(child, report, &children);
                 }
@@ -246,8 +258,13 @@ impl Supervisor<'_> {
                     }
                     children.iter().for_each(WorkerProcess::terminate);
                 }
-                Ok(SupervisorEvent::Scale(wish)) => self.scale(wish, &children),
+                Ok(SupervisorEvent::Scale(wish)) => self.wanted = Some(wish),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            let runs = ends.is_empty() && children.iter().all(WorkerProcess::is_running);
+            self.desk.set_runs(runs);
+            if let Some(wish) = self.wanted.take_if(|_| runs || self.stopping) {
+                self.scale(wish, &children);
             }
             self.follow_handover(&mut children);
             // No more than two looks: when the supervisor itself stood still, the children's beats wait to be read.
@@ -286,9 +303,7 @@ impl Supervisor<'_> {
             let left = until.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok(SupervisorEvent::Signal) => return Some("stopped"),
-                Ok(SupervisorEvent::Scale(_)) => {
-                    self.desk.tell(ScaleStep::Failed("the job is being started again; ask again".into()));
-                }
+                Ok(SupervisorEvent::Scale(wish)) => self.wanted = Some(wish),
                 Ok(_) => {}
                 Err(_) => return self.late().then_some("the time of --timeout has passed; stopped"),
             }

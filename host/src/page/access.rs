@@ -53,7 +53,7 @@ impl Access {
         if foreign || (origin.is_none() && request.method != Method::GET && request.method != Method::HEAD) {
             return Entry::Refused(StatusCode::FORBIDDEN, "a page of another site asks; only this server's own may");
         }
-        if open || self.has_cookie(&request.headers) || self.has_header(&request.headers) {
+        if open || self.is_shown(&request.headers) {
             return Entry::Granted;
         }
         if request.method == Method::GET && token_of(&request.uri).is_some_and(|token| same(token, &self.token)) {
@@ -64,6 +64,11 @@ impl Access {
         let words = "a token is needed: open the address that the command has printed; programs send it as \
                      `Authorization: Bearer TOKEN`";
         Entry::Refused(StatusCode::UNAUTHORIZED, words)
+    }
+
+    /// Whether a request brings the token, or the cookie that stands for it.
+    pub fn is_shown(&self, headers: &HeaderMap) -> bool {
+        self.has_cookie(headers) || self.has_header(headers)
     }
 
     fn scheme(&self) -> &'static str {

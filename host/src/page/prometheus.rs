@@ -166,7 +166,8 @@ fn of_job(view: &JobView, add: &mut impl FnMut(&str, Labels, Value)) {
     let took = &view.batches.took;
     let bounds = TOOK_BOUNDS_US.iter().map(|us| *us as f64 / 1e6);
     let beyond = took.count.saturating_sub(took.buckets.iter().sum());
-    let buckets = bounds.zip(took.buckets).chain([(f64::MAX, beyond)]).collect();
+    // The encoder writes infinity as the bucket `+Inf`, which every histogram must have.
+    let buckets = bounds.zip(took.buckets).chain([(f64::INFINITY, beyond)]).collect();
     one("millstream_batch_duration_seconds", Value::Took { sum: took.sum_us as f64 / 1e6, count: took.count, buckets });
     one("millstream_batch_interval_seconds", Value::Real(view.graph.interval_us as f64 / 1e6));
     if let Some(last) = view.checkpoints.last() {
@@ -196,7 +197,10 @@ fn of_parts(view: &JobView, add: &mut impl FnMut(&str, Labels, Value)) {
         if part.role == "source" {
             one("millstream_waiting_rows", Value::Whole(facts.waiting_rows));
             one("millstream_waiting_bytes", Value::Whole(facts.waiting_bytes));
-            one("millstream_waiting_max_bytes", Value::Whole(facts.waiting_bytes_max));
+            // Before the inbox is known there is no limit, and a share of 0 would not be a number.
+            if facts.waiting_bytes_max > 0 {
+                one("millstream_waiting_max_bytes", Value::Whole(facts.waiting_bytes_max));
+            }
             if let Some(behind) = counted.behind {
                 one("millstream_behind_rows", Value::Whole(behind));
             }

@@ -2,7 +2,9 @@
 
 use super::command::{self, Order};
 use crate::error::{Error, Result};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -28,6 +30,46 @@ pub async fn state(job: PathBuf, sets: Vec<OsString>, sql: String) -> Result<Str
     asked.await.map_err(Error::environment)?
 }
 
+/// The body of an answer with these JSON lines as `rows`, and the names of their columns in the query's order as `columns`. The lines are
+/// copied and not parsed: numbers keep all their digits.
+pub fn answer(lines: &str) -> String {
+    let names = lines
+        .lines()
+        .next()
+        .and_then(|first| serde_json::from_str(first).ok())
+        .map_or_else(Vec::new, |Names(names)| names);
+    let names: Vec<String> = names.into_iter().map(|name| serde_json::Value::from(name).to_string()).collect();
+    let rows: Vec<&str> = lines.lines().collect();
+    format!("{{\"columns\":[{}],\"rows\":[{}]}}", names.join(","), rows.join(","))
+}
+
+/// The keys of an object, in their order.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Names, D::Error> {
+        deserializer.deserialize_map(NamesVisitor)
+    }
+}
+
+struct NamesVisitor;
+
+impl<'de> Visitor<'de> for NamesVisitor {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Names, A::Error> {
+        let mut names = Vec::new();
+        while let Some((name, IgnoredAny)) = map.next_entry()? {
+            names.push(name);
+        }
+        Ok(Names(names))
+    }
+}
+
 fn ask(job: &Path, sets: Vec<OsString>, sql: &str) -> Result<String> {
     let sql = OsString::from(format!("--sql={sql}"));
     let mut arguments: Vec<OsString> = vec!["state".into(), "--json".into(), sql];
@@ -42,5 +84,18 @@ fn ask(job: &Path, sets: Vec<OsString>, sql: &str) -> Result<String> {
         Some(status) if status.success() => Ok(outcome.output),
         Some(_) => Err(Error::job(outcome.words)),
         None => Err(Error::job(format!("the query has not ended in {TIME_MAX:?}; let it read less"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::answer;
+
+    #[test]
+    fn an_answer_keeps_the_order_of_columns_and_all_digits() {
+        let lines = "{\"z\":1234567890123456789,\"a\\\"b\":0.10}\n{\"z\":null,\"a\\\"b\":2}\n";
+        let expected = r#"{"columns":["z","a\"b"],"rows":[{"z":1234567890123456789,"a\"b":0.10},{"z":null,"a\"b":2}]}"#;
+        assert_eq!(answer(lines), expected);
+        assert_eq!(answer(""), r#"{"columns":[],"rows":[]}"#);
     }
 }

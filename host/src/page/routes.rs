@@ -6,6 +6,7 @@ use super::poll::Jobs;
 use super::record::{JobState, Record};
 use super::unanswered::Unanswered;
 use super::{act, assets, events, prometheus, query};
+use crate::http::heads::repeated;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION, SET_COOKIE};
 use hyper::{Method, Request, StatusCode};
@@ -35,6 +36,9 @@ pub struct Site {
 pub async fn answer(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
     let (request, _) = request.into_parts();
     let path = request.uri.path().to_owned();
+    if let Some(words) = repeated(&request.headers) {
+        return body::error(StatusCode::BAD_REQUEST, &words);
+    }
     let open = matches!(path.as_str(), "/healthz" | "/readyz");
     match site.access.entry(&request, open) {
         Entry::Granted => {}
@@ -137,10 +141,7 @@ async fn state(site: &Site, id: &str, query: &str) -> Answer {
         );
     }
     match query::state(file, site.jobs.sets(), sql).await {
-        Ok(rows) => {
-            let rows: Vec<Value> = rows.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-            body::json(&json!({ "rows": rows }))
-        }
+        Ok(rows) => body::of(StatusCode::OK, "application/json", query::answer(&rows)),
         Err(error) => body::error(StatusCode::BAD_REQUEST, &error.message),
     }
 }

@@ -1,9 +1,14 @@
 //! Listens, and serves each connection with a task of its own. There is a bound on connections, on the head of a request and on the
-//! time for it.
+//! time for it, and on the time that an answer waits to be taken. Where all places are taken, a connection without the token makes
+//! room.
 
 use super::routes::{self, Site};
 use crate::error::{Error, Result};
 use crate::http::certificate::Certificate;
+use crate::http::heads::CheckedHeads;
+use crate::http::listener::accept_all;
+use crate::http::places::{Place, Standing};
+use crate::http::write_deadline::WriteDeadline;
 use crate::threads;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -17,10 +22,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-const CONNECTIONS_MAX: usize = 128;
+const CONNECTIONS_MAX: u64 = 128;
 /// For the first byte of a connection. Browsers connect before they ask, and where a machine has much else to do a browser may
 /// need long for it: one that finds such a connection closed does not ask again, and its page stays empty.
 const SILENT_TIME_MAX: Duration = Duration::from_secs(60);
@@ -28,8 +32,6 @@ const SILENT_TIME_MAX: Duration = Duration::from_secs(60);
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
-/// After an error of the system, as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves for as long as the process lives, on a thread of its own.
 pub fn start(listener: TcpListener, certificate: Option<Certificate>, site: Site) -> Result<()> {
@@ -51,41 +53,35 @@ pub fn start(listener: TcpListener, certificate: Option<Certificate>, site: Site
 }
 
 async fn serve(listener: tokio::net::TcpListener, certificate: Option<Arc<Certificate>>, site: Arc<Site>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // Never closed.
-    while let Ok(place) = places.clone().acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let (site, certificate) = (site.clone(), certificate.clone());
-                tokio::spawn(async move {
-                    greet(stream, certificate, site).await;
-                    drop(place);
-                });
-            }
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-        }
-    }
+    accept_all(&listener, "the page", CONNECTIONS_MAX, |stream, _, place| {
+        greet(stream, place, certificate.clone(), site.clone())
+    })
+    .await;
 }
 
 /// Serves a connection as soon as it says something, behind TLS where there is a certificate.
-async fn greet(stream: TcpStream, certificate: Option<Arc<Certificate>>, site: Arc<Site>) {
+async fn greet(stream: TcpStream, place: Arc<Place>, certificate: Option<Arc<Certificate>>, site: Arc<Site>) {
     let Ok(Ok(1)) = timeout(SILENT_TIME_MAX, stream.peek(&mut [0])).await else { return };
-    let Some(certificate) = certificate else { return connection(stream, site).await };
+    let stream = WriteDeadline::new(stream);
+    let Some(certificate) = certificate else { return connection(stream, place, site).await };
     let acceptor = match certificate.acceptor("the page") {
         Ok(acceptor) => acceptor,
         Err(why) => return tracing::warn!("the page cannot have TLS: {why}"),
     };
     // Whoever does not speak TLS, or takes its time, has no answer.
     if let Ok(Ok(stream)) = timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
-        connection(stream, site).await;
+        connection(stream, place, site).await;
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, site: Arc<Site>) {
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Arc<Place>, site: Arc<Site>) {
     // Kept until the answer is written: the connection ends then.
     let acted = OnceLock::new();
     let service = service_fn(|request: Request<Incoming>| {
         let (site, acts) = (site.clone(), request.method() == Method::POST);
+        if site.access.is_shown(request.headers()) {
+            place.set_standing(Standing::Known);
+        }
         if acts {
             acted.get_or_init(|| site.unanswered.begin());
         }
@@ -101,5 +97,5 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
     server.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
     // Whoever goes away or says nonsense has no answer.
-    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+    let _ = server.serve_connection(TokioIo::new(CheckedHeads::new(stream)), service).await;
 }

@@ -1,6 +1,7 @@
 //! Rows on standard output, in one of the forms, as soon as they are there.
 
 use super::PipeFormat;
+use crate::batch::types::describe;
 use crate::error::{Error, Result};
 use crate::job::spec::FileFormat;
 use crate::{shown, sink, terminal};
@@ -62,8 +63,7 @@ impl Output {
         let mut output = Output { form, stream: None, is_terminal };
         match form.lines() {
             Some(format) => {
-                sink::check_format(format, columns)
-                    .map_err(|what| Error::job(format!("--to {}: {what}", form.word())))?;
+                sink::check_format(format, columns).map_err(|cause| unfit(form, columns, &cause))?;
                 output.write(&sink::head(format, columns).map_err(|error| unwritten(&error))?)?;
             }
             None if is_terminal => {
@@ -121,6 +121,19 @@ impl Output {
             _ => Error::environment(format!("standard output: {error}")),
         })
     }
+}
+
+/// Why rows of these columns have no such form, with what a pipe has instead; the cause is what a sink of files would say.
+fn unfit(form: PipeFormat, columns: &SchemaRef, cause: &str) -> Error {
+    let have = describe(columns);
+    Error::job(match form {
+        PipeFormat::Text => format!(
+            "--to text: a line is one column of type text, and the rows have {have}; write --to json, or make one column with --sql, \
+             for example --sql 'select cast(n as text) as value from rows'"
+        ),
+        PipeFormat::Csv => format!("--to csv: a line holds plain values, and the rows have {have}; write --to json"),
+        PipeFormat::Json | PipeFormat::Arrow => format!("--to {}: {cause}", form.word()),
+    })
 }
 
 fn unwritten(error: &io::Error) -> Error {

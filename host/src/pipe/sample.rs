@@ -25,18 +25,17 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Finds the columns. All that was read of the input to that end is read again.
-    pub fn of(input: &mut Input, options: &Options) -> Result<Sample> {
+    /// Finds the columns. All that was read of the input to that end is read again. `None`: the input has no rows, and neither it nor
+    /// the command line says which columns they would have.
+    pub fn of(input: &mut Input, options: &Options) -> Result<Option<Sample>> {
         let named = options.schema.as_deref().map(named).transpose()?;
-        match (options.from, named) {
-            (PipeFormat::Arrow, named) => arrow(input, named.unwrap_or_default()),
-            (_, Some(schema)) => Ok(Sample { schema, stream: None }),
-            (PipeFormat::Text, None) => Ok(Sample { schema: Table::new(), stream: None }),
-            (from, None) => {
-                let schema = found(input, from)?;
-                Ok(Sample { schema, stream: None })
-            }
-        }
+        let schema = match (options.from, named) {
+            (PipeFormat::Arrow, named) => return arrow(input, named.unwrap_or_default()),
+            (_, Some(schema)) => Some(schema),
+            (PipeFormat::Text, None) => Some(Table::new()),
+            (from, None) => found(input, from)?,
+        };
+        Ok(schema.map(|schema| Sample { schema, stream: None }))
     }
 
     /// What cuts the input from its beginning on, or from where the stream was left off.
@@ -80,7 +79,7 @@ fn named(text: &str) -> Result<Table> {
 }
 
 /// The columns of a stream of Arrow IPC, which it tells first.
-fn arrow(input: &mut Input, wanted: Table) -> Result<Sample> {
+fn arrow(input: &mut Input, wanted: Table) -> Result<Option<Sample>> {
     let column = |(name, kind): (String, toml::Value)| {
         let word = kind.as_str().unwrap_or_default();
         match ColumnSpec::type_of(word) {
@@ -104,16 +103,19 @@ fn arrow(input: &mut Input, wanted: Table) -> Result<Sample> {
         },
         (PATIENCE, late),
     )?;
+    if ended && given == 0 {
+        return Ok(None);
+    }
     if ended {
         stream.end().map_err(unreadable)?;
     }
     // All that was read is in it.
     input.forget_ahead();
-    Ok(Sample { schema: schema.unwrap_or_default(), stream: Some(stream) })
+    Ok(Some(Sample { schema: schema.unwrap_or_default(), stream: Some(stream) }))
 }
 
-/// The columns of the first records.
-fn found(input: &mut Input, from: PipeFormat) -> Result<Table> {
+/// The columns of the first records; `None`: the input has nothing but white space.
+fn found(input: &mut Input, from: PipeFormat) -> Result<Option<Table>> {
     let late = || waiting(&format!("the first {PIPE_SAMPLE_ROWS} lines, which tell the columns; --schema names them"));
     let mut counted = (0, 0);
     let wanted = |bytes: &[u8]| {
@@ -126,6 +128,9 @@ fn found(input: &mut Input, from: PipeFormat) -> Result<Table> {
     let bytes = input.ahead();
     let bytes = bytes.get(..PIPE_SAMPLE_BYTES_MAX as usize).unwrap_or(bytes);
     let whole = whole && bytes.len() == input.ahead().len();
+    if whole && bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
     let sample = infer::Sample {
         format: Some(from.word().to_owned()),
         header: Some(true),
@@ -134,7 +139,7 @@ fn found(input: &mut Input, from: PipeFormat) -> Result<Table> {
         bytes_max: PIPE_SAMPLE_BYTES_MAX,
     };
     let inferred = infer::of_bytes("input", Path::new("standard input"), bytes, whole, &sample)?;
-    Ok(table(&inferred.source.schema))
+    Ok(Some(table(&inferred.source.schema)))
 }
 
 /// Columns as `schema` of a source.

@@ -21,7 +21,8 @@ def update(subject: Any = None, /, *, config_schema: str | None = None) -> Any:
     The function takes, in any order and each only if it wants it: its key (a row, or the key columns in their order as
     parameters), ``Rows[Row]`` (or ``Rows`` to count rows of any columns, or ``price: Rows[float]`` for single columns),
     ``State | None``, ``Out[Row]`` or ``KeyedOut[Row]``, ``config``, `Context` and `Timers`. It returns the new state, or
-    ``Remove()``, which removes the key; None is an error. A function that neither takes nor returns a state keeps none.
+    ``Remove()``, which removes the key. None removes the key if the function is annotated ``-> State | None``; else it is an error,
+    as of a forgotten ``return``. A function that neither takes nor returns a state keeps none.
     Raising `Rejection` refuses all rows of the key and leaves its state as it was.
     """
     return decorator("update", ByKey, subject, config_schema)
@@ -120,10 +121,6 @@ def _state(signature: Signature) -> RowType:
     if not is_state and (old or returned.removes or returned.kind != "nothing"):
         name = old.row.name if old else "State"
         raise signature.wrong(f"it returns the new state: write `-> {name}`, or `-> {name} | Remove` where it removes keys")
-    if is_state and returned.is_optional:
-        name = returned.row.name
-        words = f"write `-> {name} | Remove` and `return Remove()` where it removes the key, else `-> {name}`"
-        raise signature.wrong(f"it returns `{name} | None`, and None, as of a forgotten `return`, removes no key: {words}")
     if old and returned.kind == "row" and old.row.make is not returned.row.make:
         raise signature.wrong(f"it takes a state {old.row.name} and returns a {returned.row.name}")
     return old.row if old else returned.row
@@ -176,7 +173,8 @@ def _loop(signature: Signature, key: RowType, whole: Parameter | None, state: Ro
         lines.add(2, "_kept_add(False)")
         new.push_values(lines, 2, nothing)
     else:
-        lines.add(2, "if type(_new) is Remove:", "    _kept_add(False)")
+        removed = "_new is None or type(_new) is Remove" if returned.is_optional else "type(_new) is Remove"
+        lines.add(2, f"if {removed}:", "    _kept_add(False)")
         new.push_values(lines, 3, nothing)
         lines.add(2, "else:")
         lines.is_returned(3, "_new")

@@ -135,13 +135,22 @@ class UpdateTest(unittest.TestCase):
         self.assertIn("def forgets(", pathlib.Path(__file__).read_text().splitlines()[line - 1])
         self.assertEqual(test.states, [{"user": "a", "total": 1}])
 
+    def test_none_removes_the_key_of_a_function_that_says_so(self) -> None:
+        @update
+        def optional(payments: Rows[Payment], old: Total | None) -> Total | None:
+            return None if old else Total(len(payments))
+
+        test = testing.update(optional, key="user text")
+        test.run([{"user": "a", "amount": 1}, {"user": "b", "amount": 2}])
+        self.assertEqual(test.states, [{"user": "a", "total": 1}, {"user": "b", "total": 1}])
+        test.run([{"user": "a", "amount": 1}])
+        self.assertEqual(test.states, [{"user": "b", "total": 1}])
+
     def test_none_is_no_state_to_declare(self) -> None:
-        def optional(rows: Rows, old: Total | None) -> Total | None: ...
         def nothing(rows: Rows, old: Total | None) -> None: ...
         def only_removes(rows: Rows, old: Total | None) -> Remove: ...
 
         wrong = {
-            optional: "removes no key: write `-> Total | Remove` and `return Remove\\(\\)`",
             nothing: "write `-> Total`, or `-> Total | Remove`",
             only_removes: "write `-> Total`, or `-> Total | Remove`",
         }

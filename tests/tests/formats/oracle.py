@@ -1,8 +1,8 @@
-"""Random records of Avro and Protobuf, written by others' implementations, read by the program, and compared.
+"""Random records of Avro, Protobuf and Parquet, written by others' implementations, read by the program, and compared.
 
-    python oracle.py PROGRAM FOLDER SEED ROUNDS avro-file|avro-registry|protobuf
+    python oracle.py PROGRAM FOLDER SEED ROUNDS avro-file|avro-registry|protobuf|parquet
 
-Needs fastavro, cramjam and protobuf of scripts/python.txt.
+Needs fastavro, cramjam, protobuf and pyarrow of scripts/python.txt.
 """
 
 import http.server
@@ -222,13 +222,14 @@ class AvroFields:
             return kind, lambda: rng.randbytes(3), own("binary", lambda v: v.hex())
         if choice == 11:
             kind = {"type": "long", "logicalType": "timestamp-millis"}
-            return kind, lambda: rng.randrange(0, 4_000_000_000_000), own("timestamp", lambda v: micros_text(v * 1000))
+            kind["logicalType"] = rng.choice(["", "local-"]) + kind["logicalType"]
+            return kind, lambda: rng.randrange(-(10**13), 10**13), own("timestamp", lambda v: micros_text(v * 1000))
         if choice == 12:
             kind = {"type": "long", "logicalType": "timestamp-micros"}
-            return kind, lambda: rng.randrange(0, 4_000_000_000_000_000), own("timestamp", micros_text)
+            return kind, lambda: rng.randrange(-(10**16), 10**16), own("timestamp", micros_text)
         if choice == 13:
             kind = {"type": "int", "logicalType": "date"}
-            return kind, lambda: rng.randrange(0, 30_000), own("timestamp", lambda v: micros_text(v * 86_400_000_000))
+            return kind, lambda: rng.randrange(-30_000, 30_000), own("timestamp", lambda v: micros_text(v * 86_400_000_000))
         if choice == 14:
             kind = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
             return kind, lambda: Decimal(rng.randrange(-(10**11), 10**11)) / 100, own("text", lambda v: f"{v:.2f}")
@@ -405,6 +406,18 @@ def column_of(name):
     return {"double": "float64", "float": "float64", "bool": "bool", "string": "text", "bytes": "binary"}.get(name, "int64")
 
 
+def message_json(message):
+    """The fields of a message that are written, as the program writes them."""
+
+    def of(field, value):
+        if field.message_type:
+            return message_json(value)
+        return value.hex() if isinstance(value, bytes) else float_value(value) if isinstance(value, float) else value
+
+    found = {field.name: of(field, value) for field, value in message.ListFields()}
+    return {field.name: found[field.name] for field in message.DESCRIPTOR.fields if field.name in found}
+
+
 def taken(name, value):
     if name == "bytes":
         return value.hex()
@@ -436,7 +449,7 @@ def protobuf(program, folder, rng):
     inner_fields = [(f"i{n}", rng.choice(SCALARS)) for n in range(1, 4)]
     for number, (name, kind) in enumerate(inner_fields, 1):
         add(inner, name, kind_of(kind), number)
-    numbers = rng.sample([1, 2, 3, 15, 16, 100, 2047, 2048, 100_000, 536_870_911, 5, 6, 7, 8, 9, 10, 11, 12], 18)
+    numbers = rng.sample([1, 2, 3, 15, 16, 100, 2047, 2048, 100_000, 536_870_911, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 17, 18], 22)
     implicit = syntax == "proto3"
     for _ in range(rng.randrange(1, 6)):
         number, kind = numbers.pop(), rng.choice(SCALARS)
@@ -449,8 +462,12 @@ def protobuf(program, folder, rng):
             order.oneof_decl.add(name=f"_{name}")
         present = lambda m, name=name: m.HasField(name)
         always = implicit and not optional
+        own = lambda m, name=name, kind=kind, always=always: taken(kind, getattr(m, name)) if always or m.HasField(name) else None
         columns.append((name, f'"{column_of(kind)}"'))
-        takes.append(lambda m, name=name, kind=kind, always=always: taken(kind, getattr(m, name)) if always or m.HasField(name) else None)
+        takes.append(own)
+        if column_of(kind) == "int64":
+            columns.append((f"{name}_exact", path('"decimal(20,0)"', [name])))
+            takes.append(own)
         makes.append(lambda m, name=name, kind=kind: setattr(m, name, scalar(rng, kind)))
     add(order, "colour", F.TYPE_ENUM, numbers.pop(), type_name=".shop.Colour")
     columns.append(("colour", '"text"'))
@@ -482,6 +499,45 @@ def protobuf(program, folder, rng):
                 setattr(m.inner, name, scalar(rng, kind))
 
     makes.append(make_inner)
+    columns.append(("inner", '"text"'))
+    takes.append(lambda m: Json(message_json(m.inner)) if m.HasField("inner") else None)
+
+    def inner_columns(way, of):
+        """Columns of what is in a message at a path; `of` has it, or None."""
+        for name, kind in rng.sample(inner_fields, rng.randrange(1, 4)):
+            columns.append((f"{'_'.join(way)}_{name}_{len(columns)}", path(f'"{column_of(kind)}"', way + [name])))
+
+            def take(m, name=name, kind=kind):
+                value = of(m)
+                return None if value is None or not (implicit or value.HasField(name)) else taken(kind, getattr(value, name))
+
+            takes.append(take)
+        columns.append((f"{'_'.join(way)}_{len(columns)}", path('"text"', way)))
+        takes.append(lambda m: None if of(m) is None else Json(message_json(of(m))))
+
+    def fill(message):
+        for name, kind in inner_fields:
+            if rng.random() < 0.5:
+                setattr(message, name, scalar(rng, kind))
+
+    add(order, "items", F.TYPE_MESSAGE, numbers.pop(), F.LABEL_REPEATED, ".shop.Inner")
+    for at in (0, 1):
+        inner_columns(["items", str(at)], lambda m, at=at: m.items[at] if len(m.items) > at else None)
+    makes.append(lambda m: [fill(m.items.add()) for _ in range(rng.randrange(3))])
+    entry = order.nested_type.add(name="ByEntry")
+    entry.options.map_entry = True
+    add(entry, "key", F.TYPE_STRING, 1)
+    add(entry, "value", F.TYPE_MESSAGE, 2, type_name=".shop.Inner")
+    add(order, "by", F.TYPE_MESSAGE, numbers.pop(), F.LABEL_REPEATED, ".shop.Order.ByEntry")
+    inner_columns(["by", "k"], lambda m: m.by["k"] if "k" in m.by else None)
+    makes.append(lambda m: [fill(m.by[key]) for key in rng.sample(["k", "l"], rng.randrange(1, 3))])
+    if not implicit:
+        group = order.nested_type.add(name="Group")
+        add(group, "x", F.TYPE_INT32, 1)
+        add(order, "group", F.TYPE_GROUP, numbers.pop(), type_name=".shop.Order.Group")
+        columns.append(("group_x", path('"int64"', ["group", "x"])))
+        takes.append(lambda m: m.group.x if m.HasField("group") and m.group.HasField("x") else None)
+        makes.append(lambda m: setattr(m.group, "x", scalar(rng, "int32")) if rng.random() < 0.8 else m.group.SetInParent())
     add(order, "list", F.TYPE_SINT64, numbers.pop(), F.LABEL_REPEATED).options.packed = rng.random() < 0.5
     columns += [("list", '"text"'), ("list_1", path('"int64"', ["list", "1"]))]
     takes += [lambda m: Json(list(m.list)), lambda m: m.list[1] if len(m.list) > 1 else None]
@@ -501,6 +557,9 @@ def protobuf(program, folder, rng):
         columns.append((name, '"text"'))
         takes.append(lambda m, name=name: getattr(m, name) if m.WhichOneof("either") == name else None)
     makes.append(lambda m: setattr(m, rng.choice(["left", "right"]), text(rng)))
+    add(order, "middle", F.TYPE_MESSAGE, numbers.pop(), type_name=".shop.Inner").oneof_index = of
+    inner_columns(["middle"], lambda m: m.middle if m.HasField("middle") else None)
+    makes.append(lambda m: (m.middle.SetInParent(), fill(m.middle)))
     # Oneofs of one field that is optional stand behind all others.
     if any(field.proto3_optional for field in order.field):
         real = [n for n, decl in enumerate(order.oneof_decl) if not decl.name.startswith("_")]
@@ -526,7 +585,8 @@ def protobuf(program, folder, rng):
         message = Order()
         parts = []
         for make in makes:
-            if rng.random() < 0.7:
+            # What comes several times is merged, goes on, or replaces.
+            for _ in range(rng.choice([0, 1, 1, 1, 2, 3])):
                 part = Order()
                 make(part)
                 parts.append(part.SerializeToString())
@@ -552,11 +612,15 @@ def protobuf(program, folder, rng):
 
 
 if __name__ == "__main__":
+    sys.modules["oracle"] = sys.modules["__main__"]
+    from parquet_oracle import parquet
+
     program, folder, seed, rounds, what = sys.argv[1:]
     for number in range(int(rounds)):
         rng = random.Random(f"{seed}/{number}/{what}")
         try:
-            {"avro-file": avro_file, "avro-registry": avro_registry, "protobuf": protobuf}[what](program, pathlib.Path(folder), rng)
+            oracles = {"avro-file": avro_file, "avro-registry": avro_registry, "protobuf": protobuf, "parquet": parquet}
+            oracles[what](program, pathlib.Path(folder), rng)
         except BaseException:
             print(f"seed {seed}, round {number}, {what}")
             raise

@@ -70,7 +70,7 @@ fn who_was_silent_for_longest_is_forgotten_with_a_warning() {
     for (producer, sequence) in [("a", 1), ("b", 1), ("a", 2), ("c", 1)] {
         assert_eq!(post(&mut client, producer, sequence, producer).unwrap().json(), json!({ "rows": 1 }));
     }
-    job.until_stderr("more than 2 producers (`producers_max`): `b`, which was silent for longest, is forgotten");
+    job.until_stderr("more than 2 producers (`producers_max`): `b`, which was silent for longest of those from 127.0.0.1, is forgotten");
     assert_eq!(post(&mut client, "a", 2, "a").unwrap().json()["repeated"], json!(true));
     for sequence in 1..=2 {
         assert_eq!(
@@ -82,6 +82,26 @@ fn who_was_silent_for_longest_is_forgotten_with_a_warning() {
     job.stop();
     let inspected = trial.well(&["inspect", "kept"]);
     assert!(inspected.contains("producer:b") && !inspected.contains("producer:c"), "{inspected}");
+}
+
+#[test]
+fn names_that_somebody_makes_up_push_out_none_of_others() {
+    let port = free_port();
+    let trial = job(port, "producers_max = 5");
+    let mut job = start(&trial, "");
+    job.until_stderr("listening on http");
+    let (mut honest, mut other) = (client(port), HttpClient::connect_from("127.0.0.2", port).unwrap());
+    for producer in ["a", "b"] {
+        assert_eq!(post(&mut honest, producer, 1, producer).unwrap().json(), json!({ "rows": 1 }));
+    }
+    for number in 0..20 {
+        assert_eq!(post(&mut other, &format!("flood-{number}"), 1, "x").unwrap().json(), json!({ "rows": 1 }));
+    }
+    for producer in ["a", "b"] {
+        assert_eq!(post(&mut honest, producer, 1, producer).unwrap().json()["repeated"], json!(true), "{producer}");
+    }
+    job.until_stderr("silent for longest of those from 127.0.0.2, is forgotten");
+    job.stop();
 }
 
 /// Sends requests of one to three rows, one after the other, each until it is answered with 200.

@@ -28,6 +28,17 @@ fn answered(reply: &Reply, status: u16, words: &str) {
 }
 
 #[test]
+fn a_sender_that_closes_its_side_is_answered() {
+    let port = free_port();
+    let (trial, _job) = listening(port, "batch = \"50ms\"\n[checkpoint]\ndir = \"kept\"\n", JSON, "");
+    let mut sender = client(port);
+    sender.send("POST", &[], b"\xEF\xBB\xBF{\"a\":24}").unwrap();
+    sender.close_own_side().unwrap();
+    answered(&sender.reply().unwrap(), 200, "{\"rows\":1}");
+    until("the row is there", || numbers(&trial) == [json!(24)]);
+}
+
+#[test]
 fn a_request_is_a_row_an_array_or_lines_and_is_answered_when_the_plan_is_durable() {
     let port = free_port();
     let checkpoint = "batch = \"0s\"\n[checkpoint]\ndir = \"kept\"\n";
@@ -277,6 +288,8 @@ fn a_port_that_somebody_has_ends_the_start_with_what_to_do() {
         format!("source `in`: cannot listen on {address}: another program listens there; stop that program, or choose");
     assert!(ended.code != Some(0) && ended.stderr.contains(&words), "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("cannot listen").count(), 1, "it is not tried again: {}", ended.stderr);
+    assert_eq!(trial.text("out.jsonl"), "", "no batch is committed before the source listens");
+    assert!(!ended.stderr.contains("page: "), "the job does not run: {}", ended.stderr);
 }
 
 #[test]

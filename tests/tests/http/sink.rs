@@ -153,6 +153,8 @@ fn failed_rows_of_a_bulk_are_treated_one_by_one() {
     };
     assert_eq!(asked.len(), 3);
     assert_eq!(ids(&asked[0]).len(), 3);
+    let keys: Vec<_> = asked.iter().map(|asked| asked.header("idempotency-key").unwrap()).collect();
+    assert!(keys[0] != keys[1] && keys[1] != keys[2], "the smaller request has a key of its own: {keys:?}");
     let again = ids(&asked[1]);
     assert_eq!(again.len(), 1, "only the row that may be taken later");
     let (id, value) = again.first_key_value().unwrap();

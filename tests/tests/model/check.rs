@@ -1,6 +1,6 @@
 //! What may happen when, and what must hold.
 
-use super::state::{BATCHES, CRASHES, Content, Job, Medium, Protocol, Starter, State, Store, Wrong};
+use super::state::{BATCHES, Content, Job, Medium, Protocol, Starter, State, Store, Wrong};
 use super::steps::{Action, Step, next};
 use stateright::{Model, Property};
 
@@ -9,8 +9,11 @@ impl Model for Protocol {
     type Action = Action;
 
     /// With a checkpoint after every batch of which only the newest is kept, and either of the two crashes survived; with
-    /// a checkpoint after the first and the third, both of which are kept.
+    /// a checkpoint after the first and the third, both of which are kept. With three crashes none is survived.
     fn init_states(&self) -> Vec<State> {
+        if self.crashes > 2 {
+            return vec![initial(0b1110, 1, 0), initial(0b1010, 3, 0)];
+        }
         vec![initial(0b1110, 1, 1), initial(0b1110, 1, 2), initial(0b1010, 3, 1)]
     }
 
@@ -18,7 +21,7 @@ impl Model for Protocol {
         if state.wrong.is_some() {
             return;
         }
-        if state.crashes < CRASHES && (state.job.is_some() || state.starter.is_some()) {
+        if state.crashes < self.crashes && (state.job.is_some() || state.starter.is_some()) {
             actions.push(Action::Crash);
         }
         if state.starter.is_some() {
@@ -26,7 +29,7 @@ impl Model for Protocol {
         }
         if let Some(job) = &state.job {
             // Its own steps in all orders where that is not covered elsewhere, see the bounds.
-            let one_order = state.crashes == CRASHES || state.crashes + 1 < state.survived || state.old.is_some();
+            let one_order = state.crashes == self.crashes || state.crashes + 1 < state.survived || state.old.is_some();
             let orders = if one_order { 1 } else { usize::MAX };
             actions.extend(self.steps(state, job).take(orders).map(Action::Job));
         }
@@ -57,8 +60,8 @@ impl Model for Protocol {
                     !actions.is_empty()
                 }
             }),
-            Property::sometimes("all is committed after all crashes", |_, state| {
-                complete(state) && state.crashes == CRASHES
+            Property::sometimes("all is committed after all crashes", |protocol: &Protocol, state| {
+                complete(state) && state.crashes == protocol.crashes
             }),
             Property::sometimes("received rows are taken over", |_, state| {
                 let took = |content: &Content| content.found > content.ends[1][usize::from(content.after)];
@@ -66,10 +69,12 @@ impl Model for Protocol {
             }),
             Property::sometimes("a process learns that it lost its job", |protocol: &Protocol, state: &State| {
                 let tries = |job: &Job, step| protocol.steps(state, job).any(|next| next == step);
-                state.old.as_ref().is_some_and(|job| {
-                    tries(job, Step::Commit(0)) && state.sinks[0].generation > job.generation
-                        || tries(job, Step::Publish) && state.store.version > job.version
-                })
+                // Where none is survived there is none.
+                state.survived == 0 && complete(state)
+                    || state.old.as_ref().is_some_and(|job| {
+                        tries(job, Step::Commit(0)) && state.sinks[0].generation > job.generation
+                            || tries(job, Step::Publish) && state.store.version > job.version
+                    })
             }),
         ]
     }

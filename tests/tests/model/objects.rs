@@ -1,6 +1,6 @@
 //! Objects as bits, as paths and as logs.
 
-use super::state::{BATCHES, CRASHES, State, Store};
+use super::state::{BATCHES, CRASHES_MAX, State, Store};
 use millstream::ids::{BatchId, BatchTime, Generation};
 use millstream::internals::checkpoint::plan::{Head, LogName};
 use millstream::internals::checkpoint::types::{Column, Manifest, StateFile, Table, TableOf};
@@ -22,7 +22,7 @@ pub fn who(bit: u32) -> (u8, u8) {
 
 /// All bits, with what they stand for.
 fn bits() -> impl Iterator<Item = (u32, u8, u8, usize)> {
-    (1..=CRASHES + 1).flat_map(|generation| {
+    (1..=CRASHES_MAX + 1).flat_map(|generation| {
         (0..=BATCHES).flat_map(move |batch| {
             (0..2).map(move |worker| (bit(generation, batch, worker), generation, batch, worker))
         })

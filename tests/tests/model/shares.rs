@@ -499,6 +499,7 @@ fn publish(world: &mut World, mut process: Process) -> Option<Process> {
         written: 0,
         tables: tables(Vec::new()),
         sinks: BTreeMap::new(),
+        leftover: false,
     };
     let named = Named::new(resolve::publish(&named.manifest, checkpoint));
     world.version += 1;

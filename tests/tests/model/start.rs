@@ -3,6 +3,7 @@
 use super::objects::{bit, list, logs, received, tables};
 use super::state::{Bug, Content, Decided, Job, Named, ROWS, Starter, State, Wrong};
 use millstream::ids::{BatchId, Generation};
+use millstream::internals::checkpoint::plan::LogName;
 use millstream::internals::checkpoint::resolve::{self, StartFacts, StartRequest};
 
 /// The step after which another start knows what this one found.
@@ -75,7 +76,7 @@ fn decide(state: &mut State, starter: &mut Starter, bug: Option<Bug>) {
         state.wrong = Some(Wrong::State);
     }
     let mut pieces = replay(state, &mut content, &planned);
-    pieces |= take_over(state, &mut content, &planned, starter.generation);
+    pieces |= take_over(state, &mut content, &planned, starter);
     starter.decided = Some(Decided { manifest: Named::new(manifest), content, checkpoint, pieces });
 }
 
@@ -116,11 +117,13 @@ fn replay(state: &mut State, content: &mut Content, planned: &[(u8, u8)]) -> u32
 }
 
 /// Takes over the rows that no planned batch holds, and plans what follows. Returns the pieces of those rows.
-fn take_over(state: &State, content: &mut Content, planned: &[(u8, u8)], generation: u8) -> u32 {
+fn take_over(state: &State, content: &mut Content, planned: &[(u8, u8)], starter: &Starter) -> u32 {
     let end = content.ends[1][content.after as usize];
     let left: Vec<(u8, u8)> = received(&state.store)
         .into_iter()
-        .filter(|(generation, batch)| !planned.contains(&(*batch, *generation)))
+        .filter(|(generation, batch)| {
+            !planned.contains(&(*batch, *generation)) && is_void(starter, *generation, *batch)
+        })
         .collect();
     let found: Vec<(Generation, u64, u64)> = left
         .iter()
@@ -140,8 +143,18 @@ fn take_over(state: &State, content: &mut Content, planned: &[(u8, u8)], generat
         content.found = to;
         pieces |= bit(generation, batch, 1);
     }
-    content.plan(generation);
+    content.plan(starter.generation);
     pieces
+}
+
+/// Whether rows of a batch that does not count may be in no other: those behind the checkpoint, and what it says is left over.
+fn is_void(starter: &Starter, generation: u8, batch: u8) -> bool {
+    let Some(named) = &starter.manifest else { return true };
+    let log = LogName { generation: Generation(generation.into()), process: 1, after: BatchId(0) };
+    batch > named.newest
+        || named.manifest.newest().is_some_and(|checkpoint| {
+            resolve::is_void_before(&named.manifest.starts, &log, BatchId(batch.into()), checkpoint)
+        })
 }
 
 /// Replaces the manifest. Where another was faster, the start begins again.

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 pub const BATCHES: u8 = 3;
 /// Batches that have begun and are not committed.
 pub const IN_FLIGHT_MAX: u8 = 2;
-/// Starts after the first.
-pub const CRASHES: u8 = 2;
+/// Starts after the first, at most.
+pub const CRASHES_MAX: u8 = 3;
 /// Rows of a socket that may be received: of each batch at most two.
 pub const ROWS: usize = 2 * BATCHES as usize;
 
@@ -21,6 +21,8 @@ pub struct Protocol {
     pub bug: Option<Bug>,
     /// Steps that a process may take after another has begun in its place.
     pub old_steps_max: u8,
+    /// Starts after the first.
+    pub crashes: u8,
     /// Where states end from which there is but one way.
     pub ends: Mutex<HashMap<u64, State>>,
 }
@@ -48,11 +50,13 @@ pub enum Bug {
     CheckpointEarly,
     /// One of two markers is ahead, and counts for both.
     MarkerOfOthers,
+    /// A checkpoint that is made in a replay does not say that rows are left over.
+    LeftoverUntold,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 10] = [
+    pub const ALL: [Bug; 11] = [
         Bug::PublishEarly,
         Bug::CommitAgain,
         Bug::DeleteByBatch,
@@ -63,6 +67,7 @@ impl Bug {
         Bug::FenceLate,
         Bug::CheckpointEarly,
         Bug::MarkerOfOthers,
+        Bug::LeftoverUntold,
     ];
 }
 
@@ -73,7 +78,7 @@ pub struct State {
     pub barriers: u8,
     /// How many checkpoints are kept.
     pub kept: u8,
-    /// Which of the crashes leaves the process alive.
+    /// Which of the crashes leaves the process alive; zero: none.
     pub survived: u8,
     pub store: Store,
     pub sinks: [Medium; 2],
@@ -112,7 +117,7 @@ pub struct Store {
     /// Durable pieces of plans, by bit.
     pub pieces: u32,
     /// What the batches of each generation hold, once it has begun.
-    pub contents: [Content; CRASHES as usize + 1],
+    pub contents: [Content; CRASHES_MAX as usize + 1],
     /// Who received each row of the socket that was durable while its receiver owned the job; zero: none was.
     pub received: [u8; ROWS],
 }

@@ -2,7 +2,7 @@
 
 use super::objects::{Object, bit, list, pieces_of, state_file, tables, who};
 use super::start::READ;
-use super::state::{Bug, CRASHES, Job, Named, Protocol, Starter, State, Wrong};
+use super::state::{Bug, Job, Named, Protocol, Starter, State, Wrong};
 use millstream::ids::{BatchId, BatchTime, Generation};
 use millstream::internals::checkpoint::gc;
 use millstream::internals::checkpoint::resolve::{commits, publish_keeping};
@@ -162,6 +162,7 @@ impl Protocol {
         if state.store.manifest.as_ref().is_some_and(|named| named.generation > job.generation) {
             state.wrong = Some(Wrong::Fenced);
         }
+        let content = state.store.content(job.generation);
         let checkpoint = Checkpoint {
             batch: BatchId(batch.into()),
             time: BatchTime(0),
@@ -169,6 +170,8 @@ impl Protocol {
             written: 0,
             tables: tables(files(state, &job, batch)),
             sinks: BTreeMap::new(),
+            leftover: content.ends[1][usize::from(batch.max(content.after))] < content.found
+                && !self.is(Bug::LeftoverUntold),
         };
         job.manifest = Named::new(publish_keeping(&job.manifest.manifest, checkpoint, state.kept.into()));
         state.store.manifest = Some(job.manifest.clone());
@@ -244,7 +247,7 @@ pub fn next(protocol: &Protocol, last: &State, action: Action) -> State {
     act(protocol, &mut state, action);
     state.forget();
     state.sort_sinks();
-    if state.crashes == CRASHES && state.old.is_none() { protocol.finish(state) } else { state }
+    if state.crashes == protocol.crashes && state.old.is_none() { protocol.finish(state) } else { state }
 }
 
 impl Protocol {
@@ -297,7 +300,7 @@ fn crash(protocol: &Protocol, state: &mut State) {
     let job = state.job.take();
     if state.crashes == state.survived {
         state.old = job.map(|job| Job { limit: (job.begun(), protocol.old_steps_max), ..job });
-    } else if state.crashes == CRASHES {
+    } else if state.crashes == protocol.crashes {
         state.old = None;
     }
     state.starter = Some(Starter::new());

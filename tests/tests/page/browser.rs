@@ -172,9 +172,10 @@ fn every_view_opens_and_changes_by_itself_while_rows_flow() {
     browser.view(&looked.hash("log"));
     browser.until("#content", "begins at batch 1");
     browser.view(&looked.hash("state"));
-    browser.tell("fill", json!({ "selector": "#sql", "text": "select count(*) as rows_there from totals" }));
+    browser.tell("fill", json!({ "selector": "#sql", "text": "select count(*) as rows_there, 1234567890123456789 as big, '-12345678901234567890' as a from totals" }));
     browser.tell("click", json!({ "selector": "form button" }));
-    browser.until("#content table", "rows_there");
+    // Columns in the order of the query, integers with all their digits, and strings as they are.
+    browser.until("#content table", r"rows_there\s+big\s+a\s+\d+\s+1234567890123456789\s+-12345678901234567890");
     // By keyboard: the first thing that is reached skips what stands on every view.
     browser.view(&looked.hash("overview"));
     browser.tell("press", json!({ "key": "Tab" }));

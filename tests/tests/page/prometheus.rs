@@ -2,7 +2,7 @@
 //! reads the numbers of a running job. `make servers` fetches it.
 
 use super::Seen;
-use millstream_tests::{DEADLINE, Process, Trial, free_port, holds_within, plugin, root};
+use millstream_tests::{DEADLINE, Process, Trial, free_port, holds_within, plugin, python_with, root};
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -142,6 +142,21 @@ fn asked_by_the_dashboard() -> Vec<String> {
     targets.map(|target| target["expr"].as_str().unwrap().replace("$job", ".*")).collect()
 }
 
+/// Whether the value of a series is a finite number: Prometheus writes `NaN` and `+Inf` as text, too.
+fn is_finite(series: &Value) -> bool {
+    series["value"][1].as_str().and_then(|value| value.parse::<f64>().ok()).is_some_and(f64::is_finite)
+}
+
+/// Asserts that the parser of OpenMetrics' reference implementation accepts this answer of `/metrics`.
+fn parses_as_openmetrics(trial: &Trial, text: &str) {
+    let file = trial.write("metrics.txt", text);
+    let script = "import sys; from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse; \
+                  print(len(list(parse(open(sys.argv[1]).read()))))";
+    let ended = Process::start(python_with("prometheus").args(["-c", script]).arg(file)).wait();
+    assert_eq!(ended.code, Some(0), "{}\n{text}", ended.stderr);
+    assert!(ended.stdout.trim().parse::<u32>().is_ok_and(|families| families > 20), "{}", ended.stdout);
+}
+
 #[test]
 fn a_file_with_a_mistake_is_refused_so_that_the_judge_is_awake() {
     let (programs, trial) = (programs(), Trial::new(""));
@@ -189,7 +204,8 @@ fn a_real_prometheus_reads_a_job_and_every_expression_of_alerts_and_dashboard_ha
         format!("{{\"name\":\"b\",\"n\":{round},\"at\":\"2026-01-01T00:01:00Z\"}}\nno json, {round}\nno json\n")
     };
 
-    // All that is named is there, and each expression of the dashboard gives something: rates once there were two looks.
+    // All that is named exists, and each expression of the dashboard has series whose values are all finite: rates from the
+    // second scrape on.
     let expressions = asked_by_the_dashboard();
     assert!(expressions.len() >= 15, "{expressions:?}");
     let names = Regex::new(r"millstream_[a-z_]+").unwrap();
@@ -202,10 +218,14 @@ fn a_real_prometheus_reads_a_job_and_every_expression_of_alerts_and_dashboard_ha
     let there = holds_within(DEADLINE, || {
         round += 1;
         nc.say(&again(round));
-        missing.retain(|wanted| prometheus.series(wanted).is_empty());
+        missing.retain(|wanted| {
+            let series = prometheus.series(wanted);
+            series.is_empty() || !series.iter().all(is_finite)
+        });
         missing.is_empty()
     });
-    assert!(there, "nothing for {missing:?} in\n{}", super::metrics(&page));
+    assert!(there, "no finite series for {missing:?} in\n{}", super::metrics(&page));
+    parses_as_openmetrics(&trial, &super::metrics(&page));
     let up = &prometheus.series("millstream_up")[0];
     assert_eq!((&up["metric"]["job_name"], &up["value"][1]), (&"counted".into(), &"1".into()));
     let jobs = prometheus.told("label/job_name/values", &[]).unwrap();

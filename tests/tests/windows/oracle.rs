@@ -113,7 +113,7 @@ fn in_time(
     ends: bool,
     windows: &mut dyn Windows,
 ) -> Vec<(&'static str, Vec<Vec<Value>>)> {
-    let mut watermark = Watermark { stage, newest: [None; 2], active: [1; 2], complete: None };
+    let mut watermark = Watermark { stage, newest: [None; 2], active: [1; 2], silent: None, complete: None };
     let (mut out, mut late) = (Vec::new(), Vec::new());
     for (events, batch) in batches.iter().zip(1..) {
         let before = watermark.complete;
@@ -140,6 +140,8 @@ struct Watermark<'a> {
     stage: &'a Stage,
     newest: [Option<i64>; 2],
     active: [i64; 2],
+    /// Batches since all sources are idle, a second each.
+    silent: Option<i64>,
     complete: Option<i64>,
 }
 
@@ -151,8 +153,23 @@ impl Watermark<'_> {
         }
         let counts = |source: &usize| self.stage.idle.is_none_or(|idle| batch - self.active[*source] < idle);
         let least = (0..2).filter(counts).map(|source| self.newest[source]).min();
-        if let Some(Some(least)) = least {
-            self.complete = self.complete.max(Some(least - self.stage.lateness));
+        if !events.is_empty() {
+            self.silent = None;
+        }
+        match least {
+            Some(least) => self.complete = self.complete.max(least.map(|least| least - self.stage.lateness)),
+            // When all are idle the newest row counts, and time goes on until all windows have come out.
+            None => {
+                let silent = self.silent.map_or(0, |silent| silent + 1);
+                self.silent = Some(silent);
+                let open = match self.stage.extent {
+                    Extent::Sliding { size, .. } | Extent::Batches { size, .. } => size,
+                    Extent::Session { gap } => gap,
+                };
+                let newest = self.newest.into_iter().max().flatten();
+                let on = |newest: i64| newest - self.stage.lateness + silent.min(self.stage.lateness + open);
+                self.complete = self.complete.max(newest.map(on));
+            }
         }
     }
 }

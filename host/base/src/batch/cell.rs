@@ -50,17 +50,60 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// The shortest decimal number that reads back as this one. Infinities and NaN have the names that JSON parsers of
-/// most languages know, and that our own sources read.
+/// The shortest decimal number that reads back as this one: `0.1`, `2.0`, `1e300`. Infinities and NaN have the names that JSON
+/// parsers of most languages know, and that our own sources read. All formats write floats so, and so does a cast to text in SQL.
 pub fn write_float(out: &mut String, value: f64) {
-    if value.is_nan() {
-        out.push_str("NaN");
-    } else if value.is_infinite() {
-        out.push_str(if value > 0.0 { "Infinity" } else { "-Infinity" });
-    } else {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{value:?}");
+    match not_finite(value) {
+        Some(word) => out.push_str(word),
+        None => out.push_str(ryu::Buffer::new().format_finite(value)),
     }
+}
+
+/// The same as text.
+pub fn float_text(value: f64) -> String {
+    let mut text = String::new();
+    write_float(&mut text, value);
+    text
+}
+
+/// The same of a float of 32 bits, with no more digits than it has.
+pub fn float32_text(value: f32) -> String {
+    match not_finite(f64::from(value)) {
+        Some(word) => word.to_owned(),
+        None => ryu::Buffer::new().format_finite(value).to_owned(),
+    }
+}
+
+/// The same as JSON, which has no numbers for infinities and NaN: they are texts.
+pub fn write_json_float(out: &mut Vec<u8>, value: f64) {
+    match not_finite(value) {
+        Some(word) => {
+            out.push(b'"');
+            out.extend_from_slice(word.as_bytes());
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes()),
+    }
+}
+
+fn not_finite(value: f64) -> Option<&'static str> {
+    match value {
+        _ if value.is_finite() => None,
+        _ if value.is_nan() => Some("NaN"),
+        _ if value > 0.0 => Some("Infinity"),
+        _ => Some("-Infinity"),
+    }
+}
+
+/// A UUID of these 16 bytes: `123e4567-e89b-12d3-a456-426614174000`.
+pub fn uuid(bytes: &[u8]) -> String {
+    let mut text = crate::hex::encode(bytes);
+    for place in [20, 16, 12, 8] {
+        if text.is_char_boundary(place) {
+            text.insert(place, '-');
+        }
+    }
+    text
 }
 
 /// RFC 3339 in UTC with microseconds: `2026-11-20T08:30:01.123456Z`. Years that RFC 3339 cannot write get a sign.

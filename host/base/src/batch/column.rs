@@ -1,5 +1,6 @@
 //! The columns of a source.
 
+use crate::batch::binary_text::BinaryEncoding;
 use crate::batch::types::ColumnType;
 use crate::zone::Zone;
 
@@ -17,6 +18,8 @@ pub struct ColumnSpec {
     pub form: TimeForm,
     /// Where clocks showed the times that are written without an offset; UTC by default.
     pub zone: Option<Zone>,
+    /// How the text of a `binary` column stands for its bytes; as UTF-8 by default.
+    pub encoding: Option<BinaryEncoding>,
     /// Which part of a record of a topic holds it.
     pub from: ColumnSource,
 }
@@ -162,7 +165,15 @@ impl ColumnSpec {
     /// A column whose value has the column's name in a JSON record.
     pub fn new(name: impl Into<String>, kind: ColumnType) -> ColumnSpec {
         let name = name.into();
-        ColumnSpec { path: vec![name.clone()], name, kind, form: TimeForm::Text, zone: None, from: ColumnSource::Value }
+        ColumnSpec {
+            path: vec![name.clone()],
+            name,
+            kind,
+            form: TimeForm::Text,
+            zone: None,
+            encoding: None,
+            from: ColumnSource::Value,
+        }
     }
 
     /// Sets where the value is in a JSON record, as `["user", "id"]`.
@@ -198,6 +209,13 @@ impl ColumnSpec {
         self
     }
 
+    /// Sets how text stands for bytes.
+    #[must_use]
+    pub fn encoded(mut self, encoding: BinaryEncoding) -> ColumnSpec {
+        self.encoding = Some(encoding);
+        self
+    }
+
     /// The type of this word of a job file, as `int64` or `timestamp(ms)`; `None` for an unknown one.
     pub fn type_of(word: &str) -> Option<(ColumnType, TimeForm)> {
         let Some(form) = word.strip_prefix("timestamp(").and_then(|rest| rest.strip_suffix(')')) else {
@@ -222,7 +240,7 @@ impl ColumnSpec {
         let kind = toml::Value::String(self.type_word());
         let own_path = self.path.is_empty() || self.path == [self.name.as_str()];
         let of_value = self.from == ColumnSource::Value;
-        if own_path && self.zone.is_none() && of_value {
+        if own_path && self.zone.is_none() && self.encoding.is_none() && of_value {
             return kind;
         }
         let mut table = toml::Table::from_iter([("type".to_owned(), kind)]);
@@ -232,6 +250,7 @@ impl ColumnSpec {
         if !of_value {
             table.insert("from".into(), self.from.word().into());
         }
+        table.extend(self.encoding.map(|encoding| ("encoding".to_owned(), encoding.word().into())));
         table.extend(self.zone.map(|zone| ("zone".to_owned(), toml::Value::String(zone.to_string()))));
         table.into()
     }

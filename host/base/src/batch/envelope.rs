@@ -2,8 +2,10 @@
 //! bytes on its way to the worker that decodes it. Key and headers are only there where a column wants them.
 
 use crate::batch::column::ColumnSource;
+use crate::batch::parse::shown;
 use hashbrown::HashMap;
 use serde_json::Value;
+use std::str::Utf8Error;
 
 /// The headers under which type and id of an event stand.
 pub const EVENT: &str = "event";
@@ -157,23 +159,34 @@ impl<'a> Envelope<'a> {
         self.headers().filter(|(header, _)| *header == name.as_bytes()).last().and_then(|(_, value)| value)
     }
 
-    /// All headers as a JSON object, in their order. Of those of one name the last counts; what is not UTF-8 shows as U+FFFD.
-    pub fn headers_as_json(&self) -> String {
-        let quoted = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes)).to_string();
-        let mut members: Vec<(&[u8], String)> = Vec::new();
+    /// All headers as a JSON object, in their order. Of those of one name the last counts. The error names one that is not UTF-8.
+    pub fn headers_as_json(&self) -> Result<String, String> {
+        let quoted = |bytes: &[u8]| std::str::from_utf8(bytes).map(|text| Value::from(text).to_string());
+        let mut members: Vec<(&[u8], Option<&[u8]>)> = Vec::new();
         let mut places: HashMap<&[u8], usize> = HashMap::new();
         // A name of ours is no header.
         for (name, value) in self.headers().filter(|(name, _)| !name.starts_with(b"\0")) {
-            let value = value.map_or("null".to_owned(), quoted);
             let place = *places.entry(name).or_insert(members.len());
             match members.get_mut(place) {
                 Some((_, known)) => *known = value,
                 None => members.push((name, value)),
             }
         }
-        let members: Vec<String> = members.iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
-        format!("{{{}}}", members.join(","))
+        let written = members.iter().map(|(name, value)| -> Result<String, String> {
+            let wrong = |error: Utf8Error| not_utf8(name, error);
+            let value = value.map_or(Ok("null".to_owned()), quoted).map_err(wrong)?;
+            Ok(format!("{}:{value}", quoted(name).map_err(wrong)?))
+        });
+        Ok(format!("{{{}}}", written.collect::<Result<Vec<String>, String>>()?.join(",")))
     }
+}
+
+/// Why a header is not part of an object of texts.
+fn not_utf8(name: &[u8], error: Utf8Error) -> String {
+    let (name, at) = (shown(&String::from_utf8_lossy(name)).into_owned(), error.valid_up_to());
+    format!(
+        "`headers`: header {name} is not UTF-8 at byte {at}; read it in a binary column with from = \"header.NAME\" instead"
+    )
 }
 
 /// The next bytes with a length before them, which may be null; `None`: there are none.
@@ -203,14 +216,19 @@ mod tests {
         let read = super::read(&record).unwrap();
         assert_eq!((read.offset, read.time_ms(), read.key(), read.is_null()), (7, Some(-5), Some(&b"k"[..]), false));
         assert_eq!((read.header("trace"), read.header("gone"), read.header("none")), (Some(&b"2"[..]), None, None));
-        assert_eq!(read.headers_as_json(), r#"{"trace":"2","gone":null}"#);
+        assert_eq!(read.headers_as_json().unwrap(), r#"{"trace":"2","gone":null}"#);
         assert_eq!(&record[value_start(&record)..], b"value");
 
         let mut record = Vec::new();
         put(&mut record, &RecordMetadata { offset: u64::MAX, null: true, ..RecordMetadata::default() }).unwrap();
         let read = super::read(&record).unwrap();
         assert_eq!((read.offset, read.time_ms(), read.key(), read.is_null()), (u64::MAX, None, None, true));
-        assert_eq!(read.headers_as_json(), "{}");
+        assert_eq!(read.headers_as_json().unwrap(), "{}");
+        let headers: &[(&str, Option<&[u8]>)] = &[("a", Some(b"x")), ("b", Some(b"y\xff"))];
+        let mut record = Vec::new();
+        put(&mut record, &RecordMetadata { headers, ..RecordMetadata::default() }).unwrap();
+        let error = super::read(&record).unwrap().headers_as_json().unwrap_err();
+        assert!(error.starts_with("`headers`: header b is not UTF-8 at byte 1"), "{error}");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use super::nested;
 use crate::batch::types::ColumnType;
 use crate::hex;
 use arrow::array::{
-    Array, ArrayRef, AsArray, LargeBinaryArray, ListArray, RecordBatch, StringArray, StringBuilder, new_empty_array,
+    Array, ArrayRef, AsArray, LargeBinaryArray, ListArray, MapArray, RecordBatch, StringArray, StringBuilder,
+    new_empty_array,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
@@ -146,6 +147,8 @@ struct JsonColumn<'a> {
 enum OtherCells<'a> {
     List(&'a ListArray, Box<JsonColumn<'a>>),
     Struct(Vec<JsonColumn<'a>>),
+    /// With keys that are text.
+    Map(&'a MapArray, &'a StringArray, Box<JsonColumn<'a>>),
     Encoded(NullableEncoder<'a>),
 }
 
@@ -171,9 +174,8 @@ impl<'a> JsonColumn<'a> {
         match &self.cells {
             Cells::Bool(a) => serde_json::to_writer(out, &a.value(row))?,
             Cells::Int64(a) => serde_json::to_writer(out, &a.value(row))?,
-            Cells::Float64(a) if a.value(row).is_finite() => serde_json::to_writer(out, &a.value(row))?,
+            Cells::Float64(a) => cell::write_json_float(out, a.value(row)),
             Cells::Text(a) => serde_json::to_writer(out, a.value(row))?,
-            Cells::Float64(a) => quoted(scratch, out, |text| cell::write_float(text, a.value(row))),
             Cells::Binary(a) => quoted(scratch, out, |text| hex::write(text, a.value(row))),
             Cells::Timestamp(a) => quoted(scratch, out, |text| cell::write_rfc3339(text, a.value(row))),
             Cells::Date(a) => quoted(scratch, out, |text| cell::write_date(text, a.value(row))),
@@ -201,8 +203,25 @@ impl<'a> OtherCells<'a> {
                     members.map(|(field, array)| JsonColumn::of(field, array)).collect::<io::Result<_>>()?,
                 )
             }
-            _ => OtherCells::Encoded(make_encoder(field, array.as_ref(), &OPTIONS).map_err(io::Error::other)?),
+            DataType::Map(entries, _) => {
+                let map = array.as_map();
+                let value = match entries.data_type() {
+                    DataType::Struct(members) => members.get(1),
+                    _ => None,
+                };
+                match (map.keys().as_string_opt::<i32>(), value) {
+                    (Some(keys), Some(value)) => {
+                        OtherCells::Map(map, keys, Box::new(JsonColumn::of(value, map.values())?))
+                    }
+                    _ => OtherCells::encoded(field, array)?,
+                }
+            }
+            _ => OtherCells::encoded(field, array)?,
         })
+    }
+
+    fn encoded(field: &'a FieldRef, array: &'a ArrayRef) -> io::Result<OtherCells<'a>> {
+        Ok(OtherCells::Encoded(make_encoder(field, array.as_ref(), &OPTIONS).map_err(io::Error::other)?))
     }
 
     fn write(&mut self, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
@@ -220,6 +239,20 @@ impl<'a> OtherCells<'a> {
                 out.push(b']');
             }
             OtherCells::Struct(members) => write_object(members, row, scratch, out)?,
+            OtherCells::Map(map, keys, values) => {
+                let offsets = map.value_offsets();
+                let place = |row: usize| offsets.get(row).map_or(0, |offset| *offset as usize);
+                out.push(b'{');
+                for entry in place(row)..place(row + 1) {
+                    if entry > place(row) {
+                        out.push(b',');
+                    }
+                    serde_json::to_writer(&mut *out, keys.value(entry))?;
+                    out.push(b':');
+                    values.write_nullable(entry, scratch, out)?;
+                }
+                out.push(b'}');
+            }
             OtherCells::Encoded(encoder) if !encoder.is_null(row) => encoder.encode(row, out),
             OtherCells::Encoded(_) => out.extend_from_slice(b"null"),
         }

@@ -4,6 +4,7 @@ use crate::batch::types::ColumnType;
 use arrow::array::timezone::Tz;
 use arrow::compute::kernels::cast_utils::string_to_datetime;
 use arrow::datatypes::DataType;
+use chrono::{NaiveDateTime, Offset as _, TimeZone as _};
 use std::borrow::Cow;
 
 /// Why a text is not a value of a type.
@@ -188,7 +189,8 @@ pub fn timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
         return None;
     }
     if text.starts_with(['+', '-']) {
-        return far_timestamp(text);
+        let day = || date(text).ok().and_then(|days| i64::from(days).checked_mul(86_400_000_000));
+        return far_timestamp(text, utc).or_else(day);
     }
     string_to_datetime(utc?, text).ok().map(|time| time.timestamp_micros())
 }
@@ -217,9 +219,14 @@ pub fn plain_timestamp(text: &str, is_utc: bool) -> Option<i64> {
     Some((days * 86_400 + i64::from((hour * 60 + minute) * 60 + second)) * 1_000_000 + i64::from(micros))
 }
 
-/// A time of a year with a sign: `+57000-01-31T12:00:00.000000Z`, and nothing else.
-fn far_timestamp(text: &str) -> Option<i64> {
-    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+/// A time of a year with a sign: `+57000-01-31T12:00:00.000000Z`, and nothing else. Without the `Z` it is of the zone
+/// `utc`, a fixed offset.
+fn far_timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
+    let (local, zone) = text.strip_suffix('Z').map_or((text, utc), |local| (local, None));
+    if zone.is_none() && local.len() == text.len() {
+        return None;
+    }
+    let (date, time) = local.split_once('T')?;
     let (date, day) = date.rsplit_once('-')?;
     let (year, month) = date.rsplit_once('-')?;
     let (time, micros) = time.split_once('.').filter(|(_, micros)| micros.len() == 6)?;
@@ -232,7 +239,11 @@ fn far_timestamp(text: &str) -> Option<i64> {
     }
     let seconds =
         i128::from(days_from_civil(year, month, day)) * 86_400 + i128::from((hour * 60 + minute) * 60 + second);
-    i64::try_from(seconds * 1_000_000 + i128::from(micros.parse::<u32>().ok()?)).ok()
+    let us = i64::try_from(seconds * 1_000_000 + i128::from(micros.parse::<u32>().ok()?)).ok()?;
+    let Some(zone) = zone else { return Some(us) };
+    // A fixed offset, so that any moment does.
+    let offset = zone.offset_from_utc_datetime(&NaiveDateTime::default()).fix().local_minus_utc();
+    us.checked_sub(i64::from(offset) * 1_000_000)
 }
 
 /// Further than microseconds in 64 bits reach.
@@ -319,7 +330,16 @@ mod tests {
             ("+99999999999999999999-01-01T00:00:00.000000Z", None),
             ("-5", None),
         ] {
-            assert_eq!(far_timestamp(text), micros, "{text}");
+            assert_eq!(timestamp(text, None), micros, "{text}");
+        }
+        // Without the Z it is of the zone that is given.
+        let utc = "+00:00".parse().ok();
+        let local = "+10000-02-29T00:00:00.000001";
+        assert_eq!((timestamp(local, None), timestamp(local, utc.as_ref())), (None, Some(253_407_398_400_000_001)));
+        let beside = "+01:00".parse().ok();
+        assert_eq!(timestamp(local, beside.as_ref()), Some(253_407_394_800_000_001));
+        for text in ["-0043-03-15T12:00:00", "+10000-01-01"] {
+            assert_eq!(timestamp(text, utc.as_ref()), None, "{text}");
         }
     }
 }

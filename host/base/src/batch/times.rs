@@ -59,6 +59,14 @@ impl TimeParser {
         }
     }
 
+    /// Microseconds since 1970 of a time without an offset, as what clocks of the zone showed; UTC where the column has none.
+    #[inline]
+    pub fn local(&self, us: i64) -> Result<i64, TimeParseError> {
+        let Some(zone) = self.zone else { return Ok(us) };
+        let local = DateTime::<Utc>::from_timestamp_micros(us).ok_or(TimeParseError::Range)?;
+        zone.moment_us(local.naive_utc()).ok_or(TimeParseError::Skipped)
+    }
+
     /// Microseconds since 1970 of a text, which may be that of a number.
     #[inline]
     pub fn read(&self, text: &str) -> Result<i64, TimeParseError> {
@@ -86,10 +94,7 @@ impl TimeParser {
         let us = parse::timestamp(text, Some(utc)).ok_or(TimeParseError::Syntax)?;
         match self.zone {
             // Where the text has no offset, it is another moment by another clock.
-            Some(zone) if parse::timestamp(text, Some(beside)) != Some(us) => {
-                let local = DateTime::<Utc>::from_timestamp_micros(us).ok_or(TimeParseError::Range)?;
-                zone.moment_us(local.naive_utc()).ok_or(TimeParseError::Skipped)
-            }
+            Some(_) if parse::timestamp(text, Some(beside)) != Some(us) => self.local(us),
             _ => Ok(us),
         }
     }
@@ -155,6 +160,19 @@ pub fn micros(number: i64, unit: TimeUnit) -> Result<i64, TimeParseError> {
         TimeUnit::Millis => number.checked_mul(1_000).ok_or(TimeParseError::Range),
         unit => decimal(i128::from(number), unit.power()),
     }
+}
+
+/// The same of any number, as wide as sources have them. What is finer than a microsecond is cut off, towards the past.
+pub fn micros_of(number: i128, unit: TimeUnit) -> Result<i64, TimeParseError> {
+    decimal(number, unit.power())
+}
+
+/// A time without an offset as text, for messages.
+pub fn local_text(us: i64) -> String {
+    let mut text = String::new();
+    super::cell::write_rfc3339(&mut text, us);
+    text.truncate(text.trim_end_matches('Z').len());
+    text
 }
 
 /// The date and time that were read, by the clock that showed them. What a date lacks of the day begins at zero.

@@ -3,10 +3,10 @@
 mod nested;
 
 use super::text::text_array;
+use crate::batch::binary_text::BinaryEncoding;
 use crate::batch::parse::{ErrorColumn, ValueParseError, date, decimal, float64, int64, short_int64};
-use crate::batch::times::{TimeParseError, TimeParser};
+use crate::batch::times::{TimeParseError, TimeParser, local_text};
 use crate::batch::types::ColumnType;
-use crate::hex;
 use crate::job::spec::ColumnSpec;
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, ListArray,
@@ -23,8 +23,6 @@ pub struct ColumnBuilders {
     rows: usize,
     /// Columns that have a value in the row at hand.
     filled: usize,
-    /// Binary values are hexadecimal digits.
-    hex: bool,
 }
 
 struct ColumnBuilder {
@@ -32,6 +30,8 @@ struct ColumnBuilder {
     kind: ColumnType,
     /// How times are written; `None`: these are none.
     times: Option<TimeParser>,
+    /// How text stands for bytes.
+    encoding: BinaryEncoding,
     values: BuilderValues,
     /// Rows without a value, in order.
     nulls: Vec<u32>,
@@ -95,13 +95,14 @@ impl ColumnBuilders {
             let unknown = || ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
             ColumnBuilder::new(&written.get(place).cloned().unwrap_or_else(unknown), field.data_type())
         });
-        ColumnBuilders { columns: columns.collect(), schema, rows: 0, filled: 0, hex: false }
+        ColumnBuilders { columns: columns.collect(), schema, rows: 0, filled: 0 }
     }
 
     /// Binary values are hexadecimal digits, as sinks write them.
     #[must_use]
-    pub fn with_hex(self) -> ColumnBuilders {
-        ColumnBuilders { hex: true, ..self }
+    pub fn with_hex(mut self) -> ColumnBuilders {
+        self.columns.iter_mut().for_each(|column| column.encoding = BinaryEncoding::Hex);
+        self
     }
 
     /// Makes room for so many more rows.
@@ -118,7 +119,7 @@ impl ColumnBuilders {
         if value == WrittenValue::Null {
             return Ok(());
         }
-        column.push(value, self.hex)?;
+        column.push(value, column.encoding)?;
         self.filled += 1;
         Ok(())
     }
@@ -152,7 +153,7 @@ impl ColumnBuilders {
                 push_bytes(bytes, ends, text.as_bytes())
                     .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
             }
-            _ => column.push(WrittenValue::Text(text), self.hex)?,
+            _ => column.push(WrittenValue::Text(text), column.encoding)?,
         }
         self.filled += 1;
         Ok(())
@@ -166,6 +167,18 @@ impl ColumnBuilders {
             values.push(value);
             self.filled += 1;
         }
+    }
+
+    /// As `set_int64`, for a time without an offset in microseconds, which is one of the column's zone.
+    pub fn set_local_time(&mut self, column: usize, us: i64) -> Result<(), String> {
+        let us = match self.columns.get(column) {
+            Some(ColumnBuilder { times: Some(times), name, .. }) => {
+                times.local(us).map_err(|fault| times.tell(fault, name, &local_text(us)))?
+            }
+            _ => us,
+        };
+        self.set_int64(column, us);
+        Ok(())
     }
 
     /// Whether the row at hand has a value in a column.
@@ -188,7 +201,11 @@ impl ColumnBuilders {
     pub fn set_nested(&mut self, column: usize, text: &str) -> Result<(), String> {
         self.unset(column);
         let Some(column) = self.columns.get_mut(column) else { return Ok(()) };
-        column.push(WrittenValue::Nested(text), !matches!(column.values, BuilderValues::Bytes { .. }))?;
+        let encoding = match column.values {
+            BuilderValues::Bytes { .. } => BinaryEncoding::Utf8,
+            _ => BinaryEncoding::Hex,
+        };
+        column.push(WrittenValue::Nested(text), encoding)?;
         self.filled += 1;
         Ok(())
     }
@@ -197,6 +214,11 @@ impl ColumnBuilders {
     #[inline]
     pub fn is_float64(&self, column: usize) -> bool {
         self.columns.get(column).is_some_and(|column| column.kind == ColumnType::Float64)
+    }
+
+    /// Whether the bytes of a text are the bytes of a column.
+    pub fn holds_bytes_of_text(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(|column| column.encoding == BinaryEncoding::Utf8)
     }
 
     /// The type of a column, in a word.
@@ -302,25 +324,37 @@ impl ColumnBuilders {
     }
 }
 
+/// Why a value of a binary column is no such text.
+fn not_encoded(encoding: BinaryEncoding) -> &'static str {
+    match encoding {
+        BinaryEncoding::Utf8 => "not text",
+        BinaryEncoding::Hex => "not binary in hexadecimal digits",
+        BinaryEncoding::Base64 => "not binary in base64",
+    }
+}
+
 impl ColumnBuilder {
     /// No values yet; `spec`: how times are written.
     fn new(spec: &ColumnSpec, kind: &DataType) -> ColumnBuilder {
         let kind = ColumnType::of(kind);
         let times = (kind == ColumnType::Timestamp).then(|| TimeParser::of(spec));
         let values = BuilderValues::new(&spec.name, &kind);
-        ColumnBuilder { name: spec.name.clone(), kind, times, values, nulls: Vec::new() }
+        let encoding = spec.encoding.unwrap_or(BinaryEncoding::Utf8);
+        ColumnBuilder { name: spec.name.clone(), kind, times, encoding, values, nulls: Vec::new() }
     }
 
     /// Adds a value; after an error there may be a part of it.
     #[inline]
-    fn push(&mut self, value: WrittenValue<'_>, hex: bool) -> Result<(), String> {
+    fn push(&mut self, value: WrittenValue<'_>, encoding: BinaryEncoding) -> Result<(), String> {
         let about = |name: &str, reason: String| format!("column `{name}`: {reason}");
         match (&mut self.values, value) {
             (_, WrittenValue::Null) => self.push_null(),
-            (BuilderValues::Bytes { bytes, ends }, value) if hex && self.kind == ColumnType::Binary => {
-                let digits = if let WrittenValue::Text(digits) = value { hex::decode(digits) } else { None };
-                let digits = digits.ok_or("not binary in hexadecimal digits".to_owned());
-                let pushed = digits.and_then(|digits| push_bytes(bytes, ends, &digits));
+            (BuilderValues::Bytes { bytes, ends }, value)
+                if encoding != BinaryEncoding::Utf8 && self.kind == ColumnType::Binary =>
+            {
+                let decoded = if let WrittenValue::Text(text) = value { encoding.decode(text) } else { None };
+                let decoded = decoded.ok_or_else(|| not_encoded(encoding).to_owned());
+                let pushed = decoded.and_then(|decoded| push_bytes(bytes, ends, &decoded));
                 pushed.map_err(|reason| about(&self.name, reason))?;
             }
             (BuilderValues::Int64(values), WrittenValue::Number(literal))
@@ -336,7 +370,7 @@ impl ColumnBuilder {
             (
                 BuilderValues::List { .. } | BuilderValues::Struct { .. },
                 WrittenValue::Text(text) | WrittenValue::Number(text) | WrittenValue::Nested(text),
-            ) => nested::push_whole(self, text, hex)?,
+            ) => nested::push_whole(self, text, encoding)?,
             (_, value) => self.convert(value)?,
         }
         Ok(())

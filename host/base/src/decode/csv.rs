@@ -95,6 +95,13 @@ fn set(column: usize, kind: &ColumnType, cell: &str, columns: &mut ColumnBuilder
     }
 }
 
+/// Whether this header has every column of the source.
+pub fn header_fits(source: &SourceSpec, separator: u8, header: &Bytes) -> bool {
+    let mut decoder = CsvDecoder::new(source, true, separator);
+    decoder.header(header);
+    decoder.cells.is_ok()
+}
+
 /// All cells of a record.
 pub fn cells(record: &str, separator: u8) -> Result<Vec<String>, String> {
     let mut scratch = String::new();

@@ -1,12 +1,15 @@
 //! Which columns records have whose author did not say them: the narrowest type that takes every value of a column, as
 //! the decoders read it.
 
+mod patterns;
+
 use super::columns::WrittenValue;
 use super::json::scan::Scanner;
 use crate::batch::parse::{float64, int64, shown};
-use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
 use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
+use arrow::datatypes::DataType;
+use patterns::{TimePattern, looks_like_amount};
 use std::collections::HashSet;
 
 /// Columns that are told apart; a record of more keys loses the rest.
@@ -15,19 +18,6 @@ pub const COLUMNS_MAX: usize = 1_000;
 const DEPTH_MAX: usize = 8;
 /// Whole numbers up to here are exact as floats.
 const EXACT_MAX: i64 = 1 << 53;
-/// Patterns of times that are tried, beside RFC 3339. None of them can be taken for another one: day and month are told
-/// apart by what stands between them.
-const PATTERNS: [&str; 9] = [
-    "%d/%b/%Y:%H:%M:%S %z",
-    "%a, %d %b %Y %H:%M:%S %z",
-    "%d.%m.%Y %H:%M:%S",
-    "%d.%m.%Y %H:%M",
-    "%d.%m.%Y",
-    "%Y/%m/%d %H:%M:%S",
-    "%Y/%m/%d %H:%M",
-    "%Y/%m/%d",
-    "%Y-%m-%d %H:%M",
-];
 /// How names of columns end that hold times.
 const TIME_NAMES: [&str; 9] = ["ts", "time", "timestamp", "at", "date", "epoch", "when", "millis", "datetime"];
 /// Numbers are taken for times only from 2001 to 2100, in seconds since 1970.
@@ -44,7 +34,7 @@ pub struct Guess {
     /// Keys without a name, which no schema can have.
     nameless: bool,
     scratch: String,
-    times: Vec<(TimeForm, TimeParser)>,
+    times: Vec<TimePattern>,
 }
 
 /// A column and what is not certain about it.
@@ -80,6 +70,10 @@ struct InferredValues {
     nested: Class,
     /// Which of the forms of times all texts have; none yet where it is empty.
     times: Vec<bool>,
+    /// Some text is no day as 2026-11-20.
+    not_days: bool,
+    /// Texts that look like amounts of money, or numbers with separators.
+    amounts: u64,
     /// Some time has no offset.
     local: bool,
     /// The smallest and largest number.
@@ -97,11 +91,7 @@ struct Class {
 impl Guess {
     /// Nothing seen yet. `opens`: objects in JSON records become columns of their own.
     pub fn new(opens: bool) -> Guess {
-        let forms = std::iter::once(TimeForm::Text).chain(PATTERNS.map(|text| TimeForm::Pattern(text.into())));
-        let parser =
-            |form: TimeForm| (form.clone(), TimeParser::of(&ColumnSpec::new("", ColumnType::Timestamp).written(form)));
-        let times = forms.map(parser).collect();
-        let (top, scratch) = (Node::default(), String::new());
+        let (top, scratch, times) = (Node::default(), String::new(), patterns::all());
         Guess { top, opens, records: 0, columns: 0, nameless: false, scratch, times }
     }
 
@@ -297,7 +287,7 @@ impl InferredValues {
     }
 
     /// A value of a JSON record.
-    fn add(&mut self, value: WrittenValue<'_>, record: u64, times: &[(TimeForm, TimeParser)]) {
+    fn add(&mut self, value: WrittenValue<'_>, record: u64, times: &[TimePattern]) {
         match value {
             WrittenValue::Null => {}
             WrittenValue::Bool(value) => self.bool.add(record, if value { "true" } else { "false" }),
@@ -308,7 +298,7 @@ impl InferredValues {
     }
 
     /// A cell, of which only its look tells what it is.
-    fn add_cell(&mut self, cell: &str, record: u64, times: &[(TimeForm, TimeParser)]) {
+    fn add_cell(&mut self, cell: &str, record: u64, times: &[TimePattern]) {
         let digits = cell.strip_prefix('-').unwrap_or(cell);
         let leading_zero = matches!(digits.as_bytes(), [b'0', b'0'..=b'9', ..]);
         let is_number = digits.starts_with(|c: char| c.is_ascii_digit()) && !leading_zero && float64(cell).is_ok();
@@ -341,17 +331,17 @@ impl InferredValues {
         self.range = Some((least.min(value), most.max(value)));
     }
 
-    fn text(&mut self, text: &str, record: u64, times: &[(TimeForm, TimeParser)]) {
+    fn text(&mut self, text: &str, record: u64, times: &[TimePattern]) {
         self.text.add(record, text);
         if self.times.is_empty() {
             self.times = vec![true; times.len()];
         }
         let trimmed = text.trim_ascii();
-        for (alive, (form, parser)) in self.times.iter_mut().zip(times) {
-            // RFC 3339 begins with a year; other texts that its reader takes are none on purpose.
-            let looks = *form != TimeForm::Text || trimmed.as_bytes().get(4) == Some(&b'-');
-            *alive = *alive && looks && parser.read(trimmed).is_ok();
+        for (alive, pattern) in self.times.iter_mut().zip(times) {
+            *alive = *alive && pattern.fits(trimmed);
         }
+        self.not_days |= !patterns::is_day(trimmed);
+        self.amounts += u64::from(looks_like_amount(trimmed));
         if self.times.first() == Some(&true) {
             let clock = trimmed.get(10..).unwrap_or_default();
             self.local |= !clock.ends_with(['Z', 'z']) && !clock.contains(['+', '-']);
@@ -387,20 +377,46 @@ impl InferredValues {
             }
             return plain(ColumnType::Float64);
         }
+        if self.text.count == all && !self.not_days {
+            return plain(ColumnType::Arrow(DataType::Date32));
+        }
         if self.text.count == all
-            && let Some(place) = self.times.iter().position(|alive| *alive)
-            && let Some((form, _)) = guess.times.get(place)
+            && let Some(time) = self.time(guess, notes)
         {
-            let zoned = matches!(form, TimeForm::Pattern(pattern) if pattern.contains("%z"));
-            if self.local || (*form != TimeForm::Text && !zoned) {
-                notes.push("its times have no offset and are read as UTC; add zone = \"Europe/Berlin\" if clocks of a zone showed them".into());
-            }
-            return (ColumnType::Timestamp, form.clone());
+            return time;
+        }
+        if self.text.count > 0 && self.amounts == self.text.count {
+            notes.push(
+                "its values look like amounts with a currency or separators, which no number type reads: text".into(),
+            );
+            return plain(ColumnType::Text);
         }
         if self.classes().iter().filter(|(_, class)| class.count > 0).count() > 1 || self.large.count > 0 {
             notes.push(format!("{}: kept as text", self.mixture()));
         }
         plain(ColumnType::Text)
+    }
+
+    /// The form of times that all texts have, if they have one. Where several orders of day, month and year fit, nothing is guessed.
+    fn time(&self, guess: &Guess, notes: &mut Vec<String>) -> Option<(ColumnType, TimeForm)> {
+        let fitting = || self.times.iter().zip(&guess.times).filter(|(alive, _)| **alive).map(|(_, pattern)| pattern);
+        let first = fitting().next()?;
+        if let Some(order) = first.order {
+            let others: Vec<String> =
+                fitting().filter(|other| other.order == Some(order)).map(TimePattern::word).collect();
+            if others.len() > 1 {
+                let first = self.text.first.as_ref().map_or("", |(_, value)| value.as_str());
+                notes.push(format!(
+                    "`{first}` and the other values are times whose order of day, month and year is not certain: text; write {}",
+                    others.join(" or ")
+                ));
+                return Some((ColumnType::Text, TimeForm::Text));
+            }
+        }
+        if self.local || first.is_local() {
+            notes.push("its times have no offset and are read as UTC; add zone = \"Europe/Berlin\" if clocks of a zone showed them".into());
+        }
+        Some((ColumnType::Timestamp, first.form.clone()))
     }
 
     /// Of what sorts the values are, with the first of each.
@@ -486,7 +502,7 @@ mod tests {
         assert_eq!(
             described(&columns),
             "a timestamp?, b timestamp(%d/%b/%Y:%H:%M:%S %z), c timestamp(%d.%m.%Y %H:%M)?, created_at timestamp(ms)?, n int64, \
-             time int64, d timestamp?, e text"
+             time int64, d date, e text"
         );
     }
 

@@ -274,7 +274,7 @@ impl JsonDecoder {
 }
 
 /// A name that is a number, as a place in an array: `0`, `17`.
-fn place_of(name: &str) -> Option<usize> {
+pub fn place_of(name: &str) -> Option<usize> {
     let plain = name == "0" || !name.starts_with(['0', '+']);
     name.parse().ok().filter(|_| plain)
 }

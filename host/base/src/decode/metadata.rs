@@ -81,7 +81,7 @@ impl MetadataDecoder {
                 ColumnSource::Value => {}
                 ColumnSource::Key => bytes(place, "key", kind, envelope.key(), columns)?,
                 ColumnSource::Header(name) => bytes(place, name, kind, envelope.header(name), columns)?,
-                ColumnSource::Headers => columns.set(place, WrittenValue::Text(&envelope.headers_as_json()))?,
+                ColumnSource::Headers => columns.set(place, WrittenValue::Text(&envelope.headers_as_json()?))?,
                 ColumnSource::Event => bytes(place, EVENT, kind, envelope.header(EVENT), columns)?,
                 ColumnSource::Id => bytes(place, ID, kind, envelope.header(ID), columns)?,
                 ColumnSource::Op => bytes(place, OP, kind, envelope.header(OP), columns)?,

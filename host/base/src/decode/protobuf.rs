@@ -7,6 +7,8 @@ mod definition;
 mod descriptor;
 mod json;
 mod plan;
+mod run;
+mod value;
 pub mod wire;
 
 pub use definition::{Definition, DefinitionFile};

@@ -53,7 +53,7 @@ pub(super) fn in_lines(chunk: &Chunk, ready: &ReadyRows, delimiter: Delimiter) -
         if let Err(why) = written {
             refused.push(RefusedRecord { row: row as u32, reason: format!("cannot be written: {why}"), dropped: 0 });
         }
-        if delimiter == Delimiter::Line {
+        if delimiter.is_line() {
             bytes.push(b'\n');
         }
         ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));

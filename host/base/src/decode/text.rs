@@ -1,6 +1,7 @@
 //! Lines into one text column, in one go: the bytes are copied without what delimits them, and checked once.
 
 use super::Delimiter;
+use super::mark::UTF_8;
 use crate::batch::chunk::Chunk;
 use arrow::array::{ArrayRef, StringArray};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
@@ -18,6 +19,8 @@ pub fn decode(chunk: &Chunk, delimiter: Delimiter) -> Option<ArrayRef> {
     for end in &chunk.ends {
         let end = *end as usize;
         let record = delimiter.strip(chunk.bytes.get(start..end)?);
+        // A message is a text of its own; of a stream, the receiver has passed over the mark.
+        let record = if delimiter.is_line() { record } else { record.strip_prefix(UTF_8).unwrap_or(record) };
         bytes.extend_from_slice(record);
         offsets.push(bytes.len() as i32);
         start = end;

@@ -146,6 +146,7 @@ impl SourceSpec {
             bytes_per_batch_max: limits::BYTES_PER_BATCH_MAX,
             record_bytes_max: limits::RECORD_BYTES_MAX,
             rejected_bytes_max: limits::REJECTED_BYTES_MAX,
+            rejected_max: None,
             away_max: Duration::from_millis(limits::AWAY_MS_MAX),
             files: FilesRead::default(),
             tls: None,
@@ -492,7 +493,7 @@ impl SinkSpec {
         from: impl IntoIterator<Item = S>,
         kind: SinkKind,
     ) -> SinkSpec {
-        SinkSpec { name: name.into(), from: texts(from), kind, wants_changes: false }
+        SinkSpec { name: name.into(), from: texts(from), kind, wants_changes: false, encoding: None }
     }
 
     /// Standard output, the first ten rows of each batch.

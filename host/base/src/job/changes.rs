@@ -1,7 +1,12 @@
 //! Changes of a table on their way to what keeps rows, a sink or a stage: one that does not know what a change does would keep what
 //! was deleted.
 
+mod keeper;
+mod reads;
+mod way;
+
 use super::mistakes::Mistakes;
+use super::names::stream as part_of;
 use super::spec::*;
 use std::collections::BTreeSet;
 
@@ -33,6 +38,18 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
                 &format!("stage `{}`: `enrich.stream`: ", stage.name),
                 message,
             );
+        }
+    }
+    for stage in job.stages.iter().filter(|stage| stage.op.is_none()) {
+        let OperatorSpec::Newest { .. } = &stage.operator else { continue };
+        let path = format!("stages.{}", stage.name);
+        let mut changes = stage.from.iter().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
+        let Some(ChangeStream { source, op, .. }) = changes.next() else { continue };
+        if !mistakes.within(&path) {
+            let message = format!(
+                "the rows are changes of {source}, and without `op` it would keep what was deleted; write op = \"{op}\""
+            );
+            mistakes.add_new(format!("{path}.latest"), &format!("stage `{}`: `latest`: ", stage.name), message);
         }
     }
     for stage in job.stages.iter().filter(|stage| stage.op.is_some() && is_over_all(stage)) {
@@ -90,7 +107,37 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         };
         mistakes.add_new(format!("{path}.{key}"), &format!("sink `{}`: ", sink.name), message);
     }
+    keeper::all(job).iter().for_each(|reader| way::check(job, mistakes, reader));
 }
+
+/// Notes for each source of changes by which columns of its tables rows are kept.
+pub(super) fn note_keys(job: &mut JobSpec) {
+    let mut found: Vec<(String, ChangesKey)> = Vec::new();
+    for reader in keeper::all(job) {
+        for (name, columns) in way::keys(job, &reader) {
+            let source = job.sources.iter().find(|source| source.name == name);
+            let of_table = |column: &String| {
+                let column = source?.schema.iter().find(|own| own.name == *column)?;
+                let is_value = column.from == ColumnSource::Value;
+                column.place().first().filter(|first| is_value && *first != BEFORE).cloned()
+            };
+            let columns = columns.iter().filter_map(of_table).collect();
+            found.push((name, ChangesKey { who: reader.who.clone(), columns }));
+        }
+    }
+    for (name, key) in found {
+        let source = job.sources.iter_mut().find(|source| source.name == name);
+        if let Some(SourceKind::Server(server)) = source.map(|source| &mut source.kind)
+            && let ServerReads::Changes(reads) = &mut server.reads
+            && !reads.keys.contains(&key)
+        {
+            reads.keys.push(key);
+        }
+    }
+}
+
+/// The first element of the path of a value as it was before a change.
+const BEFORE: &str = "before";
 
 /// Whether a query names a column, or all.
 fn names(query: &str, column: &str) -> bool {
@@ -209,13 +256,25 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
         let op = op_of(source).filter(|_| is_of_changes(source))?;
         return Some(ChangeStream { source: format!("source `{}`", source.name), op, inner: None, whole: false });
     }
-    let stage = job.stages.iter().find(|stage| stage.name == stream)?;
+    let (part, side) = part_of(stream);
+    let stage = job.stages.iter().find(|stage| stage.name == part)?;
+    if side.is_some()
+        && !matches!(&stage.operator, OperatorSpec::Split(branches) if branches.iter().any(|(name, _)| Some(name.as_str()) == side))
+    {
+        return None;
+    }
     if emits_changes(stage) && stage.select.is_none() {
         let op = stage.op.as_deref().unwrap_or(OPERATION);
         return Some(ChangeStream { source: format!("stage `{}`", stage.name), op, inner: None, whole: true });
     }
     let kind = match &stage.operator {
-        OperatorSpec::Union => JoinKind::Left,
+        OperatorSpec::Union
+        | OperatorSpec::Split(_)
+        | OperatorSpec::Repartition { .. }
+        | OperatorSpec::Distinct(_)
+        | OperatorSpec::Deduplicate { .. }
+        | OperatorSpec::Sample(_) => JoinKind::Left,
+        OperatorSpec::Sql { query, .. } => return changes_of_query(job, query, seen),
         OperatorSpec::Enrich(enrich) => enrich.kind,
         OperatorSpec::Latest(latest) => latest.kind,
         _ => return None,
@@ -223,6 +282,14 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     let changes = stage.from.iter().find_map(|stream| changes_in(job, stream, seen))?;
     let inner = (kind == JoinKind::Inner).then_some(stage.name.as_str());
     Some(ChangeStream { inner: changes.inner.or(inner), ..changes })
+}
+
+/// Those of a query that looks at each row separately and passes on what it does.
+fn changes_of_query<'a>(job: &'a JobSpec, query: &str, seen: &mut BTreeSet<String>) -> Option<ChangeStream<'a>> {
+    let query = reads::row_query(query)?.ok()?;
+    let changes = changes_in(job, &query.stream, seen)?;
+    let passes = query.projection.origin(changes.op) == Some(reads::Origin::Column(changes.op.to_owned()));
+    passes.then_some(changes)
 }
 
 #[cfg(test)]

@@ -9,14 +9,16 @@ pub(super) const PATTERN: &str = "^[A-Za-z][A-Za-z0-9_-]{0,63}$";
 /// Words that follow the name of a part in the name of a stream.
 const RESERVED: [&str; 2] = ["rejected", "late"];
 
+/// What is wrong with the name of a branch, and what to write instead. `<stage>.rejected` and `<stage>.late` are streams already.
+pub(super) fn check_branch(name: &str) -> Result<(), String> {
+    match RESERVED.contains(&name) {
+        true => Err(format!("a branch must not be named `{name}`, which stands for {name} rows; write another name")),
+        false => check(name),
+    }
+}
+
 /// What is wrong with a name, and what to write instead.
 pub(super) fn check(name: &str) -> Result<(), String> {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    if RESERVED.contains(&last) {
-        return Err(format!(
-            "a name cannot end in the word `{last}`, which stands for {last} rows; write another name"
-        ));
-    }
     if name.is_empty() {
         return Err("the name is empty; write one of letters, digits, `-` and `_`".into());
     }

@@ -179,6 +179,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
             part.wrong(key, format!("`{key}` is 0; write at least 1"));
         }
     }
+    plugin::rejected_max(spec.rejected_max, part);
     if columns(spec, part) {
         // What stands beside the value is no matter of its format.
         let schema = spec.value_columns().cloned().collect();
@@ -223,7 +224,7 @@ fn columns(spec: &SourceSpec, part: &PartMistakes<'_>) -> bool {
         } else if column.from != ColumnSource::Value {
             kafka::column(spec, column)
         } else {
-            times(column).or_else(|| binary_time(spec, column))
+            times(column).or_else(|| binary_time(spec, column)).or_else(|| encoding(spec, column))
         };
         if let Some(message) = message {
             part.wrong(&format!("schema.{}", column.name), message);
@@ -256,6 +257,21 @@ fn times(column: &ColumnSpec) -> Option<String> {
         TimeForm::Pattern(pattern) => check_pattern(pattern).err().map(|why| format!("column `{name}`: {why}")),
         TimeForm::Text | TimeForm::Number(_) => None,
     }
+}
+
+/// An encoding is for bytes in formats of text.
+fn encoding(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
+    column.encoding?;
+    let (name, word) = (column.name.escape_debug(), spec.format.word());
+    if !column.kind.to_string().contains("binary") {
+        let kind = &column.kind;
+        return Some(format!(
+            "column `{name}` has an `encoding`, which is for binary columns, and it is {kind}; remove it"
+        ));
+    }
+    let is_text = matches!(spec.format, Format::Json | Format::Csv { .. } | Format::Text);
+    (!is_text)
+        .then(|| format!("column `{name}` has an `encoding`, and format `{word}` holds bytes as they are; remove it"))
 }
 
 /// Binary times are numbers, so that something must say of which unit.
@@ -429,7 +445,26 @@ fn file_path(key: &str, path: &Path, part: &PartMistakes<'_>) {
     }
 }
 
+/// Whether the rows of a sink are written as text.
+fn is_text(sink: &SinkKind) -> bool {
+    let format = match sink {
+        SinkKind::Files { format, .. } => return !matches!(format, FileFormat::Parquet(_) | FileFormat::Avro),
+        SinkKind::Kafka(spec) => spec.format,
+        SinkKind::Server(spec) => match &spec.writes {
+            ServerWrites::Mqtt(writes) => writes.format,
+            ServerWrites::Nats(writes) => writes.format,
+            ServerWrites::Rabbitmq(writes) => writes.format,
+            ServerWrites::Redis(_) | ServerWrites::Flight(_) => return false,
+        },
+        _ => return true,
+    };
+    matches!(format, RecordFormat::Json | RecordFormat::Text | RecordFormat::Csv)
+}
+
 fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
+    if spec.encoding.is_some() && !is_text(&spec.kind) {
+        part.wrong("encoding", "`encoding` is for formats of text, and this one holds bytes as they are; remove it");
+    }
     match &spec.kind {
         SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Nothing => {}
         SinkKind::Files { path, layout, parts, .. } => {

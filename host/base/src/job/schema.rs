@@ -7,6 +7,9 @@ use crate::limits;
 use crate::units;
 use serde_json::{Map, Value, json};
 
+/// `${NAME}`, `${NAME:-default}` or `${file:path}` anywhere in a string, as a regular expression.
+const VARIABLE: &str = r"\$\{[^}]+\}";
+
 /// The schema of a whole job file.
 pub(super) fn job() -> Value {
     let mut schema = table(keys::JOB);
@@ -57,9 +60,11 @@ fn part(keys: &[TableKey]) -> Map<String, Value> {
         needs.insert("pattern".into(), json!(["time"]));
         needs.insert("functions".into(), json!(["sql"]));
         schema.insert("dependentRequired".into(), Value::Object(needs));
-        let emits = json!({ "properties": { "emit": { "enum": keys::PLUGIN_EMITS } }, "required": ["emit"] });
-        schema.insert("if".into(), emits);
-        schema.insert("then".into(), json!({ "required": ["plugin"] }));
+        schema.insert(
+            "if".into(),
+            json!({ "properties": { "emit": { "enum": keys::PLUGIN_EMITS } }, "required": ["emit"] }),
+        );
+        schema.insert("then".into(), emitting());
         let two = |(at, one): (usize, &&str)| {
             let others = keys::OPERATORS.iter().skip(at + 1).filter(|other| (*one, **other) != ("plugin", "cogroup"));
             others.map(|other| json!({ "required": [one, other] })).collect::<Vec<_>>()
@@ -68,6 +73,12 @@ fn part(keys: &[TableKey]) -> Map<String, Value> {
         schema.insert("not".into(), json!({ "anyOf": pairs }));
     }
     schema
+}
+
+/// What a stage needs whose `emit` is one of [`keys::PLUGIN_EMITS`]: a plugin, or for `changes` an aggregate.
+fn emitting() -> Value {
+    let changes = json!({ "properties": { "emit": { "const": "changes" } }, "required": ["aggregate"] });
+    json!({ "anyOf": [{ "required": ["plugin"] }, changes] })
 }
 
 /// For each kind: the keys that it needs, and the keys that are not for it.
@@ -123,12 +134,22 @@ fn property(key: &TableKey) -> Value {
     Value::Object(schema)
 }
 
+/// A string of this form, or one in which a variable stands: its value is known only where the job runs.
+fn pattern(form: &str) -> Value {
+    json!({ "type": "string", "pattern": format!("{form}|{VARIABLE}") })
+}
+
+/// Any string in which a variable stands.
+fn with_variable() -> Value {
+    json!({ "type": "string", "pattern": VARIABLE })
+}
+
 fn shape(shape: &KeyShape) -> Value {
     let text = json!({ "type": "string", "minLength": 1 });
     match shape {
         KeyShape::Text => text,
-        KeyShape::Name => json!({ "type": "string", "pattern": names::PATTERN }),
-        KeyShape::Address => json!({ "type": "string", "pattern": "^(\\[[^\\s/]+\\]|[^\\s/:]+):[0-9]{1,5}$" }),
+        KeyShape::Name => pattern(names::PATTERN),
+        KeyShape::Address => pattern("^(\\[[^\\s/]+\\]|[^\\s/:]+):[0-9]{1,5}$"),
         KeyShape::Addresses => {
             let address = self::shape(&KeyShape::Address);
             let most = limits::SOCKET_ADDRESSES_MAX;
@@ -139,15 +160,15 @@ fn shape(shape: &KeyShape) -> Value {
         }
         KeyShape::Flag => json!({ "type": "boolean" }),
         KeyShape::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
-        KeyShape::Time => json!({ "type": "string", "pattern": units::TIME_PATTERN }),
-        KeyShape::SignedTime => json!({ "type": "string", "pattern": units::SIGNED_TIME_PATTERN }),
+        KeyShape::Time => pattern(units::TIME_PATTERN),
+        KeyShape::SignedTime => pattern(units::SIGNED_TIME_PATTERN),
         KeyShape::Every => json!({
-            "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": units::TIME_PATTERN }],
+            "anyOf": [{ "type": "integer", "minimum": 1 }, pattern(units::TIME_PATTERN)],
         }),
         KeyShape::Size => json!({
-            "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": units::SIZE_PATTERN }],
+            "anyOf": [{ "type": "integer", "minimum": 1 }, pattern(units::SIZE_PATTERN)],
         }),
-        KeyShape::Word(words) => json!({ "type": "string", "enum": words }),
+        KeyShape::Word(words) => json!({ "anyOf": [{ "type": "string", "enum": words }, with_variable()] }),
         KeyShape::Texts => json!({
             "anyOf": [text, { "type": "array", "items": text, "minItems": 1 }],
         }),
@@ -159,21 +180,21 @@ fn shape(shape: &KeyShape) -> Value {
         }),
         KeyShape::Type => json!({ "anyOf": [
             { "type": "string", "enum": ColumnType::NAMES },
-            { "type": "string", "pattern": "^(date|decimal\\(.*\\)|list<.*>|struct<.*>)$" },
-            { "type": "string", "pattern": "^timestamp\\((s|ms|us|ns|.*%.*)\\)$" },
+            pattern("^(date|decimal\\(.*\\)|list<.*>|struct<.*>)$"),
+            pattern("^timestamp\\((s|ms|us|ns|.*%.*)\\)$"),
         ] }),
         KeyShape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         KeyShape::RowsOrShare => json!({
             "anyOf": [
                 { "type": "integer", "minimum": 0 },
                 { "type": "number", "minimum": 0, "maximum": 1 },
-                { "type": "string", "pattern": units::PERCENT_PATTERN },
+                pattern(units::PERCENT_PATTERN),
             ],
         }),
         KeyShape::Within => {
-            let bound = json!({ "type": "string", "pattern": units::SIGNED_TIME_PATTERN });
+            let bound = pattern(units::SIGNED_TIME_PATTERN);
             json!({ "anyOf": [
-                { "type": "string", "pattern": units::TIME_PATTERN },
+                pattern(units::TIME_PATTERN),
                 { "type": "array", "items": bound, "minItems": 2, "maxItems": 2 },
             ] })
         }
@@ -182,7 +203,7 @@ fn shape(shape: &KeyShape) -> Value {
         KeyShape::Aggregates => json!({
             "type": "object",
             "minProperties": 1,
-            "additionalProperties": { "type": "string", "pattern": expression::PATTERN },
+            "additionalProperties": pattern(expression::PATTERN),
         }),
         KeyShape::Table(keys) => Value::Object(table(keys)),
         KeyShape::Parts(keys) => json!({

@@ -20,6 +20,7 @@ mod zeromq;
 mod stage;
 mod syslog;
 
+pub use crate::batch::binary_text::BinaryEncoding;
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
 pub use addresses::*;
 pub use clickhouse::*;
@@ -217,6 +218,8 @@ pub struct SourceSpec {
     pub record_bytes_max: u64,
     /// How much of a record that does not decode is kept in its rejected row.
     pub rejected_bytes_max: u64,
+    /// How many records of a batch may be rejected; with more the job stops before anything of the batch is committed. `None`: any.
+    pub rejected_max: Option<RejectedMax>,
     /// How long a source waits for a file or folder that cannot be read.
     pub away_max: Duration,
     /// Which files of a folder are read.
@@ -544,6 +547,8 @@ pub struct SinkSpec {
     pub kind: SinkKind,
     /// Whether changes of a table are wanted as rows here, those that delete a row included.
     pub wants_changes: bool,
+    /// How columns of bytes are written in formats of text; as hexadecimal digits by default.
+    pub encoding: Option<BinaryEncoding>,
 }
 
 /// Where the rows of a sink go. Paths are as in the job file.

@@ -4,6 +4,8 @@
 
 mod rewrite;
 
+pub(super) use rewrite::has_totals;
+
 use super::mistakes::Mistakes;
 use super::spec::*;
 use rewrite::{Rewriter, Totals};
@@ -12,6 +14,7 @@ use sqlparser::ast::{
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
+use std::collections::BTreeMap;
 
 /// What to write where a query has no such form.
 const INSTEAD: &str = "a query over all rows is kept up to date where it groups the rows of one stream, as \"select user, count(*) as n from \
@@ -21,13 +24,16 @@ const INSTEAD: &str = "a query over all rows is kept up to date where it groups 
 /// Puts stages of other operators in the place of queries over all rows.
 pub(super) fn take_apart(job: &mut JobSpec, mistakes: &Mistakes) {
     let mut stages = Vec::with_capacity(job.stages.len());
+    let columns = |source: &SourceSpec| source.schema.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+    let sources = job.sources.iter().filter(|source| !source.schema.is_empty());
+    let sources: Inputs = sources.map(|source| (source.name.clone(), columns(source))).collect();
     for stage in std::mem::take(&mut job.stages) {
         let path = format!("stages.{}", stage.name);
         if !is_over_all(&stage) || mistakes.within(&path) {
             stages.push(stage);
             continue;
         }
-        match stages_of(&stage) {
+        match stages_of(&stage, &sources) {
             Ok(parts) => stages.extend(parts),
             Err((key, message)) => {
                 mistakes.add_new(format!("{path}.{key}"), &format!("stage `{}`: `{key}`: ", stage.name), message);
@@ -43,10 +49,13 @@ fn is_over_all(stage: &StageSpec) -> bool {
     over_all && matches!(stage.operator, OperatorSpec::Sql { .. })
 }
 
+/// Columns of inputs that are known before a job is planned.
+type Inputs = BTreeMap<String, Vec<String>>;
+
 /// The key of the stage that is wrong, and what to do.
 type KeyMistake = (&'static str, String);
 
-fn stages_of(stage: &StageSpec) -> Result<Vec<StageSpec>, KeyMistake> {
+fn stages_of(stage: &StageSpec, sources: &Inputs) -> Result<Vec<StageSpec>, KeyMistake> {
     let OperatorSpec::Sql { query, functions, .. } = &stage.operator else { return Ok(vec![stage.clone()]) };
     let refused = |key, instead: &str| Err((key, instead.to_owned()));
     match stage {
@@ -74,7 +83,7 @@ fn stages_of(stage: &StageSpec) -> Result<Vec<StageSpec>, KeyMistake> {
     let Some(Statement::Query(query)) = statement else {
         return Err(sql("it is not one query; write a `select`".into()));
     };
-    let parts = QueryParts::of(&query, stage).map_err(sql)?;
+    let parts = QueryParts::of(&query, stage, sources).map_err(sql)?;
     parts.stages(stage).map_err(sql)
 }
 
@@ -92,7 +101,7 @@ struct QueryParts {
 }
 
 impl QueryParts {
-    fn of(query: &Query, stage: &StageSpec) -> Result<QueryParts, String> {
+    fn of(query: &Query, stage: &StageSpec, sources: &Inputs) -> Result<QueryParts, String> {
         let SetExpr::Select(select) = query.body.as_ref() else { return Err(INSTEAD.into()) };
         let (table, tables) = table(select, stage)?;
         let is_distinct = match &select.distinct {
@@ -101,9 +110,10 @@ impl QueryParts {
             Some(Distinct::On(_)) => return Err(format!("`distinct on` cannot be kept up to date: {INSTEAD}")),
         };
         let columns = select.projection.iter().map(column).collect::<Result<Vec<_>, _>>()?;
+        let input = stage.from.first().and_then(|from| sources.get(from));
         let mut groups = match &select.group_by {
             GroupByExpr::Expressions(groups, modifiers) if modifiers.is_empty() => {
-                groups.iter().map(|group| grouped_by(group, &columns)).collect::<Result<Vec<_>, _>>()?
+                groups.iter().map(|group| grouped_by(group, &columns, input)).collect::<Result<Vec<_>, _>>()?
             }
             _ => return Err(format!("`group by` needs expressions: {INSTEAD}")),
         };
@@ -214,18 +224,23 @@ fn column(item: &SelectItem) -> Result<(Expr, String), String> {
     }
 }
 
-/// What an expression of `group by` stands for. A name is a column of the input before it is one of the query in SQL; where it may be
-/// both with two meanings, nobody but the author knows.
-fn grouped_by(group: &Expr, columns: &[(Expr, String)]) -> Result<Expr, String> {
+/// What an expression of `group by` stands for. A name is a column of the input before it is one of the query in SQL; if it may be
+/// both with two meanings, only the author knows. `input`: the columns of the input, if they are known.
+fn grouped_by(group: &Expr, columns: &[(Expr, String)], input: Option<&Vec<String>>) -> Result<Expr, String> {
     let meant = meant(group, columns)?;
     let Expr::Identifier(name) = group else { return Ok(meant) };
     if meant == *group {
         return Ok(meant);
     }
+    if let Some(input) = input {
+        return Ok(if input.contains(&name.value) { group.clone() } else { meant });
+    }
     let names = rewrite::names(&meant);
+    let place = columns.iter().position(|(_, column)| *column == name.value).map_or(1, |place| place + 1);
+    let plain = if names.is_empty() { place.to_string() } else { meant.to_string() };
     match names.is_empty() || names.contains(&name.value) {
         true => Err(format!(
-            "`group by {name}` may mean the column of the input or that of the query; write group by {meant}"
+            "`group by {name}` may mean the column of the input or that of the query; write group by {plain}"
         )),
         false => Ok(meant),
     }

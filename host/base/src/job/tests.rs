@@ -1,5 +1,6 @@
 //! The job file as authors write it, well and badly.
 
+mod changes;
 mod good;
 mod mistakes;
 mod robust;

@@ -1,13 +1,14 @@
 //! Listening on a port for whoever comes.
 
+use super::places::{Place, Places, sender};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
@@ -93,39 +94,78 @@ pub fn cannot_listen(who: &str, address: &str, error: &io::Error) -> String {
     format!("{who}: cannot listen on {address}: {why}; {help} (`listen`)")
 }
 
-/// Connections as they come, each with a place among those that may be there at a time.
+/// Connections that wait for a place, at most.
+const WAITING_MAX: usize = 64;
+/// How often it is looked whether somebody who had time to say who it is has to make room.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A connection, where it comes from, and its place.
+pub type PlacedConnection = (TcpStream, SocketAddr, Arc<Place>);
+
+/// Connections as they come, each with a place among those that may be there at a time. Of those that wait the first goes on whose
+/// sender has the fewest.
 pub struct Acceptor<'a> {
     listener: &'a TcpListener,
     who: &'a str,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    waiting: VecDeque<(TcpStream, SocketAddr)>,
     trouble: bool,
 }
 
 impl<'a> Acceptor<'a> {
     /// Of so many at a time; more wait.
     pub fn new(listener: &'a TcpListener, who: &'a str, connections_max: u64) -> Acceptor<'a> {
-        let places = usize::try_from(connections_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Acceptor { listener, who, places: Arc::new(Semaphore::new(places)), trouble: false }
+        let places = Places::new(connections_max);
+        Acceptor { listener, who, places, waiting: VecDeque::new(), trouble: false }
     }
 
-    /// The next one, with its place.
-    pub async fn next(&mut self) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+    /// The next one.
+    pub async fn next(&mut self) -> PlacedConnection {
         loop {
-            // Never closed.
-            let place = self.places.clone().acquire_owned().await.ok();
-            match self.listener.accept().await {
-                Ok((stream, peer)) => {
-                    self.trouble = false;
-                    return (stream, peer, place);
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut self.trouble, true) {
-                        warn!("{}: cannot accept a connection: {error}; trying again", self.who);
+            if let Some(next) = self.place_one() {
+                return next;
+            }
+            let waits = !self.waiting.is_empty();
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok(connection) => {
+                        self.trouble = false;
+                        self.wait(connection);
                     }
-                    sleep(ACCEPT_PAUSE).await;
-                }
+                    Err(error) => {
+                        if !std::mem::replace(&mut self.trouble, true) {
+                            warn!("{}: cannot accept a connection: {error}; trying again", self.who);
+                        }
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                () = self.places.freed(), if waits => {}
+                () = sleep(LOOK_EVERY), if waits => {}
             }
         }
+    }
+
+    fn place_one(&mut self) -> Option<PlacedConnection> {
+        let waiting = self.waiting.iter().enumerate();
+        let (first, from) = waiting.map(|(n, (_, peer))| (n, peer.ip())).min_by_key(|(_, ip)| self.places.of(*ip))?;
+        let place = self.places.take(from)?;
+        let (stream, peer) = self.waiting.remove(first)?;
+        Some((stream, peer, Arc::new(place)))
+    }
+
+    /// Lets a connection wait. Where too many do, one of the sender that has most is closed.
+    fn wait(&mut self, connection: (TcpStream, SocketAddr)) {
+        self.waiting.push_back(connection);
+        if self.waiting.len() <= WAITING_MAX {
+            return;
+        }
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for (_, peer) in &self.waiting {
+            *counts.entry(sender(peer.ip())).or_default() += 1;
+        }
+        let count = |peer: &SocketAddr| counts.get(&sender(peer.ip())).copied();
+        let most = self.waiting.iter().enumerate().max_by_key(|(n, (_, peer))| (count(peer), *n)).map(|(n, _)| n);
+        most.into_iter().for_each(|most| drop(self.waiting.remove(most)));
     }
 }
 
@@ -134,7 +174,7 @@ pub async fn accept_all<F: Future<Output = ()> + Send + 'static>(
     listener: &TcpListener,
     who: &str,
     connections_max: u64,
-    serve: impl Fn(TcpStream, SocketAddr) -> F,
+    serve: impl Fn(TcpStream, SocketAddr, Arc<Place>) -> F,
 ) {
     let mut acceptor = Acceptor::new(listener, who, connections_max);
     let mut connections = JoinSet::new();
@@ -147,10 +187,12 @@ pub async fn accept_all<F: Future<Output = ()> + Send + 'static>(
                 }
             }
             (stream, peer, place) = acceptor.next() => {
-                let served = serve(stream, peer);
+                let served = serve(stream, peer, place.clone());
                 connections.spawn(async move {
-                    let _place = place;
-                    served.await;
+                    tokio::select! {
+                        () = served => {}
+                        () = place.ended() => {}
+                    }
                 });
             }
         }

@@ -4,7 +4,7 @@
 //! to its end and not its topic, so events are taken from the library itself.
 
 use super::fault::KafkaFault;
-use super::{ClientLog, topic_ids};
+use super::{ClientLog, topic_ids, topic_policies};
 use crate::limits::KAFKA_AHEAD_BYTES_MAX;
 use rdkafka::bindings as native;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -157,10 +157,26 @@ impl Consumer {
     pub fn topic_ids(&self, topics: &[&str], time_max: Duration) -> Result<BTreeMap<String, (i64, i64)>, KafkaFault> {
         // SAFETY: the client lives as long as `self`.
         let asked = unsafe { topic_ids::ask(self.client.client().native_ptr(), topics, time_max) };
-        asked.map_err(|fault| match fault.passes() {
+        asked.map_err(|fault| self.with_reason(fault))
+    }
+
+    /// Whether each of these topics is compacted, or why the cluster does not show it.
+    pub fn compacted(
+        &self,
+        topics: &[&str],
+        time_max: Duration,
+    ) -> Result<BTreeMap<String, Result<bool, RDKafkaErrorCode>>, KafkaFault> {
+        // SAFETY: the client lives as long as `self`.
+        let asked = unsafe { topic_policies::ask(self.client.client().native_ptr(), topics, time_max) };
+        asked.map_err(|fault| self.with_reason(fault))
+    }
+
+    /// A fault, or what the client knows of its reason.
+    fn with_reason(&self, fault: KafkaFault) -> KafkaFault {
+        match fault.passes() {
             true => self.told().refusal().or(self.told().away()).unwrap_or(fault),
             false => fault,
-        })
+        }
     }
 
     /// Where a partition begins and ends.

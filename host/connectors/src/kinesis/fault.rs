@@ -86,7 +86,10 @@ mod tests {
         }
         let stream = Stream::of("orders", None, &settings).ok().unwrap();
         let status = StatusCode::from_u16(status).unwrap();
-        of(&Reply { status, retry_after: None, location: None, body: Bytes::from(body.to_owned()) }, &stream)
+        of(
+            &Reply { status, retry_after: None, location: None, exception: None, body: Bytes::from(body.to_owned()) },
+            &stream,
+        )
     }
 
     #[test]

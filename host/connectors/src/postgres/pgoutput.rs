@@ -30,6 +30,8 @@ pub enum ReplicationMessage {
 pub struct Relation {
     /// The number that changes name it by.
     pub id: u32,
+    /// Its schema and name, where it changed.
+    pub name: (String, String),
     /// Its columns.
     pub columns: Vec<String>,
 }
@@ -68,7 +70,7 @@ pub fn read(mut body: Bytes) -> Option<ReplicationMessage> {
         }
         b'R' => {
             let id = body.try_get_u32().ok()?;
-            let (_namespace, _name) = (text(body)?, text(body)?);
+            let name = (text(body)?, text(body)?);
             let _identity = body.try_get_u8().ok()?;
             let mut columns = Vec::new();
             for _ in 0..body.try_get_u16().ok()? {
@@ -76,7 +78,7 @@ pub fn read(mut body: Bytes) -> Option<ReplicationMessage> {
                 columns.push(text(body)?);
                 let (_type, _modifier) = (body.try_get_u32().ok()?, body.try_get_u32().ok()?);
             }
-            ReplicationMessage::Relation(Relation { id, columns })
+            ReplicationMessage::Relation(Relation { id, name, columns })
         }
         b'I' => {
             let relation = body.try_get_u32().ok()?;

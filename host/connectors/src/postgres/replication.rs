@@ -25,6 +25,8 @@ use tokio_postgres::Config;
 const STATUS_EVERY: Duration = Duration::from_secs(3);
 /// The longest message: a row of a table has up to 1 GiB, and comes twice where the old values come with it.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
+/// Bytes of the rows of a command, which has one row with some words.
+const ROWS_BYTES_MAX: usize = 16 << 20;
 /// How much is read at a time.
 const READ_BYTES: usize = 64 << 10;
 /// Microseconds between 1970 and 2000, where PostgreSQL's times begin.
@@ -185,11 +187,17 @@ impl Replication {
     /// Rows of a command.
     pub async fn query(&mut self, text: &str) -> Result<Vec<Vec<Option<String>>>, DatabaseError> {
         self.send(|out| frontend::query(text, out)).await?;
-        let (mut rows, mut fault) = (Vec::new(), None);
+        let (mut rows, mut bytes, mut fault) = (Vec::new(), 0, None);
         loop {
             match self.frame().await {
                 Ok((b'Z', _)) => return fault.map_or(Ok(rows), Err),
-                Ok((b'D', mut body)) => rows.push(values(&mut body).ok_or_else(garbled)?),
+                Ok((b'D', mut body)) => {
+                    bytes += body.len().max(READ_BYTES >> 10);
+                    if bytes > ROWS_BYTES_MAX {
+                        return Err(garbled());
+                    }
+                    rows.push(values(&mut body).ok_or_else(garbled)?);
+                }
                 Ok(_) => {}
                 // What came first is why; a server may close the connection behind it.
                 Err(told) => match fault.take() {

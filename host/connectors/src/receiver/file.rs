@@ -7,7 +7,7 @@ use super::framing::{Counter, Framer, StreamCursor};
 use super::inbox::Inbox;
 use super::outage::Outage;
 use super::replay::NOT_A_FILE;
-use super::{framer, plain, until_closed};
+use super::{framer, plain, reject_unfit_header, until_closed};
 use crate::batch::chunk::Chunk;
 use crate::batch::position::{Position, Positions, known_shortly};
 use crate::error::Error;
@@ -23,6 +23,8 @@ use tracing::warn;
 
 /// How much of a file is read at a time to find its header.
 const HEADER_READ_BYTES: usize = 64 << 10;
+/// The same, where only a byte order mark is looked for.
+const MARK_READ_BYTES: usize = 4;
 /// How much of a pipe is read at a time: what a pipe holds.
 const PIPE_READ_BYTES: usize = 64 << 10;
 
@@ -151,22 +153,31 @@ impl<'a> SourceFile<'a> {
     }
 
     fn cursor(&self, offset: u64, facts: &FileFacts) -> StreamCursor {
-        StreamCursor { file: self.name.clone(), known_by: facts.known_by().unsigned_abs(), at: Counter::Bytes(offset) }
+        let path = self.path.display().to_string();
+        let (file, known_by) = (self.name.clone(), facts.known_by().unsigned_abs());
+        StreamCursor { file, path, known_by, at: Counter::Bytes(offset) }
     }
 
     /// The header at the beginning of the file; empty where the format has none.
     pub fn header(&self, file: &mut Stream) -> Result<Bytes, Error> {
         let mut framer = framer(self.source);
         file.seek_to(0).map_err(|error| self.failed(&error))?;
+        let in_lines = matches!(self.source.format, Format::Text | Format::Json | Format::Csv { header: false, .. });
+        let bytes = if in_lines { MARK_READ_BYTES } else { HEADER_READ_BYTES };
         while framer.header().is_none() && !framer.ended() {
-            let buffer = framer.buffer(HEADER_READ_BYTES);
-            let read = file.fill(buffer, HEADER_READ_BYTES as u64);
+            let buffer = framer.buffer(bytes);
+            let read = file.fill(buffer, bytes as u64);
             if read.map_err(|error| self.failed(&error))? == 0 {
                 framer.end();
             }
             while framer.next(true).is_some() {}
         }
         Ok(framer.header().cloned().unwrap_or_default())
+    }
+
+    /// What a rejected row says of a file that is damaged.
+    pub fn unreadable(&self, damage: &str) -> String {
+        format!("cannot read on in `{}`: {damage}", self.path.display())
     }
 
     /// The error of a file that cannot be read while the job runs.
@@ -243,14 +254,18 @@ impl OpenedFile<'_> {
     /// Nothing more can be read: the file ends here, or is damaged.
     fn end(&mut self) -> Result<(), Error> {
         match self.file.damage().map_err(|error| self.part.failed(&error))? {
-            None => self.framer.end(),
+            None => {
+                self.framer.end();
+                reject_unfit_header(self.part.source, &mut self.framer);
+            }
             Some(damage) => {
-                let (name, path) = (&self.part.source.name, self.part.path.display());
+                let why = self.part.unreadable(&damage);
                 warn!(
-                    "source `{name}`: cannot read on in `{path}`: {damage}. What is behind is not read; bring a whole file \
-                     under another name"
+                    "source `{}`: {why}. What is behind is not read; bring a whole file under another name",
+                    self.part.source.name
                 );
-                self.framer.break_off(&damage);
+                self.framer.break_off(&why);
+                self.framer.refuse_rest(why);
             }
         }
         Ok(())

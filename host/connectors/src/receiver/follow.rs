@@ -274,10 +274,12 @@ impl FollowedLog<'_> {
     /// Whether a file has as much as can be told from the beginning of others: a record, or many bytes.
     fn has_record(&self, found: &LogFile) -> bool {
         let lines = memchr::memchr_iter(b'\n', &found.head).count();
+        let lines_by_r = memchr::memchr_iter(b'\r', &found.head).count();
         match self.source.format {
             _ if found.head.len() == HEAD_BYTES_MAX => true,
             // A header alone may be the same in each.
-            Format::Csv { header: true, .. } => lines > 1,
+            Format::Csv { header: true, .. } => lines.max(lines_by_r) > 1,
+            Format::Csv { header: false, .. } => lines.max(lines_by_r) > 0,
             Format::Binary { .. } => true,
             _ => lines > 0,
         }

@@ -3,12 +3,15 @@
 //! How a stream is cut depends on its bytes alone: chunks are filled to their bounds, and only `flush` cuts earlier.
 
 mod blocks;
+mod quotes;
 
 use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, RefusedRecord};
-use crate::batch::position::Extent;
+use crate::batch::position::{Extent, known_shortly};
+use crate::decode::mark::{self, Mark};
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX, REJECTED_BYTES_MAX};
 use blocks::BlockCutter;
 use bytes::Bytes;
+use quotes::{QuoteState, SearchedQuotes, csv_line_end, is_half_line_end};
 
 /// No record may be longer, whatever the job says: positions in a chunk are 32 bits wide.
 pub const RECORD_BYTES_CEILING: u64 = 1 << 30;
@@ -23,7 +26,7 @@ pub const UNCLOSED: &str = "a quote opens here and nothing closes it before the 
 pub enum Framing {
     /// `\n` or `\r\n`; a last line without it counts.
     Lines,
-    /// As lines, but cells in quotes may hold line ends (RFC 4180).
+    /// `\n`, `\r\n` or `\r` alone, but not within cells in quotes (RFC 4180).
     Csv {
         /// The byte between cells.
         separator: u8,
@@ -52,6 +55,14 @@ pub struct Framer {
     refused: Vec<RefusedRecord>,
     header: Bytes,
     header_wanted: bool,
+    /// The stream's first bytes have not been looked at: they may be a byte order mark.
+    mark_wanted: bool,
+    /// The last record ended with a `\r` that came alone: a `\n` right after it belongs to it.
+    half_line_end: bool,
+    /// The header with its line end, and where it stands, as long as no record followed.
+    header_record: Option<(Counter, Vec<u8>)>,
+    /// The stream broke off, and no record says so yet.
+    unreported: Option<String>,
     /// A record that was found but belongs to the next chunk.
     next_end: Option<(usize, Option<RefusedRecord>)>,
     /// Where the search for an end goes on.
@@ -76,6 +87,8 @@ pub struct Framer {
 pub struct StreamCursor {
     /// Name of the file; empty where there is only one.
     pub file: String,
+    /// Where the file is, for the reasons of what is refused.
+    pub path: String,
     /// What the file is known by, where nobody can write to it; else 0.
     pub known_by: u64,
     /// What can be read again is counted in bytes, the rest in rows.
@@ -97,23 +110,6 @@ impl Default for Counter {
     }
 }
 
-/// Where a csv record stands with its quotes. As in RFC 4180, a quote opens only at the beginning of a cell.
-#[derive(Clone, Copy, Default)]
-struct QuoteState {
-    inside: bool,
-    /// One behind the last closing quote: a quote there is an escaped one.
-    closed: Option<usize>,
-}
-
-/// All line ends from the record on that was given up to `to` stand within quotes: who comes to one of them within quotes is
-/// where that search was, and goes on where it ended.
-#[derive(Clone, Copy)]
-struct SearchedQuotes {
-    to: usize,
-    /// As it was at `to`.
-    quotes: QuoteState,
-}
-
 impl Framer {
     /// A framer at the beginning of a stream. `header`: its first record names the columns. Records longer than
     /// `record_bytes_max` are refused.
@@ -123,6 +119,10 @@ impl Framer {
         Framer {
             blocks,
             header_wanted: header,
+            mark_wanted: matches!(framing, Framing::Lines | Framing::Csv { .. }),
+            half_line_end: false,
+            header_record: None,
+            unreported: None,
             record_bytes_max,
             rejected_bytes_max: REJECTED_BYTES_MAX as usize,
             framing,
@@ -161,7 +161,7 @@ impl Framer {
     /// The stream begins behind its header, which is this.
     #[must_use]
     pub fn behind_header(mut self, header: Bytes) -> Framer {
-        self.header_wanted = false;
+        (self.header_wanted, self.mark_wanted) = (false, false);
         self.blocks.iter_mut().for_each(|blocks| blocks.behind_header(header.clone()));
         self.header = header;
         self
@@ -174,11 +174,12 @@ impl Framer {
         self
     }
 
-    /// The header; `None`: it has not been found yet. Empty where none is wanted.
+    /// The header, or the byte order mark of a stream that is not UTF-8; `None`: it has not been found yet. Empty where there is
+    /// neither.
     pub fn header(&self) -> Option<&Bytes> {
         match &self.blocks {
             Some(blocks) => blocks.header(),
-            None => (!self.header_wanted).then_some(&self.header),
+            None => (!self.header_wanted && !self.mark_wanted).then_some(&self.header),
         }
     }
 
@@ -215,6 +216,12 @@ impl Framer {
         self.broken = Some(why.to_owned());
     }
 
+    /// What was not read of a stream that has ended becomes one rejected row of no bytes, unless a record that was cut short says so
+    /// already.
+    pub fn refuse_rest(&mut self, why: String) {
+        self.unreported = Some(why);
+    }
+
     /// Whether the stream has ended.
     pub fn ended(&self) -> bool {
         self.ended
@@ -223,31 +230,108 @@ impl Framer {
     /// The next chunk. `flush`: also one that is not full.
     pub fn next(&mut self, flush: bool) -> Option<Chunk> {
         if let Some(blocks) = &mut self.blocks {
-            return blocks.next(&self.buffer, &mut self.begin, &mut self.place, flush, self.ended);
+            let chunk = blocks.next(&self.buffer, &mut self.begin, &mut self.place, flush, self.ended);
+            return chunk.or_else(|| self.refused_rest_of_blocks());
         }
         let full = self.scan();
         ((full || flush || self.ended) && !self.ends.is_empty()).then(|| self.cut())
     }
 
+    /// What was not read behind the last block, as one refused record of no bytes.
+    fn refused_rest_of_blocks(&mut self) -> Option<Chunk> {
+        let Counter::Bytes(start) = self.place.at else { return None };
+        let reason = self.unreported.take_if(|_| self.ended)?;
+        let row = known_shortly(self.place.known_by);
+        Some(Chunk {
+            ends: vec![0],
+            header: self.header().cloned().unwrap_or_default(),
+            refused: vec![RefusedRecord { row: 0, reason, dropped: 0 }],
+            extent: Extent { file: self.place.file.clone(), start, bytes: Extent::OF_BLOCKS, row },
+            ..Chunk::default()
+        })
+    }
+
+    /// A header that does not fit, with no record after it, becomes a record, so that it is rejected: nothing else would report it.
+    /// For a stream that has ended.
+    pub fn reject_header_unless(&mut self, fits: impl FnOnce(&Bytes) -> bool) {
+        while self.header_wanted && (!self.mark_wanted || self.take_mark()) {
+            let Some((end, refusal)) = self.next_record(0) else { break };
+            self.take_header(end, refusal.map_or(0, |refusal| refusal.dropped));
+        }
+        let alone = !self.header_wanted && self.rest().trim_ascii().is_empty();
+        if let Some((at, record)) = self.header_record.take_if(|_| alone)
+            && !fits(&self.header)
+        {
+            let taken = self.begin.min(self.buffer.len());
+            drop(self.buffer.splice(..taken, record));
+            (self.begin, self.scanned, self.place.at) = (0, 0, at);
+        }
+    }
+
+    /// Looks at the first bytes of the stream, and passes over a byte order mark. `false`: too few are here.
+    fn take_mark(&mut self) -> bool {
+        let Some(mark) = Mark::of(self.rest(), self.ended) else { return false };
+        self.mark_wanted = false;
+        if let Mark::Other(mark) = mark {
+            (self.header, self.header_wanted) = (Bytes::from_static(mark), false);
+        }
+        self.pass(mark.bytes(), 0);
+        true
+    }
+
+    /// Passes over bytes that are in no chunk, of which so many more were dropped.
+    fn pass(&mut self, bytes: usize, dropped: u64) {
+        self.begin += bytes;
+        self.scanned = self.scanned.saturating_sub(bytes);
+        self.searched = self.searched.map(|searched| searched.moved(bytes));
+        if let Counter::Bytes(offset) = &mut self.place.at {
+            *offset = offset.saturating_add(bytes as u64).saturating_add(dropped);
+        }
+    }
+
+    /// The line end of the last record goes on with the first byte that came behind it.
+    fn finish_line_end(&mut self) {
+        let start = self.last_end();
+        let Some(next) = self.rest().get(start).copied() else { return };
+        self.half_line_end = false;
+        match self.ends.last_mut() {
+            _ if next != b'\n' => {}
+            Some(end) => {
+                *end += 1;
+                self.scanned = start + 1;
+            }
+            None => self.pass(1, 0),
+        }
+    }
+
+    /// Whether a `\r` at the end of what is here is a line end: what is not read a second time need not wait for the `\n` that may
+    /// follow.
+    fn is_line_end(&self) -> bool {
+        self.ended || matches!(self.place.at, Counter::Rows(_))
+    }
+
     /// Finds record ends until a chunk is full; whether it is.
     fn scan(&mut self) -> bool {
+        if self.mark_wanted && !self.take_mark() {
+            return false;
+        }
         if let Some((end, refusal)) = self.next_end.take()
             && self.push(end, refusal)
         {
             return true;
         }
+        if self.half_line_end {
+            self.finish_line_end();
+        }
         while self.ends.len() < PART_ROWS_MAX {
             let start = self.last_end();
-            let Some((end, unclosed)) = self.find_end(start) else {
+            let Some((end, refusal)) = self.next_record(start) else {
                 self.drop_overlong(start);
+                if let Some(reason) = self.unreported.take_if(|_| self.ended) {
+                    return self.push(start, Some(RefusedRecord { row: 0, reason, dropped: 0 }));
+                }
                 return self.buffer.len() - self.begin >= PART_BYTES_MAX && !self.ends.is_empty();
             };
-            self.searched = self.searched.filter(|searched| searched.to >= end);
-            let whole_end = end;
-            let (end, refusal) = self.accept(start, end, unclosed);
-            self.searched = self.searched.map(|searched| searched.moved(whole_end - end));
-            self.scanned = end;
-            (self.quotes, self.line_only) = (QuoteState::default(), false);
             if self.header_wanted {
                 self.take_header(end, refusal.map_or(0, |refusal| refusal.dropped));
             } else if end > PART_BYTES_MAX && !self.ends.is_empty() {
@@ -260,14 +344,33 @@ impl Framer {
         true
     }
 
+    /// The record that begins at `start`: where it ends, and its refusal. `None`: its end is not here yet.
+    fn next_record(&mut self, start: usize) -> Option<(usize, Option<RefusedRecord>)> {
+        let (whole_end, unclosed) = self.find_end(start)?;
+        self.searched = self.searched.filter(|searched| searched.to >= whole_end);
+        self.half_line_end = self.ends_in_half_line_end(whole_end);
+        let (end, refusal) = self.accept(start, whole_end, unclosed);
+        self.searched = self.searched.map(|searched| searched.moved(whole_end - end));
+        self.scanned = end;
+        (self.quotes, self.line_only) = (QuoteState::default(), false);
+        Some((end, refusal))
+    }
+
     /// Adds a record to the chunk at hand; whether the chunk ends with it.
     fn push(&mut self, end: usize, refusal: Option<RefusedRecord>) -> bool {
         let last = refusal.as_ref().is_some_and(|refusal| refusal.reason == UNCLOSED);
         if let Some(refusal) = refusal {
             self.refused.push(RefusedRecord { row: self.ends.len() as u32, ..refusal });
         }
+        self.header_record = None;
         self.ends.push(end as u32);
         last
+    }
+
+    /// Whether the record that ends here was cut before its line end was seen as a whole.
+    fn ends_in_half_line_end(&self, end: usize) -> bool {
+        let csv = matches!(self.framing, Framing::Csv { .. }) && !self.ended;
+        csv && end == self.rest().len() && is_half_line_end(self.rest())
     }
 
     fn last_end(&self) -> usize {
@@ -282,15 +385,18 @@ impl Framer {
     /// Where the record that begins at `start` ends, its delimiter included, and whether it is a line with a quote that
     /// nothing closes; `None`: not here yet.
     fn find_end(&mut self, start: usize) -> Option<(usize, bool)> {
+        let last = self.is_line_end();
         let data = self.buffer.get(self.begin..).unwrap_or_default();
-        let line_end =
-            |from: usize| memchr::memchr(b'\n', data.get(from..).unwrap_or_default()).map(|offset| from + offset + 1);
         let found = match self.framing {
             Framing::Csv { separator } if !self.line_only => match self.find_csv_end(start, separator) {
                 Some(found) => return Some(found),
                 None => None,
             },
-            Framing::Lines | Framing::Csv { .. } => line_end(self.scanned),
+            Framing::Lines => {
+                let rest = data.get(self.scanned..).unwrap_or_default();
+                memchr::memchr(b'\n', rest).map(|offset| self.scanned + offset + 1)
+            }
+            Framing::Csv { .. } => csv_line_end(data, self.scanned, last),
             Framing::Fixed(bytes) => Some(start + bytes.max(1)).filter(|end| *end <= data.len()),
             // These have a cutter of their own.
             Framing::Blocks => None,
@@ -301,7 +407,7 @@ impl Framer {
             }),
         };
         let bytes = self.buffer.len() - self.begin;
-        self.scanned = bytes;
+        self.scanned = bytes - self.half_line_end_bytes(last);
         let cut_short = self.ended && start < bytes;
         found.or(cut_short.then_some(bytes)).map(|end| (end, false))
     }
@@ -310,18 +416,20 @@ impl Framer {
     /// and what is behind is read by itself. That depends on the bytes from the record on alone: neither on how they came nor
     /// on what was before, so that who reads on or again from there finds the same.
     fn find_csv_end(&mut self, start: usize, separator: u8) -> Option<(usize, bool)> {
+        let last = self.is_line_end();
+        let open = self.half_line_end_bytes(last);
         let data = self.buffer.get(self.begin..).unwrap_or_default();
-        let line_end = || memchr::memchr(b'\n', data.get(start..).unwrap_or_default()).map(|offset| start + offset + 1);
+        let line_end = || csv_line_end(data, start, last);
         if let Some(searched) = self.searched.filter(|searched| self.scanned < searched.to)
             && let Some(end) = line_end().filter(|end| *end <= searched.to)
         {
             let line = data.get(..end).unwrap_or_default();
-            let within_quotes = QuoteState::default().find_end(line, start, start, separator).is_none();
+            let within_quotes = QuoteState::default().find_end(line, start, start, separator, true).is_none();
             if within_quotes {
                 (self.quotes, self.scanned) = (searched.quotes, searched.to);
             }
         }
-        let found = self.quotes.find_end(data, start, self.scanned, separator);
+        let found = self.quotes.find_end(data, start, self.scanned, separator, last);
         let too_long = |end: usize| end - start > self.record_bytes_max + 1;
         let given_up = match found {
             Some(end) => too_long(end),
@@ -330,13 +438,19 @@ impl Framer {
         if !given_up {
             return found.map(|end| (end, false));
         }
-        let to = found.map_or(data.len(), |end| end - 1);
+        let to = found.map_or(data.len() - open, |end| end - 1);
         self.searched = Some(SearchedQuotes { to, quotes: self.quotes });
         let Some(end) = line_end() else {
             self.line_only = !self.ended;
             return None;
         };
         Some((end, Some(end) != found && !too_long(end)))
+    }
+
+    /// Bytes at the end of what is here that are looked at again when more has come: a `\r` that may be the first half of a line end.
+    fn half_line_end_bytes(&self, last: bool) -> usize {
+        let csv = matches!(self.framing, Framing::Csv { .. }) && !last;
+        usize::from(csv && is_half_line_end(self.rest()))
     }
 
     /// A whole record: refused if it is too long or cut short, and then only its first bytes stay. Returns where it
@@ -350,19 +464,22 @@ impl Framer {
         }
         let prefix = self.prefix_bytes(start);
         let delimiter = match self.framing {
-            Framing::Lines | Framing::Csv { .. } => usize::from(record.last() == Some(&b'\n')),
+            Framing::Lines | Framing::Csv { .. } => usize::from(self.ends_line(record)),
             Framing::Fixed(_) | Framing::Blocks => 0,
             Framing::Frames | Framing::Varint => prefix,
         };
         let bytes = (record.len() as u64 + dropped).saturating_sub(delimiter as u64);
         let last = self.ended && start + record.len() == data.len();
         let reason = unclosed.then(|| UNCLOSED.to_owned());
-        let reason = reason.or_else(|| if last { self.cut_short(record, dropped) } else { None }).or_else(|| {
+        let cut_short = if last { self.cut_short(record, dropped) } else { None };
+        let tells_of_rest = cut_short.is_some();
+        let reason = reason.or(cut_short).or_else(|| {
             (bytes > self.refused_above())
                 .then(|| format!("{bytes} bytes, record_bytes_max is {}", self.record_bytes_max))
         });
         let Some(reason) = reason else { return (end, None) };
         let kept = end.min(start + prefix + self.rejected_bytes_max);
+        self.unreported.take_if(|_| tells_of_rest);
         self.buffer.drain(self.begin + kept..self.begin + end);
         (kept, Some(RefusedRecord { row: 0, reason, dropped: dropped + (end - kept) as u64 }))
     }
@@ -415,11 +532,19 @@ impl Framer {
                 }
                 Some(_) => None,
             },
-            Framing::Lines | Framing::Csv { .. } if record.last() != Some(&b'\n') => {
+            Framing::Lines | Framing::Csv { .. } if !self.ends_line(record) => {
                 let why = self.broken.as_ref()?;
                 Some(format!("cut short after {bytes} bytes: {why}"))
             }
             _ => None,
+        }
+    }
+
+    /// Whether this record has its line end.
+    fn ends_line(&self, record: &[u8]) -> bool {
+        match record.last() {
+            Some(b'\r') => matches!(self.framing, Framing::Csv { .. }),
+            last => last == Some(&b'\n'),
         }
     }
 
@@ -434,7 +559,7 @@ impl Framer {
         if have > kept + 1 && refused {
             self.dropped += (have - kept - 1) as u64;
             self.buffer.drain(self.begin + kept..self.begin + have - 1);
-            self.scanned = kept + 1;
+            self.scanned = kept + 1 - self.half_line_end_bytes(false);
             self.searched = None;
             self.line_only = true;
         }
@@ -443,18 +568,15 @@ impl Framer {
     /// The first record that is not blank names the columns and is no row.
     fn take_header(&mut self, end: usize, dropped: u64) {
         let record = self.rest().get(..end).unwrap_or_default();
-        let names = trim_line_end(record.get(self.prefix_bytes(0)..).unwrap_or_default());
-        let names = names.strip_prefix(BYTE_ORDER_MARK).unwrap_or(names);
+        let names = trim_csv_line_end(record.get(self.prefix_bytes(0)..).unwrap_or_default());
+        let names = names.strip_prefix(mark::UTF_8).unwrap_or(names);
         if !names.is_empty() {
-            self.header = Bytes::copy_from_slice(names);
-            self.header_wanted = false;
+            let header = Bytes::copy_from_slice(names);
+            self.header_record = (dropped == 0).then(|| (self.place.at, record.to_vec()));
+            (self.header, self.header_wanted) = (header, false);
         }
-        self.begin += end;
+        self.pass(end, dropped);
         self.scanned = 0;
-        self.searched = self.searched.map(|searched| searched.moved(end));
-        if let Counter::Bytes(offset) = &mut self.place.at {
-            *offset = offset.saturating_add(end as u64).saturating_add(dropped);
-        }
     }
 
     /// Takes the records found out as a chunk.
@@ -505,44 +627,6 @@ impl Framer {
     }
 }
 
-impl SearchedQuotes {
-    /// The same when so many bytes before it are gone.
-    fn moved(self, bytes: usize) -> SearchedQuotes {
-        SearchedQuotes { to: self.to.saturating_sub(bytes), quotes: self.quotes.moved(bytes) }
-    }
-}
-
-impl QuoteState {
-    /// The same when so many bytes before it are gone.
-    fn moved(self, bytes: usize) -> QuoteState {
-        QuoteState { closed: self.closed.map(|offset| offset.saturating_sub(bytes)), ..self }
-    }
-
-    /// Looks for the line end that ends the record which begins at `start`, from `from` on.
-    fn find_end(&mut self, data: &[u8], start: usize, from: usize, separator: u8) -> Option<usize> {
-        let mut offset = from;
-        loop {
-            let rest = data.get(offset..)?;
-            if self.inside {
-                offset += memchr::memchr(b'"', rest)? + 1;
-                self.inside = false;
-                self.closed = Some(offset);
-                continue;
-            }
-            offset += memchr::memchr2(b'"', b'\n', rest)?;
-            if data.get(offset) == Some(&b'\n') {
-                return Some(offset + 1);
-            }
-            let opens =
-                offset == start || self.closed == Some(offset) || data.get(offset.wrapping_sub(1)) == Some(&separator);
-            self.inside = opens;
-            offset += 1;
-        }
-    }
-}
-
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-
 /// How many bytes a frame takes, its prefix included; `None`: the prefix is not here yet.
 fn frame_bytes(data: &[u8]) -> Option<u64> {
     let prefix = data.first_chunk::<FRAME_PREFIX_BYTES>()?;
@@ -568,6 +652,14 @@ fn varint_bytes(data: &[u8]) -> Option<u64> {
 pub fn trim_line_end(line: &[u8]) -> &[u8] {
     match line {
         [text @ .., b'\r', b'\n'] | [text @ .., b'\n'] => text,
+        text => text,
+    }
+}
+
+/// A line of csv without its `\n`, `\r\n` or `\r`.
+pub fn trim_csv_line_end(line: &[u8]) -> &[u8] {
+    match line {
+        [text @ .., b'\r', b'\n'] | [text @ .., b'\n' | b'\r'] => text,
         text => text,
     }
 }

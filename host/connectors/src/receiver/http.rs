@@ -9,15 +9,18 @@ mod otlp;
 mod producers;
 
 use super::inbox::{Inbox, Offered, Ticket};
-use super::listening::{Listening, until_answered};
+use super::listening::{Listening, bound, until_answered};
 use crate::batch::chunk::Chunk;
 use crate::batch::position::Positions;
+use crate::error::Result;
 use crate::http::certificate::Certificate;
+use crate::http::places::sender;
 use crate::http::refusals::Refusals;
 use crate::job::spec::{HttpServerSpec, Origin, SourceSpec};
 use crate::limits::HTTP_BODIES_BYTES_MAX;
 use body::BodiesBudget;
-use producers::{Numbered, Producers, RequestOrder};
+use producers::{Forgotten, Numbered, Producers, RequestOrder};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,11 +41,13 @@ pub fn start(
     inbox: Arc<Inbox>,
     runtime: &Handle,
     from: &Positions,
-) {
+) -> Result<()> {
+    let listener = bound(&source.name, &server.listen, &listening, runtime)?;
     let name = format!("the receiver of source `{}`", source.name);
     let intake = Intake::new(source, server, listening, inbox.clone(), from);
     let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder));
-    until_answered(inbox, runtime, name, accept::listen(Arc::new(intake), certificate));
+    until_answered(inbox, runtime, name, accept::listen(Arc::new(intake), listener, certificate));
+    Ok(())
 }
 
 /// What all connections share.
@@ -115,15 +120,16 @@ impl Intake {
         self.inbox.acknowledges() && self.inbox.is_durable(ticket)
     }
 
-    /// Hands the records of a request to the next batch.
-    fn take(&self, mut chunks: Vec<Chunk>, numbered: Option<&Numbered>) -> IntakeResult {
+    /// Hands the records of a request of this sender to the next batch.
+    fn take(&self, mut chunks: Vec<Chunk>, numbered: Option<&Numbered>, from: IpAddr) -> IntakeResult {
+        let from = sender(from);
         let rows: u64 = chunks.iter().map(|chunk| chunk.rows() as u64).sum();
         let mut order = self.order();
         if let Some(numbered) = numbered {
             match order.producers.standing(numbered, |ticket| self.is_safe(ticket)) {
                 RequestOrder::New => {}
                 RequestOrder::Repeated(ticket) => {
-                    order.producers.came(&numbered.producer);
+                    order.producers.came(&numbered.producer, from);
                     return IntakeResult::Repeated(ticket);
                 }
                 RequestOrder::Behind => return IntakeResult::Behind,
@@ -137,7 +143,7 @@ impl Intake {
             Offered::Taken(ticket) => {
                 order.rows = order.rows.saturating_add(rows);
                 if let Some(numbered) = numbered {
-                    order.producers.took(numbered, ticket);
+                    order.producers.took(numbered, ticket, from);
                     self.forget(&mut order);
                 }
                 IntakeResult::Rows(ticket)
@@ -147,15 +153,17 @@ impl Intake {
 
     /// Forgets producers, where there are too many.
     fn forget(&self, order: &mut IntakeOrder) {
-        while let Some((producer, position)) = order.producers.forget(|ticket| self.is_safe(ticket)) {
+        while let Some(Forgotten { producer, position, sender }) = order.producers.forget(|ticket| self.is_safe(ticket))
+        {
             order.forgotten += 1;
             self.inbox.forget(vec![position]);
+            let of = sender.map_or(String::new(), |sender| format!(" of those from {sender}"));
             // By and by less often, as there may be many.
             if order.forgotten.is_power_of_two() {
                 let (name, max, times) = (&self.source.name, self.server.producers_max, order.forgotten);
                 warn!(
-                    "source `{name}`: there are more than {max} producers (`producers_max`): `{producer}`, which was silent \
-                     for longest, is forgotten ({times} so far); if it repeats its last request, the rows count twice. Raise \
+                    "source `{name}`: there are more than {max} producers (`producers_max`): `{producer}`, which was silent for \
+                     longest{of}, is forgotten ({times} so far); if it repeats its last request, the rows count twice. Raise \
                      `producers_max`, or let senders keep their names"
                 );
             }

@@ -5,6 +5,7 @@
 
 mod ends;
 mod files;
+mod kept;
 mod listed;
 pub mod open;
 mod others;
@@ -24,6 +25,7 @@ use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use crate::memory::{self, Holder};
 use ends::PartitionEnds;
 use files::SpreadFiles;
+use kept::KeptTopics;
 use listed::gathered;
 use open::GrowingChunk;
 use others::OtherReaders;
@@ -58,6 +60,8 @@ pub struct Inbox {
     holder: Option<Holder>,
     /// What receivers hear of what became of their rows.
     signals: Signals,
+    /// The topics whose records plans hold.
+    kept: KeptTopics,
     /// One more than there are connections on which somebody waits for an answer.
     answering: Arc<()>,
 }
@@ -212,6 +216,7 @@ impl Inbox {
             wake,
             holder: None,
             signals,
+            kept: KeptTopics::default(),
             answering: Arc::default(),
         }
     }

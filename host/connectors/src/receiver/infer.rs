@@ -1,12 +1,15 @@
 //! What a job file would have to say of a file: its format and columns, from a sample of it. What is found is tried on the
 //! sample with the decoder that the job would use.
 
+mod parquet;
+
 use super::compressed::Stream;
 use super::framer;
-use super::framing::trim_line_end;
+use super::framing::{trim_csv_line_end, trim_line_end};
 use crate::decode::avro::container::{self, Header, Scanned};
 use crate::decode::csv;
 use crate::decode::infer::{Guess, GuessedColumn};
+use crate::decode::mark;
 use crate::decode::{self, Decoder};
 use crate::error::{Error, Result};
 use crate::job::spec::{Format, SourceKind, SourceSpec, WriterSchema};
@@ -23,7 +26,7 @@ const REASONS_MAX: usize = 3;
 /// What is known of a file before it is read, and how much of it is.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// `json`, `csv`, `text` or `avro`; `None`: as it looks.
+    /// `json`, `csv`, `text`, `avro` or `parquet`; `None`: as it looks.
     pub format: Option<String>,
     /// Whether the first record of csv names the columns; `None`: as it looks.
     pub header: Option<bool>,
@@ -53,12 +56,19 @@ pub struct Inferred {
 /// Looks at the beginning of a file. Errors are of kind `Job`: what to write instead stands in them.
 pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
     let (bytes, whole) = read(path, sample.bytes_max)?;
+    let wanted = sample.format.as_deref();
+    if wanted == Some("parquet") || (wanted.is_none() && bytes.starts_with(parquet::MAGIC)) {
+        return parquet::infer(name, path, sample);
+    }
     of_bytes(name, path, &bytes, whole, sample)
 }
 
 /// Looks at the beginning of what is named so. `whole`: that is all of it.
 pub fn of_bytes(name: &str, path: &Path, bytes: &[u8], whole: bool, sample: &Sample) -> Result<Inferred> {
     let wrong = |what: &str| Error::job(format!("`{}`: {what}", path.display()));
+    if mark::is_other(bytes) {
+        return Err(wrong(mark::OTHER_ENCODING));
+    }
     if bytes.starts_with(container::MAGIC) && sample.format.as_deref().is_none_or(|format| format == "avro") {
         return avro(name, path, bytes, whole, sample.rows_max).map_err(|what| wrong(&what));
     }
@@ -158,8 +168,8 @@ fn format_of(
         }
         _ => {}
     }
-    if bytes.starts_with(b"PAR1") {
-        return Err("it is a parquet file, which no source reads; a stage reads it as the table of `enrich`".into());
+    if bytes.starts_with(parquet::MAGIC) {
+        return Err("it is Parquet, which is read from a file alone; write it into one".into());
     }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -206,7 +216,7 @@ fn format_of(
 
 /// The bytes without what is blank in front.
 fn trim(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(bytes).trim_ascii_start()
+    bytes.strip_prefix(mark::UTF_8).unwrap_or(bytes).trim_ascii_start()
 }
 
 /// What stands between cells: what cuts the first records into most cells, as many in each.
@@ -253,9 +263,8 @@ fn records(source: &SourceSpec, bytes: &[u8], whole: bool, rows_max: u64) -> Vec
                 found.push(Vec::new());
                 continue;
             }
-            let record = trim_line_end(chunk.record(row));
-            let record =
-                if found.is_empty() { record.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(record) } else { record };
+            let record = if is_csv { trim_csv_line_end(chunk.record(row)) } else { trim_line_end(chunk.record(row)) };
+            let record = if found.is_empty() { record.strip_prefix(mark::UTF_8).unwrap_or(record) } else { record };
             if !record.is_empty() || (!is_csv && source.format == Format::Text) {
                 found.push(record.to_vec());
             }

@@ -7,9 +7,12 @@ use super::panicked;
 use crate::batch::chunk::Chunk;
 use crate::batch::partition::{Share, listener_name};
 use crate::batch::position::Positions;
+use crate::error::{Error, Result};
 use crate::fault;
+use crate::http::listener::{bind, cannot_listen};
 use std::future::Future;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 /// How a process listens for a source.
@@ -47,6 +50,15 @@ impl Listening {
     pub fn owns(&self, name: &str) -> bool {
         self.share.owns(name)
     }
+}
+
+/// Listens at the address of a source.
+///
+/// # Errors
+/// `Job`: the address cannot be listened at; the message says why and what to do.
+pub fn bound(source: &str, address: &str, listening: &Listening, runtime: &Handle) -> Result<TcpListener> {
+    let bound = runtime.block_on(bind(address, listening.shared));
+    bound.map_err(|error| Error::job(cannot_listen(&format!("source `{source}`"), address, &error)))
 }
 
 /// Runs a receiver that listens until its inbox is closed, and then answers what came; it lives as long as this runtime. A panic in it

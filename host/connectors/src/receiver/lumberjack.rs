@@ -13,13 +13,14 @@ mod frames;
 use super::budget::Budget;
 use super::http::cut::{BodyRecords, Records};
 use super::inbox::{Inbox, Ticket};
-use super::listening::{Listening, until_answered};
+use super::listening::{Listening, bound, until_answered};
 use crate::batch::chunk::Chunk;
 use crate::batch::position::Positions;
-use crate::error::Error;
+use crate::error::Result;
 use crate::fault;
 use crate::http::certificate::Certificate;
-use crate::http::listener::{Acceptor, bind, cannot_listen};
+use crate::http::listener::Acceptor;
+use crate::http::places::{Place, Standing};
 use crate::http::refusals::Refusals;
 use crate::job::spec::{LumberjackSpec, Origin, SourceSpec};
 use crate::limits::{HTTP_BODIES_BYTES_MAX, HTTP_HEAD_MS_MAX};
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
@@ -67,7 +68,8 @@ pub fn start(
     inbox: Arc<Inbox>,
     runtime: &Handle,
     from: &Positions,
-) {
+) -> Result<()> {
+    let listener = bound(&source.name, &spec.listen, &listening, runtime)?;
     let name = format!("the receiver of source `{}`", source.name);
     let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder));
     let rows = listening.rows_before(from);
@@ -84,7 +86,8 @@ pub fn start(
         refusals: Refusals::new(format!("source `{}`", source.name)),
         coming: AtomicU64::new(0),
     });
-    until_answered(inbox, runtime, name, listen(intake));
+    until_answered(inbox, runtime, name, listen(intake, listener));
+    Ok(())
 }
 
 /// What all connections share.
@@ -122,17 +125,9 @@ impl Drop for IncomingWindow {
 }
 
 /// Serves until the inbox is closed and all windows that came are answered.
-async fn listen(intake: Arc<Intake>) {
+async fn listen(intake: Arc<Intake>, listener: TcpListener) {
     let (name, address) = (&intake.source.name, &intake.spec.listen);
     let who = format!("source `{name}`");
-    let listener = tokio::select! {
-        bound = bind(address, intake.listening.shared) => bound,
-        () = intake.inbox.closed() => return,
-    };
-    let listener = match listener {
-        Ok(listener) => listener,
-        Err(error) => return intake.inbox.fail(Error::job(cannot_listen(&who, address, &error))),
-    };
     let with = if intake.certificate.is_some() { " with TLS" } else { "" };
     info!("{who}: listening for Beats on {address}{with}");
     let reachable = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
@@ -148,9 +143,12 @@ async fn listen(intake: Arc<Intake>) {
             (stream, peer, place) = acceptor.next() => {
                 let (intake, answering) = (intake.clone(), intake.inbox.answers());
                 connections.spawn(async move {
-                    let _kept = (place, answering);
+                    let _kept = answering;
                     fault::thread("lumberjack-connection");
-                    serve(stream, peer, &intake).await;
+                    tokio::select! {
+                        () = serve(stream, (peer, &place), &intake) => {}
+                        () = place.ended() => {}
+                    }
                 });
             }
         }
@@ -173,17 +171,17 @@ fn tell_panic(intake: &Intake, ended: Result<(), tokio::task::JoinError>) {
 }
 
 /// Serves one connection to its end.
-async fn serve(stream: TcpStream, peer: SocketAddr, intake: &Arc<Intake>) {
+async fn serve(stream: TcpStream, (peer, place): (SocketAddr, &Place), intake: &Arc<Intake>) {
     // Answers are small and somebody waits for them.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK_AFTER));
-    let Some(certificate) = &intake.certificate else { return speak(stream, peer, intake).await };
+    let Some(certificate) = &intake.certificate else { return speak(stream, (peer, place), intake).await };
     let acceptor = match certificate.acceptor(&format!("source `{}`", intake.source.name)) {
         Ok(acceptor) => acceptor,
         Err(why) => return intake.refusals.tell(peer, &why),
     };
     match timeout(GREETING_TIME_MAX, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => speak(stream, peer, intake).await,
+        Ok(Ok(stream)) => speak(stream, (peer, place), intake).await,
         Ok(Err(error)) => {
             let why = tls::of_client(&error, "set `ssl.enabled: true` for its output");
             intake.refusals.tell(peer, &format!("TLS: {why}"));
@@ -204,14 +202,14 @@ struct TakenWindow {
     ticket: Ticket,
 }
 
-async fn speak(stream: impl AsyncRead + AsyncWrite, peer: SocketAddr, intake: &Arc<Intake>) {
+async fn speak(stream: impl AsyncRead + AsyncWrite, (peer, place): (SocketAddr, &Place), intake: &Arc<Intake>) {
     let (reading, writing) = split(stream);
     let ((receive, received), (take, taken)) = (mpsc::channel(1), mpsc::channel(WINDOWS_MAX));
     // Those that were received, until they are answered.
     let waiting = AtomicU64::new(0);
     let read = async {
         let read = tokio::select! {
-            read = read(reading, intake, &receive, &waiting) => read,
+            read = read(reading, (intake, place), &receive, &waiting) => read,
             // What is whole by now is answered.
             () = intake.inbox.closed() => Ok(()),
         };
@@ -237,7 +235,7 @@ async fn speak(stream: impl AsyncRead + AsyncWrite, peer: SocketAddr, intake: &A
 /// Reads windows to the end of the connection; why it is not read any further, otherwise.
 async fn read<S: AsyncRead + AsyncWrite>(
     stream: ReadHalf<S>,
-    intake: &Arc<Intake>,
+    (intake, place): (&Arc<Intake>, &Place),
     receive: &mpsc::Sender<Received>,
     waiting: &AtomicU64,
 ) -> Result<(), String> {
@@ -280,6 +278,9 @@ async fn read<S: AsyncRead + AsyncWrite>(
         if count == 0 {
             continue;
         }
+        // Somebody who has shown a certificate.
+        let known = intake.source.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
+        place.set_standing(if known { Standing::Known } else { Standing::Guest });
         waiting.fetch_add(1, Ordering::AcqRel);
         if receive.send(Received { window, coming }).await.is_err() {
             return Ok(());

@@ -1,17 +1,18 @@
 //! Files of Parquet as lines of JSON, an object a row, which are then cut and decoded as such: a position counts the bytes of these
-//! lines, as it counts those that a compressed file holds. Only columns that the job has are read.
+//! lines, as it counts those that a compressed file holds. Only columns that the job has are read. How a row is written must not change
+//! from one version to the next: a job may stop within a file.
 
 pub(super) mod columns;
+mod leaves;
+pub(super) mod open;
 
 use super::content::Content;
-use crate::batch::json;
+use crate::batch::json::JsonRows;
+use crate::decode::parquet::refuse;
 use crate::job::spec::ColumnSpec;
 use crate::panics::caught;
-use crate::shown::harmless;
 use bytes::Bytes;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::basic::Compression;
+use open::FileRows;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 use std::io::{self, Read};
@@ -28,7 +29,7 @@ const SHOWN_BYTES_MAX: usize = 200;
 pub struct ParquetLines {
     file: SharedFile,
     columns: Vec<ColumnSpec>,
-    rows: Option<ParquetRecordBatchReader>,
+    rows: Option<FileRows>,
     /// Lines at hand, and how much of them was given out.
     lines: Vec<u8>,
     given: usize,
@@ -54,56 +55,20 @@ impl ParquetLines {
 
     fn read_rows(&mut self) -> io::Result<bool> {
         if self.rows.is_none() {
-            self.rows = Some(self.open()?);
+            self.rows = Some(FileRows::open(&self.file, &self.columns)?);
         }
-        let Some(rows) = self.rows.as_mut().and_then(Iterator::next) else { return Ok(false) };
-        let rows = columns::as_wanted(&rows.map_err(damaged)?, &self.columns)?;
-        json::write(&[rows], &mut self.lines).map_err(damaged)?;
-        Ok(true)
-    }
-
-    /// An error of kind `Unsupported` where the file may be whole, and cannot be read all the same.
-    fn open(&self) -> io::Result<ParquetRecordBatchReader> {
-        let foreign = |error| damaged(format!("it is no file of Parquet that can be read: {error}"));
-        let builder = ParquetRecordBatchReaderBuilder::try_new(self.file.clone()).map_err(foreign)?;
-        let roots = builder.parquet_schema().root_schema().get_fields().iter().enumerate();
-        let wanted: Vec<usize> = roots
-            .filter(|(_, field)| self.columns.iter().any(|column| root(column) == field.name()))
-            .map(|(place, _)| place)
-            .collect();
-        let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-        for group in builder.metadata().row_groups() {
-            for (_, column) in group.columns().iter().enumerate().filter(|(place, _)| mask.leaf_included(*place)) {
-                if !is_known(column.compression()) {
-                    let by = column.compression().to_string().split('(').next().unwrap_or_default().to_lowercase();
-                    let why = format!(
-                        "its column `{}` is compressed with {by}, which is not read here; write the file with zstd, gzip, lz4, \
-                         snappy or no compression",
-                        harmless(&column.column_path().string(), SHOWN_BYTES_MAX)
-                    );
-                    return Err(io::Error::new(io::ErrorKind::Unsupported, why));
-                }
+        let Some(found) = self.rows.as_mut().map(|rows| rows.next(&self.columns)).transpose()?.flatten() else {
+            return Ok(false);
+        };
+        let mut encoder = JsonRows::new(&found.rows)?;
+        for row in 0..found.rows.num_rows() {
+            encoder.write(row, &mut self.lines)?;
+            if let Some(reason) = found.refused.get(&row) {
+                refuse(&mut self.lines, reason);
             }
+            self.lines.push(b'\n');
         }
-        builder.with_projection(mask).with_batch_size(ROWS).build().map_err(foreign)
-    }
-}
-
-/// The column of the file in which a value stands.
-fn root(column: &ColumnSpec) -> &String {
-    column.path.first().unwrap_or(&column.name)
-}
-
-/// Whether pages that are compressed so can be read: not all that the library knows of is compiled in.
-fn is_known(by: Compression) -> bool {
-    match by {
-        Compression::UNCOMPRESSED
-        | Compression::SNAPPY
-        | Compression::GZIP(_)
-        | Compression::LZ4
-        | Compression::LZ4_RAW
-        | Compression::ZSTD(_) => true,
-        Compression::LZO | Compression::BROTLI(_) => false,
+        Ok(true)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::decode::avro::schemas::SchemaTable;
 use crate::decode::avro::{self, doubts};
 use crate::error::Error;
 use crate::job::spec::{ColumnSpec, Format, RegistrySpec, SourceKind, SourceSpec, WriterSchema};
-use crate::schema_registry::SchemaRegistry;
+use crate::schema_registry::{RegistryFault, SchemaRegistry};
 use crate::units;
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
@@ -23,8 +23,11 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long the registry is not asked again for an id that it did not know.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
-/// Schemas that are remembered.
+/// Schemas that are remembered, and their bytes.
 const KNOWN_MAX: usize = 10_000;
+const KNOWN_BYTES_MAX: usize = 64 << 20;
+/// How long a schema and those that it refers to may take in any case.
+const ASK_TIME_MIN: Duration = Duration::from_secs(30);
 
 /// The schemas of one source.
 pub struct Schemas {
@@ -35,6 +38,7 @@ pub struct Schemas {
     /// Where a record begins behind what stands before it: the length of a frame, or what comes with a value.
     begin: fn(&[u8]) -> usize,
     known: HashMap<u32, CachedSchema>,
+    known_bytes: usize,
 }
 
 enum CachedSchema {
@@ -60,6 +64,7 @@ impl Schemas {
             spec: (**registry).clone(),
             begin,
             known: HashMap::new(),
+            known_bytes: 0,
         })
     }
 
@@ -73,8 +78,25 @@ impl Schemas {
             avro::wire(record.get((self.begin)(record)..).unwrap_or_default()).ok().map(|(id, _)| id)
         };
         let ids: BTreeSet<u32> = records.filter_map(id).collect();
+        // A registry that has something to say of every id must not fill the memory.
+        if self.known.len() >= KNOWN_MAX || self.known_bytes > KNOWN_BYTES_MAX {
+            self.known.clear();
+            self.known_bytes = 0;
+        }
+        let mut bytes = 0;
         for id in &ids {
             self.know(*id).await?;
+            bytes += match self.known.get(id) {
+                Some(CachedSchema::Schema(schema)) => schema.len(),
+                _ => 0,
+            };
+            if bytes > KNOWN_BYTES_MAX {
+                let (source, url, most) = (&self.source, &self.spec.url, KNOWN_BYTES_MAX >> 20);
+                return Err(Error::environment(format!(
+                    "source `{source}`: {url} has schemas of more than {most} MiB for records that came together; check what it \
+                     answers"
+                )));
+            }
         }
         let schema = |id: &u32| match self.known.get(id) {
             Some(CachedSchema::Schema(schema)) => (*id, Some(schema)),
@@ -91,9 +113,6 @@ impl Schemas {
             Some(CachedSchema::Unknown(since)) if since.elapsed() < UNKNOWN_FOR => return Ok(()),
             _ => {}
         }
-        if self.known.len() >= KNOWN_MAX {
-            self.known.clear();
-        }
         let found = self.patiently(id).await?;
         let (source, url) = (&self.source, &self.spec.url);
         match found {
@@ -108,6 +127,7 @@ impl Schemas {
                         warn!("source `{source}`: schema {id} of {url} cannot be used: {why}; its records are rejected")
                     }
                 }
+                self.known_bytes += schema.len();
                 self.known.insert(id, CachedSchema::Schema(schema));
             }
             None => {
@@ -125,7 +145,10 @@ impl Schemas {
         let (source, url) = (&self.source, &self.spec.url);
         let (since, mut pause, mut trouble) = (Instant::now(), PAUSE_MIN, None);
         loop {
-            let reason = match self.registry.schema(id).await {
+            let left = self.spec.wait.saturating_sub(since.elapsed()).max(ASK_TIME_MIN);
+            let asked = tokio::time::timeout(left, self.registry.schema(id)).await;
+            let late = || RegistryFault::Passing(format!("not all of it came within {}", units::show_time(left)));
+            let reason = match asked.unwrap_or_else(|_| Err(late())) {
                 Ok(found) => {
                     if trouble.is_some() {
                         info!("source `{source}`: the schema registry {url} answers again");

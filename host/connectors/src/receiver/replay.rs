@@ -292,8 +292,13 @@ impl ReplayedFile<'_> {
         if extent.is_of_blocks() {
             return self.read_blocks(planned, framer);
         }
-        let (mut left, mut rows, mut bytes) = (extent.bytes, 0, 0);
-        let in_lines = !matches!(self.part.source.format, Format::Binary { .. } | Format::Protobuf(_));
+        let (mut left, mut rows, mut bytes, mut damage) = (extent.bytes, 0, 0, None);
+        let source = self.part.source;
+        let ends_line = |byte: Option<&u8>| match source.format {
+            Format::Binary { .. } | Format::Protobuf(_) => true,
+            Format::Csv { .. } => matches!(byte, Some(b'\n' | b'\r')),
+            _ => byte == Some(&b'\n'),
+        };
         let mut ends_in_line = false;
         while !framer.ended() {
             let wanted = left.min(framer.wanted() as u64);
@@ -301,16 +306,13 @@ impl ReplayedFile<'_> {
             let read = self.file.fill(buffer, wanted).map_err(|error| plain(&error))?;
             left = left.saturating_sub(read as u64);
             if read > 0 {
-                ends_in_line = in_lines && buffer.last() != Some(&b'\n');
+                ends_in_line = !ends_line(buffer.last());
             } else {
                 // The record was the last of a compressed file, perhaps because it broke off there, and is not any more.
                 if ends_in_line && self.file.goes_on().map_err(|error| plain(&error))? {
                     return Err("the file was changed: its last record goes on now".into());
                 }
-                match self.file.damage().map_err(|error| plain(&error))? {
-                    None => framer.end(),
-                    Some(damage) => framer.break_off(&damage),
-                }
+                damage = self.end(&mut framer)?;
             }
             while let Some(chunk) = framer.next(framer.ended()) {
                 rows += chunk.rows();
@@ -320,29 +322,45 @@ impl ReplayedFile<'_> {
                 }
                 joined.add(chunk);
             }
+            // The row that says that nothing more can be read is planned behind the others, or in a chunk of its own.
+            if framer.ended()
+                && rows + 1 == planned.rows as usize
+                && let Some(why) = damage.take()
+            {
+                framer.refuse_rest(why);
+                framer.next(true).into_iter().for_each(|chunk| joined.add(chunk));
+            }
         }
         Ok(joined.into_chunk())
     }
 }
 
 impl ReplayedFile<'_> {
+    /// Nothing more comes: the file ends here, or is damaged, as this says then.
+    fn end(&mut self, framer: &mut Framer) -> Result<Option<String>, String> {
+        let damage = self.file.damage().map_err(|error| plain(&error))?;
+        let why = damage.map(|damage| self.part.unreadable(&damage));
+        match &why {
+            None => framer.end(),
+            Some(why) => framer.break_off(why),
+        }
+        Ok(why)
+    }
+
     /// The records of some blocks, from one of them on.
     fn read_blocks(&mut self, planned: &PlannedChunk, framer: Framer) -> Result<Chunk, String> {
         let extent = &planned.extent;
         let mut framer = framer.skipping(extent.first_record());
         let (mut left, wanted_rows) = (extent.length(), planned.rows as usize);
         let mut joined = GrowingChunk::default();
-        let mut rows = 0;
+        let (mut rows, mut damage) = (0, None);
         while !framer.ended() && rows < wanted_rows {
             let wanted = left.min(framer.wanted() as u64);
             let buffer = framer.buffer(wanted as usize);
             let read = self.file.fill(buffer, wanted).map_err(|error| plain(&error))?;
             left = left.saturating_sub(read as u64);
             if read == 0 {
-                match self.file.damage().map_err(|error| plain(&error))? {
-                    None => framer.end(),
-                    Some(damage) => framer.break_off(&damage),
-                }
+                damage = self.end(&mut framer)?;
             }
             while rows < wanted_rows
                 && let Some(mut chunk) = framer.next(framer.ended())
@@ -350,6 +368,13 @@ impl ReplayedFile<'_> {
                 let chunk = chunk.cut_front(wanted_rows - rows);
                 rows += chunk.rows();
                 joined.add(chunk);
+            }
+            if framer.ended()
+                && rows + 1 == wanted_rows
+                && let Some(why) = damage.take()
+            {
+                framer.refuse_rest(why);
+                framer.next(true).into_iter().for_each(|chunk| joined.add(chunk));
             }
         }
         Ok(Chunk { extent: extent.clone(), ..joined.into_chunk() })

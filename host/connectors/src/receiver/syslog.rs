@@ -3,6 +3,7 @@
 //! Nobody who sends here hears that a message arrived. A connection is read no faster than the job takes rows; datagrams that come
 //! while it takes none are dropped, and counted.
 
+mod bsd;
 mod columns;
 mod frames;
 mod message;
@@ -13,19 +14,21 @@ use super::listening::Listening;
 use crate::batch::cell;
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::Positions;
-use crate::error::Error;
-use crate::http::listener::{accept_all, bind, bind_datagrams, cannot_listen};
+use crate::error::{Error, Result};
+use crate::http::listener::{self, accept_all, bind_datagrams, cannot_listen};
+use crate::http::places::{Place, Standing};
 use crate::job::spec::{SourceSpec, SyslogSpec};
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use columns::Columns;
 use frames::{Frame, Frames};
 use message::Reader;
+use socket2::TcpKeepalive;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -37,6 +40,8 @@ const TOGETHER_MAX: usize = 1000;
 const WAITING_MAX: usize = 16;
 /// After an error of the system.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
+/// After which silence the system asks whether the other end is still there.
+const ASK_AFTER: Duration = Duration::from_secs(60);
 /// How often the log tells of dropped datagrams.
 const DROPPED_EVERY: Duration = Duration::from_secs(10);
 
@@ -126,31 +131,43 @@ impl Rows {
     }
 }
 
-/// Listens for ever.
-pub async fn receive(source: &SourceSpec, spec: &SyslogSpec, listening: &Listening, from: &Positions, inbox: &Inbox) {
-    if let Err(error) = listen(source, spec, listening, from, inbox).await {
-        let who = format!("source `{}`", source.name);
-        inbox.fail(Error::environment(cannot_listen(&who, &spec.listen, &error)));
-    }
+/// Where a source listens.
+pub struct Ports {
+    streams: Option<TcpListener>,
+    datagrams: Option<UdpSocket>,
 }
 
-async fn listen(
+/// Listens at the address of a source.
+///
+/// # Errors
+/// `Environment`: the address cannot be listened at; the message says why and what to do.
+pub async fn bind(source: &SourceSpec, spec: &SyslogSpec, listening: &Listening) -> Result<Ports> {
+    let bound = async {
+        let streams = if spec.tcp { Some(listener::bind(&spec.listen, listening.shared).await?) } else { None };
+        let datagrams = if spec.udp { Some(bound(&spec.listen, listening.shared).await?) } else { None };
+        io::Result::Ok(Ports { streams, datagrams })
+    };
+    let who = format!("source `{}`", source.name);
+    bound.await.map_err(|error| Error::environment(cannot_listen(&who, &spec.listen, &error)))
+}
+
+/// Receives until it is dropped.
+pub async fn receive(
     source: &SourceSpec,
     spec: &SyslogSpec,
+    Ports { streams, datagrams }: Ports,
     listening: &Listening,
     from: &Positions,
     inbox: &Inbox,
-) -> io::Result<()> {
+) {
     let who = format!("source `{}`", source.name);
-    let streams = if spec.tcp { Some(bind(&spec.listen, listening.shared).await?) } else { None };
-    let datagrams = if spec.udp { Some(bound(&spec.listen, listening.shared).await?) } else { None };
     let bytes_max = usize::try_from(source.record_bytes_max).unwrap_or(usize::MAX);
     let (tell, told) = mpsc::channel(WAITING_MAX);
     let reader = Arc::new(Reader::new());
     let connections = async {
         let Some(streams) = &streams else { return std::future::pending().await };
-        accept_all(streams, &who, spec.connections_max, |stream, peer| {
-            read(stream, peer, reader.clone(), Rows::new(source), bytes_max, tell.clone())
+        accept_all(streams, &who, spec.connections_max, |stream, peer, place| {
+            read(stream, (peer, place), reader.clone(), Rows::new(source), bytes_max, tell.clone())
         })
         .await;
     };
@@ -163,7 +180,6 @@ async fn listen(
         () = single => {}
         () = put(listening, from, told, inbox) => {}
     }
-    Ok(())
 }
 
 async fn bound(address: &str, shared: bool) -> io::Result<UdpSocket> {
@@ -175,7 +191,7 @@ async fn bound(address: &str, shared: bool) -> io::Result<UdpSocket> {
 /// Reads a connection to its end, no faster than what it brought is taken.
 async fn read(
     mut stream: TcpStream,
-    peer: SocketAddr,
+    (peer, place): (SocketAddr, Arc<Place>),
     reader: Arc<Reader>,
     mut rows: Rows,
     bytes_max: usize,
@@ -183,8 +199,11 @@ async fn read(
 ) {
     let (mut frames, mut buffer) = (Frames::new(bytes_max), vec![0; READ_BYTES]);
     let sender = peer.ip().to_string();
+    // One whose other end has lost its power would else be there for ever.
+    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK_AFTER));
     loop {
         let count = stream.read(&mut buffer).await.unwrap_or(0);
+        place.set_standing(Standing::Guest);
         frames.add(buffer.get(..count).unwrap_or_default());
         let now = now();
         while let Some(frame) = frames.next() {

@@ -1,5 +1,6 @@
 //! What is made of rows on the worker that has them, so that whoever commits for all workers only copies bytes.
 
+use super::binary;
 use super::encode::csv;
 use super::http;
 use super::kafka::{self, RecordEncoder};
@@ -13,7 +14,8 @@ use arrow::datatypes::SchemaRef;
 /// Makes bytes of rows, each by itself.
 #[derive(Clone, Debug)]
 pub struct Encoder {
-    sink: String,
+    /// Of which only the name and what is said of bytes counts here.
+    sink: SinkSpec,
     form: EncoderKind,
 }
 
@@ -28,6 +30,7 @@ impl Encoder {
     /// That of a sink to which all workers send their rows of this schema. `None`: whoever commits needs the rows themselves, as
     /// for a format that is not made row by row, or where the medium tells how they are written.
     pub fn of(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<Option<Encoder>> {
+        let schema = &binary::written(spec, schema);
         let form = match &spec.kind {
             // What grows over batches is kept as rows until it is complete.
             SinkKind::Files { .. } if !written_by(spec, schema.clone(), origin)?.is_plain() => return Ok(None),
@@ -51,7 +54,7 @@ impl Encoder {
             // Mostly nobody listens.
             | SinkKind::Websocket(_) => return Ok(None),
         };
-        Ok(Some(Encoder { sink: spec.name.clone(), form }))
+        Ok(Some(Encoder { sink: spec.clone(), form }))
     }
 
     /// What the sink's commit takes instead of these rows.
@@ -60,11 +63,12 @@ impl Encoder {
     ///
     /// The rows have other columns than the schema.
     pub fn encode(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let rows = binary::encoded(&self.sink, rows)?;
         let encoded = match &self.form {
-            EncoderKind::Json => json::encode(rows),
-            EncoderKind::Csv => csv::encode(rows),
-            EncoderKind::Records(encoder) => encoder.encode_ahead(rows),
+            EncoderKind::Json => json::encode(&rows),
+            EncoderKind::Csv => csv::encode(&rows),
+            EncoderKind::Records(encoder) => encoder.encode_ahead(&rows),
         };
-        encoded.map_err(|cause| kafka::not_encoded(&format!("sink `{}`", self.sink), &cause))
+        encoded.map_err(|cause| kafka::not_encoded(&format!("sink `{}`", self.sink.name), &cause))
     }
 }

@@ -11,7 +11,7 @@ mod destination;
 mod reserve;
 
 use super::shares::Share;
-use super::{Sink, check_writable, commit_failed, encode, open_failed};
+use super::{Sink, check_writable, commit_failed, encode, open_failed, rows_refused};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -101,7 +101,7 @@ impl Sink for FilesSink {
         }
         let part = self.folder.join(part_name(batch, self.share, self.format));
         let bytes = render(self.format, &self.schema, &rows)
-            .map_err(|cause| commit_failed(&self.name, batch, part.display(), cause))?;
+            .map_err(|cause| rows_refused(&self.name, batch, part.display(), cause))?;
         drop(rows);
         if let Some(kept) = &mut self.kept {
             return kept

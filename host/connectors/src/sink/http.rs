@@ -191,6 +191,11 @@ fn headers(http: &HttpSinkSpec) -> std::result::Result<HeaderMap, String> {
     Ok(headers)
 }
 
+/// What ClickHouse calls values that its table does not take, whatever the status: text that is no value of the type, one that is
+/// out of range or too long, a null, and what a constraint forbids.
+const EXCEPTIONS_OF_ROWS: [u32; 19] =
+    [6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 131, 321, 349, 376, 407, 469, 675, 676, 691];
+
 /// What became of a request to the server of a sink.
 enum RequestOutcome {
     Done,
@@ -203,7 +208,7 @@ struct SendingFailed(Error);
 
 impl From<io::Error> for SendingFailed {
     fn from(error: io::Error) -> SendingFailed {
-        SendingFailed(Error::bug(format!("rows cannot be written as JSON: {error}")))
+        SendingFailed(Error::plugin(format!("rows cannot be written as JSON: {error}")))
     }
 }
 
@@ -289,8 +294,8 @@ impl HttpSink {
         let sender = format!("{}/{}{worker}", self.job_id, self.name);
         let prefix = format!("{sender}/{batch}");
         // A job that was changed in the middle of a batch cuts it elsewhere, or makes other rows of it: what a server passes over must
-        // hold no row that it has not.
-        let key = format!("{prefix}/{}-{}", request.number, request.digest());
+        // hold no row that it has not. Nor has a request with some of the rows of another one its key.
+        let key = format!("{prefix}/{}-{}", request.number, request.digest(rows));
         let body = request.body(rows, &self.spec.body, |row| format!("{prefix}/{row}"));
         let mut headers = self.headers.clone();
         let sequence = ((batch.0 << NUMBER_BITS) | request.end().min((1 << NUMBER_BITS) - 1)).to_string();
@@ -321,6 +326,11 @@ impl HttpSink {
             return if bulk { self.bulk(batch, request, rows, &reply) } else { Ok(RequestOutcome::Done) };
         }
         let why = format!("{status}{}", beginning(&reply));
+        // The server has looked at the rows, and would say so again.
+        let of_rows = [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
+        if of_rows.contains(&status) || reply.exception.is_some_and(|code| EXCEPTIONS_OF_ROWS.contains(&code)) {
+            return Err(Error::plugin(self.lasting(batch, &format!("{why}; {}", help(&reply))).message));
+        }
         let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
         if passes.contains(&status) || status.is_server_error() {
             return Ok(RequestOutcome::Again(rows.to_vec(), why, reply.retry_after.unwrap_or_default()));

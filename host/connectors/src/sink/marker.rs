@@ -10,11 +10,11 @@ use crate::ids::{BatchId, Generation};
 use crate::owner::FORMAT_VERSION;
 use crate::owner::Owner;
 use crate::patience::TakenOver;
-use crate::private;
+use crate::private::{self, LockRefused};
 use crate::regular;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -200,10 +200,34 @@ pub(super) fn beside(path: &Path, behind: &str) -> PathBuf {
     name.into()
 }
 
-/// Locks a file for as long as it is open; waits a moment for a process that is just being killed.
-pub(super) fn lock(file: &File) -> io::Result<()> {
-    durable::lock_within(file, LOCK_WAIT).map_err(|refused| match refused {
-        TryLockError::WouldBlock => io::Error::other("another running process has it open; stop that one first"),
-        TryLockError::Error(cause) => cause,
+/// Locks a file that is there for that alone, for as long as the result lives; waits a moment for a process that is just being killed.
+pub(super) fn lock(path: &Path) -> io::Result<File> {
+    private::lock(path, LOCK_WAIT).map_err(|refused| match refused {
+        LockRefused::Held => io::Error::other(refused.to_string()),
+        LockRefused::Failed(cause) => cause,
     })
+}
+
+/// The lock of a file that others read, and so could lock: a hidden file beside it, which goes with this.
+pub(super) struct LockBeside {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl LockBeside {
+    /// Locks the file of this path.
+    pub(super) fn of(path: &Path) -> io::Result<LockBeside> {
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(".lock");
+        let path = durable::folder_of(path).join(name);
+        Ok(LockBeside { _lock: lock(&path)?, path })
+    }
+}
+
+impl Drop for LockBeside {
+    fn drop(&mut self) {
+        // Whoever waits for it looks whether it has its name still.
+        let _ = fs::remove_file(&self.path);
+    }
 }

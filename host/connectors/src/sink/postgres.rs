@@ -18,7 +18,7 @@ use self::server::{CommitSession, Server};
 use super::ops;
 use super::shares::Share;
 use super::waiting::{await_or_end, new_runtime};
-use super::{Sink, commit_failed, wrong};
+use super::{Sink, rows_refused, wrong};
 use crate::batch::json;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -178,7 +178,7 @@ impl Sink for PostgresSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         if rows.iter().any(|part| part.num_rows() > 0) {
             let rows = rows.into_iter().map(json::as_text).collect::<std::io::Result<Vec<_>>>();
-            let rows = rows.map_err(|cause| commit_failed(&self.server.sink, batch, "the rows", cause))?;
+            let rows = rows.map_err(|cause| rows_refused(&self.server.sink, batch, "the rows", cause))?;
             let rows = ops::with_op_behind(self.server.table.op.as_deref(), rows);
             let rows = rows.map_err(|why| Error::plugin(format!("{}: batch {batch}: {why}", self.server.who())))?;
             self.write(batch, &rows)?;

@@ -4,8 +4,8 @@
 //! does not count, so the last whole line says which batch was committed last; a marker beside it names the job, and every
 //! other job is refused.
 
-use super::marker::{self, Marker};
-use super::{Sink, check_writable, commit_failed, open_failed};
+use super::marker::{self, LockBeside, Marker};
+use super::{Sink, check_writable, commit_failed, open_failed, rows_refused};
 use crate::batch::cell;
 use crate::batch::json::JsonRows;
 use crate::owner::Owner;
@@ -19,7 +19,7 @@ use arrow::array::RecordBatch;
 use serde::Deserialize;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are looked through at once for the end of a line.
@@ -32,6 +32,8 @@ pub(super) struct QueueSink {
     file: File,
     /// Where the job keeps checkpoints.
     kept: Option<CommittedLines>,
+    /// Held while the file is open, where it is a file.
+    _lock: Option<LockBeside>,
 }
 
 /// What a job with checkpoints knows of the file.
@@ -52,11 +54,14 @@ impl QueueSink {
         // A device or a pipe keeps nothing that could be read again.
         let keeps = !path.exists() || path.is_file();
         let owner = owner.filter(|_| keeps);
+        // Opening a pipe waits for whoever reads it, so somebody must.
+        let _read = if keeps { None } else { Some(being_read(path).map_err(failed("open the pipe"))?) };
         let mut options = File::options();
         let file = options.read(owner.is_some()).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(failed("make the file"))?;
+        let mut lock = None;
         if keeps {
-            marker::lock(&file).map_err(failed("lock the file"))?;
+            lock = Some(LockBeside::of(path).map_err(failed("lock the file"))?);
             // Only now, as whoever had it until now may have written meanwhile.
             look(path, owner.is_some(), owner.map(|owner| owner.job_id.as_str())).map_err(refused)?;
         }
@@ -72,14 +77,25 @@ impl QueueSink {
                 Some(CommittedLines { owner: owner.clone(), failure: failure.clone(), committed, bytes })
             }
         };
-        Ok(QueueSink { name: name.into(), path: path.into(), file, kept })
+        Ok(QueueSink { name: name.into(), path: path.into(), file, kept, _lock: lock })
     }
+}
+
+/// Opens a pipe or a device without waiting; an error: nobody reads the pipe.
+fn being_read(path: &Path) -> io::Result<File> {
+    File::options().write(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|cause| match cause.raw_os_error() {
+        Some(libc::ENXIO) => {
+            io::Error::other("no process reads it; start the reader first, or write the path of a file")
+        }
+        _ => cause,
+    })
 }
 
 impl Sink for QueueSink {
     fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         let failed = |cause| commit_failed(&self.name, batch, self.path.display(), cause);
-        let line = render(batch, time, &rows).map_err(failed)?;
+        let line = render(batch, time, &rows);
+        let line = line.map_err(|cause| rows_refused(&self.name, batch, self.path.display(), cause))?;
         let Some(kept) = &mut self.kept else {
             // The file has no buffer of ours: one write of the whole line, and the line is there for every reader.
             return self.file.write_all(&line).map_err(failed);

@@ -34,6 +34,20 @@ enum ServerFault {
     Lasting(Error),
 }
 
+/// Why the messages of a batch were not sent.
+enum SendFailure {
+    /// Something is wrong with the server, or on the way to it.
+    Fault(Fault),
+    /// A row makes a message that the server never takes.
+    Row(String),
+}
+
+impl From<Fault> for SendFailure {
+    fn from(fault: Fault) -> SendFailure {
+        SendFailure::Fault(fault)
+    }
+}
+
 /// Checks schema and keys, and asks the server what can be asked before anything runs.
 pub(super) fn check(
     spec: &SinkSpec,
@@ -138,6 +152,17 @@ impl CommitRetry<'_> {
             Fault::Lasting(why) => {
                 let CommitRetry { sink, place, .. } = self;
                 ServerFault::Lasting(Error::environment(format!("sink `{sink}`: batch {batch}: {place}: {why}")))
+            }
+        }
+    }
+
+    /// What it means that messages were not sent.
+    fn failed(&self, batch: BatchId, failure: SendFailure) -> ServerFault {
+        match failure {
+            SendFailure::Fault(fault) => self.trouble(batch, fault),
+            SendFailure::Row(why) => {
+                let CommitRetry { sink, place, .. } = self;
+                ServerFault::Lasting(Error::plugin(format!("sink `{sink}`: batch {batch}: {place}: {why}")))
             }
         }
     }

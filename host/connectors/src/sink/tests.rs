@@ -26,11 +26,18 @@ fn files(path: impl Into<PathBuf>, format: FileFormat) -> SinkSpec {
         from: vec![],
         kind: SinkKind::Files { path: path.into(), format, parts: PartsBy::Batch, layout: FilesLayout::default() },
         wants_changes: false,
+        encoding: None,
     }
 }
 
 fn queue(path: impl Into<PathBuf>) -> SinkSpec {
-    SinkSpec { name: "out".into(), from: vec![], kind: SinkKind::Queue { path: path.into() }, wants_changes: false }
+    SinkSpec {
+        name: "out".into(),
+        from: vec![],
+        kind: SinkKind::Queue { path: path.into() },
+        wants_changes: false,
+        encoding: None,
+    }
 }
 
 /// One row of values and one of nulls.

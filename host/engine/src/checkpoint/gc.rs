@@ -46,14 +46,16 @@ fn state_is_over(manifest: &Manifest, generation: Generation, batch: BatchId) ->
 /// Whether no start can need a log any more, whichever of the kept checkpoints it loads.
 fn log_is_over(manifest: &Manifest, log: &LogName, successor: Option<BatchId>) -> bool {
     let last = manifest.starts.last().is_some_and(|last| last.generation == log.generation) && successor.is_none();
-    let oldest = manifest.checkpoints.first().map_or(BatchId(0), |oldest| oldest.batch);
+    let oldest = manifest.checkpoints.first();
     log.generation <= manifest.generation && !last && !log_needed(&manifest.starts, log, successor, oldest)
 }
 
 /// Takes the starts out of the manifest that no start needs any more: those before the one that planned the batch of the
-/// oldest kept checkpoint. No later batch is theirs, and rows that they left unplanned are in that checkpoint.
+/// oldest kept checkpoint. No later batch is theirs, and rows that they left unplanned are in that checkpoint; none where it
+/// says that some are not.
 pub fn trim_starts(manifest: &mut Manifest) {
-    let Some(oldest) = manifest.checkpoints.first().map(|oldest| oldest.batch) else { return };
+    let oldest = manifest.checkpoints.first().filter(|oldest| !oldest.leftover);
+    let Some(oldest) = oldest.map(|oldest| oldest.batch) else { return };
     // Upgrades are starts of one generation, so that their places count.
     let starts = &mut manifest.starts;
     if let Some(place) = owner(starts, oldest).and_then(|of| starts.iter().rposition(|start| start == of)) {

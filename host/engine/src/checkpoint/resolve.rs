@@ -25,10 +25,10 @@ mod tables;
 mod tests;
 
 use super::meaning::Meanings;
-use super::types::{Manifest, Table};
+use super::types::{Manifest, Table, TableOf};
 use crate::ids::{BatchId, BatchTime, Generation};
 pub use claim::{claim, pinned, publish, publish_keeping, publish_upgrade};
-pub use history::{log_needed, owner, planned, run};
+pub use history::{is_void_before, log_needed, owner, planned, run};
 pub use leftovers::leftovers;
 pub use meanings::{MeaningsBefore, needs_record};
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,7 +108,8 @@ pub struct Resume {
     /// The batches to replay after it, in order.
     pub replay: Vec<(BatchId, Planned)>,
     /// The last of them that must be replayed with the job and the workers of the last start, because a sink has
-    /// committed it already and the job or the workers are others now; `None`: all are replayed as what is started now.
+    /// committed it already and the job or the workers are others now, or because a source is dropped, whose positions are in their plans;
+    /// `None`: all are replayed as what is started now.
     ///
     /// Such a replay is a start of its own: [`claim`] gives it the job of before, it replays up to this batch, makes a
     /// checkpoint there, and ends. Then what is wanted is resolved again. So whatever is committed behind the newest
@@ -191,14 +192,18 @@ fn as_before(
     replay: &[(BatchId, Planned)],
 ) -> Result<Option<BatchId>, String> {
     let Some(last) = manifest.starts.last().filter(|_| wanted.replay_from.is_none()) else { return Ok(None) };
+    let is_damaged = |path: &String| path.starts_with("jobs/") || path.starts_with("blobs/");
     if last.job_digest == wanted.job_digest && last.workers == wanted.workers {
-        return Ok(None);
+        // The plans of these batches say how far the source was read, which is not to come back.
+        let is_dropped = |table: &Table| table.of == TableOf::Source && tables::dropped(&wanted.drop, table);
+        let drops = wanted.tables.iter().any(is_dropped) && !found.damaged.keys().any(is_damaged);
+        return Ok(replay.iter().map(|(batch, _)| *batch).max().filter(|_| drops));
     }
     let committed = found.committed.values().copied().chain(found.committed_before).max().unwrap_or_default();
     let Some(batch) = replay.iter().map(|(batch, _)| *batch).filter(|batch| *batch <= committed).max() else {
         return Ok(None);
     };
-    let mut damaged = found.damaged.iter().filter(|(path, _)| path.starts_with("jobs/") || path.starts_with("blobs/"));
+    let mut damaged = found.damaged.iter().filter(|(path, _)| is_damaged(path));
     match damaged.next() {
         Some((path, reason)) => Err(format!(
             "the job or its number of workers has changed, and batches up to {batch}, which sinks have committed, must first \

@@ -109,6 +109,10 @@ pub struct Checkpoint {
     /// is not the one that it was.
     #[serde(default)]
     pub sinks: BTreeMap<String, BatchId>,
+    /// Rows that starts before the one which wrote it had received were in no batch yet. It was made while batches were run
+    /// again, and logs of starts before the owner of its batch may hold such rows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leftover: bool,
 }
 
 /// Whose rows a table holds.

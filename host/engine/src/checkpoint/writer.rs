@@ -98,6 +98,8 @@ pub struct Published {
     pub files: Vec<SavedFile>,
     /// Behind it runs the plugin for which the last record was stored, see [`CheckpointWriter::upgrade`].
     pub swap: bool,
+    /// See [`Checkpoint::leftover`].
+    pub leftover: bool,
 }
 
 /// What the process that owns the manifest knows of it.
@@ -342,7 +344,7 @@ impl WriterThread {
     }
 
     fn publish(&mut self, published: Published) -> Result<()> {
-        let Published { batch, time, files, swap } = published;
+        let Published { batch, time, files, swap, leftover } = published;
         let within = |error: Error| error.within(format!("checkpoint after batch {batch}"));
         let (written, bytes) = (files.len() as u64, files.iter().map(|(_, file)| file.bytes).sum());
         for (table, file) in files {
@@ -355,7 +357,8 @@ impl WriterThread {
         }
         let Some(claimed) = &mut self.claimed else { return Err(Error::bug("this process does not own the manifest")) };
         let (generation, tables, sinks) = (self.generation, self.tables.clone(), self.markers.all());
-        let checkpoint = Checkpoint { batch, time, generation, written: time::now().0, tables, sinks };
+        let written_us = time::now().0;
+        let checkpoint = Checkpoint { batch, time, generation, written: written_us, tables, sinks, leftover };
         let upgraded = if swap { self.upgraded.take() } else { None };
         let manifest = match &upgraded {
             Some(upgraded) if !fault::bug!("upgrade-untold") => {

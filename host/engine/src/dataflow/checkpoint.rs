@@ -6,7 +6,6 @@ use crate::checkpoint::writer::{CheckpointWriter, Published, SavedFile};
 use crate::context::Tick;
 use crate::failure::Failure;
 use crate::ids::BatchId;
-use crate::metrics::Metrics;
 use crate::running::Running;
 use crate::timely_ext::{ChangesStream, Completions, Parts, Pending, Ticks};
 use serde::{Deserialize, Serialize};
@@ -36,8 +35,8 @@ pub fn build<'s>(
     writer: CheckpointWriter,
     running: &Running,
 ) -> Ticks<'s> {
-    let (failure, metrics) = (running.failure.clone(), running.metrics.clone());
-    let written = save(ticks.clone(), changes, worker, writer.clone(), failure.clone(), metrics);
+    let failure = running.failure.clone();
+    let written = save(ticks.clone(), changes, worker, writer.clone(), failure.clone());
     publish(ticks, written, committed, swapped, worker, writer, failure)
 }
 
@@ -48,7 +47,6 @@ fn save<'s>(
     worker: usize,
     writer: CheckpointWriter,
     failure: Failure,
-    metrics: Metrics,
 ) -> Stream<'s, u64, Vec<WrittenFile>> {
     let scope = ticks.scope();
     let mut builder = OperatorBuilder::new("save".to_owned(), scope);
@@ -79,7 +77,6 @@ fn save<'s>(
             });
             for (stamp, files) in written_files.take() {
                 if let Some(capability) = saving.remove(&stamp).flatten() {
-                    metrics.progressed();
                     let files = files.into_iter().map(|(table, file)| WrittenFile { table, file });
                     written.activate().session(&capability).give_iterator(files);
                 }
@@ -115,7 +112,7 @@ fn publish<'s>(
         move |frontiers| {
             ticks.for_each(|capability, ticks| {
                 if let Some(tick) = ticks.first().filter(|_| worker == 0 && BatchId::of_stamp(*capability.time()).1) {
-                    barriers.insert(*capability.time(), (tick.time, Some(capability.retain(0))));
+                    barriers.insert(*capability.time(), (*tick, Some(capability.retain(0))));
                 }
             });
             written.for_each(|capability, written| {
@@ -126,12 +123,12 @@ fn publish<'s>(
             swapped.for_each(|capability, _| {
                 swaps.insert(*capability.time());
             });
-            barriers.each_complete(frontiers, &failure, |stamp, (time, capability)| {
+            barriers.each_complete(frontiers, &failure, |stamp, (tick, capability)| {
                 publishing.insert(stamp, capability.take());
                 let files = waiting.remove(&stamp).unwrap_or_default();
                 let (batch, swap) = (BatchId::of_stamp(stamp).0, swaps.remove(&stamp));
                 let done = done.clone();
-                let published = Published { batch, time: *time, files, swap };
+                let published = Published { batch, time: tick.time, files, swap, leftover: tick.leftover };
                 writer.publish(published, move || done.complete(stamp, ()));
                 Ok(())
             });
@@ -162,6 +159,7 @@ pub fn tell_receivers<'s>(ticks: Ticks<'s>, published: Ticks<'s>, worker: usize,
             published.for_each(|_, _| {});
             barriers.each_complete(frontiers, &failure, |stamp, _| {
                 let after = BatchId::of_stamp(stamp).0;
+                running.metrics.progressed(after);
                 running.ends.inboxes.iter().flatten().for_each(|inbox| inbox.checkpoint_is_published(after));
                 Ok(())
             });

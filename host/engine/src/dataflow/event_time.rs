@@ -83,7 +83,8 @@ pub fn clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '
         .ending(node.ends.clone(), build.running.graph.spec.at_end)
         .behind(node.behind.clone())
         .fed(node.fed.clone())
-        .of_folders(node.folders.clone());
+        .of_folders(node.folders.clone())
+        .running_on(node.horizon_us);
     let mut lapses = Lapses { interval_us: microseconds(build.running.graph.spec.batch), last: None };
     let checkpoint = build.table_checkpoint(&watermark_table(&stage.name));
     if let Some(checkpoint) = &checkpoint

@@ -1,12 +1,14 @@
-//! `max_rejected`: a batch of which a stage rejects too many rows stops the job before anything of it is committed.
+//! `max_rejected`: a batch of which a source or stage rejects too many rows stops the job before anything of it is committed.
 
+use super::source::SourceStreams;
 use super::stages::BuildContext;
 use crate::batch::part::Part;
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::ids::BatchId;
-use crate::job::spec::{OperatorSpec, RejectedMax};
+use crate::job::spec::{OperatorSpec, RejectedMax, SourceSpec};
+use crate::running::Running;
 use crate::timely_ext::{Parts, Ticks, each_batch};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
@@ -22,19 +24,51 @@ pub fn build<'s>(
     rejected: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Option<Ticks<'s>> {
-    let limit = limit_of(stage, build)?;
-    let reason_at = stage.rejected.reason_at();
-    let came_in = input.map(|part: Part| counted(part, IN, None));
-    let refused = rejected.map(move |part: Part| counted(part, REJECTED, Some(reason_at)));
+    let most = limit_of(stage, build)?;
     let who = match stage.plugin() {
         Some(node) => format!("stage `{}`: plugin {} {}", stage.name, node.description.name, node.description.version),
         None => format!("stage `{}`", stage.name),
     };
-    let (name, failure) = (format!("{} rejections", stage.name), build.running.failure.clone());
-    let (passed, _) = each_batch(came_in.concat(refused), build.ticks.clone(), &name, failure, |_| 0, {
-        move |context: BatchContext, parts, _| check(&who, limit, context.id, &RowCounts::of(&parts)?)
+    let limit = Limit { most, who, remedy: "Fix the plugin or its input, or raise `max_rejected` of the stage." };
+    let came_in = input.map(|part: Part| counted(part, IN, None));
+    let reason_at = Some(stage.rejected.reason_at());
+    let refused = rejected.map(move |part: Part| counted(part, REJECTED, reason_at));
+    Some(checked(limit, &stage.name, came_in.concat(refused), build.ticks.clone(), build.running))
+}
+
+/// The same of a source, to which all records come: those that become rows, and those that it rejects.
+pub fn of_source<'s>(
+    spec: &SourceSpec,
+    source: &SourceStreams<'s>,
+    ticks: &Ticks<'s>,
+    running: &Running,
+) -> Option<Ticks<'s>> {
+    let (most, who) = (spec.rejected_max?, format!("source `{}`", spec.name));
+    let remedy = "Fix the input or the `schema` of the source, or raise its `max_rejected`.";
+    let decoded = source.rows.clone().map(|part: Part| counted(part, IN, None));
+    let refused = source.rejected.clone().flat_map(|part: Part| {
+        let reason_at = part.rows.schema().index_of(REASON).ok();
+        [counted(part.clone(), IN, None), counted(part, REJECTED, reason_at)]
     });
-    Some(super::passed(passed))
+    Some(checked(Limit { most, who, remedy }, &spec.name, decoded.concat(refused), ticks.clone(), running))
+}
+
+/// How many rows of a batch may be rejected, and what is said where there are more.
+struct Limit {
+    most: RejectedMax,
+    /// The source or stage.
+    who: String,
+    /// What to do.
+    remedy: &'static str,
+}
+
+/// Checks the counts of each batch on one worker.
+fn checked<'s>(limit: Limit, name: &str, counts: Parts<'s>, ticks: Ticks<'s>, running: &Running) -> Ticks<'s> {
+    let (name, failure) = (format!("{name} rejections"), running.failure.clone());
+    let (passed, _) = each_batch(counts, ticks, &name, failure, |_| 0, {
+        move |context: BatchContext, parts, _| check(&limit, context.id, &RowCounts::of(&parts)?)
+    });
+    super::passed(passed)
 }
 
 /// The limit of a stage, if it has one.
@@ -46,6 +80,8 @@ fn limit_of(stage: &StageNode, build: &BuildContext<'_, '_>) -> Option<RejectedM
     }
 }
 
+/// The column of a source's rejected rows that says why.
+const REASON: &str = "reason";
 /// [`Part::input`] of what came in, and of what was rejected.
 const IN: u32 = 0;
 const REJECTED: u32 = 1;
@@ -93,10 +129,10 @@ impl RowCounts {
 }
 
 /// An error where a batch has more rejected rows than it may.
-fn check(who: &str, limit: RejectedMax, batch: BatchId, counted: &RowCounts) -> Result<()> {
-    let RowCounts { rows, rejected, reason } = counted;
-    let (too_many, may) = match limit {
-        RejectedMax::Rows(most) => (*rejected > most, format!("{most}")),
+fn check(limit: &Limit, batch: BatchId, counted: &RowCounts) -> Result<()> {
+    let (RowCounts { rows, rejected, reason }, Limit { most, who, remedy }) = (counted, limit);
+    let (too_many, may) = match most {
+        RejectedMax::Rows(most) => (rejected > most, format!("{most}")),
         RejectedMax::Share(share) => {
             (*rows > 0 && *rejected as f64 > share * *rows as f64, format!("{} %", (share * 1e8).round() / 1e6))
         }
@@ -106,8 +142,7 @@ fn check(who: &str, limit: RejectedMax, batch: BatchId, counted: &RowCounts) -> 
     }
     Err(Error::plugin(format!(
         "{who} rejected {rejected} of {rows} rows of batch {batch}, and `max_rejected` lets it reject {may} of a batch; \
-         nothing of the batch is put out\n  the first reason: {reason}\n  Mend the plugin or its input, or raise \
-         `max_rejected` of the stage."
+         nothing of the batch is put out\n  the first reason: {reason}\n  {remedy}"
     )))
 }
 
@@ -115,9 +150,10 @@ fn check(who: &str, limit: RejectedMax, batch: BatchId, counted: &RowCounts) -> 
 mod tests {
     use super::*;
 
-    fn told(limit: RejectedMax, rows: u64, rejected: u64) -> Option<String> {
+    fn told(most: RejectedMax, rows: u64, rejected: u64) -> Option<String> {
         let counted = RowCounts { rows, rejected, reason: "odd".into() };
-        check("stage `s`", limit, BatchId(7), &counted).err().map(|error| error.message)
+        let limit = Limit { most, who: "stage `s`".into(), remedy: "Fix it." };
+        check(&limit, BatchId(7), &counted).err().map(|error| error.message)
     }
 
     #[test]

@@ -27,8 +27,9 @@ use crate::window::sessions::{Gap, NewPiece, OpenSessions, SessionPart, SessionP
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
-use contents::{Contents, by_session};
+use contents::{Contents, REPLACED, by_session};
 use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::vec::{Filter, Map};
 
 /// Builds the stage. Without an aggregate the rows of sessions come out, for the stage's operator.
 pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
@@ -46,12 +47,14 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '
         each_batch_that_holds(keyed, time, place, ticks, &name, failure, move |_| to, work);
     let (rejected, late) = split_late(rejected);
     let rejected = nulls.into_iter().fold(rejected, |rejected, nulls| rejected.concat(nulls));
-    Ok(StageStreams {
-        sides: vec![late],
-        changes: vec![changes],
-        holds: Some(holds),
-        ..StageStreams::of(rows, rejected)
-    })
+    let mut sides = vec![late];
+    let rows = if stage.puts_out_replaced() {
+        sides.push(rows.clone().filter(|part: &Part| part.input == REPLACED).map(|part| Part { input: 0, ..part }));
+        rows.filter(|part: &Part| part.input != REPLACED)
+    } else {
+        rows
+    };
+    Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::of(rows, rejected) })
 }
 
 /// Rows that an aggregate of a plugin can read, and those that it cannot.
@@ -84,6 +87,8 @@ struct SessionWork {
     input: SchemaRef,
     gap: Gap,
     update: bool,
+    /// Whether a stage wants to know which results are replaced.
+    replaces: bool,
     late: LateRows,
     held: StateSize,
     current: CurrentPlugin,
@@ -137,6 +142,7 @@ impl SessionWork {
             input: input.schema.clone(),
             gap,
             update,
+            replaces: stage.puts_out_replaced(),
             late,
             held,
             current: CurrentPlugin::of(stage, &build.running.plugins.versions),
@@ -225,6 +231,12 @@ impl SessionWork {
             pieces.add(context.id, &keys, &new, by_session(&all, &of_row, new.len())?)?;
         }
         let accumulators = self.put_together(context, &touched.sessions, &made)?;
+        if self.replaces {
+            let replaced = self.sessions.results(&self.sessions.replaced(&touched.sessions))?;
+            output.input = REPLACED;
+            self.contents.put_out(context, (self.index, self.alone), self.gap, replaced, Vec::new(), output)?;
+            output.input = 0;
+        }
         let slots = self.sessions.store(&keys, &encoded, &touched.sessions, &accumulators)?;
         if self.update {
             let results = self.sessions.results(&slots)?;

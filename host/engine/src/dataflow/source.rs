@@ -252,10 +252,11 @@ impl Cutter {
             Some(checkpoint) => {
                 checkpoint.again = RereadClient::default();
                 checkpoint.positions.apply(taken.moved.clone());
-                let chunks = taken.chunks.iter().map(|chunk| PlannedChunk {
+                let kept = self.inbox.kept_of(&taken.chunks);
+                let chunks = taken.chunks.iter().zip(kept).map(|(chunk, is_kept)| PlannedChunk {
                     extent: chunk.extent.clone(),
                     rows: chunk.rows() as u32,
-                    kept: (checkpoint.keeps_rows || chunk.must_be_kept()).then(|| chunk.clone()),
+                    kept: (checkpoint.keeps_rows || is_kept).then(|| chunk.clone()),
                 });
                 let chunks = chunks.collect();
                 let entry = PlanEntry {

@@ -1,7 +1,7 @@
 //! The clocks of a stage as a checkpoint has them: a row each, with the watermark beside it.
 
 use super::holds::HeldClock;
-use super::{ClockNames, SourceClock, Watermarks};
+use super::{ClockNames, Silence, SourceClock, Watermarks};
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::types::ColumnType;
 use crate::checkpoint::state_file::REMOVED;
@@ -22,6 +22,12 @@ const WATERMARK: &str = "watermark";
 /// Between the names of a clock and of a stage that holds its rows back. With a number behind both, a row says what waits: the
 /// time, and in place of the quiet time how far the stage had come. No name has a space in it.
 const BEHIND: &str = " behind ";
+
+/// The row of what counts when all clocks are idle: the greatest time seen, and in place of the quiet time for how long they are. A name
+/// that no clock has.
+const SILENCE: &str = " silence";
+/// Instead of how long all clocks are idle, where a row has come since.
+const NOT_IDLE: i64 = -1;
 
 /// Between the name of a source and the digest of a partition's name. No name of a source has it in it.
 const PARTITION: char = '/';
@@ -67,6 +73,8 @@ pub fn rows(
             (format!("{name} {place}"), SourceClock { max_us: Some(*max_us), quiet_us: *until_us })
         }));
     }
+    let Silence { seen_us, idle_us } = watermarks.silence();
+    clocks.push((SILENCE.to_owned(), SourceClock { max_us: seen_us, quiet_us: idle_us.unwrap_or(NOT_IDLE) }));
     let hashes = hashes(clocks.iter().map(|(name, _)| name))?;
     let mut clocks: Vec<(KeyHash, &(String, SourceClock))> = hashes.into_iter().zip(&clocks).collect();
     clocks.retain(|(hash, _)| owned(*hash));
@@ -107,6 +115,7 @@ fn rows_of(clocks: &[&(String, SourceClock)], watermark: Option<i64>) -> Result<
 pub fn restore(watermarks: &mut Watermarks, names: &ClockNames, files: &[RecordBatch]) -> Result<()> {
     let mut restored: BTreeSet<ClockId> = BTreeSet::new();
     let mut held: BTreeMap<(ClockId, u32), HeldClock> = BTreeMap::new();
+    let mut silence = None;
     for rows in files {
         let column = |name: &str| {
             let column = rows.column_by_name(name);
@@ -120,6 +129,12 @@ pub fn restore(watermarks: &mut Watermarks, names: &ClockNames, files: &[RecordB
         let value = |times: &TimestampMicrosecondArray, row| times.is_valid(row).then(|| times.value(row));
         for row in 0..rows.num_rows() {
             let clock = SourceClock { max_us: value(times, row), quiet_us: quiet.value(row) };
+            if clocks.value(row) == SILENCE {
+                let idle_us = Some(clock.quiet_us).filter(|idle_us| *idle_us != NOT_IDLE);
+                silence = Some(Silence { seen_us: clock.max_us, idle_us });
+                watermarks.restore(None, clock, value(marks, row));
+                continue;
+            }
             let Some((name, stage)) = clocks.value(row).split_once(BEHIND) else {
                 let id = id_of(names, clocks.value(row));
                 restored.extend(id);
@@ -148,5 +163,6 @@ pub fn restore(watermarks: &mut Watermarks, names: &ClockNames, files: &[RecordB
         held.waiting.make_contiguous().sort_unstable();
         watermarks.restore_held(id, stage, held);
     }
+    watermarks.restore_silence(silence);
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! The watermark of a stage: pure functions over what batches showed. As in Flink and the Dataflow model, the least of the
 //! clocks that are not idle counts, and the watermark never goes back. As in Kafka Streams, a partition is not idle as long as it
-//! has rows that no batch has.
+//! has rows that no batch has. When all clocks are idle the greatest time of all counts, whichever fell silent first, and event time
+//! runs on with batch time until all that is open has come out.
 
 use super::END_US;
 use super::holds::HeldClock;
 use crate::context::{Event, Hold};
 use crate::ids::ClockId;
 use crate::job::spec::AtEnd;
+use crate::time::TIME_US_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How far event time has come, by clock and as a whole. Times are in microseconds.
@@ -28,6 +30,18 @@ pub struct Watermarks {
     folders: BTreeSet<u32>,
     /// Whether batches have all of a partition; of one that is not there nobody tells.
     at_end: BTreeMap<ClockId, bool>,
+    silence: Silence,
+    /// How far behind the greatest time event time runs on when all clocks are idle; `None`: without an end.
+    horizon_us: Option<i64>,
+}
+
+/// What counts when all clocks are idle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Silence {
+    /// The greatest time that any clock has shown, also one that is gone.
+    pub seen_us: Option<i64>,
+    /// Batch time since all clocks are idle; `None`: a row has come since.
+    pub idle_us: Option<i64>,
 }
 
 /// By clock of what a stage made, the sources with partitions from which its rows come.
@@ -64,7 +78,28 @@ impl Watermarks {
         let streams = clocks.keys().map(|id| id.stream).collect();
         let (ends, behind, held) = (ClockEnds::new(), HoldingStages::new(), BTreeMap::new());
         let (fed, folders, at_end) = (ClockFeeds::new(), BTreeSet::new(), BTreeMap::new());
-        Watermarks { lateness_us, idle_us, streams, clocks, watermark: None, ends, behind, held, fed, folders, at_end }
+        let (watermark, silence, horizon_us) = (None, Silence::default(), Some(0));
+        Watermarks {
+            lateness_us,
+            idle_us,
+            streams,
+            clocks,
+            watermark,
+            ends,
+            behind,
+            held,
+            fed,
+            folders,
+            at_end,
+            silence,
+            horizon_us,
+        }
+    }
+
+    /// The same, of a stage that waits for times so far behind those of its rows.
+    #[must_use]
+    pub fn running_on(self, horizon_us: Option<i64>) -> Watermarks {
+        Watermarks { horizon_us, ..self }
     }
 
     /// The same, of which some clocks are of what stages made of the rows of partitions.
@@ -101,6 +136,17 @@ impl Watermarks {
             self.clocks.insert(id, clock);
         }
         self.watermark = self.watermark.max(watermark);
+    }
+
+    /// Goes on from what a checkpoint holds of the silence; one of before holds none, and the clocks show what was seen.
+    pub fn restore_silence(&mut self, silence: Option<Silence>) {
+        self.silence = silence.unwrap_or_default();
+        self.see();
+    }
+
+    /// What counts when all clocks are idle.
+    pub fn silence(&self) -> Silence {
+        self.silence
     }
 
     /// A checkpoint holds clocks of a source's partitions, and none of it as a whole: its partitions were told.
@@ -161,6 +207,7 @@ impl Watermarks {
                     let clock = self.clocks.entry(clock_id).or_default();
                     clock.max_us = clock.max_us.max(Some(max_us));
                     clock.quiet_us = 0;
+                    self.silence.idle_us = None;
                     moved.entry(clock_id).and_modify(|own| *own = max_us.max(*own)).or_insert(max_us);
                 }
                 // One of each worker: what one of them holds is held.
@@ -185,6 +232,8 @@ impl Watermarks {
                 }
             }
         }
+        // What has been seen of a clock that goes stays seen.
+        self.see();
         gone.iter().for_each(|id| self.keep_of_file(*id));
         // Its last rows may come in the same batch, and rows of a source as a whole in that in which its partitions are told.
         self.clocks.retain(|id, _| !gone.contains(id) && !told.contains(id));
@@ -198,6 +247,7 @@ impl Watermarks {
                 held.same_times(hold, self.clocks.get(clock).and_then(|clock| clock.max_us));
             }
         }
+        self.see();
         let has_ended =
             |id: &ClockId| self.ends.get(&id.whole()).is_some_and(|of| !of.is_empty() && of.is_subset(&sources));
         let (ended, going): (Vec<_>, Vec<_>) = self.clocks.iter().partition(|(id, _)| has_ended(id));
@@ -206,13 +256,37 @@ impl Watermarks {
             self.watermark = self.watermark.max(Some(END_US));
             return self.watermark;
         }
+        let all_silent = !going.is_empty() && self.idle_us.is_some();
         let awake =
             going.into_iter().filter(|(id, clock)| !self.is_covered(**id) && !self.is_idle(**id, clock, lapse_us));
         // A clock that has shown nothing yet holds the watermark back: `None` is the least.
-        if let Some(least) = awake.map(|(id, clock)| self.shown(*id, clock)).min() {
-            self.watermark = self.watermark.max(least.map(|least| least.saturating_sub(self.lateness_us)));
+        match awake.map(|(id, clock)| self.shown(*id, clock)).min() {
+            Some(least) => {
+                self.watermark = self.watermark.max(least.map(|least| least.saturating_sub(self.lateness_us)));
+            }
+            None if all_silent => self.run_on(lapse_us),
+            None => {}
         }
         self.watermark
+    }
+
+    /// All clocks are idle.
+    fn run_on(&mut self, lapse_us: i64) {
+        let idle_us = self.silence.idle_us.map_or(0, |idle_us| idle_us.saturating_add(lapse_us));
+        self.silence.idle_us = Some(idle_us);
+        let most_us = self.horizon_us.map_or(i64::MAX, |horizon_us| horizon_us.saturating_add(self.lateness_us));
+        let time = self.silence.seen_us.map(|seen_us| {
+            let time = seen_us.saturating_sub(self.lateness_us).saturating_add(idle_us.min(most_us));
+            // Not as far as the end of event time, which is said by sources alone.
+            time.min(TIME_US_MAX)
+        });
+        self.watermark = self.watermark.max(time);
+    }
+
+    /// Keeps the greatest time that clocks show.
+    fn see(&mut self) {
+        let shown = self.clocks.iter().filter_map(|(id, clock)| self.shown(*id, clock)).max();
+        self.silence.seen_us = self.silence.seen_us.max(shown);
     }
 
     /// A clock goes. What a file has shown stays.

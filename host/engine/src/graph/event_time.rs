@@ -6,7 +6,7 @@ use crate::checkpoint::types::Table;
 use crate::error::{Error, Result};
 use crate::event_time::{ClockEnds, ClockFeeds, ClockNames, HoldingStages, saved};
 use crate::ids::ClockId;
-use crate::job::spec::{ClockSpec, SourceKind, SourceSpec, StageSpec};
+use crate::job::spec::{ClockSpec, OperatorSpec, SourceKind, SourceSpec, StageSpec, WindowExtent};
 use crate::sql::expression::Expression;
 use crate::time::microseconds;
 use std::collections::BTreeSet;
@@ -20,6 +20,8 @@ pub struct EventTimeNode {
     pub lateness_us: i64,
     /// A clock without rows for so long does not hold the watermark back.
     pub idle_us: Option<i64>,
+    /// How far behind its newest row the stage waits for times; `None`: a plugin decides.
+    pub horizon_us: Option<i64>,
     /// Rows further ahead of the batch time are rejected.
     pub ahead_us_max: Option<i64>,
     /// The clocks that the rows may follow.
@@ -66,6 +68,7 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> R
         times,
         lateness_us: microseconds(spec.lateness),
         idle_us: spec.idle.map(microseconds),
+        horizon_us: horizon_us(stage),
         ahead_us_max: spec.ahead_max.map(microseconds).or(default),
         clocks: clock_names(graph, inputs),
         ends: clock_ends(graph, inputs),
@@ -73,6 +76,31 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> R
         fed: clock_feeds(graph, inputs),
         folders: folders(graph),
     }))
+}
+
+/// By how much clocks of a zone may be set, at most.
+const ZONE_US_MAX: i64 = 24 * 3600 * 1_000_000;
+
+/// How far behind its newest row the last time lies that a stage waits for: the end of a window, or of what may still find a partner.
+fn horizon_us(stage: &StageSpec) -> Option<i64> {
+    match stage.window.as_ref().map(|window| &window.extent) {
+        Some(WindowExtent::Sliding { size, begin, .. }) => {
+            return Some(microseconds(*size).saturating_add(begin.zone.map_or(0, |_| ZONE_US_MAX)));
+        }
+        Some(WindowExtent::Session { gap, .. }) => return Some(microseconds(*gap)),
+        Some(WindowExtent::All) | None => {}
+    }
+    // A row waits until the watermark is behind its last moment.
+    let behind = |us: i64| Some(us.saturating_add(1));
+    match &stage.operator {
+        OperatorSpec::Join(join) => {
+            let within = join.within_us.map_or(0, |(from, to)| from.saturating_abs().max(to.saturating_abs()));
+            behind(within)
+        }
+        OperatorSpec::Pattern(pattern) => behind(pattern.within.map_or(0, microseconds)),
+        OperatorSpec::Plugin(_) | OperatorSpec::Cogroup { .. } => None,
+        _ => Some(0),
+    }
 }
 
 /// The table of a stage's watermarks.

@@ -2,11 +2,12 @@
 //! changes that others can follow of rows that only replace or delete those of their key.
 
 use super::simple::{SimpleNode, comparable};
-use super::{CheckedStage, Operator, StageCheck, ranking};
+use super::{CheckedStage, InputNode, Operator, StageCheck, StageNode, ranking};
 use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
-use crate::job::spec::OPERATION;
+use crate::job::replaced;
+use crate::job::spec::{JobSpec, OPERATION, StageSpec};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::sync::Arc;
 
@@ -21,8 +22,33 @@ pub struct NewestNode {
     pub passes: Vec<usize>,
     /// Those of them that the table holds for each key, each of which may be null.
     pub held_schema: SchemaRef,
+    /// The rows of the second input are those that sessions replace.
+    pub replaces: bool,
     /// The columns of the rows that come out.
     pub output: SchemaRef,
+}
+
+/// The name of the stream of the results that sessions replace.
+const REPLACED: &str = "replaced";
+
+/// The streams of replaced results that a stage reads: an input of its own.
+pub(super) fn replaced_input(spec: &JobSpec, stage: &StageSpec, rows: &InputNode) -> Option<InputNode> {
+    let of = |name: &String| format!("{name}.{REPLACED}");
+    let from: Vec<String> = replaced::read_by(spec, stage).map(|sessions| of(&sessions.name)).collect();
+    Some(InputNode { name: from.first()?.clone(), from, schema: rows.schema.clone() })
+}
+
+/// The stream of results that sessions replace, where a stage reads it.
+pub(super) fn replaced_stream(spec: &JobSpec, stage: &StageSpec, output: &SchemaRef) -> Option<(String, SchemaRef)> {
+    replaced::is_read(spec, stage).then(|| (REPLACED.to_owned(), output.clone()))
+}
+
+impl StageNode {
+    /// Whether it puts out which of its results are replaced by others.
+    pub fn puts_out_replaced(&self) -> bool {
+        let name = format!("{}.{REPLACED}", self.name);
+        self.sides.iter().any(|(side, _)| *side == name)
+    }
 }
 
 pub(super) fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
@@ -71,7 +97,8 @@ pub(super) fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedS
     };
     let columns = [Column::of(check.key_schema()?.fields()), Vec::new(), Column::of(held_schema.fields())];
     let table = Table::of_stage(&check.spec.name, identity, columns);
-    let node = NewestNode { by, op, passes, held_schema, output: output.clone() };
+    let replaces = check.inputs.len() > 1;
+    let node = NewestNode { by, op, passes, held_schema, replaces, output: output.clone() };
     let operator = Operator::Simple(SimpleNode::Newest(Box::new(node)));
     Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(output, operator) })
 }

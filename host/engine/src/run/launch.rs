@@ -142,7 +142,12 @@ pub(super) fn launch(
     let job = running.failure.clone();
     memory::tell(move |error| job.set(error));
     if running.options.replay_until.is_none() {
-        receive(&running, receivers.handle());
+        let received = receive(&running, receivers.handle());
+        if let Err(error) = received {
+            running.ends.close_inboxes();
+            receivers.shutdown_background();
+            return Err(error);
+        }
     }
     let sockets = peers.as_mut().map(|peers| std::mem::take(&mut peers.sockets));
     let traces = Traces::start(&running);
@@ -217,8 +222,8 @@ impl Drop for Workers {
     }
 }
 
-/// Starts the receivers of this process where their sources go on.
-fn receive(running: &Running, runtime: &Handle) {
+/// Starts the receivers of this process where their sources go on. A port that a source cannot listen on is an error before anything runs.
+fn receive(running: &Running, runtime: &Handle) -> Result<()> {
     for (number, (source, inbox)) in running.graph.spec.sources.iter().zip(&running.ends.inboxes).enumerate() {
         let Some((inbox, share)) = inbox.as_ref().zip(source.kind.share(number, running.options.place())) else {
             continue;
@@ -250,10 +255,11 @@ fn receive(running: &Running, runtime: &Handle) {
                 let (graph, owner) = (&running.graph, running.checkpoints.as_ref().map(|kept| &kept.owner));
                 let (_, processes) = running.options.place();
                 let job = receiver::JobFacts { owner, servers: graph.servers, processes };
-                receiver::start(source, &graph.spec.origin, inbox.clone(), runtime, &from, share, job);
+                receiver::start(source, &graph.spec.origin, inbox.clone(), runtime, &from, share, job)?;
             }
         }
     }
+    Ok(())
 }
 
 /// The sinks by number, each to be taken once by the worker that owns it.

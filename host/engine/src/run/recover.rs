@@ -17,7 +17,7 @@ use crate::checkpoint::resolve::{self, Planned, Resume, StartFacts, StartRequest
 use crate::checkpoint::rollback::Rollback;
 use crate::checkpoint::source_start::{SourceStart, SourceStarts};
 use crate::checkpoint::store::{Store, Version};
-use crate::checkpoint::types::{JobRecord, JobStart, Manifest, Table, TableOf};
+use crate::checkpoint::types::{Checkpoint, JobRecord, JobStart, Manifest, Table, TableOf};
 use crate::checkpoint::writer::{CheckpointWriter, ClaimedManifest, lost};
 use crate::checkpoint::{FOLDERS, FolderLock, JobCheckpoints, Markers, ReplaySchedule, Writers, manifest};
 use crate::error::{Error, Result};
@@ -341,11 +341,11 @@ pub fn prepare(
         return Err(Error::bug("a claimed manifest without a start"));
     };
     let older = manifest.starts.get(..manifest.starts.len() - 1).unwrap_or_default();
-    let loaded = manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == start.checkpoint);
+    let saved = manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == start.checkpoint);
     let mut tables = tables_of(graph);
     let (mut held_places, mut old_columns) = (BTreeSet::new(), BTreeMap::new());
     for (place, table) in tables.iter_mut().enumerate() {
-        let held = loaded.into_iter().flat_map(|checkpoint| &checkpoint.tables);
+        let held = saved.into_iter().flat_map(|checkpoint| &checkpoint.tables);
         if let Some(held) = held.into_iter().find(|held| (held.of, &held.name) == (table.of, &table.name)) {
             held_places.insert(place);
             match held.state == table.state {
@@ -359,7 +359,8 @@ pub fn prepare(
         .into_iter()
         .filter(|(batch, _)| *batch > start.checkpoint && *batch <= options.replay_until.unwrap_or(start.after))
         .collect();
-    let sources = sources(graph, &*store, &logs, &tables, &counted, &start, place)?;
+    let planned = (&counted, older, saved);
+    let sources = sources(graph, &*store, &logs, &tables, planned, &start, place)?;
     let generation = manifest.generation;
     let markers = Markers::default();
     let plans = PlanWriter::start(store.clone(), generation, place.0, start.after, failure.clone())?;
@@ -377,7 +378,7 @@ pub fn prepare(
     let progress = LoadProgress::of(tables.iter().chain(old_columns.values()));
     let loaded = LoadedCheckpoint {
         store,
-        last_batch: (start.checkpoint, loaded.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
+        last_batch: (start.checkpoint, saved.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
         tables,
         held: held_places,
         old_columns,
@@ -386,6 +387,7 @@ pub fn prepare(
     };
     let starts = manifest.starts.iter().filter(|start| !start.upgrade);
     let replay = ReplaySchedule {
+        since: BatchTime(saved.map_or_else(|| first_started_us(manifest), |checkpoint| checkpoint.written)),
         batches: counted.iter().map(|(batch, planned)| (*batch, *planned)).collect(),
         first_new: start.first,
         starts: starts.map(|start| (start.first, start.started_us)).collect(),
@@ -401,13 +403,19 @@ pub fn prepare(
     })
 }
 
+/// When the first start was that the manifest knows.
+fn first_started_us(manifest: &Manifest) -> i64 {
+    let told = manifest.starts.iter().map(|start| start.started_us).filter(|started_us| *started_us > 0);
+    told.min().unwrap_or(i64::MAX)
+}
+
 /// Where the sources that this process receives go on.
 fn sources(
     graph: &Graph,
     store: &dyn Store,
     logs: &[LogHeads],
     tables: &[Table],
-    counted: &BTreeMap<BatchId, Planned>,
+    (counted, older, saved): (&BTreeMap<BatchId, Planned>, &[JobStart], Option<&Checkpoint>),
     start: &JobStart,
     (process, processes): (usize, usize),
 ) -> Result<SourceStarts> {
@@ -444,7 +452,8 @@ fn sources(
     };
     let is_void = |name: &LogName, head: &Head| {
         let keeps = keeps.iter().any(|source| *source == source_of(&head.source));
-        head.batch > start.checkpoint && keeps && !counts(name, head)
+        let is_void_before = || saved.is_some_and(|saved| resolve::is_void_before(older, name, head.batch, saved));
+        keeps && !counts(name, head) && (head.batch > start.checkpoint || is_void_before())
     };
     let mine = starts.keys().cloned().collect::<Vec<_>>();
     plan::read_entries(

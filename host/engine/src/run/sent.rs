@@ -21,6 +21,13 @@ impl SentBatches {
         }
     }
 
+    /// A checkpoint after this batch is there. An attempt that failed later may have made it.
+    pub fn saved(&mut self, until: BatchId) {
+        if self.max.is_some_and(|max| max <= until) {
+            self.ran(until);
+        }
+    }
+
     /// One of the batches from `first` to `until` failed because of its rows; up to `committed` they are surely done. `false`: nothing new
     /// comes of that, so that nothing helps.
     #[must_use]
@@ -46,10 +53,12 @@ mod tests {
     use super::*;
 
     /// Batches from `first` to `planned`, of which `fails` fails, and of which a sink is known to have those up to `held`; `told`: how many less
-    /// than are done an attempt tells of. The last batch that runs as it was; `None`: the job cannot be started.
-    fn settled(first: u64, planned: u64, fails: u64, held: u64, told: u64) -> Option<u64> {
+    /// than are done an attempt tells of; `every`: how many batches there are between checkpoints of an attempt, zero: it makes none before
+    /// its end. The last batch that runs as it was; `None`: the job cannot be started.
+    fn settled(first: u64, planned: u64, fails: u64, (held, told, every): (u64, u64, u64)) -> Option<u64> {
         let (mut sent, mut done) = (SentBatches::default(), first - 1);
         for _ in 0..100 {
+            sent.saved(BatchId(done));
             let until = sent.max.map_or(planned, |max| max.0.min(planned)).max(held);
             if until <= done {
                 return Some(done);
@@ -63,6 +72,9 @@ mod tests {
             if !sent.failed(BatchId(done + 1), BatchId(until), committed) {
                 return None;
             }
+            if every > 0 {
+                done += (fails - 1 - done) / every * every;
+            }
         }
         panic!("it has no end");
     }
@@ -72,10 +84,11 @@ mod tests {
         for first in 1..4 {
             for planned in first..first + 6 {
                 for fails in first..=planned {
-                    for told in 0..3 {
-                        let at = format!("{first} to {planned}, {fails} fails, {told} less are told of");
-                        assert_eq!(settled(first, planned, fails, first - 1, told), Some(fails - 1), "{at}");
-                        assert_eq!(settled(first, planned, fails, fails, told), None, "{at}, and a sink has it");
+                    for (told, every) in (0..3).flat_map(|told| (0..4).map(move |every| (told, every))) {
+                        let at = format!("{first} to {planned}, {fails} fails, {told} less are told of, every {every}");
+                        let settled = |held| settled(first, planned, fails, (held, told, every));
+                        assert_eq!(settled(first - 1), Some(fails - 1), "{at}");
+                        assert_eq!(settled(fails), None, "{at}, and a sink has it");
                     }
                 }
             }

@@ -160,6 +160,7 @@ fn settle(
     loop {
         let version = manifest_version(&**store)?;
         let held = if options.fresh { None } else { manifest::read(&**store)? };
+        held.iter().filter_map(|(manifest, _)| manifest.newest()).for_each(|newest| sent.saved(newest.batch));
         let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
         let graph = Graph::resolve(spec.clone(), plugins, false, servers(options))?;
         graph.check_instances(workers(&graph.spec, options)?)?;
@@ -213,8 +214,8 @@ fn manifest_version(store: &dyn Store) -> Result<Option<Version>> {
     Ok(store.read_version(manifest::PATH)?.map(|(_, version)| version))
 }
 
-/// Runs the batches that a sink has committed again with the job, the plugins and the workers of before, as another job
-/// might make something else of them. Ends with a checkpoint.
+/// Runs the batches that a sink has committed, or that hold how far a dropped source was read, again with the job, the plugins and the
+/// workers of before, as another job might make something else of them. Ends with a checkpoint.
 fn replay_as_before(
     start: &JobStart,
     until: BatchId,
@@ -229,7 +230,8 @@ fn replay_as_before(
     let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
     let mut spec = record::job(&**store, &record, folder.path()).map_err(within)?;
     tracing::info!(
-        "the job, or its number of workers, was changed since; batches up to {until} are run again as it was before"
+        "the job or its number of workers was changed, or the state of a source is dropped; batches up to {until} are run again as it \
+         was before"
     );
     let workers = usize::try_from(start.workers).unwrap_or(1);
     spec.workers = Some(workers);

@@ -27,18 +27,19 @@ pub enum BarrierStep {
 }
 
 impl Barriers {
-    /// The rules of a job that starts at `now`; `last_time` is the time of the last batch before.
-    pub fn new(every: CheckpointEvery, clock: ClockSpec, now: BatchTime, last_time: BatchTime) -> Barriers {
-        let last = if clock == ClockSpec::Manual { BatchTime(last_time.0.max(0)) } else { now };
+    /// The rules of a job whose last checkpoint was written at `since`, by the job's clock, after a batch of the time `last_time`. So
+    /// a start that is killed soon, as the ones before it were, still makes a checkpoint when one is due.
+    pub fn new(every: CheckpointEvery, clock: ClockSpec, since: BatchTime, last_time: BatchTime) -> Barriers {
+        let last = if clock == ClockSpec::Manual { BatchTime(last_time.0.max(0)) } else { since };
         Barriers { every, clock, batches: 0, last, stamp: 0 }
     }
 
     /// Decides. `last_time` is the time of the last batch begun, `finished` the first timestamp that is not done.
-    /// `leftover`: what an earlier start received is not in batches yet, so that only its logs hold it. `soon`: a checkpoint is
-    /// wanted as soon as there can be one.
-    pub fn step(&self, now: BatchTime, last_time: BatchTime, finished: u64, leftover: bool, soon: bool) -> BarrierStep {
+    /// `held_up`: rows that an earlier start received are not in batches of this one yet, so that only its logs hold them. `soon`: a
+    /// checkpoint is wanted as soon as there can be one.
+    pub fn step(&self, now: BatchTime, last_time: BatchTime, finished: u64, held_up: bool, soon: bool) -> BarrierStep {
         // One checkpoint at a time.
-        if self.batches == 0 || self.stamp >= finished || leftover {
+        if self.batches == 0 || self.stamp >= finished || held_up {
             return BarrierStep::Wait(None);
         }
         if soon {
@@ -74,5 +75,29 @@ impl Barriers {
     /// Whether batches were begun that no checkpoint holds.
     pub fn owing(&self) -> bool {
         self.batches > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: i64 = 1_000_000;
+
+    #[test]
+    fn a_checkpoint_is_due_by_the_time_of_the_last_one_whoever_wrote_it() {
+        let every = CheckpointEvery::Time(Duration::from_secs(10));
+        // Written by an earlier start.
+        let mut barriers = Barriers::new(every, ClockSpec::Wall, BatchTime(7 * S), BatchTime(6 * S));
+        let step =
+            |barriers: &Barriers, now, held_up| barriers.step(BatchTime(now * S), BatchTime(0), 1, held_up, false);
+        assert_eq!(step(&barriers, 90, false), BarrierStep::Wait(None), "no batch was begun");
+        barriers.batch_begun();
+        assert_eq!(step(&barriers, 12, false), BarrierStep::Wait(Some(Duration::from_secs(5))));
+        assert_eq!(step(&barriers, 17, false), BarrierStep::Begin);
+        assert_eq!(step(&barriers, 90, true), BarrierStep::Wait(None), "logs hold what no batch does");
+        barriers.barrier_begun(3, BatchTime(90 * S), BatchTime(0));
+        barriers.batch_begun();
+        assert_eq!(step(&barriers, 120, false), BarrierStep::Wait(None), "one at a time");
     }
 }

@@ -30,6 +30,8 @@ pub struct Coordinator {
     begun: BegunBatches,
     schedule: BatchSchedule,
     between: BetweenBatches,
+    /// The first batch that this start plans.
+    first_new: BatchId,
     /// Why no batch begins, as it was told last.
     waits_for: Option<WaitCause>,
 }
@@ -108,7 +110,9 @@ impl Coordinator {
         let unsaved = checkpoints.filter(|checkpoints| !checkpoints.loaded.old_columns.is_empty()).map(|_| 0);
         unsaved.iter().for_each(|_| running.plugins.upgrades.unsaved());
         let written = checkpoints.filter(|_| !running.options.dry);
-        let barriers = written.map(|checkpoints| Barriers::new(checkpoints.every, spec.clock, now, last_time));
+        let barriers = written.map(|checkpoints| {
+            Barriers::new(checkpoints.every, spec.clock, now.min(checkpoints.replay.since), last_time)
+        });
         let (pace, empty) = (Pace::new(spec, now), window_ends::empty_batches(running)?);
         let in_flight = VecDeque::new();
         Ok(Coordinator {
@@ -122,6 +126,7 @@ impl Coordinator {
                 soon: false,
                 handover: None,
             },
+            first_new: next,
             waits_for: None,
         })
     }
@@ -143,16 +148,23 @@ impl Coordinator {
         }
         let sources = announcer.sources(running, self.begun.last.0);
         let now = self.schedule.clock.now();
-        let leftover = !self.schedule.replay.is_empty() || sources.iter().any(|source| source.leftover);
-        let upgrade = running.plugins.upgrades.due().filter(|_| !leftover && self.between.last < finished);
+        // Where only some of the planned batches are run again nothing is received, so nobody knows.
+        let unknown = running.options.replay_until.is_some();
+        let leftover = unknown || sources.iter().any(|source| source.leftover);
+        let replays = !self.schedule.replay.is_empty();
+        let upgrade = running.plugins.upgrades.due();
+        let upgrade = upgrade.filter(|_| !replays && !leftover && self.between.last < finished);
         if upgrade.is_some() && self.begun.last.barrier() > self.between.last && self.begun.last > BatchId(0) {
-            self.send_barrier(upgrade);
+            self.send_barrier(upgrade, leftover);
             return None;
         }
         self.between.follow_handover(running, finished);
-        let barrier = self.between.checkpoint_step(now, self.begun.last_time, finished, leftover);
+        // Logs hold what is left over until a batch of this start's own has taken all of it. A checkpoint after a batch that was
+        // run again says that they do.
+        let held_up = leftover && self.begun.last >= self.first_new;
+        let barrier = self.between.checkpoint_step(now, self.begun.last_time, finished, held_up);
         if barrier == Some(BarrierStep::Begin) {
-            self.send_barrier(None);
+            self.send_barrier(None, leftover);
             return Some(Duration::ZERO);
         }
         let until_barrier = match barrier {
@@ -181,7 +193,7 @@ impl Coordinator {
             wanted: upgrade.is_some(),
         };
         if running.options.replay_until.is_some() {
-            return self.step(running, PaceStep::Close, until_barrier);
+            return self.step(running, PaceStep::Close, until_barrier, leftover);
         }
         let clock = running.graph.spec.clock;
         let step = match self.schedule.due {
@@ -209,7 +221,9 @@ impl Coordinator {
         let empty = &self.schedule.empty;
         let stopping = running.stopping();
         let empty_us = behind.map_or_else(|| empty.waiting(), |time| empty.before(time.0, stopping));
-        let Some(time_us) = empty_us.filter(|_| !full) else { return self.step(running, step, until_barrier) };
+        let Some(time_us) = empty_us.filter(|_| !full) else {
+            return self.step(running, step, until_barrier, leftover);
+        };
         if let PaceStep::Begin(time) = step {
             self.schedule.due = Some(time);
         }
@@ -227,7 +241,13 @@ impl Coordinator {
     }
 
     /// Does what was decided.
-    fn step(&mut self, running: &Running, step: PaceStep, until_barrier: Option<Duration>) -> Option<Duration> {
+    fn step(
+        &mut self,
+        running: &Running,
+        step: PaceStep,
+        until_barrier: Option<Duration>,
+        leftover: bool,
+    ) -> Option<Duration> {
         match step {
             PaceStep::Begin(time) => {
                 self.schedule.due = None;
@@ -240,7 +260,7 @@ impl Coordinator {
             }
             PaceStep::Close => {
                 if self.between.checkpoints.as_ref().is_some_and(Barriers::owing) {
-                    self.send_barrier(None);
+                    self.send_barrier(None, leftover);
                 }
                 if running.requests.handover.is_last() {
                     fault::point("handover.barrier");
@@ -301,8 +321,8 @@ impl Coordinator {
     }
 
     /// A barrier after the last batch that was begun: for a checkpoint, where the job keeps some, and for an upgrade.
-    fn send_barrier(&mut self, upgrade: Option<DueUpgrade>) {
-        if self.begun.send_barrier(upgrade) {
+    fn send_barrier(&mut self, upgrade: Option<DueUpgrade>, leftover: bool) {
+        if self.begun.send_barrier(upgrade, leftover) {
             self.between.barrier_begun(self.begun.last, upgrade, self.schedule.clock.now(), self.begun.last_time);
         }
     }
@@ -335,7 +355,7 @@ impl BegunBatches {
             let wall = running.graph.spec.clock == ClockSpec::Wall;
             let stopped = wall && !resumed && start.is_some_and(|(_, started_us)| self.last_time.0 < *started_us);
             ticks.advance_to(batch.stamp());
-            ticks.send(Tick { to: 0, time, resumed, stopped, made_up, swap: None, shadow: None });
+            ticks.send(Tick { to: 0, time, resumed, stopped, made_up, swap: None, shadow: None, leftover: false });
             // The barrier after it may still come.
             ticks.advance_to(batch.barrier());
         }
@@ -345,11 +365,12 @@ impl BegunBatches {
     }
 
     /// Sends the barrier after the last batch; `false` where nothing can be sent any more.
-    fn send_barrier(&mut self, upgrade: Option<DueUpgrade>) -> bool {
+    fn send_barrier(&mut self, upgrade: Option<DueUpgrade>, leftover: bool) -> bool {
         let Some(ticks) = &mut self.ticks else { return false };
         let swap = upgrade.filter(|due| due.shadow_batches == 0).map(|due| due.upgrade);
         let shadow = upgrade.filter(|due| due.shadow_batches > 0).map(|due| (due.upgrade, due.shadow_batches));
-        ticks.send(Tick { to: 0, time: self.last_time, resumed: false, stopped: false, made_up: false, swap, shadow });
+        let time = self.last_time;
+        ticks.send(Tick { to: 0, time, resumed: false, stopped: false, made_up: false, swap, shadow, leftover });
         ticks.advance_to(self.last.next().stamp());
         true
     }
@@ -405,10 +426,10 @@ impl BetweenBatches {
         now: BatchTime,
         last_time: BatchTime,
         finished: u64,
-        leftover: bool,
+        held_up: bool,
     ) -> Option<BarrierStep> {
         let soon = self.soon || matches!(self.handover, Some(WantedCheckpoint::Due));
-        self.checkpoints.as_mut().map(|barriers| barriers.step(now, last_time, finished, leftover, soon))
+        self.checkpoints.as_mut().map(|barriers| barriers.step(now, last_time, finished, held_up, soon))
     }
 
     /// The barrier after this batch was begun.

@@ -38,6 +38,7 @@ pub struct Attempts {
     /// Which columns of keys are written out.
     key: Arc<WrittenOut>,
     counters: Counters,
+    asks_others: bool,
 }
 
 impl Attempts {
@@ -50,6 +51,7 @@ impl Attempts {
             Some(_) => description.written.key.clone(),
             None => WrittenOut::of_named(&stage.key),
         };
+        let asks_others = stage.grant.http.is_some() || !stage.grant.tcp.is_empty();
         let about = Stage { grant: stage.grant, inputs: description.inputs.clone(), key: stage.key };
         let instances = Instances::new(loaded.clone(), identity, about, stage.limits, keep);
         let (output, state) = (description.output.clone(), description.state.clone());
@@ -64,6 +66,7 @@ impl Attempts {
             written: description.written.clone(),
             key: Arc::new(key),
             counters: Counters::default(),
+            asks_others,
         }
     }
 
@@ -75,6 +78,11 @@ impl Attempts {
     /// From now on calls count for these counters; returns those before.
     pub fn count_for(&mut self, counters: Counters) -> Counters {
         std::mem::replace(&mut self.counters, counters)
+    }
+
+    /// Whether the plugin may ask others, which must not be asked more often than the job needs.
+    pub fn asks_others(&self) -> bool {
+        self.asks_others
     }
 
     /// World `transform`.

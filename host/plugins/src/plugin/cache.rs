@@ -80,6 +80,9 @@ impl CacheFileKind {
     }
 }
 
+/// Characters of a file's name that tell of which key it is.
+const PREFIX_CHARS: usize = 16;
+
 /// The variable of the environment that names the folder of compiled code and of its key.
 const PLACE: &str = "MILLSTREAM_CACHE";
 
@@ -90,6 +93,8 @@ pub struct Turn(#[expect(dead_code, reason = "the lock goes with the file")] Opt
 pub struct Cache {
     folder: PathBuf,
     key: Key,
+    /// What the names of its files begin with: others share the folder who have other keys, and cannot use each other's files.
+    prefix: String,
 }
 
 impl Cache {
@@ -124,7 +129,10 @@ impl Cache {
     pub fn open(folder: &Path, key: &Path) -> io::Result<Cache> {
         private::folder(folder)?;
         let key = Key::open(key).map_err(|e| io::Error::new(e.kind(), format!("the key {}: {e}", key.display())))?;
-        Ok(Cache { folder: folder.to_owned(), key })
+        let mut id = Hmac::<Sha256>::new_from_slice(key.bytes()).map_err(io::Error::other)?;
+        id.update(b"millstream names\n");
+        let prefix = hex::encode(&id.finalize().into_bytes()).chars().take(PREFIX_CHARS).collect();
+        Ok(Cache { folder: folder.to_owned(), key, prefix })
     }
 
     /// The name under which the code of a component is kept: it depends on [`code_digest`], on wasmtime and on all
@@ -161,7 +169,7 @@ impl Cache {
     /// be told, each process compiles for itself.
     pub fn turn(&self, name: &str, longest: Duration) -> Turn {
         const LOOK_EVERY: Duration = Duration::from_millis(20);
-        let path = self.folder.join(format!("{name}.lock"));
+        let path = self.folder.join(format!("{}-{name}.lock", self.prefix));
         let Ok(file) = private::open_or_make(&path) else { return Turn(None) };
         let until = Instant::now().checked_add(longest);
         loop {
@@ -234,7 +242,7 @@ impl Cache {
     }
 
     fn path(&self, name: &str, purpose: CacheFileKind) -> PathBuf {
-        self.folder.join(format!("{name}.{}", purpose.extension()))
+        self.folder.join(format!("{}-{name}.{}", self.prefix, purpose.extension()))
     }
 
     /// Readers see the old file or the new one, never a part.

@@ -2,6 +2,7 @@
 
 use super::account::Account;
 use super::attempt::Attempts;
+use super::culprit;
 use super::failure::CallFailure;
 use super::load::Loaded;
 use super::reject::{self, RowFailure, Schemas, Trials};
@@ -18,6 +19,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Calls one plugin for one stage on one worker thread. Every error names stage, plugin, version and batch.
@@ -96,6 +98,10 @@ impl Caller {
                 Ok(processed)
             }
             Err(failure) => {
+                let named = |attempts: &mut Attempts, range: Range<usize>| {
+                    attempts.process(context, &rows.slice(range.start, range.len())).map(drop)
+                };
+                let failure = self.with_culprit(failure, rows, named);
                 let known = self.blamed(failure, rows.num_rows())?;
                 reject::process(&mut Trials::new(&mut self.attempts), known, context, rows, &self.schemas)
             }
@@ -143,6 +149,16 @@ impl Caller {
                 Ok(updated)
             }
             Err(failure) => {
+                let failure = match self.on_error {
+                    OnError::Reject => failure,
+                    OnError::Fail => culprit::named(
+                        &mut self.attempts,
+                        failure,
+                        ("key", groups.keys.num_rows()),
+                        |attempts, range| attempts.update(context, &groups.whole(range)).map(drop),
+                        |key| culprit::row_in_words(&groups.keys, key),
+                    ),
+                };
                 let known = self.blamed(failure, groups.rows.num_rows())?;
                 reject::update(&mut Trials::new(&mut self.attempts), known, context, groups, &self.schemas)
             }
@@ -221,6 +237,10 @@ impl Caller {
                 Ok(accumulators) => Ok(accumulators),
                 // Too many rows together are no reason to stop.
                 Err(failure) => {
+                    let lifted = |attempts: &mut Attempts, range: Range<usize>| {
+                        attempts.lift(context, &rows.slice(range.start, range.len())).map(drop)
+                    };
+                    let failure = own.with_culprit(failure, rows, lifted);
                     let error = failure.error.clone();
                     let known = own.blamed(failure, rows.num_rows())?;
                     reject::lift(&mut Trials::new(&mut own.attempts), (known, error), context, rows, &own.schemas)
@@ -285,6 +305,22 @@ impl Caller {
         match self.on_error {
             OnError::Reject if rows > 1 => call(&mut self.attempts),
             _ => self.attempts.located(call),
+        }
+    }
+
+    /// Where the failure ends the job: the same with the row that it stands at.
+    fn with_culprit(
+        &mut self,
+        failure: CallFailure,
+        rows: &RecordBatch,
+        call: impl Fn(&mut Attempts, Range<usize>) -> Result<(), CallFailure>,
+    ) -> CallFailure {
+        match self.on_error {
+            OnError::Reject => failure,
+            OnError::Fail => {
+                let shown = |row| culprit::row_in_words(rows, row);
+                culprit::named(&mut self.attempts, failure, ("row", rows.num_rows()), call, shown)
+            }
         }
     }
 

@@ -148,9 +148,10 @@ fn code(ended: ProcessOutput, time_max: Duration) -> Result<Vec<u8>, NoCode> {
             "compiles to more than {} MiB of code\n  The plugin must be made smaller.",
             COMPILED_BYTES_MAX >> 20
         )),
-        ProcessEnd::Signal(signal @ (libc::SIGKILL | libc::SIGTERM | libc::SIGINT)) => CompileFailure::passing(
-            format!("is not compiled: the process that compiled it was killed by signal {signal}"),
-        ),
+        ProcessEnd::Signal(signal) if end.killed_by().is_some() => CompileFailure::passing(format!(
+            "is not compiled: the process that compiles it was killed by signal {signal} each time it was started\n  The system kills \
+             processes if there is too little memory: free some, or raise the limit of the container or service, and start again."
+        )),
         ProcessEnd::Signal(signal) => crashed(&format!("signal {signal}"), &words),
         ProcessEnd::Exit(code) => crashed(&format!("exit code {code}"), &words),
     }))
@@ -169,7 +170,8 @@ fn run(program: &Path, order: &CompileOrder, bytes: &[u8]) -> io::Result<Process
     let (arguments, environment) = (order.arguments(), Vec::new());
     let functions_bytes_max = order.functions.map_or(0, |_| FUNCTIONS_KEPT_BYTES_MAX as u64);
     let (output_bytes_max, time_max) = (COMPILED_BYTES_MAX + functions_bytes_max, order.time_max);
-    child::run(program, &Task { arguments, environment, input: bytes, output_bytes_max, time_max })
+    let task = Task { arguments, environment, input: bytes, output_bytes_max, time_max };
+    child::run_to_its_end("the process that compiles a plugin", program, &task)
 }
 
 /// Compiles in this process: without a limit on time and memory. The engine is one that goes when the code is made, as a

@@ -234,6 +234,12 @@ impl CallFailure {
         self
     }
 
+    /// Says at which row it failed, in a line of its own.
+    pub fn with_culprit(mut self, words: &str) -> CallFailure {
+        let _ = write!(self.error.message, "\n  {words}");
+        self
+    }
+
     /// The failure of a call that returned an error by itself.
     pub fn returned(identity: &CallIdentity, batch: Option<u64>, error: super::bindings::GuestError) -> CallFailure {
         use super::bindings::GuestError::{Config, Input, Internal};

@@ -1,8 +1,9 @@
 //! Requests over HTTP, as a job grants them: to these hosts, with these methods, so many, so large, and no longer than the
 //! call may run. An answer that redirects is an answer; following it is a request of its own, which must be granted too.
 
-mod allow;
 mod addresses;
+mod allow;
+mod send;
 
 use super::failure::CallIdentity;
 use super::guest::{Guest, Stage};
@@ -10,7 +11,6 @@ use super::wasi::Deadline;
 use crate::limits::{
     PLUGIN_HTTP_BODY_BYTES_MAX, PLUGIN_HTTP_FIELDS_BYTES_MAX, PLUGIN_HTTP_OPEN_MAX, PLUGIN_HTTP_REQUESTS_MAX,
 };
-pub use addresses::is_near;
 pub use allow::{check as check_grant, is_below};
 use http_body_util::{BodyExt, Limited};
 use std::error::Error as StdError;
@@ -18,9 +18,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
-use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, default_send_request,
-};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 /// The requests of one instance.
 pub struct Requests {
@@ -111,31 +109,30 @@ impl WasiHttpHooks for Requests {
         // What is left of the call after them is for what the plugin makes of no answer.
         let left = self.deadline.left() * 9 / 10;
         let asked = options.unwrap_or_default();
-        let within = |asked: Option<Duration>| Some(asked.unwrap_or(left).min(left));
-        let options = RequestOptions {
-            connect_timeout: within(asked.connect_timeout),
-            first_byte_timeout: within(asked.first_byte_timeout),
-            between_bytes_timeout: within(asked.between_bytes_timeout),
+        let within = |asked: Option<Duration>| asked.unwrap_or(left).min(left);
+        let times = send::Times {
+            connect: within(asked.connect_timeout),
+            first_byte: within(asked.first_byte_timeout),
+            between_bytes: within(asked.between_bytes_timeout),
         };
         let open = self.open.clone();
         let (identity, stage, batch) = (self.identity.clone(), self.stage.clone(), self.batch);
         Box::new(async move {
             let request = request.map(|body| limited(body, Error::HttpRequestBodySize));
-            // These timeouts do not cover looking up the name, nor the TLS handshake.
+            // Those timeouts do not cover looking up the name.
             let send = async {
-                let request = match addresses::settled(request, stage.grant.http.as_ref()).await? {
-                    Ok(request) => request,
+                match addresses::destination(request.uri(), stage.grant.http.as_ref()).await? {
+                    Ok(to) => send::send(request, to, &times).await,
                     Err(words) => {
                         let (stage, source, sink, plugin) = identity.fields();
                         tracing::warn!(stage, source, sink, plugin, batch, "{words}");
-                        return Err(Error::HttpRequestDenied);
+                        Err(Error::HttpRequestDenied)
                     }
-                };
-                default_send_request(request, Some(options)).await
+                }
             };
             let sent = tokio::time::timeout(left, send).await;
             let (response, connection) = sent.map_err(|_| Error::HttpResponseTimeout)??;
-            let response = response.map(|body| limited(body, Error::HttpResponseBodySize));
+            let connection = Box::into_pin(connection);
             let connection: HttpDriver = Box::new(async move {
                 let _open = open;
                 connection.await

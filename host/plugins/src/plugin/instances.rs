@@ -59,8 +59,6 @@ pub struct LastCall {
     pub fuel_burnt: u64,
     /// Where it stood, if it was made only to see that and took too long.
     pub story: Option<String>,
-    /// What it asked of the network that the job does not grant.
-    pub denied: Option<String>,
     counted: CounterValues,
 }
 
@@ -166,6 +164,13 @@ impl Instances {
                 .get_typed_func::<P, Returned<R>>(&mut live.store, index)
                 .and_then(|function| function.call(&mut live.store, arguments));
             self.left(&mut live, entered.elapsed());
+            // Whatever the plugin made of the refusal.
+            if let Some(denied) = live.store.data_mut().take_denied() {
+                let identity = &self.callee.identity;
+                // Of a plugin that only describes itself no grant would help.
+                let failed = if identity.describes() { Error::plugin } else { Error::job };
+                return Err(CallFailure::other(failed(format!("{}: {denied}", identity.who()))));
+            }
             match called {
                 Ok((Ok(result),)) => {
                     self.keep(live);
@@ -213,7 +218,6 @@ impl Instances {
         }
         self.last.counted = live.store.data_mut().end();
         self.timers = std::mem::take(&mut live.store.data_mut().timers);
-        self.last.denied = live.store.data_mut().take_denied();
         self.last.story = live.store.data().places.as_ref().and_then(CallPlaces::story);
     }
 

@@ -3,7 +3,8 @@
 
 use super::Granted;
 use super::bindings::{WitDatagram, WitNetFault};
-use super::http::{is_below, is_near};
+use super::http::is_below;
+use super::near::is_near;
 use super::secured::{Secured, Unsecured};
 use crate::limits::{PLUGIN_NET_READ_BYTES_MAX, PLUGIN_NET_WRITE_BYTES_MAX};
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 pub struct Net {
     sockets: BTreeMap<u32, Socket>,
     last: u32,
-    /// What was refused last that does not pass by itself: what the job does not grant, or a server that is not who it should be.
+    /// What was refused first that does not pass by itself: what the job does not grant, or a server that is not who it should be.
     denied: Option<String>,
 }
 
@@ -24,6 +25,12 @@ impl Net {
     /// What was refused in this call that the job does not grant, in words with what to do.
     pub fn take_denied(&mut self) -> Option<String> {
         self.denied.take()
+    }
+
+    /// Refuses something for good. The call fails with these words, whatever the plugin makes of them.
+    fn deny(&mut self, words: String) -> WitNetFault {
+        self.denied.get_or_insert_with(|| words.clone());
+        WitNetFault::Failed(words)
     }
 }
 
@@ -99,10 +106,7 @@ impl NetCall<'_> {
                     return match tls.secure(stream, bare(host), left) {
                         Ok(secured) => self.keep(Socket::Tls(Box::new(secured))),
                         Err(Unsecured::Broken(error)) => Err(fault(&error)),
-                        Err(Unsecured::Refused(words)) => {
-                            self.net.denied = Some(words.clone());
-                            Err(WitNetFault::Failed(words))
-                        }
+                        Err(Unsecured::Refused(words)) => Err(self.net.deny(words)),
                     };
                 }
                 Err(error) => {
@@ -203,22 +207,22 @@ impl NetCall<'_> {
         port: u16,
     ) -> Result<(), WitNetFault> {
         match self.grant {
-            None => Err(WitNetFault::Failed(format!("{} is refused in `describe`", what()))),
+            None => Err(self.net.deny(format!("{} is refused in `describe`", what()))),
             Some(grant) if granted(grant) => Ok(()),
             Some(_) => {
                 let words = format!(
                     "{} is not granted; the job grants it with grant = {{ {key} = [\"{host}:{port}\"] }}",
                     what()
                 );
-                self.net.denied = Some(words.clone());
-                Err(WitNetFault::Failed(words))
+                Err(self.net.deny(words))
             }
         }
     }
 
-    /// The addresses of a granted name. Its owner decides about them, so none may lead to this machine unless the job says so.
+    /// The addresses of a granted name, looked up once for each use: what is checked is what is connected to. The name's owner
+    /// decides about them, so none may lead to this machine unless the job says so.
     fn addresses(
-        &self,
+        &mut self,
         host: &str,
         port: u16,
         list: impl Fn(&Granted) -> &Vec<String>,
@@ -232,7 +236,7 @@ impl NetCall<'_> {
         };
         match found.iter().find(|address| is_near(address.ip()) && !granted(address)) {
             None => Ok(found),
-            Some(address) => Err(WitNetFault::Failed(format!(
+            Some(address) => Err(self.net.deny(format!(
                 "`{host}` leads to {}, which is no address of another machine; to allow that, grant \"{address}\" as well",
                 address.ip()
             ))),

@@ -108,11 +108,8 @@ impl Reader {
     /// What the plugin says of itself decides: an error that it returned passes, unless it is about its config. What the job does
     /// not grant does not pass by itself.
     fn told(&mut self, failure: CallFailure) -> ReadTrouble {
-        match (failure.trap, self.instances.last.denied.take()) {
-            (Some(Trap::Error), Some(denied)) => {
-                ReadTrouble::Lasting(Error::job(format!("{}: {denied}", self.identity.who())))
-            }
-            (Some(Trap::Error), None) => ReadTrouble::Passing(failure.reason),
+        match failure.trap {
+            Some(Trap::Error) => ReadTrouble::Passing(failure.reason),
             _ => ReadTrouble::Lasting(failure.error),
         }
     }

@@ -115,10 +115,9 @@ impl Writer {
         self.instances.end();
         (self.instances.hold, self.batch) = (false, None);
         let passes = (failure.trap, failure.error.kind) == (Some(Trap::Error), Kind::Plugin);
-        match self.instances.last.denied.take() {
-            Some(denied) if passes => WriteTrouble::Lasting(Error::job(format!("{}: {denied}", self.identity.who()))),
-            None if passes => WriteTrouble::Passing(failure.reason),
-            _ => WriteTrouble::Lasting(failure.error),
+        match passes {
+            true => WriteTrouble::Passing(failure.reason),
+            false => WriteTrouble::Lasting(failure.error),
         }
     }
 

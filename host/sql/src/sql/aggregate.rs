@@ -12,7 +12,7 @@ mod sum;
 use super::budget;
 use anew::AnewAccumulator;
 use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::expr::{AggregateFunctionParams, WindowFunctionParams};
 use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
@@ -27,6 +27,9 @@ use sliding::SlidingAccumulator;
 use std::sync::Arc;
 
 const SUM: &str = "sum";
+
+/// The name of the average.
+pub const AVG: &str = "avg";
 
 /// Aggregates that keep one value, which DataFusion does not take out again: of two parts of a frame they are put together.
 const MERGED: [&str; 4] = ["bool_and", "bool_or", "bit_and", "bit_or"];
@@ -69,6 +72,19 @@ impl ExactAggregate {
             is_distinct: false,
         })?;
         Ok(states.iter().all(|state| state.data_type().is_numeric()))
+    }
+
+    /// The type of an average of decimals: four more digits after the point where there is room for them. DataFusion takes
+    /// them from those before it.
+    fn average(&self, kind: &DataType) -> Option<DataType> {
+        let DataType::Decimal128(digits, scale) = kind else { return None };
+        if self.plain.name() != AVG {
+            return None;
+        }
+        let before = i16::from(*digits) - i16::from(*scale);
+        let most = i8::try_from(i16::from(DECIMAL128_MAX_PRECISION) - before).ok()?;
+        let scale = scale.saturating_add(4).min(most);
+        Some(DataType::Decimal128(digits.saturating_add(4).min(DECIMAL128_MAX_PRECISION), scale))
     }
 
     /// Numbers that say how much an aggregate is to remember.
@@ -168,11 +184,18 @@ impl AggregateUDFImpl for ExactAggregate {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.plain.return_type(types)
+        match types.first().and_then(|kind| self.average(kind)) {
+            Some(kind) => Ok(kind),
+            None => self.plain.return_type(types),
+        }
     }
 
     fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
-        self.plain.return_field(fields)
+        let field = self.plain.return_field(fields)?;
+        Ok(match fields.first().and_then(|of| self.average(of.data_type())) {
+            Some(kind) => Arc::new(field.as_ref().clone().with_data_type(kind)),
+            None => field,
+        })
     }
 
     fn is_nullable(&self) -> bool {

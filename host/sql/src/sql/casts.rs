@@ -2,12 +2,13 @@
 //!
 //! DataFusion compares before such a cast where it can: of `try_cast(w as int) > 5` it makes `w > 5`, which keeps rows whose
 //! cast is null, and of `cast(price as int) = 1` it makes `price = 1`, though 1.5 is 1 once it is cast. These functions
-//! stand in for the casts, so that it does not.
+//! stand in for the casts, so that it does not. Of floats as text they write infinities as sinks do.
 
+use arrow::array::{AsArray, StringArray};
 use arrow::compute::CastOptions;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::format::DEFAULT_CAST_OPTIONS;
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     Cast, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TryCast,
@@ -44,6 +45,9 @@ fn may_lose(from: &DataType, to: &DataType) -> bool {
     }
     if from.is_string() {
         return !to.is_string();
+    }
+    if from.is_floating() && to.is_string() {
+        return true;
     }
     if from.is_decimal() {
         return !to.is_string();
@@ -95,6 +99,29 @@ impl ScalarUDFImpl for ExactCast {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [value] = arguments.args.as_slice() else { return exec_err!("a cast without its value") };
-        value.cast_to(&self.to, Some(&CastOptions { safe: !self.fails, ..DEFAULT_CAST_OPTIONS }))
+        let cast = value.cast_to(&self.to, Some(&CastOptions { safe: !self.fails, ..DEFAULT_CAST_OPTIONS }))?;
+        match value.data_type().is_floating() && self.to.is_string() {
+            true => with_infinities(cast, &self.to),
+            false => Ok(cast),
+        }
     }
+}
+
+/// Floats as text with the names of infinities that sinks write, where Arrow writes `inf`.
+fn with_infinities(texts: ColumnarValue, to: &DataType) -> Result<ColumnarValue> {
+    let array = arrow::compute::cast(&texts.to_array(1)?, &DataType::Utf8)?;
+    let plain = array.as_string::<i32>();
+    if !plain.iter().flatten().any(|text| text.ends_with("inf")) {
+        return Ok(texts);
+    }
+    let named = plain.iter().map(|text| match text {
+        Some("inf") => Some("Infinity"),
+        Some("-inf") => Some("-Infinity"),
+        text => text,
+    });
+    let named = arrow::compute::cast(&StringArray::from_iter(named), to)?;
+    Ok(match texts {
+        ColumnarValue::Scalar(_) => ColumnarValue::Scalar(ScalarValue::try_from_array(&named, 0)?),
+        ColumnarValue::Array(_) => ColumnarValue::Array(named),
+    })
 }

@@ -1,10 +1,8 @@
 //! Parts of a query that are not allowed here. DataFusion would refuse them with messages of its own, or leave them out
 //! without any.
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::expr::InSubquery;
-use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, TableFactor, Visit, Visitor,
@@ -27,76 +25,18 @@ pub fn foreign_within(expression: &ast::Expr) -> Option<(&'static str, String)> 
     }
 }
 
-/// Why a plan, not optimized yet, would give other rows than SQL says. DataFusion makes a join of `not in` whose subquery names
-/// columns of the rows outside, and takes nulls of these columns for nulls of what is looked for. Where `not in` is not a condition
-/// of its own, what it makes of it says true where SQL says null.
+/// Why an optimized plan would give other rows than SQL says. A join that takes nulls for what `not in` does needs one key and
+/// nothing else.
 pub fn misplanned(plan: &LogicalPlan) -> Option<(&'static str, String)> {
-    let mut found = false;
-    let mut look = |expression: &Expr| {
-        let negated = match expression {
-            Expr::InSubquery(InSubquery { negated: true, subquery, .. }) => Some(subquery),
-            Expr::Not(inside) => match &**inside {
-                Expr::InSubquery(InSubquery { subquery, .. }) => Some(subquery),
-                _ => None,
-            },
-            _ => None,
-        };
-        found |= negated.is_some_and(|subquery| !subquery.outer_ref_columns.is_empty());
-        Ok(TreeNodeRecursion::Continue)
+    let wrong = |step: &LogicalPlan| match step {
+        LogicalPlan::Join(join) => Ok(join.null_aware && (join.on.len() != 1 || join.filter.is_some())),
+        _ => Ok(false),
     };
-    // Nothing in it fails.
-    let _ = plan.apply_with_subqueries(|step| step.apply_expressions(|expression| expression.apply(&mut look)));
-    if found {
-        let words = "`not in` with a subquery that names columns of the rows outside is not available; write `not exists \
-                     (select … where …)`, with what is looked for in its condition";
-        return Some(("not in", words.to_owned()));
-    }
-    let mut deep = false;
-    let _ = plan.apply_with_subqueries(|step| {
-        let is_filter = matches!(step, LogicalPlan::Filter(_));
-        step.apply_expressions(|expression| {
-            deep |= match is_filter {
-                true => {
-                    split_conjunction(expression).into_iter().any(|condition| !alone(condition) && negates(condition))
-                }
-                false => negates(expression),
-            };
-            Ok(TreeNodeRecursion::Continue)
-        })
-    });
-    deep.then(|| {
-        let words = "`x not in (select …)` beside `or`, or within another expression, is not available, as nulls would count as \
-                     values that are not there; write `not exists (select 1 from … where … = x)`, and `x is not null and` before \
-                     it where rows without `x` are not meant";
+    plan.exists(wrong).unwrap_or(true).then(|| {
+        let words = "this `not in` cannot be planned; write `not exists (select 1 from … where … = x)`, and `x is not null and` \
+                     before it if rows without `x` are not meant";
         ("not in", words.to_owned())
     })
-}
-
-/// Whether a condition is `x not in (select …)` and nothing else.
-fn alone(condition: &Expr) -> bool {
-    match condition {
-        Expr::Not(inside) => matches!(**inside, Expr::InSubquery(InSubquery { negated: false, .. })),
-        condition => matches!(condition, Expr::InSubquery(_)),
-    }
-}
-
-/// Whether an expression has a part that makes a difference between false and null of what a subquery has.
-fn negates(expression: &Expr) -> bool {
-    expression
-        .exists(|part| {
-            Ok(match part {
-                Expr::InSubquery(InSubquery { negated, .. }) => *negated,
-                Expr::Not(inside)
-                | Expr::IsFalse(inside)
-                | Expr::IsNotFalse(inside)
-                | Expr::IsNull(inside)
-                | Expr::IsNotNull(inside)
-                | Expr::IsUnknown(inside)
-                | Expr::IsNotUnknown(inside) => inside.exists(|part| Ok(matches!(part, Expr::InSubquery(_))))?,
-                _ => false,
-            })
-        })
-        .unwrap_or(false)
 }
 
 /// The words for a statement that is no query.

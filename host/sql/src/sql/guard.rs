@@ -71,6 +71,18 @@ impl Guarded {
         Ok(arguments)
     }
 
+    /// `date_trunc` of one time by way of a column: the library rounds a constant before 1970 the other way.
+    fn as_column(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let mut args = arguments.args.clone();
+        if let Some(value @ ColumnarValue::Scalar(_)) = args.get_mut(1) {
+            *value = ColumnarValue::Array(value.to_array(1)?);
+        }
+        match self.call(ScalarFunctionArgs { args, number_rows: 1, ..arguments })? {
+            ColumnarValue::Array(values) => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?)),
+            scalar => Ok(scalar),
+        }
+    }
+
     /// `nullif` of floats compares them as `=` does, and gives the first as it is.
     fn nullif(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = arguments.number_rows;
@@ -96,6 +108,9 @@ impl ScalarUDFImpl for Guarded {
         let arguments = self.mended(arguments)?;
         let open = is_open(arguments.return_field.data_type());
         let name = self.plain.name();
+        if name == "date_trunc" && arguments.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_))) {
+            return self.as_column(arguments);
+        }
         if name == "nullif" && has_floats(arguments.return_field.data_type()) {
             return self.nullif(arguments);
         }

@@ -125,12 +125,8 @@ fn reworded(words: &str) -> String {
         let name = words.split_once(" and \"").and_then(|(_, rest)| rest.split_once('"')).map_or("", |(name, _)| name);
         return format!("there would be two columns of one name, the other as `{name}`; name one of them otherwise");
     }
-    if let Some(what) = words.strip_prefix("Physical plan does not support logical expression ") {
-        let what: String = what.chars().take_while(|letter| letter.is_alphanumeric()).collect();
-        return match what.as_str() {
-            "Exists" => "`exists` can stand in `where` only; write it there, or a join".into(),
-            _ => "a query within cannot stand here; write it in `where`, or a join".into(),
-        };
+    if words.starts_with("Physical plan does not support logical expression ") {
+        return "a query in parentheses cannot be used here; write it in `where`, or as a join".into();
     }
     if words.starts_with("Substring without for/from") {
         return "`substr` needs a place, as `substr(word, 1, 3)`".into();

@@ -15,6 +15,7 @@ use super::mistake::{self, mistake, place_of, told};
 use super::normal::NormalQuery;
 use super::placement::{QueryPlacement, placement_of};
 use super::plan_thread::planned;
+use super::rewrite::rewrite;
 use super::session::{VisibleNames, parser_options, state, task};
 use super::types::{KeptTypes, convert, ours};
 use crate::context::BatchContext;
@@ -173,22 +174,25 @@ fn logical(text: &str, names: &VisibleNames) -> Result<LogicalPlan> {
     let (Some(statement), None) = (statements.pop_front(), statements.pop_front()) else {
         return Err(told(text, "`sql` is one query; write one `select`", None));
     };
-    let query = match &statement {
-        Statement::Statement(inner) => match &**inner {
+    let mut query = match statement {
+        Statement::Statement(inner) => match *inner {
             ast::Statement::Query(query) => query,
             other => return Err(refused(text, &other.to_string())),
         },
         other => return Err(refused(text, &other.to_string())),
     };
-    if let Some((word, wrong)) = foreign(query) {
+    if let Some((word, wrong)) = foreign(&query) {
         return Err(told(text, &wrong, place_of(text, word)));
     }
+    rewrite(&mut query, &|table| names.columns(table))
+        .map_err(|(word, wrong)| told(text, &wrong, place_of(text, &word)))?;
+    let statement = Statement::Statement(Box::new(ast::Statement::Query(query)));
     let plan = SqlToRel::new_with_options(names, parser_options()).statement_to_plan(statement).map_err(wrong)?;
+    let plan = state().optimize(&plan).map_err(wrong)?;
+    let plan = plan.transform_up(|plan| Ok(conditions_watched(plan))).data().map_err(wrong)?;
     if let Some((word, wrong)) = misplanned(&plan) {
         return Err(told(text, &wrong, place_of(text, word)));
     }
-    let plan = state().optimize(&plan).map_err(wrong)?;
-    let plan = plan.transform_up(|plan| Ok(conditions_watched(plan))).data().map_err(wrong)?;
     if plan.schema().fields().is_empty() {
         let words = "the query has no columns; write them behind `select`, or `*` for all";
         return Err(told(text, words, place_of(text, "select")));

@@ -15,14 +15,12 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, plan_err};
-use datafusion::logical_expr::expr::{
-    AggregateFunction, InList, InSubquery, ScalarFunction, SetComparison, Sort, WindowFunction,
-};
+use datafusion::logical_expr::expr::{AggregateFunction, InList, InSubquery, ScalarFunction, Sort, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Between, BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, Window,
-    WindowFunctionDefinition,
+    WindowFunctionDefinition, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use std::sync::Arc;
@@ -42,10 +40,6 @@ const COMPARING: [&str; 8] = [
 /// Functions that choose the smallest or largest of their arguments.
 const CHOOSING: [&str; 2] = ["greatest", "least"];
 
-/// The values of a query that something is compared with.
-const VALUES: &str = "__values";
-const VALUE: &str = "value";
-
 /// What `approx_percentile_cont` may hold: more is no better, and takes memory for each group.
 pub const CENTROIDS_MAX: i64 = 10_000;
 
@@ -59,7 +53,12 @@ impl AnalyzerRule for Semantics {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(step).data()
+        let made = plan.transform_up_with_subqueries(step)?;
+        if !made.transformed {
+            return Ok(made.data);
+        }
+        // What is computed of changed columns may be null, or of another type, too.
+        made.data.transform_up_with_subqueries(|plan| plan.recompute_schema().map(Transformed::yes)).data()
     }
 }
 
@@ -167,6 +166,10 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
             }
             _ => Transformed::no(Expr::BinaryExpr(binary)),
         },
+        Expr::IsTrue(value) => Transformed::yes(is(value, Operator::IsNotDistinctFrom, true)),
+        Expr::IsFalse(value) => Transformed::yes(is(value, Operator::IsNotDistinctFrom, false)),
+        Expr::IsNotTrue(value) => Transformed::yes(is(value, Operator::IsDistinctFrom, true)),
+        Expr::IsNotFalse(value) => Transformed::yes(is(value, Operator::IsDistinctFrom, false)),
         Expr::Negative(value) => match checked_negative(&value, &kind(&value)?) {
             Some(checked) => Transformed::yes(checked),
             None => Transformed::no(Expr::Negative(value)),
@@ -190,15 +193,6 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
             let expr = Box::new(compared(*within.expr, columns)?);
             let subquery = values_compared(within.subquery)?;
             Transformed::yes(Expr::InSubquery(InSubquery { expr, subquery, negated: within.negated }))
-        }
-        Expr::SetComparison(within) if has_floats(&kind(&within.expr)?) => {
-            let expr = Box::new(compared(*within.expr, columns)?);
-            let subquery = apart(values_compared(within.subquery)?)?;
-            Transformed::yes(Expr::SetComparison(SetComparison { expr, subquery, ..within }))
-        }
-        Expr::SetComparison(within) => {
-            let subquery = apart(within.subquery)?;
-            Transformed::yes(Expr::SetComparison(SetComparison { subquery, ..within }))
         }
         Expr::Case(mut case) => match case.expr.take() {
             Some(expr) if has_floats(&kind(&expr)?) => {
@@ -228,6 +222,12 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
+/// A test of truth as the comparison that it is planned as. DataFusion says that the test is never null and the comparison may
+/// be, and refuses a plan with both.
+fn is(value: Box<Expr>, op: Operator, truth: bool) -> Expr {
+    Expr::BinaryExpr(BinaryExpr { left: value, op, right: Box::new(lit(truth)) })
+}
+
 /// A query whose values are compared with others.
 fn values_compared(mut query: Subquery) -> Result<Subquery> {
     let [column] = &query.subquery.schema().columns()[..] else { return Ok(query) };
@@ -236,15 +236,6 @@ fn values_compared(mut query: Subquery) -> Result<Subquery> {
         let made = canonical(Expr::Column(column.clone())).alias_qualified(column.relation.clone(), &column.name);
         query.subquery = Arc::new(LogicalPlanBuilder::from(query.subquery).project([made])?.build()?);
     }
-    Ok(query)
-}
-
-/// The same query with a name of its own for its values. DataFusion compares `i > any (select i from rows)` by name, so that
-/// it would compare each `i` with itself.
-fn apart(mut query: Subquery) -> Result<Subquery> {
-    let [column] = &query.subquery.schema().columns()[..] else { return Ok(query) };
-    let value = Expr::Column(column.clone()).alias(VALUE);
-    query.subquery = Arc::new(LogicalPlanBuilder::from(query.subquery).project([value])?.alias(VALUES)?.build()?);
     Ok(query)
 }
 

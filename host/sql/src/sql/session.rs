@@ -1,24 +1,30 @@
 //! What DataFusion needs to plan: its options, and the tables and functions that SQL may name.
 
-use super::batch_time;
 use super::decimals::BesideFloats;
 use super::join_keys::optimizer_rules;
 use super::pool::SharedPool;
+use super::rewrite::rewrite;
 use super::semantics::Semantics;
+use super::subqueries::Subqueries;
+use super::using::FullJoinUsing;
+use super::{aggregate, batch_time, rounding, shift};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, TableReference, plan_err};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::execution::{SessionState, TaskContext};
-use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
-use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion::execution::{FunctionRegistry, SessionState, TaskContext};
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner};
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
+use datafusion::sql::parser::Statement;
 use datafusion::sql::planner::ParserOptions;
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::ObjectName;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
@@ -54,15 +60,34 @@ pub fn state() -> &'static SessionState {
         rules.retain(|rule| rule.name() != "ProjectionPushdown");
         let state = SessionStateBuilder::new().with_config(config).with_default_features();
         let state = state.with_optimizer_rules(optimizer_rules());
-        state.with_physical_optimizer_rules(rules).with_analyzer_rules(analyzer_rules()).build()
+        corrected(state.with_physical_optimizer_rules(rules).with_analyzer_rules(analyzer_rules()).build())
     });
     &STATE
 }
 
-/// DataFusion's rules for what expressions mean, and ours: before types are coerced, and behind all.
+/// Functions of ours in the place of those of DataFusion whose types or values are wrong.
+fn corrected(mut state: SessionState) -> SessionState {
+    // A registry of its own refuses nothing.
+    for name in rounding::NAMES {
+        if let Some(plain) = state.scalar_functions().get(name).cloned() {
+            let _ = state.register_udf(Arc::new(rounding::rounding(plain)));
+        }
+    }
+    for name in shift::NAMES {
+        if let Some(plain) = state.window_functions().get(name).cloned() {
+            let _ = state.register_udwf(Arc::new(shift::shift(plain)));
+        }
+    }
+    if let Some(plain) = state.aggregate_functions().get(aggregate::AVG).cloned() {
+        let _ = state.register_udaf(aggregate::exact(&plain));
+    }
+    state
+}
+
+/// DataFusion's rules for what expressions mean, and ours: before types are coerced, and after all others.
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let first: Arc<dyn AnalyzerRule + Send + Sync> = Arc::new(BesideFloats);
-    [first].into_iter().chain(Analyzer::new().rules).chain([Arc::new(Semantics) as _]).collect()
+    let first: [Arc<dyn AnalyzerRule + Send + Sync>; 2] = [Arc::new(Subqueries), Arc::new(BesideFloats)];
+    first.into_iter().chain(Analyzer::new().rules).chain([Arc::new(Semantics) as _]).collect()
 }
 
 /// The rules for physical plans without those that bring conditions down: they find columns by their names alone, and take the
@@ -85,7 +110,21 @@ pub fn of_state(memory_bytes_max: u64) -> Result<SessionState> {
     let state = SessionStateBuilder::new().with_config(config).with_default_features();
     let state = state.with_optimizer_rules(optimizer_rules());
     let state = state.with_physical_optimizer_rules(sound_rules()).with_analyzer_rules(analyzer_rules());
-    Ok(state.with_runtime_env(runtime(memory_bytes_max)?).build())
+    let mut state = corrected(state.with_runtime_env(runtime(memory_bytes_max)?).build());
+    state.register_relation_planner(Arc::new(FullJoinUsing))?;
+    Ok(state)
+}
+
+/// Plans a query over the state of a checkpoint.
+pub async fn plan_of_state(state: &SessionState, sql: &str) -> Result<LogicalPlan> {
+    let dialect = state.config().options().sql_parser.dialect;
+    let mut statement = state.sql_to_statement(sql, &dialect)?;
+    if let Statement::Statement(inner) = &mut statement
+        && let ast::Statement::Query(query) = &mut **inner
+    {
+        rewrite(query, &|_| None).or_else(|(_, wrong)| plan_err!("{wrong}"))?;
+    }
+    state.statement_to_plan(statement).await
 }
 
 fn runtime(memory_bytes_max: u64) -> Result<Arc<RuntimeEnv>> {
@@ -110,6 +149,7 @@ pub struct VisibleNames {
     tables: BTreeMap<String, Arc<dyn TableSource>>,
     /// Scalar functions by name and alias.
     functions: BTreeMap<String, Arc<ScalarUDF>>,
+    relations: [Arc<dyn RelationPlanner>; 1],
 }
 
 impl VisibleNames {
@@ -124,7 +164,7 @@ impl VisibleNames {
                 functions.insert(name.to_lowercase(), function.clone());
             }
         }
-        VisibleNames { tables, functions }
+        VisibleNames { tables, functions, relations: [Arc::new(FullJoinUsing)] }
     }
 
     /// The names of all functions.
@@ -138,6 +178,13 @@ impl VisibleNames {
     #[cfg(test)]
     pub fn scalar_names(&self) -> impl Iterator<Item = String> {
         self.functions.keys().cloned()
+    }
+
+    /// The columns of a table.
+    pub fn columns(&self, table: &ObjectName) -> Option<Vec<String>> {
+        let parts = table.0.iter().map(|part| Some(part.as_ident()?.value.as_str())).collect::<Option<Vec<_>>>()?;
+        let table = self.tables.get(&parts.join("."))?;
+        Some(table.schema().fields().iter().map(|field| field.name().clone()).collect())
     }
 
     /// The names of all tables.
@@ -161,6 +208,10 @@ impl ContextProvider for VisibleNames {
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
         state().expr_planners()
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &self.relations
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {

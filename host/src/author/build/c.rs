@@ -53,7 +53,7 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
             Error::environment(INSTALL)
         });
     }
-    let core = std::fs::read(&module).map_err(|error| failed("read", &module, &error))?;
+    let core = crate::regular::read(&module).map_err(|error| failed("read", &module, &error))?;
     componentize::component(named(&core, &project.about.name)?, &world)
 }
 

@@ -33,7 +33,7 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     if !status.success() {
         return Err(Error::plugin("go could not build it; its messages are above"));
     }
-    let core = std::fs::read(&module).map_err(|error| super::failed("read", &module, &error))?;
+    let core = crate::regular::read(&module).map_err(|error| super::failed("read", &module, &error))?;
     // Go's runtime prepares its heap and packages their tables, which would be most of what a new instance costs.
     componentize::component(crate::plugin::started(&core)?, &world)
 }

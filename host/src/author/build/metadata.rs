@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::limits::{DECLARED_BYTES_MAX, README_BYTES_MAX};
 use crate::sections::section;
 use serde_json::Value;
-use std::fs;
 use wasm_encoder::{ComponentSection, CustomSection};
 use wasm_metadata::{AddMetadata, AddMetadataField};
 use wasmparser::BinaryReader;
@@ -64,14 +63,14 @@ fn declared(project: &Project, answers: &DescribedPlugin) -> Result<(String, Str
     Ok((schemas.unwrap_or_default(), config_schema, grants))
 }
 
-/// The SDK in the project, if `millstream new` put it there.
-fn sdk(project: &Project) -> Option<(String, String)> {
-    let version = fs::read_to_string(project.folder.join(SDK_VERSION)).ok()?;
+/// The SDK in the project and its version, if `millstream new` put it there.
+pub(super) fn sdk(project: &Project) -> Option<(String, String)> {
+    let version = crate::regular::read_to_string(project.folder.join(SDK_VERSION)).ok()?;
     Some((format!("millstream {}", project.language()), version.trim().to_owned()))
 }
 
 fn readme(project: &Project) -> String {
-    let text = fs::read_to_string(project.folder.join("README.md")).unwrap_or_default();
+    let text = crate::regular::read_to_string(project.folder.join("README.md")).unwrap_or_default();
     if text.len() > README_BYTES_MAX {
         tracing::warn!(
             "README.md has {} bytes and is left out of the component: at most {README_BYTES_MAX} fit",

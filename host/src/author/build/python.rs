@@ -115,7 +115,7 @@ fn names_zones(folder: &Path) -> Result<bool> {
             !is_ours && names_zones(&path)?
         } else {
             path.extension().is_some_and(|ending| ending == "py")
-                && fs::read(&path)
+                && crate::regular::read(&path)
                     .map_err(|error| failed("read", &path, &error))?
                     .windows(8)
                     .any(|word| word == b"zoneinfo")
@@ -144,7 +144,7 @@ fn copy(from: &Path, to: &Path, left_out: &[&str]) -> Result<()> {
         if source.is_dir() {
             copy(&source, &target, left_out)?;
         } else {
-            write(&target, &fs::read(&source).map_err(|error| failed("read", &source, &error))?)?;
+            write(&target, &crate::regular::read(&source).map_err(|error| failed("read", &source, &error))?)?;
         }
     }
     Ok(())

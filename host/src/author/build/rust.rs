@@ -26,7 +26,7 @@ pub fn component(project: &Project) -> Result<Vec<u8>> {
         return Err(Error::plugin("cargo could not build it; its messages are above"));
     }
     let module = modules(target).join(TARGET).join(PROFILE).join(format!("{library}.wasm"));
-    let module = std::fs::read(&module).map_err(|error| failed("read", &module, &error))?;
+    let module = crate::regular::read(&module).map_err(|error| failed("read", &module, &error))?;
     encoded(&with_heap(&module, HEAP_BYTES)?)
 }
 

@@ -50,6 +50,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConnectorFile {
+    version: Option<u64>,
     schema: Option<toml::Value>,
     config: Option<toml::Value>,
     grant: Option<toml::Value>,
@@ -117,6 +118,7 @@ impl ConnectorCase {
         let text = read_text(&path)?;
         let wrong = |words: &str| Error::job(format!("{}: {}", path.display(), words.trim_end()));
         let file: ConnectorFile = toml::from_str(&text).map_err(|cause| wrong(&cause.to_string()))?;
+        super::check_version(file.version).map_err(|words| wrong(&words))?;
         let within = file.within.as_deref().map(units::time).transpose();
         let within = within.map_err(|words| wrong(&format!("`within`: {words}")))?.unwrap_or(WITHIN);
         Ok(ConnectorCase { folder: folder.into(), world, text, file, within })

@@ -55,7 +55,8 @@ fn question(folder: &Path) -> Result<DescribeQuestion> {
     };
     let mut grant = Granted { env: plugin.grant.env.clone(), ..Granted::default() };
     for (name, path) in &plugin.grant.files {
-        let bytes = std::fs::read(folder.join(path)).map_err(|error| super::super::failed("read", path, &error))?;
+        let bytes =
+            crate::regular::read(folder.join(path)).map_err(|error| super::super::failed("read", path, &error))?;
         grant.files.insert(name.clone(), bytes.into());
     }
     Ok(DescribeQuestion { config: plugin.config.to_string(), inputs, key, grant })
@@ -64,7 +65,7 @@ fn question(folder: &Path) -> Result<DescribeQuestion> {
 /// The job of a case with a stage.
 fn stage(case: &TestCase, folder: &Path) -> Result<JobSpec> {
     // Neither is looked at: nothing runs.
-    let text = case.job(Path::new("plugin"), Path::new("out"))?;
+    let text = case.job(Path::new("plugin"), Path::new("out"), None)?;
     // What looks like a variable is data.
     let as_it_is = Version { has_variables: false, ..Version::default() };
     crate::job::parse_as(&text, Path::new("case"), folder, &[], as_it_is)

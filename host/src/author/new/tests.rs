@@ -67,7 +67,8 @@ fn the_manifest_of_a_project_is_complete() {
             let project = crate::author::project::Project::read(&folder).expect("a manifest");
             assert_eq!(project.about.name, name);
             assert_eq!(project.about.version, "0.1.0", "{name}");
-            assert!(!project.about.license.is_empty() && !project.about.description.is_empty(), "{name}");
+            assert!(!project.about.license.is_empty(), "{name}");
+            assert_eq!(project.about.description, "", "{name}: the example's description is not the plugin's");
             assert_eq!(project.world.map(|world| world.to_string()).as_deref(), Some(world), "{name}");
             assert_eq!(project.language(), language);
         }
@@ -81,6 +82,7 @@ fn a_rust_project_does_not_lean_on_our_workspace() {
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect(file);
     assert!(read("Cargo.toml").contains("path = \"sdk\""));
     assert!(read("Cargo.toml").contains("name = \"tally\""));
+    assert!(read("Cargo.toml").contains("\ndescription = \"\"\n"), "{}", read("Cargo.toml"));
     for manifest in ["sdk/Cargo.toml", "sdk/macros/Cargo.toml"] {
         assert!(!read(manifest).contains("workspace"), "{manifest} leans on our workspace");
     }

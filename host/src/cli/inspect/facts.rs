@@ -143,7 +143,7 @@ impl FolderFacts {
 
 impl CheckpointFacts {
     fn of(checkpoint: &Checkpoint) -> CheckpointFacts {
-        let Checkpoint { batch, time, generation, written, tables, sinks } = checkpoint;
+        let Checkpoint { batch, time, generation, written, tables, sinks, leftover: _ } = checkpoint;
         let files = tables.iter().flat_map(|table| &table.files);
         CheckpointFacts {
             batch: *batch,
@@ -285,7 +285,7 @@ fn planned(store: &dyn Store, manifest: &Manifest) -> Result<Option<PlannedFacts
 
 /// Whether a process holds the lock of a local folder.
 pub fn running(folder: &Path) -> Option<bool> {
-    match std::fs::File::open(folder.join("lock")) {
+    match crate::regular::open(folder.join("lock")) {
         // Shared, and given back at once.
         Ok(lock) => match lock.try_lock_shared() {
             Ok(()) => Some(false),

@@ -110,7 +110,7 @@ impl WorkerProcess {
             WorkerReport::Back(batch) => self.back = Some(*batch),
             WorkerReport::Running => self.running = true,
             WorkerReport::Beat
-            | WorkerReport::Progress
+            | WorkerReport::Progress(_)
             | WorkerReport::Loaded(_)
             | WorkerReport::Waiting(_)
             | WorkerReport::Elsewhere(_)

@@ -37,13 +37,21 @@ pub struct ScaleWish {
 
 /// What others are told of it. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct ScaleDesk(Arc<Mutex<Option<ScaleStatus>>>);
+pub struct ScaleDesk(Arc<Mutex<DeskState>>);
+
+#[derive(Default)]
+struct DeskState {
+    /// Of the last request.
+    status: Option<ScaleStatus>,
+    /// The job runs, so that a request is carried out at once.
+    runs: bool,
+}
 
 impl ScaleDesk {
     /// Answers a question; `begin` is called with what is wanted where it is to be begun.
     pub fn answer(&self, question: ScaleQuestion, begin: impl FnOnce(ScaleWish)) -> ScaleAnswer {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match (question, &*held) {
+        match (question, &held.status) {
             (ScaleQuestion::Scale { .. }, Some(status)) if !status.step.is_over() => {
                 ScaleAnswer::Refused("the job is on its way to other workers already; wait until it is there".into())
             }
@@ -51,8 +59,9 @@ impl ScaleDesk {
                 // No other supervisor of the job has given it to anybody who still waits.
                 let first = u64::from(std::process::id()) << 32;
                 let id = last.as_ref().map_or(first, |last| last.id.saturating_add(1));
-                let status = ScaleStatus { id, step: ScaleStep::Loading };
-                *held = Some(status.clone());
+                let step = if held.runs { ScaleStep::Loading } else { ScaleStep::Waiting };
+                let status = ScaleStatus { id, step };
+                held.status = Some(status.clone());
                 drop(held);
                 begin(ScaleWish { workers, processes, hosts });
                 ScaleAnswer::Scaling(status)
@@ -64,9 +73,14 @@ impl ScaleDesk {
 
     /// It has come so far.
     pub fn tell(&self, step: ScaleStep) {
-        if let Some(status) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(status) = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).status {
             status.step = step;
         }
+    }
+
+    /// Whether the job runs.
+    pub fn set_runs(&self, runs: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).runs = runs;
     }
 }
 

@@ -40,8 +40,8 @@ pub enum WorkerReport {
     Beat,
     /// Its job is started.
     Running,
-    /// Batches were committed or a checkpoint was written since it said so last.
-    Progress,
+    /// The furthest batch that a sink has committed, or after which a checkpoint is published, in this start.
+    Progress(BatchId),
     /// Its job is about to have ended well, and is to be started again from the checkpoint after this batch.
     Back(BatchId),
     /// It stands by, and has loaded the checkpoint after this batch.
@@ -105,6 +105,7 @@ fn written(words: &str, value: &impl Serialize) -> String {
 }
 
 /// In front of the numbers of reports that have one.
+const PROGRESS: &str = "progress ";
 const BACK: &str = "back ";
 const LOADED: &str = "loaded ";
 const WAITING: &str = "waiting ";
@@ -115,10 +116,9 @@ const BEGINS: &str = "begins ";
 const HANDED: &str = "handed ";
 const PAUSED: &str = "paused ";
 
-const WORDS: [(&str, WorkerReport); 12] = [
+const WORDS: [(&str, WorkerReport); 11] = [
     ("beat", WorkerReport::Beat),
     ("running", WorkerReport::Running),
-    ("progress", WorkerReport::Progress),
     ("ended done", WorkerReport::Ended(None)),
     ("ended job", WorkerReport::Ended(Some(Kind::Job))),
     ("ended plugin", WorkerReport::Ended(Some(Kind::Plugin))),
@@ -136,7 +136,7 @@ impl WorkerReport {
     pub fn read(line: &str) -> Option<WorkerReport> {
         let batch = |word| line.strip_prefix(word)?.parse().ok().map(BatchId);
         let time = |word| line.strip_prefix(word)?.parse().ok();
-        let numbered = batch(BACK).map(WorkerReport::Back);
+        let numbered = batch(BACK).map(WorkerReport::Back).or_else(|| batch(PROGRESS).map(WorkerReport::Progress));
         let numbered = numbered.or_else(|| batch(LOADED).map(WorkerReport::Loaded));
         let numbered = numbered.or_else(|| batch(SAVED).map(WorkerReport::Saved));
         let waiting = || line.strip_prefix(WAITING)?.parse().ok().map(WorkerReport::Waiting);
@@ -156,11 +156,12 @@ impl WorkerReport {
             WorkerReport::Heard(word) => return written(HEARD, word),
             WorkerReport::Paused(why) => return written(PAUSED, why),
             WorkerReport::Back(batch) => return format!("{BACK}{batch}\n"),
+            WorkerReport::Progress(batch) => return format!("{PROGRESS}{batch}\n"),
             WorkerReport::Loaded(batch) => return format!("{LOADED}{batch}\n"),
             WorkerReport::Saved(batch) => return format!("{SAVED}{batch}\n"),
             WorkerReport::Begins(at_us) => return format!("{BEGINS}{at_us}\n"),
             WorkerReport::Handed(at_us) => return format!("{HANDED}{at_us}\n"),
-            WorkerReport::Beat | WorkerReport::Running | WorkerReport::Progress | WorkerReport::Ended(_) => {}
+            WorkerReport::Beat | WorkerReport::Running | WorkerReport::Ended(_) => {}
         }
         WORDS.iter().find(|(_, report)| report == self).map_or_else(String::new, |(words, _)| format!("{words}\n"))
     }
@@ -346,13 +347,13 @@ impl Reporter {
         let (mut since, mut begins) = (None, false);
         let every = Duration::from_millis(HEARTBEAT_MS);
         // On a machine with much to do a sleep takes many times as long as it says: what counts is the time that has passed.
-        let (mut last, mut said): (_, Option<Instant>) = (0, None);
+        let (mut last, mut said): (_, Option<Instant>) = (BatchId(0), None);
         loop {
             let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let progress = job.as_ref().map_or(last, Stopper::progress);
             job.iter().for_each(|job| self.tell_steps(job, &mut since, &mut begins));
             if progress != last || said.is_none_or(|said| said.elapsed() >= every) {
-                self.say(if progress != last { WorkerReport::Progress } else { WorkerReport::Beat });
+                self.say(if progress != last { WorkerReport::Progress(progress) } else { WorkerReport::Beat });
                 patience::paused_for(PAUSE_TOLD).into_iter().for_each(|why| self.say(WorkerReport::Paused(why)));
                 (last, said) = (progress, Some(Instant::now()));
             }
@@ -419,7 +420,7 @@ mod tests {
             WorkerReport::Heard(HandoverWord::Failed("two\nlines".into())),
             WorkerReport::Paused("two\nlines".into()),
         ];
-        let living = [WorkerReport::Beat, WorkerReport::Running, WorkerReport::Progress];
+        let living = [WorkerReport::Beat, WorkerReport::Running, WorkerReport::Progress(BatchId(7))];
         for report in living.into_iter().chain(others).chain(of_handovers).chain(kinds) {
             let line = report.line();
             assert_eq!((line.lines().count(), WorkerReport::read(line.trim_end())), (1, Some(report)), "{line:?}");

@@ -64,9 +64,8 @@ impl Supervisor<'_> {
     /// Somebody wants other workers.
     pub(super) fn scale(&mut self, wish: ScaleWish, children: &[WorkerProcess]) {
         let failed = |why: String| ScaleStep::Failed(why);
-        if self.stopping || !self.ran || self.handover.is_some() {
-            let why = "the job does not run yet, or is about to end; ask again".into();
-            return self.desk.tell(failed(why));
+        if self.stopping || self.handover.is_some() {
+            return self.desk.tell(failed("the job is about to end".into()));
         }
         let (layout, machines) = match self.scaled(wish) {
             Ok(scaled) => scaled,

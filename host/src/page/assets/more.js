@@ -20,6 +20,16 @@ export function refused(job) {
     rows.length ? rows.map(card) : h('p', {}, job.refused.length ? 'None of them matches.' : 'No row was rejected or late since somebody looks.')];
 }
 
+// JSON whose integers keep all digits: those that a number of JavaScript would round become BigInt. Strings are matched first, so that
+// digits within them are left alone.
+const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?/g;
+const EXACT = /^\u0000integer:-?\d{16,}$/;
+function parse(text) {
+  const marked = text.replace(TOKEN, (token) => /^-?\d{16,}$/.test(token) && !Number.isSafeInteger(Number(token)) ? `"\\u0000integer:${token}"` : token);
+  return JSON.parse(marked, (_, value) => typeof value === 'string' && EXACT.test(value) ? BigInt(value.slice(9)) : value);
+}
+const digits = (_, value) => typeof value === 'bigint' ? String(value) : value;
+
 export function state(job) {
   const tables = job.view.graph.parts.map((p, i) => [p, job.view.parts[i] ?? {}]).filter(([, own]) => own.state_rows > 0);
   const ask = async (event) => {
@@ -27,13 +37,13 @@ export function state(job) {
     kept.answer = { busy: true }; job.show();
     try {
       const reply = await fetch(`/api/v1/jobs/${job.id}/state?sql=${encodeURIComponent(document.getElementById('sql').value)}`);
-      kept.answer = await reply.json();
+      kept.answer = parse(await reply.text());
     } catch (error) { kept.answer = { error: String(error) }; }
     job.show();
   };
   kept.sql ??= `select * from ${tables.length ? '"' + tables[0][0].name.replaceAll('"', '""') + '"' : 'stage'} limit 20`;
-  const { answer } = kept, columns = answer?.rows ? [...new Set(answer.rows.flatMap((row) => Object.keys(row)))] : [];
-  const cell = (value) => h('td', { class: typeof value === 'number' ? 'n' : 'text' }, value === undefined || value === null ? '' : typeof value === 'object' ? JSON.stringify(value) : name(value));
+  const { answer } = kept, columns = answer?.columns ?? [];
+  const cell = (value) => h('td', { class: typeof value === 'number' || typeof value === 'bigint' ? 'n' : 'text' }, value === undefined || value === null ? '' : typeof value === 'object' ? JSON.stringify(value, digits) : name(value));
   if (!job.view.graph.checkpoints) return [h('p', {}, 'The job keeps no checkpoints, so there is no state to ask.')];
   return [h('p', { class: 'quiet small' }, 'SQL over the last checkpoint. Tables are named as the stages. The query runs in a process of its own, for at most 15 s.'),
     h('form', { on: { submit: ask } }, h('textarea', { id: 'sql', 'aria-label': 'Query', spellcheck: 'false', value: kept.sql, on: { input: (e) => { kept.sql = e.target.value; }, keydown: (e) => { if (e.key === 'Enter' && (e.ctrlKey || e.metaKey)) ask(e); } } }), h('button', { type: 'submit' }, 'Ask')),

@@ -2,11 +2,11 @@
 
 use super::cursor::Cursor;
 use super::plan::{decimal_text, each};
-use super::schema::{DEPTH_MAX, Schema, Time, Type, TypeId, branch, too_deep};
+use super::schema::{DEPTH_MAX, Schema, Time, Type, TypeId, UUID_BYTES, branch, too_deep};
 use crate::batch::cell;
 use crate::batch::times::micros;
 use crate::decode::columns::NestedForm;
-use crate::job::spec::TimeUnit;
+use crate::decode::json_text::{JsonMap, quoted};
 use std::fmt::Write as _;
 
 /// Bytes of one value: records without a value in them take none, and their text does.
@@ -43,12 +43,12 @@ pub fn json(
             let value = cursor.float()?;
             let wide = f64::from(value);
             // A number is the one that it is as a column of its own; a text has the digits that somebody wrote.
-            let digits = if form == NestedForm::Typed { wide.to_string() } else { value.to_string() };
+            let digits = if form == NestedForm::Typed { cell::float_text(wide) } else { cell::float32_text(value) };
             float(wide, &digits, out);
         }
         Type::Double => {
             let value = cursor.double()?;
-            float(value, &value.to_string(), out);
+            float(value, &cell::float_text(value), out);
         }
         Type::Text => quoted(cursor.text()?, out),
         Type::Enum(symbols) => {
@@ -58,6 +58,7 @@ pub fn json(
         }
         Type::Bytes(decimal) => bytes(cursor.sized()?, decimal.map(|decimal| decimal.scale), out)?,
         Type::Fixed(length, decimal) => bytes(cursor.take(*length)?, decimal.map(|decimal| decimal.scale), out)?,
+        Type::Uuid => quoted(&cell::uuid(cursor.take(UUID_BYTES)?), out),
         Type::Union(branches) => {
             let id = branch(branches, cursor)?;
             json(schema, id, cursor, form, out, depth + 1)?;
@@ -74,17 +75,12 @@ pub fn json(
             out.push(']');
         }
         Type::Map(value) => {
-            out.push('{');
-            let begin = out.len();
+            let mut map = JsonMap::default();
             each(cursor, |cursor| {
-                if out.len() > begin {
-                    out.push(',');
-                }
-                quoted(cursor.text()?, out);
-                out.push(':');
-                json(schema, *value, cursor, form, out, depth + 1)
+                let key = cursor.text()?.into();
+                map.push(key, |out| json(schema, *value, cursor, form, out, depth + 1))
             })?;
-            out.push('}');
+            out.push_str(&map.finish());
         }
         Type::Record(fields) => {
             out.push('{');
@@ -108,21 +104,17 @@ fn moment(value: i64, time: Time, out: &mut String) -> Result<(), String> {
     out.push('"');
     match time {
         Time::Days => cell::write_date(out, i32::try_from(value).map_err(|_| far())?),
-        Time::Millis => cell::write_rfc3339(out, micros(value, TimeUnit::Millis).map_err(|_| far())?),
-        Time::Micros => cell::write_rfc3339(out, value),
-        Time::Nanos => cell::write_rfc3339(out, micros(value, TimeUnit::Nanos).map_err(|_| far())?),
+        Time::Of(unit) | Time::Local(unit) => cell::write_rfc3339(out, micros(value, unit).map_err(|_| far())?),
     }
     out.push('"');
     Ok(())
 }
 
-/// JSON has no numbers for what is none.
+/// JSON has no numbers for infinities and NaN: they are texts.
 fn float(value: f64, text: &str, out: &mut String) {
-    match value {
-        value if value.is_nan() => out.push_str("\"NaN\""),
-        f64::INFINITY => out.push_str("\"Infinity\""),
-        f64::NEG_INFINITY => out.push_str("\"-Infinity\""),
-        _ => out.push_str(text),
+    match value.is_finite() {
+        true => out.push_str(text),
+        false => quoted(text, out),
     }
 }
 
@@ -132,9 +124,4 @@ fn bytes(value: &[u8], scale: Option<u32>, out: &mut String) -> Result<(), Strin
         None => quoted(&crate::hex::encode(value), out),
     }
     Ok(())
-}
-
-fn quoted(text: &str, out: &mut String) {
-    // Writing text into a string cannot fail.
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }

@@ -5,12 +5,13 @@
 
 use super::cursor::Cursor;
 use super::json::json;
-use super::schema::{Decimal, Schema, Time, Type, TypeId, branch, too_deep};
+use super::schema::{Decimal, Schema, Time, Type, TypeId, UUID_BYTES, branch, too_deep};
 use crate::batch::cell;
 use crate::batch::times::micros;
 use crate::batch::types::ColumnType;
 use crate::decode::columns::{ColumnBuilders, WrittenValue};
 use crate::decode::infer::COLUMNS_MAX;
+use crate::decode::json::place_of;
 use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
 use arrow::datatypes::DataType;
 
@@ -47,6 +48,9 @@ pub enum Conversion {
     Float64,
     /// A number of this unit.
     Time(TimeUnit),
+    /// The same as what clocks of the column's zone showed.
+    Local(TimeUnit),
+    /// Days, each as its first moment in the column's zone.
     Days,
     /// Days as a date.
     Date,
@@ -78,20 +82,26 @@ impl Plan {
     }
 
     fn reaches(&self, column: usize) -> bool {
-        let takes = |takes: &[(usize, Conversion)]| takes.iter().any(|(place, _)| *place == column);
+        let mut found = false;
+        self.each_column(&mut |place| found |= place == column);
+        found
+    }
+
+    /// All columns that want the value or something in it, some perhaps several times.
+    fn each_column(&self, take: &mut dyn FnMut(usize)) {
         match self {
-            Plan::Skip(_) => false,
+            Plan::Skip(_) => {}
             // It has something, which is told as what it is.
-            Plan::Refuse(_, places) => places.contains(&column),
-            Plan::Take(_, taken) => takes(taken),
-            Plan::Union(branches) => branches.iter().any(|plan| plan.reaches(column)),
-            Plan::Inside { takes: taken, inside, .. } => {
-                takes(taken)
-                    || match inside {
-                        NestedPlan::Fields(fields) => fields.iter().any(|plan| plan.reaches(column)),
-                        NestedPlan::Places(_, places) => places.iter().any(|(_, plan)| plan.reaches(column)),
-                        NestedPlan::Keys(_, keys) => keys.iter().any(|(_, plan)| plan.reaches(column)),
-                    }
+            Plan::Refuse(_, places) => places.iter().for_each(|column| take(*column)),
+            Plan::Take(_, taken) => taken.iter().for_each(|(column, _)| take(*column)),
+            Plan::Union(branches) => branches.iter().for_each(|plan| plan.each_column(take)),
+            Plan::Inside { takes, inside, .. } => {
+                takes.iter().for_each(|(column, _)| take(*column));
+                match inside {
+                    NestedPlan::Fields(fields) => fields.iter().for_each(|plan| plan.each_column(take)),
+                    NestedPlan::Places(_, places) => places.iter().for_each(|(_, plan)| plan.each_column(take)),
+                    NestedPlan::Keys(_, keys) => keys.iter().for_each(|(_, plan)| plan.each_column(take)),
+                }
             }
         }
     }
@@ -169,7 +179,11 @@ impl NestedPlan {
             NestedPlan::Keys(value, keys) => each(cursor, |cursor| {
                 let key = cursor.text()?;
                 match keys.iter().find(|(name, _)| name == key) {
-                    Some((_, plan)) => plan.step(schema, cursor, columns, depth),
+                    Some((_, plan)) => {
+                        // The last value of a key wins, also where it holds less than the one before.
+                        plan.each_column(&mut |column| columns.unset(column));
+                        plan.step(schema, cursor, columns, depth)
+                    }
                     None => schema.skip(*value, cursor, depth),
                 }
             }),
@@ -181,9 +195,9 @@ impl NestedPlan {
 const EMPTY_ITEMS_MAX: u64 = 10_000;
 
 /// All items of an array or map, one after the other.
-pub fn each(
-    cursor: &mut Cursor<'_>,
-    mut read: impl FnMut(&mut Cursor<'_>) -> Result<(), String>,
+pub fn each<'a>(
+    cursor: &mut Cursor<'a>,
+    mut read: impl FnMut(&mut Cursor<'a>) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut empty = 0;
     loop {
@@ -241,7 +255,7 @@ fn plan(schema: &Schema, id: TypeId, targets: &[Target<'_>]) -> Plan {
             names.iter().map(|name| ((*name).to_owned(), plan(schema, *value, &below(name)))).collect(),
         ),
         Type::Array(item) => {
-            let places = names.iter().filter_map(|name| Some((name.parse().ok()?, plan(schema, *item, &below(name)))));
+            let places = names.iter().filter_map(|name| Some((place_of(name)?, plan(schema, *item, &below(name)))));
             NestedPlan::Places(*item, places.collect())
         }
         Type::Null => return Plan::Take(id, takes),
@@ -268,7 +282,7 @@ fn into(kind: &Type, column: &ColumnSpec) -> Result<Conversion, String> {
         }
         (ColumnType::Float64, Type::Long(_) | Type::Float | Type::Double) => Conversion::Float64,
         (ColumnType::Float64, Type::Bytes(Some(_)) | Type::Fixed(_, Some(_))) => Conversion::Text,
-        (ColumnType::Binary, Type::Bytes(_) | Type::Fixed(..) | Type::Text) => Conversion::Binary,
+        (ColumnType::Binary, Type::Bytes(_) | Type::Fixed(..) | Type::Uuid | Type::Text) => Conversion::Binary,
         (ColumnType::Timestamp, Type::Text) => Conversion::Text,
         (ColumnType::Arrow(DataType::Date32), Type::Long(Some(Time::Days))) => Conversion::Date,
         (ColumnType::Arrow(DataType::Date32), Type::Text) => Conversion::Text,
@@ -280,9 +294,8 @@ fn into(kind: &Type, column: &ColumnSpec) -> Result<Conversion, String> {
         (ColumnType::Arrow(DataType::Struct(_)), Type::Record(_) | Type::Map(_)) => Conversion::Text,
         (ColumnType::Timestamp, Type::Long(time)) => match (time, &column.form) {
             (Some(Time::Days), _) => Conversion::Days,
-            (Some(Time::Millis), _) => Conversion::Time(TimeUnit::Millis),
-            (Some(Time::Micros), _) => Conversion::Time(TimeUnit::Micros),
-            (Some(Time::Nanos), _) => Conversion::Time(TimeUnit::Nanos),
+            (Some(Time::Of(unit)), _) => Conversion::Time(*unit),
+            (Some(Time::Local(unit)), _) => Conversion::Local(*unit),
             (None, TimeForm::Number(unit)) => Conversion::Time(*unit),
             (None, _) => {
                 let name = &column.name;
@@ -305,6 +318,7 @@ fn word(kind: &Type) -> &'static str {
         Type::Float | Type::Double => "a floating-point number",
         Type::Bytes(Some(_)) | Type::Fixed(_, Some(_)) => "a decimal",
         Type::Bytes(None) | Type::Fixed(_, None) => "bytes",
+        Type::Uuid => "a UUID",
         Type::Text => "text",
         Type::Enum(_) => "an enum",
         Type::Array(_) => "an array",
@@ -335,7 +349,7 @@ fn take(
             for (column, into) in takes {
                 match into {
                     Conversion::Float64 => columns.set_float64(*column, f64::from(value)),
-                    _ => columns.set(*column, WrittenValue::Text(&value.to_string()))?,
+                    _ => columns.set(*column, WrittenValue::Text(&cell::float32_text(value)))?,
                 }
             }
         }
@@ -344,7 +358,7 @@ fn take(
             for (column, into) in takes {
                 match into {
                     Conversion::Float64 => columns.set_float64(*column, value),
-                    _ => columns.set(*column, WrittenValue::Text(&value.to_string()))?,
+                    _ => columns.set(*column, WrittenValue::Text(&cell::float_text(value)))?,
                 }
             }
         }
@@ -369,6 +383,15 @@ fn take(
         }
         Type::Bytes(decimal) => sized(cursor.sized()?, *decimal, takes, columns)?,
         Type::Fixed(length, decimal) => sized(cursor.take(*length)?, *decimal, takes, columns)?,
+        Type::Uuid => {
+            let value = cursor.take(UUID_BYTES)?;
+            for (column, into) in takes {
+                match into {
+                    Conversion::Binary => bytes(value, *column, columns)?,
+                    _ => columns.set(*column, WrittenValue::Text(&cell::uuid(value)))?,
+                }
+            }
+        }
         Type::Union(branches) => {
             let id = branch(branches, cursor)?;
             take(schema, id, takes, cursor, columns, depth + 1)?;
@@ -398,9 +421,13 @@ fn whole(value: i64, column: usize, into: Conversion, columns: &mut ColumnBuilde
             let us = micros(value, unit).map_err(|_| far(columns))?;
             columns.set_int64(column, us);
         }
+        Conversion::Local(unit) => {
+            let us = micros(value, unit).map_err(|_| far(columns))?;
+            columns.set_local_time(column, us)?;
+        }
         Conversion::Days => {
             let us = value.checked_mul(86_400_000_000).ok_or_else(|| far(columns))?;
-            columns.set_int64(column, us);
+            columns.set_local_time(column, us)?;
         }
         Conversion::Date => {
             let days = i32::try_from(value).map_err(|_| far(columns))?;
@@ -440,10 +467,18 @@ fn bytes(value: &[u8], column: usize, columns: &mut ColumnBuilders) -> Result<()
 
 /// A decimal as it is written down: a whole number in two's complement, the highest byte first, with a point in it.
 pub fn decimal_text(bytes: &[u8], scale: u32) -> Result<String, String> {
+    let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
+    // Bytes in front that only repeat the sign say nothing.
+    let (mut bytes, sign) = (bytes, if negative { 0xff } else { 0 });
+    while let [first, rest @ ..] = bytes
+        && *first == sign
+        && rest.first().is_some_and(|second| (second & 0x80 != 0) == negative)
+    {
+        bytes = rest;
+    }
     if bytes.len() > 16 || scale > 1_000 {
         return Err(format!("a decimal of {} bytes and {scale} places; at most 16 bytes are read", bytes.len()));
     }
-    let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
     let value = bytes.iter().fold(if negative { -1_i128 } else { 0 }, |value, byte| (value << 8) | i128::from(*byte));
     let digits = value.unsigned_abs().to_string();
     let scale = scale as usize;

@@ -1,6 +1,7 @@
 //! Schemas of Avro, from their JSON. Types refer to each other by their places in one list, so a type may hold itself.
 
 use super::cursor::Cursor;
+use crate::job::spec::TimeUnit;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -10,6 +11,8 @@ pub const SCHEMA_BYTES_MAX: usize = 4 << 20;
 const TYPES_MAX: usize = 100_000;
 /// How deep records, arrays, maps and unions stand within each other in a value.
 pub const DEPTH_MAX: usize = 64;
+/// Bytes of a UUID.
+pub const UUID_BYTES: usize = 16;
 
 /// The place of a type in its schema.
 pub type TypeId = usize;
@@ -35,6 +38,8 @@ pub enum Type {
     Text,
     /// So many bytes.
     Fixed(usize, Option<Decimal>),
+    /// 16 bytes that are a UUID.
+    Uuid,
     Enum(Vec<String>),
     Array(TypeId),
     Map(TypeId),
@@ -46,9 +51,10 @@ pub enum Type {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Time {
     Days,
-    Millis,
-    Micros,
-    Nanos,
+    /// Moments.
+    Of(TimeUnit),
+    /// What clocks showed somewhere.
+    Local(TimeUnit),
 }
 
 /// Digits behind the point of a number that is written as a whole one.
@@ -111,6 +117,7 @@ impl Schema {
             Type::Double => cursor.take(8).map(drop),
             Type::Bytes(_) | Type::Text => cursor.sized().map(drop),
             Type::Fixed(bytes, _) => cursor.take(*bytes).map(drop),
+            Type::Uuid => cursor.take(UUID_BYTES).map(drop),
             Type::Array(item) => self.items(cursor, |cursor| self.skip(*item, cursor, depth + 1)),
             Type::Map(item) => self.items(cursor, |cursor| {
                 cursor.sized()?;
@@ -266,7 +273,8 @@ impl SchemaReader {
                 let (id, _) = self.name(json, namespace)?;
                 let bytes = within("size")?.as_u64().and_then(|bytes| usize::try_from(bytes).ok());
                 let bytes = bytes.ok_or("the `size` of a fixed is no number of bytes")?;
-                self.put(id, Type::Fixed(bytes, decimal(json)))
+                let is_uuid = bytes == UUID_BYTES && logical(json) == "uuid";
+                self.put(id, if is_uuid { Type::Uuid } else { Type::Fixed(bytes, decimal(json)) })
             }
             name => self.known(name, namespace),
         }
@@ -300,15 +308,18 @@ fn full_name(name: &str, namespace: &str) -> String {
 
 /// A type without parts; what `json` says beside its name says what its values stand for.
 fn primitive(word: &str, json: Option<&Value>) -> Option<Type> {
-    let logical = json.and_then(|json| json.get("logicalType")).and_then(Value::as_str).unwrap_or_default();
+    let logical = json.map_or("", logical);
     Some(match word {
         "null" => Type::Null,
         "boolean" => Type::Bool,
         "int" => Type::Long((logical == "date").then_some(Time::Days)),
         "long" => Type::Long(match logical {
-            "timestamp-millis" | "local-timestamp-millis" => Some(Time::Millis),
-            "timestamp-micros" | "local-timestamp-micros" => Some(Time::Micros),
-            "timestamp-nanos" | "local-timestamp-nanos" => Some(Time::Nanos),
+            "timestamp-millis" => Some(Time::Of(TimeUnit::Millis)),
+            "timestamp-micros" => Some(Time::Of(TimeUnit::Micros)),
+            "timestamp-nanos" => Some(Time::Of(TimeUnit::Nanos)),
+            "local-timestamp-millis" => Some(Time::Local(TimeUnit::Millis)),
+            "local-timestamp-micros" => Some(Time::Local(TimeUnit::Micros)),
+            "local-timestamp-nanos" => Some(Time::Local(TimeUnit::Nanos)),
             _ => None,
         }),
         "float" => Type::Float,
@@ -319,9 +330,14 @@ fn primitive(word: &str, json: Option<&Value>) -> Option<Type> {
     })
 }
 
+/// What values of a type stand for.
+fn logical(json: &Value) -> &str {
+    json.get("logicalType").and_then(Value::as_str).unwrap_or_default()
+}
+
 /// What a type says of decimals; a scale that makes no sense counts as none, as the specification has it.
 fn decimal(json: &Value) -> Option<Decimal> {
-    let is_one = json.get("logicalType").and_then(Value::as_str) == Some("decimal");
+    let is_one = logical(json) == "decimal";
     let scale = json.get("scale").map_or(Some(0), Value::as_u64)?;
     let precision = json.get("precision").and_then(Value::as_u64)?;
     (is_one && precision > 0 && scale <= precision).then_some(Decimal { scale: u32::try_from(scale).ok()? })

@@ -86,6 +86,73 @@ fn a_record_goes_to_columns_by_name_and_path() {
 }
 
 #[test]
+fn times_without_an_offset_are_of_the_zone() {
+    let of = |kind: &str| format!(r#"{{"type":"record","name":"R","fields":[{{"name":"at","type":{kind}}}]}}"#);
+    let local = |unit: &str| of(&format!(r#"{{"type":"long","logicalType":"{unit}"}}"#));
+    let decoded = |schema: &str, value: i64, kind: &str| {
+        let content = FileContent { path: "r.avsc".into(), content: Bytes::copy_from_slice(schema.as_bytes()) };
+        let mut source = source(Format::Avro(WriterSchema::Given(content)), &[("at", kind)]);
+        source.kind = SourceKind::RawSocket { address: "127.0.0.1:1".into() };
+        source.schema[0].zone = crate::zone::Zone::named("Europe/Berlin");
+        let mut record = Vec::new();
+        crate::decode::varint::write(crate::decode::varint::zigzag(value), &mut record);
+        shown_rows(&Decoder::new(&source).decode(&chunk(&[record])))
+    };
+    // Noon of 2026-07-01, as clocks showed it and as a moment.
+    let noon = 1_782_907_200_000;
+    assert_eq!(decoded(&local("local-timestamp-millis"), noon, "timestamp"), "1782900000000000");
+    assert_eq!(decoded(&local("local-timestamp-micros"), noon * 1_000, "timestamp"), "1782900000000000");
+    assert_eq!(decoded(&local("local-timestamp-nanos"), noon * 1_000_000, "timestamp"), "1782900000000000");
+    assert_eq!(decoded(&local("timestamp-millis"), noon, "timestamp"), "1782907200000000");
+    assert_eq!(decoded(&local("local-timestamp-millis"), noon, "int64"), "1782907200000");
+    let day = of(r#"{"type":"int","logicalType":"date"}"#);
+    assert_eq!(decoded(&day, 20_635, "timestamp"), "1782856800000000", "its first moment there");
+    // Half past two, which clocks left out in spring, and showed twice in autumn.
+    let skipped = decoded(&local("local-timestamp-millis"), 1_774_751_400_000, "timestamp");
+    assert_eq!(
+        skipped,
+        "!column `at`: `2026-03-29T02:30:00.000000` is no time in Europe/Berlin, where clocks were set forward over it"
+    );
+    assert_eq!(decoded(&local("local-timestamp-millis"), 1_792_895_400_000, "timestamp"), "1792888200000000");
+    // What is finer than a microsecond is cut off towards the past, and what is too far is refused.
+    let utc = |value, kind| decoded(&local("timestamp-nanos"), value, kind);
+    assert_eq!((utc(-1, "timestamp"), utc(-1_500, "timestamp")), ("-1".into(), "-2".into()));
+    let far = decoded(&local("timestamp-millis"), 9_300_000_000_000_000, "timestamp");
+    assert_eq!(far, "!column `at`: 9300000000000000 is out of range of timestamp");
+}
+
+#[test]
+fn logical_types_are_what_they_stand_for() {
+    let of = |kind: &str| format!(r#"{{"type":"record","name":"R","fields":[{{"name":"a","type":{kind}}}]}}"#);
+    let uuid = of(r#"{"type":"fixed","name":"U","size":16,"logicalType":"uuid"}"#);
+    let bytes: Vec<u8> = (0..16).collect();
+    let text = "00010203-0405-0607-0809-0a0b0c0d0e0f";
+    assert_eq!(decoded(&uuid, &[("a", "text"), ("a", "binary")], &bytes), format!("{text}|{bytes:?}"));
+    let list = of(r#"{"type":"array","items":{"type":"fixed","name":"U","size":16,"logicalType":"uuid"}}"#);
+    let two = [&[4][..], &bytes, &bytes, &[0]].concat();
+    let expected = format!(r#"["{text}","{text}"]|["{text}","{text}"]|{text}"#);
+    assert_eq!(decoded(&list, &[("a", "text"), ("a", "list<text>"), ("a.1", "text")], &two), expected);
+    // A decimal of many bytes that stand for its sign alone.
+    let wide = of(r#"{"type":"fixed","name":"D","size":20,"logicalType":"decimal","precision":40,"scale":2}"#);
+    let number = |sign: u8, last: u8| [&vec![sign; 19][..], &[last]].concat();
+    assert_eq!(decoded(&wide, &[("a", "decimal(9,2)")], &number(0, 125)), "1.25");
+    assert_eq!(decoded(&wide, &[("a", "decimal(9,2)"), ("a", "text")], &number(0xff, 0x83)), "-1.25|-1.25");
+    let told = decoded(&wide, &[("a", "text")], &[&[1][..], &[0; 19]].concat());
+    assert!(told.starts_with("!a decimal of 20 bytes"), "{told}");
+    let time = of(r#"{"type":"long","logicalType":"time-micros"}"#);
+    assert_eq!(decoded(&time, &[("a", "int64"), ("a", "text")], &[0x04]), "2|2");
+    let float = of(r#""double""#);
+    assert_eq!(decoded(&float, &[("a", "text"), ("a", "float64")], &f64::INFINITY.to_le_bytes()), "Infinity|inf");
+    // Of a key of a map the last value wins, also where it is null or holds less.
+    let map =
+        of(r#"{"type":"map","values":["null",{"type":"record","name":"V","fields":[{"name":"v","type":"int"}]}]}"#);
+    let twice = [4, 2, b'k', 2, 8, 2, b'k', 0, 0];
+    assert_eq!(decoded(&map, &[("a.k.v", "int64"), ("a", "text")], &twice), r#"null|{"k":null}"#);
+    let places = of(r#"{"type":"array","items":"int"}"#);
+    assert_eq!(decoded(&places, &[("a.0", "int64"), ("a.0", "text"), ("a", "text")], &[2, 14, 0]), "7|7|[7]");
+}
+
+#[test]
 fn schemas_come_with_the_chunk_and_unknown_ones_are_a_reason() {
     let registry = crate::job::spec::RegistrySpec {
         url: "http://127.0.0.1:1".into(),

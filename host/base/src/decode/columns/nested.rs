@@ -2,6 +2,7 @@
 
 use super::super::json::scan::Scanner;
 use super::{BuilderValues, ColumnBuilder, WrittenValue};
+use crate::batch::binary_text::BinaryEncoding;
 
 /// Values that a text may stand for, by its bytes: members of a struct that are not there take memory, too.
 const VALUES_PER_BYTE_MAX: usize = 8;
@@ -9,15 +10,20 @@ const VALUES_PER_BYTE_MAX: usize = 8;
 const VALUES_MIN: usize = 10_000;
 
 /// Adds the struct or list that a text holds.
-pub(super) fn push_whole(column: &mut ColumnBuilder, text: &str, hex: bool) -> Result<(), String> {
+pub(super) fn push_whole(column: &mut ColumnBuilder, text: &str, encoding: BinaryEncoding) -> Result<(), String> {
     let mut scanner = Scanner::new(text);
     let mut values = VALUES_MIN.max(text.len().saturating_mul(VALUES_PER_BYTE_MAX));
-    push(column, &mut scanner, hex, &mut values)?;
+    push(column, &mut scanner, encoding, &mut values)?;
     scanner.end()
 }
 
 /// Reads the value that comes next; `values` may still be made.
-fn push(column: &mut ColumnBuilder, scanner: &mut Scanner<'_>, hex: bool, values: &mut usize) -> Result<(), String> {
+fn push(
+    column: &mut ColumnBuilder,
+    scanner: &mut Scanner<'_>,
+    encoding: BinaryEncoding,
+    values: &mut usize,
+) -> Result<(), String> {
     let ColumnBuilder { name, kind, values: builder, .. } = column;
     match (scanner.peek(), builder) {
         (Some(b'['), BuilderValues::List { item, ends }) => {
@@ -25,7 +31,7 @@ fn push(column: &mut ColumnBuilder, scanner: &mut Scanner<'_>, hex: bool, values
             if !scanner.eat(b']') {
                 loop {
                     take(values, 1, name)?;
-                    push(item, scanner, hex, values)?;
+                    push(item, scanner, encoding, values)?;
                     if !scanner.eat(b',') {
                         break;
                     }
@@ -41,7 +47,7 @@ fn push(column: &mut ColumnBuilder, scanner: &mut Scanner<'_>, hex: bool, values
             scanner.advance(1);
             if !scanner.eat(b'}') {
                 loop {
-                    read_member(name, members, *rows, scanner, hex, values)?;
+                    read_member(name, members, *rows, scanner, encoding, values)?;
                     if !scanner.eat(b',') {
                         break;
                     }
@@ -65,7 +71,7 @@ fn push(column: &mut ColumnBuilder, scanner: &mut Scanner<'_>, hex: bool, values
         (_, _) => {
             let mut scratch = String::new();
             let value = scanner.value(&mut scratch)?;
-            column.push(value, hex)
+            column.push(value, encoding)
         }
     }
 }
@@ -76,7 +82,7 @@ fn read_member(
     members: &mut [ColumnBuilder],
     rows: usize,
     scanner: &mut Scanner<'_>,
-    hex: bool,
+    encoding: BinaryEncoding,
     values: &mut usize,
 ) -> Result<(), String> {
     let mut scratch = String::new();
@@ -85,7 +91,7 @@ fn read_member(
     let found = members.iter_mut().find(|member| member.name.get(name.len() + 1..) == Some(key));
     let Some(member) = found else { return scanner.skip(1) };
     member.truncate(rows);
-    push(member, scanner, hex, values)
+    push(member, scanner, encoding, values)
 }
 
 fn take(values: &mut usize, taken: usize, name: &str) -> Result<(), String> {

@@ -86,7 +86,9 @@ pub enum Kind {
     Sint64,
     Enum(usize),
     Message(usize),
-    /// Passed over: groups, and what the descriptor does not define.
+    /// A message that is written between two marks, not behind its length.
+    Group(usize),
+    /// Skipped: the descriptor does not define it.
     Unknown,
 }
 
@@ -96,13 +98,14 @@ struct RawField {
     kind: u64,
     type_name: String,
     proto3_optional: bool,
-    presence: Option<u64>,
+    features: Features,
 }
 
 /// What a file says for all that is in it.
 #[derive(Clone, Copy)]
 struct FileRules {
     implicit: bool,
+    delimited: bool,
 }
 
 impl Messages {
@@ -120,6 +123,9 @@ impl Messages {
             return Err("it defines no message".into());
         }
         for (message, fields, rules) in raw {
+            // Those of an entry of a map are written as they always were.
+            let is_entry = messages.message(message).is_some_and(|message| message.is_entry);
+            let rules = FileRules { delimited: rules.delimited && !is_entry, ..rules };
             let fields = fields.into_iter().map(|raw| messages.field(raw, rules)).collect();
             if let Some(message) = messages.messages.get_mut(message) {
                 message.fields = fields;
@@ -173,19 +179,20 @@ impl Messages {
 
     fn file(&mut self, bytes: &[u8], raw: &mut Vec<(usize, Vec<RawField>, FileRules)>) -> Result<(), String> {
         let (mut package, mut found, mut enums) = (String::new(), Vec::new(), Vec::new());
-        let (mut rules, mut editions) = (FileRules { implicit: false }, None);
+        let (mut rules, mut editions) = (FileRules { implicit: false, delimited: false }, Features::default());
         let mut wire = Wire::new(bytes);
         while let Some((number, field)) = wire.field()? {
             match (number, field) {
                 (2, Raw::Bytes(name)) => package = text(name)?,
                 (4, Raw::Bytes(message)) => found.push(message),
                 (5, Raw::Bytes(of)) => enums.push(of),
-                (8, Raw::Bytes(options)) => editions = presence(options, 50)?,
+                (8, Raw::Bytes(options)) => editions = features(options, 50)?,
                 (12, Raw::Bytes(syntax)) => rules.implicit = syntax == b"proto3",
                 _ => {}
             }
         }
-        rules.implicit |= editions == Some(IMPLICIT);
+        rules.implicit |= editions.presence == Some(IMPLICIT);
+        rules.delimited = editions.encoding == Some(DELIMITED);
         let prefix = if package.is_empty() { String::new() } else { format!("{package}.") };
         for of in enums {
             self.read_enum(of, &prefix)?;
@@ -278,19 +285,36 @@ impl Messages {
             16 => Kind::Sfixed64,
             17 => Kind::Sint32,
             18 => Kind::Sint64,
-            11 | 14 => match named() {
+            10 | 11 | 14 => match named() {
+                Some(Named::Message(message)) if self.is_delimited(&raw, message, rules) => Kind::Group(message),
                 Some(Named::Message(message)) => Kind::Message(message),
                 Some(Named::Enum(of)) => Kind::Enum(of),
                 None => Kind::Unknown,
             },
             _ => Kind::Unknown,
         };
-        let of_file = raw.presence.map_or(rules.implicit, |presence| presence == IMPLICIT);
-        let explicit = raw.proto3_optional || raw.field.oneof.is_some() || matches!(kind, Kind::Message(_));
+        let of_file = raw.features.presence.map_or(rules.implicit, |presence| presence == IMPLICIT);
+        let is_message = matches!(kind, Kind::Message(_) | Kind::Group(_));
+        let explicit = raw.proto3_optional || raw.field.oneof.is_some() || is_message;
         // A field that is optional in proto3 is a group of one.
         let oneof = raw.field.oneof.filter(|_| !raw.proto3_optional);
-        let required = raw.field.required || raw.presence == Some(REQUIRED);
+        let required = raw.field.required || raw.features.presence == Some(REQUIRED);
         Field { kind, implicit: of_file && !explicit && !required, required, oneof, ..raw.field }
+    }
+
+    /// Whether a field of this message is written between two marks: a group, or what an edition says.
+    fn is_delimited(&self, raw: &RawField, message: usize, rules: FileRules) -> bool {
+        let is_entry = self.message(message).is_some_and(|message| message.is_entry);
+        let by_edition = raw.features.encoding.map_or(rules.delimited, |encoding| encoding == DELIMITED);
+        raw.kind == 10 || (by_edition && !is_entry)
+    }
+}
+
+impl Message {
+    /// The kinds of keys and values, if it is an entry of a map.
+    pub fn entry(&self) -> Option<(Kind, Kind)> {
+        let of = |number| self.fields.iter().find(|field| field.number == number).map(|field| field.kind);
+        self.is_entry.then(|| (of(1).unwrap_or(Kind::Unknown), of(2).unwrap_or(Kind::Unknown)))
     }
 }
 
@@ -299,18 +323,30 @@ const IMPLICIT: u64 = 2;
 /// And where it says that they are required.
 const REQUIRED: u64 = 3;
 
-/// `features.field_presence` of options, whose features have this number.
-fn presence(options: &[u8], features: u32) -> Result<Option<u64>, String> {
-    let mut found = None;
+/// Encoding of messages, where an edition says that they are written between two marks.
+const DELIMITED: u64 = 2;
+
+/// What an edition says of a field or a file.
+#[derive(Clone, Copy, Default)]
+struct Features {
+    presence: Option<u64>,
+    encoding: Option<u64>,
+}
+
+/// The features of options, in which they have this number.
+fn features(options: &[u8], number_of_features: u32) -> Result<Features, String> {
+    let mut found = Features::default();
     let mut options = Wire::new(options);
     while let Some((number, field)) = options.field()? {
         if let Raw::Bytes(set) = field
-            && number == features
+            && number == number_of_features
         {
             let mut set = Wire::new(set);
             while let Some((number, value)) = set.field()? {
-                if let (1, Raw::Varint(presence)) = (number, value) {
-                    found = Some(presence);
+                match (number, value) {
+                    (1, Raw::Varint(presence)) => found.presence = Some(presence),
+                    (5, Raw::Varint(encoding)) => found.encoding = Some(encoding),
+                    _ => {}
                 }
             }
         }
@@ -328,7 +364,8 @@ fn read_field(bytes: &[u8]) -> Result<RawField, String> {
         implicit: false,
         oneof: None,
     };
-    let mut raw = RawField { field, kind: 0, type_name: String::new(), proto3_optional: false, presence: None };
+    let mut raw =
+        RawField { field, kind: 0, type_name: String::new(), proto3_optional: false, features: Features::default() };
     let mut wire = Wire::new(bytes);
     while let Some((number, field)) = wire.field()? {
         match (number, field) {
@@ -337,7 +374,7 @@ fn read_field(bytes: &[u8]) -> Result<RawField, String> {
             (4, Raw::Varint(label)) => (raw.field.required, raw.field.repeated) = (label == 2, label == 3),
             (5, Raw::Varint(kind)) => raw.kind = kind,
             (6, Raw::Bytes(name)) => raw.type_name = text(name)?,
-            (8, Raw::Bytes(options)) => raw.presence = presence(options, 21)?,
+            (8, Raw::Bytes(options)) => raw.features = features(options, 21)?,
             (9, Raw::Varint(of)) => raw.field.oneof = Some(of as u32),
             (17, Raw::Varint(optional)) => raw.proto3_optional = optional == 1,
             _ => {}

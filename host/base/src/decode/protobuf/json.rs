@@ -2,22 +2,33 @@
 //! fields that are not written are left out; structs and lists get what these mean.
 
 use super::DEPTH_MAX;
-use super::descriptor::{Kind, Messages};
-use super::plan::{Value, each, value, wrapped, zero};
+use super::descriptor::{Field, Kind, Message, Messages};
+use super::plan::{TIMESTAMP, wrapped};
+use super::value::{Value, each, entry, value, zero};
 use super::wire::{Raw, Wire, too_deep};
+use crate::batch::cell;
 use crate::decode::columns::NestedForm;
-use chrono::{DateTime, SecondsFormat};
+use crate::decode::json_text::{JsonList, JsonMap, quoted};
+use chrono::{DateTime, Datelike, SecondsFormat};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+/// Bytes of one value and those around it: messages without a value in them take none, and their text does. Each message around
+/// has its own text, so the deeper ones have less.
+const JSON_BYTES_MAX: usize = 128 << 20;
 
 /// Writes a value.
 pub fn write(
     messages: &Messages,
-    value: Value<'_>,
+    value: &Value<'_>,
     form: NestedForm,
     out: &mut String,
     depth: usize,
 ) -> Result<(), String> {
+    let bytes_max = JSON_BYTES_MAX / (depth + 1);
+    if out.len() > bytes_max {
+        return Err(format!("more than {bytes_max} bytes as JSON"));
+    }
     match value {
         Value::Int(number) => {
             let _ = write!(out, "{number}");
@@ -27,18 +38,15 @@ pub fn write(
         }
         Value::Float(number) if number.is_finite() && form == NestedForm::Typed => {
             // The number that it is as a column of its own.
-            let _ = write!(out, "{}", f64::from(number));
+            cell::write_float(out, f64::from(*number));
         }
-        Value::Float(number) if number.is_finite() => {
-            let _ = write!(out, "{number}");
-        }
-        Value::Double(number) if number.is_finite() => {
-            let _ = write!(out, "{number}");
-        }
-        Value::Float(number) => special(f64::from(number), out),
-        Value::Double(number) => special(number, out),
-        Value::Bool(value) => out.push_str(if value { "true" } else { "false" }),
-        Value::Enum(of, number) => match messages.symbol(of, number) {
+        Value::Float(number) if number.is_finite() => out.push_str(&cell::float32_text(*number)),
+        Value::Double(number) if number.is_finite() => cell::write_float(out, *number),
+        // JSON has no numbers for these.
+        Value::Float(number) => quoted(&cell::float32_text(*number), out),
+        Value::Double(number) => quoted(&cell::float_text(*number), out),
+        Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+        Value::Enum(of, number) => match messages.symbol(*of, *number) {
             Some(symbol) => quoted(symbol, out),
             None => {
                 let _ = write!(out, "{number}");
@@ -46,9 +54,17 @@ pub fn write(
         },
         Value::Text(text) => quoted(text, out),
         Value::Bytes(bytes) => quoted(&crate::hex::encode(bytes), out),
-        Value::Message(of, bytes) => message(messages, of, bytes, form, out, depth)?,
+        Value::Message(of, bytes) => message(messages, *of, bytes, form, out, depth)?,
     }
     Ok(())
+}
+
+/// What was read of a field so far.
+enum FieldText<'a> {
+    /// Its value, which later ones replace or are merged with.
+    One(Value<'a>),
+    List(JsonList),
+    Map(JsonMap<'a>),
 }
 
 fn message(
@@ -66,7 +82,7 @@ fn message(
         out.push_str("null");
         return Ok(());
     };
-    if message.name == "google.protobuf.Timestamp" {
+    if message.name == TIMESTAMP {
         quoted(&moment_text(moment(bytes)?), out);
         return Ok(());
     }
@@ -76,105 +92,90 @@ fn message(
         while let Some((number, raw)) = wire.field()? {
             found = value(kind, raw)?.filter(|_| number == 1).unwrap_or(found);
         }
-        return write(messages, found, form, out, depth + 1);
+        return write(messages, &found, form, out, depth + 1);
     }
     // Fields in the order of their descriptor, whatever order they are written in.
-    let mut texts: BTreeMap<usize, String> = BTreeMap::new();
-    if form == NestedForm::Typed {
-        for (place, field) in message.fields.iter().enumerate() {
-            let mut text = String::new();
-            let is_message = matches!(field.kind, Kind::Message(_) | Kind::Unknown);
-            if field.implicit && !field.repeated && !is_message {
-                write(messages, zero(field.kind), form, &mut text, depth + 1)?;
-            } else if !field.repeated {
-                continue;
-            }
-            texts.insert(place, text);
-        }
-    }
+    let mut found: BTreeMap<usize, FieldText<'_>> = BTreeMap::new();
     let mut wire = Wire::new(bytes);
     while let Some((number, raw)) = wire.field()? {
-        let found = message.fields.iter().enumerate().find(|(_, field)| field.number == number);
-        let Some((place, field)) = found else { continue };
-        if !field.repeated {
-            let Some(value) = value(field.kind, raw)? else { continue };
-            let mut text = String::new();
-            write(messages, value, form, &mut text, depth + 1)?;
-            if field.oneof.is_some() {
-                texts.retain(|place, _| message.fields.get(*place).is_none_or(|other| other.oneof != field.oneof));
-            }
-            texts.insert(place, text);
-            continue;
-        }
-        let entry = match field.kind {
-            Kind::Message(of) => messages.message(of).filter(|message| message.is_entry),
-            _ => None,
-        };
-        let kind_of = |number| {
-            let fields = entry.map_or(&[][..], |message| &message.fields);
-            fields.iter().find(|field| field.number == number).map_or(Kind::Unknown, |field| field.kind)
-        };
-        let text = texts.entry(place).or_default();
-        each(field.kind, raw, |value| {
-            if !text.is_empty() {
-                text.push(',');
-            }
-            if let (Some(_), Value::Message(_, bytes)) = (entry, value) {
-                let (key, value) = pair(kind_of(1), kind_of(2), bytes)?;
-                match key {
-                    Value::Text(key) => quoted(key, text),
-                    key => {
-                        text.push('"');
-                        write(messages, key, form, text, depth + 1)?;
-                        text.push('"');
-                    }
-                }
-                text.push(':');
-                return write(messages, value, form, text, depth + 1);
-            }
-            write(messages, value, form, text, depth + 1)
-        })?;
+        let field = message.fields.iter().enumerate().find(|(_, field)| field.number == number);
+        let Some((place, field)) = field else { continue };
+        read(messages, message, (place, field), raw, &mut found, (form, depth))?;
+    }
+    if form == NestedForm::Typed {
+        add_zeros(messages, message, &mut found);
     }
     out.push('{');
-    for (count, (place, text)) in texts.into_iter().enumerate() {
+    for (count, (place, text)) in found.into_iter().enumerate() {
         let Some(field) = message.fields.get(place) else { continue };
         if count > 0 {
             out.push(',');
         }
         quoted(&field.name, out);
         out.push(':');
-        let is_map =
-            matches!(field.kind, Kind::Message(of) if messages.message(of).is_some_and(|message| message.is_entry));
-        match (field.repeated, is_map) {
-            (false, _) => out.push_str(&text),
-            (true, false) => {
-                let _ = write!(out, "[{text}]");
-            }
-            (true, true) => {
-                let _ = write!(out, "{{{text}}}");
-            }
+        match text {
+            FieldText::One(value) => write(messages, &value, form, out, depth + 1)?,
+            FieldText::List(list) => out.push_str(&list.finish()),
+            FieldText::Map(map) => out.push_str(&map.finish()),
         }
     }
     out.push('}');
     Ok(())
 }
 
-/// Key and value of a pair of a map.
-pub fn pair<'a>(key: Kind, of: Kind, bytes: &'a [u8]) -> Result<(Value<'a>, Value<'a>), String> {
-    let nothing = |kind| match kind {
-        Kind::Message(of) => Value::Message(of, &[]),
-        kind => zero(kind),
-    };
-    let (mut found_key, mut found) = (nothing(key), nothing(of));
-    let mut wire = Wire::new(bytes);
-    while let Some((number, raw)) = wire.field()? {
-        match number {
-            1 => found_key = value(key, raw)?.unwrap_or(found_key),
-            2 => found = value(of, raw)?.unwrap_or(found),
-            _ => {}
+/// Adds what stands in a message to what was read of its field.
+fn read<'a>(
+    messages: &Messages,
+    message: &Message,
+    (place, field): (usize, &Field),
+    raw: Raw<'a>,
+    found: &mut BTreeMap<usize, FieldText<'a>>,
+    (form, depth): (NestedForm, usize),
+) -> Result<(), String> {
+    if !field.repeated {
+        let Some(value) = value(field.kind, raw)? else { return Ok(()) };
+        if field.oneof.is_some() {
+            let is_other = |at: usize, other: &Field| at != place && other.oneof == field.oneof;
+            found.retain(|at, _| !message.fields.get(*at).is_some_and(|other| is_other(*at, other)));
         }
+        return match found.get_mut(&place) {
+            Some(FieldText::One(before)) => before.merge(value),
+            _ => {
+                found.insert(place, FieldText::One(value));
+                Ok(())
+            }
+        };
     }
-    Ok((found_key, found))
+    if let Some((key, of)) = entry_of(messages, field) {
+        let Raw::Bytes(bytes) = raw else { return Ok(()) };
+        let (key, value) = entry(key, of, bytes)?;
+        let map = found.entry(place).or_insert_with(|| FieldText::Map(JsonMap::default()));
+        let FieldText::Map(map) = map else { return Ok(()) };
+        return map.push(key, |out| write(messages, &value, form, out, depth + 1));
+    }
+    let list = found.entry(place).or_insert_with(|| FieldText::List(JsonList::default()));
+    let FieldText::List(list) = list else { return Ok(()) };
+    each(field.kind, raw, |value| list.push(|out| write(messages, &value, form, out, depth + 1)))
+}
+
+/// Adds what fields mean that are not written.
+fn add_zeros(messages: &Messages, message: &Message, found: &mut BTreeMap<usize, FieldText<'_>>) {
+    for (place, field) in message.fields.iter().enumerate() {
+        let is_message = matches!(field.kind, Kind::Message(_) | Kind::Group(_) | Kind::Unknown);
+        let nothing = match field.repeated {
+            true if entry_of(messages, field).is_some() => FieldText::Map(JsonMap::default()),
+            true => FieldText::List(JsonList::default()),
+            false if field.implicit && !is_message => FieldText::One(zero(field.kind)),
+            false => continue,
+        };
+        found.entry(place).or_insert(nothing);
+    }
+}
+
+/// The kinds of keys and values, where a field is a map.
+fn entry_of(messages: &Messages, field: &Field) -> Option<(Kind, Kind)> {
+    let Kind::Message(of) = field.kind else { return None };
+    messages.message(of)?.entry()
 }
 
 /// Microseconds since 1970 of a `google.protobuf.Timestamp`.
@@ -188,28 +189,18 @@ pub fn moment(bytes: &[u8]) -> Result<i64, String> {
             _ => {}
         }
     }
-    let us = seconds.checked_mul(1_000_000).and_then(|us| us.checked_add(i64::from(nanos.div_euclid(1_000))));
-    us.ok_or_else(|| format!("{seconds} seconds is out of range of timestamp"))
+    let us = i128::from(seconds) * 1_000_000 + i128::from(nanos.div_euclid(1_000));
+    i64::try_from(us).map_err(|_| format!("{seconds} seconds is out of range of timestamp"))
 }
 
-/// A time as RFC 3339 has it.
+/// A time as RFC 3339 has it; of years that it cannot write, as sinks do.
 pub fn moment_text(us: i64) -> String {
-    let time = DateTime::from_timestamp_micros(us);
-    time.map_or_else(|| us.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
-}
-
-fn special(number: f64, out: &mut String) {
-    out.push_str(if number.is_nan() {
-        "\"NaN\""
-    } else if number > 0.0 {
-        "\"Infinity\""
-    } else {
-        "\"-Infinity\""
-    });
-}
-
-/// Text as JSON has it.
-pub fn quoted(text: &str, out: &mut String) {
-    // Writing text into a string cannot fail.
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+    match DateTime::from_timestamp_micros(us) {
+        Some(time) if (0..=9999).contains(&time.year()) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+        _ => {
+            let mut text = String::new();
+            cell::write_rfc3339(&mut text, us);
+            text
+        }
+    }
 }

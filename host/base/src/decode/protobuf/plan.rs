@@ -1,14 +1,11 @@
 //! What becomes of each field of a message: which columns take it, and how. A descriptor is resolved against the columns once.
 
-use super::DEPTH_MAX;
 use super::descriptor::{Field, Kind, Message, Messages};
-use super::json;
-use super::wire::{Raw, Wire, too_deep};
-use crate::batch::times::micros;
+use super::run::is_message;
+use super::value::Conversion;
 use crate::batch::types::ColumnType;
-use crate::decode::columns::{ColumnBuilders, WrittenValue};
-use crate::decode::varint::unzigzag;
-use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
+use crate::decode::json::place_of;
+use crate::job::spec::{ColumnSpec, TimeForm};
 use arrow::datatypes::DataType;
 use hashbrown::HashMap;
 
@@ -20,61 +17,54 @@ const WRAPPERS: [&str; 9] = ["Double", "Float", "Int64", "UInt64", "Int32", "UIn
 /// What becomes of a message.
 #[derive(Debug, Default)]
 pub struct MessagePlan {
-    /// By numbers of fields; what is not here is passed over.
-    fields: HashMap<u32, FieldPlan>,
+    /// What is not here is skipped. In the order of the descriptor.
+    pub(super) fields: Vec<FieldPlan>,
+    by_number: HashMap<u32, usize>,
     /// Columns whose field has its zero where it is not written.
-    zeros: Vec<(usize, Kind)>,
-    /// Columns of lists and maps, as text; they are there also where nothing is in them.
-    lists: Vec<(usize, bool)>,
+    pub(super) zeros: Vec<(usize, Kind, Conversion)>,
+    /// Columns of lists and maps as a whole; they are there also where nothing is in them.
+    pub(super) texts: Vec<NestedText>,
+    /// Values that are kept until the end of the message.
+    pub(super) slots: usize,
+    /// Lists whose elements are counted.
+    pub(super) lists: usize,
     wrong: Vec<(usize, String)>,
 }
 
+/// A column that takes a list or a map as a whole.
 #[derive(Debug)]
-struct FieldPlan {
-    kind: Kind,
-    repeated: bool,
+pub(super) struct NestedText {
+    pub column: usize,
+    pub is_map: bool,
+}
+
+/// What becomes of a field.
+#[derive(Debug)]
+pub(super) struct FieldPlan {
+    pub kind: Kind,
+    /// Slots of the other fields of its oneof, of which only one has a value.
+    pub clears: Vec<usize>,
+    pub shape: FieldShape,
+}
+
+/// What becomes of a field, by how many values it has.
+#[derive(Debug)]
+pub(super) enum FieldShape {
+    /// One. With a slot it is kept until the end of the message, as later fields may change it.
+    Single { slot: Option<usize>, plan: ValuePlan },
+    /// A list; `list` counts its elements, `texts` are places in those of the message.
+    List { list: usize, texts: Vec<usize>, places: HashMap<usize, ValuePlan> },
+    /// A map, with the kinds of its keys and values. Each key that columns want has a slot.
+    Map { key: Kind, value: Kind, texts: Vec<usize>, keys: Vec<(String, usize, ValuePlan)> },
+}
+
+/// What becomes of one value.
+#[derive(Debug, Default)]
+pub(super) struct ValuePlan {
     /// Columns that take the value, and how.
-    takes: Vec<(usize, Conversion)>,
+    pub takes: Vec<(usize, Conversion)>,
     /// Columns that take what is in the message.
-    inside: Option<Box<MessagePlan>>,
-    /// Elements of a list by their places.
-    places: Vec<(usize, FieldPlan)>,
-    /// Values of a map by their keys, and the kind of these.
-    keys: Vec<(String, FieldPlan)>,
-    entry: Option<(Kind, Kind)>,
-    /// Lists that the value is one of.
-    lists: Vec<usize>,
-    /// Columns of other fields, of which only one has a value.
-    clears: Vec<usize>,
-}
-
-/// How a column takes a value.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Conversion {
-    /// As the column's type has it.
-    Value,
-    /// A number of this unit.
-    Time(TimeUnit),
-    /// A message that is a moment.
-    Moment,
-    /// A message as JSON.
-    Json,
-    /// A whole number as a decimal.
-    Decimal,
-}
-
-/// A value of a field.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
-    Int(i64),
-    Uint(u64),
-    Float(f32),
-    Double(f64),
-    Bool(bool),
-    Enum(usize, i32),
-    Text(&'a str),
-    Bytes(&'a [u8]),
-    Message(usize, &'a [u8]),
+    pub inside: Option<Box<MessagePlan>>,
 }
 
 /// A column, and the rest of the path to its value.
@@ -85,7 +75,7 @@ impl MessagePlan {
     pub fn of(messages: &Messages, message: usize, columns: &[ColumnSpec]) -> MessagePlan {
         let targets: Vec<Target<'_>> =
             columns.iter().enumerate().map(|(place, column)| (place, column, column.place())).collect();
-        plan(messages, message, &targets, 0)
+        Planner { messages }.message(message, &targets)
     }
 
     /// What no message has for a column, or has as something that the column cannot take.
@@ -99,304 +89,235 @@ impl MessagePlan {
 
     fn gather(&self, found: &mut Vec<(usize, String)>) {
         found.extend(self.wrong.iter().cloned());
-        self.fields.values().for_each(|field| field.gather(found));
-    }
-
-    /// Reads a message into the row at hand.
-    pub fn run(
-        &self,
-        messages: &Messages,
-        bytes: &[u8],
-        columns: &mut ColumnBuilders,
-        depth: usize,
-    ) -> Result<(), String> {
-        if depth > DEPTH_MAX {
-            return Err(too_deep());
-        }
-        for (column, kind) in &self.zeros {
-            if !columns.has(*column) {
-                put(messages, zero(*kind), *column, Conversion::Value, columns)?;
+        for field in &self.fields {
+            let mut inside = |plan: &ValuePlan| plan.inside.iter().for_each(|plan| plan.gather(found));
+            match &field.shape {
+                FieldShape::Single { plan, .. } => inside(plan),
+                FieldShape::List { places, .. } => places.values().for_each(inside),
+                FieldShape::Map { keys, .. } => keys.iter().for_each(|(_, _, plan)| inside(plan)),
             }
         }
-        let mut lists: HashMap<usize, String> = self.lists.iter().map(|(column, _)| (*column, String::new())).collect();
-        let mut counts: HashMap<u32, usize> = HashMap::new();
-        let mut wire = Wire::new(bytes);
-        while let Some((number, raw)) = wire.field()? {
-            let Some(plan) = self.fields.get(&number) else { continue };
-            plan.clears.iter().for_each(|column| columns.unset(*column));
-            if !plan.repeated {
-                if let Some(value) = value(plan.kind, raw)? {
-                    plan.take(messages, value, columns, depth)?;
-                }
+    }
+
+    /// What becomes of the field of this number; `None`: it is skipped.
+    #[inline]
+    pub(super) fn field(&self, number: u32) -> Option<&FieldPlan> {
+        self.by_number.get(&number).and_then(|place| self.fields.get(*place))
+    }
+
+    fn slot(&mut self) -> usize {
+        self.slots += 1;
+        self.slots - 1
+    }
+}
+
+struct Planner<'a> {
+    messages: &'a Messages,
+}
+
+impl Planner<'_> {
+    fn message(&self, message: usize, targets: &[Target<'_>]) -> MessagePlan {
+        let mut made = MessagePlan::default();
+        let none = Message::default();
+        let message = self.messages.message(message).unwrap_or(&none);
+        for (place, _, rest) in targets {
+            let name = rest.first().map_or("", String::as_str);
+            if !message.fields.iter().any(|field| field.name == name) {
+                made.wrong.push((*place, format!("message `{}` has no field `{name}`", message.name)));
+            }
+        }
+        let mut oneofs: HashMap<u32, Vec<usize>> = HashMap::new();
+        for field in &message.fields {
+            let below: Vec<Target<'_>> = targets
+                .iter()
+                .filter(|(.., rest)| rest.first() == Some(&field.name))
+                .map(|target| below(*target))
+                .collect();
+            // The fields of a oneof need a plan also where no column takes them, as they clear the others.
+            if below.is_empty() && field.oneof.is_none() {
                 continue;
             }
-            let at = counts.entry(number).or_default();
-            each(plan.kind, raw, |value| {
-                let place = *at;
-                *at += 1;
-                plan.element(messages, value, place, &mut lists, columns, depth)
-            })?;
+            if let Some(of) = field.oneof {
+                oneofs.entry(of).or_default().push(made.fields.len());
+            }
+            let planned = self.field(field, &below, &mut made);
+            made.by_number.insert(field.number, made.fields.len());
+            made.fields.push(planned);
         }
-        for (column, is_map) in &self.lists {
-            let inner = lists.remove(column).unwrap_or_default();
-            let text = if *is_map { format!("{{{inner}}}") } else { format!("[{inner}]") };
-            columns.set_nested(*column, &text)?;
+        for members in oneofs.values() {
+            let slots: Vec<(usize, usize)> =
+                members.iter().filter_map(|at| Some((*at, made.fields.get(*at)?.slot()?))).collect();
+            for member in members {
+                let others = slots.iter().filter(|(at, _)| at != member).map(|(_, slot)| *slot);
+                if let Some(field) = made.fields.get_mut(*member) {
+                    field.clears = others.collect();
+                }
+            }
         }
-        Ok(())
+        made
     }
 
-    /// All columns that take something of it.
-    fn below(&self) -> Vec<usize> {
-        let lists = self.lists.iter().map(|(column, _)| *column);
-        lists.chain(self.fields.values().flat_map(FieldPlan::below)).collect()
+    fn field(&self, field: &Field, targets: &[Target<'_>], made: &mut MessagePlan) -> FieldPlan {
+        let shape = match (field.repeated, self.entry_of(field)) {
+            (false, _) => self.single(field, targets, made),
+            (true, None) => self.list(field, targets, made),
+            (true, Some((key, value))) => self.map(field, (key, value), targets, made),
+        };
+        FieldPlan { kind: field.kind, clears: Vec::new(), shape }
+    }
+
+    fn single(&self, field: &Field, targets: &[Target<'_>], made: &mut MessagePlan) -> FieldShape {
+        let mut plan = self.value(field, field.kind, targets, made);
+        if field.implicit {
+            for (place, into) in &mut plan.takes {
+                let kind = targets.iter().find(|(own, ..)| own == place).map(|(_, column, _)| &column.kind);
+                // No text is no number and no time: an empty one is null there.
+                if field.kind == Kind::Text && !matches!(kind, Some(ColumnType::Text | ColumnType::Binary)) {
+                    *into = Conversion::NonEmpty;
+                } else {
+                    made.zeros.push((*place, field.kind, *into));
+                }
+            }
+        }
+        let is_kept = !targets.is_empty() && (is_message(field.kind) || field.oneof.is_some());
+        FieldShape::Single { slot: is_kept.then(|| made.slot()), plan }
+    }
+
+    fn list(&self, field: &Field, targets: &[Target<'_>], made: &mut MessagePlan) -> FieldShape {
+        let (own, deeper) = split(targets);
+        let texts = self.texts(field, false, &own, made);
+        let mut places: Vec<(usize, Vec<Target<'_>>)> = Vec::new();
+        for target in deeper {
+            let name = target.2.first().map_or("", String::as_str);
+            match place_of(name) {
+                Some(at) => add(&mut places, at, below(target)),
+                None => made.wrong.push((
+                    target.0,
+                    format!(
+                        "column `{}`: field `{}` is a list; write the place of an element, as path = \"{}.0.{name}\"",
+                        target.1.name, field.name, field.name
+                    ),
+                )),
+            }
+        }
+        let planned = places.iter().map(|(at, targets)| (*at, self.value(field, field.kind, targets, made)));
+        let places = planned.collect();
+        made.lists += 1;
+        FieldShape::List { list: made.lists - 1, texts, places }
+    }
+
+    fn map(
+        &self,
+        field: &Field,
+        (key, value): (Kind, Kind),
+        targets: &[Target<'_>],
+        made: &mut MessagePlan,
+    ) -> FieldShape {
+        let (own, deeper) = split(targets);
+        let texts = self.texts(field, true, &own, made);
+        let mut wanted: Vec<(String, Vec<Target<'_>>)> = Vec::new();
+        for target in deeper {
+            add(&mut wanted, target.2.first().cloned().unwrap_or_default(), below(target));
+        }
+        let mut keys = Vec::with_capacity(wanted.len());
+        for (name, targets) in wanted {
+            let plan = self.value(field, value, &targets, made);
+            keys.push((name, made.slot(), plan));
+        }
+        FieldShape::Map { key, value, texts, keys }
+    }
+
+    /// Columns that take a list or a map as a whole.
+    fn texts(&self, field: &Field, is_map: bool, own: &[Target<'_>], made: &mut MessagePlan) -> Vec<usize> {
+        let mut texts = Vec::new();
+        for (place, column, _) in own {
+            let takes_all = match &column.kind {
+                ColumnType::Arrow(DataType::Struct(_)) => is_map,
+                ColumnType::Arrow(DataType::List(_)) => !is_map,
+                kind => *kind == ColumnType::Text,
+            };
+            if field.kind == Kind::Unknown {
+                let column = &column.name;
+                made.wrong.push((*place, format!("column `{column}`: field `{}` is {UNDEFINED}", field.name)));
+            } else if takes_all {
+                texts.push(made.texts.len());
+                made.texts.push(NestedText { column: *place, is_map });
+            } else {
+                let (what, example) = if is_map { ("a map", "key") } else { ("a list", "0") };
+                made.wrong.push((*place, format!(
+                    "column `{}` is {}, and field `{}` is {what}; write path = \"{}.{example}\" for one of its values, or a column of \
+                     text, which takes all as JSON",
+                    column.name, column.type_word(), field.name, field.name
+                )));
+            }
+        }
+        texts
+    }
+
+    /// The plan of one value.
+    fn value(&self, field: &Field, kind: Kind, targets: &[Target<'_>], made: &mut MessagePlan) -> ValuePlan {
+        let (own, mut inside) = split(targets);
+        let mut planned = ValuePlan::default();
+        let wrapped = wrapped(self.messages, kind);
+        let value = "value".to_owned();
+        for (place, column, _) in own {
+            match (into(self.messages, kind, column), wrapped) {
+                (Ok(Conversion::Json), true) | (Err(_), true) => {
+                    inside.push((place, column, std::slice::from_ref(&value)))
+                }
+                (Ok(into), _) => planned.takes.push((place, into)),
+                (Err(what), _) => made.wrong.push((
+                    place,
+                    format!("column `{}` is {}, and field `{}` is {what}", column.name, column.type_word(), field.name),
+                )),
+            }
+        }
+        match kind {
+            _ if inside.is_empty() => {}
+            // A message may hold itself, but a path ends.
+            Kind::Message(of) | Kind::Group(of) => planned.inside = Some(Box::new(self.message(of, &inside))),
+            _ => {
+                for (place, column, _) in inside {
+                    made.wrong.push((
+                        place,
+                        format!("column `{}`: field `{}` is no message, and its path goes on", column.name, field.name),
+                    ));
+                }
+            }
+        }
+        planned
+    }
+
+    /// The kinds of keys and values, where a field is a map.
+    fn entry_of(&self, field: &Field) -> Option<(Kind, Kind)> {
+        let Kind::Message(of) = field.kind else { return None };
+        self.messages.message(of)?.entry()
     }
 }
 
 impl FieldPlan {
-    fn new(field: &Field) -> FieldPlan {
-        FieldPlan {
-            kind: field.kind,
-            repeated: field.repeated,
-            takes: Vec::new(),
-            inside: None,
-            places: Vec::new(),
-            keys: Vec::new(),
-            entry: None,
-            lists: Vec::new(),
-            clears: Vec::new(),
+    fn slot(&self) -> Option<usize> {
+        match &self.shape {
+            FieldShape::Single { slot, .. } => *slot,
+            FieldShape::List { .. } | FieldShape::Map { .. } => None,
         }
-    }
-
-    fn below(&self) -> Vec<usize> {
-        let own = self.takes.iter().map(|(column, _)| *column).chain(self.lists.iter().copied());
-        let inside = self.inside.iter().flat_map(|plan| plan.below());
-        let parts = self.places.iter().map(|(_, plan)| plan).chain(self.keys.iter().map(|(_, plan)| plan));
-        own.chain(inside).chain(parts.flat_map(FieldPlan::below)).collect()
-    }
-
-    fn gather(&self, found: &mut Vec<(usize, String)>) {
-        self.inside.iter().for_each(|plan| plan.gather(found));
-        self.places.iter().for_each(|(_, plan)| plan.gather(found));
-        self.keys.iter().for_each(|(_, plan)| plan.gather(found));
-    }
-
-    fn take(
-        &self,
-        messages: &Messages,
-        value: Value<'_>,
-        columns: &mut ColumnBuilders,
-        depth: usize,
-    ) -> Result<(), String> {
-        for (column, into) in &self.takes {
-            put(messages, value, *column, *into, columns)?;
-        }
-        if let (Some(plan), Value::Message(_, bytes)) = (&self.inside, value) {
-            plan.run(messages, bytes, columns, depth + 1)?;
-        }
-        Ok(())
-    }
-
-    /// One of a list, or a pair of a map.
-    fn element(
-        &self,
-        messages: &Messages,
-        value: Value<'_>,
-        place: usize,
-        lists: &mut HashMap<usize, String>,
-        columns: &mut ColumnBuilders,
-        depth: usize,
-    ) -> Result<(), String> {
-        if let (Some((key_kind, value_kind)), Value::Message(_, bytes)) = (self.entry, value) {
-            let (key, value) = json::pair(key_kind, value_kind, bytes)?;
-            let key = key_text(key);
-            for list in &self.lists {
-                let Some(text) = lists.get_mut(list) else { continue };
-                if !text.is_empty() {
-                    text.push(',');
-                }
-                json::quoted(&key, text);
-                text.push(':');
-                json::write(messages, value, columns.nested_form(*list), text, depth + 1)?;
-            }
-            let found = self.keys.iter().find(|(name, _)| *name == key);
-            return found.map_or(Ok(()), |(_, plan)| plan.take(messages, value, columns, depth));
-        }
-        for list in &self.lists {
-            let Some(text) = lists.get_mut(list) else { continue };
-            if !text.is_empty() {
-                text.push(',');
-            }
-            json::write(messages, value, columns.nested_form(*list), text, depth + 1)?;
-        }
-        let found = self.places.iter().find(|(at, _)| *at == place);
-        found.map_or(Ok(()), |(_, plan)| plan.take(messages, value, columns, depth))
     }
 }
 
-fn key_text(key: Value<'_>) -> String {
-    match key {
-        Value::Text(text) => text.to_owned(),
-        Value::Int(number) => number.to_string(),
-        Value::Uint(number) => number.to_string(),
-        Value::Bool(value) => value.to_string(),
-        _ => String::new(),
-    }
+/// Targets that take a value as a whole, and those that want what is in it.
+fn split<'a>(targets: &[Target<'a>]) -> (Vec<Target<'a>>, Vec<Target<'a>>) {
+    targets.iter().copied().partition(|(.., rest)| rest.is_empty())
 }
 
-fn plan(messages: &Messages, message: usize, targets: &[Target<'_>], depth: usize) -> MessagePlan {
-    let mut made = MessagePlan::default();
-    let none = Message::default();
-    let message = messages.message(message).unwrap_or(&none);
-    let mut groups: HashMap<u32, Vec<u32>> = HashMap::new();
-    for target in targets.iter().filter(|(_, _, rest)| !rest.is_empty() || depth == 0) {
-        let name = target.2.first().map_or("", String::as_str);
-        if !message.fields.iter().any(|field| field.name == name) {
-            made.wrong.push((target.0, format!("message `{}` has no field `{name}`", message.name)));
-        }
-    }
-    for field in &message.fields {
-        let below: Vec<Target<'_>> = targets
-            .iter()
-            .filter(|(_, _, rest)| rest.first().is_some_and(|first| *first == field.name))
-            .map(|(place, column, rest)| (*place, *column, rest.get(1..).unwrap_or_default()))
-            .collect();
-        if let Some(of) = field.oneof {
-            groups.entry(of).or_default().push(field.number);
-        }
-        // The fields of a group need a plan also where no column takes them, as they clear the others.
-        if below.is_empty() && field.oneof.is_none() {
-            continue;
-        }
-        let planned = of_field(messages, field, &below, &mut made, depth);
-        made.fields.insert(field.number, planned);
-    }
-    for numbers in groups.values() {
-        for number in numbers {
-            let others = numbers.iter().filter(|other| *other != number);
-            let clears = others.filter_map(|other| made.fields.get(other)).flat_map(FieldPlan::below).collect();
-            if let Some(field) = made.fields.get_mut(number) {
-                field.clears = clears;
-            }
-        }
-    }
-    made
+/// The same without the first name of the path.
+fn below((place, column, rest): Target<'_>) -> Target<'_> {
+    (place, column, rest.get(1..).unwrap_or_default())
 }
 
-fn of_field(
-    messages: &Messages,
-    field: &Field,
-    targets: &[Target<'_>],
-    made: &mut MessagePlan,
-    depth: usize,
-) -> FieldPlan {
-    let mut planned = FieldPlan::new(field);
-    let (own, deeper): (Vec<Target<'_>>, Vec<Target<'_>>) =
-        targets.iter().copied().partition(|(_, _, rest)| rest.is_empty());
-    if !field.repeated {
-        of_value(messages, field, field.kind, &own, &deeper, &mut planned, made, depth);
-        if field.implicit {
-            // No text is no number and no time: what is not there is null then.
-            let has_zero = |place: &usize| {
-                let kind = own.iter().find(|(own, ..)| own == place).map(|(_, column, _)| &column.kind);
-                field.kind != Kind::Text || matches!(kind, Some(ColumnType::Text | ColumnType::Binary))
-            };
-            let zeros = planned.takes.iter().map(|(column, _)| *column).filter(has_zero);
-            made.zeros.extend(zeros.map(|column| (column, field.kind)));
-        }
-        return planned;
-    }
-    let entry = match field.kind {
-        Kind::Message(of) => messages.message(of).filter(|message| message.is_entry),
-        _ => None,
-    };
-    let kind_of = |message: &Message, number| {
-        message.fields.iter().find(|field| field.number == number).map_or(Kind::Unknown, |field| field.kind)
-    };
-    planned.entry = entry.map(|message| (kind_of(message, 1), kind_of(message, 2)));
-    for (place, column, _) in own {
-        let takes_all = match &column.kind {
-            ColumnType::Arrow(DataType::Struct(_)) => entry.is_some(),
-            ColumnType::Arrow(DataType::List(_)) => entry.is_none(),
-            kind => *kind == ColumnType::Text,
-        };
-        if takes_all {
-            planned.lists.push(place);
-            made.lists.push((place, entry.is_some()));
-        } else {
-            let what = if entry.is_some() { "a map" } else { "a list" };
-            let example = if entry.is_some() { "key" } else { "0" };
-            made.wrong.push((place, format!(
-                "column `{}` is {}, and field `{}` is {what}; write path = \"{}.{example}\" for one of its values, or a column of \
-                 text, which takes all as JSON",
-                column.name, column.type_word(), field.name, field.name
-            )));
-        }
-    }
-    let value_kind = planned.entry.map_or(field.kind, |(_, value)| value);
-    for (place, column, rest) in deeper {
-        let name = rest.first().cloned().unwrap_or_default();
-        let target = [(place, column, rest.get(1..).unwrap_or_default())];
-        let (own, deeper): (Vec<Target<'_>>, Vec<Target<'_>>) =
-            target.iter().copied().partition(|(_, _, rest)| rest.is_empty());
-        let mut inner = FieldPlan { kind: value_kind, repeated: false, ..FieldPlan::new(field) };
-        of_value(messages, field, value_kind, &own, &deeper, &mut inner, made, depth);
-        match (planned.entry, name.parse::<usize>()) {
-            (Some(_), _) => planned.keys.push((name, inner)),
-            (None, Ok(at)) => planned.places.push((at, inner)),
-            (None, Err(_)) => made.wrong.push((
-                place,
-                format!(
-                    "column `{}`: field `{}` is a list; write the place of an element, as path = \"{}.0.{name}\"",
-                    column.name, field.name, field.name
-                ),
-            )),
-        }
-    }
-    planned
-}
-
-/// The plan of a value that is no list.
-#[expect(clippy::too_many_arguments, reason = "what is planned, and where it goes")]
-fn of_value(
-    messages: &Messages,
-    field: &Field,
-    kind: Kind,
-    own: &[Target<'_>],
-    deeper: &[Target<'_>],
-    planned: &mut FieldPlan,
-    made: &mut MessagePlan,
-    depth: usize,
-) {
-    let wrapped = wrapped(messages, kind);
-    let value = "value".to_owned();
-    let mut inside: Vec<Target<'_>> = deeper.to_vec();
-    for (place, column, rest) in own {
-        match (into(messages, kind, column), wrapped) {
-            (Ok(Conversion::Json), true) | (Err(_), true) => {
-                inside.push((*place, *column, std::slice::from_ref(&value)))
-            }
-            (Ok(into), _) => planned.takes.push((*place, into)),
-            (Err(what), _) => made.wrong.push((
-                *place,
-                format!("column `{}` is {}, and field `{}` is {what}", column.name, column.type_word(), field.name),
-            )),
-        }
-        let _ = rest;
-    }
-    if inside.is_empty() {
-        return;
-    }
-    match kind {
-        // A message may hold itself, but a path ends.
-        Kind::Message(of) => planned.inside = Some(Box::new(plan(messages, of, &inside, depth + 1))),
-        _ => {
-            for (place, column, _) in inside {
-                made.wrong.push((
-                    place,
-                    format!("column `{}`: field `{}` is no message, and its path goes on", column.name, field.name),
-                ));
-            }
-        }
+fn add<'a, K: PartialEq>(groups: &mut Vec<(K, Vec<Target<'a>>)>, key: K, target: Target<'a>) {
+    match groups.iter_mut().find(|(other, _)| *other == key) {
+        Some((_, targets)) => targets.push(target),
+        None => groups.push((key, vec![target])),
     }
 }
 
@@ -407,15 +328,18 @@ pub fn wrapped(messages: &Messages, kind: Kind) -> bool {
     name.and_then(|name| name.strip_suffix("Value")).is_some_and(|name| WRAPPERS.contains(&name))
 }
 
+const UNDEFINED: &str = "of a type that the descriptor does not define";
+
 /// How a column takes values of a kind; the error says what they are.
 fn into(messages: &Messages, kind: Kind, column: &ColumnSpec) -> Result<Conversion, String> {
     use ColumnType::{Arrow, Binary, Bool, Float64, Int64, Text, Timestamp};
     let is_moment = |of: usize| messages.message(of).is_some_and(|message| message.name == TIMESTAMP);
     Ok(match (&column.kind, kind) {
-        (_, Kind::Unknown) => return Err("a group, or of a type that the descriptor does not define".into()),
+        (_, Kind::Unknown) => return Err(UNDEFINED.into()),
         (Timestamp | Text, Kind::Message(of)) if is_moment(of) => Conversion::Moment,
-        (Text | Arrow(DataType::Struct(_)), Kind::Message(_)) => Conversion::Json,
+        (Text | Arrow(DataType::Struct(_)), Kind::Message(_) | Kind::Group(_)) => Conversion::Json,
         (_, Kind::Message(_)) => return Err("a message".into()),
+        (_, Kind::Group(_)) => return Err("a group".into()),
         (Text, _) => Conversion::Value,
         (Bool, Kind::Bool) => Conversion::Value,
         (Float64, Kind::Double | Kind::Float) => Conversion::Value,
@@ -439,129 +363,4 @@ fn into(messages: &Messages, kind: Kind, column: &ColumnSpec) -> Result<Conversi
         },
         _ => return Err("a whole number".into()),
     })
-}
-
-/// What a field has where it is not written.
-pub fn zero(kind: Kind) -> Value<'static> {
-    match kind {
-        Kind::Double => Value::Double(0.0),
-        Kind::Float => Value::Float(0.0),
-        Kind::Bool => Value::Bool(false),
-        Kind::Text => Value::Text(""),
-        Kind::Bytes => Value::Bytes(&[]),
-        Kind::Enum(of) => Value::Enum(of, 0),
-        _ => Value::Int(0),
-    }
-}
-
-/// A value as it stands; `None`: it is written as something else, which is passed over.
-#[inline]
-pub fn value(kind: Kind, raw: Raw<'_>) -> Result<Option<Value<'_>>, String> {
-    Ok(Some(match (kind, raw) {
-        (Kind::Int64, Raw::Varint(bits)) => Value::Int(bits as i64),
-        (Kind::Int32, Raw::Varint(bits)) => Value::Int(i64::from(bits as i32)),
-        (Kind::Uint64, Raw::Varint(bits)) => Value::Uint(bits),
-        (Kind::Uint32, Raw::Varint(bits)) => Value::Int(i64::from(bits as u32)),
-        (Kind::Sint64, Raw::Varint(bits)) => Value::Int(unzigzag(bits)),
-        (Kind::Sint32, Raw::Varint(bits)) => Value::Int(i64::from(unzigzag(u64::from(bits as u32)) as i32)),
-        (Kind::Bool, Raw::Varint(bits)) => Value::Bool(bits != 0),
-        (Kind::Enum(of), Raw::Varint(bits)) => Value::Enum(of, bits as i32),
-        (Kind::Double, Raw::Fixed64(bits)) => Value::Double(f64::from_bits(bits)),
-        (Kind::Fixed64, Raw::Fixed64(bits)) => Value::Uint(bits),
-        (Kind::Sfixed64, Raw::Fixed64(bits)) => Value::Int(bits as i64),
-        (Kind::Float, Raw::Fixed32(bits)) => Value::Float(f32::from_bits(bits)),
-        (Kind::Fixed32, Raw::Fixed32(bits)) => Value::Int(i64::from(bits)),
-        (Kind::Sfixed32, Raw::Fixed32(bits)) => Value::Int(i64::from(bits as i32)),
-        (Kind::Text, Raw::Bytes(bytes)) => {
-            let text = std::str::from_utf8(bytes);
-            Value::Text(text.map_err(|error| format!("text that is not UTF-8 at byte {}", error.valid_up_to()))?)
-        }
-        (Kind::Bytes, Raw::Bytes(bytes)) => Value::Bytes(bytes),
-        (Kind::Message(of), Raw::Bytes(bytes)) => Value::Message(of, bytes),
-        _ => return Ok(None),
-    }))
-}
-
-/// All values of a field of a list: one, or several that stand packed.
-pub fn each<'a>(kind: Kind, raw: Raw<'a>, mut take: impl FnMut(Value<'a>) -> Result<(), String>) -> Result<(), String> {
-    let packs = !matches!(kind, Kind::Text | Kind::Bytes | Kind::Message(_) | Kind::Unknown);
-    let Raw::Bytes(bytes) = raw else { return value(kind, raw)?.map_or(Ok(()), take) };
-    if !packs {
-        return value(kind, raw)?.map_or(Ok(()), take);
-    }
-    let mut wire = Wire::new(bytes);
-    while !wire.rest().is_empty() {
-        let raw = match kind {
-            Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => Raw::Fixed64(wire.fixed64()?),
-            Kind::Float | Kind::Fixed32 | Kind::Sfixed32 => Raw::Fixed32(wire.fixed32()?),
-            _ => Raw::Varint(wire.varint()?),
-        };
-        if let Some(value) = value(kind, raw)? {
-            take(value)?;
-        }
-    }
-    Ok(())
-}
-
-/// Gives a column a value.
-fn put(
-    messages: &Messages,
-    value: Value<'_>,
-    column: usize,
-    into: Conversion,
-    columns: &mut ColumnBuilders,
-) -> Result<(), String> {
-    let far = |columns: &ColumnBuilders, number: &str| {
-        format!("column `{}`: {number} is out of range of {}", columns.name(column), columns.kind_word(column))
-    };
-    match (value, into) {
-        (Value::Int(number), Conversion::Time(unit)) => {
-            let us = micros(number, unit).map_err(|_| far(columns, &number.to_string()))?;
-            columns.set_int64(column, us);
-        }
-        (Value::Uint(number), Conversion::Time(unit)) => {
-            let us = i64::try_from(number).ok().and_then(|number| micros(number, unit).ok());
-            let us = us.ok_or_else(|| far(columns, &number.to_string()))?;
-            columns.set_int64(column, us);
-        }
-        (Value::Message(_, bytes), Conversion::Moment) => {
-            let us = json::moment(bytes)?;
-            match columns.is_text(column) {
-                true => columns.set(column, WrittenValue::Text(&json::moment_text(us)))?,
-                false => columns.set_int64(column, us),
-            }
-        }
-        (Value::Message(..), _) => {
-            let mut text = String::new();
-            json::write(messages, value, columns.nested_form(column), &mut text, 0)?;
-            columns.set_nested(column, &text)?;
-        }
-        (Value::Int(number), Conversion::Decimal) => columns.set(column, WrittenValue::Number(&number.to_string()))?,
-        (Value::Uint(number), Conversion::Decimal) => columns.set(column, WrittenValue::Number(&number.to_string()))?,
-        (Value::Int(number), _) if columns.is_float64(column) => columns.set_float64(column, number as f64),
-        (Value::Uint(number), _) if columns.is_float64(column) => columns.set_float64(column, number as f64),
-        (Value::Int(number), _) if !columns.is_text(column) => columns.set_int64(column, number),
-        (Value::Uint(number), _) if !columns.is_text(column) => {
-            let number = i64::try_from(number).map_err(|_| far(columns, &number.to_string()))?;
-            columns.set_int64(column, number);
-        }
-        (Value::Int(number), _) => columns.set(column, WrittenValue::Text(&number.to_string()))?,
-        (Value::Uint(number), _) => columns.set(column, WrittenValue::Text(&number.to_string()))?,
-        (Value::Double(number), _) if columns.is_float64(column) => columns.set_float64(column, number),
-        (Value::Float(number), _) if columns.is_float64(column) => columns.set_float64(column, f64::from(number)),
-        (Value::Double(number), _) => columns.set(column, WrittenValue::Text(&number.to_string()))?,
-        (Value::Float(number), _) => columns.set(column, WrittenValue::Text(&number.to_string()))?,
-        (Value::Bool(value), _) => columns.set(column, WrittenValue::Bool(value))?,
-        (Value::Enum(of, number), _) if columns.is_text(column) => match messages.symbol(of, number) {
-            Some(symbol) => columns.set(column, WrittenValue::Text(symbol))?,
-            None => columns.set(column, WrittenValue::Text(&number.to_string()))?,
-        },
-        (Value::Enum(_, number), _) => columns.set_int64(column, i64::from(number)),
-        (Value::Text(text), _) => columns.set(column, WrittenValue::Text(text))?,
-        (Value::Bytes(bytes), _) => {
-            columns.unset(column);
-            columns.set_bytes(column, bytes)?;
-        }
-    }
-    Ok(())
 }

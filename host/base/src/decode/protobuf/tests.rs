@@ -1,5 +1,6 @@
 use super::*;
 use crate::batch::chunk::Chunk;
+use crate::decode::columns::NestedForm;
 use crate::decode::{Decoder, tests::shown_rows, tests::source};
 use crate::job::spec::{FileContent, Format};
 use crate::random::Random;
@@ -106,6 +107,160 @@ fn a_message_goes_to_columns_by_name_and_path() {
     assert!(told.starts_with("5\n!the message is cut short\n!begins with byte 8"), "{told}");
 }
 
+/// `message All { All inner = 1; repeated All items = 2; map<string, All> by = 3; oneof either { All x = 4; string y = 5; int64 z = 6; }
+/// repeated int32 nums = 7; uint64 u = 8; group G = 9 { string g = 1; } string s = 10; map<int32, string> numbers = 11; }`
+fn all_kinds(syntax: &str) -> ProtobufSpec {
+    let one_of = |field: Vec<u8>| bytes(2, &[&field[field.len() - usize::from(field[1])..], &[9 << 3, 0]].concat());
+    let entry = |name: &str, key: u8, kind: u8, of: &str| {
+        let fields = [field("key", 1, 1, key, ""), field("value", 2, 1, kind, of)].concat();
+        bytes(3, &[bytes(1, name.as_bytes()), fields, bytes(7, &varint(7, 1))].concat())
+    };
+    let group = bytes(3, &[bytes(1, b"G"), field("g", 1, 1, 9, "")].concat());
+    let fields = [
+        field("inner", 1, 1, 11, ".All"),
+        field("items", 2, 3, 11, ".All"),
+        field("by", 3, 3, 11, ".All.ByEntry"),
+        one_of(field("x", 4, 1, 11, ".All")),
+        one_of(field("y", 5, 1, 9, "")),
+        one_of(field("z", 6, 1, 3, "")),
+        field("nums", 7, 3, 5, ""),
+        field("u", 8, 1, 4, ""),
+        field("g", 9, 1, 10, ".All.G"),
+        field("s", 10, 1, 9, ""),
+        field("numbers", 11, 3, 11, ".All.NumbersEntry"),
+        entry("ByEntry", 9, 11, ".All"),
+        entry("NumbersEntry", 5, 9, ""),
+        group,
+        bytes(8, &bytes(1, b"either")),
+    ];
+    let file =
+        [bytes(1, b"a.proto"), bytes(4, &[bytes(1, b"All"), fields.concat()].concat()), bytes(12, syntax.as_bytes())];
+    let descriptor = FileContent { path: "a.pb".into(), content: bytes(1, &file.concat()).into() };
+    ProtobufSpec { descriptor, message: "All".into(), confluent: false }
+}
+
+fn all_decoded(columns: &[(&str, &str)], record: &[u8]) -> String {
+    shown_rows(&decoder(all_kinds("proto3"), columns).decode(&chunk(&[record])))
+}
+
+#[test]
+fn columns_share_the_ways_to_their_values() {
+    let item = |text: &str, number: u8| [bytes(10, text.as_bytes()), varint(8, number)].concat();
+    let deep = bytes(1, &bytes(2, &item("deep", 9)));
+    let message = [
+        bytes(2, &item("a", 1)),
+        bytes(2, &[item("b", 2), deep].concat()),
+        bytes(3, &[bytes(1, b"k"), bytes(2, &item("c", 3))].concat()),
+        bytes(11, &[varint(1, 5), bytes(2, b"five")].concat()),
+    ]
+    .concat();
+    let columns = [
+        ("items.0.s", "text"),
+        ("items.0.u", "int64"),
+        ("items.0.u", "decimal(20,0)"),
+        ("items.0", "struct<s: text>"),
+        ("items.1.s", "text"),
+        ("items.1.inner.items.0.s", "text"),
+        ("items.1.inner.items.0.u", "int64"),
+        ("items.2.s", "text"),
+        ("by.k.s", "text"),
+        ("by.k.s", "text"),
+        ("by.k.u", "text"),
+        ("by.l.u", "text"),
+        ("numbers.5", "text"),
+        ("numbers.5", "binary"),
+    ];
+    let expected = r#"a|1|1|{"s":"a"}|b|deep|9|null|c|c|3|null|five|[102, 105, 118, 101]"#;
+    assert_eq!(all_decoded(&columns, &message), expected);
+}
+
+#[test]
+fn what_comes_twice_is_merged_and_of_keys_the_last_wins() {
+    let item = |text: &str| bytes(2, &bytes(10, text.as_bytes()));
+    let entry = |key: &str, value: &[u8]| bytes(3, &[bytes(1, key.as_bytes()), bytes(2, value)].concat());
+    let merged = "proto3: lists go on, the last of other values wins";
+    for (what, message, columns, expected) in [
+        (
+            merged,
+            [
+                bytes(1, &[item("a"), varint(8, 1), bytes(10, b"n")].concat()),
+                bytes(1, &[item("b"), varint(8, 2)].concat()),
+            ]
+            .concat(),
+            &[("inner.u", "int64"), ("inner.s", "text"), ("inner.items.1.s", "text"), ("inner", "text")][..],
+            r#"2|n|b|{"items":[{"s":"a"},{"s":"b"}],"u":2,"s":"n"}"#,
+        ),
+        (
+            "nothing of a value that was replaced stays",
+            [entry("k", &bytes(10, b"n")), entry("l", b""), entry("k", &varint(8, 2))].concat(),
+            &[("by.k.s", "text"), ("by.k.u", "int64"), ("by", "text")],
+            r#"|2|{"k":{"u":2},"l":{}}"#,
+        ),
+        (
+            "an entry is a message, too",
+            bytes(3, &[bytes(2, &varint(8, 1)), bytes(1, b"k"), bytes(2, &bytes(10, b"n"))].concat()),
+            &[("by.k.s", "text"), ("by.k.u", "int64"), ("by", "text")],
+            r#"n|1|{"k":{"u":1,"s":"n"}}"#,
+        ),
+        (
+            "of a oneof the last wins",
+            [bytes(4, &varint(8, 1)), bytes(5, b"y")].concat(),
+            &[("x.u", "int64"), ("x", "text"), ("y", "text"), ("z", "int64")],
+            "null|null|y|null",
+        ),
+        (
+            "a message is not merged with one before another field of its oneof",
+            [bytes(4, &varint(8, 1)), varint(6, 0), bytes(4, &bytes(10, b"s"))].concat(),
+            &[("x.u", "int64"), ("x.s", "text"), ("z", "int64"), ("x", "text")],
+            r#"0|s|null|{"s":"s"}"#,
+        ),
+        (
+            "but with one right before",
+            [bytes(4, &varint(8, 1)), bytes(4, &bytes(10, b"s"))].concat(),
+            &[("x.u", "int64"), ("x.s", "text"), ("x", "struct<u: int64, s: text>")],
+            r#"1|s|{"u":1,"s":"s"}"#,
+        ),
+        (
+            "a list in pieces",
+            [bytes(7, &[1, 2]), varint(7, 3), bytes(7, &[]), bytes(7, &[4])].concat(),
+            &[("nums", "text"), ("nums.0", "int64"), ("nums.2", "int64"), ("nums.3", "int64"), ("nums", "list<int64>")],
+            "[1,2,3,4]|1|3|4|[1,2,3,4]",
+        ),
+        (
+            "groups are messages",
+            [&[9_u8 << 3 | 3][..], &bytes(1, b"a"), &[9 << 3 | 4, 9 << 3 | 3], &[9 << 3 | 4]].concat(),
+            &[("g.g", "text"), ("g", "text")],
+            r#"a|{"g":"a"}"#,
+        ),
+        (
+            "a whole number that is not written is zero",
+            Vec::new(),
+            &[
+                ("u", "decimal(20,0)"),
+                ("u", "float64"),
+                ("u", "timestamp(s)"),
+                ("u", "text"),
+                ("s", "date"),
+                ("s", "text"),
+            ],
+            "0|0|0|0|null|",
+        ),
+    ] {
+        assert_eq!(all_decoded(columns, &message), expected, "{what}");
+    }
+    let max = [&[8_u8 << 3][..], &[0xff; 9], &[1]].concat();
+    assert_eq!(
+        all_decoded(&[("u", "decimal(20,0)"), ("u", "text")], &max),
+        "18446744073709551615|18446744073709551615"
+    );
+    let told = all_decoded(&[("u", "int64")], &max);
+    assert_eq!(told, "!column `u`: 18446744073709551615 is out of range of int64");
+    // Two pieces that are cut short are no message together.
+    let torn = [bytes(1, &[8 << 3]), bytes(1, &[1])].concat();
+    assert_eq!(all_decoded(&[("inner.u", "int64")], &torn), "!the message is cut short");
+    assert_eq!(all_decoded(&[("items", "text"), ("items.0", "text")], &bytes(2, &torn)), "!the message is cut short");
+}
+
 #[test]
 fn columns_that_no_message_can_fill_are_told_with_the_job() {
     let messages = Messages::parse(&descriptor("proto3")).unwrap();
@@ -172,5 +327,16 @@ fn messages_that_lie_are_refused_and_take_no_memory() {
         let at = random.index(other.len());
         other[at] = random.next() as u8;
         let _ = Messages::parse(&other);
+    }
+}
+
+/// A list of messages of two bytes each, in which all fields have their zeros, is a hundred times as long as text.
+#[test]
+fn a_value_that_is_too_long_as_json_is_refused() {
+    let messages = Messages::parse(&descriptor("proto3")).unwrap();
+    let mut out = " ".repeat(2 << 20);
+    for (depth, good) in [(0, true), (DEPTH_MAX - 1, false)] {
+        let written = json::write(&messages, plan::Value::Int(1), NestedForm::Typed, &mut out, depth);
+        assert_eq!(written.is_ok(), good, "{depth}: {written:?}");
     }
 }

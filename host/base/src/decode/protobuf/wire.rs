@@ -16,8 +16,8 @@ pub enum Raw<'a> {
     Fixed64(u64),
     Fixed32(u32),
     Bytes(&'a [u8]),
-    /// A group, which was passed over.
-    Group,
+    /// A group: the fields between its two marks.
+    Group(&'a [u8]),
 }
 
 const SHORT: &str = "the message is cut short";
@@ -53,31 +53,37 @@ impl<'a> Wire<'a> {
                 let length = self.varint()?;
                 Raw::Bytes(self.take(usize::try_from(length).map_err(|_| SHORT)?)?)
             }
-            3 => {
-                self.group(number, depth)?;
-                Raw::Group
-            }
+            3 => Raw::Group(self.group(number, depth)?),
             5 => Raw::Fixed32(self.fixed32()?),
             other => return Err(format!("{other} is no kind of a field; it is no such message")),
         };
         Ok((number, raw))
     }
 
-    /// Passes over a group.
-    fn group(&mut self, number: u32, depth: usize) -> Result<(), String> {
+    /// Reads over a group, up to behind the mark of its end.
+    fn group(&mut self, number: u32, depth: usize) -> Result<&'a [u8], String> {
         if depth >= DEPTH_MAX {
             return Err(too_deep());
         }
+        let begin = self.bytes;
         loop {
+            let within = begin.len() - self.bytes.len();
             let mut ahead = *self;
             let tag = ahead.varint()?;
             if tag & 7 == 4 {
                 *self = ahead;
                 let good = tag >> 3 == u64::from(number);
-                return if good { Ok(()) } else { Err("a group ends that did not begin".into()) };
+                let good = good.then(|| begin.get(..within).unwrap_or_default());
+                return good.ok_or_else(|| "a group ends that did not begin".into());
             }
             self.tagged(depth + 1)?;
         }
+    }
+
+    /// Whether these are the fields of a message, whatever is in them.
+    pub fn check(mut self) -> Result<(), String> {
+        while self.field()?.is_some() {}
+        Ok(())
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 
 use super::*;
 use super::{clickhouse, flight, nats, rabbitmq, server};
+use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
 const KAFKA: &[&str] = &["kafka"];
@@ -11,7 +12,7 @@ const TABLES: &[&str] = &["postgres", "delta"];
 const WEBSOCKET: &[&str] = &["websocket"];
 const WITH_TOKEN: &[&str] = &["http", "websocket"];
 const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka", "redis", "mqtt", "nats", "rabbitmq", "flight"];
-const SERVERS: &[&str] = &["postgres", "kafka", "http"];
+const BY_URL: &[&str] = &["postgres", "http"];
 const PLUGIN: &[&str] = &["plugin"];
 const WAITING: &[&str] = &["postgres", "kafka", "redis", "mqtt", "nats", "rabbitmq", "flight", "http", "plugin"];
 const REFUSING: &[&str] = &["http", "plugin"];
@@ -89,8 +90,8 @@ const OWN: &[TableKey] = &[
         "The database, as \"postgres://user:${PGPASSWORD}@host/database\", or where requests go, as \"https://host/path\"; ${NAME} \
          is replaced by the environment variable of that name, so that no password stands in the file.",
     )
-    .of(SERVERS)
-    .needed(SERVERS),
+    .of(BY_URL)
+    .needed(BY_URL),
     key(
         "method",
         KeyShape::Word(&["POST", "PUT"]),
@@ -186,6 +187,12 @@ const OWN: &[TableKey] = &[
         "That changes of a table (a source of kind postgres-changes) are wanted as rows here, those that delete a row included.",
     )
     .of(&["files", "delta", "postgres", "kafka", "http"]),
+    key(
+        "encoding",
+        KeyShape::Word(&BinaryEncoding::WORDS),
+        "How columns of type binary are written in json, csv and text: \"hex\", \"base64\" or \"utf8\"; \"hex\" by default. Format text writes such a column only with it.",
+    )
+    .of(&["files", "http", "websocket", "kafka", "mqtt", "nats", "rabbitmq", "kinesis"]),
     key("brokers", KeyShape::Texts, "Brokers to ask for all others, as \"127.0.0.1:9092\" or a list of such.")
         .of(KAFKA)
         .needed(KAFKA),

@@ -2,6 +2,7 @@
 
 use super::*;
 use super::{flight, lumberjack, nats, nexmark, otlp, rabbitmq, server, syslog, zeromq};
+use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
 const WIRE: &[&str] = &["socket", "raw-socket"];
@@ -28,6 +29,28 @@ const RECORDS: &[&str] = &[
     "flight",
     "kinesis",
     "postgres-changes",
+    "queue",
+];
+/// Kinds whose records may be rejected.
+const REJECTING: &[&str] = &[
+    "socket",
+    "raw-socket",
+    "http",
+    "directory",
+    "file",
+    "kafka",
+    "redis",
+    "mqtt",
+    "nats",
+    "rabbitmq",
+    "zeromq",
+    "flight",
+    "kinesis",
+    "postgres-changes",
+    "syslog",
+    "otlp",
+    "lumberjack",
+    "plugin",
     "queue",
 ];
 /// Kinds whose records are frames by themselves.
@@ -325,6 +348,13 @@ const OWN: &[TableKey] = &[
         "How much of a record that does not decode its rejected row holds, 1KiB by default. Where it is cut, `reason` says so.",
     )
     .of(RECORDS),
+    key(
+        "max_rejected",
+        KeyShape::RowsOrShare,
+        "Maximum rejected records of a batch; if there are more, the job stops before anything of the batch is committed. A number of \
+         rows, or a share of the records of the batch: \"10%\" or 0.1. Unlimited by default.",
+    )
+    .of(REJECTING),
 ];
 
 const TABLES_OF_KEYS: &[&[TableKey]] = &[
@@ -449,5 +479,10 @@ pub(in crate::job) const COLUMN: &[TableKey] = &[
         "zone",
         KeyShape::Text,
         "Type timestamp: the zone whose clocks showed times without an offset, as \"Europe/Berlin\"; UTC by default.",
+    ),
+    key(
+        "encoding",
+        KeyShape::Word(&BinaryEncoding::WORDS),
+        "Type binary in json, csv and text: how the text stands for bytes: \"utf8\", \"hex\" or \"base64\"; \"utf8\" by default.",
     ),
 ];

@@ -146,5 +146,10 @@ pub(super) fn column(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
             "column `{name}` is `{word}` of a record, for which `path` and `zone` do nothing; remove them"
         ));
     }
+    if column.encoding.is_some() {
+        return Some(format!(
+            "column `{name}` is `{word}` of a record, which holds bytes as they are; remove `encoding`"
+        ));
+    }
     None
 }

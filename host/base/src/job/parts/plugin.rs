@@ -154,12 +154,16 @@ fn policy(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
         ),
         OnError::Reject => {}
     }
-    match plugin.rejected_max {
-        Some(RejectedMax::Share(share)) if !(0.0..=1.0).contains(&share) => {
-            let message = format!("`max_rejected` is a share of {share}; write one from 0 to 1, as max_rejected = 0.1");
-            part.wrong("max_rejected", message);
-        }
-        _ => {}
+    rejected_max(plugin.rejected_max, part);
+}
+
+/// A share must be one.
+pub(super) fn rejected_max(most: Option<RejectedMax>, part: &PartMistakes<'_>) {
+    if let Some(RejectedMax::Share(share)) = most
+        && !(0.0..=1.0).contains(&share)
+    {
+        let message = format!("`max_rejected` is a share of {share}; write one from 0 to 1, as max_rejected = 0.1");
+        part.wrong("max_rejected", message);
     }
 }
 

@@ -128,7 +128,7 @@ fn split(branches: &[(String, String)], part: &PartMistakes<'_>) {
     let mut seen = BTreeSet::new();
     for (name, predicate) in branches {
         let path = format!("split.{name}");
-        if let Err(message) = names::check(name) {
+        if let Err(message) = names::check_branch(name) {
             part.wrong(&path, format!("branch of `split`: {message}"));
         } else if !seen.insert(name) {
             part.wrong(&path, format!("two branches of `split` are named `{name}`; rename one"));

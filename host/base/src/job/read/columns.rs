@@ -2,7 +2,7 @@
 
 use crate::batch::types::ColumnType;
 use crate::job::keys::COLUMN;
-use crate::job::spec::{ColumnSource, ColumnSpec, TimeForm};
+use crate::job::spec::{BinaryEncoding, ColumnSource, ColumnSpec, TimeForm};
 use crate::job::suggest;
 use crate::job::table::{Reader, type_of};
 use crate::zone::Zone;
@@ -30,7 +30,8 @@ fn column(name: &str, value: &Value, columns: &Reader<'_>) -> Option<ColumnSpec>
             let (kind, form) = column_type(name, word, columns)?;
             let path = column_path(&r);
             let path = path.unwrap_or_else(|| vec![name.into()]);
-            Some(ColumnSpec { path, form, zone: zone(&r), from: from(&r), ..ColumnSpec::new(name, kind) })
+            let (zone, encoding, from) = (zone(&r), encoding(&r), from(&r));
+            Some(ColumnSpec { path, form, zone, encoding, from, ..ColumnSpec::new(name, kind) })
         }
         other => {
             let found = type_of(other);
@@ -50,6 +51,17 @@ fn from(r: &Reader<'_>) -> ColumnSource {
         r.wrong("from", format!("`{}from = \"{word}\"` is unknown{hint}", r.inside));
     }
     from.unwrap_or_default()
+}
+
+/// `"base64"`, and so on.
+pub(super) fn encoding(r: &Reader<'_>) -> Option<BinaryEncoding> {
+    let word = r.text("encoding", "encoding = \"base64\"")?;
+    let encoding = BinaryEncoding::of(word);
+    if encoding.is_none() {
+        let hint = suggest::hint(word, BinaryEncoding::WORDS, "write one of");
+        r.wrong("encoding", format!("`{}encoding = \"{word}\"` is unknown{hint}", r.inside));
+    }
+    encoding
 }
 
 /// `"user.id"`, or a list of names where a name holds a dot.

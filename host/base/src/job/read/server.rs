@@ -56,6 +56,7 @@ pub(super) fn changes(r: &Reader<'_>) -> ServerSourceSpec {
         tables: r.texts("table", example).unwrap_or_default().iter().map(|name| (*name).to_owned()).collect(),
         publication: r.text("publication", "publication = \"orders\"").map(str::to_owned),
         start: start(r),
+        keys: Vec::new(),
     });
     ServerSourceSpec { url: url(r, "url = \"postgres://user:${PGPASSWORD}@127.0.0.1/database\""), reads }
 }

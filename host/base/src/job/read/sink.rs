@@ -1,5 +1,6 @@
 //! One sink of a job file.
 
+use super::columns::encoding;
 use super::kafka::cluster;
 use super::stage::plugin::bare;
 use super::{flight, http, nats, rabbitmq, records, server, server_sink};
@@ -68,7 +69,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkS
             SinkKind::Print { rows: rows.unwrap_or(limits::PRINT_ROWS) }
         }
     };
-    SinkSpec { name, from, kind, wants_changes }
+    SinkSpec { name, from, kind, wants_changes, encoding: encoding(r) }
 }
 
 fn plugin(r: &Reader<'_>) -> PluginSinkSpec {

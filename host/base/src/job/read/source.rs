@@ -52,6 +52,7 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> Sou
             _ => size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::RECORD_BYTES_MAX),
         },
         rejected_bytes_max: size("rejected_bytes_max", limits::REJECTED_BYTES_MAX_MAX, limits::REJECTED_BYTES_MAX),
+        rejected_max: r.rows_or_share("max_rejected"),
         away_max: r.time("away_max").unwrap_or(Duration::from_millis(limits::AWAY_MS_MAX)),
         kind,
         format,

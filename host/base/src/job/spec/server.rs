@@ -84,6 +84,17 @@ pub struct ChangesReads {
     pub publication: Option<String>,
     /// Whether the rows that are there come before the changes.
     pub start: ServerStart,
+    /// By which columns of the tables the job keeps rows: they have to come with a delete. Not from the job file.
+    pub keys: Vec<ChangesKey>,
+}
+
+/// The key by which a sink or stage keeps the rows of tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangesKey {
+    /// As ``sink `copy` ``.
+    pub who: String,
+    /// Columns of the tables.
+    pub columns: Vec<String>,
 }
 
 /// Where a job begins to read that has not read yet.

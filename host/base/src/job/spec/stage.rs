@@ -37,6 +37,16 @@ pub struct StageSpec {
 }
 
 impl StageSpec {
+    /// What the stage does, in a word: its operator, or without one what it does to the rows.
+    pub fn word(&self) -> &'static str {
+        let plain = match (&self.select, &self.filter) {
+            (Some(_), _) => "select",
+            (None, Some(_)) => "filter",
+            (None, None) => "union",
+        };
+        self.operator.word().unwrap_or(plain)
+    }
+
     /// The streams that it reads, in the order of its inputs.
     pub fn reads(&self) -> impl Iterator<Item = &String> {
         let more: Vec<&String> = match &self.operator {

@@ -60,6 +60,25 @@ fn groups_are_meant_by_place_and_name() {
     }
 }
 
+/// A name of `group by` is a column of the input, if it has one of that name, and else one of the query.
+#[test]
+fn names_of_groups_are_looked_up_in_a_schema() {
+    let selected = |query: &str| {
+        let text = format!(
+            "batch = \"1s\"\n[sources.t]\nkind = \"queue\"\npath = \"in\"\nschema = {{ k = \"int64\", v = \"int64\" }}\n[stages.q]\n\
+             from = \"t\"\nwindow = \"all\"\nsql = '''{query}'''\n[sinks.out]\nfrom = \"q\"\nkind = \"nothing\"\n"
+        );
+        let job = crate::job::parse(&text, Path::new("job.toml"), Path::new("."), &[]).unwrap();
+        job.stages[0].select.clone().unwrap()
+    };
+    assert_eq!(selected("select 0 as g, count(*) as n from t group by g"), "0 as \"_key_0\"");
+    assert_eq!(selected("select 0 as k, count(*) as n from t group by k"), "k as \"_key_0\"");
+    assert_eq!(
+        selected("select k % 2 as v, count(*) as n from t group by v, k % 2"),
+        "v as \"_key_0\", k % 2 as \"_key_1\""
+    );
+}
+
 #[test]
 fn what_cannot_be_kept_up_to_date_is_refused() {
     for (query, expected) in [
@@ -72,7 +91,7 @@ fn what_cannot_be_kept_up_to_date_is_refused() {
         ("select * from t group by 1", "cannot stand"),
         ("select value, count(*) as n from t", "neither a total nor"),
         ("select upper(value) as value, count(*) as n from t group by value", "may mean"),
-        ("select 1 as k, count(*) as n from t group by k", "may mean"),
+        ("select value, 1 as k, count(*) as n from t group by k, 1", "write group by 2"),
         ("select a.value as v, count(*) as n from t a join t b on a.value = b.value group by 1", "`join`"),
         ("select value, count(*) as n from u group by 1", "the stage reads `t`"),
         ("select value, stddev(value) as n from t group by 1", "unknown function"),

@@ -124,7 +124,7 @@ const TOP: Cases = &[
     ),
     (
         r#"name = "sales.rejected""#,
-        "job.toml:1: the job's name: a name cannot end in the word `rejected`, which stands for rejected rows; write another name",
+        "job.toml:1: the job's name: `sales.rejected` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `sales-rejected`",
     ),
     (r#"name = """#, r#"job.toml:1: `name` is empty; write name = "word-count""#),
     ("workers = 0", "job.toml:1: `workers` is 0; write a number of 1 to 1024"),
@@ -475,8 +475,7 @@ from = "lines"
 from = "lines"
 kind = "print"
 "#,
-        r#"job.toml:4: stage: a name cannot end in the word `rejected`, which stands for rejected rows; write another name
-job.toml:6: stage: a name cannot end in the word `late`, which stands for late rows; write another name
+        r#"job.toml:4: stage: `b.rejected` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `b-rejected`
 job.toml:8: stage: `my stage` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `my-stage`
 job.toml:10: sink: `1st` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `job-1st`"#,
     ),

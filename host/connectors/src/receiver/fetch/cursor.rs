@@ -2,14 +2,14 @@
 //! beginning is kept, and the cursor may stand behind it.
 
 use crate::decode::json::{each_element, is_one_value, text_at, value_at};
+use crate::decode::mark;
 
 /// The value at this path of the last row that has one there. Where the last row is broken off the next request so asks for it
 /// alone, and not for all the good ones before it again.
 ///
 /// Rows are found as [`cut`](crate::receiver::http::cut::cut) finds them.
 pub fn last_of(answer: &[u8], path: &[String]) -> Option<String> {
-    const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-    let answer = answer.strip_prefix(BYTE_ORDER_MARK).unwrap_or(answer).trim_ascii();
+    let answer = answer.strip_prefix(mark::UTF_8).unwrap_or(answer).trim_ascii();
     let text = std::str::from_utf8(answer).ok();
     if let Some(text) = text.filter(|text| text.starts_with('[')) {
         return last_of_array(text, path);

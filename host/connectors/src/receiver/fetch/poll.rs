@@ -8,6 +8,7 @@ use super::packed::{Unusable, too_long, unpack};
 use super::position::PreviousAnswer;
 use super::{Fetch, RoundEnd};
 use crate::decode::json::value_at;
+use crate::decode::mark;
 use crate::job::spec::{CursorFrom, HttpCursor};
 use crate::limits::{HTTP_PAGES_MAX, HTTP_PLACE_BYTES_MAX};
 use crate::receiver::http::cut::{self, BodyRecords};
@@ -149,6 +150,10 @@ fn rows_of<'a>(body: &'a [u8], path: &[String]) -> Result<&'a [u8], String> {
     if path.is_empty() {
         return Ok(body);
     }
+    if mark::is_other(body) {
+        return Err(mark::OTHER_ENCODING.into());
+    }
+    let body = body.strip_prefix(mark::UTF_8).unwrap_or(body);
     let text = std::str::from_utf8(body)
         .map_err(|error| format!("the answer is not UTF-8 at byte {}", error.valid_up_to()))?;
     let found = value_at(text, path).map_err(|why| format!("the answer is {why}"))?;

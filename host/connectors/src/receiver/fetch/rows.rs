@@ -4,8 +4,8 @@ use super::position::FetchPosition;
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::envelope::{self, EVENT, ID, RecordMetadata};
 use crate::batch::position::{Extent, Positions};
-use crate::job::spec::SourceSpec;
-use crate::receiver::framing::trim_line_end;
+use crate::job::spec::{Format, SourceSpec};
+use crate::receiver::framing::{trim_csv_line_end, trim_line_end};
 use crate::receiver::http::cut;
 use crate::receiver::inbox::Inbox;
 use bytes::Bytes;
@@ -107,7 +107,11 @@ impl<'a> Rows<'a> {
             true => vec![one(piece.data)],
             false => chunks,
         };
-        chunks.into_iter().map(|chunk| in_envelopes(chunk, piece)).collect()
+        let trim = match self.source.format {
+            Format::Csv { .. } => trim_csv_line_end,
+            _ => trim_line_end,
+        };
+        chunks.into_iter().map(|chunk| in_envelopes(chunk, trim, piece)).collect()
     }
 
     fn too_long(&self, data: &[u8], dropped: u64) -> Chunk {
@@ -128,14 +132,14 @@ fn one(data: &[u8]) -> Chunk {
 }
 
 /// The same records with what came beside them in front of each.
-fn in_envelopes(chunk: Chunk, piece: PushedMessage<'_>) -> Chunk {
+fn in_envelopes(chunk: Chunk, trim: fn(&[u8]) -> &[u8], piece: PushedMessage<'_>) -> Chunk {
     let headers = [(EVENT, Some(piece.event.as_bytes())), (ID, Some(piece.id.as_bytes()))];
     let headers = if piece.id.is_empty() { &headers[..1] } else { &headers[..] };
     let mut bytes = Vec::with_capacity(chunk.bytes.len() + chunk.rows() * 64);
     let mut ends = Vec::with_capacity(chunk.rows());
     for row in 0..chunk.rows() {
         let _ = envelope::put(&mut bytes, &RecordMetadata { headers, ..RecordMetadata::default() });
-        bytes.extend_from_slice(trim_line_end(chunk.record(row)));
+        bytes.extend_from_slice(trim(chunk.record(row)));
         ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
     }
     Chunk { bytes: bytes.into(), ends, ..chunk }
@@ -146,7 +150,6 @@ mod tests {
     use super::*;
     use crate::batch::position::Position;
     use crate::ids::BatchId;
-    use crate::job::spec::Format;
     use crate::receiver::inbox::TakeLimits;
 
     #[tokio::test]

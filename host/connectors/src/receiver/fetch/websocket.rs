@@ -4,7 +4,7 @@ use super::client::{AnswerKind, Target};
 use super::last_bytes::LastBytes;
 use super::rows::PushedMessage;
 use super::{Fetch, RoundEnd};
-use crate::http::Wire;
+use crate::http::{Wire, upgrade};
 use crate::shown;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -12,10 +12,10 @@ use hyper::header::{HeaderMap, HeaderValue};
 use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WebsocketError, Message};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 /// How often an answer may lead elsewhere.
 const REDIRECTS_MAX: usize = 5;
@@ -96,8 +96,8 @@ async fn greet(fetch: &Fetch<'_>) -> Result<(Socket, LastBytes), RoundEnd> {
         let request = request(fetch, &target)?;
         let bytes_max = usize::try_from(fetch.client.answer_bytes_max).unwrap_or(usize::MAX);
         let config = WebSocketConfig::default().max_message_size(Some(bytes_max)).max_frame_size(Some(bytes_max));
-        let answer = match client_async_with_config(request, wire, Some(config)).await {
-            Ok((socket, _)) => return Ok((socket, heard)),
+        let answer = match upgrade::connect(request, wire, config).await {
+            Ok(socket) => return Ok((socket, heard)),
             Err(WebsocketError::Http(answer)) => answer,
             Err(error) => return Err(of_error(fetch, error)),
         };

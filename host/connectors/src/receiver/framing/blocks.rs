@@ -39,6 +39,8 @@ pub struct BlockCutter {
     row: u64,
     /// See [`known_shortly`].
     known: u64,
+    /// Where the file is.
+    path: String,
 }
 
 enum State {
@@ -109,6 +111,7 @@ impl BlockCutter {
             start: 0,
             row: 0,
             known: 0,
+            path: String::new(),
         }
     }
 
@@ -149,6 +152,9 @@ impl BlockCutter {
         ended: bool,
     ) -> Option<Chunk> {
         self.known = known_shortly(place.known_by);
+        if self.path != place.path {
+            self.path.clone_from(&place.path);
+        }
         loop {
             if let Some(chunk) = self.fill_chunk(&place.file) {
                 return Some(chunk);
@@ -245,7 +251,8 @@ impl BlockCutter {
             State::Blocks { schema, codec, sync } => {
                 let (taken, broken) = self.block(&schema, codec, &sync, rest, at, ended);
                 self.by = State::Blocks { schema, codec, sync };
-                if let Some(reason) = broken {
+                if let Some(why) = broken {
+                    let reason = self.of_file(why);
                     let next = Box::new(std::mem::replace(&mut self.by, State::Begin));
                     let wrong = SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 };
                     self.by = State::Broken { sync, next, wrong };
@@ -280,8 +287,13 @@ impl BlockCutter {
         }
     }
 
+    /// A reason with the file that it is about.
+    fn of_file(&self, why: String) -> String {
+        if self.path.is_empty() { why } else { format!("`{}`: {why}", self.path) }
+    }
+
     fn give_up_file(&mut self, why: String, at: u64, rest: &[u8], ended: bool) -> usize {
-        let reason = format!("no Avro file that can be read: {why}");
+        let reason = self.of_file(format!("no Avro file that can be read: {why}"));
         self.by = State::Foreign { wrong: SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 } };
         self.step(rest, at, ended)
     }

@@ -10,6 +10,11 @@ fn kept(record: &[u8], prefix: usize) -> Vec<u8> {
     record[..record.len().min(prefix + KEPT)].to_vec()
 }
 
+/// One behind the line end of csv that begins there.
+fn behind_line_end(input: &[u8], at: usize) -> usize {
+    at + if input[at..].starts_with(b"\r\n") { 2 } else { 1 }
+}
+
 /// Where the csv record that begins at `start` ends, as far as `until`; where it does not, whether a quote is open.
 fn csv_end(separator: u8, input: &[u8], start: usize, until: usize) -> Result<usize, bool> {
     let (mut inside, mut i) = (false, start);
@@ -23,8 +28,8 @@ fn csv_end(separator: u8, input: &[u8], start: usize, until: usize) -> Result<us
             }
         } else if !inside && input[i] == b'"' && at_cell {
             inside = true;
-        } else if !inside && input[i] == b'\n' {
-            return Ok(i + 1);
+        } else if !inside && matches!(input[i], b'\n' | b'\r') {
+            return Ok(behind_line_end(input, i));
         }
         i += 1;
     }
@@ -44,7 +49,8 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> ExpectedRecords {
         Framing::Lines => input.split_inclusive(|byte| *byte == b'\n').for_each(line),
         Framing::Csv { separator } => {
             while start < input.len() {
-                let line_end = input[start..].iter().position(|byte| *byte == b'\n').map(|at| start + at + 1);
+                let line_end = input[start..].iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+                let line_end = line_end.map(|at| behind_line_end(input, start + at));
                 let end = csv_end(*separator, input, start, input.len());
                 let long = |end: usize| end - start > max + 1;
                 let (end, unclosed) = match (end, line_end) {
@@ -59,7 +65,8 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> ExpectedRecords {
                 match unclosed {
                     true => records.push((kept(record, 0), true)),
                     false => {
-                        let refused = record.strip_suffix(b"\n").unwrap_or(record).len() > max;
+                        let ends = matches!(record.last(), Some(b'\n' | b'\r'));
+                        let refused = record.len() - usize::from(ends) > max;
                         records.push((if refused { kept(record, 0) } else { record.to_vec() }, refused));
                     }
                 }
@@ -268,4 +275,90 @@ fn the_header_of_a_stream_goes_with_its_chunks() {
     let chunk = framer.next(true).unwrap();
     assert_eq!((chunk.header.as_ref(), chunk.bytes.as_ref()), (&b"a,\"b\nc\""[..], &b"3,4"[..]));
     assert_eq!(chunk.extent, Extent { start: 18, bytes: 3, ..Extent::default() }, "the header and its mark count");
+}
+
+/// The records of a stream that comes in these pieces, each looked for at once, and what is read by row.
+fn of_pieces(at: Counter, header: bool, pieces: &[&[u8]]) -> Vec<Chunk> {
+    let cursor = StreamCursor { at, ..StreamCursor::default() };
+    let mut framer = Framer::new(Framing::Csv { separator: b',' }, header, 100).at(cursor);
+    let mut chunks = Vec::new();
+    for piece in pieces {
+        framer.buffer(piece.len()).extend_from_slice(piece);
+        chunks.extend(std::iter::from_fn(|| framer.next(true)));
+    }
+    framer.end();
+    chunks.extend(std::iter::from_fn(|| framer.next(true)));
+    chunks
+}
+
+fn texts(chunks: &[Chunk]) -> Vec<String> {
+    let one = |chunk: &Chunk| -> Vec<String> {
+        let record = |row| String::from_utf8_lossy(trim_csv_line_end(chunk.record(row))).into_owned();
+        (0..chunk.rows()).map(record).collect()
+    };
+    chunks.iter().flat_map(one).collect()
+}
+
+#[test]
+fn a_carriage_return_at_the_end_of_what_is_here_may_be_half_of_a_line_end() {
+    let pieces: [&[u8]; 6] = [b"a,b\r", b"\n1,x\r", b"\n", b"2,\"y\r", b"\"\r3,z\r", b""];
+    for at in [Counter::Bytes(0), Counter::Rows(7)] {
+        let chunks = of_pieces(at, true, &pieces);
+        assert_eq!(texts(&chunks), ["1,x", "2,\"y\r\"", "3,z"], "{at:?}");
+        assert!(chunks.iter().all(|chunk| chunk.header == "a,b"));
+    }
+    // Rows that are not read again need not wait for the next byte.
+    let mut framer = Framer::new(Framing::Csv { separator: b',' }, false, 100)
+        .at(StreamCursor { at: Counter::Rows(0), ..StreamCursor::default() });
+    framer.buffer(9).extend_from_slice(b"1,x\r");
+    assert_eq!(framer.next(true).map(|chunk| chunk.rows()), Some(1));
+}
+
+#[test]
+fn a_mark_before_the_first_record_is_passed_over_and_counts() {
+    let pieces: [&[u8]; 4] = [b"\xEF", b"\xBB\xBF1", b",x\n2,", b"\xEF\xBB\xBFy"];
+    let chunks = of_pieces(Counter::Bytes(0), false, &pieces);
+    assert_eq!(texts(&chunks), ["1,x", "2,\u{FEFF}y"]);
+    assert_eq!(chunks[0].extent.start, 3);
+    let other = of_pieces(Counter::Bytes(0), true, &[b"\xFF", b"\xFEa\0\n\0"]);
+    assert!(other.iter().all(|chunk| chunk.header.as_ref() == b"\xFF\xFE"), "{other:?}");
+}
+
+#[test]
+fn what_cannot_be_read_of_a_stream_is_one_refused_record() {
+    for (framing, text, refused) in [
+        (Framing::Lines, &b"a\nb\n"[..], vec![2]),
+        (Framing::Lines, b"a\nb", vec![1]),
+        (Framing::Lines, b"", vec![0]),
+        (Framing::Csv { separator: b',' }, b"a\r", vec![1]),
+        (Framing::Fixed(2), b"abcd", vec![2]),
+        (Framing::Fixed(2), b"abc", vec![1]),
+        (Framing::Blocks, b"", vec![0]),
+    ] {
+        let mut framer = Framer::new(framing.clone(), false, 100);
+        framer.buffer(text.len()).extend_from_slice(text);
+        framer.break_off("damaged");
+        framer.refuse_rest("damaged".into());
+        let chunks: Vec<Chunk> = std::iter::from_fn(|| framer.next(true)).collect();
+        let rows: Vec<u32> = chunks.iter().flat_map(|chunk| &chunk.refused).map(|refused| refused.row).collect();
+        assert_eq!(rows, refused, "{framing:?} {text:?}");
+        assert_eq!(chunks.len(), 1, "{framing:?} {text:?}");
+    }
+}
+
+#[test]
+fn a_header_that_does_not_fit_is_a_record_where_it_is_alone() {
+    let rejected = |text: &[u8], fits: bool| {
+        let mut framer = Framer::new(Framing::Csv { separator: b',' }, true, 100);
+        framer.buffer(text.len()).extend_from_slice(text);
+        framer.end();
+        framer.reject_header_unless(|_| fits);
+        let chunks: Vec<Chunk> = std::iter::from_fn(|| framer.next(true)).collect();
+        (texts(&chunks), chunks.first().map_or(0, |chunk| chunk.extent.start))
+    };
+    assert_eq!(rejected(b"\xEF\xBB\xBFa,b\r\n", false), (vec!["a,b".into()], 3));
+    assert_eq!(rejected(b"\na,b", false), (vec!["a,b".into()], 1));
+    assert_eq!(rejected(b"a,b\n", true), (vec![], 0));
+    assert_eq!(rejected(b"a,b\n1,2\n", false), (vec!["1,2".into()], 4));
+    assert_eq!(rejected(b"", false), (vec![], 0));
 }

@@ -2,10 +2,12 @@
 //! head of a request and on the time for it, and nobody waits for anybody else.
 
 use super::{Intake, answer};
-use crate::error::Error;
 use crate::fault;
 use crate::http::certificate::Certificate;
-use crate::http::listener::{Acceptor, bind, cannot_listen};
+use crate::http::heads::CheckedHeads;
+use crate::http::listener::Acceptor;
+use crate::http::places::Place;
+use crate::http::write_deadline::WriteDeadline;
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS_MAX, HTTP_HEADERS_MAX};
 use crate::receiver::panicked;
 use crate::tls;
@@ -17,7 +19,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -26,19 +28,8 @@ use tracing::{info, warn};
 const HEAD_TIME_MAX: Duration = Duration::from_millis(HTTP_HEAD_MS_MAX);
 
 /// Serves until the inbox is closed and all requests are answered.
-pub async fn listen(intake: Arc<Intake>, certificate: Option<Certificate>) {
+pub async fn listen(intake: Arc<Intake>, listener: TcpListener, certificate: Option<Certificate>) {
     let (name, address) = (&intake.source.name, &intake.server.listen);
-    let listener = tokio::select! {
-        bound = bind(address, intake.listening.shared) => bound,
-        () = intake.inbox.closed() => return,
-    };
-    let listener = match listener {
-        Ok(listener) => listener,
-        Err(error) => {
-            let who = format!("source `{name}`");
-            return intake.inbox.fail(Error::job(cannot_listen(&who, address, &error)));
-        }
-    };
     let scheme = if certificate.is_some() { "https" } else { "http" };
     info!("source `{name}`: listening on {scheme}://{address}");
     let reachable = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
@@ -60,9 +51,12 @@ pub async fn listen(intake: Arc<Intake>, certificate: Option<Certificate>) {
                 let (intake, certificate, closed) = (intake.clone(), certificate.clone(), closed.clone());
                 let answering = intake.inbox.answers();
                 connections.spawn(async move {
-                    let _kept = (place, answering);
+                    let _kept = answering;
                     fault::thread("http-connection");
-                    serve(stream, peer, &intake, certificate.as_deref(), closed).await;
+                    tokio::select! {
+                        () = serve(stream, (peer, &place), &intake, certificate.as_deref(), closed) => {}
+                        () = place.ended() => {}
+                    }
                 });
             }
         }
@@ -89,20 +83,21 @@ fn tell_panic(intake: &Intake, ended: Result<(), tokio::task::JoinError>) {
 /// Serves one connection to its end.
 async fn serve(
     stream: TcpStream,
-    peer: SocketAddr,
+    (peer, place): (SocketAddr, &Arc<Place>),
     intake: &Arc<Intake>,
     certificate: Option<&Certificate>,
     closed: watch::Receiver<bool>,
 ) {
     // Answers are small and somebody waits for them.
     let _ = stream.set_nodelay(true);
-    let Some(certificate) = certificate else { return speak(stream, peer, intake, closed).await };
+    let stream = WriteDeadline::new(stream);
+    let Some(certificate) = certificate else { return speak(stream, (peer, place), intake, closed).await };
     let acceptor = match certificate.acceptor(&format!("source `{}`", intake.source.name)) {
         Ok(acceptor) => acceptor,
         Err(why) => return intake.refusals.tell(peer, &why),
     };
     match timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => speak(stream, peer, intake, closed).await,
+        Ok(Ok(stream)) => speak(stream, (peer, place), intake, closed).await,
         Ok(Err(error)) => {
             intake.refusals.tell(peer, &format!("TLS: {}", tls::of_client(&error, "let it send to https://")))
         }
@@ -110,18 +105,24 @@ async fn serve(
     }
 }
 
-async fn speak<S>(stream: S, peer: SocketAddr, intake: &Arc<Intake>, mut closed: watch::Receiver<bool>)
-where
+async fn speak<S>(
+    stream: S,
+    (peer, place): (SocketAddr, &Arc<Place>),
+    intake: &Arc<Intake>,
+    mut closed: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| {
-        let intake = intake.clone();
-        async move { Ok::<_, std::convert::Infallible>(answer::answer(&intake, peer, request).await) }
+        let (intake, place) = (intake.clone(), place.clone());
+        async move { Ok::<_, std::convert::Infallible>(answer::answer(&intake, peer, &place, request).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    // Who has sent all that it has to send still waits for the response.
+    server.half_close(true);
     server.max_headers(HTTP_HEADERS_MAX).max_header_size(HTTP_HEAD_BYTES_MAX);
-    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(server.serve_connection(TokioIo::new(CheckedHeads::new(stream)), service));
     let closing = async {
         let _ = closed.wait_for(|closed| *closed).await;
     };

@@ -5,6 +5,8 @@ use super::cut::{self, BodyRecords};
 use super::otlp::Call;
 use super::producers::{self, Numbered};
 use super::{Intake, IntakeResult, Receiving};
+use crate::http::heads::repeated;
+use crate::http::places::{Place, Standing};
 use crate::units;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -15,7 +17,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
@@ -28,7 +30,7 @@ const SEQUENCE: HeaderName = HeaderName::from_static("millstream-sequence");
 const AGAIN_S: HeaderValue = HeaderValue::from_static("1");
 
 /// Answers a request when its rows are safe, or at once where they are not taken.
-pub async fn answer(intake: &Arc<Intake>, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+pub async fn answer(intake: &Arc<Intake>, peer: SocketAddr, place: &Place, request: Request<Incoming>) -> Answer {
     if matches!(*request.method(), Method::GET | Method::HEAD) && request.uri().path() == "/health" {
         return told(StatusCode::OK, json!({ "source": intake.source.name }));
     }
@@ -37,7 +39,13 @@ pub async fn answer(intake: &Arc<Intake>, peer: SocketAddr, request: Request<Inc
     let taken = match admitted(intake, &head) {
         Ok(admitted) => {
             call = admitted.call;
-            take(intake, &mut body, &admitted).await
+            // Who has the token keeps its place, and the others while there is something that they wait for.
+            let stands =
+                |otherwise| place.set_standing(if intake.server.token.is_some() { Standing::Known } else { otherwise });
+            stands(Standing::Guest);
+            let taken = take(intake, &mut body, (&admitted, peer.ip()), || stands(Standing::Known)).await;
+            stands(Standing::Stranger);
+            taken
         }
         Err(refusal) => Err(RequestRefusal { drains: true, ..refusal }),
     };
@@ -114,6 +122,9 @@ fn admitted(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Reque
         let refused = RequestRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "rows come by POST");
         return Err(refused.with(ALLOW, HeaderValue::from_static("POST")));
     }
+    if let Some(why) = repeated(&head.headers) {
+        return Err(RequestRefusal::new(StatusCode::BAD_REQUEST, why));
+    }
     match &intake.server.token {
         Some(token) => {
             let given = head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -155,12 +166,18 @@ fn admitted(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Reque
 }
 
 /// Takes a request in, and waits until its rows are safe.
-async fn take(intake: &Intake, body: &mut Incoming, admitted: &RequestHead) -> Result<Answer, RequestRefusal> {
+async fn take(
+    intake: &Intake,
+    body: &mut Incoming,
+    (admitted, from): (&RequestHead, IpAddr),
+    is_whole: impl FnOnce(),
+) -> Result<Answer, RequestRefusal> {
     let receiving = Receiving::new(intake);
     let deadline = Instant::now() + intake.server.request_time_max;
     let held = intake.budget.receive(body, intake.server.request_bytes_max, deadline).await;
     let held = held.map_err(|fault| not_received(intake, fault))?;
-    let rows = put(intake, held, admitted)?;
+    is_whole();
+    let rows = put(intake, held, (admitted, from))?;
     drop(receiving);
     let (rows, ticket, repeated) = match rows {
         (0, _) => return Ok(told(StatusCode::OK, json!({ "rows": 0 }))),
@@ -184,7 +201,11 @@ async fn take(intake: &Intake, body: &mut Incoming, admitted: &RequestHead) -> R
 }
 
 /// Cuts a body into records and hands them over: how many there are, and what became of them.
-fn put(intake: &Intake, held: HeldBody, admitted: &RequestHead) -> Result<(u64, IntakeResult), RequestRefusal> {
+fn put(
+    intake: &Intake,
+    held: HeldBody,
+    (admitted, from): (&RequestHead, IpAddr),
+) -> Result<(u64, IntakeResult), RequestRefusal> {
     let cut = match admitted.call {
         Some(call) => call.cut(&intake.source, &intake.server, &held.bytes, intake.rows_max),
         None => cut::cut(&intake.source, &held.bytes, intake.rows_max).map_err(|why| (StatusCode::BAD_REQUEST, why)),
@@ -200,7 +221,7 @@ fn put(intake: &Intake, held: HeldBody, admitted: &RequestHead) -> Result<(u64, 
     if rows == 0 {
         return Ok((0, IntakeResult::Repeated(None)));
     }
-    Ok((rows, intake.take(chunks, admitted.numbered.as_ref())))
+    Ok((rows, intake.take(chunks, admitted.numbered.as_ref(), from)))
 }
 
 fn not_received(intake: &Intake, fault: BodyFault) -> RequestRefusal {

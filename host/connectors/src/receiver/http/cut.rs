@@ -8,10 +8,11 @@ use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::Extent;
 use crate::decode::binary::row_bytes;
 use crate::decode::json::{each_element, is_one_value};
+use crate::decode::mark;
 use crate::job::spec::{Format, SourceSpec};
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
-use crate::receiver::framer;
-use crate::receiver::framing::{Counter, StreamCursor, trim_line_end};
+use crate::receiver::framing::{Counter, StreamCursor, trim_csv_line_end};
+use crate::receiver::{framer, reject_unfit_header};
 use bytes::Bytes;
 
 /// The records of a body.
@@ -37,7 +38,7 @@ pub fn cut(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<BodyRecord
 pub fn rows_of(source: &SourceSpec, chunks: &[Chunk]) -> u64 {
     let is_row = |chunk: &Chunk, row: usize| match source.format {
         Format::Json => !chunk.record(row).trim_ascii().is_empty(),
-        Format::Csv { .. } => source.schema.len() == 1 || !trim_line_end(chunk.record(row)).is_empty(),
+        Format::Csv { .. } => source.schema.len() == 1 || !trim_csv_line_end(chunk.record(row)).is_empty(),
         _ => true,
     };
     chunks.iter().map(|chunk| (0..chunk.rows()).filter(|row| is_row(chunk, *row)).count() as u64).sum()
@@ -56,6 +57,7 @@ fn framed(source: &SourceSpec, body: &[u8], rows_max: u64) -> BodyRecords {
     let mut framer = framer(source).at(StreamCursor { at: Counter::Rows(0), ..StreamCursor::default() });
     framer.buffer(body.len()).extend_from_slice(body);
     framer.end();
+    reject_unfit_header(source, &mut framer);
     let (mut chunks, mut rows) = (Vec::new(), 0_u64);
     while let Some(chunk) = framer.next(true) {
         let before = rows;
@@ -68,8 +70,7 @@ fn framed(source: &SourceSpec, body: &[u8], rows_max: u64) -> BodyRecords {
 }
 
 fn json(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<BodyRecords, String> {
-    const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).trim_ascii();
+    let body = body.strip_prefix(mark::UTF_8).unwrap_or(body).trim_ascii();
     let is_array = body.first() == Some(&b'[');
     if !is_array && !body.contains(&b'\n') {
         return Ok(framed(source, body, rows_max));

@@ -83,8 +83,9 @@ fn what_no_source_reads_is_told_with_what_to_do() {
         ("a", &b""[..], "it is empty"),
         ("a.json", b"{\n \"a\": 1\n}\n", "jq -c ."),
         ("a.json", b"[{\"a\":1},{\"a\":2}]", "jq -c '.[]'"),
-        ("a", b"PAR1xxxx", "parquet"),
-        ("a", b"\xff\xfe\0\0", "format = \"binary\""),
+        ("a", b"PAR1xxxx", "cannot be read as Parquet"),
+        ("a", b"\xff\xfe\0\0", "UTF-16"),
+        ("a", b"\xff\0\0\0", "format = \"binary\""),
         ("a.jsonl", b"{\"\":1}\n", "no record has a value in a column"),
     ] {
         let error = error(name, content);

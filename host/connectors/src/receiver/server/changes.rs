@@ -6,16 +6,21 @@
 
 mod begin;
 mod catalog;
+mod identity;
+mod partitions;
 mod position;
+mod publication;
 mod record;
 mod rows;
 mod snapshot;
+mod watch;
 
 use self::catalog::FollowedTable;
 use self::position::ChangesPosition;
 use self::record::WantedColumns;
 use self::rows::{Change, ChangedTable, PolledChanges};
 use self::snapshot::SnapshotReader;
+use self::watch::TableWatch;
 use super::backlog::Backlog;
 use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
@@ -25,7 +30,7 @@ use crate::job::spec::{ChangesReads, ServerSourceSpec, SourceSpec};
 use crate::owner::Owner;
 use crate::postgres::pgoutput::{self, Relation, ReplicationMessage};
 use crate::postgres::replication::{Lsn, Replication, Streamed};
-use crate::postgres::{DatabaseError, DatabaseErrorKind};
+use crate::postgres::{DatabaseError, DatabaseErrorKind, quoted};
 use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -70,8 +75,10 @@ struct ChangesConnection {
     /// Of tables that are followed.
     relations: BTreeMap<u32, (usize, Relation)>,
     transaction: Option<Transaction>,
-    /// Whether a table came that lacked a column: it may have been added later, or is gone.
+    /// Whether a table came that lacked a column, which may have been added later or is gone, or one that has another name, or the name of
+    /// another.
     is_in_doubt: bool,
+    watch: TableWatch,
     /// When a position without rows was given last.
     noted: Instant,
     /// Places of the log.
@@ -205,7 +212,7 @@ impl ChangesFollower {
                         decoded.ok_or_else(|| DatabaseError::lasting("what it streams is not of pgoutput".into()))?;
                     self.take(open, decoded, &mut read)?;
                     if std::mem::take(&mut open.is_in_doubt) {
-                        self.look_again().await?;
+                        self.watch(open, true).await?;
                     }
                     if read.rows() == 0 && began.elapsed() < PASSING_MAX {
                         until = Instant::now() + wait;
@@ -237,12 +244,17 @@ impl ChangesFollower {
                 open.at.passed(end);
             }
             ReplicationMessage::Relation(relation) => {
-                if let Some(place) = open.tables.iter().position(|table| table.id == relation.id) {
-                    let table = open.tables.get(place);
-                    open.is_in_doubt |=
-                        table.is_some_and(|table| self.check_columns(table, &relation.columns).is_err());
-                    open.relations.insert(relation.id, (place, relation));
-                }
+                let (schema, name) = &relation.name;
+                let name = format!("{}.{}", quoted(schema), quoted(name));
+                let Some(place) = open.tables.iter().position(|table| table.id == relation.id) else {
+                    open.is_in_doubt |= open.tables.iter().any(|table| table.quoted == name);
+                    return Ok(());
+                };
+                open.is_in_doubt |= open
+                    .tables
+                    .get(place)
+                    .is_some_and(|table| table.quoted != name || self.check_columns(table, &relation.columns).is_err());
+                open.relations.insert(relation.id, (place, relation));
             }
             ReplicationMessage::Insert { relation, new } => {
                 self.change(open, read, &[relation], &Change::Insert(new))?
@@ -292,6 +304,7 @@ impl ChangesFollower {
         rows_max: usize,
         wait: Duration,
     ) -> Result<ReadRows, DatabaseError> {
+        self.watch(open, false).await?;
         let (read, at_once) = match open.snapshot.is_some() {
             true => (self.rows(open, rows_max).await?, false),
             false => {

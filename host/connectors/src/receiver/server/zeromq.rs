@@ -5,15 +5,16 @@ use crate::batch::column::ColumnSource;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::dial::{ANSWER_MAX, Fault, ServerAddress, silent};
 use crate::error::Error;
+use crate::http::listener::accept_all;
+use crate::http::places::Standing;
 use crate::job::spec::{Origin, ServerSourceSpec, SourceSpec, ZeromqReads};
 use crate::shown;
 use crate::zeromq::{FORM, Incoming, Peer, SocketSettings};
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -22,7 +23,7 @@ const MORE_WAIT: Duration = Duration::from_millis(1);
 /// About how many bytes of messages are taken together.
 const POLL_BYTES: usize = 1 << 20;
 /// Sockets that are connected at a time, where the job listens; more wait.
-const PEERS_MAX: usize = 1_000;
+const PEERS_MAX: u64 = 1_000;
 /// Pieces of messages that wait until the source is polled.
 const PIECES_MAX: usize = 2;
 
@@ -191,23 +192,16 @@ async fn listen(
     wants: SocketSettings,
     sender: mpsc::Sender<Result<Vec<Incoming>, Fault>>,
 ) {
-    let room = Arc::new(Semaphore::new(PEERS_MAX));
-    loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
-        let (stream, from) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                warn!("source `{source}`: a connection could not be accepted: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+    let who = format!("source `{source}`");
+    accept_all(&listener, &who, PEERS_MAX, |stream, from, place| {
         let (source, wants, sender) = (source.clone(), wants.clone(), sender.clone());
-        tokio::spawn(async move {
+        async move {
             let ended = async {
                 let mut peer = Peer::meet(stream, &wants).await?;
+                place.set_standing(Standing::Guest);
                 loop {
                     let next = peer.next().await?;
+                    place.set_standing(Standing::Guest);
                     if sender.send(Ok(next)).await.is_err() {
                         return Ok::<_, Fault>(());
                     }
@@ -219,9 +213,9 @@ async fn listen(
                 }
                 Err(Fault::Passing(_)) | Ok(()) => {}
             }
-            drop(permit);
-        });
-    }
+        }
+    })
+    .await;
 }
 
 impl ReadPartition for Zeromq {

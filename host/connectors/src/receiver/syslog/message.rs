@@ -1,6 +1,7 @@
 //! One message of syslog, as RFC 5424 or RFC 3164 writes it, and as a line of JSON. Nothing that somebody sends is no message: what follows
 //! neither is all `message`.
 
+use super::bsd;
 use crate::batch::column::ColumnSpec;
 use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
@@ -14,29 +15,41 @@ const FACILITIES: [&str; 24] = [
     "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 ];
 const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 /// Priority of what does not say one: `user.notice`.
 const NO_PRIORITY: usize = 13;
-/// Letters of the name of a program before it is taken for words of the message.
-const TAG_BYTES_MAX: usize = 128;
 
 /// Reads messages.
 pub struct Reader {
-    times: TimeParser,
+    times: TimeReader,
+}
+
+/// Reads times as RFC 3339 has them.
+pub struct TimeReader(TimeParser);
+
+impl TimeReader {
+    /// The only one there is.
+    pub fn new() -> TimeReader {
+        TimeReader(TimeParser::of(&ColumnSpec::new("time", ColumnType::Timestamp)))
+    }
+
+    /// In microseconds since 1970.
+    pub fn read(&self, text: &str) -> Option<i64> {
+        self.0.read(text).ok()
+    }
 }
 
 /// What a message says.
 #[derive(Default)]
 pub struct Message<'a> {
-    priority: usize,
+    pub(super) priority: usize,
     /// As it is written, and in microseconds since 1970.
-    time: Option<(Cow<'a, str>, i64)>,
+    pub(super) time: Option<(Cow<'a, str>, i64)>,
     pub host: Option<&'a str>,
     pub app: Option<&'a str>,
     pub pid: Option<&'a str>,
     pub id: Option<&'a str>,
     /// An object of objects, or null.
-    data: Value,
+    pub(super) data: Value,
     pub message: &'a str,
 }
 
@@ -96,7 +109,7 @@ impl Message<'_> {
 impl Reader {
     /// Of times as RFC 3339 has them.
     pub fn new() -> Reader {
-        Reader { times: TimeParser::of(&ColumnSpec::new("time", ColumnType::Timestamp)) }
+        Reader { times: TimeReader::new() }
     }
 
     /// What a text says that came at this time (year and month).
@@ -105,7 +118,7 @@ impl Reader {
         let found = priority(text);
         let (priority, rest) = found.unwrap_or((NO_PRIORITY, text));
         let new = found.and_then(|_| self.new_form(rest));
-        Message { priority, ..new.unwrap_or_else(|| self.old_form(rest, now)) }
+        Message { priority, ..new.unwrap_or_else(|| bsd::read(rest, now, &self.times)) }
     }
 
     /// RFC 5424: `1 TIME HOST APP PID ID DATA MESSAGE`; `None`: it is not.
@@ -116,10 +129,10 @@ impl Reader {
         let (pid, rest) = word(rest)?;
         let (id, rest) = word(rest)?;
         let time = match given(time) {
-            Some(time) => Some((Cow::Borrowed(time), self.times.read(time).ok()?)),
+            Some(time) => Some((Cow::Borrowed(time), self.times.read(time)?)),
             None => None,
         };
-        let (data, message) = structured(rest)?;
+        let (data, message) = structured(rest.trim_start_matches(' '))?;
         Some(Message {
             priority: NO_PRIORITY,
             time,
@@ -131,59 +144,11 @@ impl Reader {
             message: message.strip_prefix('\u{feff}').unwrap_or(message),
         })
     }
-
-    /// RFC 3164, or what is taken for it: `TIME HOST APP[PID]: MESSAGE`, of which anything may be missing.
-    fn old_form<'a>(&self, text: &'a str, now: (i32, usize)) -> Message<'a> {
-        let (mut message, mut rest) = (Message::default(), text);
-        if let Some((time, us, behind)) = self.old_time(rest, now) {
-            message.time = Some((time, us));
-            rest = behind;
-            // A word that is no tag is the host; not all senders say one.
-            if let Some((word, behind)) = rest.split_once(' ')
-                && !word.is_empty()
-                && (!word.contains([':', '[']) || is_address(word))
-            {
-                message.host = Some(word);
-                rest = behind;
-            }
-        }
-        if let Some((app, pid, behind)) = tag(rest) {
-            (message.app, message.pid) = (Some(app), pid);
-            rest = behind;
-        }
-        Message { message: rest, ..message }
-    }
-
-    /// `Nov 22 19:35:58 `, without a year and a zone, or a time as RFC 3339 has it; and what stands behind.
-    fn old_time<'a>(&self, text: &'a str, now: (i32, usize)) -> Option<(Cow<'a, str>, i64, &'a str)> {
-        if let Some((word, behind)) = text.split_once(' ')
-            && word.len() >= 19
-            && let Ok(us) = self.times.read(word)
-        {
-            return Some((Cow::Borrowed(word), us, behind));
-        }
-        let (time, behind) = (text.get(..15)?, text.get(15..)?);
-        let month =
-            MONTHS.iter().position(|month| time.strip_prefix(month).is_some_and(|rest| rest.starts_with(' ')))? + 1;
-        let (day, clock) = (time.get(4..6)?.trim_start().parse::<u8>().ok()?, time.get(7..)?);
-        if time.as_bytes().get(6) != Some(&b' ') {
-            return None;
-        }
-        let (year, this_month) = now;
-        // It came in December, and is of January, or the other way round.
-        let year = match (month, this_month) {
-            (1, 12) => year + 1,
-            (12, 1) => year - 1,
-            _ => year,
-        };
-        let time = format!("{year:04}-{month:02}-{day:02}T{clock}");
-        let us = self.times.read(&time).ok()?;
-        Some((Cow::Owned(time), us, behind.strip_prefix(' ').unwrap_or(behind)))
-    }
 }
 
-/// The word before the next blank, and what stands behind it.
+/// The next word, and what stands behind the blank after it. Some senders write two blanks.
 fn word(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start_matches(' ');
     let end = text.bytes().position(|byte| byte == b' ')?;
     Some((text.get(..end)?, text.get(end + 1..)?))
 }
@@ -199,26 +164,6 @@ fn priority(text: &str) -> Option<(usize, &str)> {
 /// A value that is not `-`.
 fn given(value: &str) -> Option<&str> {
     (value != "-").then_some(value)
-}
-
-/// `word` is an IPv6 address and no tag.
-fn is_address(word: &str) -> bool {
-    word.parse::<std::net::IpAddr>().is_ok()
-}
-
-/// `app[pid]: `, and what stands behind.
-fn tag(text: &str) -> Option<(&str, Option<&str>, &str)> {
-    let end = text.find(|c: char| c == ':' || c == '[' || c.is_whitespace())?;
-    let (app, rest) = text.split_at_checked(end).filter(|(app, _)| (1..=TAG_BYTES_MAX).contains(&app.len()))?;
-    let (pid, rest) = match rest.strip_prefix('[') {
-        Some(rest) => {
-            let (pid, rest) = rest.split_once(']').filter(|(pid, _)| pid.len() <= TAG_BYTES_MAX)?;
-            (Some(pid), rest)
-        }
-        None => (None, rest),
-    };
-    let rest = rest.strip_prefix(':')?;
-    Some((app, pid, rest.strip_prefix(' ').unwrap_or(rest)))
 }
 
 /// Structured data as an object of objects, and the message behind it; `None`: it is none.
@@ -322,14 +267,6 @@ mod tests {
         assert_eq!(parts("<13>1 yesterday h a p i - hi"), "-|-|-|-|1 yesterday h a p i - hi");
         assert_eq!(parts("<999>x"), "-|-|-|-|<999>x");
         assert_eq!(parts(""), "-|-|-|-|");
-    }
-
-    #[test]
-    fn a_time_without_a_year_is_near_to_when_it_came() {
-        let year = |time: &str, now| Reader::new().old_time(time, now).unwrap().0[..4].to_owned();
-        assert_eq!(year("Dec 31 23:59:59", (2027, 1)), "2026");
-        assert_eq!(year("Jan  1 00:00:01", (2026, 12)), "2027");
-        assert_eq!(year("Jan  1 00:00:01", (2026, 11)), "2026");
     }
 
     #[test]

@@ -9,9 +9,11 @@ use crate::job::spec::{
 };
 use crate::limits::{ENRICH_BYTES_MAX, ENRICH_DECODED_BYTES_MAX};
 use crate::receiver::framer;
+use crate::receiver::parquet::columns::as_wanted;
+use crate::receiver::parquet::open::FileRows;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use bytes::Bytes;
@@ -31,7 +33,7 @@ pub fn columns_of(table: &EnrichTable, content: &Bytes) -> Result<Vec<ColumnSpec
         EnrichTable::File { format: EnrichFormat::Json, .. } => {
             return guess::of_json(without_mark(content)).map(guessed);
         }
-        EnrichTable::File { format: EnrichFormat::Parquet, .. } => parquet(content)?.schema(),
+        EnrichTable::File { format: EnrichFormat::Parquet, .. } => parquet(content, None)?.schema(),
         EnrichTable::Postgres { .. } => ipc(content)?.schema(),
     };
     let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
@@ -46,7 +48,7 @@ pub fn rows(enrich: &EnrichSpec, content: &Bytes) -> Result<RecordBatch, String>
         EnrichTable::File { format: EnrichFormat::Json, .. } => {
             decode(&Format::Json, &enrich.schema, without_mark(content))?
         }
-        EnrichTable::File { format: EnrichFormat::Parquet, .. } => parquet(content)?,
+        EnrichTable::File { format: EnrichFormat::Parquet, .. } => parquet(content, Some(&enrich.schema))?,
         EnrichTable::Postgres { .. } => ipc(content)?,
     };
     let wanted = columns_of_specs(&enrich.schema);
@@ -156,16 +158,38 @@ fn fits(rows: usize, schema: &[ColumnSpec]) -> Result<(), String> {
     ))
 }
 
-fn parquet(content: &Bytes) -> Result<RecordBatch, String> {
+/// The columns of a file that the table wants, all by default. A value that a column cannot hold is an error.
+fn parquet(content: &Bytes, wanted: Option<&[ColumnSpec]>) -> Result<RecordBatch, String> {
     let broken = |error: &dyn std::fmt::Display| format!("it cannot be read as parquet: {error}");
     let builder = ParquetRecordBatchReaderBuilder::try_new(content.clone()).map_err(|error| broken(&error))?;
     let schema = builder.schema().clone();
     let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(usize::MAX);
     let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
     fits(rows, &schema.fields().iter().map(column).collect::<Vec<_>>())?;
-    let reader = builder.build().map_err(|error| broken(&error))?;
-    let batches: Result<Vec<RecordBatch>, ArrowError> = reader.collect();
-    let rows = concat_batches(&schema, &batches.map_err(|error| broken(&error))?).map_err(|error| broken(&error))?;
+    // Each with the type that it has, so that nothing becomes another one but times, widths and layouts.
+    let column = |field: &Arc<Field>| {
+        let spec = ColumnSpec::new(field.name().clone(), ColumnType::of(&type_of_jobs(field.data_type())));
+        let own = wanted.map(|wanted| wanted.iter().find(|column| column.name == *field.name()));
+        match own {
+            Some(own) => own.map(|own| ColumnSpec { zone: own.zone, ..spec }),
+            None => Some(spec),
+        }
+    };
+    let columns: Vec<ColumnSpec> = schema.fields().iter().filter_map(column).collect();
+    let mut reader = FileRows::open(content, &columns).map_err(|error| broken(&error))?;
+    let wanted_fields =
+        schema.fields().iter().filter(|field| columns.iter().any(|column| column.name == *field.name()));
+    let none = RecordBatch::new_empty(Arc::new(Schema::new(wanted_fields.cloned().collect::<Vec<_>>())));
+    let mut batches = vec![as_wanted(&none, &columns).map_err(|error| broken(&error))?];
+    while let Some(found) = reader.next(&columns).map_err(|error| broken(&error))? {
+        if let Some(reason) = found.refused.into_values().next().filter(|_| wanted.is_some()) {
+            return Err(reason);
+        }
+        batches.push(found.rows);
+    }
+    let schema = batches.last().map_or_else(|| none.schema(), RecordBatch::schema);
+    let rows = batches.iter().filter(|batch| batch.num_rows() > 0);
+    let rows = concat_batches(&schema, rows).map_err(|error| broken(&error))?;
     with_types_of_jobs(&rows).map_err(|error| broken(&error))
 }
 

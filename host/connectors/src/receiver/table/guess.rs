@@ -4,7 +4,7 @@ use super::content::{header, records};
 use crate::batch::types::ColumnType;
 use crate::decode::csv;
 use crate::job::spec::Format;
-use crate::receiver::framing::trim_line_end;
+use crate::receiver::framing::trim_csv_line_end;
 use arrow::array::timezone::Tz;
 use arrow::compute::kernels::cast_utils::string_to_datetime;
 use serde::Deserializer as _;
@@ -23,7 +23,7 @@ pub fn of_csv(content: &[u8]) -> Result<Vec<(String, ColumnType)>, String> {
         for end in &chunk.ends {
             let record = chunk.bytes.get(start..*end as usize).unwrap_or_default();
             start = *end as usize;
-            let record = text(trim_line_end(record))?;
+            let record = text(trim_csv_line_end(record))?;
             if record.is_empty() {
                 continue;
             }

@@ -471,6 +471,10 @@ impl Destination for DeltaDestination {
         self.root.shown()
     }
 
+    fn too_long(&self, name: &str) -> Option<usize> {
+        self.root.too_long(name)
+    }
+
     fn marker(&self, name: &str) -> Result<Option<(Marker, MarkerTag)>, StoreError> {
         self.own.marker(name)
     }

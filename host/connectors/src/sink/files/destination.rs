@@ -25,6 +25,9 @@ pub trait Destination: Send + Sync {
     /// The place, for people.
     fn shown(&self) -> String;
 
+    /// How long names may be at most, in bytes, with the folder or prefix, where this one is longer.
+    fn too_long(&self, name: &str) -> Option<usize>;
+
     /// Reads a marker; `None`: there is none.
     fn marker(&self, name: &str) -> Result<Option<(Marker, MarkerTag)>, StoreError>;
 

@@ -14,7 +14,6 @@ use crate::fault;
 use crate::ids::BatchId;
 use crate::owner::Owner;
 use crate::patience::{self, io_failed};
-use crate::private;
 use crate::regular;
 use crate::sink::marker::{self, Marker};
 use crate::sink::open_failed;
@@ -113,8 +112,7 @@ pub(super) fn whole(name: &str, folder: &Path, owner: &Owner) -> Result<Option<B
 /// Locks a share of a folder for as long as the file is open.
 pub(super) fn lock(name: &str, folder: &Path, share: Share) -> Result<File> {
     let path = marker::beside(&folder.join(marker_name(share)), ".lock");
-    let lock = private::open_or_make(&path).and_then(|file| marker::lock(&file).map(|()| file));
-    lock.map_err(|cause| open_failed(name, "lock", &path, &cause))
+    marker::lock(&path).map_err(|cause| open_failed(name, "lock", &path, &cause))
 }
 
 impl CommittedFolder {

@@ -3,7 +3,7 @@
 use super::destination::{Destination, Staged};
 use super::{Share, part_name};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime, Generation};
 use crate::job::spec::FileFormat;
@@ -54,15 +54,20 @@ pub fn hidden(share: Share, generation: Generation, part: &str) -> String {
 }
 
 impl Writer {
+    /// The name of the part of a folder that begins with this batch.
+    pub fn part(&self, folder: &str, from: BatchId) -> String {
+        let name = part_name(from, self.share, self.format);
+        if folder.is_empty() { name } else { format!("{folder}/{name}") }
+    }
+
     /// Begins a part of a folder.
     pub fn begin(&self, folder: &str, from: BatchId, time: BatchTime) -> Result<OpenPart> {
-        let name = part_name(from, self.share, self.format);
-        let part = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let part = self.part(folder, from);
         let hidden = hidden(self.share, self.generation, &part);
         let file = patiently(&self.failure, || self.place.begin(&hidden))?;
         let file = PatientFile { file, what: format!("write {part}"), failure: self.failure.clone(), bytes: 0 };
         let encoder = Encoder::begin(self.format, &self.schema, BufWriter::with_capacity(64 << 10, file));
-        let encoder = encoder.map_err(|cause| io_failed(format!("write {part}"), &cause))?;
+        let encoder = encoder.map_err(|cause| not_written(&part, &cause))?;
         Ok(OpenPart { part, from, since: (time, Instant::now()), used: 0, rows: 0, encoder })
     }
 
@@ -71,7 +76,7 @@ impl Writer {
         let OpenPart { part, encoder, rows, .. } = open;
         let hidden = hidden(self.share, self.generation, &part);
         let finished = encoder.finish().and_then(|out| out.into_inner().map_err(io::IntoInnerError::into_error));
-        let mut file = finished.map_err(|cause| io_failed(format!("write {part}"), &cause))?.file;
+        let mut file = finished.map_err(|cause| not_written(&part, &cause))?.file;
         patiently(&self.failure, || self.place.stage(&hidden, &mut file))?;
         Ok((part, Some(rows)))
     }
@@ -81,7 +86,7 @@ impl OpenPart {
     /// Adds rows.
     pub fn add(&mut self, rows: &[RecordBatch]) -> Result<()> {
         let added = self.encoder.add(rows);
-        added.map_err(|cause| io_failed(format!("write {}", self.part), &cause))?;
+        added.map_err(|cause| not_written(&self.part, &cause))?;
         self.rows += rows.iter().map(|rows| rows.num_rows() as u64).sum::<u64>();
         Ok(())
     }
@@ -90,6 +95,23 @@ impl OpenPart {
     pub fn bytes(&self) -> u64 {
         let out = self.encoder.out();
         out.get_ref().bytes + out.buffer().len() as u64 + self.encoder.held()
+    }
+}
+
+/// Why a part was not written: the file could not be, or an encoder refuses the rows, however often that is tried.
+fn not_written(part: &str, cause: &io::Error) -> Error {
+    let mut from: Option<&(dyn std::error::Error + 'static)> = Some(cause);
+    while let Some(error) = from {
+        if let Some(failed) = error.downcast_ref::<Error>() {
+            return failed.clone();
+        }
+        // The error within one of the file's is not among its sources.
+        let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        from = within.map(|within| within as &(dyn std::error::Error + 'static)).or_else(|| error.source());
+    }
+    match cause.raw_os_error() {
+        Some(_) => io_failed(format!("write {part}"), cause).into(),
+        None => Error::plugin(format!("cannot write {part}: {cause}")),
     }
 }
 
@@ -108,7 +130,7 @@ impl Write for PatientFile {
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(None),
             written => written.map(Some).map_err(|cause| io_failed(what.clone(), &cause)),
         });
-        let written = written.map_err(|error| io::Error::other(error.message))?;
+        let written = written.map_err(io::Error::other)?;
         let written = written.ok_or(io::ErrorKind::Interrupted)?;
         self.bytes += written as u64;
         Ok(written)

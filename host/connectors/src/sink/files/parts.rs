@@ -11,7 +11,7 @@
 use super::delta::DeltaDestination;
 use super::destination::{BucketDestination, Destination, FolderDestination, MarkerTag, Staged};
 use super::open_part::{OpenPart, Writer, hidden, hidden_folder};
-use super::partitions::Partitions;
+use super::partitions::{ByFolder, Partitions};
 use super::{FileSettings, Share, exactly_once, is_part_path, reserve, twice};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -22,9 +22,10 @@ use crate::owner::Owner;
 use crate::patience::{io_failed, patiently};
 use crate::shown::harmless;
 use crate::sink::marker::{self, Marker, Pending};
-use crate::sink::{Sink, commit_failed, encode, open_failed, ops};
+use crate::sink::{Sink, encode, open_failed, ops, rows_refused};
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
@@ -173,9 +174,25 @@ impl PartsSink {
 
     /// Adds the rows of a batch to their parts. Those that are complete then.
     fn add(&mut self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<Vec<Staged>> {
-        let by_folder = self.partitions.split(rows);
         let place = self.writer.place.shown();
-        let by_folder = by_folder.map_err(|cause| commit_failed(&self.name, batch, place, cause))?;
+        let refused = |why: &dyn Display| rows_refused(&self.name, batch, &place, why);
+        let by_folder = self.partitions.split(rows).map_err(|cause| refused(&cause))?;
+        // A part is shown when it is committed, so its name must fit before.
+        if let Some((part, most)) = by_folder.keys().find_map(|folder| {
+            let part = self.writer.part(folder, batch);
+            let most = self.writer.place.too_long(&part)?;
+            Some((part, most))
+        }) {
+            return Err(refused(&format_args!(
+                "the name {} is longer than {most} bytes with the place; shorten the values of `partition_by` with `select`",
+                harmless(&part, 80)
+            )));
+        }
+        let added = self.add_to_parts(batch, time, by_folder);
+        added.map_err(|error| error.within(format!("sink `{}`: batch {batch}", self.name)))
+    }
+
+    fn add_to_parts(&mut self, batch: BatchId, time: BatchTime, by_folder: ByFolder) -> Result<Vec<Staged>> {
         let mut complete = self.complete(self.due(Some(time)))?;
         for (folder, rows) in by_folder {
             let mut part = match self.open.remove(&folder) {
@@ -252,18 +269,17 @@ impl Sink for PartsSink {
         }
         if let Some(op) = &self.op {
             let checked = ops::check_words(op, &rows);
-            checked.map_err(|cause| commit_failed(&self.name, batch, self.writer.place.shown(), cause))?;
+            checked.map_err(|cause| rows_refused(&self.name, batch, self.writer.place.shown(), cause))?;
         }
         fault::point("commit.before");
         if let Some(kept) = self.kept.as_mut().filter(|_| self.roll.is_some()) {
-            let bytes =
-                reserve::bytes_of(&rows).map_err(|cause| commit_failed(&self.name, batch, "its rows", cause))?;
+            let bytes = reserve::bytes_of(&rows).map_err(|cause| rows_refused(&self.name, batch, "its rows", cause))?;
             let name = reserve::path(self.writer.share, self.writer.generation, batch);
             kept.reserves.insert(batch);
             let write = || self.writer.place.write(&name, bytes.clone());
             patiently(&self.writer.failure, write).map_err(|error| within(&self.name, error))?;
         }
-        let complete = self.add(batch, time, &rows).map_err(|error| within(&self.name, error))?;
+        let complete = self.add(batch, time, &rows)?;
         drop(rows);
         fault::point("commit.written");
         self.publish(Some(batch), complete).map_err(|error| within(&self.name, error))?;

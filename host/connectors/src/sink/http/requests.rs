@@ -34,9 +34,12 @@ impl RowsOfRequest {
         self.rows.len()
     }
 
-    /// Of what is in all of its rows.
-    pub fn digest(&self) -> String {
-        checksum(&self.json)
+    /// Of what is in these of its rows.
+    pub fn digest(&self, rows: &[usize]) -> String {
+        if rows.len() == self.rows() {
+            return checksum(&self.json);
+        }
+        checksum(&rows.iter().flat_map(|row| self.row(*row)).copied().collect::<Vec<u8>>())
     }
 
     /// How many rows of the batch there are up to its last one.

@@ -1,40 +1,63 @@
 //! JSON arrays as PostgreSQL writes arrays: `[[1, 2], [3, null]]` is `{{"1","2"},{"3",NULL}}`.
 
+use super::conversion::{ArrayElements, ArrayForm};
 use serde::de::IgnoredAny;
+use std::borrow::Cow;
 
 /// The array that a text is in JSON, as PostgreSQL reads it; `None` where it is none: it may have PostgreSQL's own form already.
-/// Arrays within an array are further dimensions, where all of its elements are such. `of_json`: the elements are JSON themselves.
-pub(super) fn of_text(text: &str, of_json: bool) -> Option<String> {
+/// Arrays within an array are further dimensions, where all of its elements are such.
+pub(super) fn of_text(text: &str, form: ArrayForm) -> Option<String> {
     let text = text.trim_ascii();
     // The rest need not look for mistakes.
     if !text.starts_with('[') || serde_json::from_str::<IgnoredAny>(text).is_err() {
         return None;
     }
     let mut array = String::with_capacity(text.len() * 2);
-    write(text, of_json, &mut array)?;
+    write(text, form, &mut array)?;
     // Whatever its dimensions are, one without elements is written so.
-    let is_empty = array.bytes().all(|byte| matches!(byte, b'{' | b'}' | b','));
+    let is_empty = array.chars().all(|char| matches!(char, '{' | '}') || char == form.delimiter);
     Some(if is_empty { "{}".into() } else { array })
 }
 
-fn write(array: &str, of_json: bool, out: &mut String) -> Option<()> {
+fn write(array: &str, form: ArrayForm, out: &mut String) -> Option<()> {
     let elements = elements(array)?;
     let is_array = |element: &&str| element.starts_with('[');
-    let nested = !of_json && !elements.is_empty() && elements.iter().all(is_array);
+    let is_json = form.elements == ArrayElements::Json;
+    let nested = !is_json && !elements.is_empty() && elements.iter().all(is_array);
     out.push('{');
     for (place, element) in elements.into_iter().enumerate() {
         if place > 0 {
-            out.push(',');
+            out.push(form.delimiter);
         }
         match element.as_bytes().first() {
             Some(b'n') => out.push_str("NULL"),
-            Some(b'[') if nested => write(element, of_json, out)?,
-            Some(b'"') if !of_json => quote(&serde_json::from_str::<String>(element).ok()?, out),
+            Some(b'[') if nested => write(element, form, out)?,
+            Some(b'"') if !is_json => {
+                let text = serde_json::from_str::<String>(element).ok()?;
+                match form.elements {
+                    ArrayElements::Bytes => quote(&format!("\\x{text}"), out),
+                    ArrayElements::Times => quote(&time(&text), out),
+                    ArrayElements::Json | ArrayElements::Text => quote(&text, out),
+                }
+            }
             _ => quote(element, out),
         }
     }
     out.push('}');
     Some(())
+}
+
+/// A date or time as PostgreSQL reads it: it takes no sign, and years before 1 are counted as BC.
+fn time(text: &str) -> Cow<'_, str> {
+    if let Some(unsigned) = text.strip_prefix('+') {
+        return Cow::Borrowed(unsigned);
+    }
+    let (unsigned, is_before) = text.strip_prefix('-').map_or((text, false), |unsigned| (unsigned, true));
+    let Some((year, rest)) = unsigned.split_once('-') else { return Cow::Borrowed(text) };
+    match year.parse::<u32>() {
+        Ok(year) if is_before || year == 0 => Cow::Owned(format!("{:04}-{rest} BC", year.saturating_add(1))),
+        _ => Cow::Borrowed(text),
+    }
 }
 
 /// The elements of an array in JSON that has no mistakes, as they are written there.
@@ -77,7 +100,11 @@ fn quote(element: &str, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use super::of_text;
+    use super::super::conversion::{ArrayElements, ArrayForm};
+
+    fn of_text(text: &str, elements: ArrayElements) -> Option<String> {
+        super::of_text(text, ArrayForm { elements, delimiter: ',' })
+    }
 
     #[test]
     fn json_arrays_become_those_of_postgresql() {
@@ -91,13 +118,28 @@ mod tests {
             (r#"[[1,"]"], "x"]"#, r#"{"[1,\"]\"]","x"}"#),
             (r#"[{"a": [1, "}"]}]"#, r#"{"{\"a\": [1, \"}\"]}"}"#),
         ] {
-            assert_eq!(of_text(json, false).as_deref(), Some(array), "{json}");
+            assert_eq!(of_text(json, ArrayElements::Text).as_deref(), Some(array), "{json}");
         }
-        assert_eq!(of_text(r#"["a", [1], null]"#, true).as_deref(), Some(r#"{"\"a\"","[1]",NULL}"#));
+        let cases = [
+            (r#"["a", [1], null]"#, ArrayElements::Json, r#"{"\"a\"","[1]",NULL}"#),
+            (r#"["00ff", "", null]"#, ArrayElements::Bytes, r#"{"\\x00ff","\\x",NULL}"#),
+            (r#"[["00"], ["ff"]]"#, ArrayElements::Bytes, r#"{{"\\x00"},{"\\xff"}}"#),
+            (
+                r#"["2024-05-01", "+20000-01-01", "0000-12-31", "-0043-03-15", null]"#,
+                ArrayElements::Times,
+                r#"{"2024-05-01","20000-01-01","0001-12-31 BC","0044-03-15 BC",NULL}"#,
+            ),
+            (r#"["-0043-03-15T12:00:00.000000Z"]"#, ArrayElements::Times, r#"{"0044-03-15T12:00:00.000000Z BC"}"#),
+        ];
+        for (json, elements, array) in cases {
+            assert_eq!(of_text(json, elements).as_deref(), Some(array), "{json}");
+        }
+        let boxes = ArrayForm { elements: ArrayElements::Text, delimiter: ';' };
+        assert_eq!(super::of_text(r#"["(1,1),(0,0)", null]"#, boxes).as_deref(), Some(r#"{"(1,1),(0,0)";NULL}"#));
         for other in ["{1,2}", "[0:1]={1,2}", "", "[1", "[1]]", "null", "\u{a0}[1]"] {
-            assert_eq!(of_text(other, false), None, "{other}");
+            assert_eq!(of_text(other, ArrayElements::Text), None, "{other}");
         }
         let deep = "[".repeat(100_000);
-        assert_eq!(of_text(&deep, false), None);
+        assert_eq!(of_text(&deep, ArrayElements::Text), None);
     }
 }

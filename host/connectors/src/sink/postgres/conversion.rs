@@ -13,8 +13,8 @@ pub(super) struct ColumnFacts<'a> {
     pub told: &'a str,
     /// The same without length and the like.
     pub plain: &'a str,
-    /// Whether it is an array.
-    pub is_array: bool,
+    /// Of an array, the type of its elements as SQL writes it.
+    pub element: Option<&'a str>,
 }
 
 /// The way of one column.
@@ -30,11 +30,54 @@ pub(super) struct ColumnConversion {
     pub stored: Option<String>,
 }
 
-/// What the elements of an array are.
+/// How PostgreSQL reads an array.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ArrayForm {
-    /// JSON.
-    pub of_json: bool,
+    pub elements: ArrayElements,
+    /// What stands between elements.
+    pub delimiter: char,
+}
+
+/// What the elements of an array in JSON are for PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ArrayElements {
+    /// Text as the server reads it: strings without their quotes, and all else as it stands.
+    Text,
+    /// JSON as it stands.
+    Json,
+    /// Strings of hexadecimal digits.
+    Bytes,
+    /// Dates and times as our sinks write them.
+    Times,
+}
+
+impl ArrayForm {
+    /// Of values of this type in an array of these elements.
+    fn of(kind: &ColumnType, element: &str) -> ArrayForm {
+        let elements = match (innermost(kind), element) {
+            // A text holds a document, as it does where a column is of one.
+            (Some(DataType::Utf8), "json" | "jsonb") => ArrayElements::Text,
+            (_, "json" | "jsonb") => ArrayElements::Json,
+            (Some(DataType::Binary), "bytea") => ArrayElements::Bytes,
+            (Some(DataType::Timestamp(..) | DataType::Date32), "date") => ArrayElements::Times,
+            (Some(DataType::Timestamp(..) | DataType::Date32), time) if time.starts_with("timestamp") => {
+                ArrayElements::Times
+            }
+            _ => ArrayElements::Text,
+        };
+        // The only type of PostgreSQL whose values may hold a comma that is not quoted.
+        ArrayForm { elements, delimiter: if element == "box" { ';' } else { ',' } }
+    }
+}
+
+/// What the lists of a type of lists hold.
+fn innermost(kind: &ColumnType) -> Option<&DataType> {
+    let ColumnType::Arrow(DataType::List(item) | DataType::LargeList(item)) = kind else { return None };
+    let mut item = item;
+    while let DataType::List(inner) | DataType::LargeList(inner) = item.data_type() {
+        item = inner;
+    }
+    Some(item.data_type())
 }
 
 impl ColumnConversion {
@@ -49,7 +92,7 @@ impl ColumnConversion {
             return Some(ColumnConversion { copied: same.clone(), array: None, cast: None, stored: None });
         }
         let (column, plain) = (quoted(name), there.plain);
-        let array = there.is_array.then(|| ArrayForm { of_json: plain.starts_with("json") });
+        let array = there.element.map(|element| ArrayForm::of(kind, element));
         // Structs, lists and decimals are copied as text, and dates where the column has none.
         let kind = if is_named(kind) { &ColumnType::Text } else { kind };
         let way = |copied, cast: String| {

@@ -114,7 +114,7 @@ fn write(
         Cells::Float64(array) => out.put_f64(array.value(index)),
         Cells::Text(texts) => {
             let text = texts.value(index);
-            let elements = array.and_then(|form| array::of_text(text, form.of_json));
+            let elements = array.and_then(|form| array::of_text(text, form));
             let text = elements.as_deref().unwrap_or(text).as_bytes();
             if memchr::memchr(0, text).is_some() {
                 return Err(

@@ -47,7 +47,8 @@ struct FoundColumn {
     told: String,
     /// The same without length and the like.
     plain: String,
-    is_array: bool,
+    /// Of an array, the type of its elements.
+    element: Option<String>,
     /// A row without a value for it is refused.
     needed: bool,
     /// Computed by the server.
@@ -234,7 +235,8 @@ impl TargetTable {
                 return wrong(format!("the table has no column `{column}`"), &format!("add it, of type {sql}"));
             };
             let (told, plain) = (&there.told, &there.plain);
-            let column_there = ColumnFacts { kind: there.kind.as_ref(), told, plain, is_array: there.is_array };
+            let element = there.element.as_deref();
+            let column_there = ColumnFacts { kind: there.kind.as_ref(), told, plain, element };
             match ColumnConversion::of(column, &kind, &column_there) {
                 Some(_) if there.generated => {
                     return wrong(format!("column `{column}` is computed by the table"), "leave it out in a stage");
@@ -279,7 +281,9 @@ pub(super) async fn find(client: &Client, table: &TargetTable) -> Result<Option<
         "select oid, relkind::text from pg_catalog.pg_class where oid = pg_catalog.to_regclass($1::text)";
     const COLUMNS: &str = "select attname::text, atttypid, pg_catalog.format_type(atttypid, atttypmod), \
         attnotnull and not atthasdef and attidentity = '', attgenerated <> '', \
-        pg_catalog.format_type(atttypid, -1), (select typcategory = 'A' from pg_catalog.pg_type where oid = atttypid), \
+        pg_catalog.format_type(atttypid, -1), (select pg_catalog.format_type(case e.typtype when 'd' then e.typbasetype else e.oid end, -1) \
+            from pg_catalog.pg_type t join pg_catalog.pg_type a on a.oid = case t.typtype when 'd' then t.typbasetype else t.oid end \
+            join pg_catalog.pg_type e on e.oid = a.typelem where t.oid = atttypid and a.typcategory = 'A'), \
         attidentity = 'a' \
         from pg_catalog.pg_attribute where attrelid = $1 and attnum > 0 and not attisdropped order by attnum";
     const UNIQUE: &str = "select pg_catalog.array_agg(a.attname::text) from pg_catalog.pg_index i \
@@ -298,7 +302,7 @@ pub(super) async fn find(client: &Client, table: &TargetTable) -> Result<Option<
             needed: row.try_get(3)?,
             generated: row.try_get(4)?,
             plain: row.try_get(5)?,
-            is_array: row.try_get(6)?,
+            element: row.try_get(6)?,
             identity: row.try_get(7)?,
         });
     }

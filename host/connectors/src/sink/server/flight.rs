@@ -15,7 +15,7 @@ use crate::job::spec::{FlightWrites, Origin, ServerWrites, SinkSpec};
 use crate::owner::Owner;
 use crate::postgres::ServerWait;
 use crate::sink::waiting::{await_or_end, runtime_of};
-use crate::sink::{Sink, commit_failed, wrong};
+use crate::sink::{Sink, rows_refused, wrong};
 use arrow::array::{Array, RecordBatch};
 use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
 use bytes::Bytes;
@@ -112,7 +112,7 @@ impl Sink for FlightSink {
         }
         let beside = json!({ "job": self.job, "sink": self.name, "batch": batch.0, "rows": count }).to_string();
         let messages = messages(&rows, &self.writes, &Bytes::from(beside));
-        let messages = messages.map_err(|cause| commit_failed(&self.name, batch, "the rows", cause))?;
+        let messages = messages.map_err(|cause| rows_refused(&self.name, batch, "the rows", cause))?;
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.place.shown(), self.failure.clone());
         let trying = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };

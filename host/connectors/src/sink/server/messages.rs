@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::spec::{Origin, RecordFormat, SinkSpec};
 use crate::shown;
-use crate::sink::{commit_failed, wrong};
+use crate::sink::{rows_refused, wrong};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use std::io;
@@ -85,7 +85,7 @@ impl MessageForm<'_> {
     ) -> Result<Vec<Outgoing>> {
         let mut messages: Vec<Outgoing> = Vec::new();
         for part in rows.iter().filter(|part| part.num_rows() > 0) {
-            let failed = |cause: io::Error| commit_failed(sink, batch, "the rows", cause);
+            let failed = |cause: io::Error| rows_refused(sink, batch, "the rows", cause);
             let kept: Vec<usize> = (0..part.num_columns()).filter(|at| Some(*at) != column).collect();
             let value = part.project(&kept).map_err(|cause| failed(io::Error::other(cause)))?;
             let mut values = Values::of(self.format, &value).map_err(failed)?;

@@ -3,7 +3,7 @@
 //! A server of MQTT keeps no marker for us: after a crash, or when a connection is lost, what was not acknowledged is sent again.
 
 use super::messages::{MessageForm, MessageTarget, Outgoing};
-use super::{CommitRetry, ask, not_begun, of, start};
+use super::{CommitRetry, SendFailure, ask, not_begun, of, start};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -26,6 +26,8 @@ const IN_FLIGHT_MAX: u16 = 1_000;
 const WRITE_BYTES: usize = 64 << 10;
 /// Bytes of a topic.
 const TOPIC_BYTES_MAX: usize = 65_535;
+/// What a server answers to a message that it never takes: its topic, its size or its form.
+const OF_MESSAGE: [u8; 3] = [0x90, 0x95, 0x99];
 /// Bytes of an answer, which may say some words of what it acknowledges.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
@@ -139,7 +141,7 @@ impl Sink for MqttSink {
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
         let trying = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
-        trying.commit(batch, || self.attempt(&mut left).map_err(|fault| trying.trouble(batch, fault)))?;
+        trying.commit(batch, || self.attempt(&mut left).map_err(|failure| trying.failed(batch, failure)))?;
         fault::point("commit.after");
         Ok(())
     }
@@ -158,7 +160,7 @@ impl Sink for MqttSink {
 
 impl MqttSink {
     /// Sends what is left of a batch; what was not acknowledged stays left.
-    fn attempt(&mut self, left: &mut VecDeque<UnconfirmedMessage>) -> std::result::Result<(), Fault> {
+    fn attempt(&mut self, left: &mut VecDeque<UnconfirmedMessage>) -> std::result::Result<(), SendFailure> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => connect(&self.server, &self.writes)?,
@@ -179,7 +181,7 @@ impl MqttSink {
         connection: &mut Connection,
         left: &mut VecDeque<UnconfirmedMessage>,
         flying: &mut BTreeMap<u16, (usize, UnconfirmedMessage)>,
-    ) -> std::result::Result<(), Fault> {
+    ) -> std::result::Result<(), SendFailure> {
         let most = usize::from(connection.granted.receive_max.unwrap_or(u16::MAX).clamp(1, IN_FLIGHT_MAX));
         let bytes_max = connection.granted.packet_bytes_max.map_or(usize::MAX, |most| most as usize);
         let (mut out, mut number) = (Vec::new(), 0);
@@ -193,7 +195,7 @@ impl MqttSink {
                 flying.insert(id, (number, next));
                 number += 1;
                 if put.is_none() || out.len() - before > bytes_max {
-                    return Err(Fault::Lasting(format!(
+                    return Err(SendFailure::Row(format!(
                         "a message of {bytes} bytes to `{shown}` is too large for it; allow larger ones there, or make rows smaller"
                     )));
                 }
@@ -215,18 +217,24 @@ impl MqttSink {
                             let topic = shown::harmless(&refused.message.to, 200);
                             flying.insert(id, (0, refused));
                             return Err(match refusal(code, reason.as_deref()) {
-                                Fault::Passing(why) => Fault::Passing(format!("a message to `{topic}`: {why}")),
-                                Fault::Lasting(why) => Fault::Lasting(format!("a message to `{topic}`: {why}")),
+                                Fault::Passing(why) | Fault::Lasting(why) if OF_MESSAGE.contains(&code) => {
+                                    SendFailure::Row(format!("a message to `{topic}`: {why}"))
+                                }
+                                Fault::Passing(why) => Fault::Passing(format!("a message to `{topic}`: {why}")).into(),
+                                Fault::Lasting(why) => Fault::Lasting(format!("a message to `{topic}`: {why}")).into(),
                             });
                         }
                         wait = Duration::ZERO;
                     }
                     Some(_) if Instant::now() < until => {}
                     None if wait.is_zero() => break,
-                    _ => return Err(Fault::Passing(format!("it acknowledges nothing for {} s", ANSWER_MAX.as_secs()))),
+                    _ => {
+                        let silent = format!("it acknowledges nothing for {} s", ANSWER_MAX.as_secs());
+                        return Err(Fault::Passing(silent).into());
+                    }
                 }
                 if self.failure.happened() {
-                    return Err(Fault::Passing("the job has ended".into()));
+                    return Err(Fault::Passing("the job has ended".into()).into());
                 }
             }
         }

@@ -6,7 +6,7 @@
 //! that lost the job adds nothing, and a batch whose answer was lost is not there twice. At least once: each row is published by itself.
 
 use super::messages::{MessageForm, MessageTarget, Outgoing};
-use super::{CommitRetry, ServerFault, ask, job_id, not_begun, of, start};
+use super::{CommitRetry, SendFailure, ServerFault, ask, job_id, not_begun, of, start};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -14,7 +14,7 @@ use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{NatsSubject, NatsWrites, Origin, ServerWrites, SinkSpec};
 use crate::job::subject;
 use crate::nats::stream::{Stream, markers};
-use crate::nats::{Connection, Server};
+use crate::nats::{Connection, Fault, Server};
 use crate::owner::Owner;
 use crate::postgres::ServerWait;
 use crate::shown;
@@ -113,6 +113,8 @@ pub(super) fn open(
             PublishFailure::Fault(fault) => not_begun(spec, origin, &place, fault),
             PublishFailure::Job(error) => ServerFault::Lasting(error),
             PublishFailure::Key(key, message) => ServerFault::Lasting(wrong(spec, origin, key, message)),
+            // No row is published before the job runs.
+            PublishFailure::Row(why) => not_begun(spec, origin, &place, Fault::Lasting(why)),
         })
     })?;
     Ok(Box::new(sink))
@@ -265,6 +267,7 @@ impl Sink for NatsSink {
         trying.commit(batch, || {
             self.attempt(batch, &messages, &mut sent).map_err(|stopped| match stopped {
                 PublishFailure::Fault(fault) => trying.trouble(batch, fault),
+                PublishFailure::Row(why) => trying.failed(batch, SendFailure::Row(why)),
                 PublishFailure::Key(_, why) => {
                     ServerFault::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {why}")))
                 }

@@ -4,7 +4,7 @@
 //! the id that it had.
 
 use super::messages::{MessageForm, MessageTarget, Outgoing};
-use super::{CommitRetry, ServerFault, ask, job_id, not_begun, of, start};
+use super::{CommitRetry, SendFailure, ServerFault, ask, job_id, not_begun, of, start};
 use crate::amqp::{self, ANSWER_MAX, CHANNEL, ClosedByServer, Connection, Event, Fault, Server, publish};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -144,7 +144,13 @@ impl Sink for RabbitmqSink {
         let mut sent = 0;
         trying.commit(batch, || {
             let published = self.attempt(batch, &messages, &mut sent);
-            published.map_err(|closed| trying.trouble(batch, closed.fault))
+            published.map_err(|closed| match (closed.code, closed.fault) {
+                // It says how large a message may be.
+                (ClosedByServer::NOT_AS_WANTED, Fault::Passing(why) | Fault::Lasting(why)) => {
+                    trying.failed(batch, SendFailure::Row(format!("{why}; allow it there, or make rows smaller")))
+                }
+                (_, fault) => trying.trouble(batch, fault),
+            })
         })?;
         fault::point("commit.after");
         Ok(())

@@ -14,7 +14,7 @@ use crate::job::spec::{Origin, RecordFormat, RedisWrites, ServerWrites, SinkSpec
 use crate::owner::Owner;
 use crate::postgres::ServerWait;
 use crate::redis::{Connection, Server, passes, words};
-use crate::sink::{Sink, commit_failed, wrong};
+use crate::sink::{Sink, rows_refused, wrong};
 use crate::{batch::json, shown};
 use ::redis::{self as library, RedisError};
 use arrow::array::RecordBatch;
@@ -218,7 +218,7 @@ impl Sink for RedisSink {
             // Of a batch without rows there is no trace, so it does not count as held.
             return Ok(());
         }
-        let arguments = self.arguments(&rows).map_err(|cause| commit_failed(&self.name, batch, "the rows", cause))?;
+        let arguments = self.arguments(&rows).map_err(|cause| rows_refused(&self.name, batch, "the rows", cause))?;
         fault::point("commit.before");
         let (name, wait, failure) = (self.name.clone(), self.wait, self.failure.clone());
         let place = self.server.place().to_owned();

@@ -1,13 +1,16 @@
 //! Those who listen to a `websocket` sink. Strangers may connect, also pages in browsers: who may is said by token and origin.
 
 use super::Audience;
+use crate::http::heads::repeated;
 use crate::http::listener::accept_all;
+use crate::http::places::{Place, Standing};
+use crate::http::upgrade;
 use crate::limits::HTTP_HEAD_MS_MAX;
 use crate::tls;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use hyper::header::{AUTHORIZATION, ORIGIN};
-use hyper::http::{Request, Response};
+use hyper::http::Request;
 use hyper::{StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use std::net::SocketAddr;
@@ -19,9 +22,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, interval, timeout};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
-use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
 /// How long a client may take to become one.
 const GREETING_TIME_MAX: Duration = Duration::from_millis(HTTP_HEAD_MS_MAX);
@@ -43,23 +46,23 @@ pub async fn serve_all(listener: TcpListener, audience: Arc<Audience>) {
         tracing::warn!("{who}: whoever reaches {} can follow its rows; set `token`", audience.spec.listen);
     }
     let clients_max = audience.spec.clients_max;
-    accept_all(&listener, &who, clients_max, |stream, peer| {
+    accept_all(&listener, &who, clients_max, |stream, peer, place| {
         let audience = audience.clone();
-        async move { serve(stream, peer, &audience).await }
+        async move { serve(stream, (peer, &place), &audience).await }
     })
     .await;
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, audience: &Audience) {
+async fn serve(stream: TcpStream, (peer, place): (SocketAddr, &Place), audience: &Audience) {
     // Rows are shown as they come.
     let _ = stream.set_nodelay(true);
-    let Some(certificate) = &audience.certificate else { return greet(stream, peer, audience).await };
+    let Some(certificate) = &audience.certificate else { return greet(stream, (peer, place), audience).await };
     let acceptor = match certificate.acceptor(&format!("sink `{}`", audience.name)) {
         Ok(acceptor) => acceptor,
         Err(why) => return audience.refusals.tell(peer, &why),
     };
     match timeout(GREETING_TIME_MAX, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => greet(stream, peer, audience).await,
+        Ok(Ok(stream)) => greet(stream, (peer, place), audience).await,
         Ok(Err(error)) => {
             audience.refusals.tell(peer, &format!("TLS: {}", tls::of_client(&error, "let it send to https://")))
         }
@@ -67,27 +70,21 @@ async fn serve(stream: TcpStream, peer: SocketAddr, audience: &Audience) {
     }
 }
 
-async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: SocketAddr, audience: &Audience) {
+async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, (peer, place): (SocketAddr, &Place), audience: &Audience) {
     // From before the greeting on: what is committed when a client knows that it is one is not missed.
     let messages = audience.messages.subscribe();
     let mut refused = None;
-    #[expect(clippy::result_large_err, reason = "the library wants an answer or an answer")]
-    let admit = |request: &Request<()>, response: Response<()>| match refusal(audience, request) {
-        None => Ok(response),
-        Some((status, why)) => {
-            refused = Some(why);
-            let mut answer = Response::new(Some(format!("{why}\n")));
-            *answer.status_mut() = status;
-            Err(answer)
-        }
-    };
+    let refuse = |request: &Request<()>| refusal(audience, request).inspect(|(_, why)| refused = Some(*why));
     let config =
         WebSocketConfig::default().max_message_size(Some(HEARD_BYTES_MAX)).max_frame_size(Some(HEARD_BYTES_MAX));
-    let greeting = accept_hdr_async_with_config(stream, admit, Some(config));
+    let greeting = upgrade::accept(stream, config, refuse);
     let greeted = timeout(GREETING_TIME_MAX, greeting).await;
     match (greeted, refused) {
         (_, Some(why)) => audience.refusals.tell(peer, why),
-        (Ok(Ok(client)), None) => tell(client, messages).await,
+        (Ok(Ok(client)), None) => {
+            place.set_standing(if audience.spec.token.is_some() { Standing::Known } else { Standing::Guest });
+            tell(client, messages).await;
+        }
         (Ok(Err(error)), None) => audience.refusals.tell(peer, &format!("it does not speak WebSocket: {error}")),
         (Err(_), None) => audience.refusals.tell(peer, "it did not finish its greeting in time"),
     }
@@ -95,6 +92,9 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: SocketAddr, a
 
 /// Why a client may not listen.
 fn refusal(audience: &Audience, request: &Request<()>) -> Option<(StatusCode, &'static str)> {
+    if repeated(request.headers()).is_some() {
+        return Some((StatusCode::BAD_REQUEST, "a header comes more than once that says who asks; send it once"));
+    }
     if let Some(token) = &audience.spec.token {
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let header =

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::checkpoint::meaning::MeaningDigests;
+use crate::checkpoint::resolve::is_void_before;
 use crate::checkpoint::types::{Checkpoint, JobStart, StateFile, Table, TableOf, blob_path};
 use crate::ids::BatchTime;
 
@@ -47,6 +48,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
         written: 0,
         tables: vec![table(files)],
         sinks: std::collections::BTreeMap::new(),
+        leftover: false,
     };
     Manifest {
         job: "job".into(),
@@ -97,6 +99,28 @@ fn logs_go_when_all_kept_checkpoints_hold_what_they_tell() {
     check(&manifest(&starts, &[(9, &[])]), &[next, newer], &[first, last, other, current]);
     // A generation that the manifest does not know any more.
     check(&manifest(&[(2, 0, 1)], &[]), &[current, next, newer], &[first, last, other]);
+}
+
+/// Generation 2 ended before it had taken over all that generation 1 had received, and generation 3 made a checkpoint while
+/// it ran batch 4 again: the rows are in the logs of 1 alone.
+#[test]
+fn logs_stay_while_a_checkpoint_made_in_a_replay_lacks_rows_that_they_hold() {
+    let starts = [(1, 0, 1), (2, 3, 4), (3, 4, 5)];
+    // Rows of batch 4 that was planned in part are in `void`, which has a successor.
+    let (counted, void) = ("plans/000001-000-000000000000.log", "plans/000001-000-000000000002.log");
+    let later = "plans/000001-000-000000000004.log";
+    let (second, third) = ("plans/000002-000-000000000003.log", "plans/000003-000-000000000004.log");
+    let all = [counted, void, later, second, third];
+    let mut kept = manifest(&starts, &[(4, &[])]);
+    kept.checkpoints[0].leftover = true;
+    check(&kept, &[void, later, second, third], &[counted]);
+    trim_starts(&mut kept);
+    assert_eq!(kept.starts.len(), 3, "their logs are known by them");
+    let told =
+        |batch| is_void_before(&kept.starts, &LogName::parse(void).unwrap(), BatchId(batch), &kept.checkpoints[0]);
+    assert_eq!([3, 4, 5].map(told), [false, true, false], "5 is behind the checkpoint");
+    // With the next one, which lacks none, all of that goes.
+    check(&manifest(&starts, &[(5, &[])]), &[third], &all[..4]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn bases<'a>(found: &StartFacts, manifest: &'a Manifest) -> Vec<StartingPoint<'a
 pub fn newest<'a>(found: &StartFacts, manifest: &'a Manifest) -> Result<StartingPoint<'a>, String> {
     let newest = base(found, manifest, manifest.newest());
     let mut damaged = newest.checkpoint.map_or_else(Vec::new, |checkpoint| damaged_files(found, checkpoint));
-    damaged.extend(damaged_logs(found, manifest, newest.batch));
+    damaged.extend(damaged_logs(found, manifest, newest.checkpoint));
     if !damaged.is_empty() {
         let shown = damaged.iter().take(DAMAGED_SHOWN);
         let mut lines: Vec<_> = shown.map(|(path, reason)| format!("`{path}` cannot be read: {reason}")).collect();
@@ -168,8 +168,12 @@ fn damaged_files<'a>(found: &'a StartFacts, checkpoint: &Checkpoint) -> Vec<(&'a
     damaged.map(|(path, reason)| (path.as_str(), reason.as_str())).collect()
 }
 
-/// The logs that cannot be read and that are needed behind this batch, with the reason.
-fn damaged_logs<'a>(found: &'a StartFacts, manifest: &Manifest, checkpoint: BatchId) -> Vec<(&'a str, &'a str)> {
+/// The logs that cannot be read and that are needed behind this checkpoint, with the reason.
+fn damaged_logs<'a>(
+    found: &'a StartFacts,
+    manifest: &Manifest,
+    checkpoint: Option<&Checkpoint>,
+) -> Vec<(&'a str, &'a str)> {
     let logs = gc::logs(found.objects.iter().chain(found.damaged.keys()));
     let damaged = found.damaged.iter().filter(|(path, _)| {
         LogName::parse(path)

@@ -5,8 +5,8 @@
 
 use super::Planned;
 use crate::checkpoint::plan::{Head, LogName};
-use crate::checkpoint::types::JobStart;
-use crate::ids::BatchId;
+use crate::checkpoint::types::{Checkpoint, JobStart};
+use crate::ids::{BatchId, Generation};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The start whose plan of this batch counts.
@@ -43,9 +43,7 @@ pub fn planned(starts: &[JobStart], logs: &[(LogName, Vec<Head>)]) -> BTreeMap<B
     let mut found: BTreeMap<BatchId, (&Head, BTreeSet<&str>)> = BTreeMap::new();
     for (log, heads) in logs {
         for head in heads {
-            let counts = owner(starts, head.batch)
-                .is_some_and(|owner| owner.generation == log.generation && owner.first <= head.batch);
-            if counts {
+            if owns(starts, log.generation, head.batch) {
                 found.entry(head.batch).or_insert((head, BTreeSet::new())).1.insert(&head.source);
             }
         }
@@ -58,15 +56,39 @@ pub fn planned(starts: &[JobStart], logs: &[(LogName, Vec<Head>)]) -> BTreeMap<B
     whole.collect()
 }
 
-/// Whether a log may hold anything that a job which has loaded the checkpoint after `checkpoint` still reads: the plan of
+/// Whether a log may hold anything that a job which has loaded this checkpoint (`None`: none) still reads: the plan of
 /// a later batch, or received rows that no planned batch holds. `successor` is the `after` of the next log of the same
 /// generation and process.
 ///
 /// A generation takes such rows over into the first batches that it plans, and makes no checkpoint of batches of its own
-/// before it has taken all. So a checkpoint after a batch of a later generation holds all that older logs tell.
-pub fn log_needed(starts: &[JobStart], log: &LogName, successor: Option<BatchId>, checkpoint: BatchId) -> bool {
+/// before it has taken all. So a checkpoint after a batch of a later generation holds all that older logs tell. Except
+/// where that generation ended before it had taken all, and a later one made the checkpoint while it replayed the batches:
+/// such a checkpoint says so ([`Checkpoint::leftover`]).
+pub fn log_needed(
+    starts: &[JobStart],
+    log: &LogName,
+    successor: Option<BatchId>,
+    checkpoint: Option<&Checkpoint>,
+) -> bool {
+    let (batch, leftover) =
+        checkpoint.map_or((BatchId(0), false), |checkpoint| (checkpoint.batch, checkpoint.leftover));
     let known = starts.iter().any(|start| start.generation == log.generation);
-    let held = successor.is_some_and(|successor| successor <= checkpoint);
-    let taken_over = owner(starts, checkpoint).is_some_and(|owner| owner.generation > log.generation);
-    known && !held && !taken_over
+    let held =
+        successor.is_some_and(|successor| successor <= batch && (!leftover || owns(starts, log.generation, successor)));
+    let taken_over = owner(starts, batch).is_some_and(|owner| owner.generation > log.generation);
+    known && !held && (leftover || !taken_over)
+}
+
+/// Whether an entry of a log is of a batch that counts no longer, although the loaded checkpoint is after a later batch: its
+/// rows may be in no batch yet. Only where the checkpoint says that there are such rows.
+pub fn is_void_before(starts: &[JobStart], log: &LogName, batch: BatchId, checkpoint: &Checkpoint) -> bool {
+    checkpoint.leftover
+        && batch <= checkpoint.batch
+        && starts.iter().any(|start| start.generation == log.generation)
+        && !owns(starts, log.generation, batch)
+}
+
+/// Whether the plan of this batch that counts is that of this generation.
+fn owns(starts: &[JobStart], generation: Generation, batch: BatchId) -> bool {
+    owner(starts, batch).is_some_and(|owner| owner.generation == generation && owner.first <= batch)
 }

@@ -81,6 +81,7 @@ fn checkpoint(batch: u64) -> Checkpoint {
         written: 0,
         tables,
         sinks: BTreeMap::new(),
+        leftover: false,
     }
 }
 
@@ -215,6 +216,10 @@ fn what_is_committed_is_replayed_by_the_job_that_made_it() {
     let lost = StartFacts { damaged: [("jobs/000001-a.json".into(), "not there".into())].into(), ..found.clone() };
     assert_eq!(as_before(&lost, &wanted()), None);
     assert!(resolve(&lost, &other).unwrap_err().contains("batches up to 4"));
+    // How far a source was read is in the plans of batches, also of those that no sink has committed.
+    let dropping = |name: &str| StartRequest { drop: vec![name.into()], ..wanted() };
+    assert_eq!(as_before(&found, &dropping("left")), Some(5));
+    assert_eq!(as_before(&found, &dropping("totals")), None);
 
     // The replay is a start of the job of before. It keeps all tables.
     let dropping = StartRequest { drop: vec!["totals".into()], ..other };

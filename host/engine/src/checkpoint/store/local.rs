@@ -8,11 +8,11 @@ use super::{Guard, Log, Object, Store, Version, inside, outside};
 use crate::digest::checksum;
 use crate::fault;
 use crate::patience::{StoreError, StoreErrorKind, io_failed};
-use crate::private;
+use crate::private::{self, LockRefused};
 use crate::regular;
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -76,20 +76,20 @@ impl Local {
         };
         durable::make_folders(&self.root).map_err(failed)?;
         let path = self.root.join(LOCK);
-        let mut file = private::open_or_make(&path)
-            .map_err(|error| failed(io::Error::new(error.kind(), format!("{}: {error}", path.display()))))?;
-        match durable::lock_within(&file, LOCK_WAIT) {
-            Ok(()) => {}
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-            Err(TryLockError::WouldBlock) => {
+        let mut file = match private::lock(&path, LOCK_WAIT) {
+            Ok(file) => file,
+            Err(LockRefused::Failed(error)) => {
+                return Err(failed(io::Error::new(error.kind(), format!("{}: {error}", path.display()))));
+            }
+            Err(LockRefused::Held) => {
                 let mut owner = String::new();
-                let _ = file.take(20).read_to_string(&mut owner);
+                let _ = File::open(&path).and_then(|file| file.take(20).read_to_string(&mut owner));
                 let owner = owner.trim().parse::<u32>().map_or(String::new(), |id| format!(" (process {id})"));
                 let reason =
                     format!("a running job uses it{owner}; stop that first, or name another `dir` in [checkpoint]");
                 return Err(StoreError { what, reason, kind: StoreErrorKind::Lasting });
             }
-        }
+        };
         // Writing it is also how a folder that cannot be written is noticed; permissions tell root nothing.
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
         Ok(file)

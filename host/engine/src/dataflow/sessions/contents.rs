@@ -20,6 +20,9 @@ use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use std::sync::Arc;
 
+/// The input of results that are replaced, among the rows that are put out.
+pub const REPLACED: u32 = 1;
+
 /// What sessions hold.
 pub enum Contents {
     /// Accumulators, of which results are made.
@@ -124,12 +127,11 @@ impl Contents {
         let Some(first) = sessions.first() else { return Ok(()) };
         match self {
             Contents::Functions { functions, metrics, output: schema } => {
-                let lowered = functions.lower(context.call(), &keys, &accumulators)?;
-                let starts = timestamps(sessions.iter().map(|session| session.start_us));
-                let ends = timestamps(sessions.iter().map(|session| gap.end(*session)));
-                let columns = keys.into_iter().chain([starts, ends]).chain(lowered.columns().iter().cloned());
-                let rows = RecordBatch::try_new(schema.clone(), columns.collect()).map_err(Error::arrow)?;
-                metrics.add_rows(rows.num_rows());
+                let rows = results_of(functions, schema, context, gap, (keys, &sessions, &accumulators))?;
+                // What is replaced has been counted.
+                if output.input != REPLACED {
+                    metrics.add_rows(rows.num_rows());
+                }
                 // Each session has its place in the order of rows, which are all from here where nobody else has some.
                 let mut start = 0;
                 for together in sessions.chunk_by(|a, b| alone || a == b) {
@@ -151,6 +153,21 @@ impl Contents {
         }
         Ok(())
     }
+}
+
+/// The results of sessions: keys, bounds, aggregates.
+fn results_of(
+    functions: &mut Functions,
+    schema: &SchemaRef,
+    context: BatchContext,
+    gap: Gap,
+    (keys, sessions, accumulators): (Vec<ArrayRef>, &[Session], &RecordBatch),
+) -> Result<RecordBatch> {
+    let lowered = functions.lower(context.call(), &keys, accumulators)?;
+    let starts = timestamps(sessions.iter().map(|session| session.start_us));
+    let ends = timestamps(sessions.iter().map(|session| gap.end(*session)));
+    let columns = keys.into_iter().chain([starts, ends]).chain(lowered.columns().iter().cloned());
+    RecordBatch::try_new(schema.clone(), columns.collect()).map_err(Error::arrow)
 }
 
 /// The place of a session among those that are put out.

@@ -24,6 +24,9 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// The input of results that sessions replace.
+const REPLACED: u32 = 1;
+
 /// Builds the stage.
 pub fn build<'s>(
     stage: &StageNode,
@@ -85,12 +88,14 @@ impl NewestStage {
 
     /// Brings the table to where it is behind these rows. Returns the rows that go, those that come, and those that cannot be
     /// understood.
-    fn apply(&mut self, rows: &RecordBatch) -> Result<(RecordBatch, RecordBatch, Vec<RefusedRow>)> {
+    /// `replaced`: those from this place on are replaced, and go.
+    fn apply(&mut self, rows: &RecordBatch, replaced: usize) -> Result<(RecordBatch, RecordBatch, Vec<RefusedRow>)> {
         let encoded = keys(&self.stage.key, rows)?;
         let (view, hashes) = (encoded.view(), encoded.hashes());
         self.table.warm(view)?;
         let words = self.node.op.and_then(|op| rows.columns().get(op)).and_then(|words| words.as_string_opt::<i32>());
-        let ops: Vec<Result<Op, String>> = (0..rows.num_rows()).map(|row| Op::of_row(words, row)).collect();
+        let op = |row| if row < replaced { Op::of_row(words, row) } else { Ok(Op::Delete) };
+        let ops: Vec<Result<Op, String>> = (0..rows.num_rows()).map(op).collect();
         let mut refused = Vec::new();
         let mut slots: Vec<Slot> = Vec::new();
         let mut place_of: HashMap<Slot, usize> = HashMap::new();
@@ -200,11 +205,16 @@ impl NewestStage {
 
 impl BatchWork for NewestStage {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
-        let all = concat_batches(&self.stage.input, parts.iter().map(|part| &part.rows)).map_err(Error::arrow)?;
+        // A session that replaces others never has the key of one of them.
+        let replaces = |part: &Part| self.node.replaces && part.input == REPLACED;
+        let (replaced, rows): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(replaces);
+        let own = rows.iter().map(|part| part.rows.num_rows()).sum();
+        let parts = rows.iter().chain(&replaced).map(|part| &part.rows);
+        let all = concat_batches(&self.stage.input, parts).map_err(Error::arrow)?;
         if all.num_rows() == 0 {
             return Ok(());
         }
-        let (gone, come, refused) = self.apply(&all)?;
+        let (gone, come, refused) = self.apply(&all, own)?;
         let name = self.stage.inputs.first().map_or("", |input| input.name.as_str());
         let rejected = self.stage.rejected.rows(context.id, name, &all, &refused)?;
         self.metrics.add_rejected(rejected.num_rows());

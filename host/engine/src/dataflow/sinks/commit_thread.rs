@@ -70,7 +70,7 @@ impl Commits {
         if commits(batch, committed) {
             self.counts.add_rows(rows.iter().map(|rows| rows.num_rows()).sum());
             self.sink.commit(batch, time, rows)?;
-            self.metrics.progressed();
+            self.metrics.progressed(batch);
         }
         self.markers.set(self.name, self.sink.committed());
         Ok(())

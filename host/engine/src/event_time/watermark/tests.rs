@@ -24,14 +24,73 @@ fn time((clock_id, max_us): (u32, i64)) -> Event {
     Event::Time { clock_id: ClockId::of(clock_id), max_us }
 }
 
+/// How a stage reads its times.
+#[derive(Clone, Copy)]
+struct Reading {
+    lateness_us: i64,
+    idle_us: Option<i64>,
+    horizon_us: Option<i64>,
+}
+
+impl Reading {
+    fn of(random: &mut Random) -> Reading {
+        let lateness_us = random.below(100) as i64;
+        let idle_us = (random.below(2) == 0).then(|| 1 + random.below(40) as i64);
+        let horizon_us = (random.below(4) > 0).then(|| random.below(30) as i64);
+        Reading { lateness_us, idle_us, horizon_us }
+    }
+
+    fn watermarks(self, clocks: impl Iterator<Item = ClockId>) -> Watermarks {
+        Watermarks::new(clocks, self.lateness_us, self.idle_us).running_on(self.horizon_us)
+    }
+
+    /// The watermark of a batch. `awake`: what the clocks show that are not idle, `seen`: the greatest of all times so far, `silent_us`:
+    /// for how long all are idle, as far as they are.
+    fn shows(self, awake: &[Option<i64>], seen: Option<i64>, silent_us: Option<i64>) -> Option<i64> {
+        let time = match silent_us {
+            None => awake.iter().copied().collect::<Option<Vec<i64>>>()?.into_iter().min()?,
+            Some(silent_us) => {
+                let most = self.horizon_us.map_or(i64::MAX, |horizon_us| horizon_us + self.lateness_us);
+                let time = seen?.saturating_sub(self.lateness_us).saturating_add(silent_us.min(most));
+                return Some(time.min(TIME_US_MAX));
+            }
+        };
+        Some(time.saturating_sub(self.lateness_us))
+    }
+}
+
+/// For how long all clocks are idle, batch by batch: from the first batch on after which all are, and since the last row.
+#[derive(Default)]
+struct SilentFor(Option<i64>);
+
+impl SilentFor {
+    fn next(&mut self, batch: &Seen, all_idle: bool) -> Option<i64> {
+        if batch.1.iter().any(|event| matches!(event, Event::Time { .. })) {
+            self.0 = None;
+        }
+        if !all_idle {
+            return None;
+        }
+        self.0 = Some(self.0.map_or(0, |silent_us| silent_us + batch.0));
+        self.0
+    }
+}
+
 /// The watermark after all of these batches, from the definition: over every prefix, the least of the greatest times of
-/// those clocks that have not ended, and that had a row within the idle time or have not been there for so long. Where the
-/// job is to go on later, none ends.
-fn naive(clocks: u32, lateness_us: i64, idle_us: Option<i64>, at_end: AtEnd, batches: &[Seen]) -> Option<i64> {
+/// those clocks that have not ended, and that had a row within the idle time or have not been there for so long. Where all are idle, the
+/// greatest of all times, and what batch time has passed since. Where the job is to go on later, none ends.
+fn naive(clocks: u32, reading: Reading, at_end: AtEnd, batches: &[Seen]) -> Option<i64> {
+    let idle_us = reading.idle_us;
     let of = |event: &Event, id: u32| matches!(event, Event::Time { clock_id, .. } if clock_id.stream == id);
-    let after = |end: usize| -> Option<i64> {
+    let greatest = |end: usize, id: u32| {
+        let events = batches[..=end].iter().flat_map(|(_, seen)| seen).filter(|event| of(event, id));
+        events.filter_map(|event| if let Event::Time { max_us, .. } = event { Some(*max_us) } else { None }).max()
+    };
+    let mut silent = SilentFor::default();
+    let mut after = |end: usize| -> Option<i64> {
         let ended = |id: u32| at_end == AtEnd::Flush && batches[end].1.contains(&Event::Ended(id));
         if (0..clocks).all(ended) {
+            silent.next(&batches[end], false);
             return Some(END_US);
         }
         let awake = (0..clocks).filter(|id| {
@@ -39,14 +98,11 @@ fn naive(clocks: u32, lateness_us: i64, idle_us: Option<i64>, at_end: AtEnd, bat
             let quiet: i64 = batches[last.unwrap_or(0) + 1..=end].iter().map(|(lapse, _)| lapse).sum();
             !ended(*id) && idle_us.is_none_or(|idle_us| quiet < idle_us)
         });
-        let greatest = |id| {
-            let events = batches[..=end].iter().flat_map(|(_, seen)| seen).filter(|event| of(event, id));
-            events.filter_map(|event| if let Event::Time { max_us, .. } = event { Some(*max_us) } else { None }).max()
-        };
-        let greatest: Vec<Option<i64>> = awake.map(greatest).collect();
-        greatest.iter().copied().collect::<Option<Vec<i64>>>()?.into_iter().min().map(|t| t.saturating_sub(lateness_us))
+        let awake: Vec<Option<i64>> = awake.map(|id| greatest(end, id)).collect();
+        let silent_us = silent.next(&batches[end], awake.is_empty());
+        reading.shows(&awake, (0..clocks).filter_map(|id| greatest(end, id)).max(), silent_us)
     };
-    (0..batches.len()).filter_map(after).max()
+    (0..batches.len()).filter_map(&mut after).max()
 }
 
 #[test]
@@ -55,15 +111,11 @@ fn the_watermark_is_that_of_the_definition_also_through_checkpoints() {
     for case in 0..5_000 {
         let mut random = Random(case);
         let clocks = 1 + random.below(4) as u32;
-        let lateness_us = random.below(100) as i64;
-        let idle_us = (random.below(2) == 0).then(|| 1 + random.below(40) as i64);
+        let reading = Reading::of(&mut random);
         let names: ClockNames = (0..clocks).map(|id| (ClockId::of(id), format!("source-{id}"))).collect();
         let at_end = if random.below(2) == 0 { AtEnd::Keep } else { AtEnd::Flush };
         let ends = |id: &ClockId| (*id, [id.stream].into());
-        let new = || {
-            let watermarks = Watermarks::new(names.keys().copied(), lateness_us, idle_us);
-            watermarks.ending(names.keys().map(ends).collect(), at_end)
-        };
+        let new = || reading.watermarks(names.keys().copied()).ending(names.keys().map(ends).collect(), at_end);
         let last: Vec<u64> = (0..clocks).map(|_| random.below(24)).collect();
         let mut watermarks = new();
         let mut batches: Vec<Seen> = Vec::new();
@@ -78,7 +130,7 @@ fn the_watermark_is_that_of_the_definition_also_through_checkpoints() {
             batches.push((lapse_us, seen));
             let before = watermarks.watermark();
             let now = watermarks.batch(lapse_us, batches[batch as usize].1.iter().copied());
-            assert_eq!(now, naive(clocks, lateness_us, idle_us, at_end, &batches), "case {case}: {batches:?}");
+            assert_eq!(now, naive(clocks, reading, at_end, &batches), "case {case}: {batches:?}");
             assert!(now >= before, "case {case}");
             moved += usize::from(now > before);
             if random.below(3) == 0 {
@@ -86,7 +138,7 @@ fn the_watermark_is_that_of_the_definition_also_through_checkpoints() {
                 let low = saved::rows(&watermarks, &names, |hash: KeyHash| hash.group() < split).unwrap();
                 let high = saved::rows(&watermarks, &names, |hash: KeyHash| hash.group() >= split).unwrap();
                 let files: Vec<_> = low.into_iter().chain(high).collect();
-                assert_eq!(files.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), clocks as usize);
+                assert_eq!(files.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), clocks as usize + 1);
                 let mut restored = new();
                 saved::restore(&mut restored, &names, &files).unwrap();
                 assert_eq!(restored, watermarks, "case {case}");
@@ -128,8 +180,15 @@ fn a_clock_that_the_stage_lost_still_counts_for_the_watermark() {
 }
 
 /// What is known of a source with partitions, by definition: all events so far, batch by batch.
-fn naive_of_partitions(lateness_us: i64, idle_us: Option<i64>, batches: &[Seen]) -> Option<i64> {
-    let after = |end: usize| -> Option<i64> {
+fn naive_of_partitions(reading: Reading, batches: &[Seen]) -> Option<i64> {
+    let idle_us = reading.idle_us;
+    let mut silent = SilentFor::default();
+    let mut after = |end: usize| -> Option<i64> {
+        let seen_us = batches[..=end].iter().flat_map(|(_, seen)| seen).filter_map(|event| match event {
+            Event::Time { max_us, .. } => Some(*max_us),
+            _ => None,
+        });
+        let seen_us = seen_us.max();
         let seen = |of: &dyn Fn(&Event) -> bool| {
             let is_there = |batch: &usize| batches[*batch].1.iter().any(of);
             (0..=end).filter(is_there).collect::<Vec<_>>()
@@ -152,9 +211,10 @@ fn naive_of_partitions(lateness_us: i64, idle_us: Option<i64>, batches: &[Seen])
         // Until then the source as a whole is waited for, as long as any clock without rows.
         let lapses: i64 = batches[1..=end].iter().map(|(lapse, _)| lapse).sum();
         if !told && !left_out(ClockId::of(0), 0, lapses) {
+            silent.next(&batches[end], false);
             return None;
         }
-        let mut least: Option<Option<i64>> = None;
+        let (mut awake, mut is_known) = (Vec::new(), !told);
         for partition in 1..=4 {
             let id = ClockId { stream: 0, partition };
             let gone = seen(&|event| *event == Event::PartitionGone(id)).last().copied();
@@ -170,17 +230,19 @@ fn naive_of_partitions(lateness_us: i64, idle_us: Option<i64>, batches: &[Seen])
             let is_time = |event: &Event| matches!(event, Event::Time { clock_id, .. } if *clock_id == id);
             let known = seen(&|event| *event == Event::Partition(id) || is_time(event));
             let Some(first) = known.into_iter().find(|batch| *batch >= from) else { continue };
+            is_known = true;
             let last = seen(&is_time).into_iter().rfind(|batch| *batch >= from).unwrap_or(first);
             let quiet: i64 = batches[last + 1..=end].iter().map(|(lapse, _)| lapse).sum();
             if left_out(id, from, quiet) {
                 continue;
             }
-            let greatest = (from..=end).flat_map(times).max();
-            least = Some(least.map_or(greatest, |least| least.min(greatest)));
+            awake.push((from..=end).flat_map(times).max());
         }
-        least.flatten().map(|least| least.saturating_sub(lateness_us))
+        // Of a source of which nothing is left nobody knows whether it is silent.
+        let silent_us = silent.next(&batches[end], awake.is_empty() && is_known && idle_us.is_some());
+        reading.shows(&awake, seen_us, silent_us)
     };
-    (0..batches.len()).filter_map(after).max()
+    (0..batches.len()).filter_map(&mut after).max()
 }
 
 #[test]
@@ -188,10 +250,9 @@ fn partitions_have_clocks_of_their_own_also_through_checkpoints() {
     let mut moved = 0;
     for case in 0..5_000 {
         let mut random = Random(case);
-        let lateness_us = random.below(100) as i64;
-        let idle_us = (random.below(2) == 0).then(|| 1 + random.below(40) as i64);
+        let reading = Reading::of(&mut random);
         let names: ClockNames = [(ClockId::of(0), "topic".to_owned())].into();
-        let new = || Watermarks::new(names.keys().copied(), lateness_us, idle_us);
+        let new = || reading.watermarks(names.keys().copied());
         let mut watermarks = new();
         let mut batches: Vec<Seen> = Vec::new();
         for batch in 0..14_usize {
@@ -216,7 +277,7 @@ fn partitions_have_clocks_of_their_own_also_through_checkpoints() {
             batches.push((lapse_us, seen));
             let before = watermarks.watermark();
             let now = watermarks.batch(lapse_us, batches[batch].1.iter().copied());
-            assert_eq!(now, naive_of_partitions(lateness_us, idle_us, &batches), "case {case}: {batches:?}");
+            assert_eq!(now, naive_of_partitions(reading, &batches), "case {case}: {batches:?}");
             moved += usize::from(now > before);
             if random.below(3) == 0 {
                 let split = random.below(4096);
@@ -263,6 +324,33 @@ impl Batches {
         // The other source does not matter.
         self.0.batch(4, events.iter().copied().chain([row(ClockId::of(1), 1_000)]))
     }
+}
+
+#[test]
+fn when_all_are_silent_the_greatest_time_counts_and_event_time_runs_on_as_far_as_the_stage_waits() {
+    for order in [[1, 0], [0, 1]] {
+        let clocks = [ClockId::of(0), ClockId::of(1)];
+        let mut watermarks = Watermarks::new(clocks.into_iter(), 5, Some(10)).running_on(Some(7));
+        assert_eq!(watermarks.batch(0, [(0, 50), (1, 40)].map(time).into_iter()), Some(35));
+        let last = if order == [1, 0] { (0, 50) } else { (1, 40) };
+        watermarks.batch(4, [time(last)].into_iter());
+        let now = [(); 6].map(|()| watermarks.batch(4, std::iter::empty()));
+        // Both are idle after 12; the lateness and what the stage waits for pass as batch time does.
+        let expected = [35, if order == [1, 0] { 45 } else { 35 }, 45, 49, 53, 57];
+        assert_eq!(now, expected.map(Some), "{order:?}");
+        assert_eq!(watermarks.batch(4, std::iter::empty()), Some(57), "nothing is open any more");
+        assert_eq!(watermarks.batch(4, [(0, 70)].map(time).into_iter()), Some(65));
+    }
+}
+
+#[test]
+fn what_a_partition_has_shown_that_is_gone_counts_when_the_others_are_silent() {
+    let mut watermarks = Watermarks::new([ClockId::of(0)].into_iter(), 0, Some(10));
+    let (quick, slow) = (partition(1), partition(2));
+    let both = [Event::Partition(quick), Event::Partition(slow), row(quick, 90), row(slow, 20)];
+    assert_eq!(watermarks.batch(0, both.into_iter()), Some(20));
+    assert_eq!(watermarks.batch(4, [Event::PartitionGone(quick)].into_iter()), Some(20));
+    assert_eq!([(); 2].map(|()| watermarks.batch(4, std::iter::empty())), [Some(20), Some(90)]);
 }
 
 #[test]

@@ -65,6 +65,8 @@ pub struct ScaleStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScaleStep {
+    /// The job does not run yet; the new processes start as soon as it does.
+    Waiting,
     /// The new processes are started, and load the newest checkpoint.
     Loading,
     /// They have loaded it, and follow those that come.

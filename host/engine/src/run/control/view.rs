@@ -220,7 +220,7 @@ fn graph(graph: &Graph) -> JobGraph {
         GraphPart {
             name: stage.name.clone(),
             role: "stage".into(),
-            kind: stage.operator.word().unwrap_or("union").into(),
+            kind: stage.word().into(),
             from: inputs.into_iter().flatten().flat_map(|input| input.from.iter().cloned()).collect(),
             hidden: false,
             grants: grants(stage.plugins()),

@@ -58,6 +58,7 @@ impl Checkpoints {
             written: 0,
             tables: vec![self.table.clone()],
             sinks: BTreeMap::new(),
+            leftover: false,
         }
     }
 

@@ -296,6 +296,21 @@ impl OpenSessions {
         states.project(&(1..states.num_columns()).collect::<Vec<_>>()).map_err(Error::arrow)
     }
 
+    /// The slots of sessions that are none any more: they became part of others, or begin earlier now. To be asked before
+    /// [`OpenSessions::store`].
+    pub fn replaced(&self, sessions: &[TouchedSession]) -> Vec<Slot> {
+        let mut replaced = Vec::new();
+        for of_key in sessions.chunk_by(|a, b| a.row == b.row) {
+            let starts: BTreeSet<i64> = of_key.iter().map(|touched| touched.session.start_us).collect();
+            let open = |touched: &TouchedSession| {
+                SessionPart::open(&touched.parts).zip(touched.starts.clone()).collect::<Vec<(Slot, i64)>>()
+            };
+            let gone = of_key.iter().flat_map(open).filter(|(_, start)| !starts.contains(start));
+            replaced.extend(gone.map(|(slot, _)| slot));
+        }
+        replaced
+    }
+
     /// Stores what became of sessions. `keys` are the key columns of the rows and `encoded` their keys; `accumulators` has
     /// a row for each session. Returns their slots.
     pub fn store(

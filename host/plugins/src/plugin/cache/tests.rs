@@ -34,25 +34,26 @@ fn mode(path: &Path) -> u32 {
 fn only_what_this_key_signed_is_taken() {
     let folder = CacheFolder::new();
     let cache = folder.open().unwrap();
+    let code = |name| cache.path(name, CacheFileKind::Code);
     cache.store("a", b"code of a");
     cache.store("b", b"code of b");
     assert_eq!(content(&cache, "a").unwrap(), b"code of a");
     // The code of one under the name of the other.
-    for end in ["code", "code.mac"] {
-        fs::copy(folder.path(&format!("compiled/a.{end}")), folder.path(&format!("compiled/b.{end}"))).unwrap();
+    for (from, to) in [(code("a"), code("b")), (mac_of(&code("a")), mac_of(&code("b")))] {
+        fs::copy(from, to).unwrap();
     }
     assert_eq!(content(&cache, "b"), None);
     // Changed, cut, without its authentication code, and with an empty one.
-    let code = folder.path("compiled/a.code");
+    let code = code("a");
     fs::write(&code, b"code of A").unwrap();
     assert_eq!(content(&cache, "a"), None);
     fs::write(&code, b"code of").unwrap();
     assert_eq!(content(&cache, "a"), None);
     cache.store("a", b"code of a");
     assert!(content(&cache, "a").is_some());
-    fs::write(folder.path("compiled/a.code.mac"), b"").unwrap();
+    fs::write(mac_of(&code), b"").unwrap();
     assert_eq!(content(&cache, "a"), None);
-    fs::remove_file(folder.path("compiled/a.code.mac")).unwrap();
+    fs::remove_file(mac_of(&code)).unwrap();
     assert_eq!(content(&cache, "a"), None);
     // Another key.
     cache.store("a", b"code of a");
@@ -60,12 +61,28 @@ fn only_what_this_key_signed_is_taken() {
     assert_eq!(content(&folder.open().unwrap(), "a"), None);
 }
 
+/// As where two homes have one `XDG_CACHE_HOME`, each with a key of its own.
+#[test]
+fn who_has_another_key_has_other_files() {
+    let folder = CacheFolder::new();
+    let homes =
+        ["a", "b"].map(|home| Cache::open(&folder.path("compiled"), &folder.path(&format!("{home}/cache.key"))));
+    let [a, b] = homes.map(Result::unwrap);
+    a.store("plugin", b"code of a");
+    b.store("plugin", b"code of b");
+    assert_eq!(content(&a, "plugin").unwrap(), b"code of a");
+    assert_eq!(content(&b, "plugin").unwrap(), b"code of b");
+    a.keep_functions("runtime", b"functions");
+    assert!(b.functions("runtime").is_empty());
+    assert_eq!(a.functions("runtime"), b"functions");
+}
+
 #[test]
 fn links_and_files_of_others_are_not_followed() {
     let folder = CacheFolder::new();
     let cache = folder.open().unwrap();
     cache.store("a", b"code");
-    let (code, elsewhere) = (folder.path("compiled/a.code"), folder.path("elsewhere"));
+    let (code, elsewhere) = (cache.path("a", CacheFileKind::Code), folder.path("elsewhere"));
     fs::rename(&code, &elsewhere).unwrap();
     symlink(&elsewhere, &code).unwrap();
     assert_eq!(content(&cache, "a"), None, "a link");

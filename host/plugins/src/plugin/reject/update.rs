@@ -138,7 +138,7 @@ fn joined(pieces: Vec<(usize, Updated)>, mut rejections: Vec<RefusedRow>, of: (&
 
 impl Groups {
     /// Some of the groups with all of their rows.
-    fn whole(&self, groups: Range<usize>) -> Groups {
+    pub(in crate::plugin) fn whole(&self, groups: Range<usize>) -> Groups {
         let (start, count) = (groups.start, groups.len());
         let first = self.rows_of(start).start;
         let end = groups.clone().next_back().map_or(first, |last| self.rows_of(last).end);

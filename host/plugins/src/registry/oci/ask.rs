@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::limits::{
     COMPONENT_BYTES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX, REGISTRY_SILENCE_S, REGISTRY_TIME_S,
 };
-use crate::progress;
+use crate::{progress, regular};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -22,13 +22,19 @@ const ANSWER_BYTES_MAX: u64 = COMPONENT_BYTES_MAX + 2 * REGISTRY_INDEX_BYTES_MAX
 /// Asks a registry. The answer is that of our own process; what it passes on is the registry's.
 pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Result<(RegistryAnswer, Vec<Vec<u8>>)> {
     let seconds = seconds()?;
+    regular::check_certificates().map_err(Error::environment)?;
     let _shown = progress::of(&doing(address, &question, bytes));
     // While a component goes to it, a registry has nothing to say.
     let silence_seconds = match question {
         RegistryQuestion::Push { .. } => seconds,
         _ => seconds.min(REGISTRY_SILENCE_S),
     };
-    let order = RegistryOrder { address: address.clone(), login: login::of(address)?, silence_seconds, question };
+    let order = RegistryOrder {
+        address: address.clone(),
+        login: login::of(address, Duration::from_secs(seconds))?,
+        silence_seconds,
+        question,
+    };
     let mut input = Vec::new();
     message::write(&mut input, &order, bytes).map_err(Error::bug)?;
     let program = Program::find().ok_or_else(|| {
@@ -41,8 +47,13 @@ pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Re
         output_bytes_max: ANSWER_BYTES_MAX,
         time_max: Duration::from_secs(seconds),
     };
-    let ended = child::run(&program.file, &task)
-        .map_err(|error| Error::environment(format!("{} does not start: {error}", program.file.display())))?;
+    // What was pushed may be there.
+    let ended = match order.question {
+        RegistryQuestion::Push { .. } | RegistryQuestion::Attach { .. } => child::run(&program.file, &task),
+        _ => child::run_to_its_end("the process that talks to a registry", &program.file, &task),
+    };
+    let ended =
+        ended.map_err(|error| Error::environment(format!("{} does not start: {error}", program.file.display())))?;
     answer(ended, seconds).map_err(|words| Error::environment(format!("registry oci://{address} {words}")))
 }
 

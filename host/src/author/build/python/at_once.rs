@@ -43,7 +43,7 @@ pub fn component(
     let folders = [slice::from_ref(&own), first, slice::from_ref(&sdk), others].concat();
     let component = work.join("plugin.wasm");
     componentize(&tool, work, parts, &folders, &component)?;
-    fs::read(&component).map_err(|error| failed("read", &component, &error))
+    crate::regular::read(&component).map_err(|error| failed("read", &component, &error))
 }
 
 /// Writes the modules that a component is made of, beside those of a plugin.

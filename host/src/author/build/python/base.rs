@@ -70,7 +70,7 @@ impl BaseParts<'_> {
 
 /// Whether the SDK of a project can wait for its plugin; those of before could not.
 pub fn is_possible(parts: &BaseParts<'_>) -> bool {
-    fs::read_to_string(parts.sdk.join("millstream/glue.py")).is_ok_and(|glue| glue.contains("\ndef load("))
+    crate::regular::read_to_string(parts.sdk.join("millstream/glue.py")).is_ok_and(|glue| glue.contains("\ndef load("))
 }
 
 impl PythonBase {
@@ -92,7 +92,7 @@ impl PythonBase {
             }
         };
         let folder = all.join(name);
-        if let Ok(component) = fs::read(folder.join("base.wasm")) {
+        if let Ok(component) = crate::regular::read(folder.join("base.wasm")) {
             // The oldest go first.
             let _ = File::open(&folder).and_then(|folder| folder.set_modified(SystemTime::now()));
             return Ok(PythonBase { component, folder });
@@ -100,7 +100,10 @@ impl PythonBase {
         make(parts, &all, &folder)?;
         prune(&all);
         let file = folder.join("base.wasm");
-        Ok(PythonBase { component: fs::read(&file).map_err(|error| failed("read", &file, &error))?, folder })
+        Ok(PythonBase {
+            component: crate::regular::read(&file).map_err(|error| failed("read", &file, &error))?,
+            folder,
+        })
     }
 
     /// The folders that it was made with, and their names in it. Those of a project come beside.
@@ -147,7 +150,7 @@ fn name(tool: &Path, parts: &BaseParts<'_>) -> Result<String> {
 fn digest_of(path: &Path, digest: &mut Sha256) -> Result<()> {
     let read = |error| failed("read", path, &error);
     if !path.is_dir() {
-        let content = fs::read(path).map_err(read)?;
+        let content = crate::regular::read(path).map_err(read)?;
         digest.update(format!("{} {}\n", path.file_name().unwrap_or_default().display(), content.len()));
         digest.update(content);
         return Ok(());

@@ -342,8 +342,8 @@ job.toml:4: stage `words`: `by` stands inside `top`; write top = { n = 10, by = 
     ),
     (
         r#"split = { rejected = "a", late = "b", "my errors" = "c", d = " " }"#,
-        r#"job.toml:3: stage `words`: branch of `split`: a name cannot end in the word `rejected`, which stands for rejected rows; write another name
-job.toml:3: stage `words`: branch of `split`: a name cannot end in the word `late`, which stands for late rows; write another name
+        r#"job.toml:3: stage `words`: branch of `split`: a branch must not be named `rejected`, which stands for rejected rows; write another name
+job.toml:3: stage `words`: branch of `split`: a branch must not be named `late`, which stands for late rows; write another name
 job.toml:3: stage `words`: branch of `split`: `my errors` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `my-errors`
 job.toml:3: stage `words`: `split.d` is empty; write an SQL expression, as d = "level = 'ERROR'""#,
     ),

@@ -2,8 +2,8 @@
 //! fraction, and who takes that for nothing loses it without a word.
 
 use super::tree::Leaf;
+use crate::batch::parse::float64;
 use serde_json::Value;
-use std::borrow::Cow;
 
 /// Bytes of a value that a message shows.
 const SHOWN_CHARS: usize = 60;
@@ -94,10 +94,8 @@ fn exact(number: f64) -> Option<f64> {
 /// A number, which JSON may have as text where it has no other word for it.
 pub fn double<'l>(value: &'l Leaf<'_>) -> Option<Leaf<'l>> {
     match value {
-        Leaf::Text(word) if ["NaN", "Infinity", "-Infinity"].contains(&&**word) => {
-            Some(Leaf::Text(Cow::Borrowed(word)))
-        }
-        Leaf::Text(digits) => digits.parse::<f64>().ok().filter(|number| number.is_finite()).map(Leaf::Double),
+        // Also `NaN` and `Infinity`, as one may write them; a number that is too large is neither.
+        Leaf::Text(digits) => float64(digits).ok().map(Leaf::Double),
         Leaf::Int(number) => Some(Leaf::Int(*number)),
         Leaf::Unsigned(number) => Some(Leaf::Unsigned(*number)),
         Leaf::Double(number) => Some(Leaf::Double(*number)),

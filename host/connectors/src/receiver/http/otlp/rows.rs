@@ -436,10 +436,7 @@ impl Row {
             Leaf::Flag(flag) => line.extend_from_slice(if *flag { b"true" } else { b"false" }),
             Leaf::Int(number) => drop(serde_json::to_writer(line, number)),
             Leaf::Unsigned(number) => drop(serde_json::to_writer(line, number)),
-            Leaf::Double(number) if number.is_finite() => drop(serde_json::to_writer(line, number)),
-            Leaf::Double(number) if number.is_nan() => line.extend_from_slice(b"\"NaN\""),
-            Leaf::Double(number) if *number > 0.0 => line.extend_from_slice(b"\"Infinity\""),
-            Leaf::Double(_) => line.extend_from_slice(b"\"-Infinity\""),
+            Leaf::Double(number) => cell::write_json_float(line, *number),
             Leaf::Text(text) => write_text(text, line),
             Leaf::Id(bytes) => {
                 line.push(b'"');

@@ -1,6 +1,7 @@
 //! What a request holds, without a value of its own for each of its values: one list, in which what a message holds stands behind it.
 //! A request may be hundreds of thousands of values, which are looked at once.
 
+use crate::batch::binary_text::{decode_base64, encode_base64};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -80,6 +81,7 @@ impl<'a> Tree<'a> {
                 self.put_fields(value);
                 self.close(open);
             }
+            Leaf::Text(text) => self.add(name, listed, Leaf::Text(as_from_protobuf(name, text))),
             leaf => self.add(name, listed, leaf),
         }
     }
@@ -88,6 +90,20 @@ impl<'a> Tree<'a> {
     pub fn root(&self) -> View<'_, 'a> {
         View { leaf: &MESSAGE, below: &self.0 }
     }
+}
+
+/// A text of a request in JSON as the same value comes from Protobuf: ids are hexadecimal digits in either case there, and bytes Base64
+/// of either alphabet, padded or not.
+fn as_from_protobuf<'a>(name: &str, text: Cow<'a, str>) -> Cow<'a, str> {
+    let changed = match name {
+        "traceId" | "spanId" | "parentSpanId" => {
+            let is_id = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            (is_id && text.bytes().any(|byte| byte.is_ascii_uppercase())).then(|| text.to_ascii_lowercase())
+        }
+        "bytesValue" => decode_base64(&text).map(|bytes| encode_base64(&bytes)),
+        _ => None,
+    };
+    changed.map_or(text, Cow::Owned)
 }
 
 impl<'a> Leaf<'a> {
@@ -158,5 +174,31 @@ impl<'t, 'a: 't> View<'t, 'a> {
             rest = behind;
             Some((node.name, node.listed, View { leaf: &node.leaf, below }))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ids_and_bytes_of_json_are_as_from_protobuf() {
+        for (name, given, expected) in [
+            ("traceId", "5B8EFFF798038103D269B633813FC60C", "5b8efff798038103d269b633813fc60c"),
+            ("spanId", "eee19b7ec3c1b174", "eee19b7ec3c1b174"),
+            ("parentSpanId", "EEE19B7ec3c1b174", "eee19b7ec3c1b174"),
+            ("traceId", "No id", "No id"),
+            ("bytesValue", "_-8", "/+8="),
+            ("bytesValue", "?", "?"),
+            ("stringValue", "ABC", "ABC"),
+        ] {
+            let value = json!({ name: given });
+            assert_eq!(
+                Tree::of(&value).root().field(name).leaf,
+                &Leaf::Text(Cow::Borrowed(expected)),
+                "{name} {given}"
+            );
+        }
     }
 }

@@ -2,9 +2,12 @@
 
 use super::catalog::{self, FollowedTable};
 use super::position::ChangesPosition;
+use super::publication::Publication;
 use super::record::BEFORE;
 use super::snapshot::SnapshotReader;
+use super::watch::TableWatch;
 use super::{Backlog, ChangesConnection, ChangesFollower};
+use super::{identity, partitions};
 use crate::job::database;
 use crate::job::spec::ServerStart;
 use crate::postgres::replication::{Lsn, Replication};
@@ -12,7 +15,7 @@ use crate::postgres::{Connection, DatabaseError, Driver, quoted};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
-use tracing::info;
+use tracing::{info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// For questions about tables and the like.
@@ -22,6 +25,8 @@ const SLOT_MAX: Duration = Duration::from_secs(60);
 /// What makes values look the same wherever they come from.
 const SETTINGS: &str = "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=3 -c bytea_output=hex \
      -c standard_conforming_strings=on -c statement_timeout=0 -c idle_in_transaction_session_timeout=0";
+/// The code of PostgreSQL for slots that are all in use.
+const NO_SLOT_FREE: &str = "53400";
 /// Bytes of the name of a source within that of a slot.
 const SOURCE_BYTES_MAX: usize = 34;
 
@@ -36,7 +41,7 @@ pub fn slot_name(job_id: &str, source: &str) -> String {
 }
 
 impl ChangesFollower {
-    fn connection(&self, name: Option<String>) -> Result<Connection, DatabaseError> {
+    pub(super) fn connection(&self, name: Option<String>) -> Result<Connection, DatabaseError> {
         let mut database = database::config(&self.url).map_err(DatabaseError::lasting)?;
         let options = database.config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
         database.config.options(format!("{options}{SETTINGS}"));
@@ -49,8 +54,13 @@ impl ChangesFollower {
     /// Everything up to the stream, or to the first row of a snapshot.
     pub(super) async fn begin(&self, position: Option<&[u8]>) -> Result<ChangesConnection, DatabaseError> {
         let (client, driver) = self.connection(None)?.connect().await?;
-        let looked = self.look(&client, position);
-        let (tables, at) = DatabaseError::within(ANSWER_MAX, "when asked for tables and slot", looked).await?;
+        let looked = async {
+            let (tables, at) = self.look(&client, position).await?;
+            let partitions = partitions::of(&client, &tables).await?;
+            Ok::<_, DatabaseError>((tables, partitions, at))
+        };
+        let looked = DatabaseError::within(ANSWER_MAX, "when asked for tables and slot", looked).await;
+        let (tables, partitions, at) = looked?;
         let name = self.owner.as_ref().map(|owner| catalog::reader_name(&owner.job_id, owner.generation.0));
         let mut replication = self.connection(name)?.replicate().await?;
         let (at, snapshot) = self.position(&mut replication, (client, driver), &tables, at).await?;
@@ -63,6 +73,7 @@ impl ChangesFollower {
             relations: BTreeMap::new(),
             transaction: None,
             is_in_doubt: false,
+            watch: TableWatch::new(partitions),
             noted: Instant::now(),
             backlog: Backlog::up_to(end.0),
         };
@@ -80,7 +91,6 @@ impl ChangesFollower {
     ) -> Result<(Vec<FollowedTable>, Option<ChangesPosition>), DatabaseError> {
         let lasting = |what: String| Err(DatabaseError::lasting(what));
         catalog::check_level(client).await?;
-        let mut tables = catalog::tables(client, &self.reads.tables).await?;
         let at = match position.map(ChangesPosition::parse) {
             None => None,
             Some(None) => return lasting("its position is none of this kind".into()),
@@ -101,15 +111,21 @@ impl ChangesFollower {
             }
             Some(at) => at,
         };
-        let may_make = at.is_none();
-        catalog::publication(client, &self.publication, self.reads.publication.is_none(), may_make, &mut tables)
-            .await?;
+        let (tables, at) = self.look_at_tables(client, at).await?;
         for table in &tables {
             self.check_columns(table, &table.columns)?;
+            self.check_keys(table)?;
             let needs_key = match &at {
                 None => self.reads.start == ServerStart::Earliest,
                 Some(at) => at.stream.is_none(),
             };
+            if let Some(key) = table.key.iter().find(|key| needs_key && !table.columns.contains(&key.name)) {
+                return lasting(format!(
+                    "the key of the table `{}` has the column `{}`, which the server's log does not have: it is generated, or the publication \
+                     leaves it out; give the table another key, or write start = \"latest\" to read changes only",
+                    table.name, key.name
+                ));
+            }
             if needs_key && table.key.is_empty() {
                 return lasting(format!(
                     "the table `{0}` has no primary key, so its rows cannot be read in an order; give it one, or write start = \"latest\" to \
@@ -149,7 +165,8 @@ impl ChangesFollower {
             }
             (Some(slot), None) if self.reads.start == ServerStart::Latest => {
                 // An earlier start made it and came no further.
-                let from = ChangesPosition::beginning(self.reads.tables.clone(), slot.confirmed, false);
+                let mut from = ChangesPosition::beginning(self.reads.tables.clone(), slot.confirmed, false);
+                from.ids = tables.iter().map(|table| table.identity).collect();
                 return Ok((tables, Some(from)));
             }
             (Some(_), None) => {
@@ -160,23 +177,57 @@ impl ChangesFollower {
         Ok((tables, at))
     }
 
-    /// Whether the tables have now what they lacked when they were changed: a column that was added since is null before.
-    pub(super) async fn look_again(&self) -> Result<(), DatabaseError> {
-        let (client, _) = self.connection(None)?.connect().await?;
-        let looked = async {
-            let mut tables = catalog::tables(&client, &self.reads.tables).await?;
-            let is_ours = self.reads.publication.is_none();
-            catalog::publication(&client, &self.publication, is_ours, false, &mut tables).await?;
-            Ok::<_, DatabaseError>(tables)
+    /// The tables as they are now, and the position with what tells them from others.
+    pub(super) async fn look_at_tables(
+        &self,
+        client: &Client,
+        at: Option<ChangesPosition>,
+    ) -> Result<(Vec<FollowedTable>, Option<ChangesPosition>), DatabaseError> {
+        let (names, again) = (&self.reads.tables, self.again());
+        if let Some(at) = &at {
+            identity::check_names(client, names, &at.ids, &self.publication, &again).await?;
+        }
+        let mut tables = catalog::tables(client, names).await?;
+        let (name, is_ours) = (self.publication.as_str(), self.reads.publication.is_none());
+        Publication { name, is_ours, may_make: at.is_none(), again: &again }.look(client, &mut tables).await?;
+        let Some(mut at) = at else { return Ok((tables, None)) };
+        identity::check_published(&tables, &at.ids, &self.publication, &again)?;
+        if at.ids.is_empty() && at.since.is_none() && self.reads.start == ServerStart::Earliest {
+            // An earlier version began, which did not note it.
+            at.since = Some(partitions::now(client).await?);
+        }
+        if let Some(since) = &at.since {
+            partitions::check_attached(client, &tables, since, &again).await?;
+        }
+        at.ids = tables.iter().map(|table| table.identity).collect();
+        Ok((tables, Some(at)))
+    }
+
+    /// What to do to begin with the rows that the tables have.
+    pub(super) fn again(&self) -> String {
+        let how = match self.owner {
+            Some(_) => format!("restart the job with `--drop-state {}`", self.source),
+            None => "restart the job".to_owned(),
         };
-        let tables = DatabaseError::within(ANSWER_MAX, "when asked for tables", looked).await?;
-        tables.iter().try_for_each(|table| self.check_columns(table, &table.columns))
+        match self.reads.start {
+            ServerStart::Latest => format!("{how} to follow the tables as they are now (changes until then are lost)"),
+            _ => format!(
+                "{how} to begin again with the rows that the source's tables have now (sinks keep those that they got before)"
+            ),
+        }
     }
 
     /// Whether the table has all that the job wants of it.
     pub(super) fn check_columns(&self, table: &FollowedTable, has: &[String]) -> Result<(), DatabaseError> {
         let mut wanted = self.wanted.now.keys().chain(self.wanted.before.keys());
         if let Some(column) = wanted.find(|column| !has.contains(column)) {
+            if table.generated.contains(column) {
+                return Err(DatabaseError::lasting(format!(
+                    "column `{column}` of the table `{}` is generated by the server, whose log does not have it; remove it from the source's \
+                     `schema`, and compute it in a stage",
+                    table.name
+                )));
+            }
             return Err(DatabaseError::lasting(format!(
                 "the table `{}` has no column `{column}` (any more, or not in the publication), and the source's `schema` has; remove it \
                  there, or rename it with path = \"name\"",
@@ -190,6 +241,23 @@ impl ChangesFollower {
             ))),
             false => Ok(()),
         }
+    }
+
+    /// Whether deletes carry the columns by which the job keeps rows, and updates of them come as a delete and an insert.
+    fn check_keys(&self, table: &FollowedTable) -> Result<(), DatabaseError> {
+        let own: Vec<&str> = table.key.iter().map(|key| key.name.as_str()).collect();
+        for key in self.reads.keys.iter().filter(|_| !own.is_empty()) {
+            if let Some(column) = key.columns.iter().find(|column| !own.contains(&column.as_str())) {
+                return Err(DatabaseError::lasting(format!(
+                    "{} keeps rows of the table `{}` by `{column}`, which is not part of the table's key ({}), so a delete does not carry it; use \
+                     the table's key there, or first a stage with latest = true and the table's key",
+                    key.who,
+                    table.name,
+                    own.join(", ")
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Makes the slot, where the job begins, and the snapshot, where rows are left to read.
@@ -218,7 +286,13 @@ impl ChangesFollower {
         let export = if wants_rows { "EXPORT_SNAPSHOT" } else { "NOEXPORT_SNAPSHOT" };
         let make = format!("CREATE_REPLICATION_SLOT {}{temporary} LOGICAL pgoutput {export}", quoted(&slot));
         let what = "to a new slot: the server waits until all transactions have ended that are open";
-        let made = DatabaseError::within(SLOT_MAX, what, replication.query(&make)).await?;
+        let made = match DatabaseError::within(SLOT_MAX, what, replication.query(&make)).await {
+            Err(fault) if fault.has_code(NO_SLOT_FREE) => {
+                let job = self.owner.as_ref().map_or("", |owner| owner.job_id.as_str());
+                return Err(DatabaseError::passing(catalog::slots_used_up(&client.0, job).await?));
+            }
+            made => made?,
+        };
         let words = made.into_iter().next().unwrap_or_default();
         let word = |place: usize| words.get(place).cloned().flatten();
         let lsn = word(1).and_then(|lsn| Lsn::parse(&lsn));
@@ -231,6 +305,7 @@ impl ChangesFollower {
         }
         let mut at_now =
             at.clone().unwrap_or_else(|| ChangesPosition::beginning(self.reads.tables.clone(), lsn, wants_rows));
+        at_now.ids = tables.iter().map(|table| table.identity).collect();
         if !wants_rows {
             return Ok((at_now, None));
         }
@@ -238,7 +313,15 @@ impl ChangesFollower {
             at_now.next_snapshot(lsn);
         }
         let name = word(2).ok_or_else(|| DatabaseError::lasting("the server gave its snapshot no name".into()))?;
+        for (table, children) in catalog::children(&client.0, tables).await? {
+            warn!(
+                "source `{}`: tables inherit from `{table}` ({children}); their rows and changes are not read as those of `{table}`; name \
+                 them in `table` as well to follow them",
+                self.source
+            );
+        }
         let reader = SnapshotReader::begin(client, &name, lsn, at_now.read_to().cloned()).await?;
+        at_now.since.get_or_insert_with(|| reader.shows().to_owned());
         if at.is_some() {
             replication.query(&format!("DROP_REPLICATION_SLOT {}", quoted(&slot))).await?;
         }

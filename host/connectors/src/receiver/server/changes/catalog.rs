@@ -1,30 +1,33 @@
-//! What a server knows of tables, publications and slots, and what is made there.
+//! What a server knows of tables and slots.
 
+use super::identity::TableIdentity;
 use super::position::KeyOrder;
 use crate::job::database;
 use crate::postgres::replication::Lsn;
-use crate::postgres::{DatabaseError, DatabaseErrorKind, quoted};
-use std::collections::BTreeMap;
+use crate::postgres::{DatabaseError, quoted};
 use std::time::Duration;
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
 /// How long it may take until somebody else's stream of the slot has ended.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
-/// The first version of PostgreSQL that sends changes of partitions as those of their table.
-const WITH_ROOTS: i32 = 130_000;
-/// The first one whose publications may leave out rows and columns.
-const WITH_PARTS: i32 = 150_000;
+/// How many names a message lists.
+const NAMES_MAX: usize = 10;
 
 /// A table that is followed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct FollowedTable {
     /// As the job file names it.
     pub name: String,
     /// For statements.
     pub quoted: String,
     pub id: u32,
+    /// Whether partitions hold its rows. Of other tables those that inherit from it are tables of their own.
+    pub is_partitioned: bool,
+    /// What tells it from others of its name.
+    pub identity: TableIdentity,
     pub columns: Vec<String>,
+    /// Columns that the server computes and its log does not have.
+    pub generated: Vec<String>,
     /// The columns by which rows are told apart; none: nothing tells them apart.
     pub key: Vec<KeyColumn>,
     /// Which rows the publication has; `None`: all.
@@ -48,7 +51,13 @@ impl FollowedTable {
     pub fn of_test(name: &str, columns: &[&str]) -> FollowedTable {
         let key = columns.iter().take(1).map(|column| key_column((*column).to_owned(), 25)).collect();
         let columns = columns.iter().map(|column| (*column).to_owned()).collect();
-        FollowedTable { name: name.into(), quoted: quoted(name), id: 1, columns, key, filter: None }
+        let (name, quoted) = (name.into(), quoted(name));
+        FollowedTable { name, quoted, id: 1, columns, key, ..FollowedTable::default() }
+    }
+
+    /// The table without those that inherit from it, for statements.
+    pub fn only(&self) -> String {
+        if self.is_partitioned { self.quoted.clone() } else { format!("only {}", self.quoted) }
     }
 
     /// Reads the rows behind this key, in order: the columns, and behind them those of the key as they are compared.
@@ -65,7 +74,7 @@ impl FollowedTable {
         let conditions: Vec<_> = self.filter.iter().map(|filter| format!("({filter})")).chain(behind).collect();
         let conditions =
             if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) };
-        format!("select {} from {}{conditions} order by {expressions}", columns.join(", "), self.quoted)
+        format!("select {} from {}{conditions} order by {expressions}", columns.join(", "), self.only())
     }
 
     pub fn orders(&self) -> Vec<KeyOrder> {
@@ -78,8 +87,8 @@ pub async fn tables(client: &Client, names: &[String]) -> Result<Vec<FollowedTab
     const TABLE: &str = "select c.oid, c.relkind::text, c.relreplident::text, n.nspname::text, c.relname::text \
         from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
         where c.oid = pg_catalog.to_regclass($1::text)";
-    const COLUMNS: &str = "select attname::text from pg_catalog.pg_attribute \
-        where attrelid = $1 and attnum > 0 and not attisdropped and attgenerated = '' order by attnum";
+    const COLUMNS: &str = "select attname::text, attgenerated <> '' from pg_catalog.pg_attribute \
+        where attrelid = $1 and attnum > 0 and not attisdropped order by attnum";
     // The columns of REPLICA IDENTITY, which come with what is deleted; of FULL all come, so the primary key will do.
     const KEY: &str = "select a.attname::text, a.atttypid from pg_catalog.pg_index i \
         join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1]) \
@@ -91,7 +100,9 @@ pub async fn tables(client: &Client, names: &[String]) -> Result<Vec<FollowedTab
         let found = schema.map(|schema| format!("{}.", quoted(schema))).unwrap_or_default() + &quoted(table);
         let row = client.query_opt(TABLE, &[&found]).await?;
         let row = row.ok_or_else(|| {
-            DatabaseError::lasting(format!("there is no table `{name}`; mend `table`, or give it back its name"))
+            DatabaseError::lasting(format!(
+                "there is no table `{name}`; check `table`, or give the table back its name"
+            ))
         })?;
         let (id, kind, identity): (u32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         if !["r", "p"].contains(&kind.as_str()) {
@@ -99,9 +110,9 @@ pub async fn tables(client: &Client, names: &[String]) -> Result<Vec<FollowedTab
                 "`{name}` is no table but a view or the like, which has no changes; name a table"
             )));
         }
-        let mut columns = Vec::new();
+        let (mut columns, mut generated) = (Vec::new(), Vec::new());
         for row in client.query(COLUMNS, &[&id]).await? {
-            columns.push(row.try_get(0)?);
+            if row.try_get(1)? { generated.push(row.try_get(0)?) } else { columns.push(row.try_get(0)?) }
         }
         let mut key = Vec::new();
         for row in client.query(KEY, &[&id, &(identity == "i")]).await? {
@@ -109,7 +120,9 @@ pub async fn tables(client: &Client, names: &[String]) -> Result<Vec<FollowedTab
         }
         let (schema, table): (String, String) = (row.try_get(3)?, row.try_get(4)?);
         let whole = format!("{}.{}", quoted(&schema), quoted(&table));
-        tables.push(FollowedTable { name: name.clone(), quoted: whole, id, columns, key, filter: None });
+        let identity = TableIdentity { id, ..TableIdentity::default() };
+        let (name, quoted, is_partitioned, filter) = (name.clone(), whole, kind == "p", None);
+        tables.push(FollowedTable { name, quoted, id, is_partitioned, identity, columns, generated, key, filter });
     }
     Ok(tables)
 }
@@ -146,79 +159,54 @@ pub async fn check_level(client: &Client) -> Result<(), DatabaseError> {
     }
 }
 
-/// Looks at a publication, where it has to be there; or makes one of these tables.
-pub async fn publication(
-    client: &Client,
-    name: &str,
-    is_ours: bool,
-    may_make: bool,
-    tables: &mut [FollowedTable],
-) -> Result<(), DatabaseError> {
-    let version: i32 =
-        client.query_one("select pg_catalog.current_setting('server_version_num')::int4", &[]).await?.try_get(0)?;
-    let there =
-        client.query_opt("select 1 from pg_catalog.pg_publication where pubname = $1::text::name", &[&name]).await?;
-    if there.is_none() && is_ours && may_make {
-        let list: Vec<_> = tables.iter().map(|table| table.quoted.as_str()).collect();
-        let roots = if version >= WITH_ROOTS { " with (publish_via_partition_root = true)" } else { "" };
-        let make = format!("create publication {} for table {}{roots}", quoted(name), list.join(", "));
-        let made = match client.batch_execute(&make).await {
-            // Another job makes it at the same time.
-            Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => Ok(()),
-            made => made.map_err(DatabaseError::from),
-        };
-        return match made {
-            Err(fault) if fault.kind == DatabaseErrorKind::Lasting => Err(DatabaseError::lasting(format!(
-                "the job cannot make a publication: {}; let somebody whom the tables belong to run `create publication name for \
-                 table {}`, and write publication = \"name\"",
-                fault.message,
-                list.join(", ")
-            ))),
-            made => made,
-        };
-    }
-    if there.is_none() {
-        return Err(DatabaseError::lasting(match is_ours {
-            true => format!(
-                "the publication `{name}`, which the job made, is gone, and nothing can be read that was changed before there is one \
-                 again; give the source another name to begin with the rows that the tables have"
-            ),
-            false => {
-                format!("there is no publication `{name}`; make it with `create publication`, or remove `publication`")
-            }
-        }));
-    }
-    let parts = if version >= WITH_PARTS { "rowfilter, attnames::text[]" } else { "null::text, null::text[]" };
-    let ask = format!(
-        "select pg_catalog.format('%I.%I', schemaname, tablename), {parts} from pg_catalog.pg_publication_tables where pubname = $1::text::name"
-    );
-    let mut has: BTreeMap<String, (Option<String>, Option<Vec<String>>)> = BTreeMap::new();
-    for row in client.query(&ask, &[&name]).await? {
-        has.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
-    }
-    for table in tables {
-        // Quoted where it has to be.
-        let row = client
-            .query_one(
-                "select pg_catalog.format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c \
-            join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = $1",
-                &[&table.id],
-            )
-            .await?;
-        let Some((filter, columns)) = has.get(&row.try_get::<_, String>(0)?) else {
-            return Err(DatabaseError::lasting(format!(
-                "the publication `{name}` does not have the table `{}`; add it with `alter publication {} add table {}`",
-                table.name,
-                quoted(name),
-                table.quoted
-            )));
-        };
-        table.filter.clone_from(filter);
-        if let Some(columns) = columns {
-            table.columns.retain(|column| columns.contains(column));
+/// The tables that inherit from these and are not among them, of each that has some.
+pub async fn children(client: &Client, tables: &[FollowedTable]) -> Result<Vec<(String, String)>, DatabaseError> {
+    const LOOK: &str = "select pg_catalog.format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_inherits i \
+        join pg_catalog.pg_class c on c.oid = i.inhrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+        where i.inhparent = $1 and not c.oid = any($2::oid[]) order by 1";
+    let ids: Vec<u32> = tables.iter().map(|table| table.id).collect();
+    let mut found = Vec::new();
+    for table in tables.iter().filter(|table| !table.is_partitioned) {
+        let rows = client.query(LOOK, &[&table.id, &ids]).await?;
+        let names = rows.iter().take(NAMES_MAX).map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
+        if !names.is_empty() {
+            let more = if rows.len() > NAMES_MAX { " and others" } else { "" };
+            found.push((table.name.clone(), names.join(", ") + more));
         }
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Why there is no place for another slot, with those that nobody reads.
+pub async fn slots_used_up(client: &Client, job_id: &str) -> Result<String, DatabaseError> {
+    const LOOK: &str = "select s.slot_name::text, pg_catalog.pg_size_pretty(pg_catalog.pg_wal_lsn_diff(case \
+            when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_lsn() end, \
+            s.restart_lsn)), pg_catalog.current_setting('max_replication_slots') \
+        from (select 1) one left join pg_catalog.pg_replication_slots s on s.slot_name ~ '^millstream_[0-9a-f]{16}_' and not s.active \
+        order by s.restart_lsn";
+    let own = format!("millstream_{}_", job_id.get(..16).unwrap_or(job_id));
+    let (mut names, mut first, mut max) = (Vec::new(), None, String::new());
+    for row in client.query(LOOK, &[]).await? {
+        max = row.try_get(2)?;
+        let Some(name) = row.try_get::<_, Option<String>>(0)? else { continue };
+        let kept: Option<String> = row.try_get(1)?;
+        let whose = if name.starts_with(&own) { ", of this job" } else { "" };
+        names.push(format!("`{name}` (keeps {} of log{whose})", kept.unwrap_or_else(|| "nothing".into())));
+        first.get_or_insert(name);
+    }
+    let used = format!("all replication slots of the server are in use (max_replication_slots = {max})");
+    let Some(first) = first else {
+        return Ok(format!(
+            "{used}, none of them by a Millstream job that does not run; raise that setting, or drop a slot"
+        ));
+    };
+    let more = if names.len() > NAMES_MAX { " and others" } else { "" };
+    names.truncate(NAMES_MAX);
+    Ok(format!(
+        "{used}; these are of Millstream jobs that do not run: {}{more}; if a job is given up, drop its slot with \
+         `select pg_drop_replication_slot('{first}')`, or raise that setting",
+        names.join(", ")
+    ))
 }
 
 /// A replication slot, as the server's catalog has it.
@@ -292,16 +280,16 @@ mod tests {
         let table = FollowedTable {
             name: "t".into(),
             quoted: "\"s\".\"t\"".into(),
-            id: 1,
             columns: vec!["a".into(), "b \"c".into()],
             key,
             filter: Some("a > 0".into()),
+            ..FollowedTable::default()
         };
         let b = "(pg_catalog.format('%s', \"b \"\"c\") collate \"C\")";
         assert_eq!(
             table.select(Some(&["7".into(), "it's".into()])),
             format!(
-                "select \"a\", \"b \"\"c\", \"a\", {b} from \"s\".\"t\" where (a > 0) and (\"a\", {b}) > ('7'::bigint, 'it''s') \
+                "select \"a\", \"b \"\"c\", \"a\", {b} from only \"s\".\"t\" where (a > 0) and (\"a\", {b}) > ('7'::bigint, 'it''s') \
                  order by \"a\", {b}"
             )
         );

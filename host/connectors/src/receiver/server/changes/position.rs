@@ -5,6 +5,7 @@
 //! change from the first snapshot on: of the rows that were read in a snapshot only those changes count that it did not show yet.
 //! So each row and each change is read once, whenever the job was killed.
 
+use super::identity::TableIdentity;
 use crate::postgres::replication::Lsn;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -14,6 +15,12 @@ use std::cmp::Ordering;
 pub struct ChangesPosition {
     /// The tables that are followed.
     pub tables: Vec<String>,
+    /// What tells them from others of their names; none: an earlier version began with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<TableIdentity>,
+    /// The first snapshot of rows, as the server tells which transactions it shows; `None`: no rows were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
     /// The rows that were read in snapshots, in order; gone when no change can be one that they show.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<SnapshotPart>,
@@ -52,9 +59,10 @@ pub enum KeyOrder {
 impl ChangesPosition {
     /// At the beginning of a snapshot, or at a place of the log.
     pub fn beginning(tables: Vec<String>, lsn: Lsn, snapshot: bool) -> ChangesPosition {
+        let none = ChangesPosition { tables, ..ChangesPosition::default() };
         match snapshot {
-            true => ChangesPosition { tables, parts: vec![SnapshotPart { lsn: lsn.0, to: None }], stream: None },
-            false => ChangesPosition { tables, parts: Vec::new(), stream: Some((lsn.0, 0)) },
+            true => ChangesPosition { parts: vec![SnapshotPart { lsn: lsn.0, to: None }], ..none },
+            false => ChangesPosition { stream: Some((lsn.0, 0)), ..none },
         }
     }
 
@@ -170,6 +178,9 @@ mod tests {
         at.changed(Lsn(12), 3);
         assert_eq!((ChangesPosition::parse(&at.written()), at.needed()), (Some(at), Some(Lsn(12))));
         assert_eq!(ChangesPosition::parse(b"12 3"), None);
+        // Of an earlier version.
+        let old = ChangesPosition::parse(br#"{"tables":["a"],"stream":[12,3]}"#).unwrap();
+        assert_eq!((old.stream, old.ids, old.since), (Some((12, 3)), Vec::new(), None));
     }
 
     #[test]

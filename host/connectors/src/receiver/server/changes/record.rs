@@ -30,8 +30,10 @@ pub enum ValueKind {
     Bytes,
     /// `true` or `false`
     Bool,
-    /// As RFC 3339 says.
+    /// As RFC 3339 says, years that it cannot write with a sign.
     Time,
+    /// As ISO 8601 says, other years than of four digits with a sign.
+    Date,
     /// JSON, or an array of PostgreSQL's whose elements are this.
     List(Box<ValueKind>),
     /// JSON as it stands, where it is some: numbers, and what columns hold that are JSON themselves.
@@ -48,7 +50,7 @@ impl ValueKind {
             ColumnType::Arrow(DataType::List(element) | DataType::LargeList(element)) => {
                 ValueKind::List(Box::new(ValueKind::of(&ColumnType::of(element.data_type()), &TimeForm::Text)))
             }
-            ColumnType::Arrow(DataType::Date32) => ValueKind::Text,
+            ColumnType::Arrow(DataType::Date32) => ValueKind::Date,
             _ => ValueKind::Json,
         }
     }
@@ -126,6 +128,7 @@ fn json(text: &str, form: &ValueKind, depth: usize, to: &mut String) {
             other => quote(other, to),
         },
         ValueKind::Time => quote(&time(text), to),
+        ValueKind::Date => quote(&date(text).unwrap_or_else(|| text.to_owned()), to),
         ValueKind::List(element) => match array(text) {
             Some(elements) if depth < DEPTH_MAX => {
                 to.push('[');
@@ -149,16 +152,37 @@ fn json(text: &str, form: &ValueKind, depth: usize, to: &mut String) {
     }
 }
 
-/// `2026-11-22 19:00:00.5+00` as RFC 3339 writes it; other texts stay as they are.
+/// `2026-11-22 19:00:00.5+00` as RFC 3339 writes it, years of other than four digits as our sinks do; other texts stay as they are.
 fn time(text: &str) -> String {
-    let Some((day, clock)) = text.split_once(' ') else { return text.to_owned() };
+    let (moment, is_bc) = text.strip_suffix(" BC").map_or((text, false), |moment| (moment, true));
+    let Some((day, clock)) = moment.split_once(' ') else { return text.to_owned() };
     if !clock.bytes().all(|b| b.is_ascii_digit() || b":.+-".contains(&b)) {
         return text.to_owned();
     }
-    match clock.strip_suffix("+00") {
-        Some(clock) => format!("{day}T{clock}Z"),
-        None => format!("{day}T{clock}"),
+    let (clock, zone) = clock.strip_suffix("+00").map_or((clock, ""), |clock| (clock, "Z"));
+    match iso_day(day, is_bc) {
+        None => format!("{day}T{clock}{zone}"),
+        Some(day) => {
+            let (seconds, fraction) = clock.split_once('.').unwrap_or((clock, ""));
+            format!("{day}T{seconds}.{fraction:0<6}{zone}")
+        }
     }
+}
+
+/// `0044-03-15 BC` as ISO 8601 writes it; `None`: it is one of four digits, or no date.
+fn date(text: &str) -> Option<String> {
+    let (day, is_bc) = text.strip_suffix(" BC").map_or((text, false), |day| (day, true));
+    iso_day(day, is_bc)
+}
+
+/// A day of another year than of four digits, with a sign: 1 BC is the year 0.
+fn iso_day(day: &str, is_bc: bool) -> Option<String> {
+    let (year, rest) = day.split_once('-')?;
+    let number: u32 = year.parse().ok().filter(|_| is_bc || year.len() > 4)?;
+    Some(match is_bc {
+        true => format!("-{:04}-{rest}", number.checked_sub(1)?),
+        false => format!("+{year}-{rest}"),
+    })
 }
 
 /// The elements of an array as PostgreSQL writes it: `{1,NULL,"a \"b\""}`; `None`: it is none.
@@ -171,6 +195,9 @@ fn array(text: &str) -> Option<Vec<Option<String>>> {
         _ => text,
     };
     let inside = text.strip_prefix('{')?.strip_suffix('}')?;
+    if let Some(boxes) = boxes(inside) {
+        return Some(boxes);
+    }
     // An object of JSON begins with a name.
     let mut elements = Vec::new();
     if inside.is_empty() {
@@ -215,6 +242,24 @@ fn array(text: &str) -> Option<Vec<Option<String>>> {
     }
 }
 
+/// The elements of an array of boxes, the only ones that hold commas and are not quoted: `(1,1),(0,0);(2,2),(1,1)`. `None`: it is none.
+fn boxes(inside: &str) -> Option<Vec<Option<String>>> {
+    if !inside.contains("),(") {
+        return None;
+    }
+    let is_point =
+        |text: &str| text.split_once(',').is_some_and(|(x, y)| [x, y].iter().all(|x| x.parse::<f64>().is_ok()));
+    let is_box = |text: &str| {
+        let corners = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')?.split_once("),("));
+        corners.is_some_and(|(high, low)| is_point(high) && is_point(low))
+    };
+    let elements = inside.split(';').map(|text| match text {
+        "NULL" => Some(None),
+        text => is_box(text).then(|| Some(text.to_owned())),
+    });
+    elements.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,7 +281,18 @@ mod tests {
             ("é", ValueKind::Bytes, r#""c3a9""#),
             ("2026-11-22 19:00:00.5+00", ValueKind::Time, r#""2026-11-22T19:00:00.5Z""#),
             ("2026-11-22 19:00:00", ValueKind::Time, r#""2026-11-22T19:00:00""#),
-            ("0044-03-15 12:00:00 BC", ValueKind::Time, r#""0044-03-15 12:00:00 BC""#),
+            ("0044-03-15 12:00:00 BC", ValueKind::Time, r#""-0043-03-15T12:00:00.000000""#),
+            ("0001-12-31 23:59:59.25+00 BC", ValueKind::Time, r#""-0000-12-31T23:59:59.250000Z""#),
+            ("20000-01-01 00:00:00+00", ValueKind::Time, r#""+20000-01-01T00:00:00.000000Z""#),
+            ("0044-03-15 BC", ValueKind::Date, r#""-0043-03-15""#),
+            ("5874897-12-31", ValueKind::Date, r#""+5874897-12-31""#),
+            ("2026-11-22", ValueKind::Date, r#""2026-11-22""#),
+            ("-infinity", ValueKind::Date, r#""-infinity""#),
+            (r#"{"0044-03-15 BC",NULL,20000-01-01}"#, list(ValueKind::Date), r#"["-0043-03-15",null,"+20000-01-01"]"#),
+            ("{(1,1),(0,0);(2.5,2),(-1,1e+10)}", list(ValueKind::Text), r#"["(1,1),(0,0)","(2.5,2),(-1,1e+10)"]"#),
+            ("{NULL;(1,1),(0,0)}", list(ValueKind::Text), r#"[null,"(1,1),(0,0)"]"#),
+            ("{(a,b)}", list(ValueKind::Text), r#"["(a","b)"]"#),
+            (r#"{"(1,2)"}"#, list(ValueKind::Text), r#"["(1,2)"]"#),
             ("infinity", ValueKind::Time, r#""infinity""#),
             (r#"{"a": [1]}"#, ValueKind::Json, r#"{"a": [1]}"#),
             ("{1,NULL,3}", list(ValueKind::Json), "[1,null,3]"),
@@ -259,9 +315,14 @@ mod tests {
     #[test]
     fn no_text_makes_it_panic() {
         for text in ["{", "{\"", "{\"\\", "{}}", "{{}", "[", "]={", "[0:1]={", "{,}", "{a\"", "\\x0", " ", "{é,\"é"] {
-            for form in
-                [list(ValueKind::Text), list(list(ValueKind::Json)), ValueKind::Bytes, ValueKind::Time, ValueKind::Bool]
-            {
+            for form in [
+                list(ValueKind::Text),
+                list(list(ValueKind::Json)),
+                ValueKind::Bytes,
+                ValueKind::Time,
+                ValueKind::Date,
+                ValueKind::Bool,
+            ] {
                 json(text, &form, 0, &mut String::new());
             }
         }

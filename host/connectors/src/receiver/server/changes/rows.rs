@@ -211,7 +211,7 @@ mod tests {
             |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), ValueKind::Text)).collect::<BTreeMap<_, _>>();
         let wanted = WantedColumns { now: forms(&["id", "v"]), before: forms(&["v"]) };
         let table = FollowedTable::of_test("t", &["id", "v"]);
-        let relation = Relation { id: 1, columns: table.columns.clone() };
+        let relation = Relation { id: 1, columns: table.columns.clone(), ..Relation::default() };
         let transaction = Transaction { commit: Lsn(0x10), time_us: 0, changes: 3, known: 0 };
         let (mut read, at) = (PolledChanges::default(), ChangesPosition::default());
         let changed =

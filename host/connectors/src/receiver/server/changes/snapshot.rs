@@ -1,6 +1,7 @@
 //! The rows that tables have at one moment, in the order of their keys.
 
 use super::catalog::FollowedTable;
+use super::partitions;
 use super::position::RowPosition;
 use crate::postgres::replication::Lsn;
 use crate::postgres::{DatabaseError, Driver};
@@ -13,6 +14,8 @@ pub struct SnapshotReader {
     client: Client,
     _driver: Driver,
     lsn: Lsn,
+    /// Which transactions it shows, as the server tells it.
+    shows: String,
     /// Rows that were read so far.
     rows: u64,
     /// The table that is read, and its rows.
@@ -35,12 +38,18 @@ impl SnapshotReader {
                 "begin isolation level repeatable read, read only; set transaction snapshot '{name}'"
             ))
             .await?;
+        let shows = partitions::now(&client).await?;
         let next = match behind {
             None => RowPosition { table: 0, key: None },
             Some(RowPosition { table, key: None }) => RowPosition { table: table + 1, key: None },
             Some(within) => within,
         };
-        Ok(SnapshotReader { client, _driver: driver, lsn, rows: 0, current: None, next })
+        Ok(SnapshotReader { client, _driver: driver, lsn, shows, rows: 0, current: None, next })
+    }
+
+    /// Which transactions the snapshot shows.
+    pub fn shows(&self) -> &str {
+        &self.shows
     }
 
     /// What the snapshot shows was committed before this.

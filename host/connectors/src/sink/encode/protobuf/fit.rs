@@ -137,7 +137,7 @@ fn value(
             FieldEncoding::Message(message(messages, of, members, &format!("{name}."))?)
         }
         (Kind::Message(_), _) => return Ok(Err(", which takes struct<…>".into())),
-        (Kind::Unknown, _) => return Ok(Err(", which is not written".into())),
+        (Kind::Group(_) | Kind::Unknown, _) => return Ok(Err(", which is not written".into())),
         (Kind::Bool, Bool) => FieldEncoding::Bool,
         (Kind::Bool, _) => return Ok(Err(", which takes bool".into())),
         (Kind::Double, Float64) => FieldEncoding::Double,
@@ -210,6 +210,7 @@ pub(super) fn kind_word(kind: Kind) -> &'static str {
         Kind::Sint64 => "sint64",
         Kind::Enum(_) => "an enum",
         Kind::Message(_) => "a message",
-        Kind::Unknown => "a group, or of a type that the descriptor does not define",
+        Kind::Group(_) => "a group",
+        Kind::Unknown => "of a type that the descriptor does not define",
     }
 }

@@ -19,6 +19,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek};
 use std::time::Duration;
 
+/// The longest name of an object, in bytes: S3 and its kin have no longer ones.
+const NAME_BYTES_MAX: usize = 1_024;
 /// Larger objects are sent in pieces of this size.
 const PIECE_BYTES: usize = 16 << 20;
 /// How long the client tries a request again by itself: what lasts longer is told, and waited for by the sink.
@@ -109,6 +111,11 @@ impl BucketDestination {
 impl Destination for BucketDestination {
     fn shown(&self) -> String {
         self.0.place().to_owned()
+    }
+
+    fn too_long(&self, name: &str) -> Option<usize> {
+        let is_too_long = self.0.at(name).is_some_and(|path| path.as_ref().len() > NAME_BYTES_MAX);
+        is_too_long.then_some(NAME_BYTES_MAX)
     }
 
     fn marker(&self, name: &str) -> Result<Option<(Marker, MarkerTag)>, StoreError> {

@@ -13,6 +13,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+/// The longest path that the system takes: its limit counts a zero byte.
+const PATH_BYTES_MAX: usize = libc::PATH_MAX as usize - 1;
+
 /// A folder that is there.
 pub struct FolderDestination(PathBuf);
 
@@ -34,6 +37,10 @@ impl FolderDestination {
 impl Destination for FolderDestination {
     fn shown(&self) -> String {
         format!("the folder {}", self.0.display())
+    }
+
+    fn too_long(&self, name: &str) -> Option<usize> {
+        (self.at(name).as_os_str().len() > PATH_BYTES_MAX).then_some(PATH_BYTES_MAX)
     }
 
     fn marker(&self, name: &str) -> Result<Option<(Marker, MarkerTag)>, StoreError> {

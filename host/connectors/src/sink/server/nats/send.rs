@@ -28,6 +28,8 @@ pub enum PublishFailure {
     Job(Error),
     /// The stream is not as the sink needs it: the key, and why.
     Key(&'static str, String),
+    /// A row makes a message that the server never takes.
+    Row(String),
 }
 
 impl From<Fault> for PublishFailure {
@@ -98,11 +100,11 @@ impl NatsSink {
         };
         let most = connection.payload_max.saturating_sub(HEADER_BYTES);
         if let Some((row, long)) = rows.iter().enumerate().find(|(_, row)| row.payload.len() > most) {
-            return Err(PublishFailure::Fault(Fault::Lasting(format!(
+            return Err(PublishFailure::Row(format!(
                 "row {row} has {} bytes, and a message there has {} with its headers (max_payload); allow larger ones, or make rows smaller",
                 long.payload.len(),
                 connection.payload_max
-            ))));
+            )));
         }
         match self.marker.clone() {
             Some(subject) => self.publish_with_marker(&mut connection, batch, rows, &subject)?,
@@ -159,7 +161,7 @@ impl NatsSink {
                         return Err(error.fault().into());
                     }
                 }
-                Err(error) => return Err(error.fault().into()),
+                Err(error) => return Err(refused(&error)),
             }
         }
     }
@@ -254,7 +256,7 @@ impl NatsSink {
                 match connection.next(wait)? {
                     Some(message) => {
                         if flying.contains_key(&message.subject) {
-                            confirmed(&message)?.map_err(|error| error.fault())?;
+                            confirmed(&message)?.map_err(|error| refused(&error))?;
                             flying.remove(&message.subject);
                         }
                         wait = Duration::ZERO;
@@ -313,6 +315,16 @@ fn confirmed(message: &Received) -> Result<Result<u64, ApiError>, Fault> {
             }
         },
         Err(error) => Ok(Err(error)),
+    }
+}
+
+/// What it means that a message was not taken.
+fn refused(error: &ApiError) -> PublishFailure {
+    match (error.err_code, error.fault()) {
+        (ApiError::MESSAGE_TOO_LARGE, Fault::Passing(why) | Fault::Lasting(why)) => PublishFailure::Row(format!(
+            "{why}; let the stream take larger messages (max_msg_size), or make rows smaller"
+        )),
+        (_, fault) => fault.into(),
     }
 }
 

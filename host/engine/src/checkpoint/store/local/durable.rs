@@ -1,6 +1,6 @@
 //! Files that are there whole, under their name, after the machine stopped at any moment, or not there at all.
 
-pub use crate::durable::{folder_of, lock_within, sync_folder};
+pub use crate::durable::{folder_of, sync_folder};
 use crate::fault;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -1,0 +1,158 @@
+//! What the reader of Parquet files and the decoder of its lines agree on: a row is a line of JSON, with the columns of the file by their
+//! names.
+//!
+//! A column of the file is written once for all columns of the job that read it alike. Others, as one that wants bytes beside one that
+//! wants their text, read a copy under another name.
+
+use crate::batch::column::ColumnSpec;
+use crate::decode::json::place_of;
+use arrow::datatypes::DataType;
+
+/// Stands around the reason behind a row that is refused. No JSON holds it.
+const MARK: u8 = 0x1f;
+/// Stands in the names of copies, behind that of the column.
+const COPY: char = '\u{1}';
+
+/// Columns of the job whose values a member of the line holds.
+#[derive(Debug)]
+pub struct LineMember {
+    /// Its name in the line.
+    pub name: String,
+    /// The column of the file.
+    pub root: String,
+    /// Columns of the job that read it, each by its place in the schema.
+    pub columns: Vec<usize>,
+}
+
+/// The members of a line for these columns.
+pub fn members(columns: &[ColumnSpec]) -> Vec<LineMember> {
+    let mut members: Vec<LineMember> = Vec::new();
+    for (place, column) in columns.iter().enumerate() {
+        let root = column.place().first().map_or("", String::as_str);
+        let is_alike = |other: &usize| columns.get(*other).is_some_and(|other| is_alike(other, column));
+        let copies = members.iter().filter(|member| member.root == root).count();
+        match members.iter_mut().find(|member| member.root == root && member.columns.iter().all(is_alike)) {
+            Some(member) => member.columns.push(place),
+            None => {
+                let name = if copies == 0 { root.to_owned() } else { format!("{root}{COPY}{copies}") };
+                members.push(LineMember { name, root: root.to_owned(), columns: vec![place] });
+            }
+        }
+    }
+    members
+}
+
+/// The columns with their paths into lines.
+pub(super) fn in_lines(columns: &[ColumnSpec]) -> Vec<ColumnSpec> {
+    let mut placed = columns.to_vec();
+    for member in members(columns) {
+        for column in &member.columns {
+            if let Some(column) = placed.get_mut(*column) {
+                column.path = column.place().to_vec();
+                if let Some(first) = column.path.first_mut() {
+                    first.clone_from(&member.name);
+                }
+            }
+        }
+    }
+    placed
+}
+
+/// Whether what one column reads is written as the other one wants it, wherever both read the same.
+fn is_alike(one: &ColumnSpec, other: &ColumnSpec) -> bool {
+    let (short, long) = if one.place().len() <= other.place().len() { (one, other) } else { (other, one) };
+    let Some(rest) = long.place().strip_prefix(short.place()) else { return true };
+    let mut kind = short.kind.arrow();
+    for name in rest {
+        let within = match &kind {
+            DataType::Struct(members) => {
+                members.iter().find(|member| member.name() == name).map(|member| member.data_type().clone())
+            }
+            DataType::List(item) if place_of(name).is_some() => Some(item.data_type().clone()),
+            // All of it as text: times in it are those of the file.
+            DataType::Utf8 => return long.zone.is_none(),
+            _ => None,
+        };
+        match within {
+            Some(within) => kind = within,
+            None => return true,
+        }
+    }
+    let zone = |column: &ColumnSpec| column.zone.map(|zone| zone.to_string());
+    zone(short) == zone(long) && !are_text_and_bytes(&kind, &long.kind.arrow())
+}
+
+/// Whether bytes of the file are wanted as text by one type and as bytes by the other.
+fn are_text_and_bytes(one: &DataType, other: &DataType) -> bool {
+    match (one, other) {
+        (DataType::Utf8, DataType::Binary) | (DataType::Binary, DataType::Utf8) => true,
+        (DataType::List(one), DataType::List(other)) => are_text_and_bytes(one.data_type(), other.data_type()),
+        (DataType::Struct(one), DataType::Struct(others)) => one.iter().any(|member| {
+            let other = others.iter().find(|other| other.name() == member.name());
+            other.is_some_and(|other| are_text_and_bytes(member.data_type(), other.data_type()))
+        }),
+        _ => false,
+    }
+}
+
+/// Adds to the line of a row why it is refused.
+pub fn refuse(line: &mut Vec<u8>, reason: &str) {
+    line.push(MARK);
+    line.extend(reason.bytes().filter(|byte| *byte != MARK && *byte != b'\n'));
+    line.push(MARK);
+}
+
+/// A row that is refused, and why; `None`: it is not.
+#[inline]
+pub(super) fn refused(record: &[u8]) -> Option<(&[u8], String)> {
+    let record = record.strip_suffix(&[MARK])?;
+    let mark = memchr::memrchr(MARK, record)?;
+    let (row, reason) = record.split_at_checked(mark)?;
+    Some((row, String::from_utf8_lossy(reason.get(1..).unwrap_or_default()).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::types::ColumnType;
+    use crate::zone::Zone;
+
+    fn column(name: &str, kind: &str, path: &[&str]) -> ColumnSpec {
+        ColumnSpec::new(name, ColumnType::from_name(kind).unwrap()).at(path.iter().copied())
+    }
+
+    fn names(columns: &[ColumnSpec]) -> Vec<String> {
+        in_lines(columns).iter().map(|column| column.path.join(".").replace(COPY, "#")).collect()
+    }
+
+    #[test]
+    fn columns_that_want_a_value_in_different_forms_read_copies() {
+        let berlin = |column: ColumnSpec| column.within(Zone::named("Europe/Berlin").unwrap());
+        let columns = [
+            column("a", "text", &["b"]),
+            column("b", "binary", &["b"]),
+            column("c", "text", &["b"]),
+            column("d", "struct<n: text, l: list<binary>>", &["s"]),
+            column("e", "text", &["s", "l", "0"]),
+            column("f", "binary", &["s", "l", "1"]),
+            column("g", "timestamp", &["at"]),
+            berlin(column("h", "timestamp", &["at"])),
+            column("i", "text", &["at"]),
+            column("j", "text", &["s"]),
+            berlin(column("k", "timestamp", &["s", "at"])),
+        ];
+        assert_eq!(names(&columns), ["b", "b#1", "b", "s", "s#1.l.0", "s.l.1", "at", "at#1", "at", "s", "s#1.at"]);
+        assert_eq!(names(&[column("x", "int64", &[])]), ["x"]);
+    }
+
+    #[test]
+    fn a_reason_is_read_as_it_was_written() {
+        let mut line = br#"{"a":null}"#.to_vec();
+        assert_eq!(refused(&line), None);
+        refuse(&mut line, "column `a`: 5\n\u{1f} is too much");
+        assert_eq!(refused(&line), Some((&br#"{"a":null}"#[..], "column `a`: 5 is too much".to_owned())));
+        for odd in [&b""[..], b"\x1f", b"\x1f\x1f"] {
+            let _ = refused(odd);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Reading a message by its plan.
+//!
+//! A field may come several times: a list goes on, of a map the last value of each key wins, messages are merged, of all else the last
+//! one wins, also of a oneof. What a later field may still change is kept until the end of the message.
+
+use super::DEPTH_MAX;
+use super::descriptor::{Kind, Messages};
+use super::json;
+use super::plan::{FieldPlan, FieldShape, MessagePlan, NestedText, ValuePlan};
+use super::value::{Value, each, entry, keep, put, value, zero};
+use super::wire::{Raw, Wire, too_deep};
+use crate::decode::columns::ColumnBuilders;
+use crate::decode::json_text::{JsonList, JsonMap};
+use std::borrow::Cow;
+
+/// Where the values of a message go.
+struct Target<'m> {
+    messages: &'m Messages,
+    columns: &'m mut ColumnBuilders,
+    depth: usize,
+}
+
+/// What was read of a message so far.
+struct MessageState<'a> {
+    /// Values of fields that later ones may change.
+    slots: Vec<Option<Value<'a>>>,
+    /// Lists and maps as JSON, in the order of the plan.
+    texts: Vec<JsonItems<'a>>,
+    /// How many elements of each list were read.
+    counts: Vec<usize>,
+}
+
+/// A list or a map as JSON.
+enum JsonItems<'a> {
+    List(JsonList),
+    Map(JsonMap<'a>),
+}
+
+impl MessagePlan {
+    /// Reads a message into the row at hand.
+    pub fn run(
+        &self,
+        messages: &Messages,
+        bytes: &[u8],
+        columns: &mut ColumnBuilders,
+        depth: usize,
+    ) -> Result<(), String> {
+        if depth > DEPTH_MAX {
+            return Err(too_deep());
+        }
+        let mut to = Target { messages, columns, depth };
+        let texts = self.texts.iter().map(|text| match text.is_map {
+            true => JsonItems::Map(JsonMap::default()),
+            false => JsonItems::List(JsonList::default()),
+        });
+        let mut state =
+            MessageState { slots: vec![None; self.slots], texts: texts.collect(), counts: vec![0; self.lists] };
+        let mut wire = Wire::new(bytes);
+        while let Some((number, raw)) = wire.field()? {
+            if let Some(field) = self.field(number) {
+                field.read(raw, &self.texts, &mut state, &mut to)?;
+            }
+        }
+        self.fields.iter().try_for_each(|field| field.end(&mut state, &mut to))?;
+        for (NestedText { column, .. }, items) in self.texts.iter().zip(state.texts) {
+            let text = match items {
+                JsonItems::List(list) => list.finish(),
+                JsonItems::Map(map) => map.finish(),
+            };
+            to.columns.set_nested(*column, &text)?;
+        }
+        for (column, kind, into) in &self.zeros {
+            if !to.columns.has(*column) {
+                put(messages, &zero(*kind), *column, *into, to.columns)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FieldPlan {
+    fn read<'a>(
+        &self,
+        raw: Raw<'a>,
+        texts: &[NestedText],
+        state: &mut MessageState<'a>,
+        to: &mut Target<'_>,
+    ) -> Result<(), String> {
+        match &self.shape {
+            FieldShape::Single { slot, plan } => {
+                let Some(value) = value(self.kind, raw)? else { return Ok(()) };
+                for other in &self.clears {
+                    if let Some(other) = state.slots.get_mut(*other) {
+                        *other = None;
+                    }
+                }
+                match slot.and_then(|slot| state.slots.get_mut(slot)) {
+                    Some(kept) => keep(kept, value),
+                    None => plan.take(&value, to),
+                }
+            }
+            FieldShape::List { list, texts: own, places } => each(self.kind, raw, |value| {
+                let Some(count) = state.counts.get_mut(*list) else { return Ok(()) };
+                let place = *count;
+                *count += 1;
+                for text in own {
+                    let form = texts.get(*text).map(|text| to.columns.nested_form(text.column));
+                    if let (Some(form), Some(JsonItems::List(items))) = (form, state.texts.get_mut(*text)) {
+                        items.push(|out| json::write(to.messages, &value, form, out, to.depth + 1))?;
+                    }
+                }
+                places.get(&place).map_or(Ok(()), |plan| plan.take(&value, to))
+            }),
+            FieldShape::Map { key, value, texts: own, keys } => {
+                let Raw::Bytes(bytes) = raw else { return Ok(()) };
+                self.read_entry(entry(*key, *value, bytes)?, (texts, own), keys, state, to)
+            }
+        }
+    }
+
+    fn read_entry<'a>(
+        &self,
+        (key, value): (Cow<'a, str>, Value<'a>),
+        (texts, own): (&[NestedText], &[usize]),
+        keys: &[(String, usize, ValuePlan)],
+        state: &mut MessageState<'a>,
+        to: &mut Target<'_>,
+    ) -> Result<(), String> {
+        for text in own {
+            let form = texts.get(*text).map(|text| to.columns.nested_form(text.column));
+            if let (Some(form), Some(JsonItems::Map(map))) = (form, state.texts.get_mut(*text)) {
+                map.push(key.clone(), |out| json::write(to.messages, &value, form, out, to.depth + 1))?;
+            }
+        }
+        let wanted = keys.iter().find(|(name, ..)| *name == key).map(|(_, slot, _)| *slot);
+        if let Some(kept) = wanted.and_then(|slot| state.slots.get_mut(slot)) {
+            *kept = Some(value);
+        }
+        Ok(())
+    }
+
+    /// Gives out what was kept until the end of the message.
+    fn end(&self, state: &mut MessageState<'_>, to: &mut Target<'_>) -> Result<(), String> {
+        let mut give = |slot: usize, plan: &ValuePlan| {
+            let kept = state.slots.get_mut(slot).and_then(Option::take);
+            kept.map_or(Ok(()), |value| plan.take(&value, to))
+        };
+        match &self.shape {
+            FieldShape::Single { slot: Some(slot), plan } => give(*slot, plan),
+            FieldShape::Map { keys, .. } => keys.iter().try_for_each(|(_, slot, plan)| give(*slot, plan)),
+            FieldShape::Single { slot: None, .. } | FieldShape::List { .. } => Ok(()),
+        }
+    }
+}
+
+impl ValuePlan {
+    fn take(&self, value: &Value<'_>, to: &mut Target<'_>) -> Result<(), String> {
+        for (column, into) in &self.takes {
+            put(to.messages, value, *column, *into, to.columns)?;
+        }
+        match (&self.inside, value) {
+            (Some(plan), Value::Message(_, bytes)) => plan.run(to.messages, bytes, to.columns, to.depth + 1),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a field of this kind holds a message, whose later occurrences are merged with the first one.
+pub fn is_message(kind: Kind) -> bool {
+    matches!(kind, Kind::Message(_) | Kind::Group(_))
+}

@@ -1,0 +1,226 @@
+//! Values of fields, and how columns take them.
+
+use super::descriptor::{Kind, Messages};
+use super::json;
+use super::wire::{Raw, Wire};
+use crate::batch::cell;
+use crate::batch::times::micros;
+use crate::decode::columns::{ColumnBuilders, WrittenValue};
+use crate::decode::varint::unzigzag;
+use crate::job::spec::TimeUnit;
+use std::borrow::Cow;
+
+/// How a column takes a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Conversion {
+    /// As the column's type has it.
+    Value,
+    /// Text that stands for another value. Empty it is the zero of its field, which is null.
+    NonEmpty,
+    /// A number of this unit.
+    Time(TimeUnit),
+    /// A message that is a moment.
+    Moment,
+    /// A message as JSON.
+    Json,
+    /// A whole number as a decimal.
+    Decimal,
+}
+
+/// A value of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'a> {
+    Int(i64),
+    Uint(u64),
+    Float(f32),
+    Double(f64),
+    Bool(bool),
+    Enum(usize, i32),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+    Message(usize, Cow<'a, [u8]>),
+}
+
+impl<'a> Value<'a> {
+    /// Adds what the same field has later in its message: messages are merged, of all else the last one wins. The bytes of two messages,
+    /// one behind the other, are those of the merged one.
+    pub fn merge(&mut self, next: Value<'a>) -> Result<(), String> {
+        match (self, next) {
+            (Value::Message(_, bytes), Value::Message(_, more)) => {
+                // Two messages that are cut short must not become a good one.
+                if let Cow::Borrowed(first) = bytes {
+                    Wire::new(first).check()?;
+                }
+                Wire::new(&more).check()?;
+                bytes.to_mut().extend_from_slice(&more);
+            }
+            (value, next) => *value = next,
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the value of a field that may come several times.
+pub fn keep<'a>(kept: &mut Option<Value<'a>>, next: Value<'a>) -> Result<(), String> {
+    match kept {
+        Some(value) => value.merge(next),
+        None => {
+            *kept = Some(next);
+            Ok(())
+        }
+    }
+}
+
+/// What a field has where it is not written.
+pub fn zero(kind: Kind) -> Value<'static> {
+    match kind {
+        Kind::Double => Value::Double(0.0),
+        Kind::Float => Value::Float(0.0),
+        Kind::Bool => Value::Bool(false),
+        Kind::Text => Value::Text(""),
+        Kind::Bytes => Value::Bytes(&[]),
+        Kind::Enum(of) => Value::Enum(of, 0),
+        Kind::Message(of) | Kind::Group(of) => Value::Message(of, Cow::Borrowed(&[])),
+        _ => Value::Int(0),
+    }
+}
+
+/// A value as it is written; `None`: it is written as something else, which is skipped.
+#[inline]
+pub fn value(kind: Kind, raw: Raw<'_>) -> Result<Option<Value<'_>>, String> {
+    Ok(Some(match (kind, raw) {
+        (Kind::Int64, Raw::Varint(bits)) => Value::Int(bits as i64),
+        (Kind::Int32, Raw::Varint(bits)) => Value::Int(i64::from(bits as i32)),
+        (Kind::Uint64, Raw::Varint(bits)) => Value::Uint(bits),
+        (Kind::Uint32, Raw::Varint(bits)) => Value::Int(i64::from(bits as u32)),
+        (Kind::Sint64, Raw::Varint(bits)) => Value::Int(unzigzag(bits)),
+        (Kind::Sint32, Raw::Varint(bits)) => Value::Int(i64::from(unzigzag(u64::from(bits as u32)) as i32)),
+        (Kind::Bool, Raw::Varint(bits)) => Value::Bool(bits != 0),
+        (Kind::Enum(of), Raw::Varint(bits)) => Value::Enum(of, bits as i32),
+        (Kind::Double, Raw::Fixed64(bits)) => Value::Double(f64::from_bits(bits)),
+        (Kind::Fixed64, Raw::Fixed64(bits)) => Value::Uint(bits),
+        (Kind::Sfixed64, Raw::Fixed64(bits)) => Value::Int(bits as i64),
+        (Kind::Float, Raw::Fixed32(bits)) => Value::Float(f32::from_bits(bits)),
+        (Kind::Fixed32, Raw::Fixed32(bits)) => Value::Int(i64::from(bits)),
+        (Kind::Sfixed32, Raw::Fixed32(bits)) => Value::Int(i64::from(bits as i32)),
+        (Kind::Text, Raw::Bytes(bytes)) => {
+            let text = std::str::from_utf8(bytes);
+            Value::Text(text.map_err(|error| format!("text that is not UTF-8 at byte {}", error.valid_up_to()))?)
+        }
+        (Kind::Bytes, Raw::Bytes(bytes)) => Value::Bytes(bytes),
+        (Kind::Message(of), Raw::Bytes(bytes)) | (Kind::Group(of), Raw::Group(bytes)) => {
+            Value::Message(of, Cow::Borrowed(bytes))
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// All values of a field of a list: one, or several that are packed.
+pub fn each<'a>(kind: Kind, raw: Raw<'a>, mut take: impl FnMut(Value<'a>) -> Result<(), String>) -> Result<(), String> {
+    let packs = !matches!(kind, Kind::Text | Kind::Bytes | Kind::Message(_) | Kind::Group(_) | Kind::Unknown);
+    let Raw::Bytes(bytes) = raw else { return value(kind, raw)?.map_or(Ok(()), take) };
+    if !packs {
+        return value(kind, raw)?.map_or(Ok(()), take);
+    }
+    let mut wire = Wire::new(bytes);
+    while !wire.rest().is_empty() {
+        let raw = match kind {
+            Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => Raw::Fixed64(wire.fixed64()?),
+            Kind::Float | Kind::Fixed32 | Kind::Sfixed32 => Raw::Fixed32(wire.fixed32()?),
+            _ => Raw::Varint(wire.varint()?),
+        };
+        if let Some(value) = value(kind, raw)? {
+            take(value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Key and value of an entry of a map. The key is text whatever its kind.
+pub fn entry<'a>(key: Kind, of: Kind, bytes: &'a [u8]) -> Result<(Cow<'a, str>, Value<'a>), String> {
+    let (mut found_key, mut found) = (None, None);
+    let mut wire = Wire::new(bytes);
+    while let Some((number, raw)) = wire.field()? {
+        let (kept, kind) = match number {
+            1 => (&mut found_key, key),
+            2 => (&mut found, of),
+            _ => continue,
+        };
+        if let Some(value) = value(kind, raw)? {
+            keep(kept, value)?;
+        }
+    }
+    let key = match found_key.unwrap_or_else(|| zero(key)) {
+        Value::Text(text) => Cow::Borrowed(text),
+        Value::Int(number) => Cow::Owned(number.to_string()),
+        Value::Uint(number) => Cow::Owned(number.to_string()),
+        Value::Bool(value) => Cow::Borrowed(if value { "true" } else { "false" }),
+        // No compiler takes other keys.
+        _ => Cow::Borrowed(""),
+    };
+    Ok((key, found.unwrap_or_else(|| zero(of))))
+}
+
+/// Gives a column a value.
+pub fn put(
+    messages: &Messages,
+    value: &Value<'_>,
+    column: usize,
+    into: Conversion,
+    columns: &mut ColumnBuilders,
+) -> Result<(), String> {
+    let far = |columns: &ColumnBuilders, number: &str| {
+        format!("column `{}`: {number} is out of range of {}", columns.name(column), columns.kind_word(column))
+    };
+    match (value, into) {
+        (Value::Int(number), Conversion::Time(unit)) => {
+            let us = micros(*number, unit).map_err(|_| far(columns, &number.to_string()))?;
+            columns.set_int64(column, us);
+        }
+        (Value::Uint(number), Conversion::Time(unit)) => {
+            let us = i64::try_from(*number).ok().and_then(|number| micros(number, unit).ok());
+            let us = us.ok_or_else(|| far(columns, &number.to_string()))?;
+            columns.set_int64(column, us);
+        }
+        (Value::Message(_, bytes), Conversion::Moment) => {
+            let us = json::moment(bytes).map_err(|why| format!("column `{}`: {why}", columns.name(column)))?;
+            match columns.is_text(column) {
+                true => columns.set(column, WrittenValue::Text(&json::moment_text(us)))?,
+                false => columns.set_int64(column, us),
+            }
+        }
+        (Value::Message(..), _) => {
+            let mut text = String::new();
+            json::write(messages, value, columns.nested_form(column), &mut text, 0)?;
+            columns.set_nested(column, &text)?;
+        }
+        (Value::Int(number), Conversion::Decimal) => columns.set(column, WrittenValue::Number(&number.to_string()))?,
+        (Value::Uint(number), Conversion::Decimal) => columns.set(column, WrittenValue::Number(&number.to_string()))?,
+        (Value::Int(number), _) if columns.is_float64(column) => columns.set_float64(column, *number as f64),
+        (Value::Uint(number), _) if columns.is_float64(column) => columns.set_float64(column, *number as f64),
+        (Value::Int(number), _) if !columns.is_text(column) => columns.set_int64(column, *number),
+        (Value::Uint(number), _) if !columns.is_text(column) => {
+            let number = i64::try_from(*number).map_err(|_| far(columns, &number.to_string()))?;
+            columns.set_int64(column, number);
+        }
+        (Value::Int(number), _) => columns.set(column, WrittenValue::Text(&number.to_string()))?,
+        (Value::Uint(number), _) => columns.set(column, WrittenValue::Text(&number.to_string()))?,
+        (Value::Double(number), _) if columns.is_float64(column) => columns.set_float64(column, *number),
+        (Value::Float(number), _) if columns.is_float64(column) => columns.set_float64(column, f64::from(*number)),
+        (Value::Double(number), _) => columns.set(column, WrittenValue::Text(&cell::float_text(*number)))?,
+        (Value::Float(number), _) => columns.set(column, WrittenValue::Text(&cell::float32_text(*number)))?,
+        (Value::Bool(value), _) => columns.set(column, WrittenValue::Bool(*value))?,
+        (Value::Enum(of, number), _) if columns.is_text(column) => match messages.symbol(*of, *number) {
+            Some(symbol) => columns.set(column, WrittenValue::Text(symbol))?,
+            None => columns.set(column, WrittenValue::Text(&number.to_string()))?,
+        },
+        (Value::Enum(_, number), _) => columns.set_int64(column, i64::from(*number)),
+        (Value::Text(""), Conversion::NonEmpty) => columns.unset(column),
+        (Value::Text(text), _) => columns.set(column, WrittenValue::Text(text))?,
+        (Value::Bytes(bytes), _) => {
+            columns.unset(column);
+            columns.set_bytes(column, bytes)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Who keeps rows by what changes do to them: sinks that replace and delete rows, and stages with `op`.
+
+use super::is_over_all;
+use crate::job::spec::*;
+
+/// A sink or stage that keeps rows and knows what changes do.
+pub(super) struct Keeper<'a> {
+    /// As ``sink `copy` ``.
+    pub who: String,
+    /// The streams with the changes.
+    pub streams: Vec<&'a String>,
+    /// The columns by which it keeps rows; empty: all columns.
+    pub key: Vec<&'a String>,
+    /// The column that says what a change does.
+    pub op: &'a str,
+    /// The column is true of rows that delete, instead of naming what they do.
+    pub is_flag: bool,
+    /// It needs the old row, with all that it held.
+    pub wants_complete: bool,
+}
+
+/// All of a job.
+pub(super) fn all(job: &JobSpec) -> Vec<Keeper<'_>> {
+    job.sinks.iter().filter_map(sink).chain(job.stages.iter().filter_map(stage)).collect()
+}
+
+fn sink(sink: &SinkSpec) -> Option<Keeper<'_>> {
+    let (key, op, is_flag) = match &sink.kind {
+        SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } | SinkKind::Postgres { mode, .. } => {
+            let TableMode::Upsert { key, op: Some(op) } = mode else { return None };
+            (key.iter().collect(), op, false)
+        }
+        SinkKind::Kafka(kafka) => match (&kafka.op, &kafka.tombstones) {
+            (Some(op), _) => (kafka.key.iter().collect(), op, false),
+            (None, Some(flag)) => (kafka.key.iter().collect(), flag, true),
+            (None, None) => return None,
+        },
+        SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents: Some(documents), .. }, .. }) => {
+            (vec![&documents.key], documents.op.as_ref()?, false)
+        }
+        _ => return None,
+    };
+    let who = format!("sink `{}`", sink.name);
+    Some(Keeper { who, streams: sink.from.iter().collect(), key, op, is_flag, wants_complete: false })
+}
+
+fn stage(stage: &StageSpec) -> Option<Keeper<'_>> {
+    let who = format!("stage `{}`", stage.name);
+    let of = |streams, key, op, wants_complete| Some(Keeper { who, streams, key, op, is_flag: false, wants_complete });
+    match &stage.operator {
+        OperatorSpec::Latest(latest) => {
+            let key = latest.on.iter().map(|(_, name)| name).collect();
+            of(vec![&latest.stream], key, latest.op.as_ref()?, false)
+        }
+        OperatorSpec::Newest { .. } => {
+            of(stage.from.iter().collect(), stage.key.iter().collect(), stage.op.as_ref()?, false)
+        }
+        _ if is_over_all(stage) => of(stage.reads().collect(), Vec::new(), stage.op.as_ref()?, true),
+        _ => None,
+    }
+}

@@ -1,0 +1,387 @@
+//! What conditions, lists of columns and queries read, by their text: which columns a condition names, and which column of the
+//! input a column of the output is. A text that cannot be parsed gives nothing; loading the stage reports it.
+
+use crate::job::standing_query::has_totals;
+use crate::job::syntax::{Part, each_part};
+use sqlparser::ast::{
+    BinaryOperator, ExcludeSelectItem, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Statement,
+    TableFactor, Value, WildcardAdditionalOptions,
+};
+use sqlparser::dialect::GenericDialect;
+use sqlparser::parser::Parser;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+/// Brackets within each other in a text that is parsed: the parser tries some of them twice for each level.
+const BRACKETS_DEEP_MAX: usize = 12;
+/// Functions with another value in each batch or call.
+const VOLATILE: [&str; 9] = [
+    "now",
+    "current_timestamp",
+    "current_date",
+    "current_time",
+    "localtimestamp",
+    "today",
+    "random",
+    "uuid",
+    "gen_random_uuid",
+];
+
+/// What an expression depends on.
+#[derive(Debug, Default, PartialEq)]
+pub struct Reads {
+    /// The columns that it names.
+    pub columns: BTreeSet<String>,
+    /// A function in it with another value in each batch.
+    pub volatile: Option<String>,
+}
+
+/// Where a column of the output comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Origin {
+    /// It is a column of the input.
+    Column(String),
+    /// It is computed.
+    Computed {
+        /// Of these columns.
+        columns: BTreeSet<String>,
+        /// It only compares them with strings: another spelling of what a row does.
+        spelling: bool,
+    },
+}
+
+/// A list of columns, as `select` has it.
+#[derive(Debug, Default)]
+pub struct Projection {
+    named: BTreeMap<String, Origin>,
+    /// The columns that `*` leaves out, where it is in the list.
+    all_but: Option<BTreeSet<String>>,
+    /// It makes several rows, or none, of a row.
+    pub unnests: bool,
+}
+
+/// A query that looks at each row of one stream separately.
+#[derive(Debug)]
+pub struct RowQuery {
+    /// The stream.
+    pub stream: String,
+    /// Its `where`.
+    pub condition: Option<Reads>,
+    /// Its columns.
+    pub projection: Projection,
+}
+
+/// What a condition reads.
+pub fn condition(text: &str) -> Option<Reads> {
+    let query = query(&format!("select 1 from rows where {text}"))?;
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    Some(reads(select.selection.as_ref()?, &[]))
+}
+
+/// The columns of a `select`.
+pub fn projection(text: &str) -> Option<Projection> {
+    let query = query(&format!("select {text}"))?;
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    projection_of(select, &[])
+}
+
+/// A query of `sql`, or what in it looks at more than one row. `None`: it cannot be parsed.
+pub fn row_query(text: &str) -> Option<Result<RowQuery, String>> {
+    let query = query(text)?;
+    let SetExpr::Select(select) = query.body.as_ref() else { return Some(Err("it is not a plain `select`".into())) };
+    Some(row_query_of(&query, select))
+}
+
+fn row_query_of(query: &Query, select: &Select) -> Result<RowQuery, String> {
+    let [from] = select.from.as_slice() else { return Err("it reads several tables".into()) };
+    if !from.joins.is_empty() {
+        return Err("it has a `join`".into());
+    }
+    let TableFactor::Table { name, alias, .. } = &from.relation else {
+        return Err("it has a query within it".into());
+    };
+    let Some(stream) = last_name(name) else { return Err("its table has no name".into()) };
+    let tables: Vec<String> =
+        [Some(stream.clone()), alias.as_ref().map(|alias| alias.name.value.clone())].into_iter().flatten().collect();
+    // Whatever else it has shows when these parts are written down again.
+    let projection: Vec<String> = select.projection.iter().map(ToString::to_string).collect();
+    let mut written = format!("SELECT {} FROM {from}", projection.join(", "));
+    if let Some(condition) = &select.selection {
+        written += &format!(" WHERE {condition}");
+    }
+    let text = query.to_string();
+    if written != text {
+        return Err(match text.strip_prefix(&written) {
+            Some(rest) => format!("it has `{}`", first_words(rest)),
+            None => "it is not a plain `select … from … where …`".into(),
+        });
+    }
+    let expressions = select.projection.iter().filter_map(expression_of).chain(&select.selection);
+    if let Some(call) = expressions.into_iter().find_map(over_rows) {
+        return Err(format!("`{call}` looks at several rows"));
+    }
+    let projection = projection_of(select, &tables).ok_or("its list of columns is not one that is followed here")?;
+    let condition = select.selection.as_ref().map(|condition| reads(condition, &tables));
+    Ok(RowQuery { stream, condition, projection })
+}
+
+/// The keywords at the beginning of a clause, as `group by`.
+fn first_words(clause: &str) -> String {
+    let words = clause.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_uppercase()));
+    let words: Vec<String> = words.take(2).map(str::to_lowercase).collect();
+    if words.is_empty() { clause.trim().to_owned() } else { words.join(" ") }
+}
+
+fn expression_of(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } => Some(expression),
+        _ => None,
+    }
+}
+
+/// A call of an aggregate or over a window, or a query, within an expression.
+fn over_rows(expression: &Expr) -> Option<String> {
+    if has_totals(expression) {
+        return Some(expression.to_string());
+    }
+    each_part(&mut expression.clone(), |part| match part {
+        Part::Query(query) => ControlFlow::Break(format!("({query})")),
+        Part::Expression(Expr::Function(call)) if call.over.is_some() => ControlFlow::Break(call.to_string()),
+        Part::Expression(_) => ControlFlow::Continue(()),
+    })
+}
+
+fn query(text: &str) -> Option<Box<Query>> {
+    if brackets(text) > BRACKETS_DEEP_MAX {
+        return None;
+    }
+    let parsed = crate::panics::caught(|| Parser::parse_sql(&GenericDialect {}, text));
+    let mut statements = parsed.ok()?.ok()?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(Statement::Query(query)), true) => Some(query),
+        _ => None,
+    }
+}
+
+/// How deep brackets are within each other.
+fn brackets(text: &str) -> usize {
+    let deep = text.chars().scan(0_usize, |depth, c| {
+        match c {
+            '(' | '[' | '{' => *depth += 1,
+            ')' | ']' | '}' => *depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        Some(*depth)
+    });
+    deep.max().unwrap_or_default()
+}
+
+fn reads(expression: &Expr, tables: &[String]) -> Reads {
+    let mut reads = Reads::default();
+    each_part(&mut expression.clone(), |part| {
+        match part {
+            Part::Expression(Expr::Function(call)) => {
+                let name = call.name.to_string().to_lowercase();
+                if VOLATILE.contains(&name.as_str()) {
+                    reads.volatile.get_or_insert(name);
+                }
+            }
+            Part::Expression(expression) => reads.columns.extend(column(expression, tables)),
+            Part::Query(_) => {}
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    reads
+}
+
+/// The column that an expression is; of a member of a struct, the struct.
+fn column(expression: &Expr, tables: &[String]) -> Option<String> {
+    match expression {
+        Expr::Identifier(name) => Some(name.value.clone()),
+        Expr::CompoundIdentifier(names) => {
+            let of_table = names.len() > 1 && names.first().is_some_and(|name| tables.contains(&name.value));
+            names.get(usize::from(of_table)).map(|name| name.value.clone())
+        }
+        _ => None,
+    }
+}
+
+fn projection_of(select: &Select, tables: &[String]) -> Option<Projection> {
+    let mut projection = Projection::default();
+    for item in &select.projection {
+        match item {
+            SelectItem::UnnamedExpr(expression) => {
+                projection.unnests |= unnests(expression);
+                if let Some(name) = last_part(expression) {
+                    projection.named.insert(name, origin(expression, tables));
+                }
+            }
+            SelectItem::ExprWithAlias { expr, alias } => {
+                projection.unnests |= unnests(expr);
+                projection.named.insert(alias.value.clone(), origin(expr, tables));
+            }
+            SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
+                projection.all_but = Some(left_out(options)?);
+                for element in options.opt_replace.iter().flat_map(|replace| &replace.items) {
+                    projection.named.insert(element.column_name.value.clone(), origin(&element.expr, tables));
+                }
+            }
+            SelectItem::ExprWithAliases { .. } => return None,
+        }
+    }
+    Some(projection)
+}
+
+/// The columns that a `*` leaves out; `None`: it renames columns, or chooses them by a pattern.
+fn left_out(options: &WildcardAdditionalOptions) -> Option<BTreeSet<String>> {
+    if options.opt_rename.is_some() || options.opt_ilike.is_some() {
+        return None;
+    }
+    let mut names = BTreeSet::new();
+    match &options.opt_exclude {
+        Some(ExcludeSelectItem::Single(name)) => names.extend(last_name(name)),
+        Some(ExcludeSelectItem::Multiple(all)) => names.extend(all.iter().filter_map(last_name)),
+        None => {}
+    }
+    if let Some(except) = &options.opt_except {
+        let value = |name: &Ident| name.value.clone();
+        names.insert(value(&except.first_element));
+        names.extend(except.additional_elements.iter().map(value));
+    }
+    Some(names)
+}
+
+fn last_name(name: &ObjectName) -> Option<String> {
+    name.0.last().and_then(|part| part.as_ident()).map(|name| name.value.clone())
+}
+
+/// The name of the output column of an expression without `as`.
+fn last_part(expression: &Expr) -> Option<String> {
+    match expression {
+        Expr::Identifier(name) => Some(name.value.clone()),
+        Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
+        _ => None,
+    }
+}
+
+fn unnests(expression: &Expr) -> bool {
+    each_part(&mut expression.clone(), |part| match part {
+        Part::Expression(Expr::Function(call)) if call.name.to_string().eq_ignore_ascii_case("unnest") => {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    })
+    .is_some()
+}
+
+fn origin(expression: &Expr, tables: &[String]) -> Origin {
+    if let Some(name) = column(expression, tables).filter(|name| last_part(expression).as_ref() == Some(name)) {
+        return Origin::Column(name);
+    }
+    let columns = reads(expression, tables).columns;
+    Origin::Computed { columns, spelling: only_compares_strings(expression) }
+}
+
+/// Whether an expression is made of columns, strings, `case`, equality and functions of strings.
+fn only_compares_strings(expression: &Expr) -> bool {
+    each_part(&mut expression.clone(), |part| match part {
+        Part::Query(_) => ControlFlow::Break(()),
+        Part::Expression(part) => match part {
+            Expr::Identifier(_)
+            | Expr::CompoundIdentifier(_)
+            | Expr::Case { .. }
+            | Expr::InList { .. }
+            | Expr::Nested(_)
+            | Expr::Function(_) => ControlFlow::Continue(()),
+            Expr::BinaryOp { op: BinaryOperator::Eq | BinaryOperator::NotEq | BinaryOperator::Or, .. } => {
+                ControlFlow::Continue(())
+            }
+            Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)) => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        },
+    })
+    .is_none()
+}
+
+impl Projection {
+    /// Where an output column comes from; `None`: the list does not have it.
+    pub fn origin(&self, name: &str) -> Option<Origin> {
+        if let Some(origin) = self.named.get(name) {
+            return Some(origin.clone());
+        }
+        let all_but = self.all_but.as_ref()?;
+        (!all_but.contains(name)).then(|| Origin::Column(name.to_owned()))
+    }
+
+    /// The output columns, of an input with these.
+    pub fn columns(&self, input: Option<BTreeSet<String>>) -> Option<BTreeSet<String>> {
+        let mut columns = match &self.all_but {
+            None => BTreeSet::new(),
+            Some(all_but) => input?.difference(all_but).cloned().collect(),
+        };
+        columns.extend(self.named.keys().cloned());
+        Some(columns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_condition_names_columns() {
+        let of = |text: &str| condition(text).unwrap();
+        assert_eq!(of("price < 10 and \"op\" <> 'delete' or doc.user = 'a'").columns, set(&["price", "op", "doc"]));
+        assert_eq!(of("at > now() - interval '1 day'").volatile.as_deref(), Some("now"));
+        assert_eq!(of("d = current_date").volatile.as_deref(), Some("current_date"));
+        assert_eq!(of("case when value in (1, 2) then true else date is null end").columns, set(&["value", "date"]));
+        assert_eq!(condition("price <"), None);
+        assert_eq!(condition(&format!("{}true{}", "(".repeat(40), ")".repeat(40))), None);
+    }
+
+    #[test]
+    fn columns_of_a_list_come_from_columns_of_the_input() {
+        let list =
+            projection("* except (a), b as c, upper(d) as e, case kind when 'c' then 'insert' else 'x' end as op");
+        let list = list.unwrap();
+        let column = |name: &str| Some(Origin::Column(name.to_owned()));
+        assert_eq!([list.origin("a"), list.origin("b"), list.origin("c")], [None, column("b"), column("b")]);
+        let computed = |names: &[&str], spelling| Some(Origin::Computed { columns: set(names), spelling });
+        assert_eq!(list.origin("e"), computed(&["d"], true));
+        assert_eq!(list.origin("op"), computed(&["kind"], true));
+        let list = projection("id, case when v is null then 'delete' else 'upsert' end as op, unnest(items)").unwrap();
+        assert_eq!([list.origin("op"), list.origin("other")], [computed(&["v"], false), None]);
+        assert!(list.unnests);
+        assert_eq!(list.columns(None), Some(set(&["id", "op"])));
+    }
+
+    #[test]
+    fn a_query_looks_at_each_row_separately_or_says_why_not() {
+        let of = |text: &str| row_query(text).unwrap();
+        let plain = of("select o.id, op from \"orders-1\" o where o.price < 10").unwrap();
+        assert_eq!(plain.stream, "orders-1");
+        assert_eq!(plain.condition.unwrap().columns, set(&["price"]));
+        for (text, why) in [
+            ("select id, op from t group by id, op", "it has `group by`"),
+            ("select id, op from t order by id", "it has `order by`"),
+            ("select id, op from t limit 5", "it has `limit`"),
+            ("select distinct id, op from t", "it is not a plain `select … from … where …`"),
+            ("select a.id, a.op from a join b on a.id = b.id", "it has a `join`"),
+            ("select a.id, a.op from a, b", "it reads several tables"),
+            ("select id, op from (select * from t) t", "it has a query within it"),
+            ("select id, op from t union all select id, op from t", "it is not a plain `select`"),
+            ("select count(*) as n, 'x' as op from t", "`count(*)` looks at several rows"),
+            (
+                "select row_number() over (order by id) as n, op from t",
+                "`row_number() OVER (ORDER BY id)` looks at several rows",
+            ),
+            ("select id, op from t where id in (select id from u)", "`(SELECT id FROM u)` looks at several rows"),
+        ] {
+            assert_eq!(of(text).unwrap_err(), why, "{text}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Stages between changes and what keeps rows by them: refused where they choose by what changes do not carry.
+
+use super::read;
+
+const SOURCES: &str = r#"
+[sources.orders]
+kind = "postgres-changes"
+url = "postgres://h/d"
+table = "orders"
+schema = { op = { type = "text", from = "op" }, id = "int64", price = "int64", customer = "text", items = "list<text>" }
+
+[sources.said]
+kind = "queue"
+path = "said"
+schema = { op = "text", id = "int64", price = "int64", customer = "text", kind = "text" }
+
+[sources.clicks]
+kind = "queue"
+path = "clicks"
+schema = { id = "int64", price = "int64", page = "text", at = "timestamp(s)" }
+"#;
+
+const LATEST: &str = "\n[stages.kept]\nfrom = \"IN\"\nkey = \"id\"\nlatest = true\nop = \"op\"\n";
+
+/// What is said of a stage `s` between a stream and a sink that keeps rows by `id`; none: nothing.
+fn said_of(stage: &str, reads: &str, input: &str) -> Option<String> {
+    let sink =
+        "kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"t\"\nmode = \"upsert\"\nkey = \"id\"\nop = \"op\"\n";
+    let stage = stage.replace("IN", input);
+    let table = LATEST.replace("IN", "orders");
+    said(&format!("{table}\n[stages.s]\nfrom = \"{input}\"\n{stage}\n[sinks.copy]\nfrom = \"{reads}\"\n{sink}"))
+}
+
+fn said(text: &str) -> Option<String> {
+    read(&format!("{SOURCES}{text}")).err().map(|error| error.message)
+}
+
+/// Stages, what reads them, and why they are refused behind raw changes.
+const CHOOSES: &[(&str, &str, &str)] = &[
+    (
+        "filter = \"price < 10\"",
+        "s",
+        "stage `s`: `filter`: the rows are changes of source `X`, and sink `copy` would keep rows that are gone: it drops changes by `price`",
+    ),
+    ("filter = \"op = 'delete' or price < 10\"", "s", "`price`"),
+    ("split = { cheap = \"price < 10\" }", "s.cheap", "stage `s`: `split.cheap`:"),
+    ("split = { cheap = \"price < 10\" }", "s", "stage `s`: `split.cheap`:"),
+    ("split = { a = \"id < 5\", b = \"price < 10\" }", "s.b", "stage `s`: `split.b`:"),
+    ("split = { a = \"price < 5\", b = \"id < 10\" }", "s.b", "stage `s`: `split.a`:"),
+    ("sql = \"select id, price, op from IN where price < 10\"", "s", "stage `s`: `sql`:"),
+    ("sql = \"select t.id, t.op from IN t where t.price < 10\"", "s", "by `price`"),
+    ("select = \"id * 2 as id, op, price\"\nfilter = \"id > 5\"", "s", "by `id`"),
+];
+
+/// Stages that choose among changes whatever these carry.
+const BREAKS: &[(&str, &str)] = &[
+    ("key = \"id\"\ndeduplicate = { within = \"1m\" }", "`deduplicate`"),
+    ("distinct = true", "`distinct`"),
+    ("distinct = \"customer\"", "`distinct`"),
+    ("sample = 0.5", "`sample`"),
+    ("top = { n = 3, by = \"price\" }", "`top`"),
+    ("sql = \"select id, op, max(price) as price from IN group by id, op\"", "it has `group by`"),
+    ("sql = \"select id, op from IN limit 5\"", "it has `limit`"),
+    ("sql = \"select id, op from IN order by price\"", "it has `order by`"),
+    ("sql = \"select distinct id, op from IN\"", "it is not a plain `select"),
+    ("window = { size = \"10s\" }", "`window`"),
+    ("key = \"customer\"\nrepartition = { partitions = 2 }", "`key`"),
+    ("key = [\"id\", \"op\"]\naggregate = { price = \"max(price)\" }", "`aggregate`"),
+    ("filter = \"random() < 0.5\"", "`random`"),
+];
+
+/// Stages that choose by nothing but the key, or not at all.
+const PASSES: &[(&str, &str)] = &[
+    ("filter = \"id > 5\"", "s"),
+    ("filter = \"op <> 'truncate' and id % 2 = 0\"", "s"),
+    ("select = \"id, price * 2 as price, op\"", "s"),
+    ("select = \"id, case when price >= 10 then 'delete' else op end as op\"", "s"),
+    ("select = \"customer as id, id as number, op\"\nfilter = \"customer is not null\"", "s"),
+    ("split = { low = \"id < 10\" }", "s.low"),
+    ("split = { low = \"id < 10\" }", "s"),
+    ("sql = \"select * from IN where id > 5\"", "s"),
+    ("key = \"id\"\nrepartition = { partitions = 2 }", "s"),
+    ("repartition = { partitions = 2 }", "s"),
+    ("enrich = { file = \"a.csv\", on = \"customer\" }", "s"),
+];
+
+#[test]
+fn a_stage_that_chooses_among_raw_changes_by_their_values_is_refused() {
+    let mut wrong = Vec::new();
+    for input in ["orders", "said"] {
+        for (stage, reads, why) in CHOOSES {
+            let said = said_of(stage, reads, input).unwrap_or_default();
+            let why = why.replace('X', input);
+            if !said.contains(&why) || !said.contains("latest = true, ") || !said.contains("op = \"op\"") {
+                wrong.push(format!("{input}: {stage}: {said}"));
+            }
+        }
+        for (stage, why) in BREAKS {
+            let said = said_of(stage, "s", input).unwrap_or_default();
+            if !said.contains(why) {
+                wrong.push(format!("{input}: {stage}: {said}"));
+            }
+        }
+        for (stage, reads) in PASSES {
+            wrong.extend(said_of(stage, reads, input).map(|said| format!("{input}: {stage}: {said}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn complete_changes_may_be_chosen_by_their_values_but_not_one_by_one() {
+    let mut wrong = Vec::new();
+    for (stage, reads, _) in CHOOSES {
+        wrong.extend(said_of(stage, reads, "kept").map(|said| format!("{stage}: {said}")));
+    }
+    for (stage, reads) in PASSES {
+        wrong.extend(said_of(stage, reads, "kept").map(|said| format!("{stage}: {said}")));
+    }
+    for (stage, why) in BREAKS {
+        let said = said_of(stage, "s", "kept").unwrap_or_default();
+        if !said.contains(why) || said.contains("latest = true") {
+            wrong.push(format!("{stage}: {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn all_who_keep_rows_by_changes_are_asked() {
+    let cheap = "[stages.cheap]\nfrom = \"IN\"\nfilter = \"price < 10\"\n";
+    let readers = [
+        "[stages.t]\nfrom = \"cheap\"\nkey = \"id\"\nlatest = true\nop = \"op\"\n",
+        "[stages.e]\nfrom = \"clicks\"\nenrich = { stream = \"cheap\", on = \"id\", op = \"op\" }\n",
+        "[sinks.k]\nfrom = \"cheap\"\nkind = \"kafka\"\nbrokers = \"h:1\"\ntopic = \"t\"\nkey = \"id\"\nop = \"op\"\n",
+        "[sinks.d]\nfrom = \"cheap\"\nkind = \"delta\"\npath = \"d\"\nmode = \"upsert\"\nkey = \"id\"\nop = \"op\"\n",
+        "[sinks.h]\nfrom = \"cheap\"\nkind = \"http\"\nurl = \"http://h/i/_bulk\"\nbody = \"bulk\"\nkey = \"id\"\nop = \"op\"\n",
+        "[stages.gone]\nfrom = \"cheap\"\nselect = \"id, op = 'delete' as gone\"\n[sinks.k]\nfrom = \"gone\"\nkind = \"kafka\"\nbrokers = \"h:1\"\n\
+         topic = \"t\"\nkey = \"id\"\ntombstones = \"gone\"\n",
+        "[stages.more]\nfrom = [\"cheap\", \"other\"]\nselect = \"id as number, op\"\n[stages.other]\nfrom = \"IN\"\n\
+         [stages.t]\nfrom = \"more\"\nkey = \"number\"\nlatest = true\nop = \"op\"\n",
+        "[stages.p]\nfrom = \"IN\"\nfilter = \"price < 10\"\n[stages.q]\nfrom = \"p\"\nplugin = \"p\"\n\
+         [stages.t]\nfrom = \"q\"\nkey = \"id\"\nlatest = true\nop = \"op\"\n",
+    ];
+    let screen = "[sinks.screen]\nfrom = \"clicks\"\nkind = \"print\"\n";
+    for reader in readers {
+        for input in ["orders", "said"] {
+            let said = said(&format!("{cheap}{reader}{screen}").replace("IN", input)).unwrap_or_default();
+            // What a plugin makes of rows of which nothing is known may be anything.
+            let expected = !(reader.contains("plugin") && input == "said");
+            assert_eq!(said.contains("`filter`: the rows are changes of"), expected, "{input}: {reader}: {said}");
+        }
+        let whole = format!("{cheap}{reader}{screen}").replace("IN", "kept");
+        assert_eq!(said(&format!("{}{whole}", LATEST.replace("IN", "orders"))), None, "{reader}");
+    }
+}
+
+#[test]
+fn who_takes_each_change_as_a_row_may_choose() {
+    let cheap = "[stages.cheap]\nfrom = \"orders\"\nfilter = \"price < 10\"\n";
+    for reader in [
+        "[sinks.a]\nfrom = \"cheap\"\nkind = \"print\"\n",
+        "[sinks.a]\nfrom = \"cheap\"\nkind = \"files\"\npath = \"out\"\nchanges = \"rows\"\n",
+        "[stages.n]\nfrom = \"cheap\"\nkey = \"op\"\naggregate = { n = \"count(*)\" }\nwindow = { size = \"10s\" }\n\
+         [sinks.a]\nfrom = \"n\"\nkind = \"files\"\npath = \"out\"\n",
+    ] {
+        assert_eq!(said(&format!("{cheap}{reader}")), None, "{reader}");
+    }
+    // Rows that only come replace those before; which of them count is for the job to say.
+    let latest = "[stages.valid]\nfrom = \"clicks\"\nfilter = \"price is not null\"\n\
+                  [stages.t]\nfrom = \"valid\"\nkey = \"id\"\nlatest = true\n[sinks.a]\nfrom = \"t\"\nkind = \"print\"\n";
+    assert_eq!(said(latest), None);
+    let upserts = latest.replace("latest = true", "latest = true\nop = \"op\"").replace(
+        "filter = \"price is not null\"",
+        "filter = \"price is not null\"\nselect = \"id, price, 'upsert' as op\"",
+    );
+    assert_eq!(said(&upserts), None);
+    // The name of an event is the operation in another spelling.
+    let events = "[stages.named]\nfrom = \"said\"\nfilter = \"kind in ('made', 'gone')\"\n\
+                  select = \"id, price, case kind when 'gone' then 'delete' else 'upsert' end as op\"\n\
+                  [stages.t]\nfrom = \"named\"\nkey = \"id\"\nlatest = true\nop = \"op\"\n[sinks.a]\nfrom = \"t\"\nkind = \"print\"\n";
+    assert_eq!(said(events), None);
+    let tombstones = events
+        .replace("case kind when 'gone'", "case when price is null")
+        .replace("kind in ('made', 'gone')", "price < 10");
+    assert!(said(&tombstones).is_some_and(|said| said.contains("it drops changes by `price`")));
+}
+
+#[test]
+fn columns_that_an_enrich_adds_are_not_those_that_a_row_was_inserted_with() {
+    let table = LATEST.replace("IN", "orders");
+    let of = |column: &str| {
+        let stages = format!(
+            "{table}[stages.e]\nfrom = \"kept\"\nenrich = {{ stream = \"clicks\", on = \"id\" }}\n[stages.f]\nfrom = \"e\"\nfilter = \"{column} = 'x'\"\n\
+             [stages.best]\nfrom = \"f\"\ntop = {{ n = 1, by = \"price\" }}\nop = \"op\"\nwindow = \"all\"\n[sinks.a]\nfrom = \"best\"\nkind = \"print\"\n"
+        );
+        said(&stages)
+    };
+    assert_eq!(of("customer"), None);
+    assert!(of("page").is_some_and(|said| said.contains("`page` comes from the table of an `enrich`")));
+    let old = format!(
+        "{table}[stages.f]\nfrom = \"kept\"\nfilter = \"price > 5 and now() > to_timestamp(0)\"\n\
+         [stages.n]\nfrom = \"f\"\naggregate = {{ n = \"count(*)\" }}\nop = \"op\"\nwindow = \"all\"\n[sinks.a]\nfrom = \"n\"\nkind = \"print\"\n"
+    );
+    assert!(said(&old).is_some_and(|said| said.contains("`now` has another value when a row is deleted")));
+}
+
+#[test]
+fn latest_without_op_would_keep_what_was_deleted() {
+    for from in ["orders", "parts", "parts.low"] {
+        let text = format!(
+            "[stages.parts]\nfrom = \"orders\"\nsplit = {{ low = \"id < 5\" }}\n[stages.t]\nfrom = \"{from}\"\nkey = \"id\"\nlatest = true\n\
+             [sinks.a]\nfrom = \"t\"\nkind = \"print\"\n"
+        );
+        assert!(said(&text).is_some_and(|said| said.contains("write op = \"op\"")), "{from}");
+    }
+}

@@ -1,0 +1,265 @@
+//! Rejects requests whose end is ambiguous: with both `Content-Length` and `Transfer-Encoding`, or with one of them twice. A proxy in
+//! front may see another end (request smuggling). hyper accepts them, so this makes their heads unreadable, and hyper answers 400.
+
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+const LENGTH: &[u8] = b"content-length";
+const ENCODING: &[u8] = b"transfer-encoding";
+/// Longer names are of no interest.
+const NAME_BYTES_MAX: usize = 32;
+
+/// Headers that a request may have only once, as it is unclear which of two counts.
+const ONCE: [HeaderName; 8] = [
+    AUTHORIZATION,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    HOST,
+    ORIGIN,
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("millstream-producer"),
+    HeaderName::from_static("millstream-sequence"),
+];
+
+/// Why a request with a repeated header is rejected; `None`: it has none.
+pub fn repeated(headers: &HeaderMap) -> Option<String> {
+    let twice = ONCE.into_iter().find(|name| headers.get_all(name).iter().nth(1).is_some())?;
+    Some(format!("the header `{twice}` comes more than once; send it once"))
+}
+
+/// A connection that checks the heads of requests as they are read.
+pub struct CheckedHeads<S> {
+    stream: S,
+    place: Scan,
+}
+
+/// Position within the requests.
+enum Scan {
+    Head(Head),
+    /// So many bytes are left of a body.
+    Body(u64),
+    /// The size of a chunk, with its digits so far; `true`: behind them.
+    Size(u64, bool),
+    /// So many bytes are left of a chunk.
+    Chunk(u64),
+    /// The end of the line behind a chunk.
+    ChunkEnd,
+    /// A line behind the last chunk, which has so many bytes so far.
+    Trailer(u64),
+}
+
+/// A head, up to somewhere in one of its lines.
+#[derive(Default)]
+struct Head {
+    /// Whether the first line has ended.
+    begun: bool,
+    /// Bytes of the line so far, without those that end it.
+    line: usize,
+    /// What the line begins with, in lower case.
+    name: Vec<u8>,
+    /// Whether the name has ended.
+    named: bool,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl<S> CheckedHeads<S> {
+    /// Before the first request.
+    pub fn new(stream: S) -> CheckedHeads<S> {
+        CheckedHeads { stream, place: Scan::Head(Head::default()) }
+    }
+}
+
+impl Scan {
+    fn look(&mut self, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
+            let skipped = match self {
+                Scan::Body(left) | Scan::Chunk(left) => {
+                    let skipped = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                    *left -= skipped as u64;
+                    skipped
+                }
+                _ => 0,
+            };
+            let (_, rest) = std::mem::take(&mut bytes).split_at_mut(skipped);
+            bytes = rest;
+            match self {
+                Scan::Body(0) => *self = Scan::Head(Head::default()),
+                Scan::Chunk(0) => *self = Scan::ChunkEnd,
+                Scan::Body(_) | Scan::Chunk(_) => {}
+                _ => {
+                    let Some((byte, rest)) = std::mem::take(&mut bytes).split_first_mut() else { return };
+                    self.next(byte);
+                    bytes = rest;
+                }
+            }
+        }
+    }
+
+    fn next(&mut self, byte: &mut u8) {
+        let next = match self {
+            Scan::Head(head) => head.next(byte),
+            Scan::Size(size, behind) => match *byte {
+                b'\n' if *size == 0 => Some(Scan::Trailer(0)),
+                b'\n' => Some(Scan::Chunk(*size)),
+                digit => {
+                    match char::from(digit).to_digit(16) {
+                        Some(digit) if !*behind => *size = size.saturating_mul(16).saturating_add(digit.into()),
+                        _ => *behind = true,
+                    }
+                    None
+                }
+            },
+            Scan::ChunkEnd => (*byte == b'\n').then_some(Scan::Size(0, false)),
+            Scan::Trailer(0) if *byte == b'\n' => Some(Scan::Head(Head::default())),
+            Scan::Trailer(length) => {
+                match *byte {
+                    b'\n' => *length = 0,
+                    b'\r' => {}
+                    _ => *length += 1,
+                }
+                None
+            }
+            Scan::Body(_) | Scan::Chunk(_) => None,
+        };
+        if let Some(next) = next {
+            *self = next;
+        }
+    }
+}
+
+impl Head {
+    /// The next byte; and what comes behind the head, where that was its last.
+    fn next(&mut self, byte: &mut u8) -> Option<Scan> {
+        match *byte {
+            b'\n' => {
+                let ends = self.begun && self.line == 0;
+                // Empty lines before a request are none of it.
+                self.begun |= self.line > 0;
+                (self.line, self.named) = (0, false);
+                self.name.clear();
+                return ends.then(|| self.body());
+            }
+            b'\r' => return None,
+            b':' if self.begun && !self.named => {
+                self.named = true;
+                let (length, encoding) = (self.name == LENGTH, self.name == ENCODING);
+                if (length || encoding) && (self.length.is_some() || self.chunked) {
+                    // Not allowed in a name, so the head cannot be parsed.
+                    *byte = 0;
+                } else if length {
+                    self.length = Some(0);
+                } else if encoding {
+                    self.chunked = true;
+                }
+            }
+            digit if self.named && self.name == LENGTH && digit.is_ascii_digit() => {
+                let length = self.length.unwrap_or_default();
+                self.length = Some(length.saturating_mul(10).saturating_add((digit - b'0').into()));
+            }
+            other if !self.named && self.name.len() < NAME_BYTES_MAX => self.name.push(other.to_ascii_lowercase()),
+            _ => {}
+        }
+        self.line += 1;
+        None
+    }
+
+    fn body(&self) -> Scan {
+        match self.length.unwrap_or_default() {
+            _ if self.chunked => Scan::Size(0, false),
+            0 => Scan::Head(Head::default()),
+            length => Scan::Body(length),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for CheckedHeads<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = to.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, to))?;
+        self.place.look(to.filled_mut().get_mut(before..).unwrap_or_default());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for CheckedHeads<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many requests of these were made unreadable, however they are cut.
+    fn refused(text: &str) -> usize {
+        let mut counts = (1..=text.len()).map(|cut| {
+            let (mut scan, mut bytes) = (Scan::Head(Head::default()), text.as_bytes().to_vec());
+            bytes.chunks_mut(cut).for_each(|piece| scan.look(piece));
+            bytes.iter().filter(|byte| **byte == 0).count()
+        });
+        let first = counts.next().unwrap();
+        assert!(counts.all(|count| count == first), "{text}");
+        first
+    }
+
+    #[test]
+    fn two_ends_of_a_request_are_refused() {
+        for twice in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked\r\nContent-Length: 5",
+            "content-LENGTH: 5\nHost: h\ntransfer-Encoding: chunked",
+            "Content-Length: 5\r\nContent-Length: 5",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+        ] {
+            let request = format!("POST / HTTP/1.1\r\n{twice}\r\n\r\n");
+            assert_eq!(refused(&request), 1, "{twice}");
+            for before in [
+                "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+                "\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+                "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\na;x=1\r\n0123456789\r\n0\r\nT: x\r\n\r\n",
+            ] {
+                assert_eq!(refused(&format!("{before}{request}")), 1, "{before}{twice}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_in_a_body_is_none_of_a_head() {
+        let like = "\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let length = like.len();
+        for request in [
+            format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{like}GET / HTTP/1.1\r\n\r\n"),
+            format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{like}\r\n0\r\n\r\n"),
+            "POST /content-length:transfer-encoding: HTTP/1.1\r\nX: content-length: 5\r\nContent-Length: 1\r\n\r\na"
+                .to_owned(),
+        ] {
+            assert_eq!(refused(&request), 0, "{request}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The columns of a Parquet file, which names them and their types itself.
+
+use super::{Inferred, Sample, refused};
+use crate::batch::types::ColumnType;
+use crate::error::{Error, Result};
+use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
+use crate::panics::caught;
+use crate::receiver::compressed::Stream;
+use crate::receiver::plain;
+use crate::shown::harmless;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How such files begin.
+pub const MAGIC: &[u8] = b"PAR1";
+/// Characters of a name that a note shows.
+const SHOWN_BYTES_MAX: usize = 200;
+
+/// Looks at a file and decodes its first rows.
+pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
+    let wrong = |why: &dyn std::fmt::Display| Error::job(format!("`{}`: {why}", path.display()));
+    let (schema, rows) = schema_of(path).map_err(|why| wrong(&why))?;
+    let mut notes = Vec::new();
+    let columns: Vec<ColumnSpec> = schema.fields().iter().filter_map(|field| column(field, &mut notes)).collect();
+    if columns.is_empty() {
+        return Err(wrong(&"it has no column that a schema can name"));
+    }
+    let source = SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Parquet).schema(columns);
+    let file = crate::regular::open(path).map_err(|error| wrong(&plain(&error)))?;
+    let mut stream = Stream::of(&source, path, file).map_err(|error| wrong(&plain(&error)))?;
+    let mut bytes = Vec::new();
+    stream.fill(&mut bytes, sample.bytes_max).map_err(|error| wrong(&plain(&error)))?;
+    if let Some(damage) = stream.damage().map_err(|error| wrong(&plain(&error)))? {
+        notes.push(damage);
+    }
+    let whole = (bytes.len() as u64) < sample.bytes_max;
+    let (rejected, reasons) = refused(&source, &bytes, whole, sample.rows_max);
+    notes.extend(reasons);
+    let read = memchr::memchr_iter(b'\n', &bytes).count() as u64;
+    Ok(Inferred { source, notes, records: read.min(rows).min(sample.rows_max), rejected, whole })
+}
+
+/// The columns of the file, and how many rows it has.
+fn schema_of(path: &Path) -> std::result::Result<(Arc<Schema>, u64), String> {
+    let file = crate::regular::open(path).map_err(|error| plain(&error))?;
+    // What the library makes of a damaged file is not always an error.
+    let read = caught(|| ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string()));
+    let read = read.unwrap_or_else(Err);
+    let builder = read.map_err(|why| format!("it cannot be read as Parquet: {why}"))?;
+    let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    Ok((builder.schema().clone(), rows))
+}
+
+fn column(field: &Field, notes: &mut Vec<String>) -> Option<ColumnSpec> {
+    let name = field.name();
+    let shown = harmless(name, SHOWN_BYTES_MAX);
+    if name.is_empty() || name.chars().any(char::is_control) {
+        notes.push(format!("column `{shown}` has no name that a schema can have; its values are omitted"));
+        return None;
+    }
+    let kind = ColumnType::of(&written(field.data_type()));
+    if kind.is_written() {
+        return Some(ColumnSpec::new(name, kind));
+    }
+    notes.push(format!("column `{shown}` is {} in the file, which no schema can name: text", field.data_type()));
+    Some(ColumnSpec::new(name, ColumnType::Text))
+}
+
+/// The type of a job that holds the same values; what has none stays.
+fn written(kind: &DataType) -> DataType {
+    match kind {
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => {
+            DataType::Int64
+        }
+        DataType::UInt64 => DataType::Decimal128(20, 0),
+        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
+            DataType::Decimal128(*precision, *scale)
+        }
+        DataType::Float16 | DataType::Float32 => DataType::Float64,
+        DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => DataType::Binary,
+        DataType::Date64 => DataType::Date32,
+        DataType::Timestamp(..) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        DataType::Dictionary(_, values) => written(values),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => DataType::new_list(written(item.data_type()), true),
+        DataType::Struct(members) => {
+            let member = |member: &FieldRef| Field::new(member.name(), written(member.data_type()), true);
+            DataType::Struct(members.iter().map(member).collect())
+        }
+        other => other.clone(),
+    }
+}

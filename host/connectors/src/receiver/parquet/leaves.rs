@@ -1,0 +1,247 @@
+//! Values that hold no others, as they are written in lines: in the types of ours, or as text.
+
+use super::columns::{Converted, Refusal, Want, shown_path};
+use crate::batch::cell;
+use crate::batch::json::written_out;
+use crate::batch::times::{TimeParser, local_text, micros_of};
+use crate::job::spec::TimeUnit as Unit;
+use arrow::array::{
+    Array, ArrayRef, AsArray, Date32Array, GenericByteArray, Int64Array, StringArray, StringBuilder,
+    TimestampMicrosecondArray,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    ByteArrayType, DataType, Date64Type, Field, Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit,
+};
+use arrow::error::ArrowError;
+use arrow::temporal_conversions::{time32ms_to_time, time64ns_to_time};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// What the file says of a leaf besides its Arrow type.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum LeafKind {
+    #[default]
+    Plain,
+    /// 16 bytes that are a UUID.
+    Uuid,
+    /// Times of 96 bits.
+    Int96,
+}
+
+/// Values that hold no others.
+pub struct Leaf<'a> {
+    pub array: &'a ArrayRef,
+    /// The same times in milliseconds; of intervals the months.
+    pub wide: Option<&'a ArrayRef>,
+    pub kind: LeafKind,
+    pub wants: &'a [Want<'a>],
+}
+
+const DAY_MS: i64 = 86_400_000;
+const DAY_NS: i64 = 86_400_000_000_000;
+
+/// The values in the type that lines are written of.
+pub fn converted(leaf: &Leaf<'_>) -> Converted {
+    let array = leaf.array;
+    match array.data_type() {
+        DataType::Timestamp(unit, zone) => leaf.times(*unit, zone.is_none()),
+        DataType::Date64 => leaf.days(),
+        DataType::Time32(unit) => {
+            let (numbers, factor) = (cast(array, &DataType::Int32)?, if *unit == TimeUnit::Second { 1_000 } else { 1 });
+            let numbers = numbers.as_primitive::<Int32Type>();
+            leaf.times_of_day(numbers.iter().map(|ms| ms.map(|ms| i64::from(ms) * factor)), DAY_MS, |ms| {
+                time32ms_to_time(i32::try_from(ms).ok()?)
+            })
+        }
+        DataType::Time64(unit) => {
+            let (numbers, factor) =
+                (cast(array, &DataType::Int64)?, if *unit == TimeUnit::Microsecond { 1_000 } else { 1 });
+            let numbers = numbers.as_primitive::<Int64Type>();
+            leaf.times_of_day(numbers.iter().map(|ns| ns.map(|ns| ns.saturating_mul(factor))), DAY_NS, time64ns_to_time)
+        }
+        DataType::Interval(IntervalUnit::DayTime) if leaf.wide.is_some() => leaf.intervals(),
+        DataType::Float16 | DataType::Float32 => Ok((cast(array, &DataType::Float64)?, Vec::new())),
+        DataType::FixedSizeBinary(16) if leaf.kind == LeafKind::Uuid && leaf.is_text() => leaf.uuids(),
+        DataType::FixedSizeBinary(_) | DataType::LargeBinary | DataType::BinaryView if leaf.is_text() => {
+            leaf.texts_of(cast(array, &DataType::Binary)?.as_binary::<i32>())
+        }
+        DataType::Binary if leaf.is_text() => leaf.texts_of(array.as_binary::<i32>()),
+        _ => Ok((array.clone(), Vec::new())),
+    }
+}
+
+impl Leaf<'_> {
+    /// Whether a column of the job wants bytes as text.
+    fn is_text(&self) -> bool {
+        self.wants.iter().any(|want| want.path.is_empty() && !want.outer && want.kind == DataType::Utf8)
+    }
+
+    /// Refuses a value for all columns that read it.
+    fn refuse(&self, refused: &mut Vec<Refusal>, at: usize, reason: impl Fn(&Want<'_>) -> String) {
+        refused.extend(self.wants.iter().map(|want| Refusal { at, column: want.column, reason: reason(want) }));
+    }
+
+    /// Times in microseconds, those without a zone as clocks of the column's one showed them.
+    fn times(&self, unit: TimeUnit, is_local: bool) -> Converted {
+        let zoned = |want: &&Want<'_>| is_local && want.path.is_empty() && !want.outer && want.spec.zone.is_some();
+        let local = self.wants.iter().find(zoned).map(|want| (TimeParser::of(want.spec), want));
+        let numbers = cast(self.array, &DataType::Int64)?;
+        let numbers = numbers.as_primitive::<Int64Type>();
+        let wide =
+            self.wide.filter(|_| self.kind == LeafKind::Int96).map(|wide| cast(wide, &DataType::Int64)).transpose()?;
+        let wide = wide.as_ref().map(|wide| wide.as_primitive::<Int64Type>());
+        let (mut made, mut refused) = (Vec::with_capacity(numbers.len()), Vec::new());
+        for (at, number) in numbers.iter().enumerate() {
+            let Some(number) = number else {
+                made.push(None);
+                continue;
+            };
+            let number = exact(number, wide, at);
+            let us = micros_of(number, unit_of(unit));
+            let moment = us.and_then(|us| local.as_ref().map_or(Ok(us), |(times, _)| times.local(us)));
+            if let Err(fault) = moment {
+                match (us, &local) {
+                    (Ok(us), Some((times, want))) => refused.push(Refusal {
+                        at,
+                        column: want.column,
+                        reason: times.tell(fault, &want.spec.name, &local_text(us)),
+                    }),
+                    _ => self.refuse(&mut refused, at, |want| {
+                        format!("column `{}`: {number} is out of range of timestamp", want.spec.name)
+                    }),
+                }
+            }
+            made.push(moment.ok());
+        }
+        Ok((Arc::new(TimestampMicrosecondArray::from(made).with_timezone("UTC")), refused))
+    }
+
+    fn days(&self) -> Converted {
+        let (mut made, mut refused) = (Vec::with_capacity(self.array.len()), Vec::new());
+        for (at, ms) in self.array.as_primitive::<Date64Type>().iter().enumerate() {
+            let days = ms.map(|ms| i32::try_from(ms.div_euclid(DAY_MS)));
+            if let (Some(ms), Some(Err(_))) = (ms, days) {
+                self.refuse(&mut refused, at, |want| {
+                    format!("column `{}`: {ms} milliseconds is out of range of date", want.spec.name)
+                });
+            }
+            made.push(days.and_then(Result::ok));
+        }
+        Ok((Arc::new(Date32Array::from(made)), refused))
+    }
+
+    /// Times of day as text; `day`: where the next one begins.
+    fn times_of_day<T: std::fmt::Debug>(
+        &self,
+        numbers: impl Iterator<Item = Option<i64>>,
+        day: i64,
+        time: impl Fn(i64) -> Option<T>,
+    ) -> Converted {
+        let (mut made, mut refused) = (StringBuilder::new(), Vec::new());
+        for (at, number) in numbers.enumerate() {
+            let found = number.filter(|number| (0..day).contains(number)).and_then(&time);
+            match (number, found) {
+                (_, Some(time)) => {
+                    // Writing into a builder cannot fail.
+                    let _ = write!(made, "{time:?}");
+                    made.append_value("");
+                }
+                (Some(number), None) => {
+                    let unit = if day == DAY_MS { "milliseconds" } else { "nanoseconds" };
+                    self.refuse(&mut refused, at, |want| {
+                        format!("column `{}`: {number} {unit} is not a time of day", want.spec.name)
+                    });
+                    made.append_null();
+                }
+                (None, None) => made.append_null(),
+            }
+        }
+        Ok((Arc::new(made.finish()), refused))
+    }
+
+    /// Intervals as text, whose days and milliseconds are in the array.
+    fn intervals(&self) -> Converted {
+        let days = ArrayFormatter::try_new(self.array, &FormatOptions::default())?;
+        let months = self.wide.and_then(|wide| wide.as_primitive_opt::<IntervalYearMonthType>());
+        let mut made = StringBuilder::new();
+        for at in 0..self.array.len() {
+            if self.array.is_null(at) {
+                made.append_null();
+                continue;
+            }
+            // They are unsigned in the file.
+            let months = months.filter(|months| at < months.len()).map_or(0, |months| months.value(at).cast_unsigned());
+            let days = days.value(at);
+            made.append_value(if months == 0 { days.to_string() } else { format!("{months} mons {days}") });
+        }
+        Ok((Arc::new(made.finish()), Vec::new()))
+    }
+
+    fn uuids(&self) -> Converted {
+        let mut made = StringBuilder::new();
+        for bytes in self.array.as_fixed_size_binary().iter() {
+            made.append_option(bytes.map(cell::uuid));
+        }
+        Ok((Arc::new(made.finish()), Vec::new()))
+    }
+
+    /// Bytes that writers do not say to be text.
+    fn texts_of<T: ByteArrayType<Native = [u8]>>(&self, bytes: &GenericByteArray<T>) -> Converted {
+        let (mut made, mut refused) = (StringBuilder::new(), Vec::new());
+        for (at, value) in bytes.iter().enumerate() {
+            let text = value.map(std::str::from_utf8);
+            if let Some(Err(_)) = text {
+                self.refuse(&mut refused, at, |want| {
+                    let path = shown_path(want.spec);
+                    format!(
+                        "its column `{path}` holds bytes that are no text in UTF-8; let the job have it as `binary`"
+                    )
+                });
+            }
+            made.append_option(text.and_then(Result::ok));
+        }
+        Ok((Arc::new(made.finish()), refused))
+    }
+}
+
+/// A number of microseconds, which has wrapped around where it is far; `wide` has the milliseconds, which have not.
+fn exact(us: i64, wide: Option<&Int64Array>, at: usize) -> i128 {
+    match wide.filter(|wide| at < wide.len() && wide.is_valid(at)).map(|wide| wide.value(at)) {
+        Some(ms) => i128::from(ms) * 1_000 + i128::from(us.wrapping_sub(ms.wrapping_mul(1_000))),
+        None => i128::from(us),
+    }
+}
+
+fn unit_of(unit: TimeUnit) -> Unit {
+    match unit {
+        TimeUnit::Second => Unit::Seconds,
+        TimeUnit::Millisecond => Unit::Millis,
+        TimeUnit::Microsecond => Unit::Micros,
+        TimeUnit::Nanosecond => Unit::Nanos,
+    }
+}
+
+/// Keys of maps as text: as they are, or as JSON has them, without quotes.
+pub fn texts(keys: &ArrayRef) -> Result<StringArray, ArrowError> {
+    if let Some(texts) = keys.as_string_opt::<i32>() {
+        let nothing = texts.null_count() == 0;
+        return Ok(if nothing {
+            texts.clone()
+        } else {
+            texts.iter().map(|key| Some(key.unwrap_or_default())).collect()
+        });
+    }
+    if let DataType::LargeUtf8 | DataType::Utf8View = keys.data_type() {
+        return texts(&cast(keys, &DataType::Utf8)?);
+    }
+    let field = Arc::new(Field::new("key", keys.data_type().clone(), true));
+    let written = written_out(&field, keys).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
+    let text = |key: Option<&str>| {
+        let key = key.unwrap_or_default();
+        let quoted = key.starts_with('"').then(|| serde_json::from_str::<String>(key).ok()).flatten();
+        Some(quoted.unwrap_or_else(|| key.to_owned()))
+    };
+    Ok(written.iter().map(text).collect())
+}

@@ -1,0 +1,303 @@
+//! What stands in front of a message that is not of RFC 5424: time, host and tag as RFC 3164 has them, and the other forms of network
+//! devices: times with a fraction, a year or a zone, and a counter or the host in front of the time.
+
+use super::message::{Message, TimeReader};
+use serde_json::{Value, json};
+use std::borrow::Cow;
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+/// Zones that mean UTC.
+const UTC: [&str; 4] = ["UTC", "GMT", "Z", "UCT"];
+/// Characters of the name of a zone, at most.
+const ZONE_BYTES_MAX: usize = 5;
+/// Characters of the name of a program before it is taken for words of the message.
+const TAG_BYTES_MAX: usize = 128;
+/// Digits of a counter in front of a message.
+const COUNTER_BYTES_MAX: usize = 20;
+/// How messages begin that `syslogd` writes itself, without a host.
+const REPEATED: [&str; 2] = ["last message repeated ", "message repeated "];
+
+/// The time of a message, and what stands behind it.
+struct OldTime<'a> {
+    text: Cow<'a, str>,
+    us: i64,
+    behind: &'a str,
+}
+
+/// `TIME HOST APP[PID]: MESSAGE`, of which anything may be missing. `now`: year and month in which it came.
+pub fn read<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Message<'a> {
+    let Devices { counter, host, time, rest } = in_front(text, now, times);
+    let mut message = Message { host, data: counter.map_or(Value::Null, counted), ..Message::default() };
+    let mut rest = rest;
+    if let Some(OldTime { text, us, behind }) = time {
+        message.time = Some((text, us));
+        rest = match behind.strip_prefix(':') {
+            // A colon ends what stands in front of the message: no host follows.
+            Some(rest) => rest.trim_start_matches(' '),
+            None => {
+                let behind = behind.strip_prefix(' ').unwrap_or(behind);
+                let (found, rest) = host_of(behind);
+                message.host = message.host.or(found);
+                rest
+            }
+        };
+    }
+    if let Some((app, pid, behind)) = tag(rest) {
+        (message.app, message.pid) = (Some(app), pid);
+        rest = behind;
+    }
+    Message { message: rest, ..message }
+}
+
+/// A counter as structured data, as RFC 5424 names it.
+fn counted(counter: &str) -> Value {
+    json!({ "meta": { "sequenceId": counter } })
+}
+
+/// What devices write before the rest.
+struct Devices<'a> {
+    counter: Option<&'a str>,
+    host: Option<&'a str>,
+    time: Option<OldTime<'a>>,
+    rest: &'a str,
+}
+
+/// `COUNTER: HOST: *TIME: `, of which anything may be missing; the host only counts where a time and a `%` follow, as it looks like a
+/// tag otherwise.
+fn in_front<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Devices<'a> {
+    let begin = text.trim_start_matches(' ');
+    let time = |text: &'a str| old_time(text.trim_start_matches(['*', '.']), now, times);
+    let (counter, behind) = match counter(begin) {
+        Some((counter, behind)) => (Some(counter).filter(|counter| !counter.is_empty()), Some(behind)),
+        None => (None, None),
+    };
+    let rest = behind.unwrap_or(begin);
+    if let Some(found) = time(rest) {
+        return Devices { counter, host: None, time: Some(found), rest };
+    }
+    if let Some((host, behind)) = rest.split_once(':')
+        && !host.is_empty()
+        && !host.contains([' ', '[', '%'])
+        && let Some(found) = time(behind.strip_prefix(' ').unwrap_or(behind))
+        && found.behind.strip_prefix(':').is_some_and(|rest| counter.is_some() || rest.trim_start().starts_with('%'))
+    {
+        return Devices { counter, host: Some(host), time: Some(found), rest };
+    }
+    match rest.starts_with('%') {
+        true => Devices { counter, host: None, time: None, rest },
+        false => Devices { counter: None, host: None, time: None, rest: text },
+    }
+}
+
+/// `45: `, or the colon alone, and what stands behind.
+fn counter(text: &str) -> Option<(&str, &str)> {
+    let (number, behind) = text.split_once(':')?;
+    let fits = number.len() <= COUNTER_BYTES_MAX && number.bytes().all(|byte| byte.is_ascii_digit());
+    let behind = behind.strip_prefix(' ').filter(|_| fits)?;
+    Some((number, behind.trim_start_matches(' ')))
+}
+
+/// The host at the beginning: a word that is no tag. Not all senders say one.
+fn host_of(text: &str) -> (Option<&str>, &str) {
+    match text.split_once(' ') {
+        Some((word, behind))
+            if !word.is_empty()
+                && (!word.contains([':', '[']) || is_address(word))
+                && !REPEATED.iter().any(|words| text.starts_with(words)) =>
+        {
+            // A colon by itself ends what stands in front of the message.
+            (Some(word), behind.strip_prefix(": ").unwrap_or(behind))
+        }
+        _ => (None, text),
+    }
+}
+
+/// `Nov 22 19:35:58`, which may have a year, a fraction and a zone, or a time as RFC 3339 has it.
+fn old_time<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Option<OldTime<'a>> {
+    rfc_3339(text, times).or_else(|| of_words(text, now, times))
+}
+
+/// A time as RFC 3339 has it, be it with a blank between day and time.
+fn rfc_3339<'a>(text: &'a str, times: &TimeReader) -> Option<OldTime<'a>> {
+    let end = text.find(' ')?;
+    // In the first form the day and the time are one word, else two.
+    let end = if end == 10 { 11 + text.get(11..)?.find(' ')? } else { end };
+    let word = text.get(..end).filter(|word| word.len() >= 19)?;
+    let word = word.strip_suffix(':').unwrap_or(word);
+    let us = times.read(word)?;
+    Some(OldTime { text: Cow::Borrowed(word), us, behind: text.get(word.len()..)? })
+}
+
+/// The same in words: `[YEAR ]Nov 22 [YEAR ]19:35:58[.123][ ZONE][ YEAR]`, where the day of the week may stand in front.
+fn of_words<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Option<OldTime<'a>> {
+    let (mut year, mut rest) = year_of(text).map_or((None, text), |(year, rest)| (Some(year), rest));
+    if let Some((_, behind)) = next_word(rest).filter(|(word, _)| WEEKDAYS.contains(word)) {
+        rest = behind;
+    }
+    let (month, rest) = next_word(rest)?;
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let (day, mut rest) = next_word(rest.trim_start_matches(' '))?;
+    let day = day.parse::<u8>().ok().filter(|_| day.len() <= 2)?;
+    if let Some((found, behind)) = year_of(rest).filter(|_| year.is_none()) {
+        (year, rest) = (Some(found), behind);
+    }
+    let clock_end = rest.find(|c: char| !c.is_ascii_digit() && !matches!(c, ':' | '.' | ',')).unwrap_or(rest.len());
+    let clock = rest.get(..clock_end)?;
+    let clock = clock.strip_suffix(':').unwrap_or(clock);
+    let mut rest = rest.get(clock.len()..)?;
+    if !rest.is_empty() && !rest.starts_with([' ', ':']) {
+        return None;
+    }
+    let mut zone = "";
+    if let Some((found, behind)) = zone_of(rest) {
+        (zone, rest) = (found, behind);
+    }
+    if year.is_none()
+        && let Some((found, behind)) = rest.strip_prefix(' ').and_then(year_of)
+    {
+        // What is behind a year begins with a blank again, as behind a time.
+        (year, rest) = (Some(found), rest.get(rest.len() - behind.len() - 1..)?);
+    }
+    let year = year.unwrap_or_else(|| likely_year(month, now));
+    let time = format!("{year:04}-{month:02}-{day:02}T{}{zone}", clock.replace(',', "."));
+    let us = times.read(&time)?;
+    Some(OldTime { text: Cow::Owned(time), us, behind: rest })
+}
+
+/// The year of a time that does not say it: what came in December and is of January is of the next one, and the other way round.
+fn likely_year(month: usize, (year, this_month): (i32, usize)) -> i32 {
+    match (month, this_month) {
+        (1, 12) => year + 1,
+        (12, 1) => year - 1,
+        _ => year,
+    }
+}
+
+/// A year at the beginning, and what stands behind the blank after it.
+fn year_of(text: &str) -> Option<(i32, &str)> {
+    let (word, behind) = next_word(text)?;
+    let year = word.strip_suffix(':').unwrap_or(word);
+    let fits = year.len() == 4 && word.len() == 4 && (year.starts_with("19") || year.starts_with("20"));
+    Some((year.parse().ok().filter(|_| fits)?, behind))
+}
+
+/// A zone behind a clock, as RFC 3339 writes it, and what stands behind. The letters of one that is not UTC say nothing that is
+/// certain, and only count where nothing but a zone can stand there: before the `: %` of a device, or a year.
+fn zone_of(text: &str) -> Option<(&str, &str)> {
+    let rest = text.strip_prefix(' ')?;
+    let end = rest.find([' ', ':']).unwrap_or(rest.len());
+    let (word, behind) = rest.split_at_checked(end)?;
+    if UTC.contains(&word) {
+        return Some(("Z", behind));
+    }
+    if let Some(offset) = offset_of(rest) {
+        return Some((offset, rest.get(offset.len()..)?));
+    }
+    let letters = (1..=ZONE_BYTES_MAX).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    let alone = behind.starts_with(": %") || behind.strip_prefix(' ').and_then(year_of).is_some();
+    (letters && alone).then_some(("", behind))
+}
+
+/// `+01:00` at the beginning.
+fn offset_of(text: &str) -> Option<&str> {
+    let offset = text.get(..6).filter(|offset| offset.starts_with(['+', '-']))?;
+    let digits =
+        offset.bytes().enumerate().skip(1).all(|(at, byte)| if at == 3 { byte == b':' } else { byte.is_ascii_digit() });
+    (digits && text.get(6..).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ':']))).then_some(offset)
+}
+
+/// The word before the next blank, and what stands behind it.
+fn next_word(text: &str) -> Option<(&str, &str)> {
+    text.split_once(' ')
+}
+
+/// `word` is an IPv6 address and no tag.
+fn is_address(word: &str) -> bool {
+    word.parse::<std::net::IpAddr>().is_ok()
+}
+
+/// `app[pid]: `, and what stands behind. A number is no name of a program.
+fn tag(text: &str) -> Option<(&str, Option<&str>, &str)> {
+    let end = text.find(|c: char| c == ':' || c == '[' || c.is_whitespace())?;
+    let (app, rest) = text.split_at_checked(end).filter(|(app, _)| (1..=TAG_BYTES_MAX).contains(&app.len()))?;
+    if app.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let (pid, rest) = match rest.strip_prefix('[') {
+        Some(rest) => {
+            let (pid, rest) = rest.split_once(']').filter(|(pid, _)| pid.len() <= TAG_BYTES_MAX)?;
+            (Some(pid), rest)
+        }
+        None => (None, rest),
+    };
+    let rest = rest.strip_prefix(':')?;
+    Some((app, pid, rest.strip_prefix(' ').unwrap_or(rest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Time, host, app, pid, message and counter.
+    fn parts(text: &str) -> String {
+        let found = read(text, (2026, 11), &TimeReader::new());
+        let time = found.time.as_ref().map_or("-", |(text, _)| text);
+        let counter = found.data["meta"]["sequenceId"].as_str().unwrap_or("-").to_owned();
+        let all = [time, found.host.unwrap_or("-"), found.app.unwrap_or("-"), found.pid.unwrap_or("-"), found.message];
+        format!("{}|{counter}", all.join("|"))
+    }
+
+    #[test]
+    fn what_devices_write_in_front_is_read() {
+        for (text, expected) in [
+            ("Oct 11 22:14:15.003 mymachine su[231]: x", "2026-10-11T22:14:15.003|mymachine|su|231|x|-"),
+            ("Oct 11 22:14:15,003 mymachine su: x", "2026-10-11T22:14:15.003|mymachine|su|-|x|-"),
+            ("Nov 22 01:02:03 2026 fw1 app: with year", "2026-11-22T01:02:03|fw1|app|-|with year|-"),
+            ("Nov 22 2025 01:02:03 fw1 : %ASA-6-302013: Built", "2025-11-22T01:02:03|fw1|%ASA-6-302013|-|Built|-"),
+            ("Nov 22 2025 01:02:03: %ASA-6-302013: Built", "2025-11-22T01:02:03|-|%ASA-6-302013|-|Built|-"),
+            ("2024 Apr  1 09:46:57 fw1 app: x", "2024-04-01T09:46:57|fw1|app|-|x|-"),
+            (
+                "45: *Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured",
+                "2026-03-01T18:46:11.123|-|%SYS-5-CONFIG_I|-|Configured|45",
+            ),
+            ("45: sw1: Mar  1 18:46:11: %SYS-5-CONFIG_I: x", "2026-03-01T18:46:11|sw1|%SYS-5-CONFIG_I|-|x|45"),
+            ("000045: .Mar  1 18:46:11.1 UTC: %A-5-B: x", "2026-03-01T18:46:11.1Z|-|%A-5-B|-|x|000045"),
+            (": 2020 Apr  1 09:46:57 CET: %ETH-5-PORT: down", "2020-04-01T09:46:57|-|%ETH-5-PORT|-|down|-"),
+            ("NET03A: 2020 Apr  1 09:47:07 CET: %ETH-5-X: y", "2020-04-01T09:47:07|NET03A|%ETH-5-X|-|y|-"),
+            (
+                "45: RP/0/RSP0/CPU0:Jan  1 12:00:00.1 UTC: bgp[10]: %ROUTING-BGP-5-X: y",
+                "2026-01-01T12:00:00.1Z|RP/0/RSP0/CPU0|bgp|10|%ROUTING-BGP-5-X: y|45",
+            ),
+            ("45: %SYS-5-CONFIG_I: x", "-|-|%SYS-5-CONFIG_I|-|x|45"),
+            ("45: 00:00:46: %LINK-3-UPDOWN: x", "-|-|-|-|45: 00:00:46: %LINK-3-UPDOWN: x|-"),
+            ("45: sw1: hello", "-|-|-|-|45: sw1: hello|-"),
+            ("45: 2026-11-22T01:02:03Z: %A-1-B: x", "2026-11-22T01:02:03Z|-|%A-1-B|-|x|45"),
+            (" Sep 8 18:11:57 ISE-1 CISE_Failed 0002 1 0 x", "2026-09-08T18:11:57|ISE-1|-|-|CISE_Failed 0002 1 0 x|-"),
+            ("Sep 08 18:11:57 h CISE: y", "2026-09-08T18:11:57|h|CISE|-|y|-"),
+            ("Sun Nov 22 01:02:03 UTC 2026 h a: x", "2026-11-22T01:02:03Z|h|a|-|x|-"),
+            ("Nov 22 01:02:03 +01:00 h a: x", "2026-11-22T01:02:03+01:00|h|a|-|x|-"),
+            ("Nov 22 01:02:03 CET a: x", "2026-11-22T01:02:03|CET|a|-|x|-"),
+            ("2026-11-22 01:02:03.5 h a: x", "2026-11-22 01:02:03.5|h|a|-|x|-"),
+            (
+                "Nov 22 01:02:03 last message repeated 2 times",
+                "2026-11-22T01:02:03|-|-|-|last message repeated 2 times|-",
+            ),
+            ("Nov 22 01:02:03: hello world", "2026-11-22T01:02:03|-|-|-|hello world|-"),
+            ("myapp: 2026-11-22T01:02:03Z starting", "-|-|myapp|-|2026-11-22T01:02:03Z starting|-"),
+            ("45: hello", "-|-|-|-|45: hello|-"),
+            ("45", "-|-|-|-|45|-"),
+            ("Nov 22 01:02:03", "2026-11-22T01:02:03|-|-|-||-"),
+            ("Nov 22 01:02:03x h a: x", "-|-|-|-|Nov 22 01:02:03x h a: x|-"),
+        ] {
+            assert_eq!(parts(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_a_year_is_near_to_when_it_came() {
+        assert_eq!(likely_year(12, (2027, 1)), 2026);
+        assert_eq!(likely_year(1, (2026, 12)), 2027);
+        assert_eq!(likely_year(1, (2026, 11)), 2026);
+    }
+}

@@ -1,0 +1,138 @@
+//! Columns of bytes in the text that a sink's `encoding` names. What writes rows then sees columns of text.
+
+use super::Sink;
+use crate::batch::binary_text::BinaryEncoding;
+use crate::error::{Error, Result};
+use crate::ids::{BatchId, BatchTime};
+use crate::job::spec::{SinkKind, SinkSpec};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use std::sync::Arc;
+
+/// The columns as they are written.
+pub fn written(spec: &SinkSpec, schema: &SchemaRef) -> SchemaRef {
+    let field = |field: &Arc<Field>| match is_encoded(spec, field) {
+        true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
+        false => field.clone(),
+    };
+    match spec.encoding {
+        None => schema.clone(),
+        Some(_) => {
+            let fields: Vec<Arc<Field>> = schema.fields().iter().map(field).collect();
+            Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+        }
+    }
+}
+
+/// Rows as they are written.
+///
+/// # Errors
+///
+/// A value has no such text.
+pub fn encoded(spec: &SinkSpec, rows: &RecordBatch) -> Result<RecordBatch> {
+    let Some(encoding) = spec.encoding else { return Ok(rows.clone()) };
+    let schema = rows.schema();
+    let column = |(field, column): (&Arc<Field>, &ArrayRef)| match is_encoded(spec, field) {
+        true => texts(spec, field, column, encoding),
+        false => Ok(column.clone()),
+    };
+    let columns: Vec<ArrayRef> = schema.fields().iter().zip(rows.columns()).map(column).collect::<Result<_>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(written(spec, &schema), columns, &options).map_err(Error::arrow)
+}
+
+/// Whether a column is bytes that are written as text. The key of a record is bytes itself.
+fn is_encoded(spec: &SinkSpec, field: &Field) -> bool {
+    let is_key = matches!(&spec.kind, SinkKind::Kafka(kafka) if kafka.key.as_ref() == Some(field.name()));
+    *field.data_type() == DataType::Binary && !is_key
+}
+
+fn texts(spec: &SinkSpec, field: &Field, column: &ArrayRef, encoding: BinaryEncoding) -> Result<ArrayRef> {
+    let values = column.as_binary_opt::<i32>().ok_or_else(|| Error::bug("a column of bytes is none"))?;
+    let mut texts = StringBuilder::with_capacity(values.len(), values.value_data().len());
+    let mut text = String::new();
+    for row in 0..values.len() {
+        if values.is_null(row) {
+            texts.append_null();
+            continue;
+        }
+        text.clear();
+        encoding.write(values.value(row), &mut text).map_err(|why| {
+            Error::plugin(format!(
+                "sink `{}`: column `{}`: a value is {why}, and `encoding` is \"{}\"; write encoding = \"base64\" or \"hex\"",
+                spec.name,
+                field.name(),
+                encoding.word()
+            ))
+        })?;
+        texts.append_value(&text);
+    }
+    Ok(Arc::new(texts.finish()))
+}
+
+/// A sink whose rows have these columns, which writes them as its `encoding` says.
+pub fn encoding(spec: &SinkSpec, schema: SchemaRef, sink: Box<dyn Sink>) -> Box<dyn Sink> {
+    match spec.encoding {
+        None => sink,
+        Some(_) => Box::new(EncodingSink { spec: spec.clone(), schema, sink }),
+    }
+}
+
+struct EncodingSink {
+    spec: SinkSpec,
+    /// Rows of other columns were encoded before.
+    schema: SchemaRef,
+    sink: Box<dyn Sink>,
+}
+
+impl Sink for EncodingSink {
+    fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        let encode = |part: RecordBatch| match part.schema_ref().fields() == self.schema.fields() {
+            true => encoded(&self.spec, &part),
+            false => Ok(part),
+        };
+        let rows = rows.into_iter().map(encode).collect::<Result<Vec<_>>>()?;
+        self.sink.commit(batch, time, rows)
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        self.sink.committed()
+    }
+
+    fn idle(&mut self) -> Result<()> {
+        self.sink.idle()
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.sink.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::spec::FileFormat;
+    use arrow::array::BinaryArray;
+
+    #[test]
+    fn bytes_are_written_as_the_encoding_says() {
+        let spec = |encoding| {
+            let spec = SinkSpec::files("out", ["in"], "out", FileFormat::Json);
+            SinkSpec { encoding, ..spec }
+        };
+        let column: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![Some(b"a\xff"), None, Some(b"")]));
+        let rows = RecordBatch::try_from_iter([("b", column)]).unwrap();
+        let json = |encoding| -> Result<String> {
+            let rows = encoded(&spec(encoding), &rows)?;
+            let mut lines = Vec::new();
+            crate::batch::json::write(&[rows], &mut lines).unwrap();
+            Ok(String::from_utf8(lines).unwrap())
+        };
+        let lines = |first| format!("{{\"b\":\"{first}\"}}\n{{\"b\":null}}\n{{\"b\":\"\"}}\n");
+        assert_eq!(json(None).unwrap(), lines("61ff"));
+        assert_eq!(json(Some(BinaryEncoding::Hex)).unwrap(), lines("61ff"));
+        assert_eq!(json(Some(BinaryEncoding::Base64)).unwrap(), lines("Yf8="));
+        let error = json(Some(BinaryEncoding::Utf8)).unwrap_err();
+        assert!(error.message.contains("column `b`: a value is not UTF-8 at byte 1"), "{error}");
+    }
+}

@@ -1,0 +1,83 @@
+//! Parts of a query that are written another way before DataFusion plans it, which would take them for something else.
+
+use super::using;
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType, Expr, GroupByExpr, ObjectName, Query, Select, SelectItem, TableFactor, UnaryOperator, Value,
+    VisitMut, VisitorMut,
+};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+/// Rewrites a query over these tables. An error is a word of the text, and what is wrong with it.
+pub fn rewrite(query: &mut Query, columns: &using::TableColumns<'_>) -> Result<(), (String, String)> {
+    match query.visit(&mut Rewriter { columns, defined: BTreeSet::new() }) {
+        ControlFlow::Break(wrong) => Err(wrong),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct Rewriter<'a> {
+    columns: &'a using::TableColumns<'a>,
+    /// Names of `with`, which hide tables.
+    defined: BTreeSet<String>,
+}
+
+impl VisitorMut for Rewriter<'_> {
+    type Break = (String, String);
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.defined.extend(tables.map(|table| table.alias.name.value.clone()));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
+        constants_in_groups(select);
+        let known = |name: &ObjectName| match name.0.as_slice() {
+            [part] if part.as_ident().is_some_and(|name| self.defined.contains(&name.value)) => None,
+            _ => (self.columns)(name),
+        };
+        match using::rewrite(select, &known) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(wrong) => ControlFlow::Break(wrong),
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Self::Break> {
+        if let TableFactor::NestedJoin { table_with_joins, .. } = table {
+            using::turned(table_with_joins, true);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `group by g` beside `1 as g` names the constant, which DataFusion takes for the first column.
+fn constants_in_groups(select: &mut Select) {
+    let GroupByExpr::Expressions(groups, _) = &select.group_by else { return };
+    if groups.is_empty() {
+        return;
+    }
+    for item in &mut select.projection {
+        if let SelectItem::ExprWithAlias { expr, .. } = item
+            && is_whole(expr)
+        {
+            let value = std::mem::replace(expr, Expr::value(Value::Null));
+            *expr = Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(value),
+                data_type: DataType::BigInt(None),
+                array: false,
+                format: None,
+            };
+        }
+    }
+}
+
+/// Whether an expression is a whole number of 64 bits.
+fn is_whole(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => matches!(&value.value, Value::Number(digits, _) if digits.parse::<i64>().is_ok()),
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } | Expr::Nested(expr) => is_whole(expr),
+        _ => false,
+    }
+}

@@ -1,0 +1,61 @@
+//! `lateral`: a query in `from` that names columns of what stands before it.
+
+use super::dependent::{Domain, equal};
+use super::references::free;
+use super::{Unnester, only};
+use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{Join, JoinType, LogicalPlan, LogicalPlanBuilder};
+use std::sync::Arc;
+
+/// Whether a side of a join is such a query.
+pub fn is_lateral(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Subquery(_) => true,
+        LogicalPlan::SubqueryAlias(alias) => matches!(&*alias.input, LogicalPlan::Subquery(_)),
+        _ => false,
+    }
+}
+
+/// The query without the mark that it is one.
+fn unmarked(plan: LogicalPlan) -> Result<LogicalPlan> {
+    Ok(match plan {
+        LogicalPlan::Subquery(within) => Arc::unwrap_or_clone(within.subquery),
+        LogicalPlan::SubqueryAlias(alias) => {
+            let name = alias.alias.clone();
+            LogicalPlanBuilder::from(unmarked(Arc::unwrap_or_clone(alias.input))?).alias(name)?.build()?
+        }
+        other => other,
+    })
+}
+
+impl Unnester {
+    pub(super) fn lateral(&mut self, join: Join) -> Result<LogicalPlan> {
+        let columns = join.schema.columns();
+        if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
+            return plan_err!("`lateral` goes with an inner join or a left join");
+        }
+        let left = self.plan(Arc::unwrap_or_clone(join.left))?;
+        let right = unmarked(Arc::unwrap_or_clone(join.right))?;
+        let outer = free(&right);
+        if let Some(missing) = outer.iter().find(|column| !left.schema().has_column(column)) {
+            return plan_err!("a `lateral` query names `{}`, which does not stand before it", missing.name);
+        }
+        let domain = Domain::new(left.clone(), &outer);
+        let rows = self.dependent(right, &domain)?;
+        let right = self.plan(rows.plan)?;
+        let mut conditions = equal(&outer, left.schema(), &rows.keys, right.schema())?;
+        conditions.extend(join.filter.map(split_conjunction_owned).unwrap_or_default());
+        let joined = Join::try_new(
+            Arc::new(left),
+            Arc::new(right),
+            join.on,
+            conjunction(conditions),
+            join.join_type,
+            datafusion::common::JoinConstraint::On,
+            join.null_equality,
+            false,
+        )?;
+        only(columns, self.plan(LogicalPlan::Join(joined))?)
+    }
+}

@@ -1,0 +1,163 @@
+//! Listeners with a bound on connections: strangers who hold all places, and what a request may not say twice.
+
+use super::{client, listening};
+use millstream_tests::page::Seen;
+use millstream_tests::{free_port, passing, until};
+use std::io::{BufRead, ErrorKind, Write};
+use std::net::TcpStream;
+use std::thread;
+
+const TOKEN: &str = "Authorization: Bearer 0123456789abcdefg";
+
+/// Asks for a path again and again and reads no answer, until nothing more can be sent.
+fn deaf(port: u16, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let asked = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").repeat(2000);
+    let mut full = 0;
+    while full < 100 {
+        match stream.write(asked.as_bytes()) {
+            Ok(_) => full = 0,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                full += 1;
+                thread::yield_now();
+            }
+            // It had to make room.
+            Err(_) => break,
+        }
+    }
+    stream
+}
+
+fn crowd(port: u16, path: &str, count: usize) -> Vec<TcpStream> {
+    (0..count).map(|_| deaf(port, path)).collect()
+}
+
+/// A row that is answered.
+fn posts(port: u16, headers: &[&str], body: &str) {
+    let reply = client(port).post(headers, body).unwrap();
+    assert_eq!((reply.status, reply.body.trim()), (200, "{\"rows\":1}"));
+}
+
+#[test]
+fn who_never_reads_keeps_nobody_from_a_source() {
+    for token in ["", "token = \"0123456789abcdefg\"\n"] {
+        let port = free_port();
+        let (trial, job) = listening(port, "batch = \"0s\"", &format!("{token}connections_max = 20"), "");
+        let headers: &[&str] = if token.is_empty() { &[] } else { &[TOKEN] };
+        let mut known = client(port);
+        assert_eq!(known.post(headers, "before").unwrap().status, 200);
+        let crowd = crowd(port, "/health", 30);
+        posts(port, headers, "meanwhile");
+        // Who has shown the token keeps its place.
+        if !token.is_empty() {
+            assert_eq!(known.post(headers, "after").unwrap().status, 200);
+        }
+        drop(crowd);
+        posts(port, headers, "then");
+        job.stop();
+        assert_eq!(trial.values("out.jsonl").len(), if token.is_empty() { 3 } else { 4 });
+    }
+}
+
+#[test]
+fn who_never_reads_keeps_nobody_from_the_page() {
+    let trial = passing("", "kind = \"rate\"\nrows_per_second = 10", "");
+    let (job, page) = Seen::start(&trial, &[]);
+    let crowd = crowd(page.port, "/healthz", 140);
+    assert_eq!(page.ask("GET", "/healthz", &page.host(), &[]).status, 200);
+    assert_eq!(page.get("/api/v1/jobs").status, 200);
+    // Those who look, with the token, are not the ones that make room.
+    let mut looks = page.send("GET", &format!("/api/v1/jobs/{}/events", page.id()), &page.host(), &[&page.bearer()]);
+    let more = self::crowd(page.port, "/readyz", 140);
+    let mut line = String::new();
+    while !line.starts_with("data:") {
+        line.clear();
+        assert!(looks.read_line(&mut line).unwrap() > 0, "it goes on");
+    }
+    drop((crowd, more));
+    job.stop();
+}
+
+/// What they had begun to send is not waited for, if others want to send.
+#[test]
+fn connections_that_say_nothing_make_room() {
+    for (kind, begin, whole) in [
+        ("syslog", "", "<13>Oct 11 22:14:15 host app: one\n"),
+        ("http", "POST / HT", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\none"),
+    ] {
+        let port = free_port();
+        let source = format!("kind = \"{kind}\"\nlisten = \"127.0.0.1:{port}\"\nconnections_max = 10");
+        let trial = passing("batch = \"0s\"", &source, "");
+        let job = trial.start(&[]);
+        let connect = || TcpStream::connect(("127.0.0.1", port));
+        until("it listens", || connect().is_ok());
+        let silent: Vec<TcpStream> = (0..20)
+            .map(|_| {
+                let mut stream = connect().unwrap();
+                // It may be closed again by now.
+                let _ = stream.write_all(begin.as_bytes());
+                stream
+            })
+            .collect();
+        let mut sender = connect().unwrap();
+        sender.write_all(whole.as_bytes()).unwrap();
+        until("the row is there", || trial.rows("out.jsonl").len() == 1);
+        drop((silent, sender));
+        job.stop();
+    }
+}
+
+/// A proxy in front may have read such a request in another way.
+#[test]
+fn what_a_request_says_twice_is_refused() {
+    let port = free_port();
+    let source = format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\ntoken = \"0123456789abcdefg\"");
+    let trial = passing("batch = \"0s\"", &source, "");
+    let mut job = trial.start(&[]);
+    job.until_stderr("listening on http");
+    let producer = ["Millstream-Producer: a", "Millstream-Sequence: 1"];
+    for twice in [
+        vec![TOKEN, TOKEN],
+        vec![TOKEN, "Authorization: Bearer other"],
+        vec!["authorization: Bearer other", TOKEN],
+        vec![TOKEN, producer[0], producer[1], "Millstream-Producer: b"],
+        vec![TOKEN, producer[0], producer[1], "millstream-sequence: 2"],
+        vec![TOKEN, "Host: other"],
+        vec![TOKEN, "Content-Type: text/plain", "Content-Type: application/json"],
+        vec![TOKEN, "Idempotency-Key: 1", "Idempotency-Key: 2"],
+        vec![TOKEN, "Content-Length: 3"],
+        vec![TOKEN, "Transfer-Encoding: chunked"],
+    ] {
+        let mut sender = client(port);
+        let reply = sender.post(&twice, "one").unwrap();
+        assert_eq!(reply.status, 400, "{twice:?}: {reply:?}");
+    }
+    // The other way round, and behind a request that is right.
+    let mut sender = client(port);
+    assert_eq!(sender.post(&[TOKEN], "first").unwrap().status, 200);
+    let head = format!("POST / HTTP/1.1\r\nHost: h\r\n{TOKEN}\r\nTransfer-Encoding: chunked\r\n");
+    sender.say(format!("{head}Content-Length: 5\r\n\r\n3\r\none\r\n0\r\n\r\n").as_bytes()).unwrap();
+    assert_eq!(sender.reply().unwrap().status, 400);
+    let mut sender = client(port);
+    for body in ["second", "third"] {
+        sender.say(format!("{head}\r\n6;x=1\r\n{body:6}\r\n0\r\nT: x\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(sender.reply().unwrap().status, 200);
+    }
+    job.stop();
+    assert_eq!(trial.values("out.jsonl"), ["first", "second", "third "]);
+}
+
+#[test]
+fn the_page_refuses_what_a_request_says_twice() {
+    let trial = passing("", "kind = \"rate\"\nrows_per_second = 10", "");
+    let (job, page) = Seen::start(&trial, &[]);
+    let bearer = page.bearer();
+    let bearer = bearer.as_str();
+    for twice in [[bearer, bearer], [bearer, "Host: other"]] {
+        assert_eq!(page.ask("GET", "/api/v1/jobs", &page.host(), &twice).status, 400, "{twice:?}");
+    }
+    let both = [bearer, "Content-Length: 0", "Transfer-Encoding: chunked"];
+    assert_eq!(page.ask("GET", "/api/v1/jobs", &page.host(), &both).status, 400);
+    job.stop();
+}
