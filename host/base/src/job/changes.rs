@@ -237,7 +237,7 @@ pub fn follows_changes(sink: &SinkKind) -> bool {
 }
 
 /// Whether a stage deletes rows that it has put out.
-pub fn emits_changes(stage: &StageSpec) -> bool {
+pub fn changes_rows(stage: &StageSpec) -> bool {
     let tells = stage.window.as_ref().is_some_and(|window| window.emit == WindowEmit::Changes);
     is_over_all(stage) && (tells || matches!(stage.operator, OperatorSpec::Top { .. } | OperatorSpec::Join(_)))
         || matches!(stage.operator, OperatorSpec::Newest { .. })
@@ -263,7 +263,7 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     {
         return None;
     }
-    if emits_changes(stage) && stage.select.is_none() {
+    if changes_rows(stage) && stage.select.is_none() {
         let op = stage.op.as_deref().unwrap_or(OPERATION);
         return Some(ChangeStream { source: format!("stage `{}`", stage.name), op, inner: None, whole: true });
     }

@@ -442,5 +442,5 @@ fn contents(rows: &RecordBatch) -> String {
 /// Whether a stage puts out rows that take the place of others which it has put out before.
 pub(super) fn replaces_rows(stage: &StageSpec) -> bool {
     let updates = stage.window.as_ref().is_some_and(|window| window.emit == crate::job::spec::WindowEmit::Update);
-    updates || crate::job::emits_changes(stage)
+    updates || crate::job::changes_rows(stage)
 }
