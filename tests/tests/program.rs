@@ -1,6 +1,7 @@
 //! The program as users run it: jobs, commands, errors.
 
 mod addresses;
+mod changed_job;
 mod changed_tables;
 mod changes;
 mod changing;

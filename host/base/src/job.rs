@@ -31,6 +31,7 @@ pub mod table_source;
 #[cfg(test)]
 mod tests;
 
+pub use changes::{changes_rows, follows_changes, is_of_changes};
 pub use names::stream;
 
 use crate::error::{Error, Result};

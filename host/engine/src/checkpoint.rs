@@ -14,6 +14,7 @@ pub mod gc;
 pub mod indexed_file;
 pub mod loaded;
 pub mod manifest;
+pub mod meaning;
 pub mod plan;
 pub mod positions;
 pub mod read;

@@ -17,6 +17,7 @@ pub mod gather;
 mod guard;
 mod join_keys;
 mod mistake;
+pub mod normal;
 pub mod query;
 mod plan_step;
 mod plan_thread;

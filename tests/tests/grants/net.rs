@@ -20,7 +20,7 @@ fn nosy(call: &str, (host, port): (&str, u16), grant: &str) -> Ended {
     ));
     trial.write("nosy.wat", include_str!("nosy.wat").replace("CALL", &call).replace("HOST", host));
     trial.well(&["componentize", "nosy.wat", "--world", "source", "-o", "nosy.wasm"]);
-    trial.run(&["--timeout", "10s"])
+    trial.run(&["--timeout", "60s"])
 }
 
 #[track_caller]

@@ -147,6 +147,7 @@ pub fn tables(files: Vec<StateFile>) -> Vec<Table> {
         key: vec![column("word", "text")],
         state: vec![column("n", "int64")],
         version: String::new(),
+        meaning: Default::default(),
         files,
     };
     vec![

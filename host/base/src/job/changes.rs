@@ -177,7 +177,8 @@ fn leaves_out(source: &str, inner: &str) -> String {
     )
 }
 
-fn is_of_changes(source: &SourceSpec) -> bool {
+/// Whether the rows of a source are changes of a table.
+pub fn is_of_changes(source: &SourceSpec) -> bool {
     matches!(&source.kind, SourceKind::Server(server) if matches!(server.reads, ServerReads::Changes(_)))
 }
 
@@ -230,8 +231,13 @@ struct ChangeStream<'a> {
     whole: bool,
 }
 
+/// Whether a sink does what a column of its rows says.
+pub fn follows_changes(sink: &SinkKind) -> bool {
+    keeps(sink) == SinkFit::Keeps
+}
+
 /// Whether a stage deletes rows that it has put out.
-fn changes_rows(stage: &StageSpec) -> bool {
+pub fn changes_rows(stage: &StageSpec) -> bool {
     let tells = stage.window.as_ref().is_some_and(|window| window.emit == WindowEmit::Changes);
     is_over_all(stage) && (tells || matches!(stage.operator, OperatorSpec::Top { .. } | OperatorSpec::Join(_)))
         || matches!(stage.operator, OperatorSpec::Newest { .. })

@@ -1,6 +1,7 @@
 //! Limits the connections of a listener. If all places are taken, a connection that has not shown a token is closed for the next
 //! one: of the address with the most connections, the one that has been idle for longest. One that has shown a token keeps its place.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -97,7 +98,7 @@ impl HeldPlaces {
         let count = |place: &HeldPlace| counts.get(&place.from).copied().unwrap_or_default();
         let first = |may: &dyn Fn(&HeldPlace) -> bool| {
             let may = self.by_id.iter().filter(|(_, place)| may(place));
-            may.max_by_key(|(_, place)| (count(place), place.since.elapsed())).map(|(id, _)| *id)
+            may.max_by_key(|(_, place)| (count(place), Reverse(place.since))).map(|(id, _)| *id)
         };
         let stranger =
             first(&|place| place.standing == Standing::Stranger && place.since.elapsed() >= STRANGER_TIME_MIN);

@@ -51,6 +51,8 @@ use tokio::runtime::Handle;
 const LISTEN: Duration = Duration::from_millis(100);
 /// How often to look for a topic that is not there, where the job's `poll` is longer.
 const LOOK_FOR_MISSING: Duration = Duration::from_secs(2);
+/// How often to look whether topics are compacted, where the job's `poll` is longer: batches are at risk that were planned before it is known.
+const LOOK_FOR_POLICIES: Duration = Duration::from_secs(5);
 /// What is gathered of all partitions before it goes to the inbox, while more comes without a pause.
 const GATHERED_BYTES_MAX: usize = 4 * PART_BYTES_MAX;
 
@@ -95,6 +97,9 @@ struct SourceReader<'a> {
     /// No earlier start has read anything.
     first: bool,
     looked: bool,
+    /// The topics that were found last, and when to look at their policies again.
+    topics: Vec<String>,
+    policies_at: Instant,
     partitions: Vec<Partition>,
     /// The places of partitions.
     places: HashMap<(String, i32), usize>,
@@ -150,6 +155,8 @@ impl<'a> SourceReader<'a> {
                 .keys()
                 .any(|name| topic::is_name(name) || (name.starts_with(CLOCK_PREFIX) && name != CLOCK_PREFIX)),
             looked: false,
+            topics: Vec::new(),
+            policies_at: Instant::now(),
             partitions: Vec::new(),
             places: HashMap::new(),
             places_by_id: HashMap::new(),
@@ -174,6 +181,9 @@ impl<'a> SourceReader<'a> {
                 open!(self.look());
                 let poll = self.order.spec.poll;
                 look_at = Instant::now() + if self.missing.is_empty() { poll } else { poll.min(LOOK_FOR_MISSING) };
+            }
+            if Instant::now() >= self.policies_at && !self.outage.lasts() {
+                self.look_at_policies()?;
             }
             open!(self.look_at_outage());
             self.commits.send(&self.consumer);

@@ -68,6 +68,20 @@ struct Function {
     filter: Option<(String, Expression)>,
 }
 
+/// What a function is, however its column is called.
+pub struct FunctionParts<'a> {
+    /// The output column.
+    pub output: &'a str,
+    /// The function and the type of its argument.
+    pub words: String,
+    /// The call, for people.
+    pub shown: String,
+    /// The column of the input; `None` for `count(*)`.
+    pub column: Option<&'a str>,
+    /// The condition of the rows that it takes.
+    pub filter: Option<&'a Expression>,
+}
+
 /// What happens to values before DataFusion's function sees them, and to its results, where it alone does not do what
 /// is wanted.
 #[derive(Clone, Copy, PartialEq)]

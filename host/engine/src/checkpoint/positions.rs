@@ -1,5 +1,6 @@
 //! How far a source was read, as a table of a checkpoint.
 
+use super::meaning::MeaningDigests;
 use super::state_file::REMOVED;
 use super::store::Store;
 use super::types::{Column, StateFile, Table, TableOf};
@@ -185,6 +186,7 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         sub: Vec::new(),
         state: vec![column("offset", "int64"), column("mark", "int64")],
         version: String::new(),
+        meaning: MeaningDigests::default(),
         files: Vec::new(),
     }
 }

@@ -19,15 +19,18 @@ mod claim;
 mod furthest;
 mod history;
 mod leftovers;
+mod meanings;
 mod tables;
 #[cfg(test)]
 mod tests;
 
+use super::meaning::Meanings;
 use super::types::{Manifest, Table, TableOf};
 use crate::ids::{BatchId, BatchTime, Generation};
 pub use claim::{claim, pinned, publish, publish_keeping, publish_upgrade};
 pub use history::{is_void_before, log_needed, owner, planned, run};
 pub use leftovers::leftovers;
+pub use meanings::{MeaningsBefore, needs_record};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a start finds in the store and in the sinks.
@@ -47,6 +50,8 @@ pub struct StartFacts {
     pub damaged: BTreeMap<String, String>,
     /// The paths of all objects, as the store lists them.
     pub objects: Vec<String>,
+    /// What the tables of the last start meant, where that had to be looked at and could be.
+    pub before: Option<MeaningsBefore>,
 }
 
 /// A batch with a plan.
@@ -74,6 +79,10 @@ pub struct StartRequest {
     pub spread: BTreeSet<String>,
     /// The tables that the job keeps, without files.
     pub tables: Vec<Table>,
+    /// What they mean.
+    pub meanings: Meanings,
+    /// Names of queries over all rows, by the name of the stage that keeps their totals.
+    pub queries: BTreeMap<String, String>,
     /// Names of the sinks to which each worker commits its share of a batch under a marker of its own.
     pub by_worker: BTreeSet<String>,
     /// Names of those to which each worker sends its share, and which cannot say what they have.
@@ -142,7 +151,7 @@ pub fn resolve(found: &StartFacts, wanted: &StartRequest) -> Result<Resume, Stri
     // Nothing can be dropped before the job of before has made the first checkpoint.
     if base.checkpoint.is_some() || as_before.is_none() {
         let tables = base.checkpoint.map_or(&[][..], |checkpoint| &checkpoint.tables);
-        tables::check(base.batch, tables, wanted)?;
+        tables::check(base.batch, tables, found, wanted)?;
     }
     let committed = found.committed.values().copied().max().unwrap_or_default();
     let first = BatchId(used(found, manifest, after).0.checked_add(1).ok_or("no batch ids are left")?);

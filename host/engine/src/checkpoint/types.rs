@@ -3,6 +3,7 @@
 use crate::batch::chunk::PlannedChunk;
 use crate::batch::position::Position;
 use crate::batch::types::ColumnType;
+use crate::checkpoint::meaning::MeaningDigests;
 use crate::ids::{BatchId, BatchTime, Generation};
 use arrow::datatypes::Field;
 use serde::{Deserialize, Serialize};
@@ -147,6 +148,9 @@ pub struct Table {
     /// The version of the plugin that made the states; empty where none did, or where it is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
+    /// How its rows came about, and what is made of the changes that its stage puts out.
+    #[serde(default, skip_serializing_if = "MeaningDigests::is_empty")]
+    pub meaning: MeaningDigests,
     /// Its files, in the order in which they apply.
     pub files: Vec<StateFile>,
 }
@@ -156,7 +160,8 @@ impl Table {
     pub fn of_stage(name: impl Into<String>, identity: impl Into<String>, columns: [Vec<Column>; 3]) -> Table {
         let [key, sub, state] = columns;
         let (name, identity, reads, version) = (name.into(), identity.into(), String::new(), String::new());
-        Table { of: TableOf::Stage, name, identity, reads, key, sub, state, version, files: Vec::new() }
+        let (meaning, files) = (MeaningDigests::default(), Vec::new());
+        Table { of: TableOf::Stage, name, identity, reads, key, sub, state, version, meaning, files }
     }
 
     /// Sets what its rows are made of.

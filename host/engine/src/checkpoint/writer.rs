@@ -397,7 +397,9 @@ impl WriterThread {
             let same = |table: &&mut Table| (table.of, &table.name) == (next.of, &next.name);
             if let Some(table) = self.tables.iter_mut().find(same) {
                 let files = if table.state == next.state { std::mem::take(&mut table.files) } else { Vec::new() };
-                *table = Table { files, ..next };
+                // Its stage has the same place in the job, and the same config.
+                let meaning = std::mem::take(&mut table.meaning);
+                *table = Table { files, meaning, ..next };
             }
         }
     }

@@ -2,12 +2,14 @@
 //! dataflow needs to go on.
 
 mod inputs;
+mod meanings;
 mod state_files;
 
 use crate::batch::chunk::Chunk;
 use crate::batch::partition::{Share, counts_rows, source_of};
 use crate::batch::position::{Position, Positions, SOURCE_END};
 use crate::checkpoint::loaded::{LoadProgress, LoadedCheckpoint};
+use crate::checkpoint::meaning::TableMeaning;
 use crate::checkpoint::plan::{self, Head, LogHeads, LogName, PlanWriter};
 use crate::checkpoint::positions::{self, PositionTable};
 use crate::checkpoint::record::{self, Recorded};
@@ -43,13 +45,21 @@ pub struct RecoveryPlan {
     recorded: Recorded,
     /// What the last start was given up for, where this one goes back.
     rollbacks: Vec<Rollback>,
+    /// Why it is not known whether the state means what it did.
+    unknown: Option<String>,
 }
 
 /// The tables of a job: of its stages with state, in order, then of its sources, in order, then of counters.
 pub fn tables_of(graph: &Graph) -> Vec<Table> {
     let stages = graph.stages.iter().flat_map(|stage| stage.tables.iter().cloned());
     let sources = graph.spec.sources.iter().map(|source| positions::table_of(source, &graph.spec.origin));
-    stages.chain(sources).chain(graph::counters::table_of(graph)).collect()
+    let meanings = graph.meanings(&BTreeSet::new());
+    let tables = stages.chain(sources).chain(graph::counters::table_of(graph));
+    let with_meaning = tables.map(|table| {
+        let meaning = meanings.get(&table.name).map(TableMeaning::digests).unwrap_or_default();
+        Table { meaning, ..table }
+    });
+    with_meaning.collect()
 }
 
 /// Names of the stages whose plugins take over states of their other versions.
@@ -88,7 +98,7 @@ pub fn decide(
         Some(manifest) if !told => Rollback::of_start(store, manifest, &graph.spec)?,
         _ => Vec::new(),
     };
-    let wanted = StartRequest {
+    let mut wanted = StartRequest {
         job_digest: recorded.digest.clone(),
         workers: u32::try_from(crate::running::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
         processes: options.place().1,
@@ -96,12 +106,15 @@ pub fn decide(
         by_worker: names(graph, SinkKind::by_worker),
         sent_by_worker: names(graph, |kind| kind.by_worker() && kind.passes_over_repeated_rows()),
         tables: tables_of(graph),
+        meanings: graph.meanings(&BTreeSet::new()),
+        queries: graph.queries(),
         migrates: migrates(graph),
         fresh: options.fresh,
         resume_from: options.resume_from,
         replay_from: options.replay_from.or(rollbacks.first().map(|first| first.batch)),
-        drop: options.drop_state.clone(),
+        drop: meanings::dropped(graph, &options.drop_state, current.as_ref()),
     };
+    let mut unknown = None;
     let mut found = StartFacts { manifest: current, objects: listed(store)?, ..StartFacts::default() };
     let mut logs = Vec::new();
     if let Some(manifest) = found.manifest.as_ref().filter(|_| !options.fresh) {
@@ -119,6 +132,7 @@ pub fn decide(
         if let Some(last) = manifest.starts.last() {
             found.damaged.extend(record::damages(store, last));
         }
+        unknown = meanings::compare(graph, store, &mut found, &mut wanted);
     }
     let resolved = resolve::resolve(&found, &wanted);
     let resume = resolved.map_err(|refusal| Error::job(format!("{}: {refusal}", store.place())))?;
@@ -127,7 +141,7 @@ pub fn decide(
         inputs::check(graph, store, manifest, &logs, &resume, processes)?;
     }
     let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last().cloned());
-    Ok(RecoveryPlan { resume, before, found, wanted, version, recorded, rollbacks })
+    Ok(RecoveryPlan { resume, before, found, wanted, version, recorded, rollbacks, unknown })
 }
 
 impl RecoveryPlan {
@@ -149,6 +163,12 @@ impl RecoveryPlan {
         }
         if !self.wanted.fresh {
             warn_of_sinks(&self.found);
+        }
+        if let Some(why) = &self.unknown {
+            tracing::warn!(
+                "the job was changed, and what its state was made of cannot be compared: {why}; the state is kept as it is. If an expression in \
+                 front of it was changed, start again with `--drop-state`"
+            );
         }
         for (path, reason) in &self.found.damaged {
             tracing::warn!("`{path}` cannot be read: {reason}; the job goes on, as this start does not need it");

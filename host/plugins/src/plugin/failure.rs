@@ -234,15 +234,9 @@ impl CallFailure {
         self
     }
 
-    /// Says at which row it failed, in a line behind the first.
+    /// Says at which row it failed, in a line of its own.
     pub fn with_culprit(mut self, words: &str) -> CallFailure {
-        let message = &mut self.error.message;
-        let at = message.find('\n').unwrap_or(message.len());
-        let line = format!("\n  {words}");
-        message.insert_str(at, &line);
-        if self.frames_at.start >= at {
-            self.frames_at = self.frames_at.start + line.len()..self.frames_at.end + line.len();
-        }
+        let _ = write!(self.error.message, "\n  {words}");
         self
     }
 

@@ -5,6 +5,7 @@ use super::budget;
 use super::decimals;
 use super::foreign::foreign_within;
 use super::mistake::{self, mistake, place_of, told};
+use super::normal::NormalForm;
 use super::plan_thread::planned;
 use super::semantics;
 use super::session::{VisibleNames, parser_options, state};
@@ -37,6 +38,7 @@ pub struct Expression {
     text: Arc<str>,
     work: ExpressionStep,
     data_type: DataType,
+    normal: Arc<NormalForm>,
 }
 
 #[derive(Clone, Debug)]
@@ -124,6 +126,7 @@ impl Expression {
             text: field.name().as_str().into(),
             work: ExpressionStep::Column(place),
             data_type: ours(field.data_type(), KeptTypes::of([schema])),
+            normal: NormalForm::column(field.name()).into(),
         }
     }
 
@@ -133,6 +136,16 @@ impl Expression {
             ExpressionStep::Column(place) => Some(place),
             ExpressionStep::Compiled(_) => None,
         }
+    }
+
+    /// The expression in normal form.
+    pub fn normal(&self) -> &NormalForm {
+        &self.normal
+    }
+
+    /// The expression as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The type of its values.
@@ -250,15 +263,16 @@ impl Compiler<'_> {
         let compile = || {
             let columns = self.columns()?;
             let logical = simplified(logical, &columns)?;
+            let normal = NormalForm::of(&logical);
             let compiled = state().create_physical_expr(logical, &columns)?;
             let kind = ours(&compiled.data_type(self.schema)?, KeptTypes::of([self.schema.as_ref()]));
-            Ok((compiled, kind))
+            Ok((compiled, kind, normal))
         };
-        let (compiled, data_type) = compile().map_err(|error: DataFusionError| {
+        let (compiled, data_type, normal) = compile().map_err(|error: DataFusionError| {
             let error = mistake(self.text, self.names, &error);
             if error.message.contains('^') { error } else { told(self.text, first_line(&error.message), span) }
         })?;
-        Ok(Expression { text, work: ExpressionStep::Compiled(compiled), data_type })
+        Ok(Expression { text, work: ExpressionStep::Compiled(compiled), data_type, normal: normal.into() })
     }
 }
 

@@ -12,6 +12,7 @@ use super::gather::{finish, gathered, rows_of};
 use super::guard::size_guarded;
 use super::input::InputRows;
 use super::mistake::{self, mistake, place_of, told};
+use super::normal::NormalQuery;
 use super::placement::{QueryPlacement, placement_of};
 use super::plan_thread::planned;
 use super::rewrite::rewrite;
@@ -43,6 +44,7 @@ pub struct Query {
     inputs: Arc<[(String, SchemaRef)]>,
     output: SchemaRef,
     placement: QueryPlacement,
+    normal: Arc<NormalQuery>,
 }
 
 /// A query that is ready to run, on one thread.
@@ -65,16 +67,16 @@ impl Query {
         functions: &[Arc<ScalarUDF>],
     ) -> Result<Query> {
         let (names, _) = names(&inputs, functions);
-        let (owned, keys) = (text.to_owned(), keys.to_vec());
-        let (placement, physical) = planned(move || {
+        let (owned, keys, tables) = (text.to_owned(), keys.to_vec(), inputs.clone());
+        let (placement, physical, normal) = planned(move || {
             let logical = logical(&owned, &names)?;
             let physical = physical(&logical).map_err(|error| mistake(&owned, &names, &error))?;
-            Ok((placement_of(&logical, &keys), physical))
+            Ok((placement_of(&logical, &keys), physical, NormalQuery::of(&logical, &tables)))
         })?;
         let kept = KeptTypes::of(inputs.iter().map(|(_, schema)| schema.as_ref()));
         let field = |field: &Arc<Field>| Field::new(field.name(), ours(field.data_type(), kept), true);
         let output = Arc::new(Schema::new(physical.schema().fields().iter().map(field).collect::<Vec<_>>()));
-        Ok(Query { text: text.into(), inputs: inputs.into(), output, placement })
+        Ok(Query { text: text.into(), inputs: inputs.into(), output, placement, normal: normal.into() })
     }
 
     /// The columns of its rows.
@@ -85,6 +87,11 @@ impl Query {
     /// Its tables: names and columns.
     pub fn inputs(&self) -> &[(String, SchemaRef)] {
         &self.inputs
+    }
+
+    /// The query in normal form.
+    pub fn normal(&self) -> &NormalQuery {
+        &self.normal
     }
 
     /// Where it runs.

@@ -4,6 +4,8 @@
 //! Before a query is planned, `a right join b using (k)` becomes `b left join a using (k)`, and `*` over such joins a list.
 //! A full join is planned here.
 
+pub mod scope;
+
 use datafusion::common::{Column, Result, not_impl_err, plan_datafusion_err};
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::expr_rewriter::normalize_col;
@@ -55,7 +57,7 @@ pub fn rewrite(select: &mut ast::Select, columns: &TableColumns<'_>) -> Result<(
             }
         }
     }
-    select.from.iter_mut().for_each(turned);
+    select.from.iter_mut().for_each(|from| turned(from, false));
     Ok(())
 }
 
@@ -91,10 +93,12 @@ fn any_common(from: &TableWithJoins, is: &dyn Fn(Side) -> bool) -> bool {
         || from.joins.iter().any(|join| common(join).is_some_and(|(side, _)| is(side)) || within(&join.relation))
 }
 
-/// Right joins as left joins, and full joins in parentheses, for which the planner below is asked.
-pub fn turned(from: &mut TableWithJoins) {
+/// Right joins as left joins, and full joins in parentheses, for which the planner below is asked. `in_parentheses`: the last
+/// join has them.
+pub fn turned(from: &mut TableWithJoins, in_parentheses: bool) {
     let joins = std::mem::take(&mut from.joins);
-    for mut join in joins {
+    let last = joins.len();
+    for (place, mut join) in joins.into_iter().enumerate() {
         match common(&join).map(|(side, constraint)| (side, constraint.clone())) {
             Some((Side::Right, constraint)) => {
                 std::mem::swap(&mut from.relation, &mut join.relation);
@@ -106,7 +110,7 @@ pub fn turned(from: &mut TableWithJoins) {
                 join.join_operator = JoinOperator::LeftOuter(constraint);
                 from.joins.push(join);
             }
-            Some((Side::Both, _)) => {
+            Some((Side::Both, _)) if !in_parentheses || place + 1 < last => {
                 from.joins.push(join);
                 let inner = TableWithJoins { relation: from.relation.clone(), joins: std::mem::take(&mut from.joins) };
                 from.relation = nested(inner);

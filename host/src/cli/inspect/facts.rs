@@ -160,7 +160,7 @@ impl CheckpointFacts {
 
 impl TableFacts {
     fn of(table: &Table) -> TableFacts {
-        let Table { of, name, identity, key, sub, state, version: _, files, reads: _ } = table;
+        let Table { of, name, identity, key, sub, state, version: _, files, reads: _, meaning: _ } = table;
         let (mut base, mut changes) = (FilesFacts::default(), FilesFacts::default());
         for file in fold::applicable(files, 0, KEY_GROUPS as u32) {
             let sort = if file.base { &mut base } else { &mut changes };

@@ -210,7 +210,7 @@ impl Way<'_> {
                 meaning,
                 "deduplicate",
                 "it drops all but the first change of a key",
-                "a stage with `latest` puts out only what changes; remove `deduplicate`",
+                "remove `deduplicate`, as a stage with `latest` puts out only what changes",
             ),
             OperatorSpec::Sample(_) => self.chosen(
                 stage,

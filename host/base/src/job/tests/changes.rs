@@ -20,7 +20,7 @@ path = "clicks"
 schema = { id = "int64", price = "int64", page = "text", at = "timestamp(s)" }
 "#;
 
-const LATEST: &str = "\n[stages.table]\nfrom = \"IN\"\nkey = \"id\"\nlatest = true\nop = \"op\"\n";
+const LATEST: &str = "\n[stages.kept]\nfrom = \"IN\"\nkey = \"id\"\nlatest = true\nop = \"op\"\n";
 
 /// What is said of a stage `s` between a stream and a sink that keeps rows by `id`; none: nothing.
 fn said_of(stage: &str, reads: &str, input: &str) -> Option<String> {
@@ -64,7 +64,7 @@ const BREAKS: &[(&str, &str)] = &[
     ("sql = \"select id, op from IN order by price\"", "it has `order by`"),
     ("sql = \"select distinct id, op from IN\"", "it is not a plain `select"),
     ("window = { size = \"10s\" }", "`window`"),
-    ("key = \"customer\"\nrepartition = true", "`key`"),
+    ("key = \"customer\"\nrepartition = { partitions = 2 }", "`key`"),
     ("key = [\"id\", \"op\"]\naggregate = { price = \"max(price)\" }", "`aggregate`"),
     ("filter = \"random() < 0.5\"", "`random`"),
 ];
@@ -79,7 +79,7 @@ const PASSES: &[(&str, &str)] = &[
     ("split = { low = \"id < 10\" }", "s.low"),
     ("split = { low = \"id < 10\" }", "s"),
     ("sql = \"select * from IN where id > 5\"", "s"),
-    ("key = \"id\"\nrepartition = true", "s"),
+    ("key = \"id\"\nrepartition = { partitions = 2 }", "s"),
     ("repartition = { partitions = 2 }", "s"),
     ("enrich = { file = \"a.csv\", on = \"customer\" }", "s"),
 ];
@@ -112,13 +112,13 @@ fn a_stage_that_chooses_among_raw_changes_by_their_values_is_refused() {
 fn complete_changes_may_be_chosen_by_their_values_but_not_one_by_one() {
     let mut wrong = Vec::new();
     for (stage, reads, _) in CHOOSES {
-        wrong.extend(said_of(stage, reads, "table").map(|said| format!("{stage}: {said}")));
+        wrong.extend(said_of(stage, reads, "kept").map(|said| format!("{stage}: {said}")));
     }
     for (stage, reads) in PASSES {
-        wrong.extend(said_of(stage, reads, "table").map(|said| format!("{stage}: {said}")));
+        wrong.extend(said_of(stage, reads, "kept").map(|said| format!("{stage}: {said}")));
     }
     for (stage, why) in BREAKS {
-        let said = said_of(stage, "s", "table").unwrap_or_default();
+        let said = said_of(stage, "s", "kept").unwrap_or_default();
         if !said.contains(why) || said.contains("latest = true") {
             wrong.push(format!("{stage}: {said}"));
         }
@@ -150,7 +150,7 @@ fn all_who_keep_rows_by_changes_are_asked() {
             let expected = !(reader.contains("plugin") && input == "said");
             assert_eq!(said.contains("`filter`: the rows are changes of"), expected, "{input}: {reader}: {said}");
         }
-        let whole = format!("{cheap}{reader}{screen}").replace("IN", "table");
+        let whole = format!("{cheap}{reader}{screen}").replace("IN", "kept");
         assert_eq!(said(&format!("{}{whole}", LATEST.replace("IN", "orders"))), None, "{reader}");
     }
 }
@@ -191,7 +191,7 @@ fn columns_that_an_enrich_adds_are_not_those_that_a_row_was_inserted_with() {
     let table = LATEST.replace("IN", "orders");
     let of = |column: &str| {
         let stages = format!(
-            "{table}[stages.e]\nfrom = \"table\"\nenrich = {{ stream = \"clicks\", on = \"id\" }}\n[stages.f]\nfrom = \"e\"\nfilter = \"{column} = 'x'\"\n\
+            "{table}[stages.e]\nfrom = \"kept\"\nenrich = {{ stream = \"clicks\", on = \"id\" }}\n[stages.f]\nfrom = \"e\"\nfilter = \"{column} = 'x'\"\n\
              [stages.best]\nfrom = \"f\"\ntop = {{ n = 1, by = \"price\" }}\nop = \"op\"\nwindow = \"all\"\n[sinks.a]\nfrom = \"best\"\nkind = \"print\"\n"
         );
         said(&stages)
@@ -199,7 +199,7 @@ fn columns_that_an_enrich_adds_are_not_those_that_a_row_was_inserted_with() {
     assert_eq!(of("customer"), None);
     assert!(of("page").is_some_and(|said| said.contains("`page` comes from the table of an `enrich`")));
     let old = format!(
-        "{table}[stages.f]\nfrom = \"table\"\nfilter = \"price > 5 and now() > to_timestamp(0)\"\n\
+        "{table}[stages.f]\nfrom = \"kept\"\nfilter = \"price > 5 and now() > to_timestamp(0)\"\n\
          [stages.n]\nfrom = \"f\"\naggregate = {{ n = \"count(*)\" }}\nop = \"op\"\nwindow = \"all\"\n[sinks.a]\nfrom = \"n\"\nkind = \"print\"\n"
     );
     assert!(said(&old).is_some_and(|said| said.contains("`now` has another value when a row is deleted")));
@@ -207,9 +207,9 @@ fn columns_that_an_enrich_adds_are_not_those_that_a_row_was_inserted_with() {
 
 #[test]
 fn latest_without_op_would_keep_what_was_deleted() {
-    for from in ["orders", "kept", "kept.low"] {
+    for from in ["orders", "parts", "parts.low"] {
         let text = format!(
-            "[stages.kept]\nfrom = \"orders\"\nsplit = {{ low = \"id < 5\" }}\n[stages.t]\nfrom = \"{from}\"\nkey = \"id\"\nlatest = true\n\
+            "[stages.parts]\nfrom = \"orders\"\nsplit = {{ low = \"id < 5\" }}\n[stages.t]\nfrom = \"{from}\"\nkey = \"id\"\nlatest = true\n\
              [sinks.a]\nfrom = \"t\"\nkind = \"print\"\n"
         );
         assert!(said(&text).is_some_and(|said| said.contains("write op = \"op\"")), "{from}");

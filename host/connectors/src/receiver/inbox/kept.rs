@@ -17,6 +17,11 @@ impl Inbox {
         if keep { kept.insert(topic.to_owned()) } else { kept.remove(topic) }
     }
 
+    /// Receiver: whether batches have plans.
+    pub fn has_plans(&self) -> bool {
+        self.goes_on
+    }
+
     /// Worker: which of these chunks the plan of a batch has to hold.
     pub fn kept_of(&self, chunks: &[Chunk]) -> Vec<bool> {
         let kept = self.kept.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,7 @@
 
 use super::cluster::{self, EarlierStart, Lost};
 use super::records::Records;
-use super::{InboxClosed, Partition, SourceReader, Step};
+use super::{InboxClosed, LOOK_FOR_POLICIES, Partition, SourceReader, Step};
 use crate::batch::partition::clock_name;
 use crate::batch::position::{CLUSTER, Position, TOPIC_PREFIX};
 use crate::batch::topic;
@@ -11,7 +11,7 @@ use crate::job::spec::{KafkaStart, KafkaTopics};
 use crate::kafka::ANSWER_TIME_MAX;
 use crate::kafka::fault::KafkaFault;
 use crate::limits::KAFKA_PARTITIONS_MAX;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
@@ -74,7 +74,8 @@ impl SourceReader<'_> {
             Err(TopicsStop::Closed) => return Ok(Err(InboxClosed)),
             Err(TopicsStop::Later(fault)) => return self.later(&fault).map(Ok),
         }
-        if let Err(fault) = self.know_policies(&found.there) {
+        self.topics = found.there.iter().map(|(topic, _)| topic.clone()).collect();
+        if let Err(fault) = self.know_policies() {
             return self.later(&fault).map(Ok);
         }
         let mut new: Vec<(String, i32)> = Vec::new();
@@ -186,21 +187,35 @@ impl SourceReader<'_> {
         Ok(Ok(()))
     }
 
+    /// Looks whether topics became compacted, or are no longer.
+    pub(super) fn look_at_policies(&mut self) -> Result<()> {
+        match self.know_policies() {
+            Ok(()) => Ok(()),
+            Err(fault) => self.later(&fault),
+        }
+    }
+
     /// Which topics are compacted: their records may be gone before a batch is replayed, so plans hold them. So it is where the cluster
     /// does not say.
-    fn know_policies(&mut self, there: &[(String, i32)]) -> Result<(), KafkaFault> {
+    fn know_policies(&mut self) -> Result<(), KafkaFault> {
         let source = &self.order.source.name;
-        let topics: Vec<&str> = there.iter().map(|(topic, _)| topic.as_str()).collect();
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        self.policies_at = Instant::now() + LOOK_FOR_POLICIES;
+        if !self.inbox.has_plans() {
+            return Ok(());
+        }
         for topics in topics.chunks(TOPICS_ASKED_MAX) {
             let policies = match self.consumer.compacted(topics, ANSWER_TIME_MAX) {
                 Err(fault) if fault.passes() || fault.is_refusal() => return Err(fault),
                 Err(fault) => {
-                    let code = fault.code.unwrap_or(RDKafkaErrorCode::Unknown);
+                    let code = fault.code.unwrap_or(Code::Unknown);
                     topics.iter().map(|topic| ((*topic).to_owned(), Err(code))).collect()
                 }
                 Ok(policies) => policies,
             };
-            for (topic, compacted) in policies {
+            // Of one that was deleted there is nothing to keep.
+            let is_gone = |policy| matches!(policy, Err(Code::UnknownTopic | Code::UnknownTopicOrPartition));
+            for (topic, compacted) in policies.into_iter().filter(|(_, policy)| !is_gone(*policy)) {
                 let is_new = self.inbox.keep_topic(&topic, compacted.unwrap_or(true));
                 match compacted {
                     Ok(true) if is_new => info!(

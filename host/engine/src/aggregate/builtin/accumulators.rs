@@ -50,6 +50,21 @@ impl Builtin {
         self.functions.iter().map(in_words).collect::<Vec<_>>().join(", ")
     }
 
+    /// What each function is, for checkpoints.
+    pub fn parts(&self) -> impl Iterator<Item = FunctionParts<'_>> {
+        self.functions.iter().map(|function| {
+            let distinct = if function.distinct { "distinct " } else { "" };
+            let column = function.column_name.as_deref();
+            FunctionParts {
+                output: &function.name,
+                words: format!("{:?} {distinct}{:?}", function.function, function.argument),
+                shown: format!("{:?}({distinct}{})", function.function, column.unwrap_or("*")).to_lowercase(),
+                column,
+                filter: function.filter.as_ref().map(|(_, filter)| filter),
+            }
+        })
+    }
+
     /// The columns of the input that the functions take, in their order.
     pub fn reads(&self) -> String {
         let column = |function: &Function| function.column_name.clone().unwrap_or_else(|| "*".into());

@@ -1,6 +1,7 @@
 //! Which objects go, by case.
 
 use super::*;
+use crate::checkpoint::meaning::MeaningDigests;
 use crate::checkpoint::resolve::is_void_before;
 use crate::checkpoint::types::{Checkpoint, JobStart, StateFile, Table, TableOf, blob_path};
 use crate::ids::BatchTime;
@@ -37,6 +38,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
         key: Vec::new(),
         state: Vec::new(),
         version: String::new(),
+        meaning: MeaningDigests::default(),
         files: files.iter().map(file).collect(),
     };
     let checkpoint = |(batch, files): &(u64, &[&str])| Checkpoint {

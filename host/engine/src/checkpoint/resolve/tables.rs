@@ -1,15 +1,18 @@
 //! Whether the tables of a checkpoint still fit the job.
 
-use super::StartRequest;
+use super::meanings::Mixed;
+use super::{StartFacts, StartRequest, meanings};
 use crate::checkpoint::counters;
 use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::ids::BatchId;
 use crate::job::retry_source;
+use std::collections::BTreeSet;
 
 /// Compares the tables of the checkpoint after a batch with those that the job wants. The error tells all that do not
 /// fit, and the choice.
-pub fn check(batch: BatchId, tables: &[Table], wanted: &StartRequest) -> Result<(), String> {
+pub fn check(batch: BatchId, tables: &[Table], found: &StartFacts, wanted: &StartRequest) -> Result<(), String> {
     let mut wrong = unknown_drops(batch, tables, wanted);
+    let mut mixed = BTreeSet::new();
     for table in tables.iter().filter(|table| !dropped(&wanted.drop, table)) {
         let now = wanted.tables.iter().find(|now| now.of == table.of && now.name == table.name);
         // Counts that nobody adds to any more hold up nothing.
@@ -21,10 +24,18 @@ pub fn check(batch: BatchId, tables: &[Table], wanted: &StartRequest) -> Result<
         if now.is_none() && is_retry(table) {
             continue;
         }
-        wrong.extend(match table.of {
-            TableOf::Stage => stage(batch, table, now, wanted.migrates.contains(&table.name)),
+        let unfit = match table.of {
+            TableOf::Stage => stage(batch, table, now, wanted),
             TableOf::Source => source(batch, table, now),
-        });
+        };
+        let migrates = now.is_some_and(|now| now.state != table.state);
+        // Of the tables of a stage the first one tells.
+        match now.filter(|_| unfit.is_none() && !migrates).and_then(|_| meanings::mixed(found, wanted, table)) {
+            Some(what) if mixed.insert((part_of(&table.name), what.sink.clone())) => {
+                wrong.push(mixing(batch, table, &what, wanted));
+            }
+            _ => wrong.extend(unfit),
+        }
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
@@ -33,6 +44,11 @@ pub fn check(batch: BatchId, tables: &[Table], wanted: &StartRequest) -> Result<
 /// How far rows that were given back are read is no state of the stage: they would all come a second time.
 pub fn dropped(drop: &[String], table: &Table) -> bool {
     drop.contains(&table.name) || (!is_retry(table) && drop.iter().any(|drop| drop == part_of(&table.name)))
+}
+
+/// Whether a table holds the watermark of a stage, whose identity is the text of `time`.
+fn is_watermark(table: &Table) -> bool {
+    table.name.ends_with(".watermark")
 }
 
 fn is_retry(table: &Table) -> bool {
@@ -55,7 +71,27 @@ fn unknown_drops(batch: BatchId, tables: &[Table], wanted: &StartRequest) -> Vec
         .collect()
 }
 
-fn stage(batch: BatchId, before: &Table, now: Option<&Table>, migrates: bool) -> Option<String> {
+/// Why a table must not go on although its columns would fit.
+fn mixing(batch: BatchId, table: &Table, mixed: &Mixed, wanted: &StartRequest) -> String {
+    let name = part_of(&table.name);
+    let query = wanted.queries.get(name).map_or(name, String::as_str);
+    let kind = if table.of == TableOf::Stage { "stage" } else { "source" };
+    let what = &mixed.what;
+    match &mixed.sink {
+        None => format!(
+            "{kind} `{query}`: its state in the checkpoint after batch {batch} was made by another job: {what}. Change it back, start \
+             with empty state with `--drop-state {query}`, or rebuild everything from the input that is kept with `--fresh`."
+        ),
+        Some(sink) => format!(
+            "sink `{sink}`: it holds changes of {kind} `{query}` that another job made: {what}. Rows that are in it up to batch {batch} \
+             would not be deleted or replaced. Change it back, start with empty state with `--drop-state {query}` and remove the old \
+             rows from the sink, or rebuild everything from the input that is kept with `--fresh`."
+        ),
+    }
+}
+
+fn stage(batch: BatchId, before: &Table, now: Option<&Table>, wanted: &StartRequest) -> Option<String> {
+    let migrates = wanted.migrates.contains(&before.name);
     let name = part_of(&before.name);
     let beside = before.name.strip_prefix(name).filter(|word| !word.is_empty());
     let beside = beside.map_or(String::new(), |_| format!(", table `{}`", before.name));
@@ -67,7 +103,10 @@ fn stage(batch: BatchId, before: &Table, now: Option<&Table>, migrates: bool) ->
             shape(before)
         ));
     };
-    let around = |table: &Table| (table.key.clone(), table.sub.clone(), table.identity.clone());
+    // How an expression is spelled is no matter where it is known what it means.
+    let same_meaning = !now.meaning.state.is_empty() && now.meaning.state == before.meaning.state;
+    let identity = |table: &Table| Some(table.identity.clone()).filter(|_| !(same_meaning && is_watermark(table)));
+    let around = |table: &Table| (table.key.clone(), table.sub.clone(), identity(table));
     let of_the_same = before.reads.is_empty() || before.reads == now.reads;
     let fits = around(before) == around(now) && of_the_same && (migrates || before.state == now.state);
     (!fits).then(|| {

@@ -5,6 +5,7 @@ mod rollback;
 mod upgrade;
 
 use super::*;
+use crate::checkpoint::meaning::MeaningDigests;
 use crate::checkpoint::plan::{Head, LogName};
 use crate::checkpoint::types::{Checkpoint, Column, JobStart, StateFile, Table, TableOf};
 
@@ -37,6 +38,7 @@ fn stage(name: &str, state: &str) -> Table {
         sub: Vec::new(),
         state,
         version: String::new(),
+        meaning: MeaningDigests::default(),
         files: Vec::new(),
     }
 }

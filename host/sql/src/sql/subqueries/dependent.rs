@@ -1,6 +1,7 @@
 //! A query for all values of the columns that it takes from outside at once: its rows, with these values beside them.
 
-use super::references::{Places, all_bound, bound, columns_of, free};
+use super::lateral::is_lateral;
+use super::references::{Places, all_bound, bound, columns_of, free, moved};
 use super::{Unnester, only};
 use crate::sql::budget;
 use datafusion::common::{Column, DFSchema, ExprSchema as _, JoinConstraint, Result, ScalarValue, plan_err};
@@ -14,6 +15,18 @@ use datafusion::logical_expr::{
     binary_expr, lit, when,
 };
 use std::sync::Arc;
+
+/// A column that is true in rows that were found.
+pub const THERE: &str = "__there";
+
+/// The name of a column for one from outside; columns of the query have other names.
+pub fn key_name(place: usize) -> String {
+    format!("__key_{place}")
+}
+
+fn total_name(place: usize) -> String {
+    format!("__total_{place}")
+}
 
 /// The values from outside.
 pub struct Domain {
@@ -37,7 +50,7 @@ impl Domain {
     /// The values, each once, under names of their own.
     fn values(&self, name: &str) -> Result<DependentRows> {
         let columns = self.outer.iter().enumerate();
-        let columns = columns.map(|(place, column)| Expr::Column(column.clone()).alias(format!("c{place}")));
+        let columns = columns.map(|(place, column)| Expr::Column(column.clone()).alias(key_name(place)));
         let columns: Vec<Expr> = columns.collect();
         let plan = LogicalPlanBuilder::from(self.base.clone()).project(columns)?.distinct()?.alias(name)?.build()?;
         let keys = plan.schema().columns();
@@ -99,6 +112,7 @@ impl Unnester {
                 rows.map(|input| Ok(LogicalPlan::Sort(SortRows { expr, input, fetch: None })))
             }
             LogicalPlan::Limit(limit) => self.limited(limit, of),
+            LogicalPlan::Join(join) if is_lateral(&join.right) => self.beside(join, of),
             LogicalPlan::Join(join) => self.both(join, of),
             LogicalPlan::Union(union) => self.union(union, of),
             LogicalPlan::Unnest(unnest) => self.unnested(unnest, of),
@@ -155,20 +169,19 @@ impl Unnester {
         of: &Domain,
     ) -> Result<DependentRows> {
         let name = self.name();
-        let keys =
-            made.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(format!("c{place}")));
+        let keys = made.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(key_name(place)));
         let totals = from.iter().enumerate();
-        let totals = totals.map(|(place, total)| Expr::Column(total.clone()).alias(format!("t{place}")));
-        let columns: Vec<Expr> = keys.chain(totals).chain([lit(true).alias("there")]).collect();
+        let totals = totals.map(|(place, total)| Expr::Column(total.clone()).alias(total_name(place)));
+        let columns: Vec<Expr> = keys.chain(totals).chain([lit(true).alias(THERE)]).collect();
         let made = LogicalPlanBuilder::from(made.plan).project(columns)?.alias(name.as_str())?.build()?;
         let of_name = |column: String| Column::new(Some(name.as_str()), column);
-        let keys: Vec<Column> = (0..of.outer.len()).map(|place| of_name(format!("c{place}"))).collect();
+        let keys: Vec<Column> = (0..of.outer.len()).map(|place| of_name(key_name(place))).collect();
         let values = of.values(&self.name())?;
         let conditions = equal(&values.keys, values.plan.schema(), &keys, made.schema())?;
-        let there = of_name("there".into());
+        let there = of_name(THERE.into());
         let mut totals = Vec::new();
         for (place, (call, to)) in calls.iter().zip(to).enumerate() {
-            let column = of_name(format!("t{place}"));
+            let column = of_name(total_name(place));
             let kind = made.schema().field_from_column(&column)?.data_type().clone();
             let total = Expr::Column(column);
             let empty = match call.clone().unalias() {
@@ -290,13 +303,29 @@ impl Unnester {
         let name = self.name();
         let merge = |(place, (a, b)): (usize, (&Column, &Column))| {
             let either = coalesce(vec![Expr::Column(a.clone()), Expr::Column(b.clone())]);
-            either.alias_qualified(Some(name.as_str()), format!("c{place}"))
+            either.alias_qualified(Some(name.as_str()), key_name(place))
         };
         let merged = left.keys.iter().zip(&right.keys).enumerate().map(merge);
         let made: Vec<Expr> = columns.into_iter().map(Expr::Column).chain(merged).collect();
-        let keys = (0..of.outer.len()).map(|place| Column::new(Some(name.as_str()), format!("c{place}"))).collect();
+        let keys = (0..of.outer.len()).map(|place| Column::new(Some(name.as_str()), key_name(place))).collect();
         let plan = LogicalPlan::Projection(Projection::try_new(made, Arc::new(plan))?);
         Ok(DependentRows { plan, keys })
+    }
+
+    /// A `lateral` query takes what it needs from the rows before it, where all is now.
+    fn beside(&mut self, join: Join, of: &Domain) -> Result<DependentRows> {
+        let columns = join.schema.columns();
+        let input = join.schema.clone();
+        let before = join.left.schema().as_ref().clone();
+        let left = self.below(join.left, of)?;
+        let places = of.places(&left.keys);
+        let right = moved(Arc::unwrap_or_clone(join.right), &mut vec![before], &places)?;
+        let filter = join.filter.map(|part| bound(part, &input, &places)).transpose()?;
+        let (left_plan, right) = (Arc::new(left.plan), Arc::new(right));
+        let Join { on, join_type, null_equality, .. } = join;
+        let made = Join::try_new(left_plan, right, on, filter, join_type, JoinConstraint::On, null_equality, false)?;
+        let own = columns.into_iter().chain(left.keys.iter().cloned()).collect();
+        Ok(DependentRows { plan: only(own, LogicalPlan::Join(made))?, keys: left.keys })
     }
 
     fn union(&mut self, union: Union, of: &Domain) -> Result<DependentRows> {
@@ -305,9 +334,9 @@ impl Unnester {
             let width = input.schema().fields().len();
             let rows = self.below(input, of)?;
             let own = columns_of(&rows.plan).take(width).enumerate();
-            let own = own.map(|(place, column)| column.alias(format!("u{place}")));
+            let own = own.map(|(place, column)| column.alias(format!("__column_{place}")));
             let keys = rows.keys.iter().cloned().map(Expr::Column).enumerate();
-            let keys = keys.map(|(place, key)| key.alias(format!("c{place}")));
+            let keys = keys.map(|(place, key)| key.alias(key_name(place)));
             let all = own.chain(keys).collect();
             inputs.push(Arc::new(LogicalPlan::Projection(Projection::try_new(all, Arc::new(rows.plan))?)));
         }
@@ -321,7 +350,7 @@ impl Unnester {
         let keys = keys.into_iter().map(|key| Expr::Column(key.clone()).alias_qualified(Some(name.as_str()), key.name));
         let all = own.into_iter().chain(keys).collect();
         let plan = LogicalPlan::Projection(Projection::try_new(all, Arc::new(made))?);
-        let keys = (0..of.outer.len()).map(|place| Column::new(Some(name.as_str()), format!("c{place}"))).collect();
+        let keys = (0..of.outer.len()).map(|place| Column::new(Some(name.as_str()), key_name(place))).collect();
         Ok(DependentRows { plan, keys })
     }
 

@@ -1,8 +1,8 @@
 //! What `exists`, `in`, `any`, `all` and scalar subqueries give, written as joins and conditions.
 
-use super::dependent::{Domain, equal};
+use super::dependent::{Domain, THERE, equal, key_name};
 use super::references::{columns_of, free, has_subquery, subquery, subquery_of};
-use super::{Attached, Unnester, simple, with};
+use super::{Attached, Unnester, nullable, simple, with};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, ExprSchema as _, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
@@ -12,8 +12,7 @@ use datafusion::logical_expr::{
 use datafusion_functions_aggregate::count::count_udaf;
 use std::sync::Arc;
 
-const THERE: &str = "there";
-const VALUE: &str = "value";
+const VALUE: &str = "__value";
 
 /// Whether an expression is a query.
 pub fn is_subquery(part: &Expr) -> bool {
@@ -162,7 +161,7 @@ impl Unnester {
     fn scalar(&mut self, plan: LogicalPlan, at: &mut Attached) -> Result<Expr> {
         let outer = free(&plan);
         if outer.is_empty() {
-            let value = Expr::ScalarSubquery(subquery(self.plan(plan)?));
+            let value = Expr::ScalarSubquery(subquery(maybe_null(self.plan(plan)?)?));
             return if at.all_as_columns { self.column(value, at) } else { Ok(value) };
         }
         if !simple::has_one_row(&plan) {
@@ -178,11 +177,10 @@ impl Unnester {
         let domain = self.domain(&outer, at)?;
         let rows = self.dependent(plan, &domain)?;
         let name = self.name();
-        let keys =
-            rows.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(format!("c{place}")));
+        let keys = rows.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(key_name(place)));
         let made: Vec<Expr> = keys.chain([Expr::Column(value).alias(VALUE)]).collect();
         let made = LogicalPlanBuilder::from(self.plan(rows.plan)?).project(made)?.alias(name.as_str())?.build()?;
-        let keys: Vec<Column> = (0..outer.len()).map(|place| Column::new(Some(&name), format!("c{place}"))).collect();
+        let keys: Vec<Column> = (0..outer.len()).map(|place| Column::new(Some(&name), key_name(place))).collect();
         self.joined(made, JoinType::Left, &outer, &keys, at)?;
         Ok(Expr::Column(Column::new(Some(name), VALUE)))
     }
@@ -192,13 +190,12 @@ impl Unnester {
         let domain = self.domain(outer, at)?;
         let rows = self.dependent(plan, &domain)?;
         let name = self.name();
-        let keys =
-            rows.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(format!("c{place}")));
+        let keys = rows.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(key_name(place)));
         let keys: Vec<Expr> = keys.collect();
         let made = LogicalPlanBuilder::from(self.plan(rows.plan)?).project(keys)?.distinct()?.build()?;
         let made = with(lit(true).alias(THERE), made)?;
         let made = LogicalPlanBuilder::from(made).alias(name.as_str())?.build()?;
-        let keys = (0..outer.len()).map(|place| Column::new(Some(&name), format!("c{place}"))).collect();
+        let keys = (0..outer.len()).map(|place| Column::new(Some(&name), key_name(place))).collect();
         Ok((made, keys))
     }
 
@@ -242,6 +239,16 @@ fn nothing() -> LogicalPlan {
         produce_one_row: false,
         schema: Arc::new(DFSchema::empty()),
     })
+}
+
+/// A query of one value, which is null where there is no row. DataFusion looks at the type of the column alone.
+fn maybe_null(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let column = single(&plan)?;
+    if plan.schema().field(0).is_nullable() {
+        return Ok(plan);
+    }
+    let value = nullable::nullable(Expr::Column(column.clone())).alias_qualified(column.relation, column.name);
+    LogicalPlanBuilder::from(plan).project([value])?.build()
 }
 
 /// The column of a query that has one.

@@ -209,9 +209,12 @@ impl ChangesFollower {
             Some(_) => format!("restart the job with `--drop-state {}`", self.source),
             None => "restart the job".to_owned(),
         };
-        format!(
-            "{how} to begin again with the rows that the source's tables have now (sinks keep those that they got before)"
-        )
+        match self.reads.start {
+            ServerStart::Latest => format!("{how} to follow the tables as they are now (changes until then are lost)"),
+            _ => format!(
+                "{how} to begin again with the rows that the source's tables have now (sinks keep those that they got before)"
+            ),
+        }
     }
 
     /// Whether the table has all that the job wants of it.

@@ -5,22 +5,52 @@ use crate::postgres::DatabaseError;
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
 
-/// The partitions of tables that hold rows, by OID, and their names.
-pub type Partitions = BTreeMap<u32, String>;
+/// The partitions of tables that hold rows, by OID.
+pub type Partitions = BTreeMap<u32, Partition>;
+
+/// One of them.
+pub struct Partition {
+    /// The table.
+    root: u32,
+    name: String,
+    /// The file of its rows; another one after it was truncated or rewritten.
+    file: u32,
+}
+
+/// What happened to partitions that the log says nothing of, for a person to read.
+pub fn lost(before: &Partitions, now: &Partitions) -> Vec<String> {
+    let is_same = |id: &u32, file: u32| now.get(id).is_some_and(|now| now.file == file);
+    // Where all are others, the table itself was truncated, which the log has.
+    let in_part = |root: u32| before.iter().any(|(id, other)| other.root == root && is_same(id, other.file));
+    let lost = |(id, partition): (&u32, &Partition)| {
+        let Partition { root, name, file } = partition;
+        match now.contains_key(id) {
+            false => Some(format!("{name} was detached or dropped")),
+            true if !is_same(id, *file) && in_part(*root) => {
+                Some(format!("{name} was truncated or rewritten (as by `vacuum full`)"))
+            }
+            true => None,
+        }
+    };
+    before.iter().filter_map(lost).collect()
+}
 
 /// What 64 bits of the number of a transaction are of which a row has 32, which is no further away than 2^31.
 const WHOLE: &str = "(b.next - ((b.next - i.xmin::text::bigint + 2147483648) % 4294967296 - 2147483648))";
 
 /// The partitions that these tables have now.
 pub async fn of(client: &Client, tables: &[FollowedTable]) -> Result<Partitions, DatabaseError> {
-    const LOOK: &str = "select t.relid::oid, pg_catalog.format('%I.%I', n.nspname, c.relname) \
+    const LOOK: &str = "select t.relid::oid, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relfilenode, r.id \
         from unnest($1::oid[]) as r(id), pg_catalog.pg_partition_tree(r.id) t \
         join pg_catalog.pg_class c on c.oid = t.relid join pg_catalog.pg_namespace n on n.oid = c.relnamespace where t.isleaf";
     let roots = roots(tables);
     let mut found = Partitions::new();
     if !roots.is_empty() {
         for row in client.query(LOOK, &[&roots]).await? {
-            found.insert(row.try_get(0)?, row.try_get(1)?);
+            found.insert(
+                row.try_get(0)?,
+                Partition { name: row.try_get(1)?, file: row.try_get(2)?, root: row.try_get(3)? },
+            );
         }
     }
     Ok(found)
@@ -110,4 +140,22 @@ impl Attached {
 
 fn roots(tables: &[FollowedTable]) -> Vec<u32> {
     tables.iter().filter(|table| table.is_partitioned).map(|table| table.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_that_lose_rows_are_named() {
+        let of = |found: &[(u32, u32, u32)]| -> Partitions {
+            let partition = |(id, file, root): &(u32, u32, u32)| {
+                (*id, Partition { root: *root, name: format!("p{id}"), file: *file })
+            };
+            found.iter().map(partition).collect()
+        };
+        let before = of(&[(1, 10, 0), (2, 20, 0), (3, 30, 0), (4, 40, 9), (5, 50, 9)]);
+        let told = lost(&before, &of(&[(1, 10, 0), (3, 31, 0), (4, 41, 9), (5, 51, 9), (6, 60, 9)]));
+        assert_eq!(told, ["p2 was detached or dropped", "p3 was truncated or rewritten (as by `vacuum full`)"]);
+    }
 }

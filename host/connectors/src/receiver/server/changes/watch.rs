@@ -65,10 +65,9 @@ impl ChangesFollower {
         let (names, again) = (&self.reads.tables, self.again());
         let as_before = super::identity::check_names(client, names, &open.at.ids, &self.publication, &again).await?;
         let partitions = partitions::of(client, &open.tables).await?;
-        for (_, name) in open.watch.partitions.iter().filter(|(id, _)| !partitions.contains_key(id)) {
+        for what in partitions::lost(&open.watch.partitions, &partitions) {
             warn!(
-                "source `{}`: the partition {name} was detached or dropped; its rows are gone from the table without a change, and sinks \
-                 keep them",
+                "source `{}`: the partition {what}; rows that the table lost so are no changes, and sinks keep them",
                 self.source
             );
         }

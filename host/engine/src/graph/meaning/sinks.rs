@@ -1,0 +1,74 @@
+//! Which sinks keep what stages and sources put out as changes: the rows that are in them must be deleted as they were inserted.
+
+use super::operators::replaces_rows;
+use super::{Label, Maker, Meaning, label};
+use crate::graph::part_of;
+use crate::job::spec::{OperatorSpec, SinkKind, SinkSpec, StageSpec};
+use crate::checkpoint::meaning::TableMeaning;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Maker<'_> {
+    /// Notes what sinks hold with the tables of those that made the changes.
+    pub(super) fn sinks(&mut self) {
+        for sink in self.graph.spec.sinks.iter().filter(|sink| keeps(&sink.kind)) {
+            let makers = self.makers_of(sink);
+            if makers.is_empty() {
+                continue;
+            }
+            let place = format!("sink `{}`", sink.name);
+            let rows = self.union(&sink.from, &place).whole();
+            let held = Meaning::new(Label { place, ..label("rows", "in a sink") }, vec![rows]);
+            for maker in makers {
+                let table = self.tables.entry(maker).or_insert_with(|| TableMeaning { state: None, sinks: BTreeMap::new() });
+                table.sinks.insert(sink.name.clone(), held.clone());
+            }
+        }
+    }
+
+    /// The tables of the stages and sources whose changes a sink keeps: those of which rows pass nothing that keeps them on their way.
+    fn makers_of(&self, sink: &SinkSpec) -> BTreeSet<String> {
+        let spec = &self.graph.spec;
+        let follows = crate::job::follows_changes(&sink.kind);
+        let (mut makers, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let mut streams: Vec<&str> = sink.from.iter().map(String::as_str).collect();
+        while let Some(stream) = streams.pop() {
+            if !seen.insert(stream) {
+                continue;
+            }
+            let name = part_of(stream);
+            let is_side = stream != name;
+            if let Some(source) = spec.sources.iter().find(|source| source.name == name) {
+                if !is_side && (follows || crate::job::is_of_changes(source)) {
+                    makers.insert(source.name.clone());
+                }
+                continue;
+            }
+            let Some(stage) = spec.stages.iter().find(|stage| stage.name == name) else { continue };
+            match is_side && !matches!(stage.operator, OperatorSpec::Split(_)) {
+                true => {}
+                false if replaces_rows(stage) => _ = makers.insert(self.table_of(stage)),
+                false if self.keeps_state(stage) => {}
+                false => streams.extend(stage.from.iter().map(String::as_str)),
+            }
+        }
+        makers
+    }
+
+    fn table_of(&self, stage: &StageSpec) -> String {
+        let node = self.graph.stages.iter().find(|node| node.name == stage.name);
+        let first = node.and_then(|node| node.tables.iter().find(|table| self.tables.contains_key(&table.name) && !table.name.ends_with(".watermark")));
+        first.map_or_else(|| stage.name.clone(), |table| table.name.clone())
+    }
+
+    /// Whether rows of a stage are made of state, and not of those of its input alone.
+    fn keeps_state(&self, stage: &StageSpec) -> bool {
+        let passes = matches!(stage.operator, OperatorSpec::Latest(_) | OperatorSpec::Enrich(_) | OperatorSpec::Deduplicate { .. });
+        let node = self.graph.stages.iter().find(|node| node.name == stage.name);
+        !passes && node.is_some_and(|node| !node.tables.is_empty())
+    }
+}
+
+/// Whether what a sink is given stays somewhere.
+fn keeps(sink: &SinkKind) -> bool {
+    !matches!(sink, SinkKind::Nothing | SinkKind::Print { .. })
+}
