@@ -39,6 +39,8 @@ pub struct BlockCutter {
     row: u64,
     /// See [`known_shortly`].
     known: u64,
+    /// What is at the end of the file cannot be read, and a record says so.
+    reports_end: bool,
     /// Where the file is.
     path: String,
 }
@@ -111,6 +113,7 @@ impl BlockCutter {
             start: 0,
             row: 0,
             known: 0,
+            reports_end: false,
             path: String::new(),
         }
     }
