@@ -218,6 +218,27 @@ fn a_job_that_is_just_started_again_is_scaled_as_soon_as_it_runs() {
     is_right(&trial, 4 * ROWS, &told);
 }
 
+/// What is asked of a job that is just starting waits, too, and says so.
+#[test]
+fn a_job_that_is_just_starting_is_scaled_as_soon_as_it_runs() {
+    let trial = job(4 * ROWS);
+    let mut job = Process::start(&mut trial.command_apart(&["run", "job.toml", "--workers", "1"]));
+    until("its process is started", || !job.children().is_empty());
+    let children = job.children();
+    children.iter().for_each(|child| millstream_tests::signal("STOP", *child));
+    assert!(!job.stderr().contains("begins at batch"), "it runs already");
+    let mut asking = Process::start(&mut trial.command_apart(&["scale", "job.toml", "--workers", "2"]));
+    asking.until("it says that it waits", |asking| {
+        asking.stdout().contains("the job is starting; the new workers start as soon as it runs")
+    });
+    children.iter().for_each(|child| millstream_tests::signal("CONT", *child));
+    job.until_stderr("other processes are started, which are to take the job over");
+    let ended = asking.wait();
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stderr, job.stderr());
+    let told = ends_well(job, "it ends");
+    is_right(&trial, 4 * ROWS, &told);
+}
+
 /// The supervisor dies while others are on their way to take the job over: all die with it, and the next start goes on.
 #[test]
 fn a_supervisor_that_dies_on_the_way_takes_all_along() {

@@ -1,6 +1,6 @@
 //! `millstream schema` describes job files as the program reads them: all of ours satisfy it, and typing errors do not.
 
-use millstream_tests::{Process, millstream, root};
+use millstream_tests::{Process, Trial, millstream, python_with, root};
 use regex::Regex;
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -117,6 +117,37 @@ fn all_jobs_satisfy_the_schema() {
     for (path, job) in jobs {
         assert_eq!(wrong(&schema, &job, ""), Vec::<String>::new(), "{path}");
     }
+}
+
+#[test]
+fn a_standard_validator_accepts_every_job_of_the_project() {
+    let trial = Trial::new("");
+    let schema = trial.write("schema.json", schema().to_string());
+    let mut command = python_with("kubernetes");
+    command.current_dir(root()).arg("tests/tests/schema/validate.py").arg(schema);
+    command.args(["README.md", "demo", "docs", "deploy", "plugins", "sdk", "tests/e2e", "tests/compat"]);
+    let ended = Process::start(&mut command).wait();
+    let last = ended.stdout.lines().last().unwrap_or_default();
+    assert!(ended.code == Some(0) && last.ends_with("jobs, 0 errors"), "{}{}", ended.stdout, ended.stderr);
+    assert!(last.split(' ').next().unwrap().parse::<u32>().unwrap() > 100, "{last}");
+}
+
+/// A string with a variable may become anything, whatever its form.
+#[test]
+fn variables_may_stand_in_any_string() {
+    let schema = schema();
+    let job = json!({
+        "batch": "${BATCH:-1s}",
+        "sources": { "in": { "kind": "socket", "address": "${FEED:-127.0.0.1:9999}", "format": "${FORMAT}" } },
+        "sinks": { "out": { "from": "in", "kind": "kafka", "brokers": "b:9092", "topic": "t", "wait": "${file:wait}" } },
+    });
+    assert_eq!(wrong(&schema, &job, ""), Vec::<String>::new());
+    let mut changed = job.clone();
+    changed["sources"]["in"]["address"] = json!("$FEED");
+    assert!(!wrong(&schema, &changed, "").is_empty());
+    changed = job;
+    changed["sinks"]["out"]["url"] = json!("postgres://x");
+    assert!(!wrong(&schema, &changed, "").is_empty(), "a kafka sink has no url");
 }
 
 /// A letter more in any key that is not a name, and in any word that is one of several.

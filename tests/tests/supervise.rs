@@ -316,7 +316,7 @@ fn rows_that_a_sink_can_never_hold_end_the_job_at_once() {
         assert!(told.contains("is longer than 4095 bytes with the place"), "{told}");
         assert_eq!(restarts, 0, "{told}");
         // Nothing of it is committed, so a job that was changed takes the rows.
-        trial.change("partition_by = ", "format = \"jsonl\"\n# ");
+        trial.change("partition_by = ", "format = \"json\"\n# ");
         if roll.is_empty() {
             trial.run_well(&[]);
         }

@@ -261,7 +261,7 @@ impl Supervisor<'_> {
                 Ok(SupervisorEvent::Scale(wish)) => self.wanted = Some(wish),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
-            let runs = ends.is_empty() && children.iter().all(WorkerProcess::is_running);
+            let runs = self.ran && ends.is_empty();
             self.desk.set_runs(runs);
             if let Some(wish) = self.wanted.take_if(|_| runs || self.stopping) {
                 self.scale(wish, &children);

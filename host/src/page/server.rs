@@ -96,6 +96,8 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
     server.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    // A client that has sent its request may close its side and still wait for the response (`nc -N`).
+    server.half_close(true);
     // Whoever goes away or says nonsense has no answer.
     let _ = server.serve_connection(TokioIo::new(CheckedHeads::new(stream)), service).await;
 }

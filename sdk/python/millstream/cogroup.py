@@ -80,7 +80,8 @@ class ByKey:
             self._function, self._key.make, count, columns, self._config.value(stage), context
         )
         keyed = self._is_keyed
-        rows = write_keyed(self._out, lists, groups.keys, stage.key, owners) if keyed else write_rows(self._out, lists)
+        own = self._function
+        rows = write_keyed(self._out, lists, groups.keys, stage.key, owners, own) if keyed else write_rows(self._out, lists, own)
         return Cogrouped(rows, [refused_rows(refused, *own, none) for own, none in zip(bounds, missing)])
 
     def _rows(self, place: int, rows: Any) -> Any:

@@ -11,6 +11,7 @@ from . import config as of_config
 from .batch import Batch, take
 from .columns import Column
 from .errors import InternalError
+from .place import place_of
 from .row import RowType
 from .schema import Description, Schema
 from .signature import Signature
@@ -99,20 +100,23 @@ class Configured:
         return of_config.schema(self._type) if self._type else ""
 
 
-def write_rows(rows: RowType, lists: list[list[Any]]) -> Batch[Any]:
-    """A batch of the lists of its columns; see `code.Output`. Raises InternalError, which names field and row, for a value of
-    another type."""
+def write_rows(rows: RowType, lists: list[list[Any]], function: Any = None) -> Batch[Any]:
+    """A batch of the lists of its columns; see `code.Output`. Raises InternalError, which names field, row and ``function``, which made
+    them, for a value of another type."""
     try:
         made = [of_columns.write(values, *field) for values, field in zip(lists, rows.columns)]
     except of_columns.WrongValue as wrong:
         values = (f"{name}={of_columns.short(own[wrong.row])}" for name, own in zip(rows.attributes, lists))
-        raise InternalError(f"{wrong}; row {wrong.row} of what it returned is {rows.name}({', '.join(values)})") from None
+        told = f"{wrong}; row {wrong.row} of what it returned is {rows.name}({', '.join(values)})"
+        raise InternalError(told + place_of(function)) from None
     return Batch(len(lists[0]), made, rows.schema)
 
 
-def write_keyed(rows: RowType, lists: list[list[Any]], keys: Any, key: Schema, groups: list[int]) -> Batch[Any]:
+def write_keyed(
+    rows: RowType, lists: list[list[Any]], keys: Any, key: Schema, groups: list[int], function: Any = None
+) -> Batch[Any]:
     """The same with the key of each row's group before its own columns."""
-    own = write_rows(rows, lists)
+    own = write_rows(rows, lists, function)
     # Mostly there is one row a group: then the key columns go back as they came.
     each_once = len(groups) == keys.rows and groups == list(range(keys.rows))
     columns = keys.columns if each_once else take(keys.columns, keys.rows, key, groups)

@@ -74,7 +74,7 @@ class ByRow:
             indexes = [row for row in indexes if row not in missing]
             columns = [[column[row] for row in indexes] for column in columns]
         lists, rejected = self._run(self._function, self._row.make, indexes, columns, config, context)
-        return Transformed(write_rows(self._out, lists), sorted([*missing.items(), *rejected]))
+        return Transformed(write_rows(self._out, lists, self._function), sorted([*missing.items(), *rejected]))
 
 
 def _loop(signature: Signature, row: Any, whole: Any, output: Output) -> Any:

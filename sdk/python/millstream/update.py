@@ -87,9 +87,10 @@ class ByKey:
         found = self._run(self._function, makes, count, columns, self._config.value(stage), context, timers)
         lists, written, kept, owners, refused = found
         keyed = self._is_keyed
-        output = write_keyed(self._out, lists, groups.keys, stage.key, owners) if keyed else write_rows(self._out, lists)
+        own = self._function
+        output = write_keyed(self._out, lists, groups.keys, stage.key, owners, own) if keyed else write_rows(self._out, lists, own)
         rejected = refused_rows(refused, starts, ends, missing)
-        return Updated(write_rows(self._state, written), of_columns.bitmap(kept), output, rejected)
+        return Updated(write_rows(self._state, written, own), of_columns.bitmap(kept), output, rejected)
 
     def _rows(self, values: Any, rows: int, starts: Any, ends: Any, missing: dict[int, str]) -> list[Any]:
         """For each parameter that takes rows what it is in each group."""

@@ -183,7 +183,7 @@ class TransformTest(unittest.TestCase):
         def wrong(line: str) -> Word:
             return Word(line, "1" if line == "b" else 1)  # type: ignore[arg-type]
 
-        words = r"field `place` is int64, not '1'; row 1 of what it returned is Word\(word='b', place='1'\)"
+        words = r"field `place` is int64, not '1'; row 1 of what it returned is Word\(word='b', place='1'\)\n  File \".*test_transform\.py\", line \d+, in wrong$"
         with self.assertRaisesRegex(InternalError, words):
             testing.transform(wrong).run([{"line": "a"}, {"line": "b"}])
 

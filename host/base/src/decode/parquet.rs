@@ -42,6 +42,11 @@ pub fn members(columns: &[ColumnSpec]) -> Vec<LineMember> {
     members
 }
 
+/// Whether a member of this name is a copy of another one.
+pub fn is_copy(name: &str) -> bool {
+    name.contains(COPY)
+}
+
 /// The columns with their paths into lines.
 pub(super) fn in_lines(columns: &[ColumnSpec]) -> Vec<ColumnSpec> {
     let mut placed = columns.to_vec();

@@ -241,6 +241,9 @@ impl Framer {
     fn refused_rest_of_blocks(&mut self) -> Option<Chunk> {
         let Counter::Bytes(start) = self.place.at else { return None };
         let reason = self.unreported.take_if(|_| self.ended)?;
+        if self.blocks.as_ref().is_some_and(BlockCutter::reports_end) {
+            return None;
+        }
         let row = known_shortly(self.place.known_by);
         Some(Chunk {
             ends: vec![0],

@@ -8,9 +8,10 @@ pub(super) mod open;
 
 use super::content::Content;
 use crate::batch::json::JsonRows;
-use crate::decode::parquet::refuse;
+use crate::decode::parquet::{is_copy, refuse};
 use crate::job::spec::ColumnSpec;
 use crate::panics::caught;
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use open::FileRows;
 use parquet::errors::{ParquetError, Result as ParquetResult};
@@ -61,15 +62,27 @@ impl ParquetLines {
             return Ok(false);
         };
         let mut encoder = JsonRows::new(&found.rows)?;
+        // A rejected row shows the columns of the file, each once.
+        let shown = (!found.refused.is_empty()).then(|| without_copies(&found.rows)).transpose()?;
+        let mut shown_encoder = shown.as_ref().map(JsonRows::new).transpose()?;
         for row in 0..found.rows.num_rows() {
-            encoder.write(row, &mut self.lines)?;
-            if let Some(reason) = found.refused.get(&row) {
-                refuse(&mut self.lines, reason);
+            match (found.refused.get(&row), &mut shown_encoder) {
+                (Some(reason), Some(shown)) => {
+                    shown.write(row, &mut self.lines)?;
+                    refuse(&mut self.lines, reason);
+                }
+                _ => encoder.write(row, &mut self.lines)?,
             }
             self.lines.push(b'\n');
         }
         Ok(true)
     }
+}
+
+fn without_copies(rows: &RecordBatch) -> io::Result<RecordBatch> {
+    let fields = rows.schema_ref().fields().iter().enumerate();
+    let own: Vec<usize> = fields.filter(|(_, field)| !is_copy(field.name())).map(|(place, _)| place).collect();
+    rows.project(&own).map_err(damaged)
 }
 
 fn damaged(why: impl ToString) -> io::Error {

@@ -39,7 +39,8 @@ impl Barriers {
     /// checkpoint is wanted as soon as there can be one.
     pub fn step(&self, now: BatchTime, last_time: BatchTime, finished: u64, held_up: bool, soon: bool) -> BarrierStep {
         // One checkpoint at a time.
-        if self.batches == 0 || self.stamp >= finished || held_up {
+        let is_under_way = self.stamp > 0 && self.stamp >= finished;
+        if self.batches == 0 || is_under_way || held_up {
             return BarrierStep::Wait(None);
         }
         if soon {

@@ -2,6 +2,7 @@
 
 use crate::ids::BatchTime;
 use crate::job::spec::{ClockSpec, JobSpec};
+use crate::time::microseconds;
 use std::time::Duration;
 
 /// How many batches of a backlog are under way at once: one is cut and decoded while the one before is worked on.
@@ -13,9 +14,14 @@ pub struct Pace {
     interval_us: i64,
     clock: ClockSpec,
     in_flight_max: u64,
-    /// The boundary after which the next batch begins (wall clock with an interval).
+    /// The boundary after which the next batch begins (wall clock with an interval, or with `beat_us`).
     boundary: BatchTime,
+    /// Without an interval: a batch begins after this long without rows, as stages with `idle` need to know that time passes.
+    beat_us: Option<i64>,
 }
+
+/// How often batches without rows begin where there is no interval, whatever `idle` is: at most, and at least.
+const BEAT_US: (i64, i64) = (10_000, 1_000_000);
 
 /// What the decision depends on.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +62,11 @@ impl Pace {
     /// The rules of this job, started at `now`.
     pub fn new(spec: &JobSpec, now: BatchTime) -> Pace {
         let interval_us = i64::try_from(spec.batch.as_micros()).unwrap_or(i64::MAX);
+        let idle = spec.stages.iter().filter_map(|stage| stage.event_time.as_ref()?.idle).min();
+        let beat_us = idle.filter(|_| interval_us == 0);
+        let beat_us = beat_us.map(|idle| (microseconds(idle) / 2).clamp(BEAT_US.0, BEAT_US.1));
         let boundary = next_boundary(now, interval_us);
-        Pace { interval_us, clock: spec.clock, in_flight_max: spec.in_flight_max.max(1), boundary }
+        Pace { interval_us, clock: spec.clock, in_flight_max: spec.in_flight_max.max(1), boundary, beat_us }
     }
 
     /// Decides. After `Begin` the next call is about the next batch.
@@ -72,7 +81,7 @@ impl Pace {
             return PaceStep::Close;
         }
         if self.interval_us == 0 || facts.stop {
-            return if facts.any_ready || facts.wanted { PaceStep::Begin(facts.now) } else { PaceStep::Wait(None) };
+            return self.at_once(facts);
         }
         if facts.now < self.boundary {
             // What has piled up is worked off as fast as the job can, and not a batch an interval.
@@ -87,6 +96,17 @@ impl Pace {
         let next = next_boundary(facts.now, self.interval_us);
         self.boundary = next;
         PaceStep::Begin(BatchTime(next.0.saturating_sub(self.interval_us)))
+    }
+
+    /// A batch begins as soon as something waits.
+    fn at_once(&mut self, facts: &PaceFacts) -> PaceStep {
+        let beat_us = self.beat_us.filter(|_| !facts.stop);
+        if facts.any_ready || facts.wanted || beat_us.is_some() && facts.now >= self.boundary {
+            self.boundary = BatchTime(facts.now.0.saturating_add(beat_us.unwrap_or_default()));
+            return PaceStep::Begin(facts.now);
+        }
+        let left = beat_us.map(|_| self.boundary.0.saturating_sub(facts.now.0).unsigned_abs());
+        PaceStep::Wait(left.map(Duration::from_micros))
     }
 
     /// Virtual time: batch i has time i × interval.
@@ -113,6 +133,7 @@ fn next_boundary(now: BatchTime, interval_us: i64) -> BatchTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::spec::{EventTimeSpec, StageSpec};
 
     const SECOND: i64 = 1_000_000;
 
@@ -174,6 +195,24 @@ mod tests {
         assert_eq!(pace.step(&PaceFacts { any_ready: true, ..facts(6) }), PaceStep::Begin(BatchTime(6)));
         assert_eq!(pace.step(&PaceFacts { wanted: true, ..facts(7) }), PaceStep::Begin(BatchTime(7)));
         assert_eq!(pace.step(&PaceFacts { wanted: true, stop: true, ..facts(8) }), PaceStep::Close);
+    }
+
+    #[test]
+    fn without_an_interval_time_passes_for_stages_with_idle() {
+        let mut stage = StageSpec::union("timed", ["in"]);
+        stage.event_time = Some(EventTimeSpec::new("at").idle(Duration::from_millis(600)));
+        let spec = JobSpec { batch: Duration::ZERO, stages: vec![stage], ..JobSpec::default() };
+        let mut pace = Pace::new(&spec, BatchTime(SECOND));
+        assert_eq!(pace.step(&facts(SECOND)), PaceStep::Begin(BatchTime(SECOND)));
+        let wait = |ms| PaceStep::Wait(Some(Duration::from_millis(ms)));
+        assert_eq!(pace.step(&facts(SECOND)), wait(300));
+        assert_eq!(
+            pace.step(&PaceFacts { any_ready: true, ..facts(SECOND + 200_000) }),
+            PaceStep::Begin(BatchTime(SECOND + 200_000))
+        );
+        assert_eq!(pace.step(&facts(SECOND + 400_000)), wait(100));
+        assert_eq!(pace.step(&facts(SECOND + 500_000)), PaceStep::Begin(BatchTime(SECOND + 500_000)));
+        assert_eq!(pace.step(&PaceFacts { stop: true, ..facts(SECOND + 900_000) }), PaceStep::Close);
     }
 
     #[test]

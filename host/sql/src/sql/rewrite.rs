@@ -1,6 +1,7 @@
 //! Parts of a query that are written another way before DataFusion plans it, which would take them for something else.
 
 use super::using;
+use super::using::scope::{Meaning, Scope, meaning};
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, Expr, GroupByExpr, ObjectName, Query, Select, SelectItem, TableFactor, UnaryOperator, Value,
     VisitMut, VisitorMut,
@@ -10,7 +11,7 @@ use std::ops::ControlFlow;
 
 /// Rewrites a query over these tables. An error is a word of the text, and what is wrong with it.
 pub fn rewrite(query: &mut Query, columns: &using::TableColumns<'_>) -> Result<(), (String, String)> {
-    match query.visit(&mut Rewriter { columns, defined: BTreeSet::new() }) {
+    match query.visit(&mut Rewriter { columns, defined: BTreeSet::new(), scopes: Vec::new() }) {
         ControlFlow::Break(wrong) => Err(wrong),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -20,6 +21,8 @@ struct Rewriter<'a> {
     columns: &'a using::TableColumns<'a>,
     /// Names of `with`, which hide tables.
     defined: BTreeSet<String>,
+    /// The tables of the `select`s that stand around, the innermost last.
+    scopes: Vec<Scope>,
 }
 
 impl VisitorMut for Rewriter<'_> {
@@ -37,10 +40,34 @@ impl VisitorMut for Rewriter<'_> {
             [part] if part.as_ident().is_some_and(|name| self.defined.contains(&name.value)) => None,
             _ => (self.columns)(name),
         };
-        match using::rewrite(select, &known) {
+        let scope = Scope::of(&select.from, &known);
+        let done = using::rewrite(select, &known);
+        self.scopes.push(scope);
+        match done {
             Ok(()) => ControlFlow::Continue(()),
             Err(wrong) => ControlFlow::Break(wrong),
         }
+    }
+
+    fn post_visit_select(&mut self, _select: &mut Select) -> ControlFlow<Self::Break> {
+        self.scopes.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        let Expr::Identifier(name) = expr else { return ControlFlow::Continue(()) };
+        match meaning(&name.value, &self.scopes) {
+            Meaning::Plain => {}
+            Meaning::Of(table) => {
+                let parts = table.0.iter().filter_map(|part| part.as_ident().cloned());
+                *expr = Expr::CompoundIdentifier(parts.chain([name.clone()]).collect());
+            }
+            Meaning::Unclear => {
+                let words = format!("`{name}` may be a column of several tables here; write of which, as `a.{name}`");
+                return ControlFlow::Break((name.value.clone(), words));
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Self::Break> {

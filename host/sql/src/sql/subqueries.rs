@@ -7,6 +7,7 @@
 
 mod dependent;
 mod lateral;
+mod nullable;
 mod references;
 mod simple;
 mod values;

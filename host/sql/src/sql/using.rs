@@ -4,6 +4,8 @@
 //! Before a query is planned, `a right join b using (k)` becomes `b left join a using (k)`, and `*` over such joins a list.
 //! A full join is planned here.
 
+pub mod scope;
+
 use datafusion::common::{Column, Result, not_impl_err, plan_datafusion_err};
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::expr_rewriter::normalize_col;

@@ -297,7 +297,7 @@ on = "touch""#,
         r#"from = "lines"
 plugin = "p"
 emit = "update""#,
-        r#"job.toml:4: stage `words`: `emit = "update"` is for windows, and this stage has none; add window = { size = "30s" }, or remove it"#,
+        r#"job.toml:4: stage `words`: `emit = "update"` is for windows of event time; write window = { size = "30s" } and time = "…" with a timestamp column, or remove it"#,
     ),
     (
         r#"from = "lines"

@@ -39,6 +39,8 @@ pub struct BlockCutter {
     row: u64,
     /// See [`known_shortly`].
     known: u64,
+    /// What is at the end of the file cannot be read, and a record says so.
+    reports_end: bool,
     /// Where the file is.
     path: String,
 }
@@ -111,6 +113,7 @@ impl BlockCutter {
             start: 0,
             row: 0,
             known: 0,
+            reports_end: false,
             path: String::new(),
         }
     }
@@ -134,6 +137,11 @@ impl BlockCutter {
             self.by = found;
             self.header = Some(header);
         }
+    }
+
+    /// Whether the last record is refused because the file ends as it does.
+    pub fn reports_end(&self) -> bool {
+        self.reports_end
     }
 
     /// The file's header, once it is there.
@@ -266,6 +274,7 @@ impl BlockCutter {
                 let taken = found.unwrap_or(if ended { rest.len() } else { rest.len().saturating_sub(SYNC_BYTES - 1) });
                 wrong.pass(rest.get(..taken).unwrap_or_default(), self.rejected_bytes_max);
                 if found.is_some() || (ended && wrong.bytes > 0) {
+                    self.reports_end |= found.is_none();
                     self.block = wrong.into_block(at + taken as u64);
                     self.by = *next;
                 } else {
@@ -280,6 +289,7 @@ impl BlockCutter {
                     let all =
                         std::mem::replace(&mut wrong, SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 });
                     self.block = all.into_block(at + rest.len() as u64);
+                    self.reports_end = true;
                 }
                 self.by = State::Foreign { wrong };
                 rest.len()

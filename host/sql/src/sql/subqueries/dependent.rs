@@ -1,6 +1,7 @@
 //! A query for all values of the columns that it takes from outside at once: its rows, with these values beside them.
 
-use super::references::{Places, all_bound, bound, columns_of, free};
+use super::lateral::is_lateral;
+use super::references::{Places, all_bound, bound, columns_of, free, moved};
 use super::{Unnester, only};
 use crate::sql::budget;
 use datafusion::common::{Column, DFSchema, ExprSchema as _, JoinConstraint, Result, ScalarValue, plan_err};
@@ -111,6 +112,7 @@ impl Unnester {
                 rows.map(|input| Ok(LogicalPlan::Sort(SortRows { expr, input, fetch: None })))
             }
             LogicalPlan::Limit(limit) => self.limited(limit, of),
+            LogicalPlan::Join(join) if is_lateral(&join.right) => self.beside(join, of),
             LogicalPlan::Join(join) => self.both(join, of),
             LogicalPlan::Union(union) => self.union(union, of),
             LogicalPlan::Unnest(unnest) => self.unnested(unnest, of),
@@ -308,6 +310,22 @@ impl Unnester {
         let keys = (0..of.outer.len()).map(|place| Column::new(Some(name.as_str()), key_name(place))).collect();
         let plan = LogicalPlan::Projection(Projection::try_new(made, Arc::new(plan))?);
         Ok(DependentRows { plan, keys })
+    }
+
+    /// A `lateral` query takes what it needs from the rows before it, where all is now.
+    fn beside(&mut self, join: Join, of: &Domain) -> Result<DependentRows> {
+        let columns = join.schema.columns();
+        let input = join.schema.clone();
+        let before = join.left.schema().as_ref().clone();
+        let left = self.below(join.left, of)?;
+        let places = of.places(&left.keys);
+        let right = moved(Arc::unwrap_or_clone(join.right), &mut vec![before], &places)?;
+        let filter = join.filter.map(|part| bound(part, &input, &places)).transpose()?;
+        let (left_plan, right) = (Arc::new(left.plan), Arc::new(right));
+        let Join { on, join_type, null_equality, .. } = join;
+        let made = Join::try_new(left_plan, right, on, filter, join_type, JoinConstraint::On, null_equality, false)?;
+        let own = columns.into_iter().chain(left.keys.iter().cloned()).collect();
+        Ok(DependentRows { plan: only(own, LogicalPlan::Join(made))?, keys: left.keys })
     }
 
     fn union(&mut self, union: Union, of: &Domain) -> Result<DependentRows> {

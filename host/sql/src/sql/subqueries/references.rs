@@ -1,5 +1,6 @@
 //! Columns that a subquery takes from outside.
 
+use super::lateral::is_lateral;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -78,6 +79,15 @@ fn collect(plan: &LogicalPlan, shadows: &mut Vec<DFSchema>, visit: &mut dyn FnMu
             Ok(TreeNodeRecursion::Continue)
         })
     })?;
+    if let LogicalPlan::Join(join) = plan
+        && is_lateral(&join.right)
+    {
+        collect(&join.left, shadows, visit)?;
+        shadows.push(join.left.schema().as_ref().clone());
+        collect(&join.right, shadows, visit)?;
+        shadows.pop();
+        return Ok(());
+    }
     plan.inputs().into_iter().try_for_each(|input| collect(input, shadows, visit))
 }
 
@@ -134,7 +144,8 @@ fn below(part: Expr, shadows: &mut Vec<DFSchema>, places: &Places<'_>) -> Result
     })
 }
 
-fn moved(plan: LogicalPlan, shadows: &mut Vec<DFSchema>, places: &Places<'_>) -> Result<LogicalPlan> {
+/// A plan with other columns from outside.
+pub fn moved(plan: LogicalPlan, shadows: &mut Vec<DFSchema>, places: &Places<'_>) -> Result<LogicalPlan> {
     let names = NamePreserver::new(&plan);
     let input = merge_schema(&plan.inputs());
     let plan = plan.map_expressions(|expr| {
@@ -155,5 +166,16 @@ fn moved(plan: LogicalPlan, shadows: &mut Vec<DFSchema>, places: &Places<'_>) ->
         })?;
         Ok(made.update_data(|made| name.restore(made)))
     })?;
+    if let LogicalPlan::Join(join) = &plan.data
+        && is_lateral(&join.right)
+    {
+        let mut join = join.clone();
+        join.left = Arc::new(moved(Arc::unwrap_or_clone(join.left), shadows, places)?);
+        shadows.push(join.left.schema().as_ref().clone());
+        let right = moved(Arc::unwrap_or_clone(join.right), shadows, places);
+        shadows.pop();
+        join.right = Arc::new(right?);
+        return Ok(LogicalPlan::Join(join));
+    }
     plan.data.map_children(|child| Ok(Transformed::yes(moved(child, shadows, places)?))).data()
 }

@@ -2,7 +2,7 @@
 
 use super::dependent::{Domain, THERE, equal, key_name};
 use super::references::{columns_of, free, has_subquery, subquery, subquery_of};
-use super::{Attached, Unnester, simple, with};
+use super::{Attached, Unnester, nullable, simple, with};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, ExprSchema as _, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
@@ -161,7 +161,7 @@ impl Unnester {
     fn scalar(&mut self, plan: LogicalPlan, at: &mut Attached) -> Result<Expr> {
         let outer = free(&plan);
         if outer.is_empty() {
-            let value = Expr::ScalarSubquery(subquery(self.plan(plan)?));
+            let value = Expr::ScalarSubquery(subquery(maybe_null(self.plan(plan)?)?));
             return if at.all_as_columns { self.column(value, at) } else { Ok(value) };
         }
         if !simple::has_one_row(&plan) {
@@ -239,6 +239,16 @@ fn nothing() -> LogicalPlan {
         produce_one_row: false,
         schema: Arc::new(DFSchema::empty()),
     })
+}
+
+/// A query of one value, which is null where there is no row. DataFusion looks at the type of the column alone.
+fn maybe_null(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let column = single(&plan)?;
+    if plan.schema().field(0).is_nullable() {
+        return Ok(plan);
+    }
+    let value = nullable::nullable(Expr::Column(column.clone())).alias_qualified(column.relation, column.name);
+    LogicalPlanBuilder::from(plan).project([value])?.build()
 }
 
 /// The column of a query that has one.

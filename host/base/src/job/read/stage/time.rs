@@ -77,6 +77,7 @@ fn emit_of(
     if let Some(window) = inner.filter(|_| of_stage.is_some()) {
         window.wrong("emit", format!("`emit` stands in `{}` and in the stage; remove one", within(window)));
     }
+    let has_window = window.is_some();
     let (r, emit) = match inner {
         Some(window) => (window, window.choice("emit", &words, &[])),
         None => (r, of_stage),
@@ -93,16 +94,14 @@ fn emit_of(
         }
     };
     let name = format!("`{}emit = \"{shown}\"`", r.inside);
-    if window.is_none() {
-        r.wrong(
-            "emit",
-            format!("{name} is for windows, and this stage has none; add window = {{ size = \"30s\" }}, or remove it"),
-        );
-    } else if !of_time {
-        let message =
-            format!("{name} is for windows of event time; write time = \"…\" with a timestamp column, or remove it");
-        r.wrong("emit", message);
-    }
+    let (window, time) = ("window = { size = \"30s\" }", "time = \"…\" with a timestamp column");
+    let missing = match (has_window, of_time) {
+        (true, true) => return emit,
+        (true, false) => format!("write {time}"),
+        (false, true) => format!("write {window}"),
+        (false, false) => format!("write {window} and {time}"),
+    };
+    r.wrong("emit", format!("{name} is for windows of event time; {missing}, or remove it"));
     emit
 }
 

@@ -166,7 +166,7 @@ job.toml:5: stage `words`: `emit = "update"` is for windows of event time; write
     ),
     (
         "plugin = \"p\"\ntime = \"ts\"\nemit = \"close\"",
-        r#"job.toml:5: stage `words`: `emit = "close"` is for windows, and this stage has none; add window = { size = "30s" }, or remove it"#,
+        r#"job.toml:5: stage `words`: `emit = "close"` is for windows of event time; write window = { size = "30s" }, or remove it"#,
     ),
     // The inverse.
     (

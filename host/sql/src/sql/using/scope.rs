@@ -1,0 +1,156 @@
+//! What the columns of `from` are called, where a name alone may be the common column of several tables.
+
+use super::{Side, TableColumns, USING, common, is_common};
+use datafusion::sql::sqlparser::ast::{Ident, JoinConstraint, JoinOperator, ObjectName, TableFactor, TableWithJoins};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The tables of a `select`.
+#[derive(Default)]
+pub struct Scope {
+    /// Common columns, and the table whose values they have; `None`: not known here.
+    owners: BTreeMap<String, Option<ObjectName>>,
+    /// Names that tables are called by.
+    tables: Vec<ObjectName>,
+    /// All columns; `None`: not known here.
+    columns: Option<BTreeSet<String>>,
+}
+
+/// What a name without a table is.
+pub enum Meaning {
+    /// What DataFusion takes it for.
+    Plain,
+    /// The column of this table.
+    Of(ObjectName),
+    /// It cannot be told here.
+    Unclear,
+}
+
+/// What a name is within these `select`s, the innermost last.
+pub fn meaning(name: &str, scopes: &[Scope]) -> Meaning {
+    let mut inner: Vec<&Scope> = Vec::new();
+    for (place, scope) in scopes.iter().enumerate().rev() {
+        match scope.owners.get(name) {
+            None if scope.columns.as_ref().is_some_and(|columns| columns.contains(name)) => return Meaning::Plain,
+            None => inner.push(scope),
+            Some(owner) => {
+                let known = inner.iter().all(|scope| scope.columns.is_some());
+                let has = |scope: &Scope| scope.columns.as_ref().is_none_or(|columns| columns.contains(name));
+                let hidden = inner.iter().any(|scope| scope.tables.iter().any(|table| Some(table) == owner.as_ref()));
+                return match owner {
+                    Some(owner) if known && !hidden => Meaning::Of(owner.clone()),
+                    // DataFusion looks further outside, and finds nothing.
+                    _ if !scopes[..place].iter().any(has) => Meaning::Plain,
+                    _ => Meaning::Unclear,
+                };
+            }
+        }
+    }
+    Meaning::Plain
+}
+
+impl Scope {
+    /// The tables of `from`.
+    pub fn of(from: &[TableWithJoins], columns: &TableColumns<'_>) -> Scope {
+        let mut all = Scope { columns: Some(BTreeSet::new()), ..Scope::default() };
+        for one in from {
+            all.join(Scope::of_joins(one, columns));
+        }
+        all
+    }
+
+    fn of_joins(from: &TableWithJoins, columns: &TableColumns<'_>) -> Scope {
+        let mut tables = vec![Scope::of_table(&from.relation, columns)];
+        for join in &from.joins {
+            let right = Scope::of_table(&join.relation, columns);
+            let (side, constraint) = match &join.join_operator {
+                JoinOperator::Inner(constraint) | JoinOperator::Join(constraint) => (Side::Left, constraint),
+                _ => match common(join) {
+                    Some(found) => found,
+                    None => (Side::Left, &JoinConstraint::None),
+                },
+            };
+            if is_common(constraint) {
+                let names = names(constraint, &tables, &right);
+                for name in names {
+                    let owner = match side {
+                        Side::Left => owner(&name, &tables),
+                        Side::Right => owner(&name, std::slice::from_ref(&right)),
+                        Side::Both => Some(ObjectName::from(vec![Ident::with_quote('"', USING)])),
+                    };
+                    tables.iter_mut().for_each(|table| drop(table.owners.remove(&name)));
+                    tables.push(Scope {
+                        owners: BTreeMap::from([(name, owner)]),
+                        columns: Some(BTreeSet::new()),
+                        ..Scope::default()
+                    });
+                }
+            }
+            tables.push(right);
+        }
+        let mut all = Scope { columns: Some(BTreeSet::new()), ..Scope::default() };
+        tables.into_iter().for_each(|table| all.join(table));
+        all
+    }
+
+    fn of_table(table: &TableFactor, columns: &TableColumns<'_>) -> Scope {
+        let (name, alias) = match table {
+            TableFactor::NestedJoin { table_with_joins, alias: None } => {
+                return Scope::of_joins(table_with_joins, columns);
+            }
+            TableFactor::Table { name, alias, args: None, .. } => (Some(name), alias.as_ref()),
+            TableFactor::Derived { alias, .. } => (None, alias.as_ref()),
+            _ => (None, None),
+        };
+        let called = match alias {
+            Some(alias) => Some(ObjectName::from(vec![alias.name.clone()])),
+            None => name.cloned(),
+        };
+        let plain = name.filter(|_| alias.is_none_or(|alias| alias.columns.is_empty()));
+        Scope {
+            owners: BTreeMap::new(),
+            tables: called.into_iter().collect(),
+            columns: plain.and_then(columns).map(|columns| columns.into_iter().collect()),
+        }
+    }
+
+    fn join(&mut self, other: Scope) {
+        self.owners.extend(other.owners);
+        self.tables.extend(other.tables);
+        self.columns = match (self.columns.take(), other.columns) {
+            (Some(mut own), Some(others)) => {
+                own.extend(others);
+                Some(own)
+            }
+            _ => None,
+        };
+    }
+}
+
+/// The common columns of a join.
+fn names(constraint: &JoinConstraint, left: &[Scope], right: &Scope) -> Vec<String> {
+    match constraint {
+        JoinConstraint::Using(names) => {
+            let name = |name: &ObjectName| Some(name.0.first()?.as_ident()?.value.clone());
+            names.iter().filter_map(name).collect()
+        }
+        _ => {
+            let known =
+                |name: &&String| left.iter().filter_map(|table| table.columns.as_ref()).any(|of| of.contains(*name));
+            right.columns.iter().flatten().filter(known).cloned().collect()
+        }
+    }
+}
+
+/// The table whose column a name is.
+fn owner(name: &str, tables: &[Scope]) -> Option<ObjectName> {
+    if let Some(owner) = tables.iter().find_map(|table| table.owners.get(name)) {
+        return owner.clone();
+    }
+    let has = |table: &&Scope| table.columns.as_ref().is_none_or(|columns| columns.contains(name));
+    let mut found = tables.iter().filter(has);
+    let (Some(table), None) = (found.next(), found.next()) else { return None };
+    match table.tables.as_slice() {
+        [called] => Some(called.clone()),
+        _ => None,
+    }
+}
