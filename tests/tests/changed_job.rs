@@ -106,7 +106,6 @@ fn over_all() -> Vec<Case> {
                 ("x, y, at\"", "x, y, at, x + y as more\"", Same),
                 ("select = \"op, k, x", "select = \"op, k, y as x", Refused),
                 ("x, y, at\"", "x, y + 1 as y, at\"", Refused),
-                ("s.jsonl\"\nschema = { op = \"text\"", "s.jsonl\"\nschema = { new = \"text\", op = \"text\"", Refused),
             ],
         ),
         case(
@@ -156,14 +155,13 @@ fn over_all() -> Vec<Case> {
         ),
         case(
             "latest",
-            stage("key = \"k\"\nop = \"op\"\nlatest = \"at\""),
+            "[stages.q]\nfrom = \"s\"\nkey = \"k\"\nop = \"op\"\nlatest = \"at\"\n",
             2,
             &[
                 ("latest = \"at\"", "latest = \"y\"", Refused),
                 ("latest = \"at\"", "latest = true", Refused),
                 ("key = \"k\"", "key = \"y\"", Refused),
-                ("filter = \"x > 0\"", "filter = \"y > 10\"", Refused),
-                ("op, k, x, y, at", "op, k, y as x, y, at", Refused),
+                ("latest = \"at\"", "latest =   'at'", Same),
             ],
         ),
         case(
@@ -182,14 +180,9 @@ fn over_all() -> Vec<Case> {
         ),
         case(
             "a table that a stream keeps",
-            "[stages.q]\nfrom = \"t\"\nenrich = { stream = \"front\", on = \"k\", op = \"op\" }\n",
+            "[stages.q]\nfrom = \"t\"\nenrich = { stream = \"s\", on = \"k\", op = \"op\" }\n",
             2,
-            &[
-                (", op = \"op\"", "", Refused),
-                ("filter = \"x > 0\"", "filter = \"x > 6\"", Refused),
-                ("op, k, x, y, at", "op, k, x * 2 as x, y, at", Refused),
-                ("on = \"k\", op = \"op\"", "op = \"op\", on = \"k\"", Same),
-            ],
+            &[(", op = \"op\" }", " }", Refused), ("on = \"k\", op = \"op\"", "op = \"op\", on = \"k\"", Same)],
         ),
     ]
 }
@@ -211,7 +204,7 @@ fn by_time() -> Vec<Case> {
                 ("size = \"5s\"", "size = \"5s\", emit = \"update\"", Refused),
                 ("size = \"5s\"", "size = \"5s\", offset = \"1s\"", Refused),
                 ("filter = \"x > 0\"", "filter = \"x > 2\"", Refused),
-                ("\"at\"\nwindow", "\"cast( at AS timestamp )\"\nwindow", Same),
+                ("\"at\"\nwindow", "\"( at )\"\nwindow", Same),
                 ("{ n = \"sum(x)\" }", "{ n = \"sum(x)\", m = \"max(x)\" }", Refused),
             ],
         ),
@@ -231,8 +224,8 @@ fn by_time() -> Vec<Case> {
             stage(&format!("{window}sql = \"select k, max(x) as n from front where y > 5 group by k\"")),
             2,
             &[
-                // No window has closed yet.
-                ("y > 5", "y > 20", Same),
+                // Windows that have closed stay as they are.
+                ("y > 5", "y > 4", Same),
                 ("size = \"5s\"", "size = \"10s\"", Refused),
                 ("filter = \"x > 0\"", "filter = \"x > 2\"", Refused),
                 ("time = \"at\"", "time = \"at - interval '1 second'\"", Refused),
@@ -260,7 +253,6 @@ fn by_time() -> Vec<Case> {
                 ("time = \"at\"\n", "", Refused),
                 ("within = \"4s\"", "within = \"4000ms\"", Same),
                 ("filter = \"x > 0\"", "filter = \"x > 2\"", Refused),
-                ("op, k, x, y, at", "op, k, x, y * 2 as y, at", Refused),
             ],
         ),
         case(

@@ -16,6 +16,9 @@ const FORM: &str = "1";
 /// How many of the hexadecimal digits of a digest are kept.
 const DIGITS: usize = 32;
 
+/// The key of a column of a source; what it says begins with its name.
+pub const COLUMN: &str = "`schema`";
+
 /// How much of a text is shown.
 const SHOWN_CHARS_MAX: usize = 200;
 
@@ -132,6 +135,20 @@ impl Difference {
     pub fn words(&self) -> String {
         let Difference { place, key, was, is } = self;
         let of = if place.is_empty() { String::new() } else { format!(" of {place}") };
+        let column = |text: &Option<String>| text.as_deref()?.split(" = ").next().map(str::to_owned);
+        if key == COLUMN && column(was) != column(is) {
+            let named =
+                |text| column(text).map_or_else(|| "another column".to_owned(), |name| format!("column `{name}`"));
+            return format!("it was made of {}{of} and is made of {} now", named(was), named(is));
+        }
+        // Names that stages of a query have among themselves.
+        let is_inner = |text: &Option<String>| {
+            text.as_ref()
+                .is_some_and(|text| ["_total_", "_value_", "_key_", "_rows"].iter().any(|name| text.contains(name)))
+        };
+        if is_inner(was) || is_inner(is) {
+            return format!("{key}{of} has changed");
+        }
         match (was.as_deref(), is.as_deref()) {
             (Some(was), Some(is)) if was == is => format!("{key}{of} has changed"),
             (Some(was), Some(is)) => format!("{key}{of} was {} and is {} now", quoted(was), quoted(is)),

@@ -10,7 +10,7 @@ mod sinks;
 mod tests;
 
 use super::{Graph, InputNode, StageNode, rejected_name};
-use crate::checkpoint::meaning::{Label, Meaning, Meanings, TableMeaning};
+use crate::checkpoint::meaning::{COLUMN, Label, Meaning, Meanings, TableMeaning};
 use crate::error::Result;
 use crate::job::retry_source;
 use crate::job::spec::{JobSpec, Origin, SourceKind, SourceSpec, StageSpec};
@@ -127,7 +127,7 @@ impl<'a> Maker<'a> {
                 None => (vec![name.clone()], String::new()),
             };
             let (shown, place) = (format!("{name} = {text}"), place.clone());
-            let label = Label { key: "`schema`".into(), normal: format!("{path:?} {text}"), shown, place };
+            let label = Label { key: COLUMN.into(), normal: format!("{path:?} {text}"), shown, place };
             (name.clone(), Meaning::new(label, vec![base.clone()]))
         };
         let columns = fields.iter().map(|field| column(field.name())).collect();

@@ -46,11 +46,6 @@ pub fn dropped(drop: &[String], table: &Table) -> bool {
     drop.contains(&table.name) || (!is_retry(table) && drop.iter().any(|drop| drop == part_of(&table.name)))
 }
 
-/// Whether a table holds the watermark of a stage, whose identity is the text of `time`.
-fn is_watermark(table: &Table) -> bool {
-    table.name.ends_with(".watermark")
-}
-
 fn is_retry(table: &Table) -> bool {
     table.of == TableOf::Source && retry_source::is_name(&table.name)
 }
@@ -103,11 +98,11 @@ fn stage(batch: BatchId, before: &Table, now: Option<&Table>, wanted: &StartRequ
             shape(before)
         ));
     };
-    // How an expression is spelled is no matter where it is known what it means.
+    // How it is written and what stages are called is no matter where it is known what the state means.
     let same_meaning = !now.meaning.state.is_empty() && now.meaning.state == before.meaning.state;
-    let identity = |table: &Table| Some(table.identity.clone()).filter(|_| !(same_meaning && is_watermark(table)));
+    let identity = |table: &Table| Some(table.identity.clone()).filter(|_| !same_meaning);
     let around = |table: &Table| (table.key.clone(), table.sub.clone(), identity(table));
-    let of_the_same = before.reads.is_empty() || before.reads == now.reads;
+    let of_the_same = same_meaning || before.reads.is_empty() || before.reads == now.reads;
     let fits = around(before) == around(now) && of_the_same && (migrates || before.state == now.state);
     (!fits).then(|| {
         let version = |table: &Table| {
