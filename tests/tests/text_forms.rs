@@ -56,7 +56,7 @@ fn csv_lines_end_in_any_way_outside_of_quotes() {
     let text: String = (0..20).map(|n| format!("{n},\"a\r{n}\"\r")).collect();
     trial.write("files/1.csv.gz", gzip(format!("id,name\r{text}").as_bytes()));
     trial.write("files/2.csv", format!("\u{FEFF}id,name\r\n{text}"));
-    trial.killed("commit.before", &["--until-idle"]);
+    trial.killed("commit.before:1", &["--until-idle"]);
     trial.run_well(&["--until-idle"]);
     let names: Vec<Value> = trial.rows("out.jsonl").iter().map(|row| row["name"].clone()).collect();
     let expected: Vec<Value> = (0..20).chain(0..20).map(|n| json!(format!("a\r{n}"))).collect();
@@ -81,7 +81,7 @@ fn a_byte_order_mark_is_no_part_of_the_first_record() {
         let trial = job(&format!("{FOLDER}rows_per_batch_max = 1\n{keys}"), "[checkpoint]\ndir = \"kept\"\n");
         trial.write("files/1", &lines);
         trial.write("files/2", &lines);
-        trial.killed("commit.before", &["--until-idle"]);
+        trial.killed("commit.before:1", &["--until-idle"]);
         trial.run_well(&["--until-idle"]);
         assert_eq!(
             (trial.rows("out.jsonl"), reasons(&trial)),
@@ -100,7 +100,7 @@ fn text_of_another_encoding_is_rejected_with_the_reason() {
     for keys in ["", CSV, "format = \"json\"\nschema = { id = \"int64\" }"] {
         let trial = job(&format!("{FOLDER}rows_per_batch_max = 1\n{keys}"), "[checkpoint]\ndir = \"kept\"\n");
         trial.write("files/1", utf16("id,name\n1,a\n2,b\n"));
-        trial.killed("commit.before", &["--until-idle"]);
+        trial.killed("commit.before:1", &["--until-idle"]);
         trial.run_well(&["--until-idle"]);
         let refused = reasons(&trial);
         assert!(trial.rows("out.jsonl").is_empty() && refused.len() >= 3, "{keys}: {refused:?}");
@@ -131,13 +131,13 @@ fn a_file_that_cannot_be_read_is_one_rejected_row_that_names_it() {
         let trial = job(&format!("{FOLDER}rows_per_batch_max = 1000"), checkpoint);
         files.iter().for_each(|(name, content)| drop(trial.write(&format!("files/{name}"), content)));
         if !checkpoint.is_empty() {
-            trial.killed("commit.before", &["--until-idle"]);
+            trial.killed("commit.before:1", &["--until-idle"]);
         }
         let ended = trial.run_well(&["--until-idle"]);
         let refused = reasons(&trial);
         assert_eq!(refused.len(), files.len(), "{refused:?}");
         for (name, _) in &files {
-            let path = trial.path(&format!("files/{name}")).display().to_string();
+            let path = format!("files/{name}`");
             let named = refused.iter().filter(|reason| reason.contains(&path)).count();
             assert_eq!(named, 1, "{name}: {refused:?}");
             assert!(ended.stderr.contains(&path), "{name}: {}", ended.stderr);

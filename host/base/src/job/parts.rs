@@ -316,7 +316,10 @@ fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
              reads frames",
         ),
         (_, Format::Text) => {
-            if !matches!(spec.schema.as_slice(), [column] if column.kind == ColumnType::Text) {
+            let is_text = |column: &ColumnSpec| {
+                column.kind == ColumnType::Text || (column.kind == ColumnType::Binary && column.encoding.is_some())
+            };
+            if !matches!(spec.schema.as_slice(), [column] if is_text(column)) {
                 let message = "format `text` has one column of type text; write schema = { line = \"text\" } to \
                                name it, or format = \"json\" or \"csv\" for several columns";
                 part.wrong("schema", message);

@@ -136,6 +136,11 @@ impl BlockCutter {
         }
     }
 
+    /// Whether the last record is refused because the file ends as it does.
+    pub fn reports_end(&self) -> bool {
+        self.reports_end
+    }
+
     /// The file's header, once it is there.
     pub fn header(&self) -> Option<&Bytes> {
         self.header.as_ref()
@@ -266,6 +271,7 @@ impl BlockCutter {
                 let taken = found.unwrap_or(if ended { rest.len() } else { rest.len().saturating_sub(SYNC_BYTES - 1) });
                 wrong.pass(rest.get(..taken).unwrap_or_default(), self.rejected_bytes_max);
                 if found.is_some() || (ended && wrong.bytes > 0) {
+                    self.reports_end |= found.is_none();
                     self.block = wrong.into_block(at + taken as u64);
                     self.by = *next;
                 } else {
@@ -280,6 +286,7 @@ impl BlockCutter {
                     let all =
                         std::mem::replace(&mut wrong, SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 });
                     self.block = all.into_block(at + rest.len() as u64);
+                    self.reports_end = true;
                 }
                 self.by = State::Foreign { wrong };
                 rest.len()
