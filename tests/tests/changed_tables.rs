@@ -56,7 +56,7 @@ fn a_table_that_was_created_again_stops_the_job_until_it_begins_again() {
     assert_eq!(ids(&trial).len(), 5);
 }
 
-/// The plans of a job that was killed say how far the source was read, and so does no checkpoint yet.
+/// The plans of a job that was killed say how far the source was read; there is no checkpoint yet.
 #[test]
 fn a_source_that_is_dropped_does_not_come_back_with_planned_batches() {
     let server = server();
@@ -295,7 +295,7 @@ fn a_copy_has_the_values_of_its_table() {
         server.sql("select count(*) from copy") == "6"
     });
     job.stop();
-    // Numbers of elements begin at one in the copy, and the log and files of JSON have no other form of a document.
+    // Elements are numbered from 1 in the copy, and documents may be written with other spaces.
     let shown = |table: &str| {
         server.sql(&format!("select id, d, tz, ts, b, doc, bs, docs, js::text[]::jsonb[], ds, tzs, tss, grid, bools, floats, prices, words, uids, spans, boxes::text, \
              points::text, array_to_string(cubes, ',', '-') from {table} order by id"))
