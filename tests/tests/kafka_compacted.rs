@@ -93,8 +93,10 @@ fn a_job_goes_on_where_compaction_has_removed_what_its_batches_held() {
     let broker = broker();
     broker.topic("compacted", 1, &COMPACTED);
     // So that a delete may come between.
-    let policy = |(name, value)| if name == "cleanup.policy" { (name, "compact,delete") } else { (name, value) };
-    let both = COMPACTED.map(policy);
+    let both = COMPACTED.map(|(name, value)| match name {
+        "cleanup.policy" => (name, "compact,delete"),
+        _ => (name, value),
+    });
     broker.topic("both", 1, &both);
     for topic in ["compacted", "both"] {
         broker.produce(topic, &some(0));
