@@ -16,8 +16,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
 
-/// How often they are looked at: batches that were planned before it is known do not hold their records.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often they are looked at, at least and at most, whatever the job's `poll` is: batches that were planned before it is known do not
+/// hold their records.
+const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How many topics one request asks for.
 const TOPICS_ASKED_MAX: usize = 500;
 
@@ -37,9 +38,10 @@ impl Policies {
         let (topics, inbox, runtime) = (asked.clone(), inbox.clone(), runtime.clone());
         let (source, spec, folder) = (order.source.clone(), order.spec.clone(), order.folder.to_path_buf());
         let (failing, what) = (inbox.clone(), format!("the thread that asks for policies of source `{}`", source.name));
+        let every = spec.poll.clamp(LOOK_EVERY.0, LOOK_EVERY.1);
         let work = move || {
             let mut client: Option<Consumer> = None;
-            while !inbox.closed_within(&runtime, LOOK_EVERY) {
+            while !inbox.closed_within(&runtime, every) {
                 let topics: Vec<String> = locked(&topics).iter().cloned().collect();
                 if client.is_none() && !topics.is_empty() {
                     client = consumer(&source, &spec, &folder, "-policies").ok();
