@@ -1,7 +1,7 @@
 //! The source `kafka` and compacted topics: records that a batch held may be gone before it is replayed.
 
 use millstream_tests::kafka::{BrokerOptions, Record};
-use millstream_tests::{Broker, Trial, until};
+use millstream_tests::{Broker, Process, Trial, until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -140,4 +140,15 @@ fn a_topic_that_becomes_compacted_while_it_is_read_is_kept_from_then_on() {
     broker.set("turned", &[("segment.ms", "1000")]);
     running.until_stderr("topic `turned` is no longer compacted");
     running.stop();
+}
+
+#[test]
+fn a_panic_of_who_asks_for_policies_ends_the_job() {
+    let broker = Broker::shared();
+    broker.topic("policies", 1, &[]);
+    let trial = job(broker, "policies");
+    let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+    let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "panic@kafka-policies:1")).wait();
+    let told = "error: the thread that asks for policies of source `in` panicked: a test wants";
+    assert!(ended.code == Some(1) && ended.stderr.contains(told), "{}", ended.stderr);
 }
