@@ -123,7 +123,7 @@ def rows_of(folder, place):
     path = f"{folder}/o{place}.jsonl"
     lines = open(path).read().splitlines() if os.path.exists(path) else []
     rows = [row for line in lines for row in json.loads(line, parse_float=decimal.Decimal)["rows"]]
-    return [tuple(plain(row[f"c{place}"]) for place in range(len(row))) for row in rows]
+    return [tuple(plain(row[f"r{place}"]) for place in range(len(row))) for row in rows]
 
 
 def main():
