@@ -106,6 +106,8 @@ fn bytes_are_what_they_are_or_text() {
     write("2.parquet", "bytes([255])");
     let ended = start(&trial, &[], "").wait();
     assert!(ended.stderr.contains("its column `word` holds bytes that are no text in UTF-8"), "{}", ended.stderr);
+    // That row alone is rejected.
+    assert_eq!((ended.code, trial.rows("out.jsonl").len()), (Some(0), 5), "{}", ended.stderr);
 }
 
 /// Widths and layouts of other writers, at any depth.
