@@ -132,8 +132,9 @@ impl Decoder {
         }
         let queue = matches!(source.kind, SourceKind::Queue { .. });
         let wanted = source.schema.clone();
-        let may_refuse = source.format == Format::Parquet;
-        if may_refuse {
+        let in_columns = |kind: &SourceKind| matches!(kind, SourceKind::Server(server) if server.reads.writes_hex());
+        let may_refuse = source.format == Format::Parquet || in_columns(&source.kind);
+        if source.format == Format::Parquet {
             source.schema = parquet::in_lines(&source.schema);
         }
         let in_envelopes = source.in_envelopes();

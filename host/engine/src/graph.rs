@@ -11,6 +11,7 @@ mod initial;
 mod instances;
 mod join;
 mod latest;
+mod meaning;
 mod newest;
 mod paths;
 mod pattern;

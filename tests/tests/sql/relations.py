@@ -231,6 +231,8 @@ class Generator:
                     names |= set(others)
                     continue
             plain = False
+            # A name alone would be that of another table, too.
+            own = [one for one in own if "." in one[0] or one[0] not in others]
             if form == "cross":
                 text, own = f"{text} cross join {more}", own + new
                 continue

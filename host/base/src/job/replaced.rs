@@ -50,6 +50,30 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
             message,
         );
     }
+    job.sinks.iter().for_each(|sink| check_sink(job, sink, mistakes));
+}
+
+/// A sink that replaces rows by their start does not know which have gone.
+fn check_sink(job: &JobSpec, sink: &SinkSpec, mistakes: &Mistakes) {
+    let mode = match &sink.kind {
+        SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } | SinkKind::Postgres { mode, .. } => mode,
+        _ => return,
+    };
+    let TableMode::Upsert { key, op: None } = mode else { return };
+    let part = format!("sinks.{}", sink.name);
+    if !key.iter().any(|name| name == WINDOW_START) || sink.wants_changes || mistakes.within(&part) {
+        return;
+    }
+    if let Some(sessions) = sink.from.iter().find_map(|stream| behind(job, stream, &mut BTreeSet::new())) {
+        let key: Vec<String> = key.iter().map(|name| format!("\"{name}\"")).collect();
+        let message = format!(
+            "the start of a session of `{}` changes when older rows come or two become one, and the table would keep the old result; put a stage \
+             with latest = true and key = [{}] between them, and write op = \"op\"",
+            sessions.name,
+            key.join(", "),
+        );
+        mistakes.add_new(format!("{part}.key"), &format!("sink `{}`: `key`: ", sink.name), message);
+    }
 }
 
 fn is_latest(stage: &StageSpec) -> bool {

@@ -3,6 +3,7 @@
 mod changes;
 mod good;
 mod mistakes;
+mod replaced;
 mod robust;
 
 use super::parse;

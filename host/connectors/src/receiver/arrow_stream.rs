@@ -74,7 +74,7 @@ impl ArrowStream {
             if let Some(batches) = &mut self.batches
                 && let Some(rows) = batches.next(PART_ROWS_MAX)?
             {
-                return self.in_our_types(&rows).map(Some);
+                return self.in_our_types(&rows.all()?).map(Some);
             }
             match self.message()? {
                 Some(message) => self.take(&message)?,

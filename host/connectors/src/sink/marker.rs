@@ -14,7 +14,7 @@ use crate::private::{self, LockRefused};
 use crate::regular;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -208,26 +208,42 @@ pub(super) fn lock(path: &Path) -> io::Result<File> {
     })
 }
 
-/// The lock of a file that others read, and so could lock: a hidden file beside it, which goes with this.
+/// The lock of a file that others read, and so could lock: a hidden file beside it, which goes with this. In a folder that cannot be
+/// written the file itself is locked.
 pub(super) struct LockBeside {
-    path: PathBuf,
-    _lock: File,
+    path: Option<PathBuf>,
+    _lock: Option<File>,
 }
 
+/// Why there can be no file beside another one.
+const NOT_BESIDE: [i32; 4] = [libc::EACCES, libc::EPERM, libc::EROFS, libc::ENAMETOOLONG];
+
 impl LockBeside {
-    /// Locks the file of this path.
-    pub(super) fn of(path: &Path) -> io::Result<LockBeside> {
+    /// Locks the file of this path, which is open.
+    pub(super) fn of(path: &Path, file: &File) -> io::Result<LockBeside> {
+        // Whatever leads to it, it is one file.
+        let path = fs::canonicalize(path)?;
         let mut name = OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(".lock");
-        let path = durable::folder_of(path).join(name);
-        Ok(LockBeside { _lock: lock(&path)?, path })
+        let path = durable::folder_of(&path).join(name);
+        match lock(&path) {
+            Ok(lock) => Ok(LockBeside { path: Some(path), _lock: Some(lock) }),
+            Err(cause) if NOT_BESIDE.map(Some).contains(&cause.raw_os_error()) => {
+                durable::lock_within(file, LOCK_WAIT).map_err(|refused| match refused {
+                    TryLockError::WouldBlock => io::Error::other(LockRefused::Held.to_string()),
+                    TryLockError::Error(cause) => cause,
+                })?;
+                Ok(LockBeside { path: None, _lock: None })
+            }
+            Err(cause) => Err(cause),
+        }
     }
 }
 
 impl Drop for LockBeside {
     fn drop(&mut self) {
         // Whoever waits for it looks whether it has its name still.
-        let _ = fs::remove_file(&self.path);
+        self.path.iter().for_each(|path| drop(fs::remove_file(path)));
     }
 }

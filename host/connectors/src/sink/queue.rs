@@ -61,7 +61,7 @@ impl QueueSink {
         let file = file.map_err(failed("make the file"))?;
         let mut lock = None;
         if keeps {
-            lock = Some(LockBeside::of(path).map_err(failed("lock the file"))?);
+            lock = Some(LockBeside::of(path, &file).map_err(failed("lock the file"))?);
             // Only now, as whoever had it until now may have written meanwhile.
             look(path, owner.is_some(), owner.map(|owner| owner.job_id.as_str())).map_err(refused)?;
         }

@@ -154,7 +154,7 @@ pub type Meanings = BTreeMap<String, TableMeaning>;
 pub struct TableMeaning {
     /// How its rows came about; `None`: they need no explanation, as positions of a source.
     pub state: Option<Meaning>,
-    /// By the sink that keeps them, what its rows are.
+    /// By the sink that keeps them, what its rows are. Of changes of a source: which rows, and by `<sink>.<column>` each column.
     pub sinks: BTreeMap<String, Meaning>,
 }
 

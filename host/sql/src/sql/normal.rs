@@ -10,7 +10,6 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use std::sync::Arc;
 
 /// An expression in normal form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -18,8 +18,8 @@ const LOOKED_AT_MAX: usize = 10_000;
 enum Content {
     /// They are no changes.
     Rows,
-    /// Only the key.
-    Raw(ChangesOf),
+    /// Only the key, and these columns, which all changes of a row have alike, as its table.
+    Raw(ChangesOf, BTreeSet<String>),
     /// The old row; of some columns only, where these are named.
     Complete(ChangesOf, Option<BTreeSet<String>>),
 }
@@ -116,12 +116,15 @@ impl Way<'_> {
         let who = format!("source `{}`", source.name);
         if is_of_changes(source) && op_of(source).is_some() {
             self.keys.push((source.name.clone(), meaning.key.clone()));
-            return Content::Raw(ChangesOf { who, certain: true });
+            return Content::Raw(ChangesOf { who, certain: true }, alike(source));
         }
         let columns = columns_of_source(source);
         let has = |name: &String| columns.as_ref().is_none_or(|columns| columns.contains(name));
         let says = meaning.op.iter().chain(&meaning.spelled).chain(&meaning.made_of).any(has);
-        self.taken(who, meaning.demands && says)
+        match self.taken(who, meaning.demands && says) {
+            Content::Raw(of, _) => Content::Raw(of, alike(source)),
+            content => content,
+        }
     }
 
     /// What is taken for changes where the reader takes it so.
@@ -129,7 +132,7 @@ impl Way<'_> {
         let of = ChangesOf { who, certain: false };
         match (demanded, self.reader.wants_complete) {
             (false, _) => Content::Rows,
-            (true, false) => Content::Raw(of),
+            (true, false) => Content::Raw(of, BTreeSet::new()),
             (true, true) => Content::Complete(of, None),
         }
     }
@@ -157,22 +160,14 @@ impl Way<'_> {
     /// The rows of a list of columns.
     fn listed(&self, stage: &StageSpec, key: &str, list: &Projection, content: Content, meaning: &Meaning) -> Content {
         match content {
-            Content::Raw(of) => {
+            Content::Raw(of, alike) => {
                 if list.unnests {
                     let why = "`unnest` makes no row of a delete, which carries only its key";
                     self.note(stage, key, &of, meaning, why);
                 }
-                Content::Raw(of)
+                Content::Raw(of, passed_by(list, &alike))
             }
-            Content::Complete(of, Some(carried)) => {
-                let carries = |name: &String| match list.origin(name) {
-                    Some(Origin::Column(name)) => carried.contains(&name),
-                    Some(Origin::Computed { columns, .. }) => columns.is_subset(&carried),
-                    None => false,
-                };
-                let names = list.columns(Some(carried.clone())).unwrap_or_default();
-                Content::Complete(of, Some(names.into_iter().filter(carries).collect()))
-            }
+            Content::Complete(of, Some(carried)) => Content::Complete(of, Some(passed_by(list, &carried))),
             content => content,
         }
     }
@@ -282,7 +277,9 @@ impl Way<'_> {
 
     fn repartitioned(&mut self, stage: &StageSpec, meaning: &Meaning) -> Content {
         let content = self.passed(stage, meaning);
-        let keeps_order = self.reader.wants_complete || stage.key.iter().all(|name| meaning.key.contains(name));
+        let is_alike = |name: &String| matches!(&content, Content::Raw(_, alike) if alike.contains(name));
+        let is_kept = |name: &String| meaning.key.contains(name) || is_alike(name);
+        let keeps_order = self.reader.wants_complete || stage.key.iter().all(is_kept);
         if let Some(of) = content.changes().filter(|_| !keeps_order) {
             let why = "by this key, changes of one row change their order";
             self.refused(stage, "key", of, why, &format!("use the key of {}, or remove `key`", self.reader.who));
@@ -295,7 +292,7 @@ impl Way<'_> {
         let content = self.streams(&stage.from, meaning);
         match &content {
             Content::Rows => {}
-            Content::Raw(of) => {
+            Content::Raw(of, _) => {
                 let help = format!("{}, and then {instead}", self.latest_first(meaning));
                 self.refused(stage, key, of, why, &help);
             }
@@ -326,7 +323,7 @@ impl Way<'_> {
         let instead = "use stages with `filter`, `select`, or `join`, `aggregate` and `top` with window = \"all\"";
         match &content {
             Content::Rows => {}
-            Content::Raw(of) => {
+            Content::Raw(of, _) => {
                 let help = format!("{}, and then {instead}", self.latest_first(meaning));
                 self.refused(stage, "sql", of, &several, &help);
             }
@@ -343,7 +340,7 @@ impl Way<'_> {
         let instead = "add window = \"all\" and `op` to this stage";
         match &content {
             Content::Rows => {}
-            Content::Raw(of) => {
+            Content::Raw(of, _) => {
                 let help = format!("{}, and then {instead}", self.latest_first(meaning));
                 self.refused(stage, "join", of, why, &help);
             }
@@ -370,9 +367,10 @@ impl Way<'_> {
         }
         match content {
             Content::Rows | Content::Complete(_, None) => {}
-            Content::Raw(of) => {
+            Content::Raw(of, alike) => {
                 let says = |name: &&String| meaning.op.as_ref() == Some(*name) || meaning.spelled.contains(*name);
-                let other = reads.columns.iter().find(|name| !meaning.key.contains(*name) && !says(name));
+                let is_carried = |name: &&String| meaning.key.contains(*name) || alike.contains(*name) || says(name);
+                let other = reads.columns.iter().find(|name| !is_carried(name));
                 if let Some(column) = other.filter(|_| !(of.certain && self.reader.wants_complete)) {
                     let why = format!(
                         "it drops changes by `{column}`, but an update does not carry the old row, and a delete only its key"
@@ -463,14 +461,15 @@ impl Content {
     fn changes(&self) -> Option<&ChangesOf> {
         match self {
             Content::Rows => None,
-            Content::Raw(of) | Content::Complete(of, _) => Some(of),
+            Content::Raw(of, _) | Content::Complete(of, _) => Some(of),
         }
     }
 
     /// Of two streams that become one.
     fn and(self, other: Content) -> Content {
         match (self, other) {
-            (Content::Raw(of), _) | (_, Content::Raw(of)) => Content::Raw(of),
+            (Content::Raw(of, a), Content::Raw(_, b)) => Content::Raw(of, a.intersection(&b).cloned().collect()),
+            (Content::Raw(of, alike), _) | (_, Content::Raw(of, alike)) => Content::Raw(of, alike),
             (Content::Complete(of, Some(a)), Content::Complete(_, Some(b))) => {
                 Content::Complete(of, Some(a.intersection(&b).cloned().collect()))
             }
@@ -525,4 +524,23 @@ impl Meaning {
 fn columns_of_source(source: &SourceSpec) -> Option<BTreeSet<String>> {
     let columns: BTreeSet<String> = source.schema.iter().map(|column| column.name.clone()).collect();
     (!columns.is_empty()).then_some(columns)
+}
+
+/// The columns of a source that all changes of a row have alike: where it is, and the key of its records.
+fn alike(source: &SourceSpec) -> BTreeSet<String> {
+    let is_alike = |from: &ColumnSource| {
+        matches!(from, ColumnSource::Table | ColumnSource::Topic | ColumnSource::Partition | ColumnSource::Key)
+    };
+    source.schema.iter().filter(|column| is_alike(&column.from)).map(|column| column.name.clone()).collect()
+}
+
+/// The output columns of a list that are, or are computed of, these.
+fn passed_by(list: &Projection, columns: &BTreeSet<String>) -> BTreeSet<String> {
+    let is_of_these = |name: &String| match list.origin(name) {
+        Some(Origin::Column(name)) => columns.contains(&name),
+        Some(Origin::Computed { columns: of, .. }) => of.is_subset(columns),
+        None => false,
+    };
+    let names = list.columns(Some(columns.clone())).unwrap_or_default();
+    names.into_iter().filter(is_of_these).collect()
 }

@@ -206,8 +206,8 @@ const LATENESS: TableKey = key(
 const IDLE: TableKey = key(
     "idle",
     KeyShape::Time,
-    "Event time: a source without rows for so long does not hold up results, nor a partition of which batches have all rows; by \
-     default each does.",
+    "Event time: a source without rows for so long does not hold up results, nor a partition of which batches have all rows; when \
+     all are so, event time advances with batch time until open windows have come out. By default each source is waited for.",
 );
 const AHEAD_MAX: TableKey = key(
     "ahead_max",

@@ -7,12 +7,12 @@ const SOURCES: &str = r#"
 kind = "postgres-changes"
 url = "postgres://h/d"
 table = "orders"
-schema = { op = { type = "text", from = "op" }, id = "int64", price = "int64", customer = "text", items = "list<text>" }
+schema = { op = { type = "text", from = "op" }, place = { type = "text", from = "table" }, id = "int64", price = "int64", customer = "text", items = "list<text>" }
 
 [sources.said]
 kind = "queue"
 path = "said"
-schema = { op = "text", id = "int64", price = "int64", customer = "text", kind = "text" }
+schema = { op = "text", place = "text", id = "int64", price = "int64", customer = "text", kind = "text" }
 
 [sources.clicks]
 kind = "queue"
@@ -184,6 +184,28 @@ fn who_takes_each_change_as_a_row_may_choose() {
         .replace("case kind when 'gone'", "case when price is null")
         .replace("kind in ('made', 'gone')", "price < 10");
     assert!(said(&tombstones).is_some_and(|said| said.contains("it drops changes by `price`")));
+}
+
+#[test]
+fn all_changes_of_a_row_are_of_one_table_and_record_key() {
+    for stage in [
+        "filter = \"place = 'orders' and id > 5\"",
+        "split = { some = \"place = 'orders'\" }",
+        "select = \"id, op, upper(place) as place, price\"\nfilter = \"place like 'o%'\"",
+        "key = [\"place\", \"id\"]\nrepartition = { partitions = 2 }",
+    ] {
+        assert_eq!(said_of(stage, "s", "orders"), None, "{stage}");
+    }
+    let split = said_of("select = \"id, op, concat(place, customer) as place\"", "s", "orders");
+    assert_eq!(split, None);
+    // Of other sources nobody knows what such a column is.
+    assert!(said_of("filter = \"place = 'orders'\"", "s", "said").is_some());
+    let kafka = "[sources.topic]\nkind = \"kafka\"\nbrokers = \"h:1\"\ntopic = \"t\"\nformat = \"json\"\n\
+                 schema = { id = \"int64\", v = \"int64\", op = \"text\", k = { type = \"text\", from = \"key\" } }\n\
+                 [stages.s]\nfrom = \"topic\"\nfilter = \"CONDITION\"\n[stages.t]\nfrom = \"s\"\nkey = \"id\"\nlatest = true\nop = \"op\"\n\
+                 [sinks.a]\nfrom = \"t\"\nkind = \"print\"\n";
+    assert_eq!(said(&kafka.replace("CONDITION", "k like 'a%'")), None);
+    assert!(said(&kafka.replace("CONDITION", "v < 10")).is_some_and(|said| said.contains("by `v`")));
 }
 
 #[test]

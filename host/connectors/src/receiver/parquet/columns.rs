@@ -48,6 +48,16 @@ pub struct WantedRows {
     pub refused: BTreeMap<usize, String>,
 }
 
+impl WantedRows {
+    /// The rows, if none is refused; else why the first one is.
+    pub fn all(self) -> Result<RecordBatch, String> {
+        match self.refused.into_values().next() {
+            None => Ok(self.rows),
+            Some(reason) => Err(reason),
+        }
+    }
+}
+
 /// What is known of the columns of a file besides their Arrow types.
 #[derive(Default)]
 pub struct FileLeaves {
@@ -55,8 +65,8 @@ pub struct FileLeaves {
     pub kinds: Vec<Vec<LeafKind>>,
 }
 
-/// Rows that come as columns, for these columns of the job. The error names the first value that one of them cannot hold.
-pub fn as_wanted(rows: &RecordBatch, columns: &[ColumnSpec]) -> io::Result<RecordBatch> {
+/// Rows that come as columns, for these columns of the job.
+pub fn as_wanted(rows: &RecordBatch, columns: &[ColumnSpec]) -> io::Result<WantedRows> {
     let mut members: Vec<LineMember> = Vec::new();
     for (place, column) in columns.iter().enumerate() {
         let root = column.place().first().map_or("", String::as_str);
@@ -65,11 +75,7 @@ pub fn as_wanted(rows: &RecordBatch, columns: &[ColumnSpec]) -> io::Result<Recor
             None => members.push(LineMember { name: root.into(), root: root.into(), columns: vec![place] }),
         }
     }
-    let found = of_members(rows, None, &FileLeaves::default(), columns, &members)?;
-    match found.refused.into_values().next() {
-        None => Ok(found.rows),
-        Some(reason) => Err(io::Error::new(io::ErrorKind::InvalidData, reason)),
-    }
+    of_members(rows, None, &FileLeaves::default(), columns, &members)
 }
 
 /// Rows of a file for the members of lines. `wide`: columns of the same rows with times in milliseconds, where microseconds may have

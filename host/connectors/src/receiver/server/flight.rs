@@ -15,13 +15,14 @@ use super::word;
 use crate::batch::json;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::batch::ready::ReadyRows;
+use crate::decode::parquet::refuse;
 use crate::flight::grpc::{Connection, ResponseStream};
 use crate::flight::messages::Data;
 use crate::flight::{self, CallRefusal, Fault, Server};
 use crate::job::spec::{FlightReads, Origin, ServerSourceSpec, SourceSpec};
 use crate::limits::FLIGHT_MESSAGE_BYTES_MAX;
 use crate::panics::caught;
-use crate::receiver::parquet::columns::as_wanted;
+use crate::receiver::parquet::columns::WantedRows;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use bytes::Bytes;
@@ -29,6 +30,7 @@ use columns::RowsDigest;
 use parts::{Parts, other_rows};
 use position::FlightPosition;
 use prost::Message as _;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -79,8 +81,8 @@ struct OpenFlightPart {
 enum NextRows {
     /// They are written.
     Lines(IntoIter<Bytes>),
-    /// They are columns of the job.
-    Columns(RecordBatch),
+    /// They are columns of the job. Some are refused, by their numbers behind those that were given out.
+    Columns(RecordBatch, BTreeMap<usize, String>),
 }
 
 /// Whether rows were given to the batch.
@@ -203,7 +205,7 @@ impl Flight {
             let Some(stream) = &mut open.stream else { return Ok((taken.content()?, false)) };
             let most = if open.as_columns == Some(true) { rows_left } else { ROWS };
             if let Some(rows) = stream.batches.next(most).map_err(PartFault::Content)? {
-                open.take(&rows, &self.shared)?;
+                open.take(rows, &self.shared)?;
                 // What is passed over takes its time, too.
                 if Instant::now() >= until {
                     break;
@@ -265,11 +267,11 @@ impl OpenFlightPart {
     }
 
     /// Takes rows that came.
-    fn take(&mut self, rows: &RecordBatch, shared: &Shared) -> Result<(), PartFault> {
+    fn take(&mut self, WantedRows { rows, refused }: WantedRows, shared: &Shared) -> Result<(), PartFault> {
         let ready = match self.as_columns {
             Some(false) => None,
             // What the library makes of hostile values is not always an error.
-            _ => caught(|| columns::ready(rows, &shared.source.schema))
+            _ => caught(|| columns::ready(&rows, &shared.source.schema))
                 .map_err(|panic| PartFault::Content(format!("rows cannot be read: {panic}")))?,
         };
         if self.as_columns.is_none() && ready.is_some() {
@@ -277,8 +279,11 @@ impl OpenFlightPart {
         }
         self.as_columns = Some(ready.is_some());
         self.next = match ready {
-            Some(rows) => NextRows::Columns(rows.map_err(unreadable)?),
-            None => NextRows::Lines(lines(rows, shared.reads.message_bytes_max).map_err(unwritable)?.into_iter()),
+            Some(rows) => NextRows::Columns(rows.map_err(unreadable)?, refused),
+            None => {
+                let lines = lines(&rows, &refused, shared.reads.message_bytes_max).map_err(unwritable)?;
+                NextRows::Lines(lines.into_iter())
+            }
         };
         Ok(())
     }
@@ -300,7 +305,7 @@ impl OpenFlightPart {
                     None => taken.add_line(line),
                 }
             }
-            NextRows::Columns(rows) => {
+            NextRows::Columns(rows, refused) => {
                 let (count, row) = (rows.num_rows(), self.at.rows);
                 if count == 0 {
                     return Ok(HandOutResult::None);
@@ -309,20 +314,26 @@ impl OpenFlightPart {
                     Some(before) => usize::try_from(before.rows - row).unwrap_or(usize::MAX),
                     None => rows_max.min(ReadyRows::new(rows.clone()).rows_within((POLL_BYTES - taken.bytes) as u64)),
                 };
-                let most = most.clamp(1, count);
+                // A row that is refused is a line of its own.
+                let first_refused = refused.keys().next().copied().filter(|_| passed.is_none());
+                let most = most.clamp(1, count).min(first_refused.map_or(count, |first| first.max(1)));
                 let part = rows.slice(0, most);
                 // A row that may be too long is looked at as the line that it is in its place.
-                let as_lines = columns::written_max(&part) as u64 > shared.source.record_bytes_max;
+                let is_long = columns::written_max(&part) as u64 > shared.source.record_bytes_max;
+                let as_lines = is_long || first_refused == Some(0);
                 if passed.is_none() && if as_lines { !taken.columns.is_empty() } else { !taken.lines.is_empty() } {
                     return Ok(HandOutResult::InOtherForm);
                 }
                 *rows = rows.slice(most, count - most);
+                let left = refused.split_off(&most);
+                let of_part =
+                    std::mem::replace(refused, left.into_iter().map(|(row, why)| (row - most, why)).collect());
                 self.digest.add(&part);
                 (self.at.rows, self.at.digest) = (row + most as u64, self.digest.value());
                 match passed {
                     Some(before) => self.check(before)?,
                     None if as_lines => {
-                        let lines = lines(&part, shared.reads.message_bytes_max).map_err(unwritable)?;
+                        let lines = lines(&part, &of_part, shared.reads.message_bytes_max).map_err(unwritable)?;
                         lines.into_iter().for_each(|line| taken.add_line(line));
                     }
                     None => taken.add_columns(part),
@@ -353,8 +364,8 @@ fn unwritable(error: io::Error) -> PartFault {
     PartFault::Content(format!("rows cannot be written: {error}"))
 }
 
-/// Rows as lines of JSON, each without its end.
-fn lines(rows: &RecordBatch, message_bytes_max: u64) -> io::Result<Vec<Bytes>> {
+/// Rows as lines of JSON, each without its end. Behind those that are refused stands why.
+fn lines(rows: &RecordBatch, refused: &BTreeMap<usize, String>, message_bytes_max: u64) -> io::Result<Vec<Bytes>> {
     // The names of columns stand in each line, however small messages are.
     let left = message_bytes_max.max(FLIGHT_MESSAGE_BYTES_MAX).saturating_mul(WRITTEN_TIMES_MAX);
     let mut written = BoundedBuffer { bytes: Vec::new(), left };
@@ -362,8 +373,16 @@ fn lines(rows: &RecordBatch, message_bytes_max: u64) -> io::Result<Vec<Bytes>> {
     let mut written = Bytes::from(written.bytes);
     let mut lines = Vec::with_capacity(rows.num_rows());
     while let Some(end) = memchr::memchr(b'\n', &written) {
-        let line = written.split_to(end + 1);
-        lines.push(line.slice(..end));
+        let line = written.split_to(end + 1).slice(..end);
+        let refusal = refused.get(&lines.len());
+        lines.push(match refusal {
+            None => line,
+            Some(reason) => {
+                let mut line = line.to_vec();
+                refuse(&mut line, reason);
+                line.into()
+            }
+        });
     }
     Ok(lines)
 }

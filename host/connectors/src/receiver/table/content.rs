@@ -180,7 +180,7 @@ fn parquet(content: &Bytes, wanted: Option<&[ColumnSpec]>) -> Result<RecordBatch
     let wanted_fields =
         schema.fields().iter().filter(|field| columns.iter().any(|column| column.name == *field.name()));
     let none = RecordBatch::new_empty(Arc::new(Schema::new(wanted_fields.cloned().collect::<Vec<_>>())));
-    let mut batches = vec![as_wanted(&none, &columns).map_err(|error| broken(&error))?];
+    let mut batches = vec![as_wanted(&none, &columns).map_err(|error| broken(&error))?.rows];
     while let Some(found) = reader.next(&columns).map_err(|error| broken(&error))? {
         if let Some(reason) = found.refused.into_values().next().filter(|_| wanted.is_some()) {
             return Err(reason);

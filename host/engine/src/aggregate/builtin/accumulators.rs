@@ -1,7 +1,7 @@
 //! Built-in functions over windows: accumulators that can be put together again and again, a row for each key.
 
 use super::stored::{StoredColumn, halves_of, wide};
-use super::{Builtin, Convert, Function, datafusion};
+use super::{Builtin, Convert, Function, FunctionParts, datafusion};
 use crate::error::{Error, Result};
 use crate::job::spec::AggregateFunction;
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, RecordBatchOptions};

@@ -57,7 +57,10 @@ pub fn mixed(found: &StartFacts, wanted: &StartRequest, before: &Table) -> Optio
         let past_sink = past_table.and_then(|past| past.sinks.get(sink));
         match compare(stored, past_sink, now) {
             Comparison::Same => None,
-            Comparison::Changed(difference) => Some(Mixed { sink: Some(sink.clone()), what: words(difference) }),
+            Comparison::Changed(difference) => {
+                let sink = sink.split('.').next().unwrap_or(sink).to_owned();
+                Some(Mixed { sink: Some(sink), what: words(difference) })
+            }
         }
     })
 }

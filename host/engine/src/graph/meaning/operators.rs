@@ -85,9 +85,8 @@ impl StageParts<'_> {
         let held = self.inputs.iter().map(Rows::whole).chain([window.clone()]).collect();
         let held = Meaning::new(label("rows of windows", ""), held);
         let name = &self.spec.name;
-        let is_of_rows = |table: &&String| {
-            [crate::graph::rows_table(name), crate::graph::pieces_table(name)].contains(*table)
-        };
+        let is_of_rows =
+            |table: &&String| [crate::graph::rows_table(name), crate::graph::pieces_table(name)].contains(*table);
         let tables = self.node.tables.iter().map(|table| &table.name).filter(is_of_rows);
         (self.inputs.iter().map(behind).collect(), tables.map(|table| (table.clone(), held.clone())).collect())
     }
@@ -103,14 +102,19 @@ impl StageParts<'_> {
         let window = self.said("`window`", format!("{}{inverse}{emits}", self.window()), Vec::new());
         let of = [rows.rows(), window].into_iter().chain(self.key_of(rows)).chain(self.times.clone()).chain(op);
         let base = Meaning::new(label("aggregate", ""), of.collect());
-        let functions: Vec<(String, Meaning)> = builtin.parts().map(|part| {
-            let argument = part.column.map_or_else(|| rows.rows(), |column| rows.column(column));
-            let filter = part.filter.map(|filter| self.expression("`filter (where …)`", filter, rows));
-            let of = [base.clone(), argument].into_iter().chain(filter).collect();
-            let shown = Label { shown: part.shown.clone(), place: self.place.clone(), ..label("`aggregate`", &part.words) };
-            (part.output.to_owned(), Meaning::new(shown, of))
-        }).collect();
-        let state = functions.iter().map(|(name, function)| Meaning::new(label("column", name), vec![function.clone()]));
+        let functions: Vec<(String, Meaning)> = builtin
+            .parts()
+            .map(|part| {
+                let argument = part.column.map_or_else(|| rows.rows(), |column| rows.column(column));
+                let filter = part.filter.map(|filter| self.expression("`filter (where …)`", filter, rows));
+                let of = [base.clone(), argument].into_iter().chain(filter).collect();
+                let shown =
+                    Label { shown: part.shown.clone(), place: self.place.clone(), ..label("`aggregate`", &part.words) };
+                (part.output.to_owned(), Meaning::new(shown, of))
+            })
+            .collect();
+        let state =
+            functions.iter().map(|(name, function)| Meaning::new(label("column", name), vec![function.clone()]));
         let state = Meaning::new(label("totals", ""), state.collect());
         let keys = self.spec.key.iter().map(|name| (name.clone(), rows.column(name)));
         let others = self.others(&base, functions.iter().map(|(name, _)| name));
@@ -120,10 +124,10 @@ impl StageParts<'_> {
 
     /// The columns of the stage, before `select`, that are neither its key nor these.
     fn others<'b>(&self, of: &Meaning, known: impl Iterator<Item = &'b String>) -> Vec<(String, Meaning)> {
-        let known: Vec<&String> = known.chain(&self.spec.key).collect();
+        let known: Vec<String> = known.cloned().chain(self.spec.key.iter().cloned()).collect();
         let bounds = [WINDOW_START, WINDOW_END].map(str::to_owned);
         let op = self.spec.op.clone().unwrap_or_else(|| crate::job::spec::OPERATION.into());
-        let others = bounds.into_iter().chain([op]).filter(|name| !known.contains(&name));
+        let others = bounds.into_iter().chain([op]).filter(|name| !known.contains(name));
         others.map(|name| made(&name, of)).collect()
     }
 
@@ -153,7 +157,8 @@ impl StageParts<'_> {
             }
             Value::Array(values) => Value::Array(values.iter().map(|value| self.written(path, value)).collect()),
             Value::Object(fields) => {
-                let field = |(name, value): (&String, _)| (name.clone(), self.written(&format!("{path}.{name}"), value));
+                let field =
+                    |(name, value): (&String, _)| (name.clone(), self.written(&format!("{path}.{name}"), value));
                 Value::Object(fields.iter().map(field).collect())
             }
             other => other.clone(),
@@ -172,7 +177,8 @@ impl StageParts<'_> {
         let of = of.chain(self.read_by(rows, &node.reads)).collect();
         let base = self.said("`config`", self.config(), of);
         let keys = self.spec.key.iter().map(|name| (name.clone(), rows.column(name)));
-        let made = self.others(&base, std::iter::empty()).into_iter().chain(columns_of(&node.description.output, &base));
+        let made =
+            self.others(&base, std::iter::empty()).into_iter().chain(columns_of(&node.description.output, &base));
         let columns = keys.chain(made).collect();
         Made { tables: self.state(base.clone()), ..Made::of(Rows::new(base, columns)) }
     }
@@ -190,7 +196,8 @@ impl StageParts<'_> {
             Meaning::new(Label { place: self.place.clone(), ..label("`initial`", &contents(rows)) }, Vec::new())
         });
         let timeout = update.timeout.map_or(String::new(), |timeout| format!("{timeout:?}"));
-        let keys = [self.said("`on`", format!("{:?}", update.on), Vec::new()), self.said("`timeout`", timeout, Vec::new())];
+        let keys =
+            [self.said("`on`", format!("{:?}", update.on), Vec::new()), self.said("`timeout`", timeout, Vec::new())];
         let of = [rows.rows()].into_iter().chain(self.key_of(rows)).chain(keys).chain(timers).chain(initial);
         let of = of.chain(self.times.clone()).chain(self.read_by(rows, &node.reads)).collect();
         let state = self.said("`config`", self.config(), of);
@@ -212,9 +219,10 @@ impl StageParts<'_> {
 
     fn sql(&self, node: &SqlNode, inputs: &[Rows]) -> Made {
         let normal = node.query.normal();
-        let used = inputs.iter().zip(&normal.columns).flat_map(|(rows, columns)| {
-            [rows.rows()].into_iter().chain(rows.columns(columns)).collect::<Vec<_>>()
-        });
+        let used = inputs
+            .iter()
+            .zip(&normal.columns)
+            .flat_map(|(rows, columns)| [rows.rows()].into_iter().chain(rows.columns(columns)).collect::<Vec<_>>());
         let functions = self.said("`functions`", self.config(), Vec::new());
         let shown = match &self.spec.operator {
             OperatorSpec::Sql { query, .. } => query.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -243,7 +251,10 @@ impl StageParts<'_> {
         let op = self.spec.op.clone().unwrap_or_default();
         let ops = ops.map(|(_, rows)| rows.column(&op));
         let of = [first.rows(), second.rows(), on].into_iter().chain(self.times.clone()).chain(ops);
-        let base = Meaning::new(Label { shown: says.clone(), place: self.place.clone(), ..label("`join`", &says) }, of.collect());
+        let base = Meaning::new(
+            Label { shown: says.clone(), place: self.place.clone(), ..label("`join`", &says) },
+            of.collect(),
+        );
         let of_side = |side: usize, place: usize| {
             let rows = if side == 0 { first } else { second };
             node.columns.get(side).and_then(|schema| schema.fields().get(place)).map(|field| rows.column(field.name()))
@@ -260,7 +271,11 @@ impl StageParts<'_> {
         let mut columns: BTreeMap<String, Meaning> = joined.collect();
         columns.extend(self.others(&base, columns.keys().cloned().collect::<Vec<_>>().iter()));
         let state = Meaning::new(label("rows of a join", ""), vec![base.clone(), first.whole(), second.whole()]);
-        let tables = if self.node.tables.iter().any(|table| table.name == self.spec.name) { self.state(state) } else { Vec::new() };
+        let tables = if self.node.tables.iter().any(|table| table.name == self.spec.name) {
+            self.state(state)
+        } else {
+            Vec::new()
+        };
         Made { tables, ..Made::of(Rows::new(base, columns)) }
     }
 
@@ -270,10 +285,13 @@ impl StageParts<'_> {
         let names = node.enrich.on.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(", ");
         let on = self.said("`enrich.on`", names, on);
         let added = node.output.fields().iter().skip(self.node.input.fields().len()).zip(&node.adds);
-        let added: Vec<_> = added.map(|(field, place)| {
-            let of_table = node.enrich.schema.get(*place).map(|column| format!("{} {}", column.name, column.toml()));
-            (field.name().clone(), self.said("`enrich`", of_table.unwrap_or_default(), vec![on.clone()]))
-        }).collect();
+        let added: Vec<_> = added
+            .map(|(field, place)| {
+                let of_table =
+                    node.enrich.schema.get(*place).map(|column| format!("{} {}", column.name, column.toml()));
+                (field.name().clone(), self.said("`enrich`", of_table.unwrap_or_default(), vec![on.clone()]))
+            })
+            .collect();
         rows.columns.extend(added);
         if node.inner {
             rows.conditions.push(self.said("`enrich.type`", JoinKind::Inner.name(), vec![on]));
@@ -306,7 +324,8 @@ impl StageParts<'_> {
     fn pattern(&self, node: &PatternNode, rows: &Rows) -> Made {
         let OperatorSpec::Pattern(spec) = &self.spec.operator else { return Made::of(rows.clone()) };
         let PatternSpec { steps, define, measures, within, skip, .. } = spec.as_ref();
-        let taken = self.said("`pattern.steps`", steps.text.split_whitespace().collect::<Vec<_>>().join(" "), Vec::new());
+        let taken =
+            self.said("`pattern.steps`", steps.text.split_whitespace().collect::<Vec<_>>().join(" "), Vec::new());
         let within = within.map_or(String::new(), |within| format!("{within:?}"));
         let within = self.said("`pattern.within`", within, Vec::new());
         let skip = self.said("`pattern.skip`", format!("{skip:?}"), Vec::new());
@@ -378,7 +397,9 @@ impl StageParts<'_> {
             part
         };
         let names: Vec<String> = match &self.spec.operator {
-            OperatorSpec::Split(branches) => branches.iter().map(|(name, _)| format!("{}.{name}", self.spec.name)).collect(),
+            OperatorSpec::Split(branches) => {
+                branches.iter().map(|(name, _)| format!("{}.{name}", self.spec.name)).collect()
+            }
             _ => Vec::new(),
         };
         let branches = names.into_iter().enumerate().map(|(place, name)| (name, of(place + 1, "the last of these")));

@@ -2,9 +2,9 @@
 
 use super::operators::replaces_rows;
 use super::{Label, Maker, Meaning, label};
+use crate::checkpoint::meaning::TableMeaning;
 use crate::graph::part_of;
 use crate::job::spec::{OperatorSpec, SinkKind, SinkSpec, StageSpec};
-use crate::checkpoint::meaning::TableMeaning;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Maker<'_> {
@@ -16,11 +16,21 @@ impl Maker<'_> {
                 continue;
             }
             let place = format!("sink `{}`", sink.name);
-            let rows = self.union(&sink.from, &place).whole();
-            let held = Meaning::new(Label { place, ..label("rows", "in a sink") }, vec![rows]);
+            let rows = self.union(&sink.from, &place);
+            let part = |of: Meaning| {
+                let label = Label { place: place.clone(), ..label("rows", "in a sink") };
+                Meaning::new(label, vec![of])
+            };
+            let name = &sink.name;
+            // Columns of a table may come and go. Of others all that is deleted must be as it was.
+            let by_column = rows.columns.iter().map(|(column, of)| (format!("{name}.{column}"), part(of.clone())));
+            let of_source: BTreeMap<String, Meaning> = by_column.chain([(name.clone(), part(rows.rows()))]).collect();
+            let of_stage = BTreeMap::from([(name.clone(), part(rows.whole()))]);
             for maker in makers {
-                let table = self.tables.entry(maker).or_insert_with(|| TableMeaning { state: None, sinks: BTreeMap::new() });
-                table.sinks.insert(sink.name.clone(), held.clone());
+                let is_source = self.graph.spec.sources.iter().any(|source| source.name == maker);
+                let sinks = if is_source { of_source.clone() } else { of_stage.clone() };
+                let unknown = || TableMeaning { state: None, sinks: BTreeMap::new() };
+                self.tables.entry(maker).or_insert_with(unknown).sinks.extend(sinks);
             }
         }
     }
@@ -56,13 +66,20 @@ impl Maker<'_> {
 
     fn table_of(&self, stage: &StageSpec) -> String {
         let node = self.graph.stages.iter().find(|node| node.name == stage.name);
-        let first = node.and_then(|node| node.tables.iter().find(|table| self.tables.contains_key(&table.name) && !table.name.ends_with(".watermark")));
+        let first = node.and_then(|node| {
+            node.tables
+                .iter()
+                .find(|table| self.tables.contains_key(&table.name) && !table.name.ends_with(".watermark"))
+        });
         first.map_or_else(|| stage.name.clone(), |table| table.name.clone())
     }
 
     /// Whether rows of a stage are made of state, and not of those of its input alone.
     fn keeps_state(&self, stage: &StageSpec) -> bool {
-        let passes = matches!(stage.operator, OperatorSpec::Latest(_) | OperatorSpec::Enrich(_) | OperatorSpec::Deduplicate { .. });
+        let passes = matches!(
+            stage.operator,
+            OperatorSpec::Latest(_) | OperatorSpec::Enrich(_) | OperatorSpec::Deduplicate { .. }
+        );
         let node = self.graph.stages.iter().find(|node| node.name == stage.name);
         !passes && node.is_some_and(|node| !node.tables.is_empty())
     }

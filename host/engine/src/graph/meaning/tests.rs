@@ -51,7 +51,8 @@ fn names_of_stages_and_other_columns_do_not_matter() {
     ] {
         let mut text = JOB.replace(from, to).replace("front", "other");
         if to == "filter = \"y < 9\"" {
-            text = text.replace("from = \"s\"", "from = \"more\"") + "[stages.more]\nfrom = \"s\"\nfilter = \"x > 0\"\n";
+            text =
+                text.replace("from = \"s\"", "from = \"more\"") + "[stages.more]\nfrom = \"s\"\nfilter = \"x > 0\"\n";
         }
         assert_eq!(digests(&text, &[]), before, "{to}");
     }

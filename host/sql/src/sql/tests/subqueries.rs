@@ -90,6 +90,8 @@ fn an_aggregate_has_always_a_row() {
             "1|10 2|80 4|-1 5|-1 |-1",
         ),
         ("select o.k, (select v from i where i.ik < o.k order by v desc limit 1) as c from o", "1| 2|10 4|40 5|40 |"),
+        ("select o.k, (select coalesce(v, 0) as d from i where v > 99) as c from o", "1| 2| 4| 5| |"),
+        ("select o.k, (select 'x' as c0 from i where v > o.k * 9 order by v limit 1) as c0 from o", "1|x 2|x 4|x 5| |"),
         ("select o.k, (select o.k + max(v) from i) as c from o", "1|41 2|42 4|44 5|45 |"),
     ]);
 }
@@ -158,6 +160,20 @@ fn common_columns_are_those_of_the_side_with_all_rows() {
         ("select k, v from p right join q using (k) join n using (k)", "2|20 3|30"),
         ("select k from p full join q using (k) where k > 1 order by k", "2 3"),
         ("select max(k) as m from (p full join q using (k)) where exists (select 1 from n where n.k = k)", "3"),
+    ]);
+    // A name alone is the common column, also where the rows outside have one of that name.
+    answers(&[
+        ("select x from p join q using (k) where k = 2", "2"),
+        ("select x from p left join q using (k) where k in (select k from n where k < 2)", "1"),
+        ("select k from o where exists (select 1 from p join q using (k) where k < 3)", " 1 2 4 5"),
+        ("select k from o where exists (select 1 from p join q using (k) where k = o.k)", "2"),
+        ("select o.k from o where exists (select 1 from p natural right join q where k + 1 = o.k)", "4"),
+        ("select p.k from p join q using (k) where exists (select 1 from i where ik = k)", "2"),
+        ("select p.x from p left join q using (k) where q.k is null", "1"),
+        (
+            "select o.k from o where exists (select 1 from p join q using (k) where exists (select 1 from i where ik = k))",
+            " 1 2 4 5",
+        ),
     ]);
     let refused = answer("select p.* from p full join q using (k)");
     assert!(refused.contains("belong to no table"), "{refused}");

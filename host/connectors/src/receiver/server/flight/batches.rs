@@ -6,6 +6,7 @@ use crate::batch::column::ColumnSpec;
 use crate::batch::types;
 use crate::flight::messages::Data;
 use crate::panics::caught;
+use crate::receiver::parquet::columns::{WantedRows, as_wanted};
 use crate::shown;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::buffer::Buffer;
@@ -192,7 +193,7 @@ impl Batches {
     }
 
     /// The next rows, at most so many, as the job's columns have them; `None`: another message is needed.
-    pub fn next(&mut self, rows_max: usize) -> Result<Option<RecordBatch>, String> {
+    pub fn next(&mut self, rows_max: usize) -> Result<Option<WantedRows>, String> {
         let Some(rows) = self.rows.take() else { return Ok(None) };
         if rows.num_rows() == 0 {
             return Ok(None);
@@ -219,7 +220,7 @@ impl Batches {
         }
         let made = caught(|| {
             let part = if part.columns().iter().any(is_nested) { alone(&part)? } else { part };
-            super::as_wanted(&part, &self.columns).map_err(|error| error.to_string())
+            as_wanted(&part, &self.columns).map_err(|error| error.to_string())
         });
         made.unwrap_or_else(|panic| Err(format!("rows cannot be read: {panic}"))).map(Some)
     }
@@ -298,7 +299,7 @@ mod tests {
             // A message may say that it has rows without end of columns that take nothing.
             for _ in 0..20 {
                 let Some(part) = batches.next(7)? else { break };
-                rows += part.num_rows();
+                rows += part.rows.num_rows();
             }
         }
         Ok(rows)
