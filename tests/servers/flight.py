@@ -27,6 +27,11 @@ login = options.get("login")
 lock = threading.Lock()
 
 
+def time_of(n):
+    # More than microseconds can hold.
+    return 9_300_000_000_000_000 if options.get("far") and n % 7 == 0 else n * 1000
+
+
 def columns(first, count):
     numbers = range(first, first + count)
     if options.get("other"):
@@ -40,7 +45,7 @@ def columns(first, count):
             "unread": pa.array([None] * count, pa.null()),
             "small": pa.array([n % 200 for n in numbers], pa.uint8()),
             "half": pa.array([n / 2 for n in numbers], pa.float32()),
-            "at": pa.array([n * 1000 for n in numbers], pa.timestamp("ms")),
+            "at": pa.array([time_of(n) for n in numbers], pa.timestamp("ms")),
             "day": pa.array([n % 1000 for n in numbers], pa.date32()),
             "word": pa.array([["even", "odd"][n % 2] for n in numbers], pa.string()).dictionary_encode(),
             "tags": pa.array([[f"t{n}", None][: n % 3] for n in numbers], pa.list_(pa.string())),

@@ -231,7 +231,7 @@ fn mistakes_in_cases_are_told() {
     }
     // What a job would say of the plugin is told with the line of the case.
     change(&trial, "cases/example/case.toml", "grant = { tcp", "grant = { tpc");
-    fails(&trial, &[], "case.toml:4: source `case`: ");
+    fails(&trial, &[], "case.toml:5: source `case`: ");
     change(&trial, "cases/example/case.toml", "grant = { tpc = [\"{server}\"] }\n", "");
     fails(&trial, &[], "a connection to {server} is not granted");
 }

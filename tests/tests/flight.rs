@@ -112,6 +112,29 @@ fn columns_that_stay_columns_are_the_same() {
     assert!(found[0] == found[1] && found[0] == found[2]);
 }
 
+/// Whether its rows stay columns or not.
+#[test]
+fn a_time_that_microseconds_cannot_hold_rejects_its_row() {
+    let server = Flight::start(&json!({ "rows": 1_200, "parts": 1, "rows_of_batch": 500, "far": true }));
+    for more in ["", ", tags = \"text\""] {
+        let schema =
+            format!("schema = {{ n = \"int64\", at = {{ type = \"timestamp\", zone = \"Europe/Berlin\" }}{more} }}");
+        let trial = reader(&server.address(), &format!("path = \"numbers\"\nrows_per_batch_max = 150\n{schema}"));
+        let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "kill@commit.after:3")).wait();
+        assert_eq!(ended.code, None, "{}", ended.stderr);
+        trial.run_well(&["--workers", "2"]);
+        assert_eq!(numbers(&trial), (0..1_200).filter(|n| n % 7 > 0).collect::<Vec<_>>(), "{more}");
+        let rows = trial.rows("out.jsonl");
+        assert_eq!(rows[3]["at"], "1969-12-31T23:00:04.000000Z", "{}", rows[3]);
+        let bad = trial.rows("bad.jsonl");
+        assert_eq!(bad.len(), 1_200_usize.div_ceil(7), "{more}");
+        let reason = "column `at`: 9300000000000000 is out of range of timestamp";
+        let is_right = |row: &Value| row["reason"] == reason && row["value"].as_str().unwrap().ends_with('}');
+        assert!(bad.iter().all(is_right), "{}", bad[0]);
+    }
+}
+
 /// The length of a row is that of the line of JSON that it would be.
 #[test]
 fn rows_that_are_too_long_are_rejected() {

@@ -1,8 +1,8 @@
 //! The source `kafka` and compacted topics: records that a batch held may be gone before it is replayed.
 
 use millstream_tests::kafka::{BrokerOptions, Record};
-use millstream_tests::{Broker, Trial, until};
-use serde_json::{Value, json};
+use millstream_tests::{Broker, Process, Trial, until};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Settings of a topic that is compacted as soon as its broker looks.
@@ -75,15 +75,17 @@ fn counts(trial: &Trial) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// Writes records that close the segment of those before, and waits until hardly any of these are left.
+/// Writes records that close the segment of those before, and waits until none of these is left; where the topic ends.
 fn compact(broker: &Broker, topic: &str, calls: std::ops::Range<i64>) -> i64 {
     let before = broker.end(topic, 0);
-    let written = calls.map(|call| broker.produce(topic, &some(call))).count() as i64 * 20;
+    for call in calls {
+        broker.produce(topic, &some(call));
+    }
     until("the topic is compacted", || {
         let left = broker.read(topic).iter().filter(|record| record.offset < before).count();
         left == 0
     });
-    before + written
+    broker.end(topic, 0)
 }
 
 #[test]
@@ -91,11 +93,10 @@ fn a_job_goes_on_where_compaction_has_removed_what_its_batches_held() {
     let broker = broker();
     broker.topic("compacted", 1, &COMPACTED);
     // So that a delete may come between.
-    let both: Vec<_> = COMPACTED.iter().copied().map(|(name, value)| match name {
+    let both = COMPACTED.map(|(name, value)| match name {
         "cleanup.policy" => (name, "compact,delete"),
         _ => (name, value),
     });
-    let both: Vec<(&str, &str)> = both.collect();
     broker.topic("both", 1, &both);
     for topic in ["compacted", "both"] {
         broker.produce(topic, &some(0));
@@ -139,5 +140,15 @@ fn a_topic_that_becomes_compacted_while_it_is_read_is_kept_from_then_on() {
     broker.set("turned", &[("segment.ms", "1000")]);
     running.until_stderr("topic `turned` is no longer compacted");
     running.stop();
-    assert_eq!(json!(offsets(&trial).first()), json!(0));
+}
+
+#[test]
+fn a_panic_of_who_asks_for_policies_ends_the_job() {
+    let broker = Broker::shared();
+    broker.topic("policies", 1, &[]);
+    let trial = job(broker, "policies");
+    let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+    let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "panic@kafka-policies:1")).wait();
+    let told = "error: the thread that asks for policies of source `in` panicked: a test wants";
+    assert!(ended.code == Some(1) && ended.stderr.contains(told), "{}", ended.stderr);
 }

@@ -99,7 +99,7 @@ fn no_kill_across_an_upgrade_loses_or_doubles_a_row() {
 }
 
 /// Kills of the loop of starts that run batches again, where the environment does not say.
-const REPLAY_KILLS: u64 = 12;
+const REPLAY_KILLS: u64 = 8;
 
 #[test]
 fn no_kill_while_batches_are_run_again_loses_or_doubles_a_row() {

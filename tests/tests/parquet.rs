@@ -106,6 +106,8 @@ fn bytes_are_what_they_are_or_text() {
     write("2.parquet", "bytes([255])");
     let ended = start(&trial, &[], "").wait();
     assert!(ended.stderr.contains("its column `word` holds bytes that are no text in UTF-8"), "{}", ended.stderr);
+    // That row alone is rejected.
+    assert_eq!((ended.code, trial.rows("out.jsonl").len()), (Some(0), 5), "{}", ended.stderr);
 }
 
 /// Widths and layouts of other writers, at any depth.
@@ -414,6 +416,29 @@ fn types_without_a_name_are_written_out() {
     ];
     assert_eq!(trial.rows("out.jsonl"), expected);
     assert!(reasons(&trial).is_empty());
+}
+
+#[test]
+fn durations_and_times_of_day_that_are_none_reject_their_rows() {
+    let trial = reading("n = \"int64\", d = \"text\", t = \"text\"");
+    python(
+        trial.folder(),
+        "import struct\n\
+         day = pa.array([1, 2, 86399999999, 4], pa.int64()).cast(pa.time64('us'))\n\
+         d = pa.array([1, 2 ** 62, 3, -4], pa.int64()).cast(pa.duration('s'))\n\
+         pq.write_table(pa.table({'n': range(4), 'd': d, 't': day}), 'in.parquet', compression='none', use_dictionary=False)\n\
+         data, values = open('in.parquet', 'rb').read(), lambda last: struct.pack('<qqq', 1, 2, last)\n\
+         assert data.count(values(86399999999)) == 1\n\
+         open('in.parquet', 'wb').write(data.replace(values(86399999999), values(86400000000)))",
+    );
+    trial.run_well(&[]);
+    let row = |n: u8, d: &str, t: &str| json!({ "n": n, "d": d, "t": t });
+    assert_eq!(trial.rows("out.jsonl"), [row(0, "PT1S", "00:00:00.000001"), row(3, "-PT4S", "00:00:00.000004")]);
+    let expected = [
+        "column `d`: 4611686018427387904 is out of range of durations",
+        "column `t`: 86400000000000 nanoseconds is not a time of day",
+    ];
+    assert_eq!(reasons(&trial), expected);
 }
 
 #[test]

@@ -326,7 +326,11 @@ fn rows_that_a_sink_can_never_hold_end_the_job_at_once() {
 /// What an HTTP server says of what it was sent, and would say again.
 #[test]
 fn a_request_that_a_server_refuses_ends_the_job_at_once() {
-    for (status, again) in [("413 Too Large", false), ("400 Bad", false), ("422 No", false), ("401 Who", true)] {
+    // What ClickHouse says of a row that a constraint forbids.
+    let constraint = "500 Error\r\nX-ClickHouse-Exception-Code: 469";
+    for (status, again) in
+        [("413 Too Large", false), ("400 Bad", false), ("422 No", false), (constraint, false), ("401 Who", true)]
+    {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {

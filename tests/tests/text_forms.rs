@@ -140,7 +140,8 @@ fn a_file_that_cannot_be_read_is_one_rejected_row_that_names_it() {
             let path = format!("files/{name}`");
             let named = refused.iter().filter(|reason| reason.contains(&path)).count();
             assert_eq!(named, 1, "{name}: {refused:?}");
-            assert!(ended.stderr.contains(&path), "{name}: {}", ended.stderr);
+            // What was read before the kill is not read again.
+            assert!(!checkpoint.is_empty() || ended.stderr.contains(&path), "{name}: {}", ended.stderr);
         }
     }
     // A header that is not that of the source is a row where nothing follows; one that is, is none.
@@ -178,10 +179,12 @@ fn bytes_are_read_and_written_as_the_encoding_says() {
         let trial = passing("batch = \"0s\"", &source, &sink);
         trial.write("input", lines(&["00ff", "61"]));
         trial.run_well(&[]);
-        let written = trial.text(&format!(
-            "o/part-0000000001.{}",
-            if format == "text" { "txt" } else { &format.replace("json", "jsonl") }
-        ));
+        let extension = match format {
+            "json" => "jsonl",
+            "text" => "txt",
+            other => other,
+        };
+        let written = trial.text(&format!("o/part-0000000001.{extension}"));
         assert!(written.contains("AP8=") && written.contains("YQ=="), "{format}: {written}");
     }
     for (keys, words) in [

@@ -47,17 +47,28 @@ const FILES: [&str; 6] = [
     "GOOGLE_SERVICE_ACCOUNT_PATH",
 ];
 
+/// The same of folders, in which these files are read.
+const FOLDERS: [&str; 1] = ["HADOOP_CONF_DIR"];
+const FILES_OF_FOLDERS: [&str; 2] = ["core-site.xml", "hdfs-site.xml"];
+
 /// Refuses what those libraries would wait for: a pipe or a device in the place of a file.
 fn check_files(settings: &[(String, String)]) -> JobResult<()> {
     regular::check_certificates().map_err(Error::environment)?;
-    let mut named = settings.iter().filter(|(name, _)| FILES.contains(&name.to_ascii_uppercase().as_str()));
-    let other = |path: &str| std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
-    match named.find(|(_, path)| other(path)) {
-        None => Ok(()),
-        Some((name, path)) => {
-            Err(Error::environment(format!("{name}: cannot read `{path}`: {}", regular::NOT_REGULAR)))
+    for (name, path) in settings {
+        let path = std::path::Path::new(path);
+        let files = match name.to_ascii_uppercase().as_str() {
+            name if FILES.contains(&name) => vec![path.to_owned()],
+            name if FOLDERS.contains(&name) => FILES_OF_FOLDERS.map(|file| path.join(file)).into(),
+            _ => continue,
+        };
+        let other =
+            |file: &std::path::PathBuf| std::fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir());
+        if let Some(file) = files.iter().find(|file| other(file)) {
+            let why = regular::NOT_REGULAR;
+            return Err(Error::environment(format!("{name}: cannot read `{}`: {why}", file.display())));
         }
     }
+    Ok(())
 }
 
 impl Bucket {

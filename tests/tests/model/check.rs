@@ -60,7 +60,7 @@ impl Model for Protocol {
                     !actions.is_empty()
                 }
             }),
-            Property::sometimes("all is committed after all crashes", |protocol: &Protocol, state| {
+            Property::sometimes("all is committed after all crashes", |protocol: &Protocol, state: &State| {
                 complete(state) && state.crashes == protocol.crashes
             }),
             Property::sometimes("received rows are taken over", |_, state| {

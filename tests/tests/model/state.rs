@@ -55,8 +55,8 @@ pub enum Bug {
 }
 
 impl Bug {
-    /// All of them.
-    pub const ALL: [Bug; 11] = [
+    /// Those that two crashes show.
+    pub const ALL: [Bug; 10] = [
         Bug::PublishEarly,
         Bug::CommitAgain,
         Bug::DeleteByBatch,
@@ -67,7 +67,6 @@ impl Bug {
         Bug::FenceLate,
         Bug::CheckpointEarly,
         Bug::MarkerOfOthers,
-        Bug::LeftoverUntold,
     ];
 }
 

@@ -97,14 +97,14 @@ fn a_checkpoint_that_is_due_is_made_with_the_first_batch_of_a_start() {
     assert_eq!(trial.rows("out.jsonl").len(), 8);
 }
 
-/// What sinks have, and what another job must run again as it was, does not depend on where the checkpoints lie.
+/// What sinks have, and what other workers must run again as it was, does not depend on where the checkpoints lie.
 #[test]
-fn another_job_goes_on_from_a_checkpoint_made_in_a_replay_as_it_was() {
+fn other_workers_go_on_from_a_checkpoint_made_in_a_replay_as_it_was() {
     let golden = golden();
     let trial = trial();
-    planned(&trial, 9, &[]);
-    // A start of the job of before, which runs again what sinks have: killed with its first checkpoint.
-    let other = ["--set", "stages.some.config.where=n > -1"];
+    planned(&trial, 9, &["--workers", "1"]);
+    // A start with the workers of before, which runs again what sinks have: killed with its first checkpoint.
+    let other = ["--workers", "2"];
     trial.killed("checkpoint.published:1", &other);
     let told = trial.run_well(&other).stderr;
     assert!(told.contains("goes on after the checkpoint of batch 2 "), "{told}");

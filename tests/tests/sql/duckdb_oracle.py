@@ -2,8 +2,7 @@
 
     duckdb_oracle.py PROGRAM FOLDER SEED QUERIES
 
-Each query is a stage of a job of many. Queries that the program refuses when it loads the job are counted by what it says; ones that DuckDB
-does not run are left out. Prints what differs, and ends with 1 if anything does. What differs on purpose is in `same`.
+Each query is a stage of a job of many. A few forms may be refused, which are counted; queries that DuckDB does not run are left out. Prints what differs, and ends with 1 if anything does. What differs on purpose is in `same`.
 """
 
 import datetime
@@ -32,8 +31,8 @@ VALUES = {
         "1969-12-31T23:59:59.999001", "1970-01-01T00:00:00", "1969-07-20T20:17:40.250000", "2001-09-09T01:46:40", "1960-02-29T00:00:00.000001"],
     "bool": [True, False],
 }
-# What may be refused, by the beginning of what is said.
-REFUSED = json.loads(os.environ.get("REFUSED", "[]"))
+# What may be refused, by a part of what is said.
+REFUSED = ["sets of groups cannot be in a query that names columns of the rows outside", "it is too complicated: planning it takes longer"]
 
 
 def made_tables(rng):
@@ -123,7 +122,7 @@ def rows_of(folder, place):
     path = f"{folder}/o{place}.jsonl"
     lines = open(path).read().splitlines() if os.path.exists(path) else []
     rows = [row for line in lines for row in json.loads(line, parse_float=decimal.Decimal)["rows"]]
-    return [tuple(plain(row[f"c{place}"]) for place in range(len(row))) for row in rows]
+    return [tuple(plain(row[f"r{place}"]) for place in range(len(row))) for row in rows]
 
 
 def main():
@@ -131,7 +130,6 @@ def main():
     os.makedirs(folder, exist_ok=True)
     rng = random.Random(seed)
     refused, wrong, skipped, compared, full = Counter(), [], 0, 0, 0
-    examples = {}
     while count > 0:
         tables = made_tables(rng)
         database_ = database(tables)
@@ -159,11 +157,10 @@ def main():
                 queries = []
             for place, text, wanted in [one for one in queries if one[0] in named]:
                 words = named[place]
-                if code == 1 or "ended" in words or "batch" in words:
-                    wrong.append(f"{json.dumps(tables)}\n{of_program(text)}\n  stopped: {words}")
+                if code == 2 and any(part in words for part in REFUSED):
+                    refused[words] += 1
                 else:
-                    refused[words[:90]] += 1
-                    examples.setdefault(words[:90], of_program(text))
+                    wrong.append(f"{json.dumps(tables)}\n{of_program(text)}\n  ended with {code}: {words}")
             queries = [one for one in queries if one[0] not in named]
         for place, text, wanted in queries:
             got = rows_of(folder, place)
@@ -177,7 +174,7 @@ def main():
     for line in wrong:
         print(line)
     for words, times in refused.most_common():
-        print(f"refused {times}: {words}\n  {examples[words]}")
+        print(f"refused {times}: {words}")
     sys.exit(1 if wrong else 0)
 
 

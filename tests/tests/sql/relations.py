@@ -48,7 +48,7 @@ class Generator:
         self.names = 0
         return self.whole(None, self.rng.choice([1, 2, 2, 3]))[0]
 
-    # Queries: the text, and the kinds of the columns, which are called c0, c1 …
+    # Queries: the text, and the kinds of the columns, which are called r0, r1 …
 
     def whole(self, outer, depth, kinds=None):
         if self.chance(0.12):
@@ -84,7 +84,7 @@ class Generator:
     def listed(self, scope, depth, kinds, free=False):
         """Columns of a result."""
         kinds = kinds or [self.rng.choice(list(ZEROS)) for _ in range(self.rng.choice([1, 2, 2, 3]))]
-        parts = [f"{self.value(kind, scope, depth)} as c{place}" for place, kind in enumerate(kinds)]
+        parts = [f"{self.value(kind, scope, depth)} as r{place}" for place, kind in enumerate(kinds)]
         return ", ".join(parts), kinds
 
     def plain(self, outer, depth, kinds=None):
@@ -103,7 +103,7 @@ class Generator:
         if self.chance(0.3):
             made = [self.total(kind, scope) for kind in wanted]
             having = f" having {self.having(scope)}" if self.chance(0.35) else ""
-            list_ = ", ".join(f"{text} as c{place}" for place, text in enumerate(made))
+            list_ = ", ".join(f"{text} as r{place}" for place, text in enumerate(made))
             return f"select {list_} from {source}{where}{having}", wanted
         groups = self.rng.sample(scope.columns, min(len(scope.columns), self.rng.choice([1, 1, 2])))
         inside = Scope(groups, outer)
@@ -125,7 +125,7 @@ class Generator:
             if depth > 0 and self.chance(0.35):
                 having = self.joined([having, self.subtest(inside, depth - 1)])
             having = f" having {having}"
-        list_ = ", ".join(f"{text} as c{place}" for place, text in enumerate(made))
+        list_ = ", ".join(f"{text} as r{place}" for place, text in enumerate(made))
         return f"select {list_} from {source}{where} group by {by}{having}", wanted
 
     def total(self, kind, scope):
@@ -153,7 +153,7 @@ class Generator:
         scope = Scope([(f"{alias}.{column}", kind) for column, kind in TABLES[table].items()], outer)
         kinds = kinds or [self.rng.choice(["int", "text", "dec"]) for _ in range(self.rng.choice([1, 2]))]
         made = [self.over(kind, scope, alias) for kind in kinds]
-        list_ = ", ".join(f"{text} as c{place}" for place, text in enumerate(made))
+        list_ = ", ".join(f"{text} as r{place}" for place, text in enumerate(made))
         return f"select {list_} from {table} {alias}{self.where(scope, depth, 0.4)}", kinds
 
     def over(self, kind, scope, alias):
@@ -200,7 +200,7 @@ class Generator:
         if depth > 0 and self.chance(0.18):
             alias = self.name("q")
             text, kinds = self.whole(None, depth - 1)
-            return f"({text}) {alias}", {f"c{place}": kind for place, kind in enumerate(kinds)}, alias
+            return f"({text}) {alias}", {f"r{place}": kind for place, kind in enumerate(kinds)}, alias
         table = self.rng.choice(list(TABLES))
         alias = self.name(table)
         return f"{table} {alias}", TABLES[table], alias
@@ -239,7 +239,7 @@ class Generator:
             if form == "lateral" and depth > 0 and not any("." not in name for name, _ in own):
                 alias = self.name("l")
                 inner, kinds = self.whole(Scope(own), depth - 1)
-                new = [(f"{alias}.c{place}", kind_) for place, kind_ in enumerate(kinds)]
+                new = [(f"{alias}.r{place}", kind_) for place, kind_ in enumerate(kinds)]
                 before, after = self.rng.choice([("cross join", ""), ("left join", " on true")])
                 text = f"{text} {before} lateral ({inner}) {alias}{after}"
                 own = own + new
@@ -347,9 +347,9 @@ class Generator:
         if self.chance(0.25):
             value = self.value(kind, inside, 0)
             order = f"order by 1{self.direction()}"
-            return f"(select {value} as c0 from {source}{self.where(inside, depth)} {order} limit 1{' offset 1' if self.chance(0.2) else ''})"
+            return f"(select {value} as r0 from {source}{self.where(inside, depth)} {order} limit 1{' offset 1' if self.chance(0.2) else ''})"
         total = self.total(kind, inside)
         if kind == "int" and self.chance(0.3):
             total = self.rng.choice([f"{total} + 1", f"coalesce({total}, 7)"])
         having = f" having {self.having(inside)}" if self.chance(0.12) else ""
-        return f"(select {total} as c0 from {source}{self.where(inside, depth)}{having})"
+        return f"(select {total} as r0 from {source}{self.where(inside, depth)}{having})"

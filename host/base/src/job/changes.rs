@@ -40,18 +40,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
             );
         }
     }
-    for stage in job.stages.iter().filter(|stage| stage.op.is_none()) {
-        let OperatorSpec::Newest { .. } = &stage.operator else { continue };
-        let path = format!("stages.{}", stage.name);
-        let mut changes = stage.from.iter().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
-        let Some(ChangeStream { source, op, .. }) = changes.next() else { continue };
-        if !mistakes.within(&path) {
-            let message = format!(
-                "the rows are changes of {source}, and without `op` it would keep what was deleted; write op = \"{op}\""
-            );
-            mistakes.add_new(format!("{path}.latest"), &format!("stage `{}`: `latest`: ", stage.name), message);
-        }
-    }
+    latest_without_op(job, mistakes);
     for stage in job.stages.iter().filter(|stage| stage.op.is_some() && is_over_all(stage)) {
         let path = format!("stages.{}", stage.name);
         let needs_whole = !matches!(stage.operator, OperatorSpec::Newest { .. });
@@ -108,6 +97,22 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         mistakes.add_new(format!("{path}.{key}"), &format!("sink `{}`: ", sink.name), message);
     }
     keeper::all(job).iter().for_each(|reader| way::check(job, mistakes, reader));
+}
+
+/// Notes stages with `latest` that would keep what was deleted.
+fn latest_without_op(job: &JobSpec, mistakes: &Mistakes) {
+    for stage in job.stages.iter().filter(|stage| stage.op.is_none()) {
+        let OperatorSpec::Newest { .. } = &stage.operator else { continue };
+        let path = format!("stages.{}", stage.name);
+        let mut changes = stage.from.iter().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
+        let Some(ChangeStream { source, op, .. }) = changes.next() else { continue };
+        if !mistakes.within(&path) {
+            let message = format!(
+                "the rows are changes of {source}, and without `op` it would keep what was deleted; write op = \"{op}\""
+            );
+            mistakes.add_new(format!("{path}.latest"), &format!("stage `{}`: `latest`: ", stage.name), message);
+        }
+    }
 }
 
 /// Notes for each source of changes by which columns of its tables rows are kept.

@@ -2,7 +2,8 @@
 //!
 //! One thread a source looks for partitions ([`discover`], which asks by [`cluster`]), and puts what comes of them ([`hear`]) into the
 //! inbox ([`records`]). It polls no further while the inbox is full, and then the client fetches no further either. Where stages
-//! want to know of partitions that are silent, a second thread asks how far all go ([`ends`]).
+//! want to know of partitions that are silent, a second thread asks how far all go ([`ends`]). Where batches have plans, another one asks
+//! which topics are compacted ([`policies`]).
 
 /// Goes on with a step, or ends with what ends the caller.
 macro_rules! open {
@@ -21,6 +22,7 @@ mod discover;
 mod ends;
 mod hear;
 mod outage;
+mod policies;
 mod records;
 mod reread;
 
@@ -41,6 +43,7 @@ use commits::Commits;
 use ends::Ends;
 use hashbrown::HashMap;
 use outage::Outage;
+use policies::Policies;
 use records::Records;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,8 +54,6 @@ use tokio::runtime::Handle;
 const LISTEN: Duration = Duration::from_millis(100);
 /// How often to look for a topic that is not there, where the job's `poll` is longer.
 const LOOK_FOR_MISSING: Duration = Duration::from_secs(2);
-/// How often to look whether topics are compacted, where the job's `poll` is longer: batches are at risk that were planned before it is known.
-const LOOK_FOR_POLICIES: Duration = Duration::from_secs(5);
 /// What is gathered of all partitions before it goes to the inbox, while more comes without a pause.
 const GATHERED_BYTES_MAX: usize = 4 * PART_BYTES_MAX;
 
@@ -92,14 +93,12 @@ struct SourceReader<'a> {
     outage: Outage,
     commits: Commits,
     ends: Ends,
+    policies: Policies,
     /// Positions of an earlier start, as long as their partitions are not read.
     from: Positions,
     /// No earlier start has read anything.
     first: bool,
     looked: bool,
-    /// The topics that were found last, and when to look at their policies again.
-    topics: Vec<String>,
-    policies_at: Instant,
     partitions: Vec<Partition>,
     /// The places of partitions.
     places: HashMap<(String, i32), usize>,
@@ -143,6 +142,7 @@ impl<'a> SourceReader<'a> {
             .map_err(|fault| Error::environment(format!("source `{name}`: {fault}")))?;
         Ok(SourceReader {
             ends: Ends::ask(order, inbox, runtime)?,
+            policies: Policies::start(order, inbox, runtime)?,
             commits: Commits::new(source, spec, inbox),
             outage: Outage::new(source, spec),
             order,
@@ -155,8 +155,6 @@ impl<'a> SourceReader<'a> {
                 .keys()
                 .any(|name| topic::is_name(name) || (name.starts_with(CLOCK_PREFIX) && name != CLOCK_PREFIX)),
             looked: false,
-            topics: Vec::new(),
-            policies_at: Instant::now(),
             partitions: Vec::new(),
             places: HashMap::new(),
             places_by_id: HashMap::new(),
@@ -181,9 +179,6 @@ impl<'a> SourceReader<'a> {
                 open!(self.look());
                 let poll = self.order.spec.poll;
                 look_at = Instant::now() + if self.missing.is_empty() { poll } else { poll.min(LOOK_FOR_MISSING) };
-            }
-            if Instant::now() >= self.policies_at && !self.outage.lasts() {
-                self.look_at_policies()?;
             }
             open!(self.look_at_outage());
             self.commits.send(&self.consumer);

@@ -120,7 +120,7 @@ mod tests {
             let spec = SinkSpec::files("out", ["in"], "out", FileFormat::Json);
             SinkSpec { encoding, ..spec }
         };
-        let column: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![Some(b"a\xff"), None, Some(b"")]));
+        let column: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![Some(&b"a\xff"[..]), None, Some(b"")]));
         let rows = RecordBatch::try_from_iter([("b", column)]).unwrap();
         let json = |encoding| -> Result<String> {
             let rows = encoded(&spec(encoding), &rows)?;

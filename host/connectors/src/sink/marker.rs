@@ -215,6 +215,9 @@ pub(super) struct LockBeside {
     _lock: Option<File>,
 }
 
+/// Why there can be no file beside another one.
+const NOT_BESIDE: [i32; 4] = [libc::EACCES, libc::EPERM, libc::EROFS, libc::ENAMETOOLONG];
+
 impl LockBeside {
     /// Locks the file of this path, which is open.
     pub(super) fn of(path: &Path, file: &File) -> io::Result<LockBeside> {
@@ -226,7 +229,7 @@ impl LockBeside {
         let path = durable::folder_of(&path).join(name);
         match lock(&path) {
             Ok(lock) => Ok(LockBeside { path: Some(path), _lock: Some(lock) }),
-            Err(cause) if [libc::EACCES, libc::EPERM, libc::EROFS].map(Some).contains(&cause.raw_os_error()) => {
+            Err(cause) if NOT_BESIDE.map(Some).contains(&cause.raw_os_error()) => {
                 durable::lock_within(file, LOCK_WAIT).map_err(|refused| match refused {
                     TryLockError::WouldBlock => io::Error::other(LockRefused::Held.to_string()),
                     TryLockError::Error(cause) => cause,

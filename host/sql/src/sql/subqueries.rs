@@ -71,7 +71,7 @@ impl Unnester {
     fn plan(&mut self, plan: LogicalPlan) -> Result<LogicalPlan> {
         budget::check()?;
         if let LogicalPlan::Join(join) = &plan
-            && lateral::is_lateral(&join.right)
+            && lateral::is_lateral(join)
         {
             return self.lateral(join.clone());
         }

@@ -1,6 +1,5 @@
 use super::*;
 use crate::batch::chunk::Chunk;
-use crate::decode::columns::NestedForm;
 use crate::decode::{Decoder, tests::shown_rows, tests::source};
 use crate::job::spec::{FileContent, Format};
 use crate::random::Random;
@@ -330,13 +329,26 @@ fn messages_that_lie_are_refused_and_take_no_memory() {
     }
 }
 
-/// A list of messages of two bytes each, in which all fields have their zeros, is a hundred times as long as text.
+/// Values of a few bits are many letters, and each message around them has its own text.
 #[test]
 fn a_value_that_is_too_long_as_json_is_refused() {
-    let messages = Messages::parse(&descriptor("proto3")).unwrap();
-    let mut out = " ".repeat(2 << 20);
-    for (depth, good) in [(0, true), (DEPTH_MAX - 1, false)] {
-        let written = json::write(&messages, plan::Value::Int(1), NestedForm::Typed, &mut out, depth);
-        assert_eq!(written.is_ok(), good, "{depth}: {written:?}");
-    }
+    let long = |number: u8, content: &[u8]| {
+        let (mut head, mut left) = (vec![number << 3 | 2], content.len());
+        while left >= 128 {
+            head.push(left as u8 | 0x80);
+            left >>= 7;
+        }
+        head.push(left as u8);
+        [&head, content].concat()
+    };
+    let shown = |zeros: usize| {
+        let inner = (0..90).fold(long(3, &vec![0; zeros]), |inner, _| long(4, &inner));
+        // Behind its length, without the number of a field.
+        let bytes = long(0, &inner)[1..].to_vec();
+        let chunk = Chunk { ends: vec![bytes.len() as u32], bytes: bytes.into(), ..Chunk::default() };
+        shown_rows(&decoder(spec("proto3", false), &[("next", "text")]).decode(&chunk))
+    };
+    assert!(shown(1000).starts_with("{\"next\":"));
+    let refused = shown(1 << 20);
+    assert!(refused.starts_with("!more than ") && refused.contains(" bytes as JSON"), "{:.100}", refused);
 }

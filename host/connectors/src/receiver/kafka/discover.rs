@@ -2,7 +2,7 @@
 
 use super::cluster::{self, EarlierStart, Lost};
 use super::records::Records;
-use super::{InboxClosed, LOOK_FOR_POLICIES, Partition, SourceReader, Step};
+use super::{InboxClosed, Partition, SourceReader, Step};
 use crate::batch::partition::clock_name;
 use crate::batch::position::{CLUSTER, Position, TOPIC_PREFIX};
 use crate::batch::topic;
@@ -11,12 +11,8 @@ use crate::job::spec::{KafkaStart, KafkaTopics};
 use crate::kafka::ANSWER_TIME_MAX;
 use crate::kafka::fault::KafkaFault;
 use crate::limits::KAFKA_PARTITIONS_MAX;
-use rdkafka::error::RDKafkaErrorCode as Code;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
-
-/// How many topics one request asks for.
-const TOPICS_ASKED_MAX: usize = 500;
 
 /// Why topics are not looked at any further.
 enum TopicsStop {
@@ -74,8 +70,8 @@ impl SourceReader<'_> {
             Err(TopicsStop::Closed) => return Ok(Err(InboxClosed)),
             Err(TopicsStop::Later(fault)) => return self.later(&fault).map(Ok),
         }
-        self.topics = found.there.iter().map(|(topic, _)| topic.clone()).collect();
-        if let Err(fault) = self.know_policies() {
+        let source = &self.order.source.name;
+        if let Err(fault) = self.policies.add(&self.consumer, &found.there, self.inbox, source) {
             return self.later(&fault).map(Ok);
         }
         let mut new: Vec<(String, i32)> = Vec::new();
@@ -185,52 +181,6 @@ impl SourceReader<'_> {
             }
         }
         Ok(Ok(()))
-    }
-
-    /// Looks whether topics became compacted, or are no longer.
-    pub(super) fn look_at_policies(&mut self) -> Result<()> {
-        match self.know_policies() {
-            Ok(()) => Ok(()),
-            Err(fault) => self.later(&fault),
-        }
-    }
-
-    /// Which topics are compacted: their records may be gone before a batch is replayed, so plans hold them. So it is where the cluster
-    /// does not say.
-    fn know_policies(&mut self) -> Result<(), KafkaFault> {
-        let source = &self.order.source.name;
-        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
-        self.policies_at = Instant::now() + LOOK_FOR_POLICIES;
-        if !self.inbox.has_plans() {
-            return Ok(());
-        }
-        for topics in topics.chunks(TOPICS_ASKED_MAX) {
-            let policies = match self.consumer.compacted(topics, ANSWER_TIME_MAX) {
-                Err(fault) if fault.passes() || fault.is_refusal() => return Err(fault),
-                Err(fault) => {
-                    let code = fault.code.unwrap_or(Code::Unknown);
-                    topics.iter().map(|topic| ((*topic).to_owned(), Err(code))).collect()
-                }
-                Ok(policies) => policies,
-            };
-            // Of one that was deleted there is nothing to keep.
-            let is_gone = |policy| matches!(policy, Err(Code::UnknownTopic | Code::UnknownTopicOrPartition));
-            for (topic, compacted) in policies.into_iter().filter(|(_, policy)| !is_gone(*policy)) {
-                let is_new = self.inbox.keep_topic(&topic, compacted.unwrap_or(true));
-                match compacted {
-                    Ok(true) if is_new => info!(
-                        "source `{source}`: topic `{topic}` is compacted: plans of batches keep its records until the next checkpoint"
-                    ),
-                    Ok(false) if is_new => info!("source `{source}`: topic `{topic}` is no longer compacted"),
-                    Err(code) if is_new => warn!(
-                        "source `{source}`: topic `{topic}`: the cluster does not show its `cleanup.policy` ({code}); plans of batches \
-                         keep its records in case it is compacted; allow DescribeConfigs on the topic to avoid that"
-                    ),
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Tells of partitions that have a clock now.

@@ -61,6 +61,8 @@ pub fn converted(leaf: &Leaf<'_>) -> Converted {
             let numbers = numbers.as_primitive::<Int64Type>();
             leaf.times_of_day(numbers.iter().map(|ns| ns.map(|ns| ns.saturating_mul(factor))), DAY_NS, time64ns_to_time)
         }
+        DataType::Duration(TimeUnit::Second) => leaf.durations(1_000),
+        DataType::Duration(TimeUnit::Millisecond) => leaf.durations(1),
         DataType::Interval(IntervalUnit::DayTime) if leaf.wide.is_some() => leaf.intervals(),
         DataType::Float16 | DataType::Float32 => Ok((cast(array, &DataType::Float64)?, Vec::new())),
         DataType::FixedSizeBinary(16) if leaf.kind == LeafKind::Uuid && leaf.is_text() => leaf.uuids(),
@@ -159,6 +161,22 @@ impl Leaf<'_> {
             }
         }
         Ok((Arc::new(made.finish()), refused))
+    }
+
+    /// Durations of so many milliseconds each, without those that have no text: they have more milliseconds than 64 bits hold.
+    fn durations(&self, unit_ms: i64) -> Converted {
+        let (mut made, mut refused) = (Vec::with_capacity(self.array.len()), Vec::new());
+        let numbers = cast(self.array, &DataType::Int64)?;
+        for (at, number) in numbers.as_primitive::<Int64Type>().iter().enumerate() {
+            let fits = |number: &i64| number.checked_mul(unit_ms).is_some_and(|ms| ms > i64::MIN);
+            if let Some(number) = number.filter(|number| !fits(number)) {
+                self.refuse(&mut refused, at, |want| {
+                    format!("column `{}`: {number} is out of range of durations", want.spec.name)
+                });
+            }
+            made.push(number.filter(fits));
+        }
+        Ok((cast(&Int64Array::from(made), self.array.data_type())?, refused))
     }
 
     /// Intervals as text, whose days and milliseconds are in the array.

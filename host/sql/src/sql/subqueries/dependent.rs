@@ -112,7 +112,7 @@ impl Unnester {
                 rows.map(|input| Ok(LogicalPlan::Sort(SortRows { expr, input, fetch: None })))
             }
             LogicalPlan::Limit(limit) => self.limited(limit, of),
-            LogicalPlan::Join(join) if is_lateral(&join.right) => self.beside(join, of),
+            LogicalPlan::Join(join) if is_lateral(&join) => self.beside(join, of),
             LogicalPlan::Join(join) => self.both(join, of),
             LogicalPlan::Union(union) => self.union(union, of),
             LogicalPlan::Unnest(unnest) => self.unnested(unnest, of),

@@ -80,7 +80,7 @@ fn collect(plan: &LogicalPlan, shadows: &mut Vec<DFSchema>, visit: &mut dyn FnMu
         })
     })?;
     if let LogicalPlan::Join(join) = plan
-        && is_lateral(&join.right)
+        && is_lateral(join)
     {
         collect(&join.left, shadows, visit)?;
         shadows.push(join.left.schema().as_ref().clone());
@@ -167,7 +167,7 @@ pub fn moved(plan: LogicalPlan, shadows: &mut Vec<DFSchema>, places: &Places<'_>
         Ok(made.update_data(|made| name.restore(made)))
     })?;
     if let LogicalPlan::Join(join) = &plan.data
-        && is_lateral(&join.right)
+        && is_lateral(join)
     {
         let mut join = join.clone();
         join.left = Arc::new(moved(Arc::unwrap_or_clone(join.left), shadows, places)?);

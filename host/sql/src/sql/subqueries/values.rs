@@ -23,7 +23,7 @@ pub fn is_subquery(part: &Expr) -> bool {
 enum Existence {
     Known(bool),
     /// If this one has.
-    Rows(LogicalPlan),
+    Rows(Box<LogicalPlan>),
 }
 
 impl Unnester {
@@ -73,7 +73,7 @@ impl Unnester {
     pub(super) fn rows_with(&mut self, plan: LogicalPlan, negated: bool, at: &mut Attached) -> Result<Option<Expr>> {
         let plan = match existence(plan)? {
             Existence::Known(there) => return Ok(Some(lit(there != negated))),
-            Existence::Rows(plan) => plan,
+            Existence::Rows(plan) => *plan,
         };
         let outer = free(&plan);
         if outer.is_empty() {
@@ -124,7 +124,7 @@ impl Unnester {
     fn exists(&mut self, plan: LogicalPlan, at: &mut Attached) -> Result<Expr> {
         let plan = match existence(plan)? {
             Existence::Known(there) => return Ok(lit(there)),
-            Existence::Rows(plan) => plan,
+            Existence::Rows(plan) => *plan,
         };
         let outer = free(&plan);
         if outer.is_empty() {
@@ -307,8 +307,8 @@ fn existence(plan: LogicalPlan) -> Result<Existence> {
         LogicalPlan::Limit(limit) => match (limit.get_skip_type()?, limit.get_fetch_type()?) {
             (_, FetchType::Literal(Some(0))) => Existence::Known(false),
             (SkipType::Literal(0), FetchType::Literal(_)) => return below(limit.input),
-            _ => Existence::Rows(LogicalPlan::Limit(limit)),
+            _ => Existence::Rows(Box::new(LogicalPlan::Limit(limit))),
         },
-        plan => Existence::Rows(plan),
+        plan => Existence::Rows(Box::new(plan)),
     })
 }

@@ -197,13 +197,13 @@ pub async fn slots_used_up(client: &Client, job_id: &str) -> Result<String, Data
     let used = format!("all replication slots of the server are in use (max_replication_slots = {max})");
     let Some(first) = first else {
         return Ok(format!(
-            "{used}, none of them by a Millstream job that does not run; raise that setting, or drop a slot"
+            "{used}, none of them by a Millstream job that is not running; raise that setting, or drop a slot"
         ));
     };
     let more = if names.len() > NAMES_MAX { " and others" } else { "" };
     names.truncate(NAMES_MAX);
     Ok(format!(
-        "{used}; these are of Millstream jobs that do not run: {}{more}; if a job is given up, drop its slot with \
+        "{used}; these belong to Millstream jobs that are not running: {}{more}; if you no longer need such a job, drop its slot with \
          `select pg_drop_replication_slot('{first}')`, or raise that setting",
         names.join(", ")
     ))

@@ -89,17 +89,17 @@ fn other_table(name: &str, known: u32, found: &FoundName, again: &str) -> Option
     Some(match (found.id, &found.name) {
         (Some(id), _) if id == known => return None,
         (Some(_), None) => format!(
-            "the table `{name}` was dropped and created again: the job follows the old one (OID {known}), and has no changes of the new \
-             one; {again}"
+            "table `{name}` was dropped and created again: the job follows the old table (OID {known}) and receives no changes of the \
+             new one; {again}"
         ),
         (Some(_), Some(now)) => format!(
-            "`{name}` is another table now: the one that the job follows (OID {known}) is {now}; give it back its name and restart the \
+            "`{name}` now names another table: the table that the job follows (OID {known}) is {now}; rename it back and restart the \
              job, or {again}"
         ),
         (None, Some(now)) => {
-            format!("the table `{name}` was renamed to {now}; give it back its name and restart the job, or {again}")
+            format!("table `{name}` was renamed to {now}; rename it back and restart the job, or {again}")
         }
-        (None, None) => format!("the table `{name}` was dropped; create it again, and {again}"),
+        (None, None) => format!("table `{name}` was dropped; create it again, and {again}"),
     })
 }
 
@@ -121,14 +121,13 @@ fn other_part(table: &FollowedTable, known: &TableIdentity, publication: &str, a
     }
     if now.rows != known.rows {
         return Some(format!(
-            "the publication `{publication}` gives other rows of the table `{name}` than it did: its `where` was changed; {again}"
+            "publication `{publication}` publishes other rows of table `{name}` than before: its `where` was changed; {again}"
         ));
     }
     // `alter publication … set table` with the same columns leaves the entry as it is, and with others makes a new one at once.
     (now.columns == known.columns).then(|| {
         format!(
-            "the table `{name}` was removed from the publication `{publication}` and added again, and changes in between did not come; \
-             {again}"
+            "table `{name}` was removed from publication `{publication}` and added again; changes in between were not published; {again}"
         )
     })
 }
@@ -157,9 +156,7 @@ mod tests {
             check_published(&[table], &[known], "p", "AGAIN").map_err(|fault| fault.message)
         };
         assert_eq!(told(known), Ok(()));
-        assert!(
-            told(TableIdentity { published: 6, ..known }).unwrap_err().contains("removed from the publication `p`")
-        );
+        assert!(told(TableIdentity { published: 6, ..known }).unwrap_err().contains("removed from publication `p`"));
         assert!(told(TableIdentity { published: 6, rows: 1, ..known }).unwrap_err().contains("`where` was changed"));
         assert_eq!(told(TableIdentity { published: 6, columns: 1, ..known }), Ok(()));
         let text = serde_json::to_string(&known).unwrap();

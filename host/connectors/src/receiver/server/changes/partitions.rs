@@ -72,8 +72,8 @@ pub async fn check_attached(
         let attached = Attached::since(client, table.id, since).await?;
         if let Some(name) = attached.first_with_rows(client, &table.quoted).await? {
             return Err(DatabaseError::lasting(format!(
-                "the partition {name} was attached to the table `{}` with rows, of which the server's log has no changes of the table; \
-                 detach it, insert its rows into the table and restart the job, or {again}",
+                "partition {name} was attached to table `{}` with rows, which the server does not publish; detach it, insert its rows into \
+                 the table and restart the job, or {again}",
                 table.name
             )));
         }

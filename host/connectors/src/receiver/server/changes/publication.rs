@@ -158,7 +158,7 @@ impl Publication<'_> {
         match may_make {
             true => format!("the publication `{name}` does not have the table `{}`; {add}", table.name),
             false => format!(
-                "the publication `{name}` does not have the table `{}` any more, so that its changes do not come; {add}, and {again}",
+                "publication `{name}` no longer has table `{}`, so its changes are not published; {add}, and {again}",
                 table.name
             ),
         }

@@ -67,7 +67,7 @@ impl ChangesFollower {
         let partitions = partitions::of(client, &open.tables).await?;
         for what in partitions::lost(&open.watch.partitions, &partitions) {
             warn!(
-                "source `{}`: the partition {what}; rows that the table lost so are no changes, and sinks keep them",
+                "source `{}`: partition {what}; the server does not publish the rows that it lost as deletes, and sinks keep them",
                 self.source
             );
         }
