@@ -1,17 +1,17 @@
 //! Parts of a query that are written another way before DataFusion plans it, which would take them for something else.
 
 use super::using;
-use super::using::scope::{Meaning, Scope, meaning};
+use super::using::scope::{Meaning, Scope, meaning, names_of};
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, Expr, GroupByExpr, ObjectName, Query, Select, SelectItem, TableFactor, UnaryOperator, Value,
     VisitMut, VisitorMut,
 };
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// Rewrites a query over these tables. An error is a word of the text, and what is wrong with it.
 pub fn rewrite(query: &mut Query, columns: &using::TableColumns<'_>) -> Result<(), (String, String)> {
-    match query.visit(&mut Rewriter { columns, defined: BTreeSet::new(), scopes: Vec::new() }) {
+    match query.visit(&mut Rewriter { columns, defined: BTreeMap::new(), scopes: Vec::new() }) {
         ControlFlow::Break(wrong) => Err(wrong),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -19,8 +19,8 @@ pub fn rewrite(query: &mut Query, columns: &using::TableColumns<'_>) -> Result<(
 
 struct Rewriter<'a> {
     columns: &'a using::TableColumns<'a>,
-    /// Names of `with`, which hide tables.
-    defined: BTreeSet<String>,
+    /// Queries of `with`, which hide tables, and their columns; `None`: not known here.
+    defined: BTreeMap<String, Option<Vec<String>>>,
     /// The tables of the `select`s that stand around, the innermost last.
     scopes: Vec<Scope>,
 }
@@ -30,15 +30,25 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
         let tables = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.defined.extend(tables.map(|table| table.alias.name.value.clone()));
+        for table in tables {
+            let renamed = &table.alias.columns;
+            let columns = match renamed.is_empty() {
+                true => names_of(&table.query),
+                false => Some(renamed.iter().map(|column| column.name.value.clone()).collect()),
+            };
+            self.defined.insert(table.alias.name.value.clone(), columns);
+        }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
         constants_in_groups(select);
-        let known = |name: &ObjectName| match name.0.as_slice() {
-            [part] if part.as_ident().is_some_and(|name| self.defined.contains(&name.value)) => None,
-            _ => (self.columns)(name),
+        let known = |name: &ObjectName| {
+            let defined = match name.0.as_slice() {
+                [part] => part.as_ident().and_then(|name| self.defined.get(&name.value)),
+                _ => None,
+            };
+            defined.cloned().unwrap_or_else(|| (self.columns)(name))
         };
         let scope = Scope::of(&select.from, &known);
         let done = using::rewrite(select, &known);

@@ -1,7 +1,9 @@
 //! What the columns of `from` are called, where a name alone may be the common column of several tables.
 
 use super::{Side, TableColumns, USING, common, is_common};
-use datafusion::sql::sqlparser::ast::{Ident, JoinConstraint, JoinOperator, ObjectName, TableFactor, TableWithJoins};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, SelectItem, SetExpr, TableFactor, TableWithJoins,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The tables of a `select`.
@@ -13,6 +15,8 @@ pub struct Scope {
     tables: Vec<ObjectName>,
     /// All columns; `None`: not known here.
     columns: Option<BTreeSet<String>>,
+    /// Whether it has common columns that are not known here.
+    is_unclear: bool,
 }
 
 /// What a name without a table is.
@@ -31,15 +35,17 @@ pub fn meaning(name: &str, scopes: &[Scope]) -> Meaning {
     for (place, scope) in scopes.iter().enumerate().rev() {
         match scope.owners.get(name) {
             None if scope.columns.as_ref().is_some_and(|columns| columns.contains(name)) => return Meaning::Plain,
+            None if scope.is_unclear && scopes[..place].iter().any(|scope| scope.may_have(name)) => {
+                return Meaning::Unclear;
+            }
             None => inner.push(scope),
             Some(owner) => {
                 let known = inner.iter().all(|scope| scope.columns.is_some());
-                let has = |scope: &Scope| scope.columns.as_ref().is_none_or(|columns| columns.contains(name));
                 let hidden = inner.iter().any(|scope| scope.tables.iter().any(|table| Some(table) == owner.as_ref()));
                 return match owner {
                     Some(owner) if known && !hidden => Meaning::Of(owner.clone()),
                     // DataFusion looks further outside, and finds nothing.
-                    _ if !scopes[..place].iter().any(has) => Meaning::Plain,
+                    _ if !scopes[..place].iter().any(|scope| scope.may_have(name)) => Meaning::Plain,
                     _ => Meaning::Unclear,
                 };
             }
@@ -49,6 +55,10 @@ pub fn meaning(name: &str, scopes: &[Scope]) -> Meaning {
 }
 
 impl Scope {
+    fn may_have(&self, name: &str) -> bool {
+        self.columns.as_ref().is_none_or(|columns| columns.contains(name)) || self.owners.contains_key(name)
+    }
+
     /// The tables of `from`.
     pub fn of(from: &[TableWithJoins], columns: &TableColumns<'_>) -> Scope {
         let mut all = Scope { columns: Some(BTreeSet::new()), ..Scope::default() };
@@ -60,6 +70,7 @@ impl Scope {
 
     fn of_joins(from: &TableWithJoins, columns: &TableColumns<'_>) -> Scope {
         let mut tables = vec![Scope::of_table(&from.relation, columns)];
+        let mut is_unclear = false;
         for join in &from.joins {
             let right = Scope::of_table(&join.relation, columns);
             let (side, constraint) = match &join.join_operator {
@@ -70,6 +81,8 @@ impl Scope {
                 },
             };
             if is_common(constraint) {
+                let natural = matches!(constraint, JoinConstraint::Natural);
+                is_unclear |= natural && !tables.iter().chain([&right]).all(|table| table.columns.is_some());
                 let names = names(constraint, &tables, &right);
                 for name in names {
                     let owner = match side {
@@ -87,7 +100,7 @@ impl Scope {
             }
             tables.push(right);
         }
-        let mut all = Scope { columns: Some(BTreeSet::new()), ..Scope::default() };
+        let mut all = Scope { columns: Some(BTreeSet::new()), is_unclear, ..Scope::default() };
         tables.into_iter().for_each(|table| all.join(table));
         all
     }
@@ -105,16 +118,19 @@ impl Scope {
             Some(alias) => Some(ObjectName::from(vec![alias.name.clone()])),
             None => name.cloned(),
         };
-        let plain = name.filter(|_| alias.is_none_or(|alias| alias.columns.is_empty()));
-        Scope {
-            owners: BTreeMap::new(),
-            tables: called.into_iter().collect(),
-            columns: plain.and_then(columns).map(|columns| columns.into_iter().collect()),
-        }
+        let renamed = alias.map(|alias| &alias.columns).filter(|columns| !columns.is_empty());
+        let columns = match (renamed, table) {
+            (Some(renamed), _) => Some(renamed.iter().map(|column| column.name.value.clone()).collect()),
+            (None, TableFactor::Derived { subquery, .. }) => names_of(subquery),
+            (None, _) => name.and_then(columns),
+        };
+        let columns = columns.map(|columns| columns.into_iter().collect());
+        Scope { tables: called.into_iter().collect(), columns, ..Scope::default() }
     }
 
     fn join(&mut self, other: Scope) {
         self.owners.extend(other.owners);
+        self.is_unclear |= other.is_unclear;
         self.tables.extend(other.tables);
         self.columns = match (self.columns.take(), other.columns) {
             (Some(mut own), Some(others)) => {
@@ -124,6 +140,33 @@ impl Scope {
             _ => None,
         };
     }
+}
+
+/// The columns of a query that can be named; `None`: not known here.
+pub fn names_of(query: &Query) -> Option<Vec<String>> {
+    let mut body = query.body.as_ref();
+    while let SetExpr::SetOperation { left, .. } = body {
+        body = left.as_ref();
+    }
+    let select = match body {
+        SetExpr::Select(select) => select,
+        SetExpr::Query(query) => return names_of(query),
+        _ => return None,
+    };
+    let mut names = Vec::new();
+    for item in &select.projection {
+        match item {
+            SelectItem::ExprWithAlias { alias, .. } => names.push(alias.value.clone()),
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => names.push(name.value.clone()),
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
+                names.extend(parts.last().map(|name| name.value.clone()));
+            }
+            // It has a name that is no identifier.
+            SelectItem::UnnamedExpr(_) => {}
+            _ => return None,
+        }
+    }
+    Some(names)
 }
 
 /// The common columns of a join.
