@@ -86,5 +86,5 @@ fn a_source_of_another_name_is_another_unless_it_is_given_up() {
 #[test]
 fn digests_do_not_change_from_version_to_version() {
     let digests = &digests(JOB, &[])["q-totals"];
-    assert_eq!(digests.state, "");
+    assert_eq!(digests.state, "1:d9c9c9529bb746cbb4323a1e9ea908b2");
 }
