@@ -68,7 +68,7 @@ fn the_sink_and_the_state_are_told_apart() {
         ("z > 5", "z > 6", false, false),
         ("x > 0", "x > 1", false, false),
         ("x * 2 as z", "x * 3 as z", false, false),
-        ("kind = \"queue\"\npath = \"out.jsonl\"", "kind = \"files\"\npath = \"out\"", true, true),
+        ("path = \"out.jsonl\"", "path = \"other.jsonl\"", true, true),
     ] {
         let now = &digests(&JOB.replace(from, to), &[])["q-totals"];
         assert_eq!((now.state == before.state, now.sinks == before.sinks), (state, sink), "{to}");
