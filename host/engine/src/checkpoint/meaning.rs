@@ -143,8 +143,9 @@ impl Difference {
         }
         // Names that stages of a query have among themselves.
         let is_inner = |text: &Option<String>| {
-            text.as_ref()
-                .is_some_and(|text| ["_total_", "_value_", "_key_", "_rows"].iter().any(|name| text.contains(name)))
+            let numbered =
+                |text: &str, name: &str| text.split(name).skip(1).any(|rest| rest.starts_with(char::is_numeric));
+            text.as_ref().is_some_and(|text| ["_total_", "_value_", "_key_"].iter().any(|name| numbered(text, name)))
         };
         if is_inner(was) || is_inner(is) {
             return format!("{key}{of} has changed");
