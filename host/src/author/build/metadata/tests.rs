@@ -3,6 +3,7 @@ use crate::author::language::Language;
 use crate::author::project::{Code, Http, ProjectFacts};
 use crate::sections::{Declarations, PackageSections, Producer, in_words};
 use serde_json::json;
+use std::fs;
 use std::path::Path;
 
 fn project(folder: &Path) -> Project {
