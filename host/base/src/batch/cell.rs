@@ -115,15 +115,6 @@ pub fn write_rfc3339(out: &mut String, micros: i64) {
     let _ = write!(out, ".{:06}Z", point.micros);
 }
 
-/// As [`write_rfc3339`], for people: `2026-11-20 08:30:01.123456`.
-pub fn write_timestamp(out: &mut String, micros: i64) {
-    let point = Civil::of(micros);
-    point.write_date(out);
-    out.push(' ');
-    point.write_time(out);
-    let _ = write!(out, ".{:06}", point.micros);
-}
-
 /// A date: `2026-11-20`. Years of other than four digits get a sign.
 pub fn write_date(out: &mut String, days: i32) {
     Civil::of_day(days.into(), 0).write_date(out);

@@ -162,7 +162,7 @@ fn show_cells(shown: &mut Vec<String>, array: &ArrayRef, rows: usize) -> Result<
                 hex::write(&mut text, &bytes[..bytes.len().min(CELL_CHARS_MAX / 2 + 1)]);
                 text = harmless(&text, CELL_CHARS_MAX);
             }
-            Cells::Timestamp(a) => cell::write_timestamp(&mut text, a.value(row)),
+            Cells::Timestamp(a) => cell::write_rfc3339(&mut text, a.value(row)),
             Cells::Date(a) => cell::write_date(&mut text, a.value(row)),
             Cells::Decimal(a) => text.push_str(&a.value_as_string(row)),
             Cells::Other(_) => {
@@ -247,7 +247,7 @@ Time: 2026-11-20 08:30:01  (batch 1, sink screen)
         .unwrap();
         let got = printed(1, vec![(0, vec![batch.clone()])], batch.schema()).concat();
         assert!(
-            got.contains("| -9223372036854775808 | 2.0 | dead | 2026-11-20 08:30:01.123456 | [1, null] |"),
+            got.contains("| -9223372036854775808 | 2.0 | dead | 2026-11-20T08:30:01.123456Z | [1, null] |"),
             "{got}"
         );
         let none = RecordBatch::try_new_with_options(
