@@ -2,21 +2,18 @@
 
 use super::{Label, Made, Meaning, Rows, StageParts, label, made};
 use crate::aggregate::builtin::Builtin;
-use crate::digest::Digest;
 use crate::graph::{
     CogroupNode, EnrichNode, JoinNode, LatestNode, NewestNode, Operator, PluginNode, RankingNode, SimpleNode, SqlNode,
     UpdateNode, has_own_windows, watermark_table,
 };
-use crate::job::spec::{JoinKind, OperatorSpec, PatternSpec, StageSpec};
+use crate::job::spec::{JoinKind, OnError, OperatorSpec, PatternSpec, StageSpec};
 use crate::join::ColumnSource;
 use crate::pattern::PatternNode;
 use crate::sql::expression::Expression;
 use crate::sql::normal::respelled;
 use crate::time::microseconds;
 use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
-use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
-use arrow::ipc::writer::StreamWriter;
 use std::collections::BTreeMap;
 
 impl StageParts<'_> {
@@ -185,16 +182,19 @@ impl StageParts<'_> {
 
     fn transform(&self, node: &PluginNode, rows: &Rows) -> Made {
         let of = [rows.rows()].into_iter().chain(self.read_by(rows, &node.reads)).collect();
-        let base = self.said("`config`", self.config(), of);
+        // With `on_error = "reject"` the config may be corrected, and the rows that it rejected be given back.
+        let corrected = self.spec.plugins().first().is_some_and(|plugin| plugin.on_error == OnError::Reject);
+        let config = if corrected { String::new() } else { self.config() };
+        let base = self.said("`config`", config, of);
         let columns = columns_of(&node.description.output, &base).collect();
         Made::of(Rows::new(base, columns))
     }
 
     fn update(&self, node: &PluginNode, update: &UpdateNode, rows: &Rows) -> Made {
         let timers = update.timers.map(|clock| self.said("timers", format!("{clock:?}"), Vec::new()));
-        let initial = update.initial.as_ref().map(|rows| {
-            Meaning::new(Label { place: self.place.clone(), ..label("`initial`", &contents(rows)) }, Vec::new())
-        });
+        // Which file it is, not what stands in it: the states that it gave are kept, and the file is not read again.
+        let initial = self.spec.plugins().first().and_then(|plugin| plugin.update.initial.clone());
+        let initial = initial.map(|path| self.said("`initial`", path.display().to_string(), Vec::new()));
         let timeout = update.timeout.map_or(String::new(), |timeout| format!("{timeout:?}"));
         let keys =
             [self.said("`on`", format!("{:?}", update.on), Vec::new()), self.said("`timeout`", timeout, Vec::new())];
@@ -448,16 +448,6 @@ fn first(inputs: &[Rows]) -> Rows {
 
 fn columns_of<'a>(schema: &'a Schema, of: &'a Meaning) -> impl Iterator<Item = (String, Meaning)> + 'a {
     schema.fields().iter().map(|field| made(field.name(), of))
-}
-
-/// What stands in some rows, in short.
-fn contents(rows: &RecordBatch) -> String {
-    let mut bytes = Vec::new();
-    let written = StreamWriter::try_new(&mut bytes, &rows.schema()).and_then(|mut writer| {
-        writer.write(rows)?;
-        writer.finish()
-    });
-    written.map_or_else(|error| error.to_string(), |()| Digest::of(&bytes).hex())
 }
 
 /// Whether a stage puts out rows that take the place of others which it has put out before.
