@@ -51,7 +51,7 @@ fn part(head: &str) -> Value {
 }
 
 fn schema_kinds(head: &str) -> BTreeSet<String> {
-    let kinds = part(head)["properties"]["kind"]["enum"].as_array().expect("kinds").clone();
+    let kinds = part(head)["properties"]["kind"]["anyOf"][0]["enum"].as_array().expect("kinds").clone();
     kinds.iter().map(|kind| kind.as_str().unwrap().to_owned()).collect()
 }
 
@@ -78,7 +78,7 @@ fn formats(part: &Value, head: &str, kind: &str) -> String {
         "text" => true,
         _ => true,
     };
-    let all = part["properties"]["format"]["enum"].as_array().expect("formats");
+    let all = part["properties"]["format"]["anyOf"][0]["enum"].as_array().expect("formats");
     let fitting: Vec<&str> =
         all.iter().filter_map(Value::as_str).filter(|format| kind != "queue" && fits(format)).collect();
     if fitting.is_empty() { "json".into() } else { fitting.join(", ") }

@@ -406,7 +406,9 @@ fn every_key_of_sources_and_sinks_is_told() {
         for key in keys {
             assert!(text.contains(&format!("\n| `{key}` |")), "{page} has no line of `{key}`");
         }
-        for word in ["kind", "format", "mode"].iter().filter_map(|key| of_part[*key]["enum"].as_array()).flatten() {
+        for word in
+            ["kind", "format", "mode"].iter().filter_map(|key| of_part[*key]["anyOf"][0]["enum"].as_array()).flatten()
+        {
             let word = word.as_str().unwrap();
             assert!(text.contains(&format!("`{word}`")), "{page} says nothing of `{word}`");
         }
@@ -448,7 +450,7 @@ fn every_key_of_sources_and_sinks_is_told() {
 
 /// The kinds that a schema of sources or sinks allows.
 fn kinds_in(schema: &Value) -> Vec<&str> {
-    let kinds = &schema["additionalProperties"]["properties"]["kind"]["enum"];
+    let kinds = &schema["additionalProperties"]["properties"]["kind"]["anyOf"][0]["enum"];
     kinds.as_array().unwrap_or_else(|| panic!("no kinds in {schema}")).iter().filter_map(Value::as_str).collect()
 }
 
