@@ -40,6 +40,7 @@ fn event_time_shows_who_is_waited_for() {
         times: Vec::new(),
         lateness_us: 0,
         idle_us,
+        horizon_us: None,
         ahead_us_max,
         clocks: Default::default(),
         ends: Default::default(),
