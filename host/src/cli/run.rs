@@ -143,11 +143,13 @@ pub struct RunArguments {
 }
 
 /// The page about the job, which this process serves.
-pub(super) struct ServedPage {
+pub struct ServedPage {
     /// Dropped at the end, which lets whoever asked for something have the answer.
     _page: Page,
-    pub(super) jobs: Arc<Jobs>,
-    pub(super) notice: PageNotice,
+    /// The jobs that it shows.
+    pub jobs: Arc<Jobs>,
+    /// Shows where it is.
+    pub notice: PageNotice,
 }
 
 /// Splits `key=value`.
