@@ -500,6 +500,6 @@ mod tests {
         let name = "a".repeat(100);
         let values: ArrayRef = Arc::new(Int8Array::from(vec![1; ROWS]));
         let rows = RecordBatch::try_from_iter([(name.as_str(), values)]).unwrap();
-        assert_eq!(lines(&rows, 2_048).unwrap().len(), ROWS);
+        assert_eq!(lines(&rows, &BTreeMap::new(), 2_048).unwrap().len(), ROWS);
     }
 }
