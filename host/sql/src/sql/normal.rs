@@ -136,6 +136,7 @@ mod tests {
     use super::super::query::Query;
     use super::*;
     use arrow::datatypes::{DataType, Field, Schema};
+    use std::sync::Arc;
 
     fn schema() -> SchemaRef {
         let field = |name: &str, kind| Field::new(name, kind, true);
