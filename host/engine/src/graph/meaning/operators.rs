@@ -192,13 +192,11 @@ impl StageParts<'_> {
 
     fn update(&self, node: &PluginNode, update: &UpdateNode, rows: &Rows) -> Made {
         let timers = update.timers.map(|clock| self.said("timers", format!("{clock:?}"), Vec::new()));
-        // Which file it is, not what stands in it: the states that it gave are kept, and the file is not read again.
-        let initial = self.spec.plugins().first().and_then(|plugin| plugin.update.initial.clone());
-        let initial = initial.map(|path| self.said("`initial`", path.display().to_string(), Vec::new()));
+        // Without `initial`: the states that it gave are kept, and the file is not read again.
         let timeout = update.timeout.map_or(String::new(), |timeout| format!("{timeout:?}"));
         let keys =
             [self.said("`on`", format!("{:?}", update.on), Vec::new()), self.said("`timeout`", timeout, Vec::new())];
-        let of = [rows.rows()].into_iter().chain(self.key_of(rows)).chain(keys).chain(timers).chain(initial);
+        let of = [rows.rows()].into_iter().chain(self.key_of(rows)).chain(keys).chain(timers);
         let of = of.chain(self.times.clone()).chain(self.read_by(rows, &node.reads)).collect();
         let state = self.said("`config`", self.config(), of);
         let base = self.said("`emit`", format!("{:?}", update.emit), vec![state.clone()]);
