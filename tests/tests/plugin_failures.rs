@@ -50,6 +50,7 @@ fn a_panic_tells_its_words_place_and_backtrace() {
     assert!(told.starts_with(&format!("{WHO} failed in batch 1: panicked at ")), "{told}");
     assert!(told.contains("src/lib.rs:") && told.contains("I give up on batch 1"), "{told}");
     assert!(told.contains("\n  backtrace, innermost call first:\n    "), "{told}");
+    assert!(told.contains("\n  the row: value = first (1 of 2 in the call)\n"), "{told}");
     assert!(told.contains("misbehave::give_up"), "the function that panicked is in the backtrace: {told}");
     assert!(told.ends_with("\n  The plugin must be mended; `millstream test` runs its cases.\n"), "{told}");
 }
@@ -172,7 +173,8 @@ fn a_recursion_without_end_overflows_the_stack_of_the_guest_alone() {
 #[test]
 fn a_returned_error_stops_the_job() {
     let told = fails(&job("error", ""));
-    assert_eq!(told, format!("{WHO} failed in batch 1: these rows are not to my liking\n"));
+    let row = "  the row: value = first (1 of 2 in the call)";
+    assert_eq!(told, format!("{WHO} failed in batch 1: these rows are not to my liking\n{row}\n"));
 }
 
 #[test]
@@ -181,7 +183,8 @@ fn a_failure_in_a_later_batch_names_it_and_keeps_what_was_committed() {
     trial.write("input.jsonl", "[]\n[]\n[\"x\"]\n");
     let ended = run_quietly(&trial);
     assert_eq!(ended.code, Some(1));
-    assert_eq!(ended.stderr, format!("{WHO} failed in batch 3: these rows are not to my liking\n"));
+    let row = "  the row: value = x (1 of 1 in the call)";
+    assert_eq!(ended.stderr, format!("{WHO} failed in batch 3: these rows are not to my liking\n{row}\n"));
     let committed: Vec<u64> = trial.batches("out.jsonl").iter().map(|batch| batch["batch"].as_u64().unwrap()).collect();
     assert!([1, 2].starts_with(&committed), "{committed:?}");
 }

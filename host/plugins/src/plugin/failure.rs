@@ -234,9 +234,12 @@ impl CallFailure {
         self
     }
 
-    /// Says at which row it failed, in a line of its own.
+    /// Says at which row it failed, in a line of its own: before the advice in the last line, or behind the plugin's own words, which
+    /// come without.
     pub fn with_culprit(mut self, words: &str) -> CallFailure {
-        let _ = write!(self.error.message, "\n  {words}");
+        let message = &mut self.error.message;
+        let advice = message.rfind('\n').filter(|_| self.trap != Some(Trap::Error));
+        message.insert_str(advice.unwrap_or(message.len()), &format!("\n  {words}"));
         self
     }
 
