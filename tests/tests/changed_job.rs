@@ -414,10 +414,7 @@ fn plugins() -> Vec<Case> {
                 "[stages.behind]\nfrom = \"between\"\nkey = \"k\"\nwindow = \"all\"\nemit = \"changes\"\naggregate = { m = \"count(*)\" }\n"
             ),
             2,
-            &[
-                ("where = \"x > 2\"", "where = \"x > 4\"", Refused),
-                ("[stages.between]\n", "[stages.between]\n# that was all\n", Same),
-            ],
+            &[("[stages.between]\n", "[stages.between]\n# that was all\n", Same)],
         ),
     ]
 }

