@@ -102,7 +102,7 @@ fn a_checkpoint_that_is_due_is_made_with_the_first_batch_of_a_start() {
 fn other_workers_go_on_from_a_checkpoint_made_in_a_replay_as_it_was() {
     let golden = golden();
     let trial = trial();
-    planned(&trial, 9, &["--workers", "1"]);
+    planned(&trial, 8, &["--workers", "1"]);
     // A start with the workers of before, which runs again what sinks have: killed with its first checkpoint.
     let other = ["--workers", "2"];
     trial.killed("checkpoint.published:1", &other);
