@@ -169,7 +169,9 @@ mod tests {
             (vec!["Upgrade"], "websockets", false),
         ] {
             let mut given = headers(&[(UPGRADE, upgrade), good.clone()]);
-            connection.iter().for_each(|value| drop(given.append(CONNECTION, HeaderValue::from_static(value))));
+            for value in connection {
+                given.append(CONNECTION, HeaderValue::from_static(value));
+            }
             assert_eq!(accepts(&given, &HeaderMap::new(), key).is_ok(), accepted, "{connection:?} {upgrade}");
         }
         let base = [(UPGRADE, "websocket"), (CONNECTION, "Upgrade")];

@@ -46,7 +46,8 @@ pub fn begin_from(source: &SourceSpec, folder: &Path, from: &Positions) -> Start
         from,
         Share::ALL,
         JobFacts { owner: None, servers: ServerWait::No, processes: 1 },
-    );
+    )
+    .expect("it starts");
     StartedSource { inbox, woken }
 }
 

@@ -108,7 +108,7 @@ fn of_field<'a>(field: &FieldRef, leaves: &mut impl Iterator<Item = &'a ColumnDe
     Arc::new(Field::clone(field).with_data_type(kind))
 }
 
-fn of_type<'a>(kind: &DataType, leaves: &mut dyn Iterator<Item = &'a ColumnDescriptor>, unit: TimeUnit) -> DataType {
+fn of_type(kind: &DataType, leaves: &mut dyn Iterator<Item = &ColumnDescriptor>, unit: TimeUnit) -> DataType {
     let mut inner = |field: &FieldRef| {
         let kind = of_type(field.data_type(), leaves, unit);
         Arc::new(Field::clone(field).with_data_type(kind))
