@@ -169,7 +169,7 @@ mod tests {
             (vec!["Upgrade"], "websockets", false),
         ] {
             let mut given = headers(&[(UPGRADE, upgrade), good.clone()]);
-            for value in connection {
+            for value in &connection {
                 given.append(CONNECTION, HeaderValue::from_static(value));
             }
             assert_eq!(accepts(&given, &HeaderMap::new(), key).is_ok(), accepted, "{connection:?} {upgrade}");
