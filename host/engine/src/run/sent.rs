@@ -72,8 +72,8 @@ mod tests {
             if !sent.failed(BatchId(done + 1), BatchId(until), committed) {
                 return None;
             }
-            if every > 0 {
-                done += (fails - 1 - done) / every * every;
+            if let Some(checkpoints) = (fails - 1 - done).checked_div(every) {
+                done += checkpoints * every;
             }
         }
         panic!("it has no end");
