@@ -132,7 +132,9 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
         assert_eq!(again, chunks, "{about}");
         let mut offset = chunks.first().map_or(bytes.len() as u64, |chunk| chunk.extent.start);
         if !matches!(source.format, Format::Csv { header: true, .. }) && !bytes.is_empty() {
-            assert_eq!(offset, 0, "{about}");
+            // A byte order mark is no part of the first record.
+            let is_behind_mark = offset == 3 && bytes.starts_with(&[0xef, 0xbb, 0xbf]);
+            assert!(offset == 0 || is_behind_mark, "{about}: {offset}");
         }
         for chunk in &chunks {
             assert_eq!(chunk.extent.start, offset, "{about}: no gap and no overlap");

@@ -112,7 +112,7 @@ fn text_formats_hold_every_type() {
     let odd = RecordBatch::try_from_iter([("f", floats), ("l", list)]).unwrap();
     assert_eq!(
         written(FileFormat::Json, vec![odd]),
-        "{\"f\":\"NaN\",\"l\":[1,null]}\n{\"f\":\"-Infinity\",\"l\":null}\n{\"f\":1e+21,\"l\":[]}\n"
+        "{\"f\":\"NaN\",\"l\":[1,null]}\n{\"f\":\"-Infinity\",\"l\":null}\n{\"f\":1e21,\"l\":[]}\n"
     );
 }
 

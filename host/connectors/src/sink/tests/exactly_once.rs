@@ -194,7 +194,7 @@ fn whoever_lost_the_job_commits_no_more() {
     let place = two();
     let mut old = place.open("a", 2).unwrap();
     let locked = place.open("a", 3).err().unwrap();
-    assert!(locked.message.contains("another running process has it open"), "{locked}");
+    assert!(locked.message.contains("another running process has it locked"), "{locked}");
     // Where locks do not reach, as between machines, the marker tells.
     let marker = Marker::new(&owner("a", 3), Some(BatchId(2)), Some(PART_2.into()));
     marker::replace(&place.path("out/.millstream"), &marker).unwrap();
@@ -295,7 +295,7 @@ fn a_queue_of_another_job_is_refused_and_not_touched() {
     assert_eq!(fs::read(&path).unwrap(), b"");
     let second =
         open(&place.spec, schema.clone(), &place.origin, None, &Failure::default(), ServerWait::No).err().unwrap();
-    assert!(second.message.contains("another running process has it open"), "{second}");
+    assert!(second.message.contains("another running process has it locked"), "{second}");
     drop(running);
     // An empty one holds nothing.
     assert_eq!(place.open("b", 1).unwrap().committed(), None);
