@@ -12,8 +12,8 @@ pub mod stale;
 pub mod tools;
 pub mod watch;
 
-use crate::error::Error;
-use crate::terminal;
+use millstream_base::error::Error;
+use millstream_base::terminal;
 
 /// Tells whoever reads standard error what happens. Who does not read it misses it.
 fn say(text: &str) {

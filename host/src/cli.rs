@@ -34,18 +34,18 @@ mod version;
 
 use crate::author;
 use crate::author::stale::{self, StaleComponent};
-use crate::checkpoint::{manifest, store as checkpoints};
-use crate::error::{Error, Result};
-use crate::graph::Graph;
-use crate::job;
-use crate::memory;
-use crate::plugin::PluginHost;
-use crate::postgres::ServerWait;
-use crate::running::{Options, workers_of_all};
-use crate::secrets;
-use crate::shown::{self, harmless};
-use crate::terminal;
 use clap::{Parser, Subcommand};
+use millstream_base::error::{Error, Result};
+use millstream_base::job;
+use millstream_base::memory;
+use millstream_base::secrets;
+use millstream_base::shown::{self, harmless};
+use millstream_base::terminal;
+use millstream_connectors::postgres::ServerWait;
+use millstream_engine::checkpoint::{manifest, store as checkpoints};
+use millstream_engine::graph::Graph;
+use millstream_engine::running::{Options, workers_of_all};
+use millstream_plugins::plugin::PluginHost;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -155,7 +155,7 @@ enum Command {
 /// panics may hold what came from outside.
 fn quiet_caught_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        if crate::panics::catches_panics() {
+        if millstream_base::panics::catches_panics() {
             return;
         }
         let thread = std::thread::current();

@@ -52,15 +52,6 @@ mod serve;
 pub use millstream_base::{error, ids, job, limits, memory};
 pub use millstream_engine::run;
 
-use millstream_base::{
-    batch, context, decode, digest, durable, fault, hex, log_lines, owner, package_name, panics, patience, private,
-    progress, regular, secrets, shown, terminal, threads, time, units,
-};
-use millstream_connectors::{http, postgres, receiver, sink};
-use millstream_engine::{checkpoint, graph, running, state};
-use millstream_plugins::{child, hosting, lock, metrics, package, plugin, registry, sections, trust};
-use millstream_sql::sql;
-
 /// The insides, for Millstream's own tests and benchmarks: these change from version to version, without notice.
 #[doc(hidden)]
 pub mod internals {

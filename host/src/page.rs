@@ -28,10 +28,10 @@ mod unanswered;
 
 pub use poll::Jobs;
 
-use crate::error::{Error, Result};
-use crate::http::certificate::Certificate;
-use crate::private;
 use access::Access;
+use millstream_base::error::{Error, Result};
+use millstream_base::private;
+use millstream_connectors::http::certificate::Certificate;
 use routes::Site;
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -86,7 +86,7 @@ pub fn serve(options: &PageOptions, jobs: Arc<Jobs>) -> Result<Page> {
     let made = token.is_none();
     let token = match token {
         Some(token) => token,
-        None => crate::hex::encode(&private::random().map_err(Error::environment)?[..16]),
+        None => millstream_base::hex::encode(&private::random().map_err(Error::environment)?[..16]),
     };
     let host = wanted.rsplit_once(':').map_or(wanted, |(host, _)| host);
     let scheme = if certificate.is_some() { "https" } else { "http" };

@@ -14,9 +14,9 @@ mod room;
 mod socket;
 mod tables;
 
-use crate::error::{Error, Result};
-use crate::{memory, private, shown, threads, units};
 use conversation::Conversation;
+use millstream_base::error::{Error, Result};
+use millstream_base::{memory, private, shown, threads, units};
 use plugins::Plugins;
 use room::Rooms;
 use socket::Socket;

@@ -43,7 +43,7 @@ fn used(module: &[String], text: &str) -> Vec<String> {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let comment = Regex::new("//.*").expect("a pattern");
     let statement = Regex::new(r"\buse\s+([^;]+);").expect("a pattern");
-    let inline = Regex::new(r"\b(crate|super|self)(::\w+)+").expect("a pattern");
+    let inline = Regex::new(r"\b(crate|super|self|millstream_\w+)(::\w+)+").expect("a pattern");
     let text = comment.replace_all(text, "");
     let uses = statement.captures_iter(&text).flat_map(|tree| leaves(&tree[1])).collect::<Vec<_>>();
     let others = statement.replace_all(&text, "");
@@ -52,7 +52,8 @@ fn used(module: &[String], text: &str) -> Vec<String> {
         let mut base = module.to_vec();
         let mut segments = path.split("::").map(str::trim).peekable();
         match segments.next()? {
-            "crate" => base.clear(),
+            // Modules have one name in all crates.
+            name if name == "crate" || name.starts_with("millstream_") => base.clear(),
             "super" => {
                 base.pop();
                 while segments.next_if(|segment| *segment == "super").is_some() {
@@ -119,6 +120,7 @@ fn a_wrong_import_would_be_seen() {
         wrong("use crate::ids::BatchId;\nuse super::types;\nuse std::fmt;\nuse crate::batch::{part, types};"),
         [""; 0]
     );
+    assert_eq!(wrong("use millstream_engine::run::Job;\nfn f() { millstream_engine::run::go() }"), ["run", "run"]);
     assert_eq!(wrong("use crate::{ids, run::{Job, Options}};"), ["run", "run"]);
     assert_eq!(wrong("fn f() { crate::run::go(super::super::run::WAY) } // crate::run"), ["run", "run"]);
     assert_eq!(wrong("use crate::ids;\n#[cfg(test)]\nmod tests {\n    use crate::run;\n}"), [""; 0]);

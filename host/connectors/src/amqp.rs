@@ -11,8 +11,8 @@ pub use connection::{CHANNEL, ClosedByServer, Connection, Delivery, Event};
 pub use wire::{Field, Outgoing, publish};
 
 use crate::dial::{ServerAddress, UrlForm};
-use crate::job::http_url;
-use crate::job::spec::TlsSpec;
+use millstream_base::job::http_url;
+use millstream_base::job::spec::TlsSpec;
 use percent_encoding::percent_decode_str;
 use std::path::Path;
 

@@ -1,11 +1,12 @@
 //! Connections with servers that a URL names, for a thread that waits: where a server is, and bytes to and from it. What they mean is
 //! for the clients of our own (`mqtt`, `nats`) to say.
 
-use crate::job::http_url;
-use crate::job::spec::TlsSpec;
+use crate::tls;
 use crate::tls::Tls;
-use crate::{secrets, tls};
 use bytes::BytesMut;
+use millstream_base::job::http_url;
+use millstream_base::job::spec::TlsSpec;
+use millstream_base::secrets;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use std::io;

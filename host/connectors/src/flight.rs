@@ -7,13 +7,13 @@ pub mod messages;
 pub use crate::dial::Fault;
 
 use crate::dial::{ANSWER_MAX, ServerAddress, UrlForm};
-use crate::job::spec::{FlightDescriptor, TlsSpec};
-use crate::shown;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use grpc::Connection;
 use hyper::header::HeaderValue;
 use messages::{Descriptor, DescriptorKind, HandshakeRequest};
+use millstream_base::job::spec::{FlightDescriptor, TlsSpec};
+use millstream_base::shown;
 use reqwest::Url;
 use std::path::Path;
 use std::time::Duration;
@@ -184,7 +184,7 @@ fn refused(status: u32, message: &str) -> CallRefusal {
 
 /// How long a server may be silent, in words.
 pub fn stalled(stall: Duration) -> Fault {
-    Fault::Passing(format!("it says nothing for {}", crate::units::show_time(stall)))
+    Fault::Passing(format!("it says nothing for {}", millstream_base::units::show_time(stall)))
 }
 
 #[cfg(test)]

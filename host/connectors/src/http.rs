@@ -262,8 +262,9 @@ impl Client {
 
     fn lost(&mut self, attempt: Option<Result<Reply, Fault>>, time_max: Duration) -> Result<Reply, Fault> {
         self.connection = None;
-        attempt
-            .unwrap_or_else(|| Err(Fault::Passing(format!("no answer within {}", crate::units::show_time(time_max)))))
+        attempt.unwrap_or_else(|| {
+            Err(Fault::Passing(format!("no answer within {}", millstream_base::units::show_time(time_max))))
+        })
     }
 
     async fn attempt(&mut self, asked: &HttpRequest, body_bytes_max: usize) -> Result<Reply, Fault> {
@@ -284,7 +285,7 @@ impl Client {
     pub async fn open(&mut self, asked: &HttpRequest, time_max: Duration) -> Result<Response<Incoming>, Fault> {
         match timeout(time_max, self.send(asked)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Fault::Passing(format!("no answer within {}", crate::units::show_time(time_max)))),
+            Err(_) => Err(Fault::Passing(format!("no answer within {}", millstream_base::units::show_time(time_max)))),
         }
     }
 

@@ -5,9 +5,9 @@ pub mod fault;
 mod topic_ids;
 mod topic_policies;
 
-use crate::job::spec::KafkaCluster;
 use crate::tls::{Tls, TlsRefusal};
 use fault::{KafkaFault, KafkaFaultKind};
+use millstream_base::job::spec::KafkaCluster;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;

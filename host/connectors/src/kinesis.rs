@@ -7,11 +7,11 @@ pub use fault::KinesisFault;
 
 use crate::http::{Client, Fault, HttpRequest, Server};
 use crate::objects::{NoClient, amazon, check_amazon_http};
-use crate::shown;
 use crate::tls::Tls;
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request};
+use millstream_base::shown;
 use object_store::RetryConfig;
 use object_store::aws::{AmazonS3ConfigKey, AwsAuthorizer, AwsCredential, AwsCredentialProvider};
 use serde::de::DeserializeOwned;

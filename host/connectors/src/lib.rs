@@ -19,11 +19,3 @@ pub mod schema_registry;
 pub mod sink;
 pub mod tls;
 pub mod zeromq;
-
-use millstream_base::{
-    batch, decode, digest, durable, error, failure, fault, hex, ids, job, limits, memory, owner, panics, patience,
-    private, regular, secrets, shown, terminal, threads, time, units,
-};
-
-#[cfg(test)]
-use millstream_base::random;

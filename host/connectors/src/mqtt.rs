@@ -11,7 +11,7 @@ pub use connection::{Connection, Session};
 pub use crate::dial::{ANSWER_MAX, Fault, ServerAddress as Server};
 
 use crate::dial::UrlForm;
-use crate::shown;
+use millstream_base::shown;
 
 const SHOWN_BYTES_MAX: usize = 300;
 

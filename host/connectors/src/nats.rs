@@ -12,9 +12,9 @@ pub use connection::{Connection, answer};
 pub use protocol::{Received, publish};
 
 use crate::dial::{ServerAddress, UrlForm};
-use crate::job::spec::TlsSpec;
-use crate::{secrets, shown};
 use credentials::Credentials;
+use millstream_base::job::spec::TlsSpec;
+use millstream_base::{secrets, shown};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 

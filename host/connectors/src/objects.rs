@@ -9,10 +9,10 @@ pub use answer::{no_bucket, passes};
 pub use cloud::{Client, Cloud, NoClient, amazon, check_amazon_http};
 pub use hdfs::is_draft;
 
-use crate::error::{Error, Result as JobResult};
-use crate::fault;
-use crate::patience::{StoreError, StoreErrorKind};
-use crate::regular;
+use millstream_base::error::{Error, Result as JobResult};
+use millstream_base::fault;
+use millstream_base::patience::{StoreError, StoreErrorKind};
+use millstream_base::regular;
 use object_store::list::PaginatedListOptions;
 use object_store::path::Path;
 use object_store::{Error as ClientError, ObjectMeta, RetryConfig};
@@ -87,7 +87,10 @@ impl Bucket {
         }
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("objects").enable_all().build();
         let runtime = runtime.map_err(|e| {
-            Error::environment(format!("cannot start a thread for {place}: {e}{}", crate::memory::addresses::advice()))
+            Error::environment(format!(
+                "cannot start a thread for {place}: {e}{}",
+                millstream_base::memory::addresses::advice()
+            ))
         })?;
         let client = cloud.client(bucket, settings, retry, runtime.handle());
         let client = client.map_err(|error| error.within_place(&place))?;

@@ -4,13 +4,13 @@ mod connection;
 
 pub use connection::{Answer, Connection};
 
-use crate::job::http_url;
 use crate::tls::{Check, Tls, TlsRefusal, refused};
-use crate::{secrets, shown};
 use ::redis::{
     self as library, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
 };
 use connection::Stream;
+use millstream_base::job::http_url;
+use millstream_base::{secrets, shown};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io;
@@ -37,7 +37,7 @@ impl Server {
     /// Of a URL of a job file. TLS by `rediss://`.
     pub fn of(
         url: &str,
-        tls: Option<&crate::job::spec::TlsSpec>,
+        tls: Option<&millstream_base::job::spec::TlsSpec>,
         folder: &Path,
     ) -> Result<Server, (&'static str, String)> {
         let url = http_url::url(url).map_err(|message| ("url", message))?;

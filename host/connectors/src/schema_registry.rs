@@ -1,8 +1,8 @@
 //! A registry of schemas, as Confluent's is: what it is asked, and what its answers mean.
 
-use crate::job::spec::{RegistrySpec, TlsSpec};
 use crate::tls::{self, Tls};
 use bytes::{Bytes, BytesMut};
+use millstream_base::job::spec::{RegistrySpec, TlsSpec};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;

@@ -6,8 +6,8 @@ mod zmtp;
 pub use zmtp::Incoming;
 
 use crate::dial::{Fault, UrlForm};
-use crate::shown;
 use bytes::BytesMut;
+use millstream_base::shown;
 use socket2::{SockRef, TcpKeepalive};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

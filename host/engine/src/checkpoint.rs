@@ -28,11 +28,11 @@ pub mod store;
 pub mod types;
 pub mod writer;
 
-use crate::fault;
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::CheckpointEvery;
-use crate::owner::Owner;
 use loaded::LoadedCheckpoint;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::CheckpointEvery;
+use millstream_base::owner::Owner;
 use plan::PlanWriter;
 use resolve::Planned;
 use source_start::SourceStarts;

@@ -7,10 +7,10 @@ mod watermark;
 pub use watermark::{ClockEnds, ClockFeeds, HoldingStage, HoldingStages, Silence, SourceClock, Watermarks};
 
 use crate::checkpoint::changes::TableChanges;
-use crate::context::{Event, Progress, Tick, Watermark};
-use crate::error::Result;
-use crate::ids::{BatchId, BatchTime, ClockId};
 use crate::state::table_checkpoint::TableCheckpoint;
+use millstream_base::context::{Event, Progress, Tick, Watermark};
+use millstream_base::error::Result;
+use millstream_base::ids::{BatchId, BatchTime, ClockId};
 use std::collections::BTreeMap;
 
 /// The column with the time of a row, the last of the rows of a stage with event time: a timestamp, never null.

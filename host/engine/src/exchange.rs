@@ -1,10 +1,10 @@
 //! Rows on their way to the worker that owns their key.
 
-use crate::batch::keys::KeyHash;
-use crate::batch::part::Part;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::error::ArrowError;
+use millstream_base::batch::keys::KeyHash;
+use millstream_base::batch::part::Part;
 
 /// Splits rows into one sub-batch for each worker that owns some of them. Within a sub-batch rows keep their order.
 /// `hashes` holds the key hash of each row.

@@ -18,17 +18,3 @@ pub mod state;
 pub mod timely_ext;
 pub mod window;
 pub mod worker;
-
-use millstream_base::{
-    batch, context, decode, digest, durable, error, failure, fault, hex, ids, job, limits, log_lines, memory, owner,
-    patience, private, progress, regular, secrets, shown, threads, time, units,
-};
-
-use millstream_plugins::{lock, metrics, plugin, trust};
-
-use millstream_connectors::{http, objects, postgres, receiver, sink, tls};
-
-use millstream_sql::sql;
-
-#[cfg(test)]
-use millstream_base::{random, zone};

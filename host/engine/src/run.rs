@@ -19,15 +19,15 @@ pub use crate::running::peer_trust::{PeerTrust, name_in};
 pub use crate::running::{Cluster, Options};
 pub use local_ports::LocalPorts;
 
-use crate::error::{Error, Result};
-use crate::ids::BatchId;
-use crate::job::{
+use crate::running::Running;
+use control::OtherProcesses;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_base::job::{
     self,
     spec::{JobSpec, ServerReads, SinkKind, SinkSpec, SourceKind, SourceSpec, StageSpec},
 };
-use crate::metrics::Snapshot;
-use crate::running::Running;
-use control::OtherProcesses;
+use millstream_plugins::metrics::Snapshot;
 pub use stand_by::StandByNews;
 use stand_by::{PreparedStart, StandBy};
 use std::collections::BTreeMap;

@@ -9,19 +9,19 @@ pub mod upgrade;
 pub mod versions;
 
 use crate::checkpoint::JobCheckpoints;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
 use crate::graph::Graph;
-use crate::ids::BatchId;
-use crate::job::spec::JobSpec;
-use crate::metrics::Metrics;
-use crate::metrics::batches::PartPlace;
-use crate::receiver::inbox::Inbox;
-use crate::sink::Sink;
 use crate::state::ahead::TablesAhead;
 use handover::HandoverRequests;
 use layout::LayoutNews;
 use loads::Loads;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchId;
+use millstream_base::job::spec::JobSpec;
+use millstream_connectors::receiver::inbox::Inbox;
+use millstream_connectors::sink::Sink;
+use millstream_plugins::metrics::Metrics;
+use millstream_plugins::metrics::batches::PartPlace;
 use peer_trust::PeerTrust;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -36,7 +36,7 @@ use versions::Versions;
 pub struct Options {
     /// Worker threads of this process; `None`: as the job says, or all cores.
     pub workers: Option<usize>,
-    /// Stop once every source is finished or has been idle for [`crate::limits::IDLE_MS`].
+    /// Stop once every source is finished or has been idle for [`millstream_base::limits::IDLE_MS`].
     pub until_idle: bool,
     /// Read at most so many rows of each source, then end.
     pub limit: Option<u64>,
@@ -74,9 +74,10 @@ pub fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match options.workers.or(spec.workers).unwrap_or_else(cores) {
         0 => Err(Error::job("`workers` is 0; a job needs at least one worker")),
-        workers if workers as u64 > crate::limits::WORKERS_MAX => {
-            Err(Error::job(format!("`workers` is {workers}; at most {} are allowed", crate::limits::WORKERS_MAX)))
-        }
+        workers if workers as u64 > millstream_base::limits::WORKERS_MAX => Err(Error::job(format!(
+            "`workers` is {workers}; at most {} are allowed",
+            millstream_base::limits::WORKERS_MAX
+        ))),
         workers => Ok(workers),
     }
 }

@@ -3,17 +3,17 @@
 
 mod pending;
 
-use crate::batch::part::Part;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::{BatchContext, Event, Hold, Progress, Tick, Watermark};
-use crate::error::Result;
 use crate::event_time::EventClock;
-use crate::failure::Failure;
-use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
-use crate::memory::{self, at_work};
-use crate::metrics::work::OperatorWork;
 use crate::state::StateTable;
 use arrow::array::RecordBatch;
+use millstream_base::batch::part::Part;
+use millstream_base::context::{BatchContext, Event, Hold, Progress, Tick, Watermark};
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::ids::{BatchId, BatchTime, ClockId, PartOrder};
+use millstream_base::memory::{self, at_work};
+use millstream_plugins::metrics::work::OperatorWork;
 pub use pending::Pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use timely::container::CapacityContainerBuilder;

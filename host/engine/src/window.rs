@@ -13,7 +13,7 @@ pub mod sessions;
 mod sums;
 pub mod totals;
 
-use crate::job::spec::WindowBegin;
+use millstream_base::job::spec::WindowBegin;
 use std::time::Duration;
 
 /// The column of a window's start, in the rows of stages with windows of event time.

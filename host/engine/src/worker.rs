@@ -7,12 +7,12 @@ mod coordinator;
 mod pace;
 
 use crate::dataflow::{self, Dataflow};
-use crate::fault;
 use crate::running::Running;
-use crate::sql::budget;
-use crate::threads;
 use announce::Announcer;
 use coordinator::{Coordinator, IDLE_CHECK};
+use millstream_base::fault;
+use millstream_base::threads;
+use millstream_sql::sql::budget;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use timely::dataflow::operators::probe;

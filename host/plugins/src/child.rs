@@ -7,8 +7,8 @@ mod program;
 
 pub use program::Program;
 
-use crate::limits::PLUGIN_WORDS_BYTES_MAX;
-use crate::shown::printable;
+use millstream_base::limits::PLUGIN_WORDS_BYTES_MAX;
+use millstream_base::shown::printable;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

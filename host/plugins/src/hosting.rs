@@ -12,7 +12,7 @@ pub use loaded::{CallRequest, Loaded};
 pub use prepared::Prepared;
 pub use settings::{Settings, folder_of_lock};
 
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
 use std::sync::Arc;
 
 /// Whether anybody still waits for what a call makes.

@@ -13,8 +13,3 @@ pub mod plugin;
 pub mod registry;
 pub mod sections;
 pub mod trust;
-
-use millstream_base::{
-    batch, context, decode, digest, durable, error, hex, ids, job, limits, memory, owner, package_name, panics,
-    private, progress, random, regular, shown, threads, time,
-};

@@ -14,9 +14,9 @@ pub mod place;
 pub mod resolve;
 pub mod store;
 
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::package_name::PackageName;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::package_name::PackageName;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -71,7 +71,7 @@ pub struct Pin {
 pub struct PreviousVersion {
     /// The job's name.
     pub job: String,
-    /// The stage, source or sink, see [`crate::job::plugin_part::PluginPart`].
+    /// The stage, source or sink, see [`millstream_base::job::plugin_part::PluginPart`].
     pub stage: String,
     /// Its `plugin` then, as the job file had it.
     pub plugin: String,

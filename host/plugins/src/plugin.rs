@@ -1,16 +1,16 @@
 //! Plugins: components that implement a Millstream world, compiled once, called with batches. The only module that
 //! names wasmtime.
 
-use crate::batch::nested;
-use crate::batch::rejected::RefusedRow;
-use crate::error::{Error, Result};
-use crate::job::spec::{GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits};
-use crate::limits::GRANTED_FILE_BYTES_MAX;
-use crate::regular;
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use instances::Instances;
+use millstream_base::batch::nested;
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits};
+use millstream_base::limits::GRANTED_FILE_BYTES_MAX;
+use millstream_base::regular;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -374,11 +374,15 @@ impl Plugin {
     /// The same for a stage, under its limits: with several inputs for world `cogroup`; others are asked about the first.
     pub fn describe_for(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
         // In a thread of its own, whatever the stack of this one.
-        let bytes = stage.limits.stack_bytes_max.saturating_add(2 * crate::limits::THREAD_STACK_BYTES_RESERVED);
+        let bytes =
+            stage.limits.stack_bytes_max.saturating_add(2 * millstream_base::limits::THREAD_STACK_BYTES_RESERVED);
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("describe".into()).stack_size(bytes as usize);
             let thread = thread.spawn_scoped(scope, || self.describe_here(stage, inputs)).map_err(|e| {
-                Error::environment(format!("cannot start a thread: {e}{}", crate::memory::addresses::advice()))
+                Error::environment(format!(
+                    "cannot start a thread: {e}{}",
+                    millstream_base::memory::addresses::advice()
+                ))
             })?;
             thread.join().unwrap_or_else(|_| Err(Error::bug("describing a plugin panicked")))
         })
@@ -467,7 +471,7 @@ impl Plugin {
     /// stack has room for a stack of theirs of so many bytes.
     pub fn can_be_interrupted_here(&self, stack_bytes_max: u64) -> bool {
         // As much for whoever is below the call here as there is in other threads.
-        let needed = stack_bytes_max.saturating_add(crate::limits::THREAD_STACK_BYTES_RESERVED);
+        let needed = stack_bytes_max.saturating_add(millstream_base::limits::THREAD_STACK_BYTES_RESERVED);
         self.loaded.machine.clock.is_some() && stack::check(needed).is_ok()
     }
 

@@ -8,10 +8,10 @@ mod listing;
 pub mod oci;
 mod referrer;
 
-use crate::digest::Digest;
-use crate::error::{Error, Result};
 use crate::package::manifest::PackedPackage;
-use crate::package_name::{PackageName, PackageRequest};
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::package_name::{PackageName, PackageRequest};
 use semver::Version;
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -5,8 +5,8 @@
 //! The bytes may be anybody's: nothing is believed, whatever cannot be read counts as not there, and texts are made safe to
 //! print.
 
-use crate::limits::{DECLARED_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX, README_BYTES_MAX};
-use crate::shown::printable;
+use millstream_base::limits::{DECLARED_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX, README_BYTES_MAX};
+use millstream_base::shown::printable;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use wasmparser::{BinaryReader, ComponentName, ComponentNameSectionReader, Parser, Payload, ProducersSectionReader};

@@ -4,10 +4,3 @@
 #![allow(missing_docs)]
 
 pub mod sql;
-
-use millstream_base::{batch, context, error, job, limits, memory, panics};
-
-use millstream_plugins::{metrics, plugin};
-
-#[cfg(test)]
-use millstream_base::{ids, random};

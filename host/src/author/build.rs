@@ -11,9 +11,9 @@ pub(super) mod rust;
 
 use super::failed;
 use super::project::{Code, Project};
-use crate::error::{Error, Result};
-use crate::plugin::check_component;
-use crate::{package_name, progress};
+use millstream_base::error::{Error, Result};
+use millstream_base::{package_name, progress};
+use millstream_plugins::plugin::check_component;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -120,7 +120,7 @@ fn write_whole(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
 mod tests {
     use super::*;
     use crate::author::project::{Grants, ProjectFacts};
-    use crate::plugin::World;
+    use millstream_plugins::plugin::World;
 
     fn checked(component: &str) -> Result<(), String> {
         let component = wat::parse_str(component).expect("a component");

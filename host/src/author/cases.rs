@@ -27,9 +27,9 @@ mod connector;
 mod peer;
 mod questions;
 
-use crate::error::{Error, Result};
-use crate::progress;
 use compare::BatchLine;
+use millstream_base::error::{Error, Result};
+use millstream_base::progress;
 pub use questions::{DescribeQuestion, questions};
 use serde::Deserialize;
 use std::fmt::{self, Display};
@@ -109,9 +109,9 @@ pub fn run(folder: &Path, accepts: bool) -> Result<CasesReport> {
     }
     run_with(folder, accepts, &|job| {
         let of = (job.file.as_path(), job.of.as_str());
-        let spec = crate::job::made_of(&job.text, of, &job.folder, |path| job.places(path))?;
-        let options = crate::running::Options { workers: Some(job.workers), ..Default::default() };
-        let mut job = crate::run::Job::new(spec, options);
+        let spec = millstream_base::job::made_of(&job.text, of, &job.folder, |path| job.places(path))?;
+        let options = millstream_engine::running::Options { workers: Some(job.workers), ..Default::default() };
+        let mut job = millstream_engine::run::Job::new(spec, options);
         job.start()?;
         job.await_termination(None)?;
         Ok(())
@@ -489,7 +489,8 @@ fn table<const N: usize>(entries: [(&str, toml::Value); N]) -> toml::Table {
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    crate::regular::read_to_string(path).map_err(|cause| Error::job(format!("cannot read {}: {cause}", path.display())))
+    millstream_base::regular::read_to_string(path)
+        .map_err(|cause| Error::job(format!("cannot read {}: {cause}", path.display())))
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use super::build::preview1;
 use super::failed;
-use crate::error::{Error, Result};
 use include_dir::{Dir, include_dir};
+use millstream_base::error::{Error, Result};
 use std::path::Path;
 
 /// The interface of plugins.
@@ -29,7 +29,8 @@ pub fn component(mut core: Vec<u8>, world: &str) -> Result<Vec<u8>> {
 /// component cannot be written.
 pub fn file(module: &Path, world: &str, to: &Path) -> Result<()> {
     let shown = module.display();
-    let bytes = crate::regular::read(module).map_err(|error| Error::job(format!("cannot read {shown}: {error}")))?;
+    let bytes =
+        millstream_base::regular::read(module).map_err(|error| Error::job(format!("cannot read {shown}: {error}")))?;
     let core = wat::parse_bytes(&bytes).map_err(|mut error| {
         error.set_path(module);
         Error::plugin(error)

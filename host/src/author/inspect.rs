@@ -7,12 +7,12 @@ mod text;
 
 use super::build::described;
 use super::cases::DescribeQuestion;
-use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
-use crate::package::facts::PackageFacts;
-use crate::plugin::{LoadOptions, Plugin, PluginHost, component_file, read_component};
-use crate::sections::PackageSections;
 use arrow::datatypes::Schema;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Kind, Result};
+use millstream_plugins::package::facts::PackageFacts;
+use millstream_plugins::plugin::{LoadOptions, Plugin, PluginHost, component_file, read_component};
+use millstream_plugins::sections::PackageSections;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! The languages that there is an SDK for.
 
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
 use std::fmt::{self, Display};
 
 /// A language that plugins are written in.

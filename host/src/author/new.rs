@@ -7,8 +7,8 @@ mod names;
 
 use super::failed;
 use super::language::Language;
-use crate::error::{Error, Result};
 use include_dir::{Dir, File, include_dir};
+use millstream_base::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// `<language>/<world>/`, as the build script has gathered them from `sdk/`.

@@ -4,9 +4,9 @@
 mod grants;
 
 use super::language::Language;
-use crate::error::{Error, Result};
-use crate::plugin::World;
 pub use grants::{Grants, Http};
+use millstream_base::error::{Error, Result};
+use millstream_plugins::plugin::World;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -394,7 +394,8 @@ fn toml_file<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 fn text_file(path: &Path) -> Result<String> {
-    crate::regular::read_to_string(path).map_err(|error| Error::job(format!("cannot read {}: {error}", path.display())))
+    millstream_base::regular::read_to_string(path)
+        .map_err(|error| Error::job(format!("cannot read {}: {error}", path.display())))
 }
 
 fn wrong(manifest: &Path, what: &dyn std::fmt::Display) -> Error {

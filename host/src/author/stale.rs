@@ -1,8 +1,8 @@
 //! Components that are older than what they were made of: whoever runs one has most often forgotten to build.
 
 use super::watch;
-use crate::job::spec::JobSpec;
-use crate::plugin::component_file;
+use millstream_base::job::spec::JobSpec;
+use millstream_plugins::plugin::component_file;
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::fs;

@@ -6,9 +6,9 @@ mod version;
 
 use super::failed;
 use super::language::Language;
-use crate::error::{Error, Result};
-use crate::terminal;
 pub use install::install;
+use millstream_base::error::{Error, Result};
+use millstream_base::terminal;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};

@@ -1,13 +1,13 @@
 //! `millstream add`: a package into a job.
 
-use crate::error::{Error, Result};
-use crate::lock::obtain::Obtained;
-use crate::lock::store::PackageStore;
-use crate::lock::{self, add, edit};
-use crate::package::difference::Difference;
-use crate::package::facts::PackageFacts;
-use crate::package_name::PackageRequest;
 use clap::Args;
+use millstream_base::error::{Error, Result};
+use millstream_base::package_name::PackageRequest;
+use millstream_plugins::lock::obtain::Obtained;
+use millstream_plugins::lock::store::PackageStore;
+use millstream_plugins::lock::{self, add, edit};
+use millstream_plugins::package::difference::Difference;
+use millstream_plugins::package::facts::PackageFacts;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -40,7 +40,7 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
     // A wrong job file or stage is said before anything is fetched.
     let before = match stage {
         Some(stage) => edit::plugin_of(job, stage)?,
-        None => crate::job::read_text(job).map(|_| None)?,
+        None => millstream_base::job::read_text(job).map(|_| None)?,
     };
     let store = PackageStore::of_user()?;
     let _held = store.hold()?;

@@ -1,10 +1,10 @@
 //! `millstream completions` and `millstream man-pages`: what shells and manuals know of the command line, from itself.
 
 use super::{Arguments, version};
-use crate::error::{Error, Result};
 use clap::{Args, Command, CommandFactory};
 use clap_complete::aot::{Shell, generate};
 use clap_mangen::Man;
+use millstream_base::error::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 

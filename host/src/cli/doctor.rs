@@ -3,8 +3,8 @@
 use super::{LogOutput, show};
 use crate::author::language::Language;
 use crate::author::{doctor, tools};
-use crate::error::Result;
 use clap::Args;
+use millstream_base::error::Result;
 use std::io::Write;
 use std::path::Path;
 

@@ -1,11 +1,11 @@
 //! `millstream infer`: the lines of a job file for a file of which there is a sample.
 
 use super::LogOutput;
-use crate::batch::types::ColumnType;
-use crate::error::{Error, Result};
-use crate::job::spec::{ColumnSpec, Format, SourceSpec};
-use crate::{limits, shown, units};
 use clap::Args;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{ColumnSpec, Format, SourceSpec};
+use millstream_base::{limits, shown, units};
 use millstream_connectors::receiver::infer::{self, Inferred, Sample};
 use std::fmt::Write as _;
 use std::io::Write as _;

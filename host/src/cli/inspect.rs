@@ -6,16 +6,16 @@ pub(super) mod words;
 use super::state::manifest_of;
 use super::warn_of;
 use crate::author::{self, stale};
-use crate::checkpoint::{manifest, store};
-use crate::error::{Error, Result};
-use crate::graph::Graph;
-use crate::job;
-use crate::job::spec::CHECKPOINT_SCHEMES;
-use crate::plugin::PluginHost;
-use crate::postgres::ServerWait;
-use crate::shown::harmless;
 use clap::Args;
 use facts::FolderFacts;
+use millstream_base::error::{Error, Result};
+use millstream_base::job;
+use millstream_base::job::spec::CHECKPOINT_SCHEMES;
+use millstream_base::shown::harmless;
+use millstream_connectors::postgres::ServerWait;
+use millstream_engine::checkpoint::{manifest, store};
+use millstream_engine::graph::Graph;
+use millstream_plugins::plugin::PluginHost;
 use std::path::{Path, PathBuf};
 
 /// The arguments of `millstream inspect`.
@@ -100,7 +100,7 @@ fn job(path: &Path, json: bool) -> Result<String> {
     }
     if json {
         let streams = graph.streams.iter();
-        let streams = streams.map(|(name, schema)| (name, crate::batch::types::describe(schema)));
+        let streams = streams.map(|(name, schema)| (name, millstream_base::batch::types::describe(schema)));
         let streams: std::collections::BTreeMap<_, _> = streams.collect();
         return as_json(&serde_json::json!({ "job": graph.spec.name, "streams": streams, "checkpoint": facts }));
     }

@@ -1,10 +1,10 @@
 //! `millstream key`: keys that sign packages, and whose signatures count.
 
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::trust::key::{self, PublicKey, SecretKey, Signer};
-use crate::trust::policy::{self, Policy, Trusted};
 use clap::{Args, Subcommand};
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_plugins::trust::key::{self, PublicKey, SecretKey, Signer};
+use millstream_plugins::trust::policy::{self, Policy, Trusted};
 use std::fmt::Write as _;
 
 /// The arguments of `millstream key`.

@@ -1,9 +1,9 @@
 //! The log: lines on standard error, for people or as JSON, and the last of them kept for whoever looks at the page.
 
 use super::LogOutput;
-use crate::log_lines;
-use crate::shown;
-use crate::time;
+use millstream_base::log_lines;
+use millstream_base::shown;
+use millstream_base::time;
 use std::fmt;
 use std::io::{self, Write};
 use tracing::field::{Field, Visit};

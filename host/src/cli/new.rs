@@ -2,8 +2,8 @@
 
 use crate::author::language::Language;
 use crate::author::{new, tools};
-use crate::error::Result;
 use clap::Args;
+use millstream_base::error::Result;
 use std::fmt::Write as _;
 use std::path::Path;
 

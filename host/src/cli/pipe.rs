@@ -1,10 +1,10 @@
 //! `millstream pipe`: rows from standard input through plugins and a query to standard output.
 
 use super::run::parse_set;
-use crate::error::Result;
 use crate::pipe::{self, Options, PipeFormat, StepOptions};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
+use millstream_base::error::Result;
 use std::path::PathBuf;
 
 /// The arguments of `millstream pipe`.
@@ -141,7 +141,7 @@ pub fn pipe(arguments: PipeArguments) -> Result<()> {
     let PipeArguments { steps: Steps { plugins, query }, from, to, schema, on_error, rejected, memory } = arguments;
     let rejects = match (on_error.as_deref(), &rejected) {
         (Some("fail"), Some(_)) => {
-            return Err(crate::error::Error::job(
+            return Err(millstream_base::error::Error::job(
                 "--on-error fail and --rejected: a pipe that ends with the first row keeps none; write one of them",
             ));
         }

@@ -1,13 +1,13 @@
 //! `millstream pull`: gets a package into the store, checked as for a job, and says what it asks for.
 
 use super::add::told;
-use crate::error::{Error, Result};
-use crate::lock::obtain::obtain;
-use crate::lock::place::registry;
-use crate::lock::store::PackageStore;
-use crate::package_name::PackageRequest;
-use crate::trust::policy::Policy;
 use clap::Args;
+use millstream_base::error::{Error, Result};
+use millstream_base::package_name::PackageRequest;
+use millstream_plugins::lock::obtain::obtain;
+use millstream_plugins::lock::place::registry;
+use millstream_plugins::lock::store::PackageStore;
+use millstream_plugins::trust::policy::Policy;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;

@@ -1,16 +1,16 @@
 //! `millstream push`: shares a plugin as a package.
 
 use crate::author::stale::stale;
-use crate::error::{Error, Result};
-use crate::lock::place::registry;
-use crate::package::facts::PackageFacts;
-use crate::package::manifest::PackedPackage;
-use crate::package_name;
-use crate::package_name::PackageName;
-use crate::plugin::{component_file, read_component};
-use crate::trust::key::SecretKey;
-use crate::trust::signature;
 use clap::Args;
+use millstream_base::error::{Error, Result};
+use millstream_base::package_name;
+use millstream_base::package_name::PackageName;
+use millstream_plugins::lock::place::registry;
+use millstream_plugins::package::facts::PackageFacts;
+use millstream_plugins::package::manifest::PackedPackage;
+use millstream_plugins::plugin::{component_file, read_component};
+use millstream_plugins::trust::key::SecretKey;
+use millstream_plugins::trust::signature;
 use std::path::PathBuf;
 
 /// The arguments of `millstream push`.

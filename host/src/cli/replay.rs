@@ -1,13 +1,13 @@
 //! `millstream replay`.
 
 use super::run::parse_set;
-use crate::error::{Error, Result};
-use crate::ids::BatchId;
-use crate::job;
-use crate::run::replay::{Replay, Replayed, replay};
-use crate::running::Options;
-use crate::sink::{show_table, shown_time};
 use clap::Args;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_base::job;
+use millstream_connectors::sink::{show_table, shown_time};
+use millstream_engine::run::replay::{Replay, Replayed, replay};
+use millstream_engine::running::Options;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 

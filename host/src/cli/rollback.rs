@@ -2,25 +2,25 @@
 
 use super::upgrade::running::RunningJob;
 use super::upgrade::{NextVersion, promote, report};
-use crate::checkpoint::rollback::Rollback;
-use crate::checkpoint::store::{self, Store};
-use crate::checkpoint::types::{Manifest, TableOf};
-use crate::checkpoint::{manifest, record};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::fault;
-use crate::graph::Graph;
-use crate::ids::{BatchId, Generation};
-use crate::job::{self, plugin_part::PluginPart, spec::JobSpec};
-use crate::lock::{LockFile, PreviousVersion, add, edit};
-use crate::package_name::PackageRequest;
-use crate::plugin::{PluginHost, component_file};
-use crate::postgres::ServerWait;
-use crate::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, ask, put};
-use crate::run::recover;
-use crate::running::Options;
-use crate::running::upgrade::UpgradeStatus;
 use clap::Args;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, Generation};
+use millstream_base::job::{self, plugin_part::PluginPart, spec::JobSpec};
+use millstream_base::package_name::PackageRequest;
+use millstream_connectors::postgres::ServerWait;
+use millstream_engine::checkpoint::rollback::Rollback;
+use millstream_engine::checkpoint::store::{self, Store};
+use millstream_engine::checkpoint::types::{Manifest, TableOf};
+use millstream_engine::checkpoint::{manifest, record};
+use millstream_engine::graph::Graph;
+use millstream_engine::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, ask, put};
+use millstream_engine::run::recover;
+use millstream_engine::running::Options;
+use millstream_engine::running::upgrade::UpgradeStatus;
+use millstream_plugins::lock::{LockFile, PreviousVersion, add, edit};
+use millstream_plugins::plugin::{PluginHost, component_file};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -62,7 +62,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
         return Err(Error::job(format!(
             "{}: {part} has nothing to go back to: {} beside it tells of no upgrade",
             job.display(),
-            crate::lock::FILE
+            millstream_plugins::lock::FILE
         )));
     };
     check(&spec, &before)?;
@@ -103,7 +103,7 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
             "{}: {} says that it had {} before its last upgrade, after batch {batch}, which is not true: {}; nothing was \
              changed",
             PluginPart::of(&before.stage),
-            crate::lock::FILE,
+            millstream_plugins::lock::FILE,
             before.plugin,
             error.message
         ))
@@ -134,7 +134,7 @@ fn digest_of(folder: &Path, plugin: &str) -> Result<Option<Digest>> {
         return Ok(wanted.version.and_then(|version| lock.pin(&wanted.name, &version).map(|pin| pin.layer)));
     }
     // Where it cannot be read, whoever loads it says so.
-    let bytes = component_file(&folder.join(plugin)).ok().and_then(|file| crate::regular::read(file).ok());
+    let bytes = component_file(&folder.join(plugin)).ok().and_then(|file| millstream_base::regular::read(file).ok());
     Ok(bytes.map(|bytes| Digest::of(&bytes)))
 }
 

@@ -2,10 +2,12 @@
 
 use crate::cli::run::hosts_of;
 use crate::cli::show;
-use crate::error::{Error, Result};
-use crate::limits::WORKERS_MAX;
-use crate::run::control::{RunningMark, ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep, ask, ask_supervisor};
 use clap::Args;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::WORKERS_MAX;
+use millstream_engine::run::control::{
+    RunningMark, ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep, ask, ask_supervisor,
+};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
 //! `millstream search`: what a registry has.
 
-use crate::error::Result;
-use crate::lock::place::registry;
-use crate::registry::SearchHit;
 use clap::Args;
+use millstream_base::error::Result;
+use millstream_plugins::lock::place::registry;
+use millstream_plugins::registry::SearchHit;
 use std::fmt::Write as _;
 
 /// The arguments of `millstream search`.

@@ -1,10 +1,10 @@
 //! `millstream serve`: plugins for other engines, on a Unix socket.
 
 use super::show;
-use crate::error::Result;
 use crate::serve::{self, CONNECTIONS, ServeOptions};
-use crate::shown::harmless;
 use clap::Args;
+use millstream_base::error::Result;
+use millstream_base::shown::harmless;
 use std::path::PathBuf;
 
 /// The arguments of `millstream serve`.

@@ -1,13 +1,13 @@
 //! `millstream show`: what a package is and what it asks for, before anybody uses it. None of it is run or kept.
 
 use crate::author::inspect;
-use crate::error::{Error, Result};
-use crate::lock::place::registry;
-use crate::package::facts::PackageFacts;
-use crate::package_name::PackageRequest;
-use crate::registry::Registry;
-use crate::trust::policy::Policy;
 use clap::Args;
+use millstream_base::error::{Error, Result};
+use millstream_base::package_name::PackageRequest;
+use millstream_plugins::lock::place::registry;
+use millstream_plugins::package::facts::PackageFacts;
+use millstream_plugins::registry::Registry;
+use millstream_plugins::trust::policy::Policy;
 use std::fmt::Write as _;
 
 /// The arguments of `millstream show`.

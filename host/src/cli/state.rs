@@ -1,24 +1,6 @@
 //! `millstream state`: SQL over the state that a checkpoint holds.
 
 use super::run::parse_set;
-use crate::batch::types::ColumnType;
-use crate::checkpoint::manifest;
-use crate::checkpoint::store::{self, Store};
-use crate::checkpoint::types::{Checkpoint, Column, Manifest, Table, TableOf};
-use crate::error::{Error, Result};
-use crate::graph::{Graph, Operator};
-use crate::ids::BatchId;
-use crate::job;
-use crate::job::spec::{JobSpec, OperatorSpec, SqlLimits, StageSpec};
-use crate::limits::PART_ROWS_MAX;
-use crate::plugin::PluginHost;
-use crate::postgres::ServerWait;
-use crate::shown::harmless;
-use crate::sink::show_table;
-use crate::sql::budget_exec::with_budget;
-use crate::sql::gather::collected;
-use crate::sql::{budget, session};
-use crate::state::merged;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
 use arrow::json::WriterBuilder;
@@ -31,6 +13,24 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use datafusion_common::TableReference;
 use futures_util::StreamExt as _;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_base::job;
+use millstream_base::job::spec::{JobSpec, OperatorSpec, SqlLimits, StageSpec};
+use millstream_base::limits::PART_ROWS_MAX;
+use millstream_base::shown::harmless;
+use millstream_connectors::postgres::ServerWait;
+use millstream_connectors::sink::show_table;
+use millstream_engine::checkpoint::manifest;
+use millstream_engine::checkpoint::store::{self, Store};
+use millstream_engine::checkpoint::types::{Checkpoint, Column, Manifest, Table, TableOf};
+use millstream_engine::graph::{Graph, Operator};
+use millstream_engine::state::merged;
+use millstream_plugins::plugin::PluginHost;
+use millstream_sql::sql::budget_exec::with_budget;
+use millstream_sql::sql::gather::collected;
+use millstream_sql::sql::{budget, session};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -138,7 +138,7 @@ fn chosen<'a>(store: &dyn Store, manifest: &'a Manifest, batch: Option<BatchId>)
 
 fn tables_of(store: &dyn Store, checkpoint: &Checkpoint) -> Result<Vec<StageState>> {
     let stages = checkpoint.tables.iter().filter(|table| table.of == TableOf::Stage);
-    let state = |table: &crate::checkpoint::types::Table| {
+    let state = |table: &millstream_engine::checkpoint::types::Table| {
         let rows = merged::merged(store, table)?;
         Ok(StageState {
             name: table.name.clone(),
@@ -283,7 +283,7 @@ fn tables_in_words(tables: &[StageState]) -> String {
         "there are these tables (write names with hyphens, dots or capital letters in double quotes):".to_owned();
     for StageState { name, rows, .. } in tables {
         let columns = rows.schema();
-        let _ = write!(text, "\n  {name}: {}", crate::batch::types::describe(&columns));
+        let _ = write!(text, "\n  {name}: {}", millstream_base::batch::types::describe(&columns));
     }
     text
 }

@@ -2,9 +2,9 @@
 
 pub(super) mod words;
 
-use crate::error::{Error, Result};
-use crate::run::control::{JobStatus, RunningMark, StatusAnswers, ask_everywhere};
 use clap::Args;
+use millstream_base::error::{Error, Result};
+use millstream_engine::run::control::{JobStatus, RunningMark, StatusAnswers, ask_everywhere};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};

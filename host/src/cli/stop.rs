@@ -1,9 +1,9 @@
 //! `millstream stop`: ends a running job as Ctrl-C does.
 
-use crate::error::{Error, Result};
-use crate::run::control::{ControlAnswer, ControlQuestion, RunningMark, put};
-use crate::units;
 use clap::Args;
+use millstream_base::error::{Error, Result};
+use millstream_base::units;
+use millstream_engine::run::control::{ControlAnswer, ControlQuestion, RunningMark, put};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ pub struct StopArguments {
     /// The job file
     job: PathBuf,
     /// Wait no longer than this for its end, as `30s`; it ends all the same
-    #[arg(long, default_value = "5m", value_parser = crate::units::time)]
+    #[arg(long, default_value = "5m", value_parser = millstream_base::units::time)]
     timeout: Duration,
 }
 

@@ -1,13 +1,13 @@
 //! `millstream gc` and `millstream verify`: the store of packages.
 
 use super::inspect::words::count as number_of;
-use crate::error::Result;
-use crate::job;
-use crate::job::spec::JobSpec;
-use crate::lock::store::{PackageStore, gc};
-use crate::lock::{self, LockFile, Pin, add, obtain, place};
-use crate::trust::policy::Policy;
 use clap::Args;
+use millstream_base::error::Result;
+use millstream_base::job;
+use millstream_base::job::spec::JobSpec;
+use millstream_plugins::lock::store::{PackageStore, gc};
+use millstream_plugins::lock::{self, LockFile, Pin, add, obtain, place};
+use millstream_plugins::trust::policy::Policy;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

@@ -13,14 +13,14 @@ pub mod report;
 mod scaling;
 
 use super::run::{RunArguments, ServedPage, signals};
-use crate::error::{Error, Result};
-use crate::ids::BatchId;
-use crate::run::JobLayout;
-use crate::run::control::{RunningMark, SupervisorControl};
 use child::WorkerProcess;
 use decide::{Decision, FailureStreak, JobProgress, WorkerEnd, WorkerExit};
 use handover::{Handover, ScaleDesk, ScaleWish};
 pub use layout::Layout;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_engine::run::JobLayout;
+use millstream_engine::run::control::{RunningMark, SupervisorControl};
 use report::WorkerReport;
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -3,9 +3,9 @@
 use super::{show, show_as_it_is, warn_of};
 use crate::author::watch::ProjectWatch;
 use crate::author::{build, cases, stale};
-use crate::error::{Error, Result};
-use crate::plugin::component_file;
 use clap::Args;
+use millstream_base::error::{Error, Result};
+use millstream_plugins::plugin::component_file;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process;

@@ -17,11 +17,11 @@ mod tree;
 
 use super::run::signals;
 use super::status;
-use crate::error::{Error, Result};
-use crate::fault;
 use crate::page::Jobs;
 use clap::Args;
 use look::Ink;
+use millstream_base::error::{Error, Result};
+use millstream_base::fault;
 use screen::Screen;
 use state::{ShownJob, ViewState};
 use std::io::{self, IsTerminal};

@@ -1,9 +1,9 @@
 //! `millstream ui`: a page about all jobs of a user that run on this machine.
 
 use super::show_as_it_is;
-use crate::error::Result;
 use crate::page::{self, Jobs, PageOptions};
 use clap::Args;
+use millstream_base::error::Result;
 use std::path::PathBuf;
 use std::thread;
 

@@ -1,6 +1,6 @@
 //! `millstream --version`: what the program is made of, and which plugins it runs.
 
-use crate::plugin::RELEASES;
+use millstream_plugins::plugin::RELEASES;
 use std::sync::LazyLock;
 
 /// The version of the program, as packages have it.

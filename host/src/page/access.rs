@@ -4,10 +4,10 @@
 //! can send. A page of another site that gives its own name the address of this machine comes by that name, and is refused.
 
 use super::is_loopback;
-use crate::hex;
 use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Uri};
+use millstream_base::hex;
 use sha2::{Digest, Sha256};
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,8 +1,8 @@
 //! Commands of the program that the page gives: each in a process of its own, with bounds on its time, memory and output, so that none
 //! costs the page or the job more than that, and each checks what it does as if somebody had typed it.
 
-use crate::child::limits::signals_as_usual;
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
+use millstream_plugins::child::limits::signals_as_usual;
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::process::CommandExt;

@@ -4,11 +4,11 @@
 use super::body::{self, Answer};
 use super::record::{JobView, Numbered, Record};
 use super::routes::{BATCHES_MAX, LOG_MAX, REFUSED_MAX, Site};
-use crate::log_lines::LogLine;
-use crate::metrics::batches::BatchFacts;
-use crate::metrics::refused::RefusedRow;
 use bytes::Bytes;
 use hyper::StatusCode;
+use millstream_base::log_lines::LogLine;
+use millstream_plugins::metrics::batches::BatchFacts;
+use millstream_plugins::metrics::refused::RefusedRow;
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;

@@ -1,6 +1,6 @@
 //! Numbers in sentences.
 
-pub use crate::units::grouped;
+pub use millstream_base::units::grouped;
 
 /// `3 rows`
 pub fn count(number: u64, what: &str) -> String {

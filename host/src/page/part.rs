@@ -1,8 +1,8 @@
 //! What is known of each part of a job now, put together from the lists of a view. Pure.
 
 use super::record::JobView;
-use crate::metrics::batches::BatchFacts;
-use crate::run::control::{GraphPart, PartFacts, PartStatus};
+use millstream_engine::run::control::{GraphPart, PartFacts, PartStatus};
+use millstream_plugins::metrics::batches::BatchFacts;
 
 /// A source, stage or sink as it is now.
 #[derive(Clone, Copy, Debug)]

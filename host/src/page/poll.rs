@@ -2,12 +2,12 @@
 
 use super::act::ActionRequest;
 use super::record::{JobState, Record};
-use crate::error::Result;
-use crate::job::plugin_part::PluginPart;
-use crate::log_lines;
-use crate::run::control::{ControlAnswer, job_id, jobs, view};
-use crate::threads;
-use crate::time;
+use millstream_base::error::Result;
+use millstream_base::job::plugin_part::PluginPart;
+use millstream_base::log_lines;
+use millstream_base::threads;
+use millstream_base::time;
+use millstream_engine::run::control::{ControlAnswer, job_id, jobs, view};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

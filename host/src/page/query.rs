@@ -1,7 +1,7 @@
 //! SQL over the checkpoint of a job, in a process with limits.
 
 use super::command::{self, Order};
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::ffi::OsString;
 use std::fmt;

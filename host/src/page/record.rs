@@ -3,14 +3,14 @@
 use super::act::ActionRequest;
 use super::diagnosis::{self, Diagnosis};
 use super::events::Shared;
-use crate::checkpoint::recent::CheckpointFacts;
-use crate::ids::BatchId;
-use crate::log_lines::LogLine;
-use crate::metrics::batches::{BatchFacts, BatchesView};
-use crate::metrics::refused::RefusedRow;
-use crate::run::control::{JobGraph, JobStatus, KnownNumbers, PartFacts, ProcessView};
-use crate::running::upgrade::UpgradeStatus;
-use crate::time;
+use millstream_base::ids::BatchId;
+use millstream_base::log_lines::LogLine;
+use millstream_base::time;
+use millstream_engine::checkpoint::recent::CheckpointFacts;
+use millstream_engine::run::control::{JobGraph, JobStatus, KnownNumbers, PartFacts, ProcessView};
+use millstream_engine::running::upgrade::UpgradeStatus;
+use millstream_plugins::metrics::batches::{BatchFacts, BatchesView};
+use millstream_plugins::metrics::refused::RefusedRow;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 

@@ -6,10 +6,10 @@ use super::poll::Jobs;
 use super::record::{JobState, Record};
 use super::unanswered::Unanswered;
 use super::{act, assets, events, prometheus, query};
-use crate::http::heads::repeated;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION, SET_COOKIE};
 use hyper::{Method, Request, StatusCode};
+use millstream_connectors::http::heads::repeated;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -3,19 +3,19 @@
 //! room.
 
 use super::routes::{self, Site};
-use crate::error::{Error, Result};
-use crate::http::certificate::Certificate;
-use crate::http::heads::CheckedHeads;
-use crate::http::listener::accept_all;
-use crate::http::places::{Place, Standing};
-use crate::http::write_deadline::WriteDeadline;
-use crate::threads;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use millstream_base::error::{Error, Result};
+use millstream_base::threads;
+use millstream_connectors::http::certificate::Certificate;
+use millstream_connectors::http::heads::CheckedHeads;
+use millstream_connectors::http::listener::accept_all;
+use millstream_connectors::http::places::{Place, Standing};
+use millstream_connectors::http::write_deadline::WriteDeadline;
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};

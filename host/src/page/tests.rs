@@ -2,9 +2,9 @@
 
 use super::record::{JobState, JobView};
 use super::{diagnosis, prometheus};
-use crate::ids::{BatchId, BatchTime};
-use crate::metrics::Snapshot;
-use crate::run::control::{GraphPart, PartFacts, PartStatus};
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_engine::run::control::{GraphPart, PartFacts, PartStatus};
+use millstream_plugins::metrics::Snapshot;
 
 /// A job of a source, a stage and a sink that worked for these times of the last ten seconds.
 fn job(busy_us: [u64; 3]) -> JobView {

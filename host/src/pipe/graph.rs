@@ -1,16 +1,16 @@
 //! The job that a pipe is: put together as a file would have it, and checked as any other.
 
 use super::{Options, PipeFormat, Sample, StepOptions};
-use crate::error::{Error, Result};
-use crate::graph::{Graph, Operator, PluginNode, StageNode};
-use crate::job;
-use crate::job::spec::{JobSpec, SourceSpec};
-use crate::lock;
-use crate::plugin::{LoadOptions, PluginHost, World};
-use crate::postgres::ServerWait;
-use crate::sql::placement::QueryPlacement;
-use crate::sql::query::Prepared;
 use arrow::datatypes::SchemaRef;
+use millstream_base::error::{Error, Result};
+use millstream_base::job;
+use millstream_base::job::spec::{JobSpec, SourceSpec};
+use millstream_connectors::postgres::ServerWait;
+use millstream_engine::graph::{Graph, Operator, PluginNode, StageNode};
+use millstream_plugins::lock;
+use millstream_plugins::plugin::{LoadOptions, PluginHost, World};
+use millstream_sql::sql::placement::QueryPlacement;
+use millstream_sql::sql::query::Prepared;
 use std::path::Path;
 use toml::{Table, Value};
 

@@ -1,10 +1,10 @@
 //! Standard input, cut into portions that can be worked on by themselves. A portion goes on when it is full, or when nothing more waits.
 
-use crate::batch::chunk::Chunk;
-use crate::error::Error;
-use crate::receiver::Framer;
-use crate::receiver::arrow_stream::ArrowStream;
 use arrow::array::RecordBatch;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::error::Error;
+use millstream_connectors::receiver::Framer;
+use millstream_connectors::receiver::arrow_stream::ArrowStream;
 use std::io::{self, ErrorKind, Read};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};

@@ -1,13 +1,14 @@
 //! Rows on standard output, in one of the forms, as soon as they are there.
 
 use super::PipeFormat;
-use crate::batch::types::describe;
-use crate::error::{Error, Result};
-use crate::job::spec::FileFormat;
-use crate::{shown, sink, terminal};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
+use millstream_base::batch::types::describe;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::FileFormat;
+use millstream_base::{shown, terminal};
+use millstream_connectors::sink;
 use std::io::{self, IsTerminal, Write};
 
 /// Standard output.

@@ -2,13 +2,13 @@
 
 use super::input::{Cutter, Input, lines, unreadable};
 use super::{Options, PipeFormat};
-use crate::batch::column::ColumnSpec;
-use crate::error::{Error, Result};
-use crate::job::spec::{SourceSpec, TimeForm};
-use crate::limits::{PIPE_SAMPLE_BYTES_MAX, PIPE_SAMPLE_ROWS};
-use crate::receiver::arrow_stream::ArrowStream;
-use crate::receiver::{framer, infer};
-use crate::terminal;
+use millstream_base::batch::column::ColumnSpec;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{SourceSpec, TimeForm};
+use millstream_base::limits::{PIPE_SAMPLE_BYTES_MAX, PIPE_SAMPLE_ROWS};
+use millstream_base::terminal;
+use millstream_connectors::receiver::arrow_stream::ArrowStream;
+use millstream_connectors::receiver::{framer, infer};
 use std::path::Path;
 use std::time::Duration;
 use toml::Table;

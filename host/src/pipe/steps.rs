@@ -3,18 +3,18 @@
 use super::Options;
 use super::graph::{PipeGraph, PipeStage};
 use super::refused::PortionRefusals;
-use crate::batch::chunk::Chunk;
-use crate::batch::rejected::{RejectedRows, together, without_nulls};
-use crate::batch::slices::RowBytes;
-use crate::context::BatchContext;
-use crate::decode::Decoder;
-use crate::error::{Error, Result};
-use crate::limits::PLUGIN_CALL_MAX;
-use crate::memory;
-use crate::plugin::{Caller, Processed};
-use crate::sql::query::Prepared;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::rejected::{RejectedRows, together, without_nulls};
+use millstream_base::batch::slices::RowBytes;
+use millstream_base::context::BatchContext;
+use millstream_base::decode::Decoder;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::PLUGIN_CALL_MAX;
+use millstream_base::memory;
+use millstream_plugins::plugin::{Caller, Processed};
+use millstream_sql::sql::query::Prepared;
 
 /// The steps of a pipe, for one thread.
 pub struct Steps {

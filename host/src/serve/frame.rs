@@ -2,7 +2,7 @@
 //! before the bytes are there.
 
 use super::room::FrameRoom;
-use crate::error::Error;
+use millstream_base::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;

@@ -1,9 +1,9 @@
 //! The plugins that are called: loaded once for all connections that name the same, for as long as one of them is open.
 
 use super::message::Hello;
-use crate::error::Result;
-use crate::hosting::Loaded;
-use crate::plugin::PluginHost;
+use millstream_base::error::Result;
+use millstream_plugins::hosting::Loaded;
+use millstream_plugins::plugin::PluginHost;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

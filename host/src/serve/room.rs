@@ -1,7 +1,7 @@
 //! The bytes of all frames that have come and are not answered yet, which share a bound: many clients, or one with many connections, take no
 //! more memory than that.
 
-use crate::memory;
+use millstream_base::memory;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 

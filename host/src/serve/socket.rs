@@ -1,6 +1,6 @@
 //! The socket that is listened on: this user's alone, in nobody's way, and gone when this is.
 
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};

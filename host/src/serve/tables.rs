@@ -1,15 +1,15 @@
 //! Tables as they stand in frames: streams of Arrow IPC; and the states of keys as bytes.
 
-use crate::batch::column::ColumnSpec;
-use crate::batch::types::{schema_of, with_fields};
-use crate::error::{Error, Result};
-use crate::hosting::RowsMade;
-use crate::receiver::arrow_stream::ArrowStream;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_arrays};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::MetadataVersion;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+use millstream_base::batch::column::ColumnSpec;
+use millstream_base::batch::types::{schema_of, with_fields};
+use millstream_base::error::{Error, Result};
+use millstream_connectors::receiver::arrow_stream::ArrowStream;
+use millstream_plugins::hosting::RowsMade;
 use std::sync::Arc;
 
 /// The column of states as bytes.
@@ -32,7 +32,7 @@ pub fn read(what: &str, bytes: &[u8]) -> Result<Table> {
     Ok((schema_of(&columns.iter().map(named).collect::<Vec<_>>()), rows))
 }
 
-fn named(column: &ColumnSpec) -> (String, crate::batch::types::ColumnType) {
+fn named(column: &ColumnSpec) -> (String, millstream_base::batch::types::ColumnType) {
     (column.name.clone(), column.kind.clone())
 }
 

@@ -3,8 +3,8 @@
 use super::wire::{self, BODY, Field, FrameReader, FrameWriter, HEADER, HEARTBEAT, METHOD, Properties};
 use super::{ANSWER_MAX, Fault, Server};
 use crate::dial::{Line, ProtocolError, silent};
-use crate::shown;
 use bytes::{Bytes, BytesMut};
+use millstream_base::shown;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 

@@ -3,7 +3,6 @@
 
 use super::{CallRefusal, refused};
 use crate::dial::{ANSWER_MAX, Fault, ServerAddress, silent};
-use crate::shown;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming};
@@ -11,6 +10,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use millstream_base::shown;
 use percent_encoding::percent_decode;
 use prost::Message;
 use std::error::Error as _;

@@ -1,7 +1,7 @@
 //! The certificate that those see who connect to us. Its files are looked at for each connection, so that it may be renewed while the job runs.
 
-use crate::job::spec::TlsSpec;
 use crate::tls;
+use millstream_base::job::spec::TlsSpec;
 use rustls::ServerConfig;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

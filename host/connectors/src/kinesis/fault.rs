@@ -2,7 +2,7 @@
 
 use super::{CREDENTIALS, SHOWN_BYTES_MAX, Stream};
 use crate::http::Reply;
-use crate::shown;
+use millstream_base::shown;
 use serde_json::Value;
 
 /// Why a request to Kinesis was not fulfilled, in words.

@@ -2,10 +2,10 @@
 //! them, and what is said with them. Keys are text: a word on their kind, the key and a checksum, in base 32.
 
 use crate::dial::Fault;
-use crate::{regular, secrets};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use data_encoding::BASE32_NOPAD;
+use millstream_base::{regular, secrets};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::Value as Json;
 use std::path::Path;

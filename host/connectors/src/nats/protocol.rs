@@ -1,8 +1,8 @@
 //! The words of the protocol of NATS, written and read; nothing here waits.
 
 use crate::dial::{Fault, ProtocolError};
-use crate::shown;
 use bytes::{Buf, Bytes, BytesMut};
+use millstream_base::shown;
 use serde::Deserialize;
 use std::io::Write as _;
 

@@ -2,7 +2,7 @@
 
 use super::answer;
 use super::hdfs::Hdfs;
-use crate::error::Error;
+use millstream_base::error::Error;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};

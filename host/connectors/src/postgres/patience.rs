@@ -1,8 +1,8 @@
 //! Waiting for a server that is away while a job starts: from the beginning, or in the middle of what it is asked.
 
 use super::DatabaseError;
-use crate::patience::longer;
-use crate::units;
+use millstream_base::patience::longer;
+use millstream_base::units;
 use std::time::{Duration, Instant};
 
 /// Whether servers that are away are waited for.

@@ -142,7 +142,7 @@ fn row(body: &mut Bytes) -> Option<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use millstream_base::random::Random;
 
     #[test]
     fn an_update_has_its_old_row_where_there_is_one() {

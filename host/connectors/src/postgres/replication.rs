@@ -6,9 +6,9 @@
 
 use super::tls::Handshake;
 use super::{AnyStream, DatabaseError};
-use crate::fault;
-use crate::job::database::Mode;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use millstream_base::fault;
+use millstream_base::job::database::Mode;
 use postgres_protocol::authentication::{md5_hash, sasl};
 use postgres_protocol::message::frontend;
 use std::fmt;
@@ -351,7 +351,7 @@ fn put_status(received: u64, safe: u64, out: &mut BytesMut) -> io::Result<()> {
     let mut status = BytesMut::new();
     status.put_u8(b'r');
     [received, safe, safe].into_iter().for_each(|place| status.put_u64(place));
-    status.put_i64(crate::time::now().0.saturating_sub(EPOCH_US));
+    status.put_i64(millstream_base::time::now().0.saturating_sub(EPOCH_US));
     status.put_u8(0);
     frontend::CopyData::new(status)?.write(out);
     Ok(())

@@ -1,7 +1,7 @@
 //! TLS with a PostgreSQL server, by `sslmode` as its own library knows it.
 
-use crate::job::database::{Mode, Ssl};
 use crate::tls::{Check, Tls, in_words};
+use millstream_base::job::database::{Mode, Ssl};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;

@@ -2,17 +2,17 @@
 //! that it says of lengths is believed before it was checked.
 
 use super::server::Batches;
-use crate::batch::column::ColumnSpec;
-use crate::batch::types::{ColumnType, schema_of};
 use crate::flight::messages::Data;
-use crate::limits::{ARROW_HEADER_BYTES_MAX, ARROW_MESSAGE_BYTES_MAX, PART_ROWS_MAX};
-use crate::panics::caught;
-use crate::shown::harmless;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::ipc::{self, MessageHeader, convert};
 use bytes::BytesMut;
+use millstream_base::batch::column::ColumnSpec;
+use millstream_base::batch::types::{ColumnType, schema_of};
+use millstream_base::limits::{ARROW_HEADER_BYTES_MAX, ARROW_MESSAGE_BYTES_MAX, PART_ROWS_MAX};
+use millstream_base::panics::caught;
+use millstream_base::shown::harmless;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

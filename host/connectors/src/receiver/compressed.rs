@@ -7,8 +7,8 @@
 use super::content::Content;
 use super::file_facts::FileFacts;
 use super::parquet::ParquetLines;
-use crate::error::Error;
-use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
+use millstream_base::error::Error;
+use millstream_base::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;

@@ -15,13 +15,13 @@ mod rows;
 mod websocket;
 
 use super::inbox::Inbox;
-use crate::batch::position::Positions;
-use crate::error::Error;
 use crate::http::Fault;
-use crate::job::spec::{HttpClientSpec, HttpShape, SourceSpec};
-use crate::units;
 use backoff::Backoff;
 use client::FetchClient;
+use millstream_base::batch::position::Positions;
+use millstream_base::error::Error;
+use millstream_base::job::spec::{HttpClientSpec, HttpShape, SourceSpec};
+use millstream_base::units;
 use rows::Rows;
 use std::path::Path;
 use std::pin::pin;

@@ -8,11 +8,11 @@ use super::inbox::Inbox;
 use super::outage::Outage;
 use super::replay::NOT_A_FILE;
 use super::{framer, plain, reject_unfit_header, until_closed};
-use crate::batch::chunk::Chunk;
-use crate::batch::position::{Position, Positions, known_shortly};
-use crate::error::Error;
-use crate::job::spec::{Format, SourceSpec};
 use bytes::Bytes;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::position::{Position, Positions, known_shortly};
+use millstream_base::error::Error;
+use millstream_base::job::spec::{Format, SourceSpec};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -291,7 +291,7 @@ impl OpenedFile<'_> {
 /// Reads a whole file at once, for tables that a job is given at its start.
 pub fn read_whole(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>, Error> {
     let mut framer = framer(source);
-    let bytes = crate::regular::read(path).map_err(|error| failed(source, path, &error))?;
+    let bytes = millstream_base::regular::read(path).map_err(|error| failed(source, path, &error))?;
     framer.buffer(bytes.len()).extend_from_slice(&bytes);
     framer.end();
     Ok(std::iter::from_fn(|| framer.next(true)).collect())

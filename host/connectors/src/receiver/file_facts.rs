@@ -1,6 +1,6 @@
 //! What a file, or an object of a bucket, is known by, so that one that changes after it was read is not passed over in silence.
 
-use crate::batch::position::Position;
+use millstream_base::batch::position::Position;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;

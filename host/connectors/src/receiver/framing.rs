@@ -5,12 +5,12 @@
 mod blocks;
 mod quotes;
 
-use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, RefusedRecord};
-use crate::batch::position::{Extent, known_shortly};
-use crate::decode::mark::{self, Mark};
-use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX, REJECTED_BYTES_MAX};
 use blocks::BlockCutter;
 use bytes::Bytes;
+use millstream_base::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, RefusedRecord};
+use millstream_base::batch::position::{Extent, known_shortly};
+use millstream_base::decode::mark::{self, Mark};
+use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX, REJECTED_BYTES_MAX};
 use quotes::{QuoteState, SearchedQuotes, csv_line_end, is_half_line_end};
 
 /// No record may be longer, whatever the job says: positions in a chunk are 32 bits wide.

@@ -6,14 +6,14 @@ mod parquet;
 use super::compressed::Stream;
 use super::framer;
 use super::framing::{trim_csv_line_end, trim_line_end};
-use crate::decode::avro::container::{self, Header, Scanned};
-use crate::decode::csv;
-use crate::decode::infer::{Guess, GuessedColumn};
-use crate::decode::mark;
-use crate::decode::{self, Decoder};
-use crate::error::{Error, Result};
-use crate::job::spec::{Format, SourceKind, SourceSpec, WriterSchema};
 use arrow::array::AsArray;
+use millstream_base::decode::avro::container::{self, Header, Scanned};
+use millstream_base::decode::csv;
+use millstream_base::decode::infer::{Guess, GuessedColumn};
+use millstream_base::decode::mark;
+use millstream_base::decode::{self, Decoder};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{Format, SourceKind, SourceSpec, WriterSchema};
 use std::path::Path;
 
 /// Records by which the separator is told.
@@ -138,7 +138,8 @@ fn read(path: &Path, bytes_max: u64) -> Result<(Vec<u8>, bool)> {
     }
     // As any file but one of binary records, so that a compressed one is known by how it begins.
     let source = SourceSpec::new("sample", SourceKind::File { path: path.into() }, Format::Text);
-    let mut stream = Stream::of(&source, path, crate::regular::open(path).map_err(failed)?).map_err(failed)?;
+    let mut stream =
+        Stream::of(&source, path, millstream_base::regular::open(path).map_err(failed)?).map_err(failed)?;
     let mut bytes = Vec::new();
     stream.fill(&mut bytes, bytes_max).map_err(failed)?;
     if bytes.is_empty() {

@@ -4,12 +4,12 @@
 
 use super::inbox::Inbox;
 use super::panicked;
-use crate::batch::chunk::Chunk;
-use crate::batch::partition::{Share, listener_name};
-use crate::batch::position::Positions;
-use crate::error::{Error, Result};
-use crate::fault;
 use crate::http::listener::{bind, cannot_listen};
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::partition::{Share, listener_name};
+use millstream_base::batch::position::Positions;
+use millstream_base::error::{Error, Result};
+use millstream_base::fault;
 use std::future::Future;
 use std::sync::Arc;
 use tokio::net::TcpListener;

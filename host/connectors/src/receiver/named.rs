@@ -1,6 +1,6 @@
 //! A position whose name says where a source goes on: for words of others, for which there is no number.
 
-use crate::batch::position::{Position, Positions};
+use millstream_base::batch::position::{Position, Positions};
 
 /// The names under which such a position stands.
 #[derive(Default)]

@@ -1,10 +1,10 @@
-//! Source `nexmark`: numbers of rows, of which the workers make the events ([`crate::decode::nexmark`]).
+//! Source `nexmark`: numbers of rows, of which the workers make the events ([`millstream_base::decode::nexmark`]).
 
 use super::inbox::Inbox;
-use crate::batch::chunk::Chunk;
-use crate::batch::position::{Extent, Positions};
-use crate::job::spec::NexmarkSpec;
-use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::position::{Extent, Positions};
+use millstream_base::job::spec::NexmarkSpec;
+use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use std::ops::Range;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// Makes rows until there are as many as the job wants, as quickly as they are taken, or each when it is due: so many events after the
 /// first one of this start. A receiver that was held up catches up.
 pub async fn receive(spec: &NexmarkSpec, from: &Positions, inbox: &Inbox) {
-    crate::decode::nexmark::prepare();
+    millstream_base::decode::nexmark::prepare();
     let mut made = from.get("").map_or(0, |position| position.offset);
     let rows_max = spec.rows_max().unwrap_or(u64::MAX);
     // As many rows as a part may have once they are made.

@@ -1,10 +1,10 @@
 //! A file or folder of a source that cannot be read for a while: the source waits and says so, up to `away_max`.
 
 use super::plain;
-use crate::error::Error;
-use crate::job::spec::SourceSpec;
-use crate::patience::{StoreError, StoreErrorKind};
-use crate::units;
+use millstream_base::error::Error;
+use millstream_base::job::spec::SourceSpec;
+use millstream_base::patience::{StoreError, StoreErrorKind};
+use millstream_base::units;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -7,12 +7,12 @@ mod leaves;
 pub(super) mod open;
 
 use super::content::Content;
-use crate::batch::json::JsonRows;
-use crate::decode::parquet::{is_copy, refuse};
-use crate::job::spec::ColumnSpec;
-use crate::panics::caught;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
+use millstream_base::batch::json::JsonRows;
+use millstream_base::decode::parquet::{is_copy, refuse};
+use millstream_base::job::spec::ColumnSpec;
+use millstream_base::panics::caught;
 use open::FileRows;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};

@@ -7,11 +7,11 @@ use super::inbox::{TakeLimits, TakenRecords};
 use super::replay::{RereadClient, replay};
 use super::tests::{begin_from, source};
 use super::*;
-use crate::batch::chunk::PlannedChunk;
-use crate::batch::position::{Extent, Position};
-use crate::ids::BatchId;
-use crate::job::spec::ColumnSpec;
-use crate::random::Random;
+use millstream_base::batch::chunk::PlannedChunk;
+use millstream_base::batch::position::{Extent, Position};
+use millstream_base::ids::BatchId;
+use millstream_base::job::spec::ColumnSpec;
+use millstream_base::random::Random;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -224,7 +224,7 @@ async fn a_large_file_is_read_over_many_starts() {
     }
     std::fs::write(folder.path().join("large"), &text).unwrap();
     let mut source = source(SourceKind::File { path: "large".into() }, Format::Csv { header: true, separator: b',' });
-    source.schema = vec![ColumnSpec::new("a", crate::batch::types::ColumnType::Int64)];
+    source.schema = vec![ColumnSpec::new("a", millstream_base::batch::types::ColumnType::Int64)];
     let (records, positions) = check_many_starts(&source, folder.path(), 0xA1).await;
     assert!(records.into_iter().map(|record| record.1).eq(expected));
     assert_eq!(ends_of(positions), [(String::new(), (text.len() as u64, true))].into());

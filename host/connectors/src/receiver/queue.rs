@@ -2,12 +2,12 @@
 
 use super::file::failed;
 use super::inbox::Inbox;
-use crate::batch::chunk::Chunk;
-use crate::batch::position::{Extent, Position, Positions};
-use crate::decode::json::array_elements;
-use crate::error::Error;
-use crate::job::spec::SourceSpec;
-use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::position::{Extent, Position, Positions};
+use millstream_base::decode::json::array_elements;
+use millstream_base::error::Error;
+use millstream_base::job::spec::SourceSpec;
+use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use tokio::runtime::Handle;
@@ -27,7 +27,7 @@ pub fn receive(source: &SourceSpec, path: &Path, from: &Positions, inbox: &Inbox
 
 fn read(source: &SourceSpec, path: &Path, from: Position, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
     let broken = |error| failed(source, path, &error);
-    let mut file = BufReader::new(crate::regular::open(path).map_err(broken)?);
+    let mut file = BufReader::new(millstream_base::regular::open(path).map_err(broken)?);
     let mut line = Vec::new();
     let (mut offset, mut number) = (0_u64, 0_u64);
     loop {

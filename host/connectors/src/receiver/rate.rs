@@ -1,13 +1,13 @@
 //! Source `rate`: rows made here, so many a second, for trials and benchmarks.
 
 use super::inbox::Inbox;
-use crate::batch::chunk::Chunk;
-use crate::batch::position::{Extent, Positions};
-use crate::limits::PART_ROWS_MAX;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::position::{Extent, Positions};
+use millstream_base::limits::PART_ROWS_MAX;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// Bytes of a record: timestamp and value, as [`crate::decode::binary`] reads them.
+/// Bytes of a record: timestamp and value, as [`millstream_base::decode::binary`] reads them.
 const RECORD_BYTES: usize = 16;
 /// How often rows are made: as fine as the runtime's timer.
 const TICK: Duration = Duration::from_millis(1);

@@ -4,15 +4,15 @@
 //! workers need no network, and a batch that runs again sees what it saw: the schema of an id never changes, and a chunk with an
 //! id that the registry does not know is kept in the plan.
 
-use crate::batch::chunk::Chunk;
-use crate::batch::envelope;
-use crate::decode::avro::schemas::SchemaTable;
-use crate::decode::avro::{self, doubts};
-use crate::error::Error;
-use crate::job::spec::{ColumnSpec, Format, RegistrySpec, SourceKind, SourceSpec, WriterSchema};
 use crate::schema_registry::{RegistryFault, SchemaRegistry};
-use crate::units;
 use bytes::Bytes;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::envelope;
+use millstream_base::decode::avro::schemas::SchemaTable;
+use millstream_base::decode::avro::{self, doubts};
+use millstream_base::error::Error;
+use millstream_base::job::spec::{ColumnSpec, Format, RegistrySpec, SourceKind, SourceSpec, WriterSchema};
+use millstream_base::units;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ impl Schemas {
     pub fn of(source: &SourceSpec, folder: &Path) -> Option<Schemas> {
         let Format::Avro(WriterSchema::Registry(registry)) = &source.format else { return None };
         let begin = match source.kind {
-            SourceKind::RawSocket { .. } => |_: &[u8]| crate::batch::chunk::FRAME_PREFIX_BYTES,
+            SourceKind::RawSocket { .. } => |_: &[u8]| millstream_base::batch::chunk::FRAME_PREFIX_BYTES,
             SourceKind::Kafka(_) | SourceKind::Server(_) => envelope::value_start,
             _ => |_: &[u8]| 0,
         };

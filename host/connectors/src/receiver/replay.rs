@@ -10,14 +10,14 @@ use super::framing::Framer;
 use super::inbox::open::GrowingChunk;
 use super::object::{self, BucketReader};
 use super::{kafka, nexmark, plain, queue, rate};
-use crate::batch::chunk::Chunk;
-use crate::batch::chunk::PlannedChunk;
-use crate::batch::partition::Share;
-use crate::batch::position::{Extent, Position, known_shortly};
-use crate::error::{Error, Result};
-use crate::job::spec::{Format, Origin, SourceKind, SourceSpec};
-use crate::limits::PART_ROWS_MAX;
 use bytes::Bytes;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::chunk::PlannedChunk;
+use millstream_base::batch::partition::Share;
+use millstream_base::batch::position::{Extent, Position, known_shortly};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{Format, Origin, SourceKind, SourceSpec};
+use millstream_base::limits::PART_ROWS_MAX;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -246,7 +246,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
 
 /// Whether a file still has so many bytes, decompressed where it is compressed.
 pub fn holds(source: &SourceSpec, path: &Path, bytes: u64) -> std::io::Result<bool> {
-    Stream::of(source, path, crate::regular::open(path)?)?.seek_to(bytes)
+    Stream::of(source, path, millstream_base::regular::open(path)?)?.seek_to(bytes)
 }
 
 /// Whether an extent is of what is known so.
@@ -263,7 +263,7 @@ fn open(part: SourceFile<'_>) -> Result<ReplayedFile<'_>, String> {
     if !metadata.is_file() {
         return Err(NOT_A_FILE.into()); // Opening a pipe would wait for its writer.
     }
-    let file = crate::regular::open(&part.path).map_err(|error| plain(&error))?;
+    let file = millstream_base::regular::open(&part.path).map_err(|error| plain(&error))?;
     open_at(part, file.into())
 }
 

@@ -13,11 +13,11 @@ mod zeromq;
 pub use flight::Batches;
 
 use super::polled::MakeReader;
-use crate::batch::reading::ReadPartition;
-use crate::error::{Error, Result};
-use crate::job::spec::{KinesisReads, Origin, ServerReads, ServerSourceSpec, SourceSpec};
 use crate::kinesis::Stream;
-use crate::owner::Owner;
+use millstream_base::batch::reading::ReadPartition;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{KinesisReads, Origin, ServerReads, ServerSourceSpec, SourceSpec};
+use millstream_base::owner::Owner;
 use std::sync::Arc;
 
 /// Checks what can be checked before anything runs.

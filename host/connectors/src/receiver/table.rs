@@ -12,15 +12,15 @@ pub use lookup::Lookup;
 
 use super::inbox::Inbox;
 use super::{panicked, plain, until_closed};
-use crate::batch::chunk::Chunk;
-use crate::batch::position::{Extent, Positions};
-use crate::error::{Error, Result};
-use crate::fault;
-use crate::job::spec::{EnrichSpec, EnrichTable, Origin, SourceSpec};
-use crate::job::table_source::{place, stage_of};
-use crate::limits::ENRICH_BYTES_MAX;
 use crate::postgres::ServerWait;
 use bytes::Bytes;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::position::{Extent, Positions};
+use millstream_base::error::{Error, Result};
+use millstream_base::fault;
+use millstream_base::job::spec::{EnrichSpec, EnrichTable, Origin, SourceSpec};
+use millstream_base::job::table_source::{place, stage_of};
+use millstream_base::limits::ENRICH_BYTES_MAX;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -187,7 +187,7 @@ fn open(path: &Path, origin: &Origin) -> Result<std::fs::File, String> {
     if whole.is_dir() {
         return Err(format!("`{shown}` is a folder; write the path of a csv, JSON lines or parquet file"));
     }
-    crate::regular::open(whole).map_err(|error| format!("`{shown}` cannot be read: {}", plain(&error)))
+    millstream_base::regular::open(whole).map_err(|error| format!("`{shown}` cannot be read: {}", plain(&error)))
 }
 
 fn read(path: &Path, origin: &Origin) -> Result<Bytes, String> {

@@ -1,9 +1,9 @@
 use super::*;
-use crate::batch::chunk::Chunk;
-use crate::batch::types::ColumnType;
-use crate::error::Kind;
-use crate::job::spec::ColumnSpec;
 use crate::receiver::inbox::{InboxState, TakeLimits};
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::Kind;
+use millstream_base::job::spec::ColumnSpec;
 use std::io::Write;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -36,7 +36,7 @@ fn begin(source: &SourceSpec, folder: &Path) -> StartedSource {
 pub fn begin_from(source: &SourceSpec, folder: &Path, from: &Positions) -> StartedSource {
     let woken = Arc::new(Notify::new());
     let waker = woken.clone();
-    let inbox = Arc::new(Inbox::new(crate::limits::INBOX_BYTES_MAX, Box::new(move || waker.notify_one())));
+    let inbox = Arc::new(Inbox::new(millstream_base::limits::INBOX_BYTES_MAX, Box::new(move || waker.notify_one())));
     let origin = Origin { folder: folder.into(), ..Origin::default() };
     start(
         source,
@@ -68,7 +68,7 @@ impl StartedSource {
 
     async fn take(&self) -> Vec<Chunk> {
         self.until("rows", |state| state.ready).await;
-        self.inbox.take(crate::ids::BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks
+        self.inbox.take(millstream_base::ids::BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks
     }
 
     /// Takes records until there are so many; each as text.
@@ -232,7 +232,7 @@ async fn a_file_is_read_to_its_end_in_bounded_memory() {
     let mut seen = 0;
     while seen < rows {
         let held = started.until("rows", |state| state.ready).await.rows * line.len() as u64;
-        let bound = crate::limits::INBOX_BYTES_MAX + crate::limits::PART_BYTES_MAX as u64;
+        let bound = millstream_base::limits::INBOX_BYTES_MAX + millstream_base::limits::PART_BYTES_MAX as u64;
         assert!(held <= bound, "{held} bytes wait");
         for chunk in started.take().await {
             assert!(chunk.record(0).len() == line.len() && chunk.refused.is_empty());
@@ -273,7 +273,7 @@ async fn a_queue_line_is_a_batch() {
     assert!(failed.message.starts_with(&expected), "{failed}");
     let batches: Vec<Vec<String>> = (0..3)
         .map(|_| {
-            let chunks = started.inbox.take(crate::ids::BatchId(1), TakeLimits::of(100, u64::MAX)).chunks;
+            let chunks = started.inbox.take(millstream_base::ids::BatchId(1), TakeLimits::of(100, u64::MAX)).chunks;
             let rows = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row)));
             rows.map(|row| String::from_utf8_lossy(row).into_owned()).collect()
         })

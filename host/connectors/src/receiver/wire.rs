@@ -3,8 +3,8 @@
 use super::inbox::Inbox;
 use super::plain;
 use super::polled::BusyFlag;
-use crate::job::spec::SourceSpec;
 use crate::tls::{Tls, in_words, refusal};
+use millstream_base::job::spec::SourceSpec;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::pin::pin;

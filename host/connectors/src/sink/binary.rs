@@ -1,12 +1,12 @@
 //! Columns of bytes in the text that a sink's `encoding` names. What writes rows then sees columns of text.
 
 use super::Sink;
-use crate::batch::binary_text::BinaryEncoding;
-use crate::error::{Error, Result};
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::{SinkKind, SinkSpec};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_base::batch::binary_text::BinaryEncoding;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::{SinkKind, SinkSpec};
 use std::sync::Arc;
 
 /// The columns as they are written.
@@ -111,8 +111,8 @@ impl Sink for EncodingSink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::spec::FileFormat;
     use arrow::array::BinaryArray;
+    use millstream_base::job::spec::FileFormat;
 
     #[test]
     fn bytes_are_written_as_the_encoding_says() {
@@ -125,7 +125,7 @@ mod tests {
         let json = |encoding| -> Result<String> {
             let rows = encoded(&spec(encoding), &rows)?;
             let mut lines = Vec::new();
-            crate::batch::json::write(&[rows], &mut lines).unwrap();
+            millstream_base::batch::json::write(&[rows], &mut lines).unwrap();
             Ok(String::from_utf8(lines).unwrap())
         };
         let lines = |first| format!("{{\"b\":\"{first}\"}}\n{{\"b\":null}}\n{{\"b\":\"\"}}\n");

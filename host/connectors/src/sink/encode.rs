@@ -8,10 +8,10 @@ pub(super) mod plain;
 pub(super) mod protobuf;
 mod text;
 
-use crate::batch::json;
-use crate::job::spec::{Compression, FileFormat};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::json;
+use millstream_base::job::spec::{Compression, FileFormat};
 use std::io::{self, Write};
 
 /// Every extension that [`extension`] gives.

@@ -5,11 +5,11 @@ use super::encode::csv;
 use super::http;
 use super::kafka::{self, RecordEncoder};
 use super::written_by;
-use crate::batch::json;
-use crate::error::Result;
-use crate::job::spec::{FileFormat, Origin, SinkKind, SinkSpec};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::json;
+use millstream_base::error::Result;
+use millstream_base::job::spec::{FileFormat, Origin, SinkKind, SinkSpec};
 
 /// Makes bytes of rows, each by itself.
 #[derive(Clone, Debug)]

@@ -12,18 +12,18 @@ mod reserve;
 
 use super::shares::Share;
 use super::{Sink, check_writable, commit_failed, encode, open_failed, rows_refused};
-use crate::durable;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::{FileFormat, FilesLayout, bucket_url};
-use crate::owner::Owner;
-use crate::private;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use destination::BucketDestination;
 use exactly_once::CommittedFolder;
+use millstream_base::durable;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::{FileFormat, FilesLayout, bucket_url};
+use millstream_base::owner::Owner;
+use millstream_base::private;
 use partitions::Partitions;
 use parts::PartsSink;
 use std::fs;
@@ -132,7 +132,7 @@ pub(super) fn render(format: FileFormat, schema: &SchemaRef, rows: &[RecordBatch
 
 /// The part of a batch, whoever wrote it; `None`: it is not there.
 pub(super) fn written(folder: &Path, batch: BatchId, format: FileFormat) -> io::Result<Option<Vec<u8>>> {
-    match crate::regular::read(folder.join(part_name(batch, None, format))) {
+    match millstream_base::regular::read(folder.join(part_name(batch, None, format))) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(cause),

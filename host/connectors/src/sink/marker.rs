@@ -4,14 +4,14 @@
 //! the one before or the one after. It also fences: a later start of the job writes its generation into it, and whoever
 //! finds a later generation than its own has lost the job.
 
-use crate::digest::checksum;
-use crate::durable;
-use crate::ids::{BatchId, Generation};
-use crate::owner::FORMAT_VERSION;
-use crate::owner::Owner;
-use crate::patience::TakenOver;
-use crate::private::{self, LockRefused};
-use crate::regular;
+use millstream_base::digest::checksum;
+use millstream_base::durable;
+use millstream_base::ids::{BatchId, Generation};
+use millstream_base::owner::FORMAT_VERSION;
+use millstream_base::owner::Owner;
+use millstream_base::patience::TakenOver;
+use millstream_base::private::{self, LockRefused};
+use millstream_base::regular;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};

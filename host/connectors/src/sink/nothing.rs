@@ -1,9 +1,9 @@
 //! Sink `nothing`: rows are counted as those of any other sink, and dropped.
 
 use super::Sink;
-use crate::error::Result;
-use crate::ids::{BatchId, BatchTime};
 use arrow::array::RecordBatch;
+use millstream_base::error::Result;
+use millstream_base::ids::{BatchId, BatchTime};
 
 /// A sink that keeps nothing, and so remembers no batch.
 pub struct NothingSink;

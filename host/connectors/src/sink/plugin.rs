@@ -7,18 +7,18 @@ mod calls;
 
 use super::Sink;
 use super::waiting::pause_or_end;
-use crate::batch::rejected::RefusedRow;
-use crate::batch::writing::{WriteBatches, WriteTrouble};
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
-use crate::ids::{BatchId, BatchTime, Generation};
-use crate::job::spec::{PluginSinkSpec, SinkKind, SinkSpec};
-use crate::limits::{PLUGIN_STACK_BYTES_MAX_MAX, THREAD_STACK_BYTES_RESERVED};
-use crate::owner::Owner;
-use crate::patience::longer;
-use crate::{shown, units};
 use arrow::array::RecordBatch;
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::writing::{WriteBatches, WriteTrouble};
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime, Generation};
+use millstream_base::job::spec::{PluginSinkSpec, SinkKind, SinkSpec};
+use millstream_base::limits::{PLUGIN_STACK_BYTES_MAX_MAX, THREAD_STACK_BYTES_RESERVED};
+use millstream_base::owner::Owner;
+use millstream_base::patience::longer;
+use millstream_base::{shown, units};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
@@ -136,7 +136,10 @@ fn aside<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let thread = std::thread::Builder::new().name("sink-plugin".into()).stack_size(bytes as usize);
         let thread = thread.spawn_scoped(scope, work);
         let thread = thread.map_err(|error| {
-            Error::environment(format!("cannot start a thread: {error}{}", crate::memory::addresses::advice()))
+            Error::environment(format!(
+                "cannot start a thread: {error}{}",
+                millstream_base::memory::addresses::advice()
+            ))
         })?;
         thread.join().unwrap_or_else(|_| Err(Error::bug("a thread that asked a sink plugin panicked")))
     })

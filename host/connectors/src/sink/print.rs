@@ -1,16 +1,16 @@
 //! Sink `print`: batches on standard output, as tables for people.
 
 use super::{Sink, commit_failed};
-use crate::batch::cell;
-use crate::batch::cell::Cells;
-use crate::error::{Error, Result};
-use crate::hex;
-use crate::ids::{BatchId, BatchTime};
-use crate::shown::harmless;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use millstream_base::batch::cell;
+use millstream_base::batch::cell::Cells;
+use millstream_base::error::{Error, Result};
+use millstream_base::hex;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::shown::harmless;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
@@ -179,9 +179,9 @@ fn show_cells(shown: &mut Vec<String>, array: &ArrayRef, rows: usize) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::types::{ColumnType, schema_of};
     use arrow::array::{BinaryArray, Float64Array, Int64Array, ListArray, TimestampMicrosecondArray};
     use arrow::datatypes::Int32Type;
+    use millstream_base::batch::types::{ColumnType, schema_of};
     use std::io;
     use std::sync::Mutex;
 
@@ -298,7 +298,7 @@ Time: 2026-11-20 08:30:01  (batch 1, sink screen)
         }
         let mut sink = PrintSink::new("screen", 10, words(&[]).schema(), Box::new(Closed));
         let error = sink.commit(BatchId(3), BatchTime(0), vec![]).unwrap_err();
-        assert_eq!(error.kind, crate::error::Kind::Environment);
+        assert_eq!(error.kind, millstream_base::error::Kind::Environment);
         assert!(error.message.starts_with("sink `screen`: batch 3: cannot write to standard output: "), "{error}");
     }
 }

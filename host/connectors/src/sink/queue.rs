@@ -6,16 +6,16 @@
 
 use super::marker::{self, LockBeside, Marker};
 use super::{Sink, check_writable, commit_failed, open_failed, rows_refused};
-use crate::batch::cell;
-use crate::batch::json::JsonRows;
-use crate::owner::Owner;
+use millstream_base::batch::cell;
+use millstream_base::batch::json::JsonRows;
+use millstream_base::owner::Owner;
 
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
-use crate::ids::{BatchId, BatchTime};
-use crate::patience::{io_failed, patiently};
 use arrow::array::RecordBatch;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::patience::{io_failed, patiently};
 use serde::Deserialize;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};

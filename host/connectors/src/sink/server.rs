@@ -11,14 +11,14 @@ mod values;
 
 use super::Sink;
 use crate::dial::Fault;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::ids::BatchId;
-use crate::job::spec::{Origin, ServerSinkSpec, ServerWrites, SinkKind, SinkSpec};
-use crate::owner::Owner;
 use crate::postgres::ServerWait;
-use crate::units;
 use arrow::datatypes::SchemaRef;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchId;
+use millstream_base::job::spec::{Origin, ServerSinkSpec, ServerWrites, SinkKind, SinkSpec};
+use millstream_base::owner::Owner;
+use millstream_base::units;
 use start::ask;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
@@ -188,7 +188,7 @@ impl CommitRetry<'_> {
                     "sink `{sink}`: batch {batch}: {place}: {why}; the job waits, and tries again until it works"
                 );
             }
-            pause = crate::patience::longer(pause);
+            pause = millstream_base::patience::longer(pause);
             let again = Instant::now() + pause;
             while Instant::now() < again && !failure.happened() {
                 std::thread::sleep(LOOK_EVERY.min(again.saturating_duration_since(Instant::now())));

@@ -1,7 +1,7 @@
 //! Shares of a sink: what each worker has of its batches, which it commits by itself, under a marker of its own.
 
-use crate::fault;
-use crate::ids::BatchId;
+use millstream_base::fault;
+use millstream_base::ids::BatchId;
 
 /// What somebody commits of the batches of a sink: the rows of the worker with this number, or `None` for whole batches.
 pub type Share = Option<usize>;

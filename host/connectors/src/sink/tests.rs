@@ -3,13 +3,13 @@
 mod exactly_once;
 
 use super::*;
-use crate::batch::types::{ColumnType, schema_of};
-use crate::error::Kind;
-use crate::job::spec::{Compression, FileFormat, FilesLayout, PartsBy};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::Int32Type;
+use millstream_base::batch::types::{ColumnType, schema_of};
+use millstream_base::error::Kind;
+use millstream_base::job::spec::{Compression, FileFormat, FilesLayout, PartsBy};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -141,15 +141,15 @@ fn avro_reads_back_the_same() {
         open(&spec, wanted.clone(), &origin(folder.path()), None, &Failure::default(), ServerWait::No).unwrap();
     sink.commit(BatchId(1), BatchTime(0), vec![batch.clone(), batch.slice(0, 1)]).unwrap();
     let columns = wanted.fields().iter().map(|field| {
-        let kind = crate::batch::types::ColumnType::of(field.data_type());
-        crate::job::spec::ColumnSpec::new(field.name(), kind)
+        let kind = millstream_base::batch::types::ColumnType::of(field.data_type());
+        millstream_base::job::spec::ColumnSpec::new(field.name(), kind)
     });
     let path = folder.path().join("out/part-0000000001.avro");
-    let format = crate::job::spec::Format::Avro(crate::job::spec::WriterSchema::InFile);
-    let source = crate::job::spec::SourceSpec::file("in", &path);
-    let source = crate::job::spec::SourceSpec { format, ..source }.schema(columns.collect());
+    let format = millstream_base::job::spec::Format::Avro(millstream_base::job::spec::WriterSchema::InFile);
+    let source = millstream_base::job::spec::SourceSpec::file("in", &path);
+    let source = millstream_base::job::spec::SourceSpec { format, ..source }.schema(columns.collect());
     let chunks = crate::receiver::read_file(&source, &path).unwrap();
-    let mut decoder = crate::decode::Decoder::new(&source);
+    let mut decoder = millstream_base::decode::Decoder::new(&source);
     let decoded: Vec<_> = chunks.iter().map(|chunk| decoder.decode(chunk)).collect();
     assert!(decoded.len() == 1 && decoded[0].rejected.is_none());
     let expected = arrow::compute::concat_batches(&wanted, &[batch.clone(), batch.slice(0, 1)]).unwrap();

@@ -1,7 +1,7 @@
 //! Waiting for servers on the thread that commits.
 
-use crate::error::{Error, Result};
-use crate::failure::Failure;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
 use std::future::Future;
 use std::time::Duration;
 use tokio::runtime::Runtime;

@@ -2,7 +2,7 @@
 //! which `--hosts` has it. Only TLS 1.3 is spoken, and no session is taken up again: each connection is checked anew.
 
 use super::{PEM_BYTES_MAX, TlsRefusal, certificates, roots_in, unusable};
-use crate::private;
+use millstream_base::private;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, verify_server_name};

@@ -1,12 +1,5 @@
 //! The built-in aggregate functions, on DataFusion's vectorized accumulators.
 
-use crate::batch::group::{Grouped, Grouper};
-use crate::batch::keys::{KeyHash, Keys, canonical_column};
-use crate::batch::types::{self, ColumnType};
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
-use crate::job::spec::{AggregateFunction, AggregateSpec};
-use crate::sql::expression::Expression;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{CastOptions, cast, cast_with_options, concat_batches, take, take_arrays};
@@ -17,6 +10,13 @@ use datafusion_functions_aggregate::{average, count, first_last, min_max, sum};
 use datafusion_physical_expr::GroupsAccumulatorAdapter;
 use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion_physical_expr::expressions::Column;
+use millstream_base::batch::group::{Grouped, Grouper};
+use millstream_base::batch::keys::{KeyHash, Keys, canonical_column};
+use millstream_base::batch::types::{self, ColumnType};
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{AggregateFunction, AggregateSpec};
+use millstream_sql::sql::expression::Expression;
 use std::sync::Arc;
 
 mod accumulators;

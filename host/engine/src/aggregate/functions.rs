@@ -1,16 +1,16 @@
 //! The functions of an aggregate over windows, built-in or a plugin's, as the windows use them.
 
 use super::builtin::Builtin;
-use crate::batch::group::Grouper;
-use crate::batch::keys::canonical_column;
-use crate::batch::types::with_fields;
-use crate::context::{BatchContext, CallContext};
-use crate::error::{Error, Result};
-use crate::plugin::Caller;
-use crate::plugin::reduce::{self, combine_by_key, combine_groups};
 use crate::window::panes::{Accumulate, pane_field};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use millstream_base::batch::group::Grouper;
+use millstream_base::batch::keys::canonical_column;
+use millstream_base::batch::types::with_fields;
+use millstream_base::context::{BatchContext, CallContext};
+use millstream_base::error::{Error, Result};
+use millstream_plugins::plugin::Caller;
+use millstream_plugins::plugin::reduce::{self, combine_by_key, combine_groups};
 use std::sync::Arc;
 
 /// The functions of one stage on one worker.

@@ -2,13 +2,13 @@
 //! hashes, the checksum of each record batch, and a filter that tells which keys are not there.
 
 use super::filter::Filter;
-use crate::batch::keys::{KeyHash, Keys};
 use crate::checkpoint::state_file::TOUCHED;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use millstream_base::batch::keys::{KeyHash, Keys};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The name of the index among the footer's metadata.

@@ -85,7 +85,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use millstream_base::random::Random;
 
     #[test]
     fn it_has_all_that_were_added_and_few_others() {

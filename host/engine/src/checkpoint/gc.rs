@@ -9,7 +9,7 @@ mod tests;
 use super::plan::LogName;
 use super::resolve::{log_needed, owner};
 use super::types::Manifest;
-use crate::ids::{BatchId, Generation};
+use millstream_base::ids::{BatchId, Generation};
 use std::collections::BTreeSet;
 
 /// The paths among `objects` that may be deleted after this manifest was written by its generation. What a later

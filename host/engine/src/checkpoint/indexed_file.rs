@@ -4,13 +4,13 @@ use super::block_index::{BlockIndex, IndexedBlock};
 use super::cached_read;
 use super::state_file::{self, Footer, TRAILER_BYTES, damaged};
 use super::types::StateFile;
-use crate::digest::checksum;
-use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::error::ArrowError;
 use arrow::ipc::Block;
 use arrow::ipc::reader::FileDecoder;
+use millstream_base::digest::checksum;
+use millstream_base::error::Result;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -128,7 +128,7 @@ impl IndexedFile {
     }
 
     /// An error in the file.
-    pub fn damaged(&self, why: &dyn fmt::Display) -> crate::error::Error {
+    pub fn damaged(&self, why: &dyn fmt::Display) -> millstream_base::error::Error {
         damaged(&self.told, why)
     }
 

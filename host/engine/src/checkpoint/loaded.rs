@@ -2,8 +2,8 @@
 
 use super::store::Store;
 use super::types::{Table, TableOf};
-use crate::ids::{BatchId, BatchTime};
-use crate::progress::{self, Progress};
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::progress::{self, Progress};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -6,13 +6,13 @@
 
 use super::store::{Store, Version};
 use super::types::Manifest;
-use crate::digest::checksum;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
-use crate::owner::FORMAT_VERSION;
-use crate::patience::patiently;
 use bytes::Bytes;
+use millstream_base::digest::checksum;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::owner::FORMAT_VERSION;
+use millstream_base::patience::patiently;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Its path in the store.
@@ -145,7 +145,7 @@ mod tests {
     use super::super::store;
     use super::super::types::JobStart;
     use super::*;
-    use crate::ids::{BatchId, Generation};
+    use millstream_base::ids::{BatchId, Generation};
     use std::collections::BTreeSet;
 
     fn manifest(job: &str) -> Manifest {

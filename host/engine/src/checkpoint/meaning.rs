@@ -5,7 +5,7 @@
 //! spelled, are no part of it. Checkpoints hold its digest ([`MeaningDigests`]). What has changed, in words, comes of the trees of both jobs:
 //! that of the last start is made of its record.
 
-use crate::digest::Digest;
+use millstream_base::digest::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

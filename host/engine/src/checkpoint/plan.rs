@@ -14,8 +14,8 @@ mod writer;
 pub use read::{read_entries, read_heads};
 pub use writer::PlanWriter;
 
-use crate::error::{Error, Result};
-use crate::ids::{BatchId, BatchTime, Generation};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, BatchTime, Generation};
 
 /// The folder of the logs in a store.
 pub const FOLDER: &str = "plans";

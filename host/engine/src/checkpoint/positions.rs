@@ -5,16 +5,16 @@ use super::state_file::REMOVED;
 use super::store::Store;
 use super::types::{Column, StateFile, Table, TableOf};
 use super::{fold, read};
-use crate::batch::keys::KEY_GROUPS;
-use crate::batch::partition::Share;
-use crate::batch::position::{Position, Positions, move_all};
 use crate::checkpoint::changes::TableChanges;
-use crate::error::{Error, Result};
-use crate::fault;
-use crate::ids::BatchId;
-use crate::job::spec::{Addresses, Origin, SourceKind, SourceSpec};
 use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use millstream_base::batch::keys::KEY_GROUPS;
+use millstream_base::batch::partition::Share;
+use millstream_base::batch::position::{Position, Positions, move_all};
+use millstream_base::error::{Error, Result};
+use millstream_base::fault;
+use millstream_base::ids::BatchId;
+use millstream_base::job::spec::{Addresses, Origin, SourceKind, SourceSpec};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -220,8 +220,8 @@ pub fn keeps_rows(source: &SourceSpec) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::partition::clock_name;
-    use crate::random::Random;
+    use millstream_base::batch::partition::clock_name;
+    use millstream_base::random::Random;
     use std::collections::BTreeMap;
 
     /// A job that is started again and again, with another number of processes each time.

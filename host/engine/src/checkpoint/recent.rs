@@ -1,7 +1,7 @@
 //! The last checkpoints that were published: for whoever looks how the job stands.
 
-use crate::ids::BatchId;
-use crate::time;
+use millstream_base::ids::BatchId;
+use millstream_base::time;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -3,18 +3,18 @@
 
 use super::store::Store;
 use super::types::{JobRecord, JobStart, Table, blob_path};
-use crate::batch::types::ColumnType;
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::ids::{BatchId, Generation};
-use crate::job::{
+use bytes::Bytes;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::ids::{BatchId, Generation};
+use millstream_base::job::{
     self, Version,
     plugin_part::PluginPart,
     spec::{ColumnSpec, JobSpec, OperatorSpec, TimeForm},
 };
-use crate::patience::patiently;
-use bytes::Bytes;
+use millstream_base::patience::patiently;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -26,11 +26,11 @@ mod tests;
 
 use super::meaning::Meanings;
 use super::types::{Manifest, Table, TableOf};
-use crate::ids::{BatchId, BatchTime, Generation};
 pub use claim::{claim, pinned, publish, publish_keeping, publish_upgrade};
 pub use history::{is_void_before, log_needed, owner, planned, run};
 pub use leftovers::leftovers;
 pub use meanings::{MeaningsBefore, needs_record};
+use millstream_base::ids::{BatchId, BatchTime, Generation};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a start finds in the store and in the sinks.

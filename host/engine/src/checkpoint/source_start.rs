@@ -2,12 +2,12 @@
 
 use super::positions::PositionTable;
 use super::types::PlanEntry;
-use crate::batch::chunk::Chunk;
-use crate::batch::partition::{CLOCK_PREFIX, Share};
-use crate::batch::position::{self, Position, Positions};
-use crate::ids::BatchId;
-use crate::job::spec::{Origin, SourceSpec};
-use crate::receiver::replay;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::partition::{CLOCK_PREFIX, Share};
+use millstream_base::batch::position::{self, Position, Positions};
+use millstream_base::ids::BatchId;
+use millstream_base::job::spec::{Origin, SourceSpec};
+use millstream_connectors::receiver::replay;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
@@ -144,8 +144,8 @@ impl SourceStarts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::chunk::PlannedChunk;
-    use crate::batch::position::Extent;
+    use millstream_base::batch::chunk::PlannedChunk;
+    use millstream_base::batch::position::Extent;
 
     fn entry(process: usize, partitions: &[&str]) -> PlanEntry {
         let extent = |name: &&str| Extent { file: (*name).to_owned(), ..Extent::default() };

@@ -6,10 +6,6 @@
 
 use super::block_index::{self, BlockIndex};
 use super::types::StateFile;
-use crate::batch::keys::KeyHash;
-use crate::digest::{self, checksum};
-use crate::error::{Error, Result};
-use crate::limits::STATE_SLICE_MAX;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
@@ -19,6 +15,10 @@ use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::writer::FileWriter;
 use arrow::ipc::{Block, root_as_footer};
 use bytes::Bytes;
+use millstream_base::batch::keys::KeyHash;
+use millstream_base::digest::{self, checksum};
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::STATE_SLICE_MAX;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -237,7 +237,7 @@ fn block_of(whole: &Buffer, block: &Block) -> Result<Buffer, ArrowError> {
 pub fn told(path: &str, rows: u64, bytes: &Bytes, footer: &str) -> StateFile {
     StateFile {
         path: path.into(),
-        batch: crate::ids::BatchId(1),
+        batch: millstream_base::ids::BatchId(1),
         group_first: 0,
         group_end: 4096,
         base: true,

@@ -4,11 +4,11 @@
 mod bucket;
 mod local;
 
-use crate::patience::{StoreError, StoreErrorKind};
+use millstream_base::patience::{StoreError, StoreErrorKind};
 
-use crate::error::{Error, Result};
-use crate::job::spec::CHECKPOINT_SCHEMES;
 use bytes::Bytes;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::CHECKPOINT_SCHEMES;
 use std::any::Any;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ pub struct Object {
 /// `AWS_SESSION_TOKEN`, `AWS_REGION`, for other servers `AWS_ENDPOINT_URL`, and `AWS_ALLOW_HTTP=true` where that is not
 /// `https`.
 pub fn open(dir: &str, base: &Path) -> Result<Arc<dyn Store>> {
-    open_with(dir, base, &crate::objects::environment())
+    open_with(dir, base, &millstream_connectors::objects::environment())
 }
 
 /// As [`open`], with these in place of environment variables.

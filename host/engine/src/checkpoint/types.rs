@@ -1,11 +1,11 @@
 //! The facts of recovery, as they are stored and as decisions are made over them. No I/O, no clock.
 
-use crate::batch::chunk::PlannedChunk;
-use crate::batch::position::Position;
-use crate::batch::types::ColumnType;
 use crate::checkpoint::meaning::MeaningDigests;
-use crate::ids::{BatchId, BatchTime, Generation};
 use arrow::datatypes::Field;
+use millstream_base::batch::chunk::PlannedChunk;
+use millstream_base::batch::position::Position;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::ids::{BatchId, BatchTime, Generation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;

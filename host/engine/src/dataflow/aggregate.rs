@@ -4,17 +4,17 @@ use super::plugin::{OperatorPlugin, WholeRows};
 use super::shadow::{AggregateShadow, ShadowSlot};
 use super::stages::BuildContext;
 use crate::aggregate::builtin::Builtin;
-use crate::batch::group::Grouper;
-use crate::batch::keys::canonical_column;
-use crate::batch::part::Part;
-use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{PluginNode, StageNode};
-use crate::ids::PartOrder;
-use crate::plugin::reduce::{self, combine_by_key};
 use crate::timely_ext::{Parts, SHADOW, each_batch, each_part};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
+use millstream_base::batch::group::Grouper;
+use millstream_base::batch::keys::canonical_column;
+use millstream_base::batch::part::Part;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::PartOrder;
+use millstream_plugins::plugin::reduce::{self, combine_by_key};
 use std::sync::Arc;
 
 /// Built-in aggregates: rows, and no rejected rows.

@@ -1,16 +1,16 @@
 //! Rows on their way to the worker that owns their key.
 
 use super::stages::BuildContext;
-use crate::batch::keys::{KeyHash, Keys};
-use crate::batch::part::Part;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::StageNode;
-use crate::ids::{ClockId, PartOrder};
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
+use millstream_base::batch::keys::{KeyHash, Keys};
+use millstream_base::batch::part::Part;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{ClockId, PartOrder};
 use std::collections::BTreeMap;
 use timely::dataflow::operators::Exchange;
 

@@ -3,11 +3,11 @@
 
 use crate::checkpoint::types::StateFile;
 use crate::checkpoint::writer::{CheckpointWriter, Published, SavedFile};
-use crate::context::Tick;
-use crate::failure::Failure;
-use crate::ids::BatchId;
 use crate::running::Running;
 use crate::timely_ext::{ChangesStream, Completions, Parts, Pending, Ticks};
+use millstream_base::context::Tick;
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchId;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -2,24 +2,24 @@
 //! of the batch can fail any more. A batch that runs again after a restart is in no checkpoint yet, so it counts once.
 
 use super::by_key::hashes;
-use crate::batch::keys::Keys;
-use crate::batch::part::Part;
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::counters::{COLUMNS, TABLE};
 use crate::checkpoint::loaded::LoadedCheckpoint;
 use crate::checkpoint::read::fields;
-use crate::context::{BatchContext, Tick};
-use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
-use crate::failure::Failure;
-use crate::ids::{BatchId, ClockId, PartOrder};
-use crate::metrics::Metrics;
 use crate::running::Running;
 use crate::state::StateTable;
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{BatchWork, ChangesStream, Output, Parts, Pending, Ticks, each_batch_with_state};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, Schema};
+use millstream_base::batch::keys::Keys;
+use millstream_base::batch::part::Part;
+use millstream_base::context::{BatchContext, Tick};
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::ids::{BatchId, ClockId, PartOrder};
+use millstream_plugins::metrics::Metrics;
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;

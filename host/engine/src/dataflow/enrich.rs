@@ -2,23 +2,23 @@
 //! with, so that rows need not move.
 
 use super::stages::{BuildContext, StageStreams};
-use crate::batch::part::Part;
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::positions::ALL_GROUPS;
 use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::types::TableOf;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::graph::{EnrichNode, StageNode, content_table};
-use crate::ids::BatchId;
-use crate::metrics::Counts;
-use crate::receiver::table::Lookup;
 use crate::state::StateTable;
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter, filter_record_batch, is_not_null, take};
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
+use millstream_base::batch::part::Part;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_connectors::receiver::table::Lookup;
+use millstream_plugins::metrics::Counts;
 use std::sync::Arc;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Exchange};

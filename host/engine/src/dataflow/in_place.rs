@@ -2,16 +2,16 @@
 //! keep the last row of another key.
 
 use super::stages::BuildContext;
-use crate::batch::part::Part;
-use crate::batch::types::with_fields;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::graph::StageNode;
-use crate::ids::{ClockId, PartOrder};
 use crate::timely_ext::{Output, Parts, each_batch};
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_base::batch::part::Part;
+use millstream_base::batch::types::with_fields;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{ClockId, PartOrder};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

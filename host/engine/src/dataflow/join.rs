@@ -8,19 +8,19 @@ mod on_time;
 use super::by_key::hashes;
 use super::event_time;
 use super::stages::{BuildContext, Input, StageStreams, split_late};
-use crate::batch::keys::{canonical_column, has_floats};
-use crate::batch::part::Part;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{JoinNode, StageNode};
-use crate::ids::PartOrder;
 use crate::join::{self, Side};
-use crate::limits::PART_ROWS_MAX;
-use crate::metrics::Counts;
 use crate::timely_ext::{Output, Parts, each_batch, each_batch_that_holds, each_part};
 use arrow::array::RecordBatch;
 use intervals::Intervals;
+use millstream_base::batch::keys::{canonical_column, has_floats};
+use millstream_base::batch::part::Part;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::PartOrder;
+use millstream_base::limits::PART_ROWS_MAX;
+use millstream_plugins::metrics::Counts;
 
 /// Builds the stage.
 pub fn build<'s>(

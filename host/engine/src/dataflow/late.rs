@@ -1,13 +1,13 @@
 //! Late rows on their way out of a stage.
 
-use crate::batch::part::Part;
-use crate::batch::rejected::mixed_late_rows;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::graph::StageNode;
-use crate::metrics::Counts;
 use crate::timely_ext::Output;
 use arrow::array::RecordBatch;
+use millstream_base::batch::part::Part;
+use millstream_base::batch::rejected::mixed_late_rows;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_plugins::metrics::Counts;
 
 /// What comes too late, as `<stage>.late` has it.
 pub struct LateRows {

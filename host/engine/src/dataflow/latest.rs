@@ -5,22 +5,22 @@
 use super::by_key::{hashes, keys};
 use super::in_place::{self, AWAY, placed};
 use super::stages::{BuildContext, StageStreams};
-use crate::batch::keys::KeyHash;
-use crate::batch::part::Part;
-use crate::batch::rejected::RefusedRow;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{LatestNode, StageNode};
-use crate::ids::BatchId;
-use crate::metrics::{Counts, StateSize};
-use crate::sink::ops::Op;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{Slot, StateTable};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state, each_part};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
+use millstream_base::batch::keys::KeyHash;
+use millstream_base::batch::part::Part;
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_connectors::sink::ops::Op;
+use millstream_plugins::metrics::{Counts, StateSize};
 use std::collections::BTreeMap;
 
 /// The input of the stream that makes the table.

@@ -4,13 +4,8 @@ use super::by_key::by_key;
 use super::event_time::{self, take_times};
 use super::late::LateRows;
 use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
-use crate::batch::part::Part;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::{BatchContext, Hold, Watermark};
-use crate::error::{Error, Result};
 use crate::graph::StageNode;
-use crate::ids::{BatchId, PartOrder};
-use crate::metrics::{Counts, StateSize};
 use crate::pattern::{PatternNode, PatternState};
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
@@ -18,6 +13,11 @@ use crate::timely_ext::{BatchWork, Output, each_batch_that_holds};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch, not};
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::part::Part;
+use millstream_base::context::{BatchContext, Hold, Watermark};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, PartOrder};
+use millstream_plugins::metrics::{Counts, StateSize};
 
 /// Builds the stage.
 pub fn build<'s>(

@@ -2,15 +2,7 @@
 
 use super::shadow::{CallerShadow, MakeShadow, ShadowSlot};
 use super::stages::BuildContext;
-use crate::batch::part::Part;
-use crate::batch::rejected::{RefusedRow, RejectedRows, together, without_nulls};
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::graph::{PluginNode, StageNode};
-use crate::ids::PartOrder;
-use crate::job::spec::OnError;
-use crate::metrics::{Counts, PluginId};
-use crate::plugin::{Caller, Processed};
 use crate::running::Running;
 use crate::running::upgrade::shadow::Shadow;
 use crate::running::versions::{PluginSlot, RunningPlugin, SeenChange, Versions};
@@ -18,6 +10,14 @@ use crate::timely_ext::{Output, Parts, each_part};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::part::Part;
+use millstream_base::batch::rejected::{RefusedRow, RejectedRows, together, without_nulls};
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::PartOrder;
+use millstream_base::job::spec::OnError;
+use millstream_plugins::metrics::{Counts, PluginId};
+use millstream_plugins::plugin::{Caller, Processed};
 use std::sync::Arc;
 
 /// A stage with a plugin of world `transform`: its rows, and its rejected rows.

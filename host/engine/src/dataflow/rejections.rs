@@ -2,16 +2,16 @@
 
 use super::source::SourceStreams;
 use super::stages::BuildContext;
-use crate::batch::part::Part;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::graph::StageNode;
-use crate::ids::BatchId;
-use crate::job::spec::{OperatorSpec, RejectedMax, SourceSpec};
 use crate::running::Running;
 use crate::timely_ext::{Parts, Ticks, each_batch};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
+use millstream_base::batch::part::Part;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_base::job::spec::{OperatorSpec, RejectedMax, SourceSpec};
 use std::sync::Arc;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;

@@ -3,18 +3,8 @@
 
 use super::plugin::CurrentPlugin;
 use super::update::UpdateStage;
-use crate::batch::group::Grouper;
-use crate::batch::keys::canonical_column;
-use crate::batch::part::Part;
-use crate::batch::rejected::{RefusedRow, together, without_nulls};
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::exchange::split_by_key;
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::OnError;
-use crate::plugin::reduce::{self, combine_by_key};
-use crate::plugin::{Account, Caller, Cogrouped, Cogroups, Processed};
 use crate::running::upgrade::shadow::Shadow;
 use crate::running::upgrade::shadow::compare::{Comparison, States};
 use crate::state::OwnedKey;
@@ -22,6 +12,16 @@ use crate::timely_ext::{Output, SHADOW};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
+use millstream_base::batch::group::Grouper;
+use millstream_base::batch::keys::canonical_column;
+use millstream_base::batch::part::Part;
+use millstream_base::batch::rejected::{RefusedRow, together, without_nulls};
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::OnError;
+use millstream_plugins::plugin::reduce::{self, combine_by_key};
+use millstream_plugins::plugin::{Account, Caller, Cogrouped, Cogroups, Processed};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -1,12 +1,12 @@
 //! `filter` and `select`: what happens to a stage's rows before they leave it.
 
 use super::stages::{BuildContext, StageStreams};
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::graph::{OutputShape, StageNode};
 use crate::timely_ext::each_part;
 use arrow::array::{Array as _, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
 
 /// Builds what a stage has of them.
 pub fn build<'s>(

@@ -11,10 +11,10 @@ mod split;
 mod top;
 
 use super::stages::{BuildContext, Input, StageStreams};
-use crate::batch::part::Part;
-use crate::error::Result;
 use crate::graph::{SimpleNode, StageNode};
 use arrow::array::RecordBatch;
+use millstream_base::batch::part::Part;
+use millstream_base::error::Result;
 
 /// Builds the stage.
 pub fn build<'s>(

@@ -4,17 +4,17 @@
 mod commit_thread;
 
 use super::Streams;
-use crate::batch::part::Part;
-use crate::context::Tick;
-use crate::error::Result;
-use crate::ids::BatchId;
-use crate::job::spec::{SinkKind, SinkSpec};
-use crate::metrics::Counts;
-use crate::metrics::work::OperatorWork;
 use crate::running::Running;
-use crate::sink::{Encoder, Sink};
 use crate::timely_ext::{Completions, Output, Parts, Pending, Ticks, each_part, known};
 use commit_thread::{CommitThread, Commits, CompleteBatch};
+use millstream_base::batch::part::Part;
+use millstream_base::context::Tick;
+use millstream_base::error::Result;
+use millstream_base::ids::BatchId;
+use millstream_base::job::spec::{SinkKind, SinkSpec};
+use millstream_connectors::sink::{Encoder, Sink};
+use millstream_plugins::metrics::Counts;
+use millstream_plugins::metrics::work::OperatorWork;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};

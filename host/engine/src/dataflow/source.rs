@@ -7,32 +7,32 @@ mod spread;
 
 use self::hand_out::HandOut;
 use self::spread::Spread;
-use crate::batch::chunk::{Chunk, PlannedChunk};
-use crate::batch::partition::{self, AT_END, CLOCK_PREFIX, FILE_CLOCK_PREFIX, MORE, TELLS_END};
-use crate::batch::position::{Extent, Position, SOURCE_END};
-use crate::batch::topic;
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::plan::PlanWriter;
 use crate::checkpoint::positions::{self, PositionTable};
 use crate::checkpoint::types::{PlanEntry, TableOf};
-use crate::context::{BatchContext, Event, Progress, Tick};
-use crate::decode::Decoder;
-use crate::error::Result;
-use crate::failure::Failure;
-use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
-use crate::job::spec::{Origin, SourceKind, SourceSpec};
-use crate::limits::{DECODED_TIMES_MAX, PART_DECODED_BYTES_MAX};
-use crate::memory::{self, at_work};
-use crate::metrics::Counts;
-use crate::metrics::batches::Batches;
-use crate::metrics::work::OperatorWork;
-use crate::receiver::{
+use crate::running::Running;
+use crate::timely_ext::{ChangesStream, Completions, Output, Parts, ProgressStream, Ticks};
+use millstream_base::batch::chunk::{Chunk, PlannedChunk};
+use millstream_base::batch::partition::{self, AT_END, CLOCK_PREFIX, FILE_CLOCK_PREFIX, MORE, TELLS_END};
+use millstream_base::batch::position::{Extent, Position, SOURCE_END};
+use millstream_base::batch::topic;
+use millstream_base::context::{BatchContext, Event, Progress, Tick};
+use millstream_base::decode::Decoder;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::ids::{BatchId, BatchTime, ClockId, PartOrder};
+use millstream_base::job::spec::{Origin, SourceKind, SourceSpec};
+use millstream_base::limits::{DECODED_TIMES_MAX, PART_DECODED_BYTES_MAX};
+use millstream_base::memory::{self, at_work};
+use millstream_connectors::receiver::{
     self,
     inbox::{Inbox, TakeLimits},
     replay::RereadClient,
 };
-use crate::running::Running;
-use crate::timely_ext::{ChangesStream, Completions, Output, Parts, ProgressStream, Ticks};
+use millstream_plugins::metrics::Counts;
+use millstream_plugins::metrics::batches::Batches;
+use millstream_plugins::metrics::work::OperatorWork;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -472,7 +472,7 @@ fn decode<'s>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::partition::clock_name;
+    use millstream_base::batch::partition::clock_name;
 
     #[test]
     fn what_a_batch_says_of_the_end_of_a_partition_counts_and_not_what_the_checkpoint_has() {

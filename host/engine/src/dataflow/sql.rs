@@ -2,19 +2,19 @@
 
 use super::by_key::hashes;
 use super::stages::{BuildContext, StageStreams};
-use crate::batch::part::Part;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::{SqlNode, StageNode};
-use crate::ids::PartOrder;
-use crate::metrics::Counts;
-use crate::sql::placement::QueryPlacement;
-use crate::sql::query::Prepared;
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use crate::window::{WindowNode, bounds};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use millstream_base::batch::part::Part;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::PartOrder;
+use millstream_plugins::metrics::Counts;
+use millstream_sql::sql::placement::QueryPlacement;
+use millstream_sql::sql::query::Prepared;
 use std::collections::BTreeMap;
 
 /// Builds the stage.

@@ -9,16 +9,16 @@ use super::{
     aggregate, cogroup, enrich, event_time, join, latest, pattern, plugin, rows_window, sessions, shape, simple, sql,
     update, windowed,
 };
-use crate::batch::part::Part;
-use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode};
-use crate::ids::{BatchId, BatchTime};
 use crate::running::Running;
 use crate::state::StateTable;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{ChangesStream, LATE, Parts, ProgressStream, Ticks, each_part};
 use crate::window::WindowNode;
+use millstream_base::batch::part::Part;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, BatchTime};
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 
@@ -79,7 +79,7 @@ pub fn in_checkpoint(stage: &str) -> impl Fn(Error) -> Error {
 
 /// What an operator works on.
 pub struct Input<'s> {
-    /// The rows. [`Part::input`](crate::batch::part::Part::input) tells the stage's inputs apart. In a stage with event
+    /// The rows. [`Part::input`](millstream_base::batch::part::Part::input) tells the stage's inputs apart. In a stage with event
     /// time their last column is [`crate::event_time::TIME`], until a window took it off.
     pub parts: Parts<'s>,
     /// The progress of event time, in a stage that has it.

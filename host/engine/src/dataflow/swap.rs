@@ -3,10 +3,10 @@
 //! Worker 0 begins nothing behind the barrier of a swap until all up to it is done, see [`crate::worker`]. So when a barrier
 //! has been passed here, nothing is in flight, and what is put in place runs from the next batch on, on every worker.
 
-use crate::context::Tick;
-use crate::ids::BatchId;
 use crate::running::Running;
 use crate::timely_ext::{Parts, Pending, Ticks};
+use millstream_base::context::Tick;
+use millstream_base::ids::BatchId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,23 +1,23 @@
 //! When windows of processing time are due, across restarts: every worker knows when the job's first batch began.
 
 use super::stages::BuildContext;
-use crate::batch::keys::Keys;
-use crate::batch::types::timestamps;
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::state_file::REMOVED;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::graph::{StageNode, window_ends_table};
-use crate::ids::BatchId;
 use crate::running::Running;
 use crate::state::table_checkpoint::TableCheckpoint;
-use crate::time::microseconds;
 use crate::window::WindowNode;
 use crate::window::batches::BatchEnd;
 use crate::window::empty_batches::EmptyBatches;
 use crate::window::schedule::{self, WindowSchedule};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampMicrosecondType;
+use millstream_base::batch::keys::Keys;
+use millstream_base::batch::types::timestamps;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_base::time::microseconds;
 use std::sync::Arc;
 
 /// The key of when the first batch began.

@@ -11,15 +11,7 @@ mod values;
 use super::plugin::{CurrentPlugin, caller};
 use super::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::aggregate::functions::{Functions, Reducer};
-use crate::batch::group::Grouper;
-use crate::batch::part::Part;
-use crate::batch::types::timestamps;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode, aggregated};
-use crate::ids::PartOrder;
-use crate::limits::PART_ROWS_MAX;
-use crate::metrics::Counts;
 use crate::timely_ext::{Output, each_batch_that_holds, each_batch_with_state};
 use crate::window::WindowNode;
 use crate::window::batches::{PartialRows, Window};
@@ -27,6 +19,14 @@ use crate::window::rows::Slices;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::group::Grouper;
+use millstream_base::batch::part::Part;
+use millstream_base::batch::types::timestamps;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::PartOrder;
+use millstream_base::limits::PART_ROWS_MAX;
+use millstream_plugins::metrics::Counts;
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {

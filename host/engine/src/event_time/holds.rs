@@ -5,7 +5,7 @@
 //! of which its rows were made up to some batch, nothing that comes is older than those rows. So a clock waits for that. The
 //! times of both stages need not be the same, only run the same way.
 
-use crate::context::Hold;
+use millstream_base::context::Hold;
 use std::collections::VecDeque;
 
 /// What such a clock has seen and may not show, and what it shows.
@@ -51,7 +51,7 @@ impl HeldClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use millstream_base::random::Random;
 
     fn hold(from_us: i64, until_us: i64) -> Hold {
         Hold { from_us: Some(from_us), until_us: Some(until_us) }

@@ -2,16 +2,16 @@
 
 use super::holds::HeldClock;
 use super::{ClockNames, Silence, SourceClock, Watermarks};
-use crate::batch::keys::{KeyHash, Keys};
-use crate::batch::types::ColumnType;
 use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::types::Column;
-use crate::error::{Error, Result};
-use crate::ids::ClockId;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use millstream_base::batch::keys::{KeyHash, Keys};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::ClockId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -5,10 +5,10 @@
 
 use super::END_US;
 use super::holds::HeldClock;
-use crate::context::{Event, Hold};
-use crate::ids::ClockId;
-use crate::job::spec::AtEnd;
-use crate::time::TIME_US_MAX;
+use millstream_base::context::{Event, Hold};
+use millstream_base::ids::ClockId;
+use millstream_base::job::spec::AtEnd;
+use millstream_base::time::TIME_US_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How far event time has come, by clock and as a whole. Times are in microseconds.

@@ -2,13 +2,13 @@
 
 use super::{CheckedStage, Operator, PluginNode, StageCheck, ranking, window};
 use crate::aggregate::builtin::Builtin;
-use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::{Column, Table};
-use crate::error::{Error, Result};
-use crate::job::spec::{AggregateSpec, OPERATION, WindowEmit};
 use crate::window::WindowNode;
 use crate::window::panes::pane_field;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use millstream_base::batch::types::{self, ColumnType};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{AggregateSpec, OPERATION, WindowEmit};
 use std::sync::Arc;
 
 /// Checks built-in aggregates.

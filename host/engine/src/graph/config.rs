@@ -3,8 +3,8 @@
 //! A plugin sees its config as JSON, and says in its language's words what is wrong: with the name of a field somewhere in them,
 //! or, as libraries of Rust do, with a place in that JSON. Whoever wrote the job has neither before them, but lines of TOML.
 
-use crate::error::Error;
-use crate::job::spec::{Origin, StageSpec};
+use millstream_base::error::Error;
+use millstream_base::job::spec::{Origin, StageSpec};
 use serde_json::Value;
 
 /// What stands between who refuses a config and its words.

@@ -1,7 +1,7 @@
 //! Which version of a plugin a source or a sink of a running job has: an upgrade puts another one here, and whoever calls the plugin
 //! looks here before each call.
 
-use crate::error::Error;
+use millstream_base::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 

@@ -1,10 +1,10 @@
 //! What checkpoints hold of the counters of a job's plugins.
 
 use super::{Graph, Operator, StageNode};
-use crate::batch::types::ColumnType;
 use crate::checkpoint::counters::{COLUMNS, TABLE};
 use crate::checkpoint::types::{Column, Table};
-use crate::plugin::Plugin;
+use millstream_base::batch::types::ColumnType;
+use millstream_plugins::plugin::Plugin;
 
 /// The table of a job, without files; none where no plugin counts.
 pub fn table_of(graph: &Graph) -> Option<Table> {

@@ -1,14 +1,14 @@
 //! Stages with `enrich`.
 
 use super::{CheckedStage, Operator, StageCheck};
-use crate::batch::types::{self, ColumnType, columns_of_specs, with_fields};
 use crate::checkpoint::types::{Column, Table};
-use crate::error::{Error, Result};
-use crate::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
-use crate::job::table_source;
-use crate::postgres::ServerWait;
-use crate::receiver::table;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use millstream_base::batch::types::{self, ColumnType, columns_of_specs, with_fields};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
+use millstream_base::job::table_source;
+use millstream_connectors::postgres::ServerWait;
+use millstream_connectors::receiver::table;
 use std::sync::Arc;
 
 /// An enrich stage, as the graph has checked it.

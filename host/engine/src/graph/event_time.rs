@@ -1,14 +1,14 @@
 //! How the rows of a stage tell their time: `time`, `lateness`, `idle`.
 
 use super::{Graph, InputNode, Operator, StageCheck, StageNode, holding, part_of};
-use crate::batch::types::ColumnType;
 use crate::checkpoint::types::Table;
-use crate::error::{Error, Result};
 use crate::event_time::{ClockEnds, ClockFeeds, ClockNames, HoldingStages, saved};
-use crate::ids::ClockId;
-use crate::job::spec::{ClockSpec, OperatorSpec, SourceKind, SourceSpec, StageSpec, WindowExtent};
-use crate::sql::expression::Expression;
-use crate::time::microseconds;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::ClockId;
+use millstream_base::job::spec::{ClockSpec, OperatorSpec, SourceKind, SourceSpec, StageSpec, WindowExtent};
+use millstream_base::time::microseconds;
+use millstream_sql::sql::expression::Expression;
 use std::collections::BTreeSet;
 
 /// Event time of a stage, checked. Times are in microseconds.

@@ -3,10 +3,10 @@
 use super::pattern::MATCH_TIMES;
 use super::{Graph, InputNode, Operator, SimpleNode, StageNode, part_of};
 use crate::event_time::{HoldingStage, HoldingStages};
-use crate::ids::ClockId;
 use crate::join::{ColumnSource, Side};
-use crate::sql::expression::Expression;
 use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
+use millstream_base::ids::ClockId;
+use millstream_sql::sql::expression::Expression;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The stages that hold back rows of a stage's clocks. `times`: what tells the time of a row, by input.

@@ -1,15 +1,15 @@
 //! Initial states of a stage: a csv file with a header, or JSON lines, with the key and state columns.
 
-use crate::batch::chunk::Chunk;
-use crate::batch::keys::Keys;
-use crate::batch::types::ColumnType;
-use crate::decode::Decoder;
-use crate::error::{Error, Result};
-use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::util::display::array_value_to_string;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::keys::Keys;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::decode::Decoder;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,10 +30,10 @@ pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch>
         schema: columns.collect(),
         ..SourceSpec::new(shown.to_string(), SourceKind::File { path: path.to_owned() }, format)
     };
-    crate::regular::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
+    millstream_base::regular::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
     let mut decoder = Decoder::new(&source);
     let mut batches = Vec::new();
-    for chunk in crate::receiver::read_file(&source, path)? {
+    for chunk in millstream_connectors::receiver::read_file(&source, path)? {
         batches.push(decode(&mut decoder, &chunk).map_err(|e| e.within(&shown))?);
     }
     let rows = concat_batches(&decoder.schema(), &batches).map_err(|e| Error::job(format!("{shown}: {e}")))?;

@@ -1,10 +1,10 @@
 //! Plugin instances that are kept (`instance = "worker"`): a process has room for so many, which is told before anything runs.
 
 use super::{Graph, Operator};
-use crate::error::{Error, Result};
-use crate::job::spec::{InstanceSpec, PluginSpec};
-use crate::limits::PLUGIN_INSTANCES_MAX;
-use crate::plugin::LoadOptions;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{InstanceSpec, PluginSpec};
+use millstream_base::limits::PLUGIN_INSTANCES_MAX;
+use millstream_plugins::plugin::LoadOptions;
 use std::collections::BTreeMap;
 
 impl Graph {

@@ -5,15 +5,15 @@
 //! taken gets the input's name and `_` in front.
 
 use super::{CheckedStage, InputNode, Operator, StageCheck, window};
-use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::{Column, Table};
-use crate::error::{Error, Result};
 use crate::event_time::TIME;
-use crate::job::spec::{JoinKind, JoinSpec, OPERATION};
 use crate::join::{AsOf, ChangingJoinPlan, ColumnSource, Interval, Joined, SavedColumns, Side, kept_schema};
-use crate::time::microseconds;
 use crate::window::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use millstream_base::batch::types::{self, ColumnType};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{JoinKind, JoinSpec, OPERATION};
+use millstream_base::time::microseconds;
 use std::sync::Arc;
 
 /// A join, as the graph has checked it.

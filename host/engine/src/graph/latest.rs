@@ -1,11 +1,11 @@
 //! Stages with `enrich` whose table is the latest row of each key of a stream.
 
 use super::{CheckedStage, Operator, StageCheck, enrich};
-use crate::batch::types::{self, ColumnType, with_fields};
 use crate::checkpoint::types::{Column, Table};
-use crate::error::{Error, Result};
-use crate::job::spec::{JoinKind, LatestSpec};
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use millstream_base::batch::types::{self, ColumnType, with_fields};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{JoinKind, LatestSpec};
 use std::sync::Arc;
 
 /// Such a stage, as the graph has checked it.

@@ -11,11 +11,11 @@ mod tests;
 
 use super::{Graph, InputNode, StageNode, rejected_name};
 use crate::checkpoint::meaning::{COLUMN, Label, Meaning, Meanings, TableMeaning};
-use crate::error::Result;
-use crate::job::retry_source;
-use crate::job::spec::{JobSpec, Origin, SourceKind, SourceSpec, StageSpec};
-use crate::postgres::ServerWait;
-use crate::sql::expression::Expression;
+use millstream_base::error::Result;
+use millstream_base::job::retry_source;
+use millstream_base::job::spec::{JobSpec, Origin, SourceKind, SourceSpec, StageSpec};
+use millstream_connectors::postgres::ServerWait;
+use millstream_sql::sql::expression::Expression;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a stream is.
@@ -96,7 +96,7 @@ impl Graph {
     }
 }
 
-/// The query over all rows that a stage is a part of: [`crate::job`] takes such queries apart.
+/// The query over all rows that a stage is a part of: [`millstream_base::job`] takes such queries apart.
 fn query_of<'a>(spec: &'a JobSpec, stage: &'a str) -> Option<&'a str> {
     let named = |name: &str| spec.stages.iter().find(|stage| stage.name == name);
     let ends = ["-rows", "-totals", "-all"];

@@ -3,12 +3,12 @@
 
 use super::simple::{SimpleNode, comparable};
 use super::{CheckedStage, InputNode, Operator, StageCheck, StageNode, ranking};
-use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::{Column, Table};
-use crate::error::{Error, Result};
-use crate::job::replaced;
-use crate::job::spec::{JobSpec, OPERATION, StageSpec};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_base::batch::types::{self, ColumnType};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::replaced;
+use millstream_base::job::spec::{JobSpec, OPERATION, StageSpec};
 use std::sync::Arc;
 
 /// Such a stage, as the graph has checked it.

@@ -1,12 +1,12 @@
 //! Whether a job would write over what it reads, or two sinks over each other.
 
 use crate::checkpoint::manifest;
-use crate::error::{Error, Result};
-use crate::job::spec::{
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{
     EnrichSpec, EnrichTable, JobSpec, OperatorSpec, SinkKind, SinkSpec, SourceKind, SourceSpec, bucket_url,
 };
-use crate::receiver;
-use crate::sink::name_of_part;
+use millstream_connectors::receiver;
+use millstream_connectors::sink::name_of_part;
 use std::path::{Path, PathBuf};
 
 /// A path of the job that is read or written.

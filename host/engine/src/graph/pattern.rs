@@ -2,16 +2,16 @@
 //! its key, the times of its first and last row, and the measures.
 
 use super::{CheckedStage, Operator, StageCheck};
-use crate::batch::types::ColumnType;
 use crate::checkpoint::types::{Column, Table};
-use crate::error::{Error, Result};
-use crate::job::spec::{PatternNots, PatternSkip, PatternSpec};
 use crate::pattern::{
     Condition, ForbiddenRows, Layout, PatternNode, Plan, Skip, Step, Value, saved_fields, saved_schema,
 };
-use crate::sql::references::{BEFORE, Reference, ReferringText};
-use crate::time::microseconds;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{PatternNots, PatternSkip, PatternSpec};
+use millstream_base::time::microseconds;
+use millstream_sql::sql::references::{BEFORE, Reference, ReferringText};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

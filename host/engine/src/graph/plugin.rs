@@ -1,20 +1,20 @@
 //! Stages with a plugin: loads it, asks it about its input, and checks key and columns.
 
 use super::{CheckedStage, Graph, InputNode, Operator, StageCheck, aggregate, initial, window};
-use crate::batch::types::{self, ColumnType, with_fields};
-use crate::batch::widen::fits;
 use crate::checkpoint::types::{Column, Table};
-use crate::error::{Error, Result};
-use crate::job::spec::{GrantSpec, PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
-use crate::plugin::trial::Fallback;
-use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, TlsClient, World};
 use crate::state::spill::budget::StateBudget;
 use crate::state::{timers, timers::TimerClock};
-use crate::tls::{self, Tls};
-use crate::trust::policy::Policy;
 use crate::window::WindowNode;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use millstream_base::batch::types::{self, ColumnType, with_fields};
+use millstream_base::batch::widen::fits;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{GrantSpec, PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
+use millstream_connectors::tls::{self, Tls};
+use millstream_plugins::plugin::trial::Fallback;
+use millstream_plugins::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, TlsClient, World};
+use millstream_plugins::trust::policy::Policy;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -310,7 +310,7 @@ fn load(check: &StageCheck<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Resu
 /// Loads a plugin, and what the stage gives it.
 pub(super) fn for_use(check: &StageCheck<'_>, spec: &PluginSpec, key: SchemaRef) -> Result<(Plugin, StageUse)> {
     if let Some(grant) = &spec.grant.http {
-        crate::plugin::check_http_grant(grant).map_err(Error::job)?;
+        millstream_plugins::plugin::check_http_grant(grant).map_err(Error::job)?;
     }
     let folder = &check.graph.spec.origin.folder;
     let plugin = check.host.load(&spec.place(folder), &LoadOptions::of(spec))?;

@@ -2,11 +2,11 @@
 
 use super::simple::SimpleNode;
 use super::{CheckedStage, Operator, StageCheck};
-use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::{Column, Table};
-use crate::error::{Error, Result};
-use crate::job::spec::OPERATION;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_base::batch::types::{self, ColumnType};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::OPERATION;
 use std::sync::Arc;
 
 /// Such a stage, as the graph has checked it.

@@ -1,16 +1,16 @@
 //! What checkpoints keep of a job, so that its batches can be run again as they were.
 
 use super::{Graph, StageNode};
-use crate::batch::types::ColumnType;
 use crate::checkpoint::record::{Recorded, has_times_without_unit};
 use crate::checkpoint::types::{JobRecord, blob_path};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::ids::Generation;
-use crate::job::spec::{ColumnSpec, EnrichSpec, JobSpec, PluginSpec, SourceKind, SourceSpec};
-use crate::job::table_source::stage_of;
-use crate::plugin::component_file;
 use bytes::Bytes;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::Generation;
+use millstream_base::job::spec::{ColumnSpec, EnrichSpec, JobSpec, PluginSpec, SourceKind, SourceSpec};
+use millstream_base::job::table_source::stage_of;
+use millstream_plugins::plugin::component_file;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ pub fn record(graph: &Graph, sets: &[(String, String)], known: Option<JobRecord>
             // Not what stands there now: somebody may have changed it since.
             record.text = spec.origin.text.to_string();
             for (path, file) in files_of(spec)? {
-                let bytes = crate::regular::read(&file).map_err(|e| failed(&file, e))?;
+                let bytes = millstream_base::regular::read(&file).map_err(|e| failed(&file, e))?;
                 let (digest, bytes) = (Digest::of(&bytes), Bytes::from(bytes));
                 check_same(graph, &path, &digest)?;
                 // By the names that stand in the job file: values of variables are not kept.

@@ -1,9 +1,9 @@
 //! Sources that nobody wrote: rows that `millstream retry` gives back to a stage that rejected them.
 
 use super::{Graph, InputNode, StageNode, rejected_name};
-use crate::decode;
-use crate::job::retry_source;
-use crate::job::spec::{JobSpec, OnError, OperatorSpec, SourceSpec, StageSpec};
+use millstream_base::decode;
+use millstream_base::job::retry_source;
+use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec, SourceSpec, StageSpec};
 use std::collections::BTreeSet;
 
 /// A source for each stage that may be given rows back, and for each of its inputs where it has several. It needs positions

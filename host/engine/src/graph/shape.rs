@@ -1,10 +1,10 @@
 //! `filter` and `select`: what happens to the operator's rows before they leave the stage.
 
-use crate::batch::types::ColumnType;
-use crate::error::{Error, Result};
-use crate::job::spec::StageSpec;
-use crate::sql::expression::Expression;
 use arrow::datatypes::{DataType, SchemaRef};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::StageSpec;
+use millstream_sql::sql::expression::Expression;
 
 /// `filter` and `select` of a stage, checked.
 #[derive(Clone)]

@@ -3,8 +3,8 @@
 
 use super::simple::SimpleNode;
 use super::{Graph, Operator, StageNode};
-use crate::error::{Error, Result};
-use crate::job::spec::{HttpBody, HttpSinkSpec, SinkKind, SinkSpec, TableMode, UpdateEmit};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{HttpBody, HttpSinkSpec, SinkKind, SinkSpec, TableMode, UpdateEmit};
 
 /// Refuses a sink whose workers might put older rows in the place of newer ones.
 pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {

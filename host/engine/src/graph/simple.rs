@@ -3,14 +3,14 @@
 use super::newest::{self, NewestNode};
 use super::ranking::{self, RankingNode};
 use super::{CheckedStage, Operator, StageCheck};
-use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::{Column, Table};
-use crate::error::{Error, Result};
-use crate::job::spec::OperatorSpec;
-use crate::sql::expression::Expression;
-use crate::time::microseconds;
 use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_base::batch::types::{self, ColumnType};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::OperatorSpec;
+use millstream_base::time::microseconds;
+use millstream_sql::sql::expression::Expression;
 use std::sync::Arc;
 
 /// What such a stage does, checked. Columns are places in the stage's input.

@@ -3,12 +3,14 @@
 use super::Graph;
 use super::connector::ConnectorSlot;
 use super::plugin::{granted, replace};
-use crate::batch::reading::{ReadPartition, ReadRows, ReadTrouble};
-use crate::error::{Error, Result};
-use crate::job::spec::{JobSpec, PluginSpec};
-use crate::metrics::{Counts, PluginId};
-use crate::plugin::{ConnectorTally, Description, LoadOptions, Plugin, PluginHost, Reader, StageUse, World};
-use crate::receiver::polled::MakeReader;
+use millstream_base::batch::reading::{ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{JobSpec, PluginSpec};
+use millstream_connectors::receiver::polled::MakeReader;
+use millstream_plugins::metrics::{Counts, PluginId};
+use millstream_plugins::plugin::{
+    ConnectorTally, Description, LoadOptions, Plugin, PluginHost, Reader, StageUse, World,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -166,7 +168,7 @@ pub(super) fn load(spec: &mut JobSpec, host: &PluginHost) -> Result<BTreeMap<Str
 
 fn node(name: &str, spec: &PluginSpec, folder: &Path, host: &PluginHost) -> Result<SourceNode> {
     if let Some(grant) = &spec.grant.http {
-        crate::plugin::check_http_grant(grant).map_err(Error::job)?;
+        millstream_plugins::plugin::check_http_grant(grant).map_err(Error::job)?;
     }
     let plugin = host.load(&spec.place(folder), &LoadOptions::of(spec))?;
     let world = plugin.world();

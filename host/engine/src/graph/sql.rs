@@ -2,13 +2,13 @@
 
 use super::window::with_bounds;
 use super::{CheckedStage, InputNode, Operator, StageCheck, plugin};
-use crate::error::{Error, Result};
-use crate::job::spec::{PluginSpec, SqlLimits};
-use crate::sql::function::PluginFunction;
-use crate::sql::placement::QueryPlacement;
-use crate::sql::query::Query;
 use crate::window::WindowNode;
 use arrow::datatypes::{Schema, SchemaRef};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{PluginSpec, SqlLimits};
+use millstream_sql::sql::function::PluginFunction;
+use millstream_sql::sql::placement::QueryPlacement;
+use millstream_sql::sql::query::Query;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -6,12 +6,12 @@ mod stage;
 mod tests;
 
 use super::Graph;
-use crate::batch::types;
-use crate::job::spec::{
+use millstream_base::batch::types;
+use millstream_base::job::spec::{
     FilesLayout, HttpBody, HttpShape, JobSpec, PartsBy, ServerReads, ServerWrites, SinkKind, SourceKind, SourceSpec,
     TableMode,
 };
-use crate::secrets;
+use millstream_base::secrets;
 use std::fmt::Write as _;
 
 /// Whether nobody wrote the source: it is told with its stage.

@@ -2,14 +2,14 @@
 
 use super::aggregate::reads;
 use super::{Graph, InputNode, Operator, SimpleNode, StageCheck, StageNode};
-use crate::batch::types::{ColumnType, describe, with_fields};
 use crate::checkpoint::types::{Column, Table};
-use crate::error::{Error, Result};
-use crate::job::spec::{OperatorSpec, StageSpec, WindowEmit, WindowExtent};
-use crate::plugin::{LoadOptions, PluginHost, World};
-use crate::time::microseconds;
 use crate::window::{WINDOW_END, WINDOW_START, WindowNode, bounds, rows as pieces, sessions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use millstream_base::batch::types::{ColumnType, describe, with_fields};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{OperatorSpec, StageSpec, WindowEmit, WindowExtent};
+use millstream_base::time::microseconds;
+use millstream_plugins::plugin::{LoadOptions, PluginHost, World};
 use std::sync::Arc;
 
 pub(super) fn check(graph: &Graph, stage: &StageSpec) -> Result<Option<WindowNode>> {

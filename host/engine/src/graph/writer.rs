@@ -3,18 +3,20 @@
 use super::Graph;
 use super::connector::ConnectorSlot;
 use super::plugin::{granted, read_places, replace};
-use crate::batch::rejected::RefusedRow;
-use crate::batch::types;
-use crate::batch::writing::{WriteBatches, WriteTrouble};
-use crate::error::{Error, Result};
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::{JobSpec, PluginSpec, SinkKind, SinkSpec};
-use crate::metrics::{Counts, PluginId};
-use crate::owner::Owner;
-use crate::plugin::{ConnectorTally, Description, LoadOptions, Plugin, PluginHost, StageUse, World, Writer};
-use crate::sink::plugin::{PluginWriter, committed};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::types;
+use millstream_base::batch::writing::{WriteBatches, WriteTrouble};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::{JobSpec, PluginSpec, SinkKind, SinkSpec};
+use millstream_base::owner::Owner;
+use millstream_connectors::sink::plugin::{PluginWriter, committed};
+use millstream_plugins::metrics::{Counts, PluginId};
+use millstream_plugins::plugin::{
+    ConnectorTally, Description, LoadOptions, Plugin, PluginHost, StageUse, World, Writer,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -172,7 +174,7 @@ fn node(sink: &SinkSpec, spec: &PluginSpec, input: &SchemaRef, folder: &Path, ho
 /// The plugin, and what the sink gives it.
 fn loaded(name: &str, spec: &PluginSpec, folder: &Path, host: &PluginHost) -> Result<(Plugin, StageUse)> {
     if let Some(grant) = &spec.grant.http {
-        crate::plugin::check_http_grant(grant).map_err(Error::job)?;
+        millstream_plugins::plugin::check_http_grant(grant).map_err(Error::job)?;
     }
     let plugin = host.load(&spec.place(folder), &LoadOptions::of(spec))?;
     let world = plugin.world();

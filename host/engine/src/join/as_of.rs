@@ -4,18 +4,18 @@
 
 use super::RowCount;
 use super::joined::{Joined, Pair, RowPlace};
-use crate::batch::keys::{KeyHash, Keys, last_number, number_before};
-use crate::batch::types::ColumnType;
-use crate::context::Watermark;
-use crate::error::{Error, Result};
 use crate::event_time::TIME;
-use crate::ids::BatchTime;
-use crate::limits::PART_ROWS_MAX;
 use crate::state::time_counts::TimeCounts;
 use crate::state::{IdleBy, OwnedKey, Slot, StateTable};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use millstream_base::batch::keys::{KeyHash, Keys, last_number, number_before};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::context::Watermark;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchTime;
+use millstream_base::limits::PART_ROWS_MAX;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 

@@ -3,12 +3,12 @@
 use super::joined::{Pair, RowPlace};
 use super::row_keys::{RowKeys, key_index};
 use super::{RowCount, Side};
-use crate::batch::group::sort_by_rank;
-use crate::error::{Error, Result};
-use crate::job::spec::JoinKind;
 use crate::state::Slot;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
+use millstream_base::batch::group::sort_by_rank;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::JoinKind;
 use std::collections::BTreeMap;
 
 /// The pairs of one window of event time, or of the whole batch.

@@ -5,16 +5,16 @@
 use super::Side;
 use super::changing::KeyIndex;
 use super::interval::{Interval, IntervalJoin};
-use crate::batch::keys::{KeyHash, Keys};
 use crate::checkpoint::state_file::REMOVED;
-use crate::error::{Error, Result};
-use crate::ids::{BatchId, BatchTime};
-use crate::limits::STATE_SLICE_MAX;
 use crate::state::time_counts::TimeCounts;
 use crate::state::{IdleBy, Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
+use millstream_base::batch::keys::{KeyHash, Keys};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::limits::STATE_SLICE_MAX;
 use std::collections::{BTreeSet, HashSet};
 
 /// Rows that are brought into memory at a time when they wait no longer, about.

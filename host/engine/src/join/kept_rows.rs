@@ -1,12 +1,12 @@
 //! The rows of one side that may still find partners, as they arrived: in columns, many to a chunk.
 
 use super::joined::RowPlace;
-use crate::batch::slices::RowBytes;
-use crate::limits::PART_ROWS_MAX;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use millstream_base::batch::slices::RowBytes;
+use millstream_base::limits::PART_ROWS_MAX;
 
 /// Small chunks become one up to this size.
 const CHUNK_BYTES_MAX: usize = 4 << 20;

@@ -1,11 +1,11 @@
 //! The keys of rows that arrive at a join.
 
-use crate::batch::keys::Keys;
 use crate::state::{Slot, StateTable};
 use arrow::array::{Array, RecordBatch};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
+use millstream_base::batch::keys::Keys;
 use std::sync::Arc;
 
 /// An index of keys: a table of nothing but keys.

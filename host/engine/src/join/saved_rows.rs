@@ -1,19 +1,19 @@
 //! What checkpoints hold of the rows of an interval join: a row of the table for each row that waits.
 
 use super::kept_rows::KeptRows;
-use crate::batch::keys::Keys;
-use crate::batch::slices::RowBytes;
-use crate::batch::types::{ColumnType, with_fields};
 use crate::checkpoint::state_file::REMOVED;
-use crate::error::{Error, Result};
-use crate::ids::BatchId;
-use crate::limits::SliceMax;
 use crate::state::StateTable;
 use crate::state::files::{SliceSink, TableSlice};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use millstream_base::batch::keys::Keys;
+use millstream_base::batch::slices::RowBytes;
+use millstream_base::batch::types::{ColumnType, with_fields};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_base::limits::SliceMax;
 use std::sync::Arc;
 
 /// The batch that a row came with.

@@ -2,12 +2,12 @@
 //! a new row, or its time has come. What has become of its rows so far is worked out anew then, as behind a start.
 
 use super::rows::{KeyRows, PatternRows};
-use crate::batch::keys::{KeyHash, Keys};
-use crate::error::{Error, Result};
 use crate::state::time_counts::TimeCounts;
 use crate::state::{Slot, StateTable};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
+use millstream_base::batch::keys::{KeyHash, Keys};
+use millstream_base::error::{Error, Result};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::mem::take;
 

@@ -5,14 +5,14 @@ use super::asleep::SleepingKeys;
 use super::matcher::Matcher;
 use super::taken::MatchedRow;
 use super::value::Layout;
-use crate::batch::keys::{KeyHash, Keys};
-use crate::batch::types::{ColumnType, timestamps, with_fields};
-use crate::error::{Error, Result};
-use crate::ids::BatchId;
 use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use millstream_base::batch::keys::{KeyHash, Keys};
+use millstream_base::batch::types::{ColumnType, timestamps, with_fields};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 

@@ -3,16 +3,16 @@
 use super::rows::PatternRows;
 use super::taken::MatchedRow;
 use crate::aggregate::builtin::Builtin;
-use crate::batch::group::Grouper;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
-use crate::job::spec::{AggregateFunction, AggregateSpec};
-use crate::sql::expression::Expression;
-use crate::sql::references::{Reference, ReferringText};
 use crate::state::Slot;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use millstream_base::batch::group::Grouper;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{AggregateFunction, AggregateSpec};
+use millstream_sql::sql::expression::Expression;
+use millstream_sql::sql::references::{Reference, ReferringText};
 use std::sync::Arc;
 
 /// The columns that a pattern looks at.
@@ -139,7 +139,7 @@ impl RowsOfMatch {
     /// What a reference is, and its type.
     fn of(reference: &Reference, layout: &Layout, steps: &[String]) -> Result<(RowsOfMatch, DataType)> {
         let column = |name: &String| {
-            let place = crate::batch::types::column(&layout.schema, name)?;
+            let place = millstream_base::batch::types::column(&layout.schema, name)?;
             Ok::<_, Error>((place, layout.schema.field(place).data_type().clone()))
         };
         let step = |name: &String| {

@@ -20,13 +20,13 @@ pub use sealed::Sealed;
 #[cfg(test)]
 pub use sealed::pair;
 
-use crate::error::{Error, Result};
-use crate::ids::{Generation, GenerationMeeting};
 use crate::running::Cluster;
-use crate::threads::lost_connection;
 use hello::ConnectionPurpose;
 use liveness::WatchedPeer;
 use message::Messages;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{Generation, GenerationMeeting};
+use millstream_base::threads::lost_connection;
 use port::PeerConnection;
 use reach::{PeerToReach, reach};
 use status::{STATUS_SILENCE_MAX, Status};

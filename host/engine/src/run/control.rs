@@ -30,14 +30,14 @@ pub use supervisor::{ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep, Supervi
 pub use view::{GraphPart, JobGraph, KnownNumbers, PartFacts, ProcessView};
 
 use super::{Stop, Stopper};
-use crate::error::{Error, Kind, Result};
-use crate::fault;
-use crate::ids::{BatchId, BatchTime};
 use crate::running::handover::HandoverWord;
 use crate::running::upgrade;
 use crate::running::upgrade::{Prepare, UpgradeStatus};
-use crate::threads;
-use crate::{private, time};
+use millstream_base::error::{Error, Kind, Result};
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::threads;
+use millstream_base::{private, time};
 use serde::{Deserialize, Serialize};
 use socket::ListeningSocket;
 use std::path::{Path, PathBuf};
@@ -130,7 +130,7 @@ pub enum ControlAnswer {
 
 /// Whoever asks does not know which values are hidden.
 fn told(error: &Error) -> String {
-    crate::secrets::hide(&error.message).into_owned()
+    millstream_base::secrets::hide(&error.message).into_owned()
 }
 
 impl ControlAnswer {

@@ -5,27 +5,28 @@ use super::connect::Sealed;
 use super::control::OtherProcesses;
 use super::traces::Traces;
 use super::{JobEnd, Stopper};
-use crate::batch::position::{Positions, SOURCE_END};
 use crate::checkpoint::JobCheckpoints;
 use crate::checkpoint::counters::TABLE;
 use crate::checkpoint::types::TableOf;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
 use crate::graph::{Graph, inbox_bytes_max};
-use crate::ids::Generation;
-use crate::job::spec::{AtEnd, SourceKind};
-use crate::memory::{self, Holder};
-use crate::metrics::Metrics;
-use crate::owner::Owner;
-use crate::receiver::{self, inbox::Inbox};
 use crate::running::loads::Loads;
 use crate::running::upgrade::Upgrades;
 use crate::running::versions::Versions;
 use crate::running::{JobEnds, JobRequests, Options, Running, RunningPlugins, SinkShares, WorkerThreads, workers};
-use crate::threads;
-use crate::threads::{is_lost_connection, lost_connection};
-use crate::{sink, worker};
+use crate::worker;
+use millstream_base::batch::position::{Positions, SOURCE_END};
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::Generation;
+use millstream_base::job::spec::{AtEnd, SourceKind};
+use millstream_base::memory::{self, Holder};
+use millstream_base::owner::Owner;
+use millstream_base::threads;
+use millstream_base::threads::{is_lost_connection, lost_connection};
+use millstream_connectors::receiver::{self, inbox::Inbox};
+use millstream_connectors::sink;
+use millstream_plugins::metrics::Metrics;
 use std::any::Any;
 use std::fmt::Display;
 use std::ops::Range;
@@ -89,7 +90,7 @@ pub(super) fn launch(
         let rows_max = rows_max.unwrap_or(u64::MAX);
         let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
         // Where the job file says nothing, rows only bound what is in memory, as bytes do.
-        let said = source.rows_per_batch_max != crate::limits::ROWS_PER_BATCH_MAX;
+        let said = source.rows_per_batch_max != millstream_base::limits::ROWS_PER_BATCH_MAX;
         let batch_rows_max = match source.kind {
             // Each of its lines is a batch, at the time of one.
             SourceKind::Queue { .. } => 0,

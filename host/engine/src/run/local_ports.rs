@@ -1,6 +1,6 @@
 //! Ports for the processes of a job that are all started on this machine, where nobody says which.
 
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
 use socket2::{Domain, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr};
 

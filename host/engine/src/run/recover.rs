@@ -5,9 +5,6 @@ mod inputs;
 mod meanings;
 mod state_files;
 
-use crate::batch::chunk::Chunk;
-use crate::batch::partition::{Share, counts_rows, source_of};
-use crate::batch::position::{Position, Positions, SOURCE_END};
 use crate::checkpoint::loaded::{LoadProgress, LoadedCheckpoint};
 use crate::checkpoint::meaning::TableMeaning;
 use crate::checkpoint::plan::{self, Head, LogHeads, LogName, PlanWriter};
@@ -20,16 +17,19 @@ use crate::checkpoint::store::{Store, Version};
 use crate::checkpoint::types::{Checkpoint, JobRecord, JobStart, Manifest, Table, TableOf};
 use crate::checkpoint::writer::{CheckpointWriter, ClaimedManifest, lost};
 use crate::checkpoint::{FOLDERS, FolderLock, JobCheckpoints, Markers, ReplaySchedule, Writers, manifest};
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
 use crate::graph::{self, Graph, StageNode};
-use crate::ids::{BatchId, BatchTime, Generation};
-use crate::job::spec::{SinkKind, SinkSpec};
-use crate::owner::Owner;
-use crate::postgres::ServerWait;
 use crate::running::{self, Options};
-use crate::sink;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::partition::{Share, counts_rows, source_of};
+use millstream_base::batch::position::{Position, Positions, SOURCE_END};
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime, Generation};
+use millstream_base::job::spec::{SinkKind, SinkSpec};
+use millstream_base::owner::Owner;
+use millstream_connectors::postgres::ServerWait;
+use millstream_connectors::sink;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -297,7 +297,7 @@ fn listed(store: &dyn Store) -> Result<Vec<String>> {
 pub fn claim(decided: RecoveryPlan, store: &dyn Store, failure: &Failure) -> Result<ClaimedManifest> {
     let RecoveryPlan { resume, found, wanted, version, recorded, .. } = decided;
     let mut manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, &recorded.job, &new_job_id());
-    manifest.starts.last_mut().into_iter().for_each(|start| start.started_us = crate::time::now().0);
+    manifest.starts.last_mut().into_iter().for_each(|start| start.started_us = millstream_base::time::now().0);
     if let Some(start) = manifest.starts.last() {
         let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last());
         recorded.store(store, start.generation, before, &start.record_path(), failure)?;
@@ -322,7 +322,7 @@ pub fn claim(decided: RecoveryPlan, store: &dyn Store, failure: &Failure) -> Res
 /// 32 hexadecimal digits that no other job has.
 fn new_job_id() -> String {
     use std::hash::{BuildHasher, RandomState};
-    let half = || RandomState::new().hash_one(crate::time::now().0);
+    let half = || RandomState::new().hash_one(millstream_base::time::now().0);
     format!("{:016x}{:016x}", half(), half())
 }
 
@@ -543,7 +543,7 @@ fn leftovers(from: &SourceStart, chunks: Vec<(Generation, Chunk)>) -> Vec<Chunk>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::partition::Share;
+    use millstream_base::batch::partition::Share;
 
     #[test]
     fn producers_of_rows_that_are_put_back_have_come_as_far_as_any_plan_says() {

@@ -5,18 +5,18 @@ use crate::checkpoint::resolve;
 use crate::checkpoint::store::{self, Store};
 use crate::checkpoint::types::{JobStart, Manifest};
 use crate::checkpoint::{manifest, plan, record};
-use crate::error::{Error, Result};
-use crate::failure::Failure;
 use crate::graph::Graph;
-use crate::ids::{BatchId, BatchTime, Generation};
-use crate::job::spec::{JobSpec, StageSpec};
-use crate::plugin::PluginHost;
-use crate::postgres::ServerWait;
 use crate::run::recover;
 use crate::running::Options;
-use crate::sink::{self, Sink};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::ids::{BatchId, BatchTime, Generation};
+use millstream_base::job::spec::{JobSpec, StageSpec};
+use millstream_connectors::postgres::ServerWait;
+use millstream_connectors::sink::{self, Sink};
+use millstream_plugins::plugin::PluginHost;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a sink would have committed of the batch.

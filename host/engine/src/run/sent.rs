@@ -2,7 +2,7 @@
 //! fails as it was. Rows leave when a batch is done as a whole, so nothing of that one was sent, nor of those behind it, and the job as it is now
 //! may mend it.
 
-use crate::ids::BatchId;
+use millstream_base::ids::BatchId;
 
 /// What is known of it, from attempts to run batches again as they were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,10 +6,10 @@
 mod receiver;
 mod spans;
 
-use crate::metrics::batches::Batches;
-use crate::plugin::calls;
 use crate::running::Running;
-use crate::threads;
+use millstream_base::threads;
+use millstream_plugins::metrics::batches::Batches;
+use millstream_plugins::plugin::calls;
 use opentelemetry::trace::SpanKind;
 use opentelemetry_sdk::trace::{Config, SamplingDecision, ShouldSample, SpanData};
 use receiver::{NotTaken, Receiver};

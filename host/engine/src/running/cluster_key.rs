@@ -1,7 +1,7 @@
 //! The key that the processes of a job share: who does not have it takes no part in the job.
 
-use crate::error::{Error, Result};
-use crate::private::{self, Key, random};
+use millstream_base::error::{Error, Result};
+use millstream_base::private::{self, Key, random};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};

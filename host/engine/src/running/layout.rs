@@ -1,6 +1,6 @@
 //! On which machines a job runs, as its processes tell each other where that changes while it runs.
 
-use crate::digest::checksum;
+use millstream_base::digest::checksum;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
 

@@ -1,8 +1,8 @@
 //! By what the processes of a job know each other: a key that they share, certificates of one issuer, or both.
 
 use super::cluster_key::ClusterKey;
-use crate::error::{Error, Result};
-use crate::tls::peers::Peers;
+use millstream_base::error::{Error, Result};
+use millstream_connectors::tls::peers::Peers;
 use ring::hmac;
 use std::path::Path;
 

@@ -12,13 +12,13 @@ pub mod shadow;
 
 use super::Running;
 use crate::checkpoint::record::NextPlugin;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
 use crate::graph::StageNode;
-use crate::ids::BatchId;
-use crate::job::plugin_part::PluginPart;
 use bytes::Bytes;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::BatchId;
+use millstream_base::job::plugin_part::PluginPart;
 pub use prepare::prepare;
 use replacement::Replacement;
 use serde::{Deserialize, Serialize};

@@ -5,15 +5,15 @@ use super::files::{SliceSink, TableSlice};
 use super::idle::Idle;
 use super::table::{Slot, StateTable};
 use super::table_copy::TableCopy;
-use crate::batch::keys::{GROUP_SHIFT, KEY_GROUPS};
 use crate::checkpoint::state_file::{REMOVED, TOUCHED};
-use crate::error::{Error, Result};
-use crate::fault;
-use crate::limits::SliceMax;
-use crate::{batch::keys, batch::types::ColumnType};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use millstream_base::batch::keys::{GROUP_SHIFT, KEY_GROUPS};
+use millstream_base::error::{Error, Result};
+use millstream_base::fault;
+use millstream_base::limits::SliceMax;
+use millstream_base::{batch::keys, batch::types::ColumnType};
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
@@ -512,7 +512,7 @@ impl StateTable {
     /// The rows of all slices as one batch.
     pub fn all_changes(&mut self, base: bool) -> Result<RecordBatch> {
         let mut slices = Vec::new();
-        self.changes(base, crate::limits::STATE_SLICE_MAX, &mut |slice| {
+        self.changes(base, millstream_base::limits::STATE_SLICE_MAX, &mut |slice| {
             slices.push(slice.rows);
         })?;
         arrow::compute::concat_batches(&self.file_schema(), &slices).map_err(Error::arrow)
@@ -522,8 +522,8 @@ impl StateTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::keys::Keys;
     use arrow::array::{AsArray, StringArray};
+    use millstream_base::batch::keys::Keys;
 
     fn table() -> StateTable {
         let field = |name: &str| Arc::new(Field::new(name, DataType::Utf8, false));

@@ -1,7 +1,5 @@
 //! One column of a state table: a value a slot, in the memory that its type needs.
 
-use crate::batch::keys::{bytes_of, nulls_of, of_bytes, offsets_of};
-use crate::batch::types::ColumnType;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
     StringArray, TimestampMicrosecondArray, new_empty_array,
@@ -9,6 +7,8 @@ use arrow::array::{
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use millstream_base::batch::keys::{bytes_of, nulls_of, of_bytes, offsets_of};
+use millstream_base::batch::types::ColumnType;
 use std::sync::Arc;
 
 /// A growable column with random access by slot.

@@ -1,9 +1,9 @@
 //! When the keys of a table were last touched, and which of them have been idle for too long.
 
 use super::table::{Slot, StateTable};
-use crate::batch::keys;
-use crate::error::Result;
-use crate::ids::BatchTime;
+use millstream_base::batch::keys;
+use millstream_base::error::Result;
+use millstream_base::ids::BatchTime;
 use std::collections::BTreeMap;
 
 /// So many entries of the queue may be out of date, and as many as half of those that are not.

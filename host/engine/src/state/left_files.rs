@@ -1,7 +1,7 @@
 //! Which files of a checkpoint a start leaves where they are, to look their rows up there. Pure decisions.
 
 use crate::checkpoint::fold::LiveFile;
-use crate::error::Result;
+use millstream_base::error::Result;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -63,11 +63,11 @@ impl<File> FilesLeft<'_, File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::keys::KEY_GROUPS;
     use crate::checkpoint::types::StateFile;
     use crate::checkpoint::{fold, state_file};
-    use crate::random::Random;
     use bytes::Bytes;
+    use millstream_base::batch::keys::KEY_GROUPS;
+    use millstream_base::random::Random;
 
     const ROWS: u64 = 100;
 

@@ -1,13 +1,13 @@
 //! Whole tables of a checkpoint, for people who ask.
 
 use super::StateTable;
-use crate::batch::keys::KEY_GROUPS;
 use crate::checkpoint::read::{about, fields, load_table};
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::Table;
-use crate::error::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
+use millstream_base::batch::keys::KEY_GROUPS;
+use millstream_base::error::{Error, Result};
 use std::sync::Arc;
 
 /// A whole table as it stands, sorted by key hash: its key and state columns, without removed keys.

@@ -3,11 +3,11 @@
 use super::column::StateColumn;
 use super::idle::Idle;
 use super::table::{Slot, StateTable};
-use crate::batch::keys::{GROUP_SHIFT, KeyHash};
-use crate::error::{Error, Result};
-use crate::limits::PLUGIN_CALL_MAX;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::keys::{GROUP_SHIFT, KeyHash};
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::PLUGIN_CALL_MAX;
 
 impl StateTable {
     /// Gives the table other state columns: `new_states` makes the new states of old ones, row by row, and is called with
@@ -117,11 +117,11 @@ impl StateTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::keys::Keys;
-    use crate::ids::BatchTime;
-    use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
     use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use millstream_base::batch::keys::Keys;
+    use millstream_base::ids::BatchTime;
+    use millstream_base::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
     use std::sync::Arc;
 
     fn schema(name: &str, kind: DataType) -> SchemaRef {

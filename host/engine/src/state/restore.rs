@@ -2,12 +2,12 @@
 
 use super::row_form::RowForm;
 use super::table::{Slot, StateTable};
-use crate::batch::keys::{KeyHash, Keys, KeysView};
-use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::state_file::{REMOVED, TOUCHED};
-use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{Field, TimestampMicrosecondType};
+use millstream_base::batch::keys::{KeyHash, Keys, KeysView};
+use millstream_base::batch::types::{self, ColumnType};
+use millstream_base::error::{Error, Result};
 use std::cmp::Ordering;
 use std::sync::Arc;
 

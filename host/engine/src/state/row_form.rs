@@ -5,11 +5,11 @@ use super::idle::{Idle, IdleBy};
 use super::restore::FileRows;
 use super::spill::page::{self, ColdRow};
 use super::table::StateTable;
-use crate::batch::keys::{self, KeyHash, Keys};
-use crate::error::{Error, Result};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Field, Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use millstream_base::batch::keys::{self, KeyHash, Keys};
+use millstream_base::error::{Error, Result};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 

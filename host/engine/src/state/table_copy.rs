@@ -4,8 +4,8 @@
 use super::changes::TrackedChanges;
 use super::spill::{ColdFile, Spill, page};
 use super::table::{Slot, StateTable};
-use crate::batch::keys::KeyHash;
-use crate::error::{Error, Result};
+use millstream_base::batch::keys::KeyHash;
+use millstream_base::error::{Error, Result};
 
 /// Such rows. Those that are not in memory stay where they are.
 pub struct TableCopy {

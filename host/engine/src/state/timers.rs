@@ -6,18 +6,18 @@ use super::spill::stage_budget::StageBudget;
 use super::table::{Slot, StateTable};
 use super::table_checkpoint::TableCheckpoint;
 use super::time_counts::TimeCounts;
-use crate::batch::keys::{KeyHash, Keys, last_number};
-use crate::batch::types::{ColumnType, timestamps};
 use crate::checkpoint::types::{Column, Table};
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::ids::BatchTime;
-use crate::limits::STATE_SLICE_MAX;
-use crate::plugin::TimerChange;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use millstream_base::batch::keys::{KeyHash, Keys, last_number};
+use millstream_base::batch::types::{ColumnType, timestamps};
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchTime;
+use millstream_base::limits::STATE_SLICE_MAX;
+use millstream_plugins::plugin::TimerChange;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -394,8 +394,8 @@ fn times(columns: &[ArrayRef]) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
     use arrow::array::StringArray;
+    use millstream_base::random::Random;
 
     fn keys(keys: &[&str]) -> RecordBatch {
         let column: ArrayRef = Arc::new(StringArray::from(keys.to_vec()));

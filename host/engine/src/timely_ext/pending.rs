@@ -1,7 +1,7 @@
 //! What an operator holds until nothing more can come for a timestamp.
 
-use crate::error::Result;
-use crate::failure::Failure;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
 use std::collections::BTreeMap;
 use timely::progress::frontier::MutableAntichain;
 
@@ -57,7 +57,7 @@ impl<T> Pending<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
+    use millstream_base::error::Error;
 
     /// What was done, with the inputs at this timestamp.
     fn done(pending: &mut Pending<&'static str>, at: u64, failure: &Failure) -> Vec<(u64, &'static str)> {

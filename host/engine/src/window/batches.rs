@@ -4,10 +4,10 @@ use super::cold_panes::ColdPanes;
 use super::cold_totals::ColdTotals;
 use super::panes::{Accumulate, KeyId, Panes};
 use super::sums::SlidingSums;
-use crate::error::Result;
 use crate::state::StateTable;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{Field, SchemaRef};
+use millstream_base::error::Result;
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -1,12 +1,12 @@
 //! The bounds of windows as the last two columns of rows.
 
 use super::{WINDOW_END, WINDOW_START};
-use crate::batch::keys::{KeyHash, Keys};
-use crate::batch::types::ColumnType;
-use crate::error::{Error, Result};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Field, SchemaRef, TimestampMicrosecondType};
+use millstream_base::batch::keys::{KeyHash, Keys};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

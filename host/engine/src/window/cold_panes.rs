@@ -6,11 +6,11 @@ use super::batches::{PartialRows, Window};
 use super::panes::{Accumulate, Panes, RUNNING, fold_into};
 use super::rows::Slices;
 use super::sums::SlidingSums;
-use crate::batch::keys::{NUMBER_BYTES, last_number};
-use crate::error::{Error, Result};
 use crate::state::{OwnedKey, Slot, StateTable};
 use arrow::array::AsArray;
 use arrow::datatypes::{Field, Int64Type};
+use millstream_base::batch::keys::{NUMBER_BYTES, last_number};
+use millstream_base::error::{Error, Result};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -159,8 +159,8 @@ pub(super) fn copy(keys: &[Arc<Field>], table: &StateTable, slots: &[Slot]) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::keys::Keys;
     use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use millstream_base::batch::keys::Keys;
 
     #[test]
     fn the_pane_is_at_the_end_of_a_key() {

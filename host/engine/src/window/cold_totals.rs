@@ -5,11 +5,11 @@
 use super::batches::{BatchEnd, PartialRows, Window};
 use super::cold_panes::{ColdPanes, copy, in_pane, without_pane};
 use super::panes::{Accumulate, Panes, RUNNING, all};
-use crate::batch::keys::{Keys, last_number};
-use crate::error::{Error, Result};
 use crate::state::{OwnedKey, Slot, StateTable};
 use arrow::array::{ArrayRef, Int64Array, UInt32Array};
 use arrow::compute::take_arrays;
+use millstream_base::batch::keys::{Keys, last_number};
+use millstream_base::error::{Error, Result};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;

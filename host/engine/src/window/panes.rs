@@ -4,13 +4,13 @@
 mod index;
 
 use self::index::PaneIndex;
-use crate::batch::keys::Keys;
-use crate::error::{Error, Result};
 use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use millstream_base::batch::keys::Keys;
+use millstream_base::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

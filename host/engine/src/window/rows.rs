@@ -4,8 +4,8 @@ mod pieces;
 
 pub use pieces::{ColdPieces, PieceId, Pieces, check_bytes, columns, decode_rows, encode_rows};
 
-use crate::context::Hold;
-use crate::job::spec::WindowBegin;
+use millstream_base::context::Hold;
+use millstream_base::job::spec::WindowBegin;
 use std::collections::BTreeMap;
 use std::ops::Range;
 

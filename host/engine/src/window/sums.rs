@@ -6,11 +6,11 @@
 //! at fixed times, the order of combines depends on the panes alone, not on when a job was stopped and went on.
 
 use super::panes::{Accumulate, KeyId, NONE, PaneRows, Panes, RowsByPane, all, pick, take_rows};
-use crate::error::{Error, Result};
 use crate::state::{Slot, StateColumn};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::error::{Error, Result};
 use std::ops::Range;
 
 /// The sums of a stage's windows on one worker. Nothing of it is in checkpoints, as panes tell it all.

@@ -5,12 +5,12 @@ use super::closing::TimeWindows;
 use super::panes::{Accumulate, Panes};
 use super::rows::Slices;
 use super::schedule::WindowSchedule;
-use crate::error::Result;
-use crate::failure::Failure;
 use crate::state::StateTable;
 use crate::state::spill::budget::StateBudget;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -2,9 +2,9 @@
 
 use super::batches::{PartialRows, Window};
 use super::panes::{Accumulate, fold_into};
-use crate::batch::keys::Keys;
-use crate::error::{Error, Result};
 use crate::state::{Slot, StateTable};
+use millstream_base::batch::keys::Keys;
+use millstream_base::error::{Error, Result};
 
 /// The totals of a stage on one worker.
 pub struct Totals {

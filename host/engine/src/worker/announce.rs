@@ -1,12 +1,12 @@
 //! What worker 0 must know of the sources, wherever they are received. Within one process the inboxes say it; between
 //! processes the first worker of each announces it to all.
 
-use crate::error::{Error, Kind};
-use crate::ids::BatchId;
-use crate::job::spec::SourceSpec;
-use crate::receiver::inbox::{Inbox, OthersState, PartitionNews};
 use crate::running::Running;
 use crate::running::loads::Load;
+use millstream_base::error::{Error, Kind};
+use millstream_base::ids::BatchId;
+use millstream_base::job::spec::SourceSpec;
+use millstream_connectors::receiver::inbox::{Inbox, OthersState, PartitionNews};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -184,7 +184,8 @@ impl Announcer {
         let own = running.ends.inboxes.iter().enumerate().filter_map(|(number, inbox)| {
             let mut state = local(inbox.as_ref()?);
             // Only the fact counts that it is idle long enough; an exact figure would be news all the time.
-            state.idle_ms = if state.idle_ms >= crate::limits::IDLE_MS { crate::limits::IDLE_MS } else { 0 };
+            state.idle_ms =
+                if state.idle_ms >= millstream_base::limits::IDLE_MS { millstream_base::limits::IDLE_MS } else { 0 };
             Some((number, state))
         });
         let inboxes = running.ends.inboxes.iter().enumerate();

@@ -2,9 +2,9 @@
 //! forward, it follows; where that is set back, it goes on as if nothing had been, and so is ahead until the machine's
 //! clock has caught up with it or the job starts again behind the time of its last batch.
 
-use crate::ids::BatchTime;
-use crate::time;
-use crate::units::show_time;
+use millstream_base::ids::BatchTime;
+use millstream_base::time;
+use millstream_base::units::show_time;
 use std::time::{Duration, Instant};
 
 /// A step of the machine's clock by less than this is not worth a word.

@@ -1,8 +1,8 @@
 //! When the next batch begins: a pure decision over facts, so that time can be simulated.
 
-use crate::ids::BatchTime;
-use crate::job::spec::{ClockSpec, JobSpec};
-use crate::time::microseconds;
+use millstream_base::ids::BatchTime;
+use millstream_base::job::spec::{ClockSpec, JobSpec};
+use millstream_base::time::microseconds;
 use std::time::Duration;
 
 /// How many batches of a backlog are under way at once: one is cut and decoded while the one before is worked on.
@@ -133,7 +133,7 @@ fn next_boundary(now: BatchTime, interval_us: i64) -> BatchTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::spec::{EventTimeSpec, StageSpec};
+    use millstream_base::job::spec::{EventTimeSpec, StageSpec};
 
     const SECOND: i64 = 1_000_000;
 

@@ -9,15 +9,15 @@ pub use update::{UpdateTables, Updates, update};
 use super::CancelCheck;
 use super::fitting::Fitting;
 use super::prepared::Prepared;
-use crate::batch::rejected::{RefusedRow, together, without_nulls};
-use crate::batch::slices::RowBytes;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
-use crate::limits::PLUGIN_CALL_MAX;
 use crate::plugin::{Caller, Processed};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take_arrays;
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::rejected::{RefusedRow, together, without_nulls};
+use millstream_base::batch::slices::RowBytes;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::PLUGIN_CALL_MAX;
 use std::ops::Range;
 
 /// Rows with their columns.

@@ -1,12 +1,12 @@
 //! Columns of other libraries as plugins read them: those of other sizes, encodings and units are given another type where no value
 //! becomes another one thereby, and refused otherwise.
 
-use crate::batch::types::{self, ColumnType};
-use crate::batch::widen::fits;
-use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use millstream_base::batch::types::{self, ColumnType};
+use millstream_base::batch::widen::fits;
+use millstream_base::error::{Error, Result};
 use std::sync::Arc;
 
 /// The columns as plugins are told of them.

@@ -2,12 +2,12 @@
 
 use super::prepared::Prepared;
 use super::settings::{self, ReadyPlugin, Settings};
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
-use crate::ids::{BatchId, BatchTime};
 use crate::plugin::{Caller, Costs, Plugin, PluginHost, World};
-use crate::time;
 use arrow::datatypes::SchemaRef;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::time;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -2,12 +2,12 @@
 
 use super::fitting::{Fitting, told};
 use super::settings::ReadyPlugin;
-use crate::batch::rejected::{RejectedRows, RejectionOrigin};
-use crate::batch::types;
-use crate::error::{Error, Result};
-use crate::job::spec::OnError;
 use crate::plugin::{Caller, Costs, Description, World};
 use arrow::datatypes::{Schema, SchemaRef};
+use millstream_base::batch::rejected::{RejectedRows, RejectionOrigin};
+use millstream_base::batch::types;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::OnError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// For tables of these columns.

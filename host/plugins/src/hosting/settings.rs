@@ -1,15 +1,15 @@
 //! A plugin as whoever calls it names it: checked as that of a stage is, found where packages are, loaded.
 
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::job::{self, spec::PluginSpec};
 use crate::lock::obtain::obtain;
 use crate::lock::store::PackageStore;
 use crate::lock::{self, FILE, LockFile, place};
-use crate::package_name::PackageRequest;
 use crate::plugin::{Granted, LoadOptions, Plugin, PluginHost, StageUse, check_http_grant};
 use crate::trust::policy::Policy;
 use arrow::datatypes::Schema;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::{self, spec::PluginSpec};
+use millstream_base::package_name::PackageRequest;
 use serde_json::{Map, Value as Json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

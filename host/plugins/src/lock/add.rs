@@ -3,15 +3,15 @@
 use super::obtain::{Obtained, not_moved, obtain};
 use super::store::PackageStore;
 use super::{LockFile, Pin, edit, place};
-use crate::error::Result;
-use crate::job::spec::PluginSpec;
-use crate::limits::COMPONENT_BYTES_MAX;
 use crate::package::difference::{self, Difference};
 use crate::package::facts::PackageFacts;
-use crate::package_name::{PackageName, PackageRequest};
 use crate::plugin::component_file;
 use crate::registry::Registry;
 use crate::trust::policy::Policy;
+use millstream_base::error::Result;
+use millstream_base::job::spec::PluginSpec;
+use millstream_base::limits::COMPONENT_BYTES_MAX;
+use millstream_base::package_name::{PackageName, PackageRequest};
 use std::io::Read;
 use std::path::Path;
 
@@ -84,7 +84,7 @@ fn component_of(plugin: &str, folder: &Path, store: &PackageStore) -> Option<Vec
         }
         None => {
             let mut component = Vec::new();
-            let file = crate::regular::open(component_file(&folder.join(plugin)).ok()?).ok()?;
+            let file = millstream_base::regular::open(component_file(&folder.join(plugin)).ok()?).ok()?;
             file.metadata().ok().filter(std::fs::Metadata::is_file)?;
             file.take(COMPONENT_BYTES_MAX).read_to_end(&mut component).ok()?;
             Some(component)

@@ -2,9 +2,9 @@
 
 use super::add::folder_of;
 use super::file;
-use crate::error::{Error, Result};
-use crate::job;
-use crate::job::plugin_part::PluginPart;
+use millstream_base::error::{Error, Result};
+use millstream_base::job;
+use millstream_base::job::plugin_part::PluginPart;
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;

@@ -1,9 +1,9 @@
 //! Files that people and programs share: read within bounds, replaced whole or not at all.
 
-use crate::durable;
-use crate::error::{Error, Result};
-use crate::limits::LOCK_FILE_BYTES_MAX;
-use crate::regular;
+use millstream_base::durable;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::LOCK_FILE_BYTES_MAX;
+use millstream_base::regular;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;

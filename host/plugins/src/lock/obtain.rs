@@ -2,13 +2,13 @@
 
 use super::Pin;
 use super::store::PackageStore;
-use crate::digest::Digest;
-use crate::error::{Error, Result};
 use crate::package::facts::PackageFacts;
 use crate::package::manifest;
-use crate::package_name::{PackageName, PackageRequest};
 use crate::registry::{Fetched, Registry};
 use crate::trust::policy::Policy;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::package_name::{PackageName, PackageRequest};
 use semver::Version;
 use std::path::PathBuf;
 

@@ -1,9 +1,9 @@
 //! Where registries are: as users name them, as lock files do, and where nobody does.
 
-use crate::error::{Error, Result};
-use crate::limits::JOB_FILE_BYTES_MAX;
 use crate::registry::Registry;
 use crate::trust::policy::config_folder;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::JOB_FILE_BYTES_MAX;
 use serde::Deserialize;
 use std::fs;
 use std::io::{self, Read};
@@ -46,7 +46,7 @@ pub fn registry(given: Option<&str>) -> Result<Registry> {
 
 fn settings(file: &Path) -> io::Result<String> {
     let mut text = String::new();
-    crate::regular::open(file)?.take(JOB_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    millstream_base::regular::open(file)?.take(JOB_FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
 }
 

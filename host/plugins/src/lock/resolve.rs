@@ -3,16 +3,16 @@
 use super::obtain::{kept, obtain};
 use super::store::PackageStore;
 use super::{FILE, LockFile, place};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::job::spec::JobSpec;
-use crate::package_name::{PackageName, PackageRequest};
 use crate::trust::policy::Policy;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::JobSpec;
+use millstream_base::package_name::{PackageName, PackageRequest};
 use semver::Version;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Sets [`crate::job::spec::PluginSpec::file`] of all plugins that are packages, as the lock file beside the job pins them.
+/// Sets [`millstream_base::job::spec::PluginSpec::file`] of all plugins that are packages, as the lock file beside the job pins them.
 /// One that is not in the store is fetched from the registry of the lock file, by its digest. An error where one is not
 /// pinned, cannot be had, or may not be used (any more); it says what to do. So is a plugin by path where policies allow none.
 pub fn resolve(job: &mut JobSpec) -> Result<()> {

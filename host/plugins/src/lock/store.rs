@@ -10,11 +10,11 @@
 pub mod gc;
 mod notes;
 
-use crate::digest::Digest;
-use crate::durable;
-use crate::error::{Error, Result};
-use crate::limits::COMPONENT_BYTES_MAX;
-use crate::private::{user, who_else_writes};
+use millstream_base::digest::Digest;
+use millstream_base::durable;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::COMPONENT_BYTES_MAX;
+use millstream_base::private::{user, who_else_writes};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};

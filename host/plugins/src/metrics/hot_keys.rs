@@ -161,7 +161,7 @@ fn shown(column: &ArrayRef, row: usize) -> String {
         DataType::Utf8 => cut(column.as_string::<i32>().value(row).chars()),
         DataType::Binary => {
             let bytes = column.as_binary::<i32>().value(row);
-            crate::hex::encode(bytes.get(..KEY_CHARS_MAX).unwrap_or(bytes))
+            millstream_base::hex::encode(bytes.get(..KEY_CHARS_MAX).unwrap_or(bytes))
         }
         _ => array_value_to_string(column, row).unwrap_or_default(),
     }

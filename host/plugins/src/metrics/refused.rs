@@ -1,8 +1,8 @@
 //! The last rows that were rejected or late, as text for whoever looks.
 
-use crate::ids::BatchId;
 use arrow::array::{Array, RecordBatch};
 use arrow::util::display::array_value_to_string;
+use millstream_base::ids::BatchId;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 

@@ -1,9 +1,9 @@
 //! Who works: operators tell for how long they worked on which batch, for the part of the job that they belong to.
 
 use super::batches::{Batches, Clocks, PartPlace};
-use crate::ids::BatchId;
 use crate::plugin::calls;
 use arrow::array::RecordBatch;
+use millstream_base::ids::BatchId;
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
 

@@ -7,8 +7,8 @@ mod columns;
 mod config;
 
 use super::facts::PackageFacts;
-use crate::shown::printable;
 pub use columns::in_words;
+use millstream_base::shown::printable;
 use serde_json::Value;
 use std::collections::BTreeSet;
 

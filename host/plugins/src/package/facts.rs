@@ -1,8 +1,8 @@
 //! What a package is, read from its bytes without running it.
 
-use crate::error::Result;
 use crate::plugin::{Outline, World};
 use crate::sections::{Declarations, PackageSections};
+use millstream_base::error::Result;
 use serde_json::Value;
 use std::path::Path;
 

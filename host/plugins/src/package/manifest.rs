@@ -4,12 +4,12 @@
 //! component makes the same manifest everywhere, so its digest names the package.
 
 use super::facts::PackageFacts;
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::limits::{COMPONENT_BYTES_MAX, PACKAGE_MANIFEST_BYTES_MAX};
-use crate::package_name;
-use crate::package_name::PackageName;
-use crate::shown::printable;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{COMPONENT_BYTES_MAX, PACKAGE_MANIFEST_BYTES_MAX};
+use millstream_base::package_name;
+use millstream_base::package_name::PackageName;
+use millstream_base::shown::printable;
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};

@@ -209,7 +209,7 @@ mod tests {
     use super::super::bindings::ColumnOut;
     use super::super::failure::Trap;
     use super::*;
-    use crate::error::Error;
+    use millstream_base::error::Error;
 
     fn returned() -> BatchOut {
         let column = ColumnOut { validity: Some(vec![1]), offsets: None, data: vec![0; 16] };

@@ -14,12 +14,12 @@ use super::{
     Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, TimerChange, Updated, WrittenColumns,
     WrittenOut, lift,
 };
-use crate::context::CallContext;
-use crate::error::Error;
-use crate::job::spec::InstanceSpec;
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use keys::{check_states, check_timers};
+use millstream_base::context::CallContext;
+use millstream_base::error::Error;
+use millstream_base::job::spec::InstanceSpec;
 use std::sync::Arc;
 use wasmtime::component::ComponentExportIndex;
 

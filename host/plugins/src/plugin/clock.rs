@@ -2,9 +2,9 @@
 //! Time is counted in ticks of this clock, not of the system's, so that a process which a signal stopped and let go on
 //! finds its calls with the time left that they had.
 
-use crate::error::{Error, Result};
-use crate::limits::{PLUGIN_CLOCK_PATIENCE_MS, PLUGIN_CLOCK_SILENCE_MS_MAX};
-use crate::threads;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{PLUGIN_CLOCK_PATIENCE_MS, PLUGIN_CLOCK_SILENCE_MS_MAX};
+use millstream_base::threads;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -151,7 +151,7 @@ pub fn deadline(limit: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
+    use millstream_base::error::Kind;
 
     const TICK_US: u64 = 5_000;
 

@@ -1,7 +1,7 @@
 //! What plugins count through the import `metrics`.
 
-use crate::ids::BatchId;
-use crate::limits::PLUGIN_COUNTERS_MAX_MAX;
+use millstream_base::ids::BatchId;
+use millstream_base::limits::PLUGIN_COUNTERS_MAX_MAX;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

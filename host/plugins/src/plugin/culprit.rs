@@ -73,7 +73,7 @@ pub fn row_in_words(rows: &RecordBatch, row: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
+    use millstream_base::error::Error;
 
     fn failing() -> CallFailure {
         CallFailure { trap: Some(Trap::Trap), ..CallFailure::other(Error::plugin("it failed")) }

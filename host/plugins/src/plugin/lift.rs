@@ -3,11 +3,6 @@
 
 use super::WrittenOut;
 use super::bindings::{BatchOut, ColumnOut, Rejection};
-use crate::batch::rejected::RefusedRow;
-use crate::batch::types::ColumnType;
-use crate::decode::written_out;
-use crate::limits::PLUGIN_REASON_BYTES_MAX;
-use crate::panics::caught;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
     StringArray, TimestampMicrosecondArray, new_empty_array,
@@ -16,6 +11,11 @@ use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuff
 use arrow::datatypes::{ArrowNativeType, DataType, Field, SchemaRef};
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::decode::written_out;
+use millstream_base::limits::PLUGIN_REASON_BYTES_MAX;
+use millstream_base::panics::caught;
 use std::sync::Arc;
 
 /// What a batch of a guest must be.

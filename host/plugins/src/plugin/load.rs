@@ -11,15 +11,15 @@ use super::guest::Guest;
 use super::needs::{Size, ours};
 use super::outline::{self, Outline};
 use super::releases::MIGRATOR;
-use crate::error::{Error, Result};
-use crate::hex;
-use crate::job::spec::{OnError, PluginSpec};
-use crate::limits::{COMPONENT_BYTES_MAX, PLUGINS_UNUSED_MAX};
-use crate::progress;
 use crate::sections::{has_section, section};
 use exports::Exports;
 pub use exports::{AggregateCalls, Calls, SinkCalls, SourceCalls};
 pub use folder::{find, is_plugin_folder};
+use millstream_base::error::{Error, Result};
+use millstream_base::hex;
+use millstream_base::job::spec::{OnError, PluginSpec};
+use millstream_base::limits::{COMPONENT_BYTES_MAX, PLUGINS_UNUSED_MAX};
+use millstream_base::progress;
 use sha2::Digest as _;
 use std::collections::{HashMap, VecDeque};
 use std::fs;
@@ -69,7 +69,7 @@ pub struct LoadOptions {
     /// Whether it may ask over HTTP.
     pub http: bool,
     /// The digest that the file must have; `None`: any.
-    pub pinned: Option<crate::digest::Digest>,
+    pub pinned: Option<millstream_base::digest::Digest>,
     /// Who has signed it and is trusted; `None`: it is no package.
     pub signers: Option<Vec<String>>,
 }
@@ -157,7 +157,7 @@ impl Loader {
         let machine = self.machine(kind)?;
         let file = find(path)?;
         let bytes = read(&file)?;
-        if options.pinned.is_some_and(|pinned| pinned != crate::digest::Digest::of(&bytes)) {
+        if options.pinned.is_some_and(|pinned| pinned != millstream_base::digest::Digest::of(&bytes)) {
             return Err(Error::environment(format!(
                 "{} is not the component that the lock file pins any more: somebody has changed it just now. Nothing of it is used.",
                 file.display()
@@ -270,7 +270,7 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
         return Err(Error::job(format!("plugin {} is no file, but a device, a pipe or the like", file.display())));
     }
     let mut bytes = Vec::new();
-    let mut open = crate::regular::open(file).map_err(unreadable)?.take(COMPONENT_BYTES_MAX + 1);
+    let mut open = millstream_base::regular::open(file).map_err(unreadable)?.take(COMPONENT_BYTES_MAX + 1);
     open.read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > COMPONENT_BYTES_MAX {
         let size = found.len();

@@ -1,7 +1,7 @@
 //! How much one stage's plugin may log on one worker: lines and bytes a second, whatever instances come and go.
 
 use super::failure::CallIdentity;
-use crate::job::spec::PluginLimits;
+use millstream_base::job::spec::PluginLimits;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -2,12 +2,12 @@
 
 use super::WrittenOut;
 use super::bindings::{BatchIn, ColumnIn, DataType, Field, Schema};
-use crate::batch::types::ColumnType;
-use crate::batch::{json, nested};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, GenericByteArray, RecordBatch};
 use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
 use arrow::datatypes::{ByteArrayType, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::ipc::writer::StreamWriter;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::batch::{json, nested};
 use std::sync::Arc;
 
 /// A schema in the words of the interface. Types that job files can name have that name, see [`WrittenOut`].

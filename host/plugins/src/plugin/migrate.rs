@@ -10,9 +10,9 @@ use super::load::Calls;
 use super::lower::{self, Lowered};
 use super::traced::located;
 use super::{Counters, Description, Plugin, StageUse, WrittenOut, lift};
-use crate::error::{Error, Result};
-use crate::ids::BatchTime;
 use arrow::array::RecordBatch;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchTime;
 
 /// Some of the states that another version of a plugin made.
 pub struct OldStates<'a> {

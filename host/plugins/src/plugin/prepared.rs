@@ -10,8 +10,8 @@ use super::cache::{Cache, code_digest};
 use super::engine;
 use super::load::LoadOptions;
 use super::{compile, failure::printable};
-use crate::error::{Error, Kind, Result};
-use crate::limits::{PLUGIN_WORDS_BYTES_MAX, THREAD_STACK_BYTES};
+use millstream_base::error::{Error, Kind, Result};
+use millstream_base::limits::{PLUGIN_WORDS_BYTES_MAX, THREAD_STACK_BYTES};
 use std::path::PathBuf;
 use std::thread;
 use wasmtime::component::types::ComponentItem;
@@ -45,9 +45,9 @@ pub fn called(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>
         let thread = thread::Builder::new().name("prepare".into()).stack_size(THREAD_STACK_BYTES as usize);
         let thread = thread.spawn_scoped(scope, || call(component, preparation));
         let thread = thread.map_err(|error| Error::environment(format!("no thread: {error}")))?;
-        thread
-            .join()
-            .map_err(|panic| Error::bug(format!("{} panicked: {}", preparation.what, crate::threads::words(&*panic))))?
+        thread.join().map_err(|panic| {
+            Error::bug(format!("{} panicked: {}", preparation.what, millstream_base::threads::words(&*panic)))
+        })?
     })
 }
 

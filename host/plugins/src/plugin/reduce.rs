@@ -4,13 +4,13 @@
 //! accumulators of a key take log2(n) calls on whole columns and the order of arrival is kept.
 
 use super::Caller;
-use crate::batch::group::{Grouper, sort_by_rank};
-use crate::batch::keys::Keys;
-use crate::context::CallContext;
-use crate::error::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_arrays, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
+use millstream_base::batch::group::{Grouper, sort_by_rank};
+use millstream_base::batch::keys::Keys;
+use millstream_base::context::CallContext;
+use millstream_base::error::{Error, Result};
 use std::sync::Arc;
 
 /// Accumulators by key: `keys` and `accumulators` have a row for each key, in the order of key hashes.

@@ -1,7 +1,7 @@
 //! Whether the stack of a thread has room for a plugin's. wasmtime runs a guest on the stack of the thread that calls it,
 //! and takes for granted that the limit of the guest's stack lies within: where it does not, the process dies.
 
-use crate::limits::THREAD_STACK_BYTES_RESERVED;
+use millstream_base::limits::THREAD_STACK_BYTES_RESERVED;
 use std::cell::Cell;
 
 /// An error in words where the stack of this thread has no room for so many bytes and for what the host needs.

@@ -3,7 +3,7 @@
 //! So `millstream run --watch` outlives a version that throws. Both must read, keep and return the same columns.
 
 use super::{Caller, Description, Plugin, StageUse};
-use crate::error::Error;
+use millstream_base::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -9,17 +9,17 @@ use super::load::{Calls, Loaded, SinkCalls};
 use super::lower::{self, Lowered};
 use super::tally::ConnectorTally;
 use super::{Counters, Description, StageUse, WrittenOut, lift};
-use crate::batch::rejected::{RefusedRow, together, without_nulls};
-use crate::batch::slices::RowBytes;
-use crate::batch::widen::widened;
-use crate::batch::writing::{WriteBatches, WriteTrouble};
-use crate::error::{Error, Kind};
-use crate::ids::{BatchId, BatchTime};
-use crate::limits::{PLUGIN_BATCH_ID_MAX, PLUGIN_CALL_MAX};
-use crate::owner::Owner;
-use crate::time;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use millstream_base::batch::rejected::{RefusedRow, together, without_nulls};
+use millstream_base::batch::slices::RowBytes;
+use millstream_base::batch::widen::widened;
+use millstream_base::batch::writing::{WriteBatches, WriteTrouble};
+use millstream_base::error::{Error, Kind};
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::limits::{PLUGIN_BATCH_ID_MAX, PLUGIN_CALL_MAX};
+use millstream_base::owner::Owner;
+use millstream_base::time;
 use std::sync::Arc;
 
 /// Calls the functions of a sink plugin.

@@ -9,12 +9,12 @@ mod layout;
 
 use super::listing;
 use super::{Fetched, Registry, SearchHit};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
 use crate::package::manifest::{self, PackedPackage};
-use crate::package_name::{PackageName, PackageRequest};
 use built::BuiltPackage;
 use layout::OciLayout;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::package_name::{PackageName, PackageRequest};
 use semver::Version;
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,9 +1,9 @@
 //! What folders and OCI registries have in common when they list versions and packages.
 
 use super::{Registry, SearchHit};
-use crate::error::{Error, Result};
 use crate::package::manifest;
-use crate::package_name::{PackageName, PackageRequest};
+use millstream_base::error::{Error, Result};
+use millstream_base::package_name::{PackageName, PackageRequest};
 use semver::Version;
 
 /// How many versions a message lists.

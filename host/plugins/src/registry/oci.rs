@@ -18,13 +18,13 @@ pub use obey::{RegistryArguments, obey};
 pub use transport::choose_tls;
 
 use super::{Fetched, Registry, SearchHit, listing};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
 use crate::package::manifest::{self, PackedPackage};
-use crate::package_name;
-use crate::package_name::{PackageName, PackageRequest};
 use ask::ask;
 use message::{FoundPackage, RegistryAnswer, RegistryQuestion};
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::package_name;
+use millstream_base::package_name::{PackageName, PackageRequest};
 use semver::Version;
 
 /// See [`super::Registry::find`].

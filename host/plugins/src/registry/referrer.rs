@@ -1,9 +1,9 @@
 //! A signature as an artifact that refers to the package it is of, as the OCI specification has it since 1.1.
 
-use crate::digest::Digest;
-use crate::error::{Error, Result};
 use crate::package::manifest::{Blob, PackedPackage};
 use crate::trust::signature::{BYTES_MAX, MEDIA_TYPE};
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
 use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
 
 /// The config of an artifact that has none, as the specification names it.

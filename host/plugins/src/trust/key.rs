@@ -3,11 +3,11 @@
 //! A secret key is a file that only its user can read (`keys/<signer>.secret`). A new key for the same signer takes its place
 //! and the old one is kept beside it, out of use: what it has signed stays signed until those who trust it revoke it.
 
-use crate::durable;
-use crate::error::{Error, Result};
-use crate::hex;
-use crate::package_name::PackageName;
-use crate::private;
+use millstream_base::durable;
+use millstream_base::error::{Error, Result};
+use millstream_base::hex;
+use millstream_base::package_name::PackageName;
+use millstream_base::private;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};

@@ -8,12 +8,12 @@ mod place;
 
 use super::key::{PublicKey, Signer};
 use super::signature::{self, Signed};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::limits::PACKAGE_SIGNATURES_MAX;
-use crate::package_name::PackageName;
 pub use file::Trusted;
 use file::{PolicyFile, SignatureRule};
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::PACKAGE_SIGNATURES_MAX;
+use millstream_base::package_name::PackageName;
 use place::RegistryPlace;
 use semver::Version;
 use std::collections::BTreeSet;

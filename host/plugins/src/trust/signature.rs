@@ -4,11 +4,11 @@
 //! is signed is the text of all others, a line each, under a line that says what it is, so that it stands for nothing else.
 
 use super::key::{PublicKey, SecretKey, Signer};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::hex;
-use crate::package_name;
-use crate::package_name::PackageName;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::hex;
+use millstream_base::package_name;
+use millstream_base::package_name::PackageName;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,9 @@
 //! `now()` and the functions like it return the batch time, so that a batch that runs again gets the same value.
 
-use crate::context::BatchContext;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use millstream_base::context::BatchContext;
 use std::cell::Cell;
 use std::sync::Arc;
 

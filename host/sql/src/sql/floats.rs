@@ -1,11 +1,11 @@
 //! Floats that are compared, grouped and joined: all NaNs are one, and -0 is 0, as for the keys of stages.
 
-use crate::batch::keys::canonical_column;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use millstream_base::batch::keys::canonical_column;
 use std::sync::{Arc, LazyLock};
 
 /// The value by which an expression is compared.

@@ -2,14 +2,6 @@
 
 use super::batch_time;
 use super::types::{KeptTypes, convert, ours};
-use crate::batch::slices::RowBytes;
-use crate::batch::types::{ColumnType, describe};
-use crate::batch::widen::first_inexact;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
-use crate::limits::PLUGIN_CALL_MAX;
-use crate::metrics::{Counts, PluginId};
-use crate::plugin::{Caller, Description, Plugin, Processed, StageUse, World};
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat, filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -17,6 +9,14 @@ use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use millstream_base::batch::slices::RowBytes;
+use millstream_base::batch::types::{ColumnType, describe};
+use millstream_base::batch::widen::first_inexact;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::PLUGIN_CALL_MAX;
+use millstream_plugins::metrics::{Counts, PluginId};
+use millstream_plugins::plugin::{Caller, Description, Plugin, Processed, StageUse, World};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};

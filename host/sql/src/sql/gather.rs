@@ -3,7 +3,6 @@
 use super::budget;
 use super::plan_step::{common_methods, shown_by_name};
 use super::session::ROWS_AT_ONCE;
-use crate::batch::keys::canonical_column;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -19,6 +18,7 @@ use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
+use millstream_base::batch::keys::canonical_column;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;

@@ -4,9 +4,6 @@
 use super::budget::{self, bytes_of};
 use super::function::is_plugin;
 use super::output_size::OutputSize;
-use crate::batch::keys::canonical_column;
-use crate::batch::keys::has_floats;
-use crate::panics::caught;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{concat, is_null, nullif};
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
@@ -20,6 +17,9 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, StructFieldMapping, Volatility,
 };
+use millstream_base::batch::keys::canonical_column;
+use millstream_base::batch::keys::has_floats;
+use millstream_base::panics::caught;
 use std::sync::Arc;
 
 /// The function with a guard. Plugins have limits of their own.

@@ -2,11 +2,11 @@
 
 use super::budget;
 use super::session::{REFUSED, VisibleNames};
-use crate::error::Error;
-use crate::job::spec::SqlLimits;
-use crate::job::suggest::nearest;
 use datafusion::common::{Column, DataFusionError, Location, SchemaError, Span};
 use datafusion::sql::sqlparser::parser::ParserError;
+use millstream_base::error::Error;
+use millstream_base::job::spec::SqlLimits;
+use millstream_base::job::suggest::nearest;
 use std::fmt::Write as _;
 
 /// Characters of a line that are shown around a mistake.

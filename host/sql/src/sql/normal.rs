@@ -123,7 +123,7 @@ fn renamed(text: &str, name: &str, by: &str) -> String {
 
 /// An expression with the spaces and keywords that the parser gives it; as it is where it cannot be read.
 pub fn respelled(text: &str) -> String {
-    let parsed = crate::panics::caught(|| parser(text).and_then(|mut parser| parser.parse_into_expr()));
+    let parsed = millstream_base::panics::caught(|| parser(text).and_then(|mut parser| parser.parse_into_expr()));
     match parsed {
         Ok(Ok(parsed)) => parsed.expr.to_string(),
         _ => text.split_whitespace().collect::<Vec<_>>().join(" "),

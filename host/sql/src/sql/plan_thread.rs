@@ -2,9 +2,9 @@
 //! longer.
 
 use super::budget;
-use crate::error::{Error, Result};
-use crate::limits::SQL_PLAN_MS_MAX;
-use crate::panics::caught;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::SQL_PLAN_MS_MAX;
+use millstream_base::panics::caught;
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -19,7 +19,7 @@ pub fn planned<T: Send + 'static>(plan: impl FnOnce() -> Result<T> + Send + 'sta
     let failed = |cause: io::Error| {
         Error::environment(format!(
             "cannot start a thread to plan a query: {cause}{}",
-            crate::memory::addresses::advice()
+            millstream_base::memory::addresses::advice()
         ))
     };
     let (sender, receiver) = channel();

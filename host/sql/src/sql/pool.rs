@@ -1,10 +1,10 @@
 //! The memory of a query: its own limit, and what the job has left.
 
-use crate::memory::{self, Holder};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{
     GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
+use millstream_base::memory::{self, Holder};
 use std::fmt;
 
 /// So small pieces are not asked for one by one: the budget is looked at by whoever asks for them from the allocator.

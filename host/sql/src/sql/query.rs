@@ -18,9 +18,6 @@ use super::plan_thread::planned;
 use super::rewrite::rewrite;
 use super::session::{VisibleNames, parser_options, state, task};
 use super::types::{KeptTypes, convert, ours};
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
-use crate::job::spec::SqlLimits;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -34,6 +31,9 @@ use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::SqlLimits;
 use std::sync::Arc;
 
 /// A checked query. Cheap to clone.

@@ -7,12 +7,12 @@ use super::expression::{self, Expression};
 use super::mistake::{mistake, place_of, told};
 use super::plan_thread::planned;
 use super::session::VisibleNames;
-use crate::error::{Error, Result};
-use crate::job::syntax::{Part, each_part};
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast::{
     self, AccessExpr, DuplicateTreatment, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
 };
+use millstream_base::error::{Error, Result};
+use millstream_base::job::syntax::{Part, each_part};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -10,7 +10,6 @@ use super::decimals::compares;
 use super::floats::{canonical, compared as of_twins};
 use super::frames;
 use super::guard::{guarded, size_guarded};
-use crate::batch::keys::has_floats;
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
@@ -23,6 +22,7 @@ use datafusion::logical_expr::{
     WindowFunctionDefinition, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
+use millstream_base::batch::keys::has_floats;
 use std::sync::Arc;
 
 /// Aggregates that tell whether values are the same, or which is larger.

@@ -4,8 +4,8 @@ use super::failed;
 use crate::author::componentize;
 use crate::author::project::{Code, Project, ProjectFacts};
 use crate::author::tools::{self, Tool, clang};
-use crate::error::{Error, Result};
-use crate::terminal;
+use millstream_base::error::{Error, Result};
+use millstream_base::terminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use wasm_metadata::{AddMetadata, AddMetadataField};
@@ -53,7 +53,7 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
             Error::environment(INSTALL)
         });
     }
-    let core = crate::regular::read(&module).map_err(|error| failed("read", &module, &error))?;
+    let core = millstream_base::regular::read(&module).map_err(|error| failed("read", &module, &error))?;
     componentize::component(named(&core, &project.about.name)?, &world)
 }
 

@@ -5,11 +5,11 @@
 use crate::author::cases::{self, DescribeQuestion};
 use crate::author::failed;
 use crate::author::project::Project;
-use crate::batch::types::ColumnType;
-use crate::error::{Error, Kind, Result};
-use crate::limits::DECLARED_BYTES_MAX;
-use crate::plugin::{Description, LoadOptions, Plugin, PluginHost, StageUse};
 use arrow::datatypes::Schema;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::{Error, Kind, Result};
+use millstream_base::limits::DECLARED_BYTES_MAX;
+use millstream_plugins::plugin::{Description, LoadOptions, Plugin, PluginHost, StageUse};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -19,7 +19,7 @@ const QUESTIONS_MAX: usize = 50;
 /// What it answered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribedPlugin {
-    /// See [`PackageFacts::schemas`](crate::package::facts::PackageFacts); `None`: it could not be asked.
+    /// See [`PackageFacts::schemas`](millstream_plugins::package::facts::PackageFacts); `None`: it could not be asked.
     pub schemas: Option<Vec<Value>>,
     /// The JSON Schema of its config; empty where it says none.
     pub config_schema: String,

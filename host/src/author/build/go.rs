@@ -3,8 +3,8 @@
 use crate::author::componentize;
 use crate::author::project::Project;
 use crate::author::tools::{self, Tool};
-use crate::error::{Error, Result};
-use crate::hex;
+use millstream_base::error::{Error, Result};
+use millstream_base::hex;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -33,9 +33,9 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     if !status.success() {
         return Err(Error::plugin("go could not build it; its messages are above"));
     }
-    let core = crate::regular::read(&module).map_err(|error| super::failed("read", &module, &error))?;
+    let core = millstream_base::regular::read(&module).map_err(|error| super::failed("read", &module, &error))?;
     // Go's runtime prepares its heap and packages their tables, which would be most of what a new instance costs.
-    componentize::component(crate::plugin::started(&core)?, &world)
+    componentize::component(millstream_plugins::plugin::started(&core)?, &world)
 }
 
 /// Name, version and description, as hexadecimal digits: the linker's flags have no way to quote all texts.

@@ -8,11 +8,11 @@ use super::metadata::with_section;
 use crate::author::project::{Code, Project};
 use crate::author::tools::{self, Tool};
 use crate::author::{failed, say};
-use crate::error::{Error, Result};
-use crate::plugin::World;
-use crate::sections::section;
-use crate::shown;
 use marked::{AT, mappings_of, marked};
+use millstream_base::error::{Error, Result};
+use millstream_base::shown;
+use millstream_plugins::plugin::World;
+use millstream_plugins::sections::section;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -67,7 +67,8 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     if !output.status.success() {
         return Err(Error::plugin(format!("its modules cannot be run:\n{}", words(&output))));
     }
-    let mut component = crate::regular::read(&component).map_err(|error| failed("read", &component, &error))?;
+    let mut component =
+        millstream_base::regular::read(&component).map_err(|error| failed("read", &component, &error))?;
     if has_http {
         http::under_its_name(&mut component)
             .map_err(|error| Error::bug(format!("componentize-qjs's component cannot be read: {error}")))?;
@@ -121,7 +122,8 @@ struct BuildPackageJson {
 /// The SDK's folder: where `package.json` says that the package is.
 fn sdk_folder(folder: &Path) -> Result<PathBuf> {
     let manifest = folder.join("package.json");
-    let text = crate::regular::read_to_string(&manifest).map_err(|error| failed("read", &manifest, &error))?;
+    let text =
+        millstream_base::regular::read_to_string(&manifest).map_err(|error| failed("read", &manifest, &error))?;
     let package: BuildPackageJson =
         serde_json::from_str(&text).map_err(|error| Error::job(format!("{}: {error}", manifest.display())))?;
     let path = package.dependencies.get(SDK).and_then(|place| place.strip_prefix("file:"));
@@ -248,7 +250,7 @@ fn check_intl(program: &str, folder: &Path, main: &str) -> Result<()> {
 
 /// The lines of a file that name it, but for those that are remarks.
 fn places_of_intl(file: &Path, shown: &str) -> Vec<String> {
-    let text = crate::regular::read_to_string(file).unwrap_or_default();
+    let text = millstream_base::regular::read_to_string(file).unwrap_or_default();
     let names = |line: &str| {
         let code = line.split("//").next().unwrap_or_default().trim_start();
         let mut words = code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'));
@@ -282,7 +284,7 @@ struct SourceMap {
 fn program(folder: &Path, sdk: &Path, work: &Path) -> Result<String> {
     let read = |name: &str| {
         let path = work.join(name);
-        crate::regular::read_to_string(&path).map_err(|error| failed("read", &path, &error))
+        millstream_base::regular::read_to_string(&path).map_err(|error| failed("read", &path, &error))
     };
     let map: SourceMap = serde_json::from_str(&read("bundle.js.map")?)
         .map_err(|error| Error::bug(format!("esbuild's source map cannot be read: {error}")))?;

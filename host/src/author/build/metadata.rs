@@ -1,11 +1,11 @@
-//! Puts into a component what its project says of it, see [`Package`](crate::sections::PackageSections).
+//! Puts into a component what its project says of it, see [`Package`](millstream_plugins::sections::PackageSections).
 
 use super::described::DescribedPlugin;
 use crate::author::new::SDK_VERSION;
 use crate::author::project::{Grants, Project};
-use crate::error::{Error, Result};
-use crate::limits::{DECLARED_BYTES_MAX, README_BYTES_MAX};
-use crate::sections::section;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{DECLARED_BYTES_MAX, README_BYTES_MAX};
+use millstream_plugins::sections::section;
 use serde_json::Value;
 use wasm_encoder::{ComponentSection, CustomSection};
 use wasm_metadata::{AddMetadata, AddMetadataField};
@@ -65,12 +65,12 @@ fn declared(project: &Project, answers: &DescribedPlugin) -> Result<(String, Str
 
 /// The SDK in the project and its version, if `millstream new` put it there.
 pub(super) fn sdk(project: &Project) -> Option<(String, String)> {
-    let version = crate::regular::read_to_string(project.folder.join(SDK_VERSION)).ok()?;
+    let version = millstream_base::regular::read_to_string(project.folder.join(SDK_VERSION)).ok()?;
     Some((format!("millstream {}", project.language()), version.trim().to_owned()))
 }
 
 fn readme(project: &Project) -> String {
-    let text = crate::regular::read_to_string(project.folder.join("README.md")).unwrap_or_default();
+    let text = millstream_base::regular::read_to_string(project.folder.join("README.md")).unwrap_or_default();
     if text.len() > README_BYTES_MAX {
         tracing::warn!(
             "README.md has {} bytes and is left out of the component: at most {README_BYTES_MAX} fit",

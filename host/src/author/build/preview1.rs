@@ -1,7 +1,7 @@
 //! Components of core modules that were compiled for WASI 0.1 (`wasi_snapshot_preview1`), as compilers of Go and C make
 //! them: an adapter of our own stands between them and WASI 0.2. `sdk/preview1/README.md` tells what it does.
 
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 

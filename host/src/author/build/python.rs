@@ -9,10 +9,10 @@ mod sockets;
 use super::metadata::with_section;
 use crate::author::failed;
 use crate::author::project::{Code, Project};
-use crate::error::{Error, Kind, Result};
-use crate::plugin::{Preparation, called};
-use crate::sections::section;
 use base::{BaseParts, PythonBase, same_times};
+use millstream_base::error::{Error, Kind, Result};
+use millstream_plugins::plugin::{Preparation, called};
+use millstream_plugins::sections::section;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -115,7 +115,7 @@ fn names_zones(folder: &Path) -> Result<bool> {
             !is_ours && names_zones(&path)?
         } else {
             path.extension().is_some_and(|ending| ending == "py")
-                && crate::regular::read(&path)
+                && millstream_base::regular::read(&path)
                     .map_err(|error| failed("read", &path, &error))?
                     .windows(8)
                     .any(|word| word == b"zoneinfo")
@@ -144,7 +144,7 @@ fn copy(from: &Path, to: &Path, left_out: &[&str]) -> Result<()> {
         if source.is_dir() {
             copy(&source, &target, left_out)?;
         } else {
-            write(&target, &crate::regular::read(&source).map_err(|error| failed("read", &source, &error))?)?;
+            write(&target, &millstream_base::regular::read(&source).map_err(|error| failed("read", &source, &error))?)?;
         }
     }
     Ok(())

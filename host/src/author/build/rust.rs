@@ -4,8 +4,8 @@ pub mod toolchain;
 
 use crate::author::failed;
 use crate::author::project::{Code, Grants, Project, ProjectFacts};
-use crate::error::{Error, Result};
-use crate::plugin::with_heap;
+use millstream_base::error::{Error, Result};
+use millstream_plugins::plugin::with_heap;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub fn component(project: &Project) -> Result<Vec<u8>> {
         return Err(Error::plugin("cargo could not build it; its messages are above"));
     }
     let module = modules(target).join(TARGET).join(PROFILE).join(format!("{library}.wasm"));
-    let module = crate::regular::read(&module).map_err(|error| failed("read", &module, &error))?;
+    let module = millstream_base::regular::read(&module).map_err(|error| failed("read", &module, &error))?;
     encoded(&with_heap(&module, HEAP_BYTES)?)
 }
 

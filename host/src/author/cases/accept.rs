@@ -2,7 +2,7 @@
 
 use super::{ExpectedOutcome, OUTPUT, REJECTED, TestCase, compare, read_text};
 use crate::author::failed;
-use crate::error::Result;
+use millstream_base::error::Result;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

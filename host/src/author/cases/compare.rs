@@ -1,8 +1,8 @@
 //! Expected rows against rows that came out.
 
 use super::read_text;
-use crate::error::{Error, Result};
 use chrono::{DateTime, SecondsFormat};
+use millstream_base::error::{Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;

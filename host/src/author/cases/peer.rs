@@ -8,8 +8,8 @@ mod udp;
 
 pub use escape::escaped;
 
-use crate::error::{Error, Result};
-use crate::threads;
+use millstream_base::error::{Error, Result};
+use millstream_base::threads;
 use script::{Reply, Script, Values};
 use serde::Deserialize;
 use socket2::{Domain, Socket, Type};

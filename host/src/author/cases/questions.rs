@@ -1,12 +1,12 @@
 //! What the cases of a plugin ask it about before they run.
 
 use super::{TestCase, case_folders, connector};
-use crate::decode::Decoder;
-use crate::error::{Error, Result};
-use crate::job::Version;
-use crate::job::spec::JobSpec;
-use crate::plugin::Granted;
 use arrow::datatypes::{Schema, SchemaRef};
+use millstream_base::decode::Decoder;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::Version;
+use millstream_base::job::spec::JobSpec;
+use millstream_plugins::plugin::Granted;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -55,8 +55,8 @@ fn question(folder: &Path) -> Result<DescribeQuestion> {
     };
     let mut grant = Granted { env: plugin.grant.env.clone(), ..Granted::default() };
     for (name, path) in &plugin.grant.files {
-        let bytes =
-            crate::regular::read(folder.join(path)).map_err(|error| super::super::failed("read", path, &error))?;
+        let bytes = millstream_base::regular::read(folder.join(path))
+            .map_err(|error| super::super::failed("read", path, &error))?;
         grant.files.insert(name.clone(), bytes.into());
     }
     Ok(DescribeQuestion { config: plugin.config.to_string(), inputs, key, grant })
@@ -68,5 +68,5 @@ fn stage(case: &TestCase, folder: &Path) -> Result<JobSpec> {
     let text = case.job(Path::new("plugin"), Path::new("out"), None)?;
     // What looks like a variable is data.
     let as_it_is = Version { has_variables: false, ..Version::default() };
-    crate::job::parse_as(&text, Path::new("case"), folder, &[], as_it_is)
+    millstream_base::job::parse_as(&text, Path::new("case"), folder, &[], as_it_is)
 }

@@ -5,7 +5,7 @@
 mod hand;
 
 use super::of_loaded;
-use crate::plugin::LoadOptions;
+use millstream_plugins::plugin::LoadOptions;
 use std::fs;
 
 fn identity() -> Vec<u8> {

@@ -1,8 +1,8 @@
 //! The words of `millstream inspect` for a plugin.
 
 use super::Inspected;
-use crate::package::difference::in_words as columns;
-use crate::sections::in_words;
+use millstream_plugins::package::difference::in_words as columns;
+use millstream_plugins::sections::in_words;
 use serde_json::Value;
 use std::fmt::Write as _;
 

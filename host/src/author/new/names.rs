@@ -1,7 +1,7 @@
 //! Which names a project may have: the name is that of a package, a folder, a file and, in most languages, a function.
 
 use crate::author::language::Language;
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
 
 /// Bytes of a project's name.
 const NAME_BYTES_MAX: usize = 64;

@@ -9,7 +9,7 @@
 //!
 //! It asks, and grants nothing: that is up to jobs.
 
-use crate::job::spec::HttpGrant;
+use millstream_base::job::spec::HttpGrant;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -47,6 +47,6 @@ impl Grants {
         if !http.methods.is_empty() {
             grant = grant.methods(&http.methods);
         }
-        crate::plugin::check_http_grant(&grant).map_err(|words| format!("`grants`: {words}"))
+        millstream_plugins::plugin::check_http_grant(&grant).map_err(|words| format!("`grants`: {words}"))
     }
 }

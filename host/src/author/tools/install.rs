@@ -7,8 +7,8 @@
 
 use super::{Tool, ToolRegistry, cache_folder, failed, look, runs};
 use crate::author::language::Language;
-use crate::error::{Error, Result};
-use crate::hex;
+use millstream_base::error::{Error, Result};
+use millstream_base::hex;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

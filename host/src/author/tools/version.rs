@@ -44,7 +44,7 @@ pub fn of_npm_package(program: &Path) -> Option<ToolVersion> {
         parent == "node_modules" || parent.to_string_lossy().starts_with('@')
     };
     let package = real.ancestors().skip(1).find(in_modules)?;
-    let manifest = crate::regular::read_to_string(package.join("package.json")).ok()?;
+    let manifest = millstream_base::regular::read_to_string(package.join("package.json")).ok()?;
     let manifest: serde_json::Value = serde_json::from_str(&manifest).ok()?;
     ToolVersion::in_text(manifest.get("version")?.as_str()?)
 }

@@ -1,16 +1,16 @@
 //! What is known of a checkpoint folder.
 
-use crate::batch::keys::KEY_GROUPS;
-use crate::batch::partition::{counted, counts_rows, source_of};
-use crate::batch::position::{Position, Positions};
-use crate::checkpoint::store::Store;
-use crate::checkpoint::types::{Checkpoint, Column, JobStart, Manifest, Table, TableOf};
-use crate::checkpoint::{fold, plan, resolve};
-use crate::error::{Error, Result};
-use crate::ids::{BatchId, BatchTime, Generation};
-use crate::state::merged;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
+use millstream_base::batch::keys::KEY_GROUPS;
+use millstream_base::batch::partition::{counted, counts_rows, source_of};
+use millstream_base::batch::position::{Position, Positions};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, BatchTime, Generation};
+use millstream_engine::checkpoint::store::Store;
+use millstream_engine::checkpoint::types::{Checkpoint, Column, JobStart, Manifest, Table, TableOf};
+use millstream_engine::checkpoint::{fold, plan, resolve};
+use millstream_engine::state::merged;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::TryLockError;
@@ -219,7 +219,7 @@ fn files_of(rows: &arrow::array::RecordBatch) -> Result<Positions> {
     let text = rows.columns().first().and_then(|column| column.as_string_opt::<i32>());
     let number = |place: usize| rows.columns().get(place).and_then(|c| c.as_primitive_opt::<Int64Type>());
     let (Some(file), Some(offset), Some(mark)) = (text, number(1), number(2)) else {
-        let has = crate::batch::types::describe(rows.schema_ref());
+        let has = millstream_base::batch::types::describe(rows.schema_ref());
         return Err(Error::environment(format!(
             "positions of a source have the columns {has}, and need file, offset, mark"
         )));
@@ -285,7 +285,7 @@ fn planned(store: &dyn Store, manifest: &Manifest) -> Result<Option<PlannedFacts
 
 /// Whether a process holds the lock of a local folder.
 pub fn running(folder: &Path) -> Option<bool> {
-    match crate::regular::open(folder.join("lock")) {
+    match millstream_base::regular::open(folder.join("lock")) {
         // Shared, and given back at once.
         Ok(lock) => match lock.try_lock_shared() {
             Ok(()) => Some(false),

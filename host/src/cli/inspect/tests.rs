@@ -1,8 +1,8 @@
 use super::facts::*;
 use super::*;
-use crate::batch::position::Position;
-use crate::checkpoint::types::{Column, JobStart, TableOf};
-use crate::ids::{BatchId, BatchTime, Generation};
+use millstream_base::batch::position::Position;
+use millstream_base::ids::{BatchId, BatchTime, Generation};
+use millstream_engine::checkpoint::types::{Column, JobStart, TableOf};
 use std::collections::BTreeMap;
 use std::fs;
 

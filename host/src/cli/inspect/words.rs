@@ -2,11 +2,11 @@
 
 use super::super::state::describe;
 use super::facts::{CheckpointFacts, FilesFacts, FolderFacts, SourceFacts, TableFacts};
-use crate::batch::partition::{counted, counts_rows};
-use crate::batch::position::{Position, SOURCE_END};
-use crate::batch::topic;
-use crate::checkpoint::types::{JobStart, TableOf};
 use arrow::temporal_conversions::timestamp_us_to_datetime;
+use millstream_base::batch::partition::{counted, counts_rows};
+use millstream_base::batch::position::{Position, SOURCE_END};
+use millstream_base::batch::topic;
+use millstream_engine::checkpoint::types::{JobStart, TableOf};
 use std::fmt::Write as _;
 
 /// How many files of a folder are named, of those that were not read to their end.

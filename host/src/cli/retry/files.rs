@@ -1,11 +1,11 @@
 //! Files of rejected rows, as sinks wrote them, as JSON objects: one each, whatever the format.
 
-use crate::batch::json;
-use crate::decode::csv::nullable_cells;
-use crate::decode::json::array_elements;
-use crate::error::{Error, Result};
-use crate::limits::RETRY_FILE_BYTES_MAX;
 use bytes::Bytes;
+use millstream_base::batch::json;
+use millstream_base::decode::csv::nullable_cells;
+use millstream_base::decode::json::array_elements;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::RETRY_FILE_BYTES_MAX;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -116,7 +116,7 @@ fn of_file(path: &Path, kind: FileKind) -> Result<Vec<RetryUnit>> {
         let most = RETRY_FILE_BYTES_MAX >> 20;
         return Err(Error::job(format!("{shown} has more than {most} MiB; give its rows back in several files")));
     }
-    let bytes = crate::regular::read(path).map_err(failed)?;
+    let bytes = millstream_base::regular::read(path).map_err(failed)?;
     let digest = xxh3_128(&bytes);
     let records = match kind {
         FileKind::Json => return lines(&shown, &bytes),

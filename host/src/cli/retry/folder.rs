@@ -1,12 +1,12 @@
 //! The files of rows that were given back, each named by the digest of what the sink wrote, so that it is known again.
 
-use crate::batch::position::Positions;
-use crate::checkpoint::types::TableOf;
-use crate::checkpoint::{manifest, positions, read, store};
-use crate::durable;
-use crate::error::{Error, Result};
-use crate::graph::Graph;
-use crate::job::spec::{SourceKind, SourceSpec};
+use millstream_base::batch::position::Positions;
+use millstream_base::durable;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{SourceKind, SourceSpec};
+use millstream_engine::checkpoint::types::TableOf;
+use millstream_engine::checkpoint::{manifest, positions, read, store};
+use millstream_engine::graph::Graph;
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Write};

@@ -1,17 +1,17 @@
 //! What of rejected rows goes back to a stage: the columns of its input, checked as the stage needs them.
 
 use super::files::{RejectedRecord, RetryUnit, not_ours};
-use crate::batch::chunk::Chunk;
-use crate::batch::json;
-use crate::batch::types::{ColumnType, schema_of, with_fields};
-use crate::decode::Decoder;
-use crate::error::{Error, Result};
-use crate::graph::{Graph, StageNode};
-use crate::job::retry_source;
-use crate::job::spec::SourceSpec;
-use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX, RECORD_BYTES_MAX_MAX};
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Field, SchemaRef};
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::json;
+use millstream_base::batch::types::{ColumnType, schema_of, with_fields};
+use millstream_base::decode::Decoder;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::retry_source;
+use millstream_base::job::spec::SourceSpec;
+use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX, RECORD_BYTES_MAX_MAX};
+use millstream_engine::graph::{Graph, StageNode};
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,11 +1,11 @@
 //! `--fresh` forgets all that a checkpoint folder holds, so a person must say so.
 
 use super::signals;
-use crate::checkpoint::{manifest, store};
-use crate::error::{Error, Result};
-use crate::job::retry_source;
-use crate::job::spec::{CheckpointSpec, JobSpec};
-use crate::shown;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::retry_source;
+use millstream_base::job::spec::{CheckpointSpec, JobSpec};
+use millstream_base::shown;
+use millstream_engine::checkpoint::{manifest, store};
 use std::io::{self, BufRead, IsTerminal, Write};
 
 /// Returns when nothing would be forgotten, or the person at the terminal agreed. `Error` otherwise.

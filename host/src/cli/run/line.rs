@@ -1,13 +1,13 @@
 //! The line that tells, below rows and lines of the log, how the job stands: on a terminal, from the process that runs the job.
 
-use crate::error::Result;
 use crate::page::Jobs;
 use crate::page::numbers::{grouped, short, time};
 use crate::page::part;
 use crate::page::record::{JobState, Record};
-use crate::shown::harmless;
-use crate::terminal;
-use crate::threads;
+use millstream_base::error::Result;
+use millstream_base::shown::harmless;
+use millstream_base::terminal;
+use millstream_base::threads;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -86,9 +86,9 @@ fn words(record: &Record) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{BatchId, BatchTime};
-    use crate::metrics::batches::BatchFacts;
     use crate::page::diagnosis::Bottleneck;
+    use millstream_base::ids::{BatchId, BatchTime};
+    use millstream_plugins::metrics::batches::BatchFacts;
 
     #[test]
     fn the_most_important_of_a_job_is_in_a_line() {

@@ -1,8 +1,8 @@
 //! The line that says where the page is. It comes when the job runs, so that the errors of a job that is refused do not stand behind it; a
 //! job that takes long to start shows it while it starts.
 
-use crate::error::Result;
-use crate::threads;
+use millstream_base::error::Result;
+use millstream_base::threads;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};

@@ -1,9 +1,9 @@
 //! Which of the processes of a job this one is, where all of them are, and the key by which they know each other.
 
 use super::RunArguments;
-use crate::error::{Error, Result};
-use crate::regular;
-use crate::run::{ClusterKey, PeerTrust, name_in};
+use millstream_base::error::{Error, Result};
+use millstream_base::regular;
+use millstream_engine::run::{ClusterKey, PeerTrust, name_in};
 use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;

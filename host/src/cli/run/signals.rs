@@ -1,9 +1,9 @@
 //! SIGINT and SIGTERM. They are blocked before anything else happens and then taken one by one by a thread, so that none
 //! comes too early to be heard.
 
-use crate::error::{Error, Result};
-use crate::run::{Stop, Stopper};
-use crate::threads;
+use millstream_base::error::{Error, Result};
+use millstream_base::threads;
+use millstream_engine::run::{Stop, Stopper};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};

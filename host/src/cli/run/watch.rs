@@ -2,19 +2,19 @@
 //!
 //! The files are looked at again and again, as [`crate::author::watch`] does. One that changes is used when it has come to
 //! rest. What cannot take the place is told, and what runs goes on. What has taken the place is on trial
-//! ([`crate::plugin::trial`]): where a call of it fails, the version before makes that call, and is put back here.
+//! ([`millstream_plugins::plugin::trial`]): where a call of it fails, the version before makes that call, and is put back here.
 
 use crate::cli::upgrade::running::{NextComponent, RunningJob};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::job::plugin_part::PluginPart;
-use crate::job::spec::{JobSpec, PluginSpec};
-use crate::lock::edit;
-use crate::metrics::PluginId;
-use crate::plugin::{component_file, read_component};
-use crate::run::control::{JobStatus, PartStatus, ask};
-use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
-use crate::threads;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::plugin_part::PluginPart;
+use millstream_base::job::spec::{JobSpec, PluginSpec};
+use millstream_base::threads;
+use millstream_engine::run::control::{JobStatus, PartStatus, ask};
+use millstream_engine::running::upgrade::{UpgradeStatus, UpgradeStep};
+use millstream_plugins::lock::edit;
+use millstream_plugins::metrics::PluginId;
+use millstream_plugins::plugin::{component_file, read_component};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;

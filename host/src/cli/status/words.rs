@@ -1,12 +1,12 @@
 //! The status of a job in words.
 
 use super::super::inspect::words::{count, size, time};
-use crate::job::plugin_part::PluginPart;
-use crate::metrics::{PluginCosts, PluginId, Snapshot};
-use crate::plugin::Costs;
-use crate::run::control::{JobStatus, PartStatus, PartitionStatus, PartitionsStatus, WorkerBusy};
-use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
-use crate::units::grouped;
+use millstream_base::job::plugin_part::PluginPart;
+use millstream_base::units::grouped;
+use millstream_engine::run::control::{JobStatus, PartStatus, PartitionStatus, PartitionsStatus, WorkerBusy};
+use millstream_engine::running::upgrade::{UpgradeStatus, UpgradeStep};
+use millstream_plugins::metrics::{PluginCosts, PluginId, Snapshot};
+use millstream_plugins::plugin::Costs;
 use std::fmt::Write as _;
 
 /// Digits of a plugin's digest that are shown.
@@ -253,7 +253,7 @@ pub fn duration(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{BatchId, BatchTime};
+    use millstream_base::ids::{BatchId, BatchTime};
 
     #[test]
     fn numbers_and_times_are_short() {

@@ -2,13 +2,13 @@
 
 use super::decide::WorkerExit;
 use super::report::{self, VARIABLE, WorkerOrder, WorkerReport};
-use crate::child::limits::die_with;
 use crate::cli::run::signals;
-use crate::error::Kind;
-use crate::ids::BatchId;
-use crate::limits::{HEARTBEAT_SILENCE_MS_MAX, HEARTBEAT_STARVED_MS_MAX};
-use crate::run::ClusterKey;
-use crate::threads;
+use millstream_base::error::Kind;
+use millstream_base::ids::BatchId;
+use millstream_base::limits::{HEARTBEAT_SILENCE_MS_MAX, HEARTBEAT_STARVED_MS_MAX};
+use millstream_base::threads;
+use millstream_engine::run::ClusterKey;
+use millstream_plugins::child::limits::die_with;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::Shutdown;
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// How long a process that has closed its end may take to be gone.
 const GOING_MAX: Duration = Duration::from_secs(1);
 const GOING_LOOK_EVERY: Duration = Duration::from_millis(2);
-/// What tests plant, see [`crate::fault`].
+/// What tests plant, see [`millstream_base::fault`].
 const FAULT: &str = "MILLSTREAM_TEST_FAULT";
 
 /// A worker process. Dropping it kills it.

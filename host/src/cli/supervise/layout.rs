@@ -1,8 +1,8 @@
 //! In which processes, and with how many workers, a supervisor runs its job: as its arguments say, until somebody asks for others.
 
 use crate::cli::run::{PROCESSES_MAX, RunArguments, trust_of};
-use crate::error::{Error, Result};
-use crate::run::{ClusterKey, JobLayout, LAYOUT_BYTES_MAX, LocalPorts, PeerTrust};
+use millstream_base::error::{Error, Result};
+use millstream_engine::run::{ClusterKey, JobLayout, LAYOUT_BYTES_MAX, LocalPorts, PeerTrust};
 
 /// The processes of a job that one supervisor runs.
 pub struct Layout {

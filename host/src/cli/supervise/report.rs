@@ -2,14 +2,14 @@
 //! sends the key of the job's processes, and later perhaps some [`WorkerOrder`]s; when its end closes, it is gone, and the worker
 //! process ends with it.
 
-use crate::error::{Error, Kind, Result};
-use crate::fault;
-use crate::ids::BatchId;
-use crate::limits::HEARTBEAT_MS;
-use crate::patience;
-use crate::run::{ClusterKey, HandoverWord, JobLayout, StandByNews, Stopper};
-use crate::threads;
-use crate::time;
+use millstream_base::error::{Error, Kind, Result};
+use millstream_base::fault;
+use millstream_base::ids::BatchId;
+use millstream_base::limits::HEARTBEAT_MS;
+use millstream_base::patience;
+use millstream_base::threads;
+use millstream_base::time;
+use millstream_engine::run::{ClusterKey, HandoverWord, JobLayout, StandByNews, Stopper};
 use serde::Serialize;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;

@@ -7,9 +7,9 @@ use super::handover::{Handover, ScaleWish};
 use super::layout::Layout;
 use super::report::{WorkerOrder, WorkerReport};
 use super::{ChildStart, Supervisor, all_done};
-use crate::error::{Error, Result};
-use crate::run::control::ScaleStep;
-use crate::run::{HandoverWord, JobLayout};
+use millstream_base::error::{Error, Result};
+use millstream_engine::run::control::ScaleStep;
+use millstream_engine::run::{HandoverWord, JobLayout};
 
 impl Supervisor<'_> {
     /// Process 0 runs the job on other machines than the children here were started with.

@@ -5,7 +5,7 @@ use super::state::{Line, ShownJob};
 use crate::cli::inspect::words::size;
 use crate::cli::status::words;
 use crate::page::numbers::{count, grouped, percent, time};
-use crate::shown::harmless;
+use millstream_base::shown::harmless;
 
 /// Letters of a name, or of words.
 const CHARS_MAX: usize = 2_000;

@@ -1,6 +1,6 @@
 //! Colours, where they are wanted, and what takes their place.
 
-use crate::terminal;
+use millstream_base::terminal;
 use ratatui_core::style::{Color, Modifier, Style};
 
 /// What there is to draw with.

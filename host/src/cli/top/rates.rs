@@ -1,7 +1,7 @@
 //! What plugins cost now: the difference between what is told and what was told some seconds ago. Pure.
 
 use crate::page::record::JobView;
-use crate::run::control::PartStatus;
+use millstream_engine::run::control::PartStatus;
 use std::collections::VecDeque;
 
 /// As all other rates: of the last ten seconds.
@@ -69,8 +69,8 @@ fn sums(part: &PartStatus) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{PluginCosts, PluginId};
-    use crate::plugin::Costs;
+    use millstream_plugins::metrics::{PluginCosts, PluginId};
+    use millstream_plugins::plugin::Costs;
 
     fn view(now_us: i64, guest_ns: u64, calls: u64) -> JobView {
         let costs = Costs { guest_ns, calls, memory_bytes_max: 5, ..Costs::default() };

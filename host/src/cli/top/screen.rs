@@ -1,8 +1,8 @@
 //! The whole terminal: taken, drawn on, and put back as it was on every way out.
 
 use super::keys::Keyboard;
-use crate::error::{Error, Result};
-use crate::terminal::{self, Hold};
+use millstream_base::error::{Error, Result};
+use millstream_base::terminal::{self, Hold};
 use ratatui_core::backend::{Backend, ClearType, WindowSize};
 use ratatui_core::buffer::Cell;
 use ratatui_core::layout::{Position, Size};

@@ -3,10 +3,10 @@
 use super::keys::Key;
 use super::rates::{Cost, CostRates};
 use super::tree::{self, Branch};
-use crate::metrics::batches::BatchFacts;
-use crate::metrics::refused::RefusedRow;
 use crate::page::part::{self, PartNow};
 use crate::page::record::{JobState, JobView};
+use millstream_plugins::metrics::batches::BatchFacts;
+use millstream_plugins::metrics::refused::RefusedRow;
 
 /// What the screen knows of the job now.
 #[derive(Clone, Debug, Default)]
@@ -212,7 +212,7 @@ pub fn refused(now: &PartNow<'_>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::control::{GraphPart, PartFacts, PartStatus};
+    use millstream_engine::run::control::{GraphPart, PartFacts, PartStatus};
 
     fn told(pids: &[u32], rows: [u64; 3]) -> ShownJob {
         let names = [("in", "source", ""), ("words", "stage", "in"), ("out", "sink", "words")];

@@ -1,11 +1,11 @@
 //! How an upgrade went, for people and for programs.
 
 use crate::cli::status::words::duration;
-use crate::error::{Error, Result};
-use crate::job::plugin_part::PluginPart;
-use crate::running::upgrade::shadow::ShadowReport;
-use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
-use crate::units::grouped;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::plugin_part::PluginPart;
+use millstream_base::units::grouped;
+use millstream_engine::running::upgrade::shadow::ShadowReport;
+use millstream_engine::running::upgrade::{UpgradeStatus, UpgradeStep};
 use serde::Serialize;
 use std::fmt::Write as _;
 

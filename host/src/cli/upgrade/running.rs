@@ -1,12 +1,14 @@
 //! A running job, all processes of which are asked together.
 
 use crate::cli::run::signals;
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, StatusAnswers, ask, put};
-use crate::running::upgrade::shadow::ShadowReport;
-use crate::running::upgrade::{Prepare, UpgradeStatus, UpgradeStep};
-use crate::time;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::time;
+use millstream_engine::run::control::{
+    ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, StatusAnswers, ask, put,
+};
+use millstream_engine::running::upgrade::shadow::ShadowReport;
+use millstream_engine::running::upgrade::{Prepare, UpgradeStatus, UpgradeStep};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

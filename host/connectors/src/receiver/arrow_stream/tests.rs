@@ -1,8 +1,8 @@
 use super::*;
-use crate::random::Random;
 use arrow::array::{AsArray, DictionaryArray, Int8Array, Int64Array, LargeStringArray, ListArray, UInt64Array};
 use arrow::datatypes::Int32Type;
 use arrow::ipc::writer::StreamWriter;
+use millstream_base::random::Random;
 
 fn stream(columns: Vec<(&str, ArrayRef)>, times: usize) -> Vec<u8> {
     let rows = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, values)| (name, values, true)));

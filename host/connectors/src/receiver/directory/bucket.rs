@@ -3,14 +3,14 @@
 
 use super::walk::Walk;
 use super::{Folder, ScanResult, takes_by};
-use crate::batch::position::Position;
-use crate::error::Error;
-use crate::job::spec::SourceSpec;
-use crate::limits::OBJECTS_LIST_ALL_MS;
 use crate::receiver::content::Content;
 use crate::receiver::file::{OTHER_OBJECT, OpenedFile, SourceFile};
 use crate::receiver::file_facts::FileFacts;
 use crate::receiver::object::{BucketReader, facts};
+use millstream_base::batch::position::Position;
+use millstream_base::error::Error;
+use millstream_base::job::spec::SourceSpec;
+use millstream_base::limits::OBJECTS_LIST_ALL_MS;
 use object_store::list::PaginatedListOptions;
 use std::ffi::OsString;
 use std::io;
@@ -122,8 +122,8 @@ impl Folder for BucketFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::spec::FilesRead;
     use crate::objects::Bucket;
+    use millstream_base::job::spec::FilesRead;
     use object_store::RetryConfig;
     use std::io::{BufRead, BufReader, Write};
     use std::net::{TcpListener, TcpStream};

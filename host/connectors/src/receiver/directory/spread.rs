@@ -2,15 +2,15 @@
 
 use super::listing::Listing;
 use super::{FileRead, FolderFiles, os_name, stored_name};
-use crate::batch::partition::{FILE_CLOCK_PREFIX, Share};
-use crate::batch::position::{Position, Positions};
-use crate::error::Error;
-use crate::job::spec::SourceSpec;
-use crate::limits::FILES_ORDERED_MAX;
 use crate::receiver::file::failed;
 use crate::receiver::inbox::{FileReports, Inbox};
 use crate::receiver::outage::{LOOK_EVERY, Outage};
 use crate::receiver::{WatchTimes, on_thread};
+use millstream_base::batch::partition::{FILE_CLOCK_PREFIX, Share};
+use millstream_base::batch::position::{Position, Positions};
+use millstream_base::error::Error;
+use millstream_base::job::spec::SourceSpec;
+use millstream_base::limits::FILES_ORDERED_MAX;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;

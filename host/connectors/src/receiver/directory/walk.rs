@@ -3,16 +3,16 @@
 
 use super::listing::is_left_out;
 use super::{Folder, ScanResult};
-use crate::batch::position::Position;
-use crate::error::Error;
-use crate::job::spec::{FilesRead, SourceKind, SourceSpec};
-use crate::limits::DIRECTORY_FOLDERS_MAX;
 use crate::receiver::content::Content;
 use crate::receiver::file::{OpenedFile, SourceFile, failed};
 use crate::receiver::file_facts::FileFacts;
 use crate::receiver::object::Pause;
 use crate::receiver::outage::Outage;
 use glob::{MatchOptions, Pattern};
+use millstream_base::batch::position::Position;
+use millstream_base::error::Error;
+use millstream_base::job::spec::{FilesRead, SourceKind, SourceSpec};
+use millstream_base::limits::DIRECTORY_FOLDERS_MAX;
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
@@ -57,7 +57,7 @@ impl Folder for LocalFolder {
     }
 
     fn open(&self, _: &str, path: &Path) -> Result<Option<Content>, Error> {
-        match crate::regular::open(path) {
+        match millstream_base::regular::open(path) {
             Ok(file) => Ok(Some(file.into())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(&self.source, path, &error)),

@@ -2,17 +2,17 @@
 
 use super::RoundEnd;
 use super::last_bytes::{self, LastBytes};
-use crate::error::Error;
 use crate::http::{Client, Fault, HttpRequest, Server, Wire, retry_after};
-use crate::job::http_url;
-use crate::job::spec::{HttpClientSpec, SourceSpec};
-use crate::shown;
 use crate::tls::Tls;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::{Method, Response, StatusCode};
+use millstream_base::error::Error;
+use millstream_base::job::http_url;
+use millstream_base::job::spec::{HttpClientSpec, SourceSpec};
+use millstream_base::shown;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -244,7 +244,7 @@ fn over_http(url: &str) -> String {
 
 /// A path whose query says this, in place of what it said under that name.
 fn with_parameter(path: &str, name: &str, value: &str) -> String {
-    use crate::secrets::URL_TEXT;
+    use millstream_base::secrets::URL_TEXT;
     use percent_encoding::{percent_decode_str, utf8_percent_encode};
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let is_other = |pair: &&str| {

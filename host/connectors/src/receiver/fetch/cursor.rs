@@ -1,8 +1,8 @@
 //! The cursor that the rows of an answer tell. It is looked for in the answer itself: of a row that is too long only the
 //! beginning is kept, and the cursor may stand behind it.
 
-use crate::decode::json::{each_element, is_one_value, text_at, value_at};
-use crate::decode::mark;
+use millstream_base::decode::json::{each_element, is_one_value, text_at, value_at};
+use millstream_base::decode::mark;
 
 /// The value at this path of the last row that has one there. Where the last row is broken off the next request so asks for it
 /// alone, and not for all the good ones before it again.

@@ -6,9 +6,9 @@ mod reader;
 use super::lines::{next, packed, stream_headers};
 use super::rows::PushedMessage;
 use super::{Fetch, RoundEnd};
-use crate::shown;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use millstream_base::shown;
 use reader::{EventReader, Item};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

@@ -19,7 +19,10 @@ pub fn stream_headers() -> HeaderMap {
 pub fn packed(headers: &HeaderMap) -> Option<String> {
     let how = headers.get(CONTENT_ENCODING)?.to_str().unwrap_or("?");
     (!how.trim().eq_ignore_ascii_case("identity")).then(|| {
-        format!("the stream is packed ({}), though that was not asked for; mend `url`", crate::shown::harmless(how, 40))
+        format!(
+            "the stream is packed ({}), though that was not asked for; mend `url`",
+            millstream_base::shown::harmless(how, 40)
+        )
     })
 }
 

@@ -28,7 +28,7 @@ pub fn unpack(how: Option<&str>, body: Vec<u8>, bytes_max: u64) -> Result<Vec<u8
             }
         }
         other => {
-            let other = crate::shown::harmless(other, 40);
+            let other = millstream_base::shown::harmless(other, 40);
             Err(Unusable::Refused(format!("the answer is packed as `{other}`, and only gzip was asked for")))
         }
     }

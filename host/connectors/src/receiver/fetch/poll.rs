@@ -7,19 +7,19 @@ use super::link;
 use super::packed::{Unusable, too_long, unpack};
 use super::position::PreviousAnswer;
 use super::{Fetch, RoundEnd};
-use crate::decode::json::value_at;
-use crate::decode::mark;
-use crate::job::spec::{CursorFrom, HttpCursor};
-use crate::limits::{HTTP_PAGES_MAX, HTTP_PLACE_BYTES_MAX};
 use crate::receiver::http::cut::{self, BodyRecords};
-use crate::shown;
-use crate::units;
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     LAST_MODIFIED,
 };
+use millstream_base::decode::json::value_at;
+use millstream_base::decode::mark;
+use millstream_base::job::spec::{CursorFrom, HttpCursor};
+use millstream_base::limits::{HTTP_PAGES_MAX, HTTP_PLACE_BYTES_MAX};
+use millstream_base::shown;
+use millstream_base::units;
 use tokio::time::timeout;
 
 /// How much of an address a message shows.

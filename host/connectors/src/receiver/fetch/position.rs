@@ -1,8 +1,8 @@
 //! How far a stream or a poll has come, in the server's own words: the name of a position holds them.
 
-use crate::batch::position::{Position, Positions};
-use crate::limits::HTTP_PLACE_BYTES_MAX;
 use crate::receiver::named::NamedPosition;
+use millstream_base::batch::position::{Position, Positions};
+use millstream_base::limits::HTTP_PLACE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 /// What the name of such a position begins with.
@@ -83,7 +83,7 @@ impl PreviousAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::position::move_all;
+    use millstream_base::batch::position::move_all;
 
     #[test]
     fn the_newest_name_counts_and_old_ones_go() {

@@ -5,10 +5,10 @@ use super::last_bytes::LastBytes;
 use super::rows::PushedMessage;
 use super::{Fetch, RoundEnd};
 use crate::http::{Wire, upgrade};
-use crate::shown;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use hyper::header::{HeaderMap, HeaderValue};
+use millstream_base::shown;
 use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout};
@@ -31,7 +31,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(ended)) => return ended,
         Err(_) => {
-            let time = crate::units::show_time(fetch.client.timeout);
+            let time = millstream_base::units::show_time(fetch.client.timeout);
             return RoundEnd::lost(format!("no answer within {time} (`timeout`)"));
         }
     };

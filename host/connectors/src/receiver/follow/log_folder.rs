@@ -1,8 +1,8 @@
 //! The files of a log: the one at its path and, beside it, those that it was before it was rotated.
 
-use crate::batch::identity;
-use crate::batch::identity::FileIdentity;
-use crate::batch::position::Position;
+use millstream_base::batch::identity;
+use millstream_base::batch::identity::FileIdentity;
+use millstream_base::batch::position::Position;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -220,7 +220,7 @@ pub fn open(path: &Path) -> io::Result<Option<File>> {
     let gone = |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(None) } else { Err(error) };
     match std::fs::metadata(path) {
         // Opening a pipe would wait for its writer.
-        Ok(metadata) if metadata.is_file() => crate::regular::open(path).map(Some).or_else(gone),
+        Ok(metadata) if metadata.is_file() => millstream_base::regular::open(path).map(Some).or_else(gone),
         Ok(_) => Ok(None),
         Err(error) => gone(error),
     }

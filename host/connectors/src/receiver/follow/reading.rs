@@ -2,12 +2,12 @@
 
 use super::log_folder::{self, LogFile, RecentBytes};
 use super::{FollowedLog, ReadEnd};
-use crate::batch::identity::{self, FileIdentity, TAIL_BYTES_MAX};
-use crate::batch::position::Position;
-use crate::error::Error;
-use crate::job::spec::Format;
 use crate::receiver::file::{SourceFile, failed};
 use crate::receiver::framing::Framer;
+use millstream_base::batch::identity::{self, FileIdentity, TAIL_BYTES_MAX};
+use millstream_base::batch::position::Position;
+use millstream_base::error::Error;
+use millstream_base::job::spec::Format;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;

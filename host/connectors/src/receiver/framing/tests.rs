@@ -1,5 +1,5 @@
 use super::*;
-use crate::random::Random;
+use millstream_base::random::Random;
 
 const KEPT: usize = REJECTED_BYTES_MAX as usize;
 

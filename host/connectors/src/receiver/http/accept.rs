@@ -2,18 +2,18 @@
 //! head of a request and on the time for it, and nobody waits for anybody else.
 
 use super::{Intake, answer};
-use crate::fault;
 use crate::http::certificate::Certificate;
 use crate::http::heads::CheckedHeads;
 use crate::http::listener::Acceptor;
 use crate::http::places::Place;
 use crate::http::write_deadline::WriteDeadline;
-use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS_MAX, HTTP_HEADERS_MAX};
 use crate::receiver::panicked;
 use crate::tls;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use millstream_base::fault;
+use millstream_base::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS_MAX, HTTP_HEADERS_MAX};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;

@@ -7,7 +7,6 @@ use super::producers::{self, Numbered};
 use super::{Intake, IntakeResult, Receiving};
 use crate::http::heads::repeated;
 use crate::http::places::{Place, Standing};
-use crate::units;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -16,6 +15,7 @@ use hyper::header::{
     RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use millstream_base::units;
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -4,16 +4,16 @@
 //! else is lines. Text and CSV are lines. Binary records have a fixed length, or the whole body is one, as it is of Avro and
 //! Protobuf.
 
-use crate::batch::chunk::{Chunk, RefusedRecord};
-use crate::batch::position::Extent;
-use crate::decode::binary::row_bytes;
-use crate::decode::json::{each_element, is_one_value};
-use crate::decode::mark;
-use crate::job::spec::{Format, SourceSpec};
-use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use crate::receiver::framing::{Counter, StreamCursor, trim_csv_line_end};
 use crate::receiver::{framer, reject_unfit_header};
 use bytes::Bytes;
+use millstream_base::batch::chunk::{Chunk, RefusedRecord};
+use millstream_base::batch::position::Extent;
+use millstream_base::decode::binary::row_bytes;
+use millstream_base::decode::json::{each_element, is_one_value};
+use millstream_base::decode::mark;
+use millstream_base::job::spec::{Format, SourceSpec};
+use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 
 /// The records of a body.
 pub struct BodyRecords {
@@ -176,9 +176,9 @@ impl<'a> Records<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::Decoder;
-    use crate::job::spec::ColumnSpec;
     use millstream_base::batch::types::ColumnType;
+    use millstream_base::decode::Decoder;
+    use millstream_base::job::spec::ColumnSpec;
 
     fn source(format: Format, columns: &[(&str, ColumnType)]) -> SourceSpec {
         let columns = columns.iter().map(|(name, kind)| ColumnSpec::new(*name, kind.clone())).collect();

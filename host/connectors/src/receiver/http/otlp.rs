@@ -7,15 +7,15 @@ mod rows;
 mod tree;
 
 use super::cut::{BodyRecords, Records};
-use crate::decode::varint;
-use crate::job::spec::{HttpServerSpec, OtlpSignal, SourceSpec};
-use crate::units;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http_body_util::Full;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use messages::{Message, MessageFault};
+use millstream_base::decode::varint;
+use millstream_base::job::spec::{HttpServerSpec, OtlpSignal, SourceSpec};
+use millstream_base::units;
 use serde_json::{Value, json};
 use std::io::Read;
 use tree::Tree;

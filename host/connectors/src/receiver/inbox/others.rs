@@ -3,8 +3,8 @@
 //! none knows by itself that the source has come to its end.
 
 use super::{FileNews, Inbox, InboxContents};
-use crate::batch::position::{Position, Positions, SOURCE_END};
-use crate::ids::BatchId;
+use millstream_base::batch::position::{Position, Positions, SOURCE_END};
+use millstream_base::ids::BatchId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 

@@ -4,9 +4,9 @@
 
 use super::whole::WholeRequest;
 use super::{Inbox, InboxContents};
-use crate::batch::chunk::Chunk;
-use crate::batch::position::{Position, Positions};
-use crate::ids::BatchId;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::position::{Position, Positions};
+use millstream_base::ids::BatchId;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;

@@ -1,14 +1,14 @@
 //! The columns of a Parquet file, which names them and their types itself.
 
 use super::{Inferred, Sample, refused};
-use crate::batch::types::ColumnType;
-use crate::error::{Error, Result};
-use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
-use crate::panics::caught;
 use crate::receiver::compressed::Stream;
 use crate::receiver::plain;
-use crate::shown::harmless;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
+use millstream_base::panics::caught;
+use millstream_base::shown::harmless;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
         return Err(wrong(&"it has no column that a schema can name"));
     }
     let source = SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Parquet).schema(columns);
-    let file = crate::regular::open(path).map_err(|error| wrong(&plain(&error)))?;
+    let file = millstream_base::regular::open(path).map_err(|error| wrong(&plain(&error)))?;
     let mut stream = Stream::of(&source, path, file).map_err(|error| wrong(&plain(&error)))?;
     let mut bytes = Vec::new();
     stream.fill(&mut bytes, sample.bytes_max).map_err(|error| wrong(&plain(&error)))?;
@@ -44,7 +44,7 @@ pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
 
 /// The columns of the file, and how many rows it has.
 fn schema_of(path: &Path) -> std::result::Result<(Arc<Schema>, u64), String> {
-    let file = crate::regular::open(path).map_err(|error| plain(&error))?;
+    let file = millstream_base::regular::open(path).map_err(|error| plain(&error))?;
     // What the library makes of a damaged file is not always an error.
     let read = caught(|| ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string()));
     let read = read.unwrap_or_else(Err);

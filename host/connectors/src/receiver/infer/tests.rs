@@ -1,5 +1,5 @@
 use super::*;
-use crate::random::Random;
+use millstream_base::random::Random;
 use std::io::Write;
 
 fn sample() -> Sample {

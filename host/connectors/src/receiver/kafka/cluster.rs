@@ -1,13 +1,13 @@
 //! What a source asks a cluster: which partitions there are, where each begins, and whether what the job needs is still there.
 
 use super::bounds;
-use crate::batch::position::Positions;
-use crate::batch::topic;
-use crate::error::{Error, Result};
-use crate::job::spec::{KafkaSourceSpec, KafkaStart, KafkaTopics};
 use crate::kafka::consumer::{Bounds, Consumer};
 use crate::kafka::fault::KafkaFault;
 use crate::kafka::{ANSWER_TIME_MAX, PAUSE_MAX};
+use millstream_base::batch::position::Positions;
+use millstream_base::batch::topic;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{KafkaSourceSpec, KafkaStart, KafkaTopics};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::time::{Duration, Instant};
 use tracing::debug;

@@ -1,11 +1,11 @@
 //! Tells a consumer group how far the job's checkpoints have come, so that others see how far behind it is. Nothing is ever read
 //! from there.
 
-use crate::batch::position::Positions;
-use crate::batch::topic;
-use crate::job::spec::{KafkaSourceSpec, SourceSpec};
 use crate::kafka::consumer::Consumer;
 use crate::receiver::inbox::Inbox;
+use millstream_base::batch::position::Positions;
+use millstream_base::batch::topic;
+use millstream_base::job::spec::{KafkaSourceSpec, SourceSpec};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::warn;

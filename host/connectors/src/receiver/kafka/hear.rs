@@ -2,11 +2,11 @@
 
 use super::cluster::{self, Lost};
 use super::{InboxClosed, Partition, SourceReader, Step, behind};
-use crate::batch::position::Position;
-use crate::error::Result;
 use crate::kafka::consumer::{ConsumerEvent, Record};
 use crate::receiver::inbox::PartitionRead;
 use hashbrown::HashMap;
+use millstream_base::batch::position::Position;
+use millstream_base::error::Result;
 use std::time::Duration;
 
 impl SourceReader<'_> {

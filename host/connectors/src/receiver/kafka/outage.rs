@@ -1,11 +1,11 @@
 //! Waiting for a cluster of which no broker answers.
 
-use crate::error::{Error, Result};
-use crate::job::spec::{KafkaSourceSpec, KafkaTopics, SourceSpec};
 use crate::kafka::consumer::Consumer;
 use crate::kafka::fault::KafkaFault;
 use crate::kafka::{PAUSE_MAX, PAUSE_MIN};
-use crate::units;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{KafkaSourceSpec, KafkaTopics, SourceSpec};
+use millstream_base::units;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 

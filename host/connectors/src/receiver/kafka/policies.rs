@@ -3,12 +3,12 @@
 //! answers to the client that reads would wait behind its fetches.
 
 use super::{ReadOrder, consumer};
-use crate::error::Result;
 use crate::kafka::ANSWER_TIME_MAX;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::fault::KafkaFault;
 use crate::receiver::inbox::Inbox;
-use crate::threads;
+use millstream_base::error::Result;
+use millstream_base::threads;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,12 +1,12 @@
 //! Records of one partition on their way into a chunk.
 
-use crate::batch::chunk::{Chunk, RefusedRecord};
-use crate::batch::envelope::{self, EnvelopeColumns, RecordMetadata};
-use crate::batch::position::Extent;
-use crate::job::spec::SourceSpec;
 use crate::kafka::consumer::Record;
-use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use bytes::Bytes;
+use millstream_base::batch::chunk::{Chunk, RefusedRecord};
+use millstream_base::batch::envelope::{self, EnvelopeColumns, RecordMetadata};
+use millstream_base::batch::position::Extent;
+use millstream_base::job::spec::SourceSpec;
+use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 
 /// Records that follow each other in a partition.
 pub struct Records {

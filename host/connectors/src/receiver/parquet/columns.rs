@@ -3,15 +3,15 @@
 
 use super::leaves::{Leaf, LeafKind, converted};
 use super::{SHOWN_BYTES_MAX, damaged};
-use crate::batch::column::ColumnSpec;
-use crate::decode::json::place_of;
-use crate::decode::parquet::{LineMember, members};
-use crate::shown::harmless;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::error::ArrowError;
+use millstream_base::batch::column::ColumnSpec;
+use millstream_base::decode::json::place_of;
+use millstream_base::decode::parquet::{LineMember, members};
+use millstream_base::shown::harmless;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;

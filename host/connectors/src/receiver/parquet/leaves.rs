@@ -1,10 +1,6 @@
 //! Values that hold no others, as they are written in lines: in the types of ours, or as text.
 
 use super::columns::{Converted, Refusal, Want, shown_path};
-use crate::batch::cell;
-use crate::batch::json::written_out;
-use crate::batch::times::{TimeParser, local_text, micros_of};
-use crate::job::spec::TimeUnit as Unit;
 use arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, GenericByteArray, Int64Array, StringArray, StringBuilder,
     TimestampMicrosecondArray,
@@ -16,6 +12,10 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use arrow::temporal_conversions::{time32ms_to_time, time64ns_to_time};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use millstream_base::batch::cell;
+use millstream_base::batch::json::written_out;
+use millstream_base::batch::times::{TimeParser, local_text, micros_of};
+use millstream_base::job::spec::TimeUnit as Unit;
 use std::fmt::Write as _;
 use std::sync::Arc;
 

@@ -3,10 +3,10 @@
 use super::columns::{FileLeaves, WantedRows, wanted_rows};
 use super::leaves::LeafKind;
 use super::{ROWS, SHOWN_BYTES_MAX, damaged};
-use crate::job::spec::ColumnSpec;
-use crate::shown::harmless;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use millstream_base::job::spec::ColumnSpec;
+use millstream_base::shown::harmless;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ConvertedType, LogicalType, Type as PhysicalType};

@@ -1,11 +1,11 @@
 //! Messages of a server on their way into chunks: each is a record, with what came with it before it (`batch/envelope`).
 
-use crate::batch::chunk::{Chunk, RefusedRecord};
-use crate::batch::envelope::{self, EnvelopeColumns, RecordMetadata, TOPIC};
-use crate::batch::reading::Message;
-use crate::job::spec::SourceSpec;
-use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use bytes::Bytes;
+use millstream_base::batch::chunk::{Chunk, RefusedRecord};
+use millstream_base::batch::envelope::{self, EnvelopeColumns, RecordMetadata, TOPIC};
+use millstream_base::batch::reading::Message;
+use millstream_base::job::spec::SourceSpec;
+use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 
 /// Messages, in chunks. Of one that is too long the beginning stays, with the reason.
 pub fn chunks_of(source: &SourceSpec, messages: &[Message]) -> Vec<Chunk> {

@@ -1,9 +1,9 @@
 //! How far a partition of a plugin has come, in the plugin's own words: the name of a position holds them.
 
-use crate::batch::partition::{PLACE_MARK, PLACE_PREFIX};
-use crate::batch::position::{Position, Positions};
-use crate::hex;
 use crate::receiver::named::NamedPosition;
+use millstream_base::batch::partition::{PLACE_MARK, PLACE_PREFIX};
+use millstream_base::batch::position::{Position, Positions};
+use millstream_base::hex;
 use std::collections::BTreeSet;
 
 /// Where a partition goes on.
@@ -49,7 +49,7 @@ fn parse(name: &str) -> Option<(&str, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::position::move_all;
+    use millstream_base::batch::position::move_all;
 
     #[test]
     fn each_partition_goes_on_where_its_newest_position_is() {

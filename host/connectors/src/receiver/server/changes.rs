@@ -22,16 +22,16 @@ use self::rows::{Change, ChangedTable, PolledChanges};
 use self::snapshot::SnapshotReader;
 use self::watch::TableWatch;
 use super::backlog::Backlog;
-use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
-use crate::error::Error;
-use crate::fault;
-use crate::job::database;
-use crate::job::spec::{ChangesReads, ServerSourceSpec, SourceSpec};
-use crate::owner::Owner;
 use crate::postgres::pgoutput::{self, Relation, ReplicationMessage};
 use crate::postgres::replication::{Lsn, Replication, Streamed};
 use crate::postgres::{DatabaseError, DatabaseErrorKind, quoted};
 use futures_util::FutureExt as _;
+use millstream_base::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::error::Error;
+use millstream_base::fault;
+use millstream_base::job::database;
+use millstream_base::job::spec::{ChangesReads, ServerSourceSpec, SourceSpec};
+use millstream_base::owner::Owner;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
@@ -107,7 +107,7 @@ impl ChangesFollower {
         let slot = match owner {
             Some(owner) => begin::slot_name(&owner.job_id, &source.name),
             // It is gone with the connection, whoever else has the same.
-            None => format!("millstream_tmp_{}_{:x}", std::process::id(), crate::time::now().0),
+            None => format!("millstream_tmp_{}_{:x}", std::process::id(), millstream_base::time::now().0),
         };
         let ours = || format!("millstream_{:016x}", xxh3_64(reads.tables.join("\n").as_bytes()));
         ChangesFollower {

@@ -8,12 +8,12 @@ mod shards;
 mod waiting;
 
 use super::word;
-use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
-use crate::error::Error;
-use crate::job::spec::{KafkaStart, KinesisReads, SourceSpec};
 use crate::kinesis::{KinesisClient, KinesisFault, Stream};
 use crate::objects::environment;
-use crate::shown;
+use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::error::Error;
+use millstream_base::job::spec::{KafkaStart, KinesisReads, SourceSpec};
+use millstream_base::shown;
 use position::{KinesisPosition, LastRead};
 use shards::{Shards, StreamRetention};
 use std::collections::VecDeque;
@@ -86,7 +86,7 @@ impl Shared {
     }
 
     fn lost(&self, shard: &str, until_ms: i64) -> ReadTrouble {
-        let until = crate::sink::shown_time(crate::ids::BatchTime(until_ms.saturating_mul(1000)));
+        let until = crate::sink::shown_time(millstream_base::ids::BatchTime(until_ms.saturating_mul(1000)));
         let (place, shard) = (self.stream.place(), shown::harmless(shard, 200));
         self.lasting(&format!(
             "{place}: shard `{shard}` was read up to {until}, and the stream has deleted records since then that the job may not have \

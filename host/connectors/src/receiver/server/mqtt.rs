@@ -1,12 +1,12 @@
 //! Topics of a server of MQTT, in one partition. The server keeps each message until it is acknowledged, which it is when a durable plan
 //! holds it; so what is read is named by numbers, and no position is kept.
 
-use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
-use crate::error::Error;
-use crate::job::spec::{MqttReads, Origin, ServerSourceSpec, SourceSpec};
 use crate::mqtt::packet::{self, Packet, Publish, matches};
 use crate::mqtt::{ANSWER_MAX, Connection, FORM, Fault, Server, Session, refusal};
-use crate::shown;
+use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::error::Error;
+use millstream_base::job::spec::{MqttReads, Origin, ServerSourceSpec, SourceSpec};
+use millstream_base::shown;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tracing::warn;

@@ -4,12 +4,12 @@
 
 use super::backlog::Backlog;
 use super::word;
-use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
-use crate::error::Error;
-use crate::job::spec::{NatsReads, Origin, ServerSourceSpec, ServerStart, SourceSpec};
 use crate::nats::stream::{Stream, markers};
 use crate::nats::{ANSWER_MAX, ApiError, Connection, Fault, Received, Server, publish};
-use crate::shown;
+use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::error::Error;
+use millstream_base::job::spec::{NatsReads, Origin, ServerSourceSpec, ServerStart, SourceSpec};
+use millstream_base::shown;
 use serde_json::json;
 use std::time::{Duration, Instant};
 

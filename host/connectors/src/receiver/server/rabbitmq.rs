@@ -4,11 +4,11 @@
 
 use super::word;
 use crate::amqp::{ANSWER_MAX, ClosedByServer, Connection, Delivery, Event, Fault, Field, Server};
-use crate::batch::envelope::ID;
-use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
-use crate::error::Error;
-use crate::job::spec::{Origin, RabbitmqReads, ServerSourceSpec, ServerStart, SourceSpec};
-use crate::shown;
+use millstream_base::batch::envelope::ID;
+use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::error::Error;
+use millstream_base::job::spec::{Origin, RabbitmqReads, ServerSourceSpec, ServerStart, SourceSpec};
+use millstream_base::shown;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xxhash_rust::xxh3::Xxh3;

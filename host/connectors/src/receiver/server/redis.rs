@@ -2,15 +2,17 @@
 //! entries which were trimmed before they were read are noticed: Redis itself trims without asking its readers.
 
 use super::word;
-use crate::batch::envelope::ID;
-use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
-use crate::batch::types::ColumnType;
-use crate::error::Error;
-use crate::job::spec::{ColumnSource, Origin, RedisReads, ServerSourceSpec, ServerStart, SourceSpec, TimeForm};
 use crate::redis::{Answer, BLOCK_MAX, Connection, Server, passes, words};
-use crate::shown;
 use ::redis::{self as library, FromRedisValue, RedisError, Value};
 use bytes::Bytes;
+use millstream_base::batch::envelope::ID;
+use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::Error;
+use millstream_base::job::spec::{
+    ColumnSource, Origin, RedisReads, ServerSourceSpec, ServerStart, SourceSpec, TimeForm,
+};
+use millstream_base::shown;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

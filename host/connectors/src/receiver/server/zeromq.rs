@@ -1,15 +1,15 @@
 //! Messages that sockets of ZeroMQ send, in one partition: the job connects with one of them, or listens for several. Nobody keeps what
 //! was sent, so there is no position. What comes is read while the source is polled; a few messages wait for that.
 
-use crate::batch::column::ColumnSource;
-use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::dial::{ANSWER_MAX, Fault, ServerAddress, silent};
-use crate::error::Error;
 use crate::http::listener::accept_all;
 use crate::http::places::Standing;
-use crate::job::spec::{Origin, ServerSourceSpec, SourceSpec, ZeromqReads};
-use crate::shown;
 use crate::zeromq::{FORM, Incoming, Peer, SocketSettings};
+use millstream_base::batch::column::ColumnSource;
+use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::error::Error;
+use millstream_base::job::spec::{Origin, ServerSourceSpec, SourceSpec, ZeromqReads};
+use millstream_base::shown;
 use std::io;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};

@@ -1,14 +1,14 @@
 //! Messages as the columns of a source that has them as they are: nothing is written that would have to be read again.
 
 use super::message::Message;
-use crate::batch::column::ColumnSpec;
-use crate::batch::ready::ReadyRows;
-use crate::batch::types;
-use crate::decode::ready::{name_of, takes};
-use crate::job::spec::SyslogSpec;
-use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use arrow::array::{ArrayRef, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder};
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::column::ColumnSpec;
+use millstream_base::batch::ready::ReadyRows;
+use millstream_base::batch::types;
+use millstream_base::decode::ready::{name_of, takes};
+use millstream_base::job::spec::SyslogSpec;
+use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use std::sync::Arc;
 
 /// What a row takes beside the text of its message, about.
@@ -112,10 +112,10 @@ impl Columns {
 mod tests {
     use super::super::message::Reader;
     use super::*;
-    use crate::batch::chunk::Chunk;
-    use crate::batch::types::ColumnType;
-    use crate::decode::Decoder;
-    use crate::job::spec::{Format, SourceSpec};
+    use millstream_base::batch::chunk::Chunk;
+    use millstream_base::batch::types::ColumnType;
+    use millstream_base::decode::Decoder;
+    use millstream_base::job::spec::{Format, SourceSpec};
 
     #[test]
     fn columns_hold_what_lines_are_decoded_to() {

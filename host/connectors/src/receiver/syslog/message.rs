@@ -2,10 +2,10 @@
 //! neither is all `message`.
 
 use super::bsd;
-use crate::batch::column::ColumnSpec;
-use crate::batch::times::TimeParser;
-use crate::batch::types::ColumnType;
 use crate::receiver::json_text::write_text;
+use millstream_base::batch::column::ColumnSpec;
+use millstream_base::batch::times::TimeParser;
+use millstream_base::batch::types::ColumnType;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -210,7 +210,7 @@ fn unquoted(text: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use millstream_base::random::Random;
     use serde_json::json;
 
     fn read(message: &str) -> Value {

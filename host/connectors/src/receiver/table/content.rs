@@ -1,13 +1,6 @@
 //! The rows of a table, from the bytes that a file or a query gave.
 
 use super::guess;
-use crate::batch::chunk::Chunk;
-use crate::batch::types::{self, ColumnType, columns_of_specs};
-use crate::decode::{Decoder, csv};
-use crate::job::spec::{
-    ColumnSpec, EnrichFormat, EnrichSpec, EnrichTable, Format, SourceKind, SourceSpec, TimeForm, TimeUnit,
-};
-use crate::limits::{ENRICH_BYTES_MAX, ENRICH_DECODED_BYTES_MAX};
 use crate::receiver::framer;
 use crate::receiver::parquet::columns::as_wanted;
 use crate::receiver::parquet::open::FileRows;
@@ -17,6 +10,13 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use bytes::Bytes;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::types::{self, ColumnType, columns_of_specs};
+use millstream_base::decode::{Decoder, csv};
+use millstream_base::job::spec::{
+    ColumnSpec, EnrichFormat, EnrichSpec, EnrichTable, Format, SourceKind, SourceSpec, TimeForm, TimeUnit,
+};
+use millstream_base::limits::{ENRICH_BYTES_MAX, ENRICH_DECODED_BYTES_MAX};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,12 +1,12 @@
 //! The columns of a table whose author did not say them: the narrowest type that all values of a column have.
 
 use super::content::{header, records};
-use crate::batch::types::ColumnType;
-use crate::decode::csv;
-use crate::job::spec::Format;
 use crate::receiver::framing::trim_csv_line_end;
 use arrow::array::timezone::Tz;
 use arrow::compute::kernels::cast_utils::string_to_datetime;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::decode::csv;
+use millstream_base::job::spec::Format;
 use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::Value;

@@ -1,14 +1,14 @@
 //! A table with an index by its key.
 
 use super::content;
-use crate::batch::keys::{self, Keys, TableSeeds};
-use crate::job::spec::EnrichSpec;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
 use bytes::Bytes;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use millstream_base::batch::keys::{self, Keys, TableSeeds};
+use millstream_base::job::spec::EnrichSpec;
 
 /// A table in memory.
 pub struct Lookup {

@@ -1,11 +1,6 @@
 //! The rows of a query against a PostgreSQL database, as an Arrow IPC stream.
 
 use super::too_large;
-use crate::batch::keys::Keys;
-use crate::batch::types::{ColumnType, schema_of};
-use crate::error::{Error, Result};
-use crate::job::database::{self, Database};
-use crate::limits::ENRICH_BYTES_MAX;
 use crate::postgres::quoted;
 use crate::postgres::{Connection, DatabaseError, Driver, ServerWait};
 use arrow::array::{
@@ -16,6 +11,11 @@ use arrow::compute::take_record_batch;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use millstream_base::batch::keys::Keys;
+use millstream_base::batch::types::{ColumnType, schema_of};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::database::{self, Database};
+use millstream_base::limits::ENRICH_BYTES_MAX;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;

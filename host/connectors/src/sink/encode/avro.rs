@@ -2,14 +2,14 @@
 //! null are a union with `null`; times are `timestamp-micros`, dates `date` and decimals `decimal`. Records by
 //! themselves are for topics, whose schema is in a registry.
 
-use crate::batch::cell::Cells;
-use crate::batch::types::ColumnType;
-use crate::decode::varint;
-use crate::limits::PART_BYTES_MAX;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use millstream_base::batch::cell::Cells;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::decode::varint;
+use millstream_base::limits::PART_BYTES_MAX;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::sync::Arc;

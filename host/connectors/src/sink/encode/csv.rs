@@ -3,14 +3,14 @@
 //!
 //! The encoders of the crates `csv` and `arrow-csv` do not tell nulls from empty text, hence our own.
 
-use crate::batch::cell;
-use crate::batch::cell::Cells;
-use crate::batch::encoded::{self, EncodedForm};
-use crate::batch::types::ColumnType;
-use crate::hex;
 use arrow::array::{Array, ArrayRef, LargeBinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use millstream_base::batch::cell;
+use millstream_base::batch::cell::Cells;
+use millstream_base::batch::encoded::{self, EncodedForm};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::hex;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 

@@ -1,8 +1,8 @@
 //! Format `parquet`, with the columns' own types. Pages are compressed, with Snappy unless the job says otherwise.
 
-use crate::job::spec::Compression;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::job::spec::Compression;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as Codec, GzipLevel, ZstdLevel};
 use parquet::errors::Result;

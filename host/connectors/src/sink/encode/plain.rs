@@ -1,7 +1,7 @@
 //! Single values as bytes: keys of records, and fields of entries.
 
-use crate::batch::cell::{self, Cells};
 use arrow::array::Array;
+use millstream_base::batch::cell::{self, Cells};
 use std::io;
 
 /// The bytes of a value that is not null: text and bytes as they are, so that every client finds the same, as the partition of a key;

@@ -3,11 +3,11 @@
 
 mod fit;
 
-use crate::batch::cell::{self, Cells};
-use crate::decode::protobuf::{Kind, Messages};
-use crate::decode::varint;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::cell::{self, Cells};
+use millstream_base::decode::protobuf::{Kind, Messages};
+use millstream_base::decode::varint;
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;

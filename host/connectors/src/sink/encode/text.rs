@@ -1,9 +1,9 @@
 //! Format `text`: the single text column as it is, a line a row. A null is an empty line, and line breaks within a text are
 //! written as `\n` and `\r`, so that no text makes two lines.
 
-use crate::batch::types::{ColumnType, describe};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::types::{ColumnType, describe};
 use std::io::{self, Write};
 
 pub(super) fn check(schema: &SchemaRef) -> Result<(), String> {

@@ -7,10 +7,10 @@ mod folder;
 pub use bucket::BucketDestination;
 pub use folder::FolderDestination;
 
-use crate::owner::Owner;
-use crate::patience::StoreError;
 use crate::sink::files::Share;
 use crate::sink::marker::Marker;
+use millstream_base::owner::Owner;
+use millstream_base::patience::StoreError;
 use std::fs::File;
 
 /// The name of a part that is complete, and how many rows it has, where that is known.
@@ -32,7 +32,7 @@ pub trait Destination: Send + Sync {
     fn marker(&self, name: &str) -> Result<Option<(Marker, MarkerTag)>, StoreError>;
 
     /// Puts a marker in the place of the one that was read. Where a later start has the place the error is of kind
-    /// [`TakenOver`](crate::patience::StoreErrorKind::TakenOver).
+    /// [`TakenOver`](millstream_base::patience::StoreErrorKind::TakenOver).
     fn replace_marker(
         &self,
         name: &str,

@@ -2,15 +2,15 @@
 
 use super::destination::{Destination, Staged};
 use super::{Share, part_name};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::ids::{BatchId, BatchTime, Generation};
-use crate::job::spec::FileFormat;
-use crate::patience::{io_failed, patiently};
 use crate::sink::encode::Encoder;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::ids::{BatchId, BatchTime, Generation};
+use millstream_base::job::spec::FileFormat;
+use millstream_base::patience::{io_failed, patiently};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;

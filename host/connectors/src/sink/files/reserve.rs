@@ -3,13 +3,13 @@
 
 use super::Share;
 use super::open_part::hidden_folder;
-use crate::ids::{BatchId, Generation};
-use crate::panics::caught;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamWriter;
+use millstream_base::ids::{BatchId, Generation};
+use millstream_base::panics::caught;
 use std::io;
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -3,11 +3,11 @@
 
 use super::super::encode::plain;
 use super::super::ops::Op;
-use crate::batch::cell::Cells;
-use crate::batch::types::{ColumnType, describe};
-use crate::job::spec::KeyedDocuments;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Schema;
+use millstream_base::batch::cell::Cells;
+use millstream_base::batch::types::{ColumnType, describe};
+use millstream_base::job::spec::KeyedDocuments;
 use std::collections::HashMap;
 
 /// What becomes of the document of a row.

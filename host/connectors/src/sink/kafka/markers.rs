@@ -6,11 +6,11 @@
 
 use super::topic::{self, Admin, ask, asking};
 use super::watch::Watch;
-use crate::ids::{BatchId, Generation};
 use crate::kafka::fault::{KafkaFault, KafkaFaultKind};
 use crate::kafka::{ANSWER_TIME_MAX, ClientLog};
-use crate::owner::{FORMAT_VERSION, Owner};
 use crate::sink::shares::{self, Share};
+use millstream_base::ids::{BatchId, Generation};
+use millstream_base::owner::{FORMAT_VERSION, Owner};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;

@@ -2,9 +2,9 @@
 
 use super::records::Records;
 use super::watch::Watch;
-use crate::fault;
 use crate::kafka::ClientLog;
 use crate::kafka::fault::{KafkaFault, KafkaFaultKind};
+use millstream_base::fault;
 use rdkafka::ClientContext;
 use rdkafka::bindings::rd_kafka_flush;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};

@@ -4,14 +4,14 @@
 use super::super::encode::avro;
 use super::super::waiting::new_runtime;
 use super::watch::Watch;
-use crate::decode::protobuf::{Definition, DefinitionFile};
-use crate::failure::Failure;
-use crate::job::spec::{ProtobufSpec, SubjectSpec};
 use crate::kafka::fault::KafkaFault;
 use crate::schema_registry::{NewSchema, RegistryFault, SchemaId, SchemaRegistry};
 use arrow::datatypes::SchemaRef;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use millstream_base::decode::protobuf::{Definition, DefinitionFile};
+use millstream_base::failure::Failure;
+use millstream_base::job::spec::{ProtobufSpec, SubjectSpec};
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;

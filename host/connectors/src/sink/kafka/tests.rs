@@ -2,8 +2,8 @@
 
 use super::records::RecordEncoder;
 use super::topic::TopicFacts;
-use crate::job::spec::{KafkaCluster, KafkaSinkSpec, RecordFormat};
 use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringArray};
+use millstream_base::job::spec::{KafkaCluster, KafkaSinkSpec, RecordFormat};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! Waiting for a cluster: as long as the job lives and `wait` allows, and not in silence.
 
-use crate::failure::Failure;
 use crate::kafka::fault::KafkaFault;
 use crate::kafka::{PAUSE_MAX, PAUSE_MIN};
-use crate::limits::SERVER_START_S_MAX;
-use crate::units;
+use millstream_base::failure::Failure;
+use millstream_base::limits::SERVER_START_S_MAX;
+use millstream_base::units;
 use std::time::{Duration, Instant};
 
 /// How long the client library may try again by itself, when it says why, before that is worth a word.

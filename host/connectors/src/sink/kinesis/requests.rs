@@ -1,12 +1,12 @@
 //! The records of a batch, and the requests that bring them: as many as a request may have, in order.
 
 use super::super::encode::plain;
-use crate::batch::cell::Cells;
-use crate::batch::json::JsonRows;
-use crate::ids::BatchId;
 use arrow::array::{Array, RecordBatch};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use millstream_base::batch::cell::Cells;
+use millstream_base::batch::json::JsonRows;
+use millstream_base::ids::BatchId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::ops::Range;

@@ -3,12 +3,12 @@
 //! How rows lie in parts depends on how many workers there are. A plugin may number what it sends of each call, and know by that what is
 //! there when a batch comes again, be it after a start with other workers: so calls depend on the rows alone.
 
-use crate::batch::slices::RowBytes;
-use crate::batch::writing::WriteTrouble;
-use crate::error::Error;
-use crate::limits::PLUGIN_CALL_MAX;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use millstream_base::batch::slices::RowBytes;
+use millstream_base::batch::writing::WriteTrouble;
+use millstream_base::error::Error;
+use millstream_base::limits::PLUGIN_CALL_MAX;
 
 /// Calls with the rows of these parts, in order: with as many at a time as one call may have, and with one at least.
 pub fn each(
@@ -53,8 +53,8 @@ fn together(mut pieces: Vec<RecordBatch>) -> Result<RecordBatch, WriteTrouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
     use arrow::array::{ArrayRef, BooleanArray, StringArray};
+    use millstream_base::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
     use std::sync::Arc;
 
     /// How many rows each call gets of texts of these lengths, which lie in parts that end there.

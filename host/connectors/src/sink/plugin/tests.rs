@@ -1,6 +1,6 @@
 use super::*;
-use crate::error::Kind;
 use arrow::array::{ArrayRef, Int64Array};
+use millstream_base::error::Kind;
 use std::sync::{Arc, Mutex};
 
 /// What the other side of a writer does, one answer after the other; then all goes well.

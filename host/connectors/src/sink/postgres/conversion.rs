@@ -1,8 +1,8 @@
 //! How values get into a column of a table: copied as they are, or copied as another type and cast by the server.
 
-use crate::batch::types::ColumnType;
 use crate::postgres::quoted;
 use arrow::datatypes::DataType;
+use millstream_base::batch::types::ColumnType;
 use tokio_postgres::types::Type;
 
 /// A column of a table as it is.

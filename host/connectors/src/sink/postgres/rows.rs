@@ -2,11 +2,11 @@
 
 use super::array;
 use super::conversion::{ArrayForm, ColumnConversion};
-use crate::batch::cell;
-use crate::batch::cell::Cells;
 use crate::postgres::Unfit;
 use arrow::array::{Array, RecordBatch};
 use bytes::{BufMut, Bytes, BytesMut};
+use millstream_base::batch::cell;
+use millstream_base::batch::cell::Cells;
 use std::error::Error;
 use std::fmt;
 use std::ops::Range;

@@ -2,9 +2,9 @@
 
 use super::super::ops::{self, DELETE, TRUNCATE};
 use super::conversion::{ColumnConversion, ColumnFacts, is_named};
-use crate::batch::types::{ColumnType, describe};
 use crate::postgres::quoted;
 use arrow::datatypes::{DataType, SchemaRef};
+use millstream_base::batch::types::{ColumnType, describe};
 use std::borrow::Cow;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;

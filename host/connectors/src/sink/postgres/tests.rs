@@ -7,9 +7,9 @@ mod ports;
 mod real;
 
 use super::*;
-use crate::batch::types::{ColumnType, schema_of};
-use crate::ids::Generation;
 use arrow::array::{Int64Array, StringArray};
+use millstream_base::batch::types::{ColumnType, schema_of};
+use millstream_base::ids::Generation;
 use real::Postgres;
 use std::sync::Arc;
 
@@ -135,7 +135,7 @@ fn shares_of_earlier_starts_commit_no_more() {
     let server = Postgres::start();
     let mut spec = spec(&server, TableMode::Append);
     if let SinkKind::Postgres { parts, .. } = &mut spec.kind {
-        *parts = crate::job::spec::PartsBy::Worker;
+        *parts = millstream_base::job::spec::PartsBy::Worker;
     }
     let start = |share, generation| {
         let owner = Owner { job: "job".into(), job_id: "a".into(), generation: Generation(generation) };

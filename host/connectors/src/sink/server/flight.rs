@@ -4,21 +4,21 @@
 //! it is of, so that a server can know it again.
 
 use super::{CommitRetry, ServerFault, ask, job_id, not_begun, of, start};
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
 use crate::flight::grpc::{Connection, framed, outgoing};
 use crate::flight::messages::Data;
 use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::{FlightWrites, Origin, ServerWrites, SinkSpec};
-use crate::owner::Owner;
 use crate::postgres::ServerWait;
 use crate::sink::waiting::{await_or_end, runtime_of};
 use crate::sink::{Sink, rows_refused, wrong};
 use arrow::array::{Array, RecordBatch};
 use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
 use bytes::Bytes;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::{FlightWrites, Origin, ServerWrites, SinkSpec};
+use millstream_base::owner::Owner;
 use serde_json::json;
 use std::io;
 use std::time::Duration;

@@ -1,14 +1,14 @@
 //! The rows of a batch as messages: what is in each, and where it goes.
 
 use super::values::{self, Values, without};
-use crate::batch::types::{ColumnType, describe};
-use crate::error::{Error, Result};
-use crate::ids::BatchId;
-use crate::job::spec::{Origin, RecordFormat, SinkSpec};
-use crate::shown;
 use crate::sink::{rows_refused, wrong};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::types::{ColumnType, describe};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_base::job::spec::{Origin, RecordFormat, SinkSpec};
+use millstream_base::shown;
 use std::io;
 use xxhash_rust::xxh3::Xxh3;
 

@@ -4,19 +4,19 @@
 
 use super::messages::{MessageForm, MessageTarget, Outgoing};
 use super::{CommitRetry, SendFailure, ask, not_begun, of, start};
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::{MqttTopic, MqttWrites, Origin, ServerWrites, SinkSpec};
 use crate::mqtt::packet::{self, Packet};
 use crate::mqtt::{ANSWER_MAX, Connection, FORM, Fault, Server, Session, refusal};
-use crate::owner::Owner;
 use crate::postgres::ServerWait;
-use crate::shown;
 use crate::sink::{Sink, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::{MqttTopic, MqttWrites, Origin, ServerWrites, SinkSpec};
+use millstream_base::owner::Owner;
+use millstream_base::shown;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 

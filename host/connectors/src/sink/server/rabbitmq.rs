@@ -6,17 +6,17 @@
 use super::messages::{MessageForm, MessageTarget, Outgoing};
 use super::{CommitRetry, SendFailure, ServerFault, ask, job_id, not_begun, of, start};
 use crate::amqp::{self, ANSWER_MAX, CHANNEL, ClosedByServer, Connection, Event, Fault, Server, publish};
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::{Origin, RabbitmqKey, RabbitmqWrites, RecordFormat, ServerWrites, SinkSpec};
-use crate::owner::Owner;
 use crate::postgres::ServerWait;
-use crate::shown;
 use crate::sink::{Sink, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::{Origin, RabbitmqKey, RabbitmqWrites, RecordFormat, ServerWrites, SinkSpec};
+use millstream_base::owner::Owner;
+use millstream_base::shown;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -6,19 +6,19 @@
 
 use super::values::{Fields, Values};
 use super::{CommitRetry, ServerFault, ask, job_id, of};
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::{Origin, RecordFormat, RedisWrites, ServerWrites, SinkSpec};
-use crate::owner::Owner;
 use crate::postgres::ServerWait;
 use crate::redis::{Connection, Server, passes, words};
 use crate::sink::{Sink, rows_refused, wrong};
-use crate::{batch::json, shown};
 use ::redis::{self as library, RedisError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::{Origin, RecordFormat, RedisWrites, ServerWrites, SinkSpec};
+use millstream_base::owner::Owner;
+use millstream_base::{batch::json, shown};
 use std::time::Duration;
 
 /// Writes into the marker that this start commits from now on; the last committed batch, or whose the sink is.

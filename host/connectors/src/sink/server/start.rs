@@ -2,11 +2,11 @@
 
 use super::{ServerFault, of};
 use crate::dial::Fault;
-use crate::error::{Error, Result};
-use crate::job::spec::{Origin, SinkSpec};
-use crate::patience::longer;
 use crate::postgres::ServerWait;
-use crate::units;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{Origin, SinkSpec};
+use millstream_base::patience::longer;
+use millstream_base::units;
 use std::time::{Duration, Instant};
 
 /// Asks until there is an answer, or something is wrong that does not pass, or the sink's `wait` is over. Every attempt begins anew, so it

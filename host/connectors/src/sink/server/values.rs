@@ -1,12 +1,12 @@
 //! Rows as what servers take of them: a value for each row, or fields by name.
 
 use super::super::encode::plain;
-use crate::batch::cell::Cells;
-use crate::batch::json::JsonRows;
-use crate::batch::types::{ColumnType, describe};
-use crate::job::spec::RecordFormat;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
+use millstream_base::batch::cell::Cells;
+use millstream_base::batch::json::JsonRows;
+use millstream_base::batch::types::{ColumnType, describe};
+use millstream_base::job::spec::RecordFormat;
 use std::io;
 
 /// The columns of a schema without one of them.
@@ -20,7 +20,7 @@ pub(super) fn check(format: RecordFormat, schema: &SchemaRef, beside: &str) -> R
     let (word, wanted) = match format {
         RecordFormat::Text => ("text", ColumnType::Text),
         RecordFormat::Binary => ("binary", ColumnType::Binary),
-        _ => return crate::batch::json::check(schema),
+        _ => return millstream_base::batch::json::check(schema),
     };
     match schema.fields().as_ref() {
         [field] if ColumnType::of(field.data_type()) == wanted => Ok(()),

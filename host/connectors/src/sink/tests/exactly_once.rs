@@ -2,11 +2,11 @@
 //! refuse.
 
 use super::*;
-use crate::ids::Generation;
-use crate::job::spec::FilesRoll;
-use crate::owner::Owner;
 use crate::sink::marker::{self, Marker, Pending};
 use crate::sink::written;
+use millstream_base::ids::Generation;
+use millstream_base::job::spec::FilesRoll;
+use millstream_base::owner::Owner;
 use std::time::Duration;
 
 fn owner(job_id: &str, generation: u64) -> Owner {

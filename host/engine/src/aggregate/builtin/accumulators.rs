@@ -2,12 +2,12 @@
 
 use super::stored::{StoredColumn, halves_of, wide};
 use super::{Builtin, Convert, Function, FunctionParts, datafusion};
-use crate::error::{Error, Result};
-use crate::job::spec::AggregateFunction;
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::binary;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion_expr::EmitTo;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::AggregateFunction;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -251,14 +251,14 @@ fn missing() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::group::Grouper;
-    use crate::context::BatchContext;
-    use crate::ids::{BatchId, BatchTime};
-    use crate::job::spec::AggregateSpec;
     use arrow::array::{
         BinaryArray, BooleanArray, Date32Array, Float64Array, StringArray, TimestampMicrosecondArray, UInt32Array,
     };
     use arrow::compute::take_record_batch;
+    use millstream_base::batch::group::Grouper;
+    use millstream_base::context::BatchContext;
+    use millstream_base::ids::{BatchId, BatchTime};
+    use millstream_base::job::spec::AggregateSpec;
 
     fn rows() -> RecordBatch {
         let numbers =

@@ -1,14 +1,14 @@
 //! Partial results of the built-in functions as columns of types that state tables hold.
 
-use crate::batch::keys::{self, Keys};
-use crate::batch::types::ColumnType;
-use crate::error::{Error, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Decimal128Array, Int64Array, ListArray, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, Int64Type, UInt64Type};
+use millstream_base::batch::keys::{self, Keys};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::{Error, Result};
 use std::sync::Arc;
 
 /// How a column of a function's partial result is kept.

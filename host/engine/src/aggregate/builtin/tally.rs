@@ -2,12 +2,7 @@
 //! Beside counts and exact sums the values of each key are kept, each with how often it is there.
 
 use super::{Builtin, Function, SUM_DIGITS_MAX};
-use crate::batch::keys::{Keys, canonical_column};
 use crate::checkpoint::types::Column;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
-use crate::job::spec::AggregateFunction;
-use crate::sink::ops::Op;
 use crate::state::{Slot, StateTable};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, UInt32Array,
@@ -15,6 +10,11 @@ use arrow::array::{
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema, SchemaRef, i256};
 use arrow::row::{RowConverter, SortField};
+use millstream_base::batch::keys::{Keys, canonical_column};
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::AggregateFunction;
+use millstream_connectors::sink::ops::Op;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 use super::*;
-use crate::ids::{BatchId, BatchTime};
-use crate::random::Random;
 use crate::state::StateTable;
 use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

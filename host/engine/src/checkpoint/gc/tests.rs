@@ -4,7 +4,7 @@ use super::*;
 use crate::checkpoint::meaning::MeaningDigests;
 use crate::checkpoint::resolve::is_void_before;
 use crate::checkpoint::types::{Checkpoint, JobStart, StateFile, Table, TableOf, blob_path};
-use crate::ids::BatchTime;
+use millstream_base::ids::BatchTime;
 
 fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manifest {
     let start = |(generation, after, first): &(u64, u64, u64)| JobStart {

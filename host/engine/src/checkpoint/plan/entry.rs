@@ -7,15 +7,15 @@
 
 use super::Head;
 use super::frame::MADE_UP_VERSION;
-use crate::batch::chunk::PlannedChunk;
-use crate::batch::chunk::{Chunk, RefusedRecord};
-use crate::batch::position::{Extent, Position};
-use crate::batch::ready::ReadyRows;
 use crate::checkpoint::types::PlanEntry;
-use crate::decode::varint;
-use crate::error::Error;
-use crate::ids::{BatchId, BatchTime};
 use bytes::Bytes;
+use millstream_base::batch::chunk::PlannedChunk;
+use millstream_base::batch::chunk::{Chunk, RefusedRecord};
+use millstream_base::batch::position::{Extent, Position};
+use millstream_base::batch::ready::ReadyRows;
+use millstream_base::decode::varint;
+use millstream_base::error::Error;
+use millstream_base::ids::{BatchId, BatchTime};
 
 /// The most bytes that a number takes.
 const NUMBER_BYTES_MAX: usize = 10;

@@ -21,9 +21,9 @@
 
 use super::{Head, LogName, entry};
 use crate::checkpoint::types::PlanEntry;
-use crate::error::{Error, Result};
-use crate::owner::FORMAT_VERSION;
 use bytes::Bytes;
+use millstream_base::error::{Error, Result};
+use millstream_base::owner::FORMAT_VERSION;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 const MAGIC: [u8; 8] = *b"mllsplan";

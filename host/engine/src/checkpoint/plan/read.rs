@@ -4,9 +4,9 @@ use super::frame::{Frame, Frames, LOG_VERSION, NextFrame, UnreadableLog};
 use super::{FOLDER, Head, LogHeads, LogName};
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::PlanEntry;
-use crate::error::{Error, Result};
-use crate::patience::StoreErrorKind;
 use bytes::Bytes;
+use millstream_base::error::{Error, Result};
+use millstream_base::patience::StoreErrorKind;
 
 /// The heads of all whole entries of all logs, in order of generation, process and `after`. Damage is told with each log
 /// ([`LogHeads::check`] makes an error of it), because what lies before it can still be used. An error where the store

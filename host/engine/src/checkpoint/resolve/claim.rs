@@ -1,11 +1,11 @@
 //! The manifests that a start and a checkpoint write.
 
 use super::{Resume, StartRequest, tables};
-use crate::batch::partition::plan_name;
 use crate::checkpoint::gc::trim_starts;
 use crate::checkpoint::types::{Checkpoint, JobStart, Manifest, TableOf};
-use crate::ids::{BatchId, Generation};
-use crate::limits::{CHECKPOINTS_KEPT, ROLLBACK_BATCHES_MAX};
+use millstream_base::batch::partition::plan_name;
+use millstream_base::ids::{BatchId, Generation};
+use millstream_base::limits::{CHECKPOINTS_KEPT, ROLLBACK_BATCHES_MAX};
 
 /// The manifest of a new start, which takes the job over from all earlier ones. `job_id` counts where the job begins
 /// anew.

@@ -4,7 +4,7 @@ use super::{Planned, StartFacts, history};
 use crate::checkpoint::gc;
 use crate::checkpoint::plan::LogName;
 use crate::checkpoint::types::{Checkpoint, Manifest};
-use crate::ids::BatchId;
+use millstream_base::ids::BatchId;
 
 /// Damaged objects that one message names.
 const DAMAGED_SHOWN: usize = 5;

@@ -6,7 +6,7 @@
 use super::Planned;
 use crate::checkpoint::plan::{Head, LogName};
 use crate::checkpoint::types::{Checkpoint, JobStart};
-use crate::ids::{BatchId, Generation};
+use millstream_base::ids::{BatchId, Generation};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The start whose plan of this batch counts.

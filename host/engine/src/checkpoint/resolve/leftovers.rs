@@ -1,6 +1,6 @@
 //! Rows that a socket has sent and that no planned batch holds.
 
-use crate::ids::Generation;
+use millstream_base::ids::Generation;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

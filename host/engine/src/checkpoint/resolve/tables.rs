@@ -4,8 +4,8 @@ use super::meanings::Mixed;
 use super::{StartFacts, StartRequest, meanings};
 use crate::checkpoint::counters;
 use crate::checkpoint::types::{Column, Table, TableOf};
-use crate::ids::BatchId;
-use crate::job::retry_source;
+use millstream_base::ids::BatchId;
+use millstream_base::job::retry_source;
 use std::collections::BTreeSet;
 
 /// Compares the tables of the checkpoint after a batch with those that the job wants. The error tells all that do not

@@ -2,12 +2,12 @@
 //! what stands for them. A log is a folder of numbered objects, one an append.
 
 use super::{Guard, Log, Object, Store, Version, inside, outside};
-use crate::digest::checksum;
-use crate::error::{Error, Result as JobResult};
-use crate::fault;
-use crate::objects::{Bucket, Client, is_draft, no_bucket};
-use crate::patience::{StoreError, StoreErrorKind};
 use bytes::Bytes;
+use millstream_base::digest::checksum;
+use millstream_base::error::{Error, Result as JobResult};
+use millstream_base::fault;
+use millstream_base::patience::{StoreError, StoreErrorKind};
+use millstream_connectors::objects::{Bucket, Client, is_draft, no_bucket};
 use object_store::path::Path;
 use object_store::{
     BackoffConfig, Error as ClientError, MultipartUpload, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutResult,

@@ -5,12 +5,12 @@ mod durable;
 mod log;
 
 use super::{Guard, Log, Object, Store, Version, inside, outside};
-use crate::digest::checksum;
-use crate::fault;
-use crate::patience::{StoreError, StoreErrorKind, io_failed};
-use crate::private::{self, LockRefused};
-use crate::regular;
 use bytes::Bytes;
+use millstream_base::digest::checksum;
+use millstream_base::fault;
+use millstream_base::patience::{StoreError, StoreErrorKind, io_failed};
+use millstream_base::private::{self, LockRefused};
+use millstream_base::regular;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

@@ -4,10 +4,10 @@
 use super::WriterOrder;
 use super::unwritten::UnwrittenBytes;
 use crate::checkpoint::changes::TableChanges;
-use crate::error::Result;
-use crate::failure::Failure;
-use crate::ids::BatchId;
-use crate::threads;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchId;
+use millstream_base::threads;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};

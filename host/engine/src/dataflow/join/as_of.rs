@@ -2,18 +2,18 @@
 
 use super::by_side;
 use super::on_time::OnTime;
-use crate::batch::part::Part;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::stages::BuildContext;
-use crate::error::{Error, Result};
 use crate::graph::{JoinNode, StageNode, right_table};
-use crate::ids::{BatchId, PartOrder};
 use crate::join::{AsOfJoin, Side};
-use crate::metrics::{Counts, StateSize};
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
+use millstream_base::batch::part::Part;
+use millstream_base::context::{BatchContext, Hold, Watermark};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, PartOrder};
+use millstream_plugins::metrics::{Counts, StateSize};
 
 /// An as-of join on one worker.
 pub struct AsOfWork {

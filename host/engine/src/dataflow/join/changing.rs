@@ -2,22 +2,22 @@
 //! before all that come, of all workers, so whoever keeps rows by a key of their own sees a row that moved last where it is now.
 
 use super::{as_they_came, by_side};
-use crate::batch::part::Part;
-use crate::batch::rejected::RefusedRow;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::BatchContext;
 use crate::dataflow::stages::{BuildContext, StageStreams};
-use crate::error::{Error, Result};
 use crate::graph::{ChangingNode, JoinNode, StageNode, right_table};
-use crate::ids::{BatchId, PartOrder};
 use crate::join::{ChangingJoin, Side};
-use crate::metrics::{Counts, StateSize};
-use crate::sink::ops::{DELETE, INSERT};
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
+use millstream_base::batch::part::Part;
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, PartOrder};
+use millstream_connectors::sink::ops::{DELETE, INSERT};
+use millstream_plugins::metrics::{Counts, StateSize};
 use std::sync::Arc;
 
 /// Builds the stage, of rows that are with the owners of their keys.

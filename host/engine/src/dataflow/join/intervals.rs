@@ -3,21 +3,21 @@
 
 use super::by_side;
 use super::on_time::OnTime;
-use crate::batch::part::Part;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::stages::{BuildContext, in_checkpoint};
-use crate::error::{Error, Result};
 use crate::graph::{JoinNode, StageNode, right_table};
-use crate::ids::{BatchId, PartOrder};
 use crate::join::{ColdIntervals, IntervalJoin, Side};
-use crate::limits::STATE_SLICE_MAX;
-use crate::metrics::{Counts, StateSize};
 use crate::state::StateTable;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output};
 use arrow::array::RecordBatch;
+use millstream_base::batch::part::Part;
+use millstream_base::context::{BatchContext, Hold, Watermark};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, PartOrder};
+use millstream_base::limits::STATE_SLICE_MAX;
+use millstream_plugins::metrics::{Counts, StateSize};
 
 /// See the module.
 pub struct Intervals {

@@ -1,20 +1,20 @@
 //! The rows of a join by event time that are not late, and those that are.
 
 use super::{as_they_came, first};
-use crate::batch::part::Part;
-use crate::batch::rejected::mixed_late_rows;
-use crate::context::BatchContext;
 use crate::dataflow::by_key::hashes;
-use crate::error::{Error, Result};
 use crate::exchange::by_key_group;
 use crate::graph::{JoinNode, StageNode};
-use crate::ids::PartOrder;
 use crate::join::Side;
-use crate::metrics::Counts;
 use crate::timely_ext::Output;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
+use millstream_base::batch::part::Part;
+use millstream_base::batch::rejected::mixed_late_rows;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::PartOrder;
+use millstream_plugins::metrics::Counts;
 
 /// What parts late rows from the others, on one worker.
 pub struct OnTime {

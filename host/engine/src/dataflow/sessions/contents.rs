@@ -1,15 +1,8 @@
 //! What sessions hold: accumulators of an aggregate, or their rows.
 
 use crate::aggregate::functions::Functions;
-use crate::batch::group::sort_by_rank;
-use crate::batch::keys::Keys;
-use crate::batch::types::timestamps;
-use crate::context::BatchContext;
 use crate::dataflow::windowed::functions;
-use crate::error::{Error, Result};
 use crate::graph::{StageNode, aggregated, has_own_windows, with_bounds};
-use crate::ids::PartOrder;
-use crate::metrics::Counts;
 use crate::timely_ext::Output;
 use crate::window::bounds;
 use crate::window::panes::Accumulate;
@@ -18,6 +11,13 @@ use crate::window::sessions::{ClosedSessions, Gap, Session, rows_kept};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Int64Type, SchemaRef};
+use millstream_base::batch::group::sort_by_rank;
+use millstream_base::batch::keys::Keys;
+use millstream_base::batch::types::timestamps;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::PartOrder;
+use millstream_plugins::metrics::Counts;
 use std::sync::Arc;
 
 /// The input of results that are replaced, among the rows that are put out.

@@ -3,26 +3,26 @@
 //! was kept. Rows that pass stand in the order in which they came.
 
 use super::kept_times::KeptTimes;
-use crate::batch::group::Grouper;
-use crate::batch::group::sort_by_rank;
-use crate::batch::part::Part;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::by_key::{keys, split_marked};
 use crate::dataflow::event_time;
 use crate::dataflow::in_place;
 use crate::dataflow::stages::{BuildContext, Input, StageStreams, split_late};
-use crate::error::{Error, Result};
 use crate::event_time::END_US;
 use crate::graph::StageNode;
-use crate::ids::{BatchId, PartOrder};
-use crate::metrics::{Counts, StateSize};
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use millstream_base::batch::group::Grouper;
+use millstream_base::batch::group::sort_by_rank;
+use millstream_base::batch::part::Part;
+use millstream_base::context::{BatchContext, Hold, Watermark};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, PartOrder};
+use millstream_plugins::metrics::{Counts, StateSize};
 
 /// Builds the stage, on the workers that own the keys.
 pub fn build<'s>(

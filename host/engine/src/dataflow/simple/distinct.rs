@@ -2,19 +2,19 @@
 //! that parts keep their places and rows stay in the order of arrival.
 
 use super::with_rows;
-use crate::batch::group::Grouper;
-use crate::batch::part::Part;
-use crate::batch::types::with_fields;
-use crate::context::BatchContext;
 use crate::dataflow::by_key::{hashes, keys};
 use crate::dataflow::stages::{BuildContext, StageStreams};
-use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::StageNode;
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, SchemaRef, UInt32Type};
+use millstream_base::batch::group::Grouper;
+use millstream_base::batch::part::Part;
+use millstream_base::batch::types::with_fields;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
 use std::sync::Arc;
 
 /// A row's place in its part, behind the other columns while rows travel.

@@ -1,15 +1,15 @@
 //! When rows of a key were kept: what a stage with `deduplicate` remembers, until no row can be a duplicate of them.
 
-use crate::batch::keys::Keys;
-use crate::batch::types::timestamps;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
 use crate::graph::deduplicate_state;
-use crate::ids::BatchTime;
 use crate::state::spill::budget::StateBudget;
 use crate::state::{IdleBy, StateTable};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Field, TimestampMicrosecondType};
+use millstream_base::batch::keys::Keys;
+use millstream_base::batch::types::timestamps;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchTime;
 use std::sync::Arc;
 
 /// The times at which rows of one key were kept.
@@ -135,9 +135,9 @@ impl KeptTimes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
     use arrow::array::{ArrayRef, StringArray};
     use arrow::datatypes::DataType;
+    use millstream_base::random::Random;
 
     /// Whether each row of a key and time is new, with what lies before `complete` forgotten first; and the most times that
     /// were remembered of a key.

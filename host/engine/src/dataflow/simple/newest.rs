@@ -1,25 +1,25 @@
 //! The latest row of each key: kept in state, and what changes of it is put out, as rows that are deleted and inserted. Those of a
 //! batch that go stand before all that come, of all workers.
 
-use crate::batch::keys::{Keys, canonical_column};
-use crate::batch::part::Part;
-use crate::batch::rejected::RefusedRow;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::BatchContext;
 use crate::dataflow::by_key::keys;
 use crate::dataflow::latest::split_by_op;
 use crate::dataflow::stages::{BuildContext, StageStreams};
-use crate::error::{Error, Result};
 use crate::graph::{NewestNode, StageNode};
-use crate::ids::{BatchId, PartOrder};
-use crate::limits::PART_ROWS_MAX;
-use crate::metrics::{Counts, StateSize};
-use crate::sink::ops::{DELETE, INSERT, Op};
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{Slot, StateTable};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array, make_comparator};
 use arrow::compute::{SortOptions, concat_batches, take_record_batch};
+use millstream_base::batch::keys::{Keys, canonical_column};
+use millstream_base::batch::part::Part;
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, PartOrder};
+use millstream_base::limits::PART_ROWS_MAX;
+use millstream_connectors::sink::ops::{DELETE, INSERT, Op};
+use millstream_plugins::metrics::{Counts, StateSize};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,19 +1,10 @@
 //! The first rows of all that ever came, of each key: kept in state, and what changes among them is put out, as rows that are deleted
 //! and inserted.
 
-use crate::batch::group::{Grouped, Grouper};
-use crate::batch::keys::{Keys, canonical_column};
-use crate::batch::part::Part;
-use crate::batch::rejected::RefusedRow;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::BatchContext;
 use crate::dataflow::by_key::{keys, split_parts};
 use crate::dataflow::stages::{BuildContext, StageStreams};
-use crate::error::{Error, Result};
 use crate::graph::{RankingNode, StageNode};
-use crate::ids::{BatchId, PartOrder};
-use crate::metrics::{Counts, StateSize};
-use crate::sink::ops::{DELETE, INSERT, Op};
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{Slot, StateTable};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
@@ -21,6 +12,15 @@ use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array, make_comparator,
 };
 use arrow::compute::{SortOptions, concat_batches, take, take_record_batch};
+use millstream_base::batch::group::{Grouped, Grouper};
+use millstream_base::batch::keys::{Keys, canonical_column};
+use millstream_base::batch::part::Part;
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, PartOrder};
+use millstream_connectors::sink::ops::{DELETE, INSERT, Op};
+use millstream_plugins::metrics::{Counts, StateSize};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

@@ -2,13 +2,13 @@
 //! the order of arrival, and rows that go by key in that of their key groups, part by part.
 
 use super::with_rows;
-use crate::batch::part::Part;
 use crate::dataflow::by_key::{hashes, moved_in_order};
 use crate::dataflow::stages::{BuildContext, StageStreams};
-use crate::error::Error;
 use crate::exchange::{by_key_group, split_by_key};
 use crate::graph::StageNode;
 use crate::timely_ext::{Parts, each_part};
+use millstream_base::batch::part::Part;
+use millstream_base::error::Error;
 
 /// Rows that go to one partition together: few enough that a part is spread over many workers, and as many on any number
 /// of them.

@@ -2,16 +2,16 @@
 //! and on any number of workers, which may have other parts but the same rows in the same order.
 
 use super::with_rows;
-use crate::batch::part::Part;
-use crate::context::BatchContext;
 use crate::dataflow::stages::{BuildContext, StageStreams};
-use crate::error::{Error, Result};
 use crate::graph::StageNode;
-use crate::ids::{BatchId, PartOrder};
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt64Type;
+use millstream_base::batch::part::Part;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, PartOrder};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::dataflow::operators::Concat;

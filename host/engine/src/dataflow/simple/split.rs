@@ -1,15 +1,15 @@
 //! One stream split into several by predicates.
 
 use super::with_rows;
-use crate::batch::part::Part;
-use crate::context::BatchContext;
 use crate::dataflow::stages::{BuildContext, StageStreams};
-use crate::error::{Error, Result};
 use crate::graph::StageNode;
-use crate::sql::expression::Expression;
 use crate::timely_ext::{Parts, each_part};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not, prep_null_mask_filter};
+use millstream_base::batch::part::Part;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_sql::sql::expression::Expression;
 use timely::dataflow::operators::vec::{Filter, Map};
 
 /// Builds the stage. Branches travel beside the stage's own rows, each with its number as the part's input.

@@ -1,19 +1,19 @@
 //! The first rows in an order: those of each part first, so that few travel, then those of all parts.
 
 use super::with_rows;
-use crate::batch::group::{Grouped, Grouper};
-use crate::batch::keys::{Keys, canonical_column};
-use crate::batch::part::Part;
-use crate::context::BatchContext;
 use crate::dataflow::by_key::split_parts;
 use crate::dataflow::stages::{BuildContext, StageStreams};
-use crate::error::{Error, Result};
 use crate::graph::StageNode;
-use crate::ids::PartOrder;
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, make_comparator};
 use arrow::compute::{SortOptions, concat_batches, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use millstream_base::batch::group::{Grouped, Grouper};
+use millstream_base::batch::keys::{Keys, canonical_column};
+use millstream_base::batch::part::Part;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::PartOrder;
 use std::cmp::Ordering;
 
 /// The order of which a stage wants the first rows.

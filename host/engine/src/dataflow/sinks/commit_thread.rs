@@ -1,19 +1,19 @@
 //! The thread on which the sinks of a job commit, so that no worker waits for a disk or a server. It is one for all of them: a
 //! batch is committed by one sink after the other, in the order of the job file, and before the next batch.
 
-use crate::batch::part::Part;
 use crate::checkpoint::Markers;
 use crate::checkpoint::resolve::commits;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
-use crate::ids::{BatchId, BatchTime};
-use crate::memory::{self, at_work};
-use crate::metrics::work::OperatorWork;
-use crate::metrics::{Counts, Metrics};
-use crate::sink::Sink;
-use crate::threads;
 use crate::timely_ext::Completions;
+use millstream_base::batch::part::Part;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::memory::{self, at_work};
+use millstream_base::threads;
+use millstream_connectors::sink::Sink;
+use millstream_plugins::metrics::work::OperatorWork;
+use millstream_plugins::metrics::{Counts, Metrics};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -150,8 +150,8 @@ fn each(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
     use arrow::array::RecordBatch;
+    use millstream_base::error::Kind;
     use std::sync::Mutex;
 
     struct Kept(Option<BatchId>, Arc<Mutex<Vec<u64>>>);

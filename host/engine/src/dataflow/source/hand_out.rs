@@ -2,8 +2,8 @@
 
 use super::CutChunk;
 use super::spread::{Spread, WaitingChunk};
-use crate::ids::{BatchId, PartOrder};
 use crate::running::Running;
+use millstream_base::ids::{BatchId, PartOrder};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;

@@ -2,9 +2,9 @@
 //! has enough to do: so a worker that is slow, or slower than it was, holds up no more than it has begun with.
 
 use super::speeds::Speeds;
-use crate::ids::{BatchId, PartOrder};
-use crate::job::spec::JobSpec;
 use crate::running::loads::SourceLoad;
+use millstream_base::ids::{BatchId, PartOrder};
+use millstream_base::job::spec::JobSpec;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};

@@ -1,16 +1,10 @@
 //! Windows of processing time on the worker that owns the keys.
 
 use super::{WindowOutput, gather};
-use crate::batch::part::Part;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::BatchContext;
 use crate::dataflow::stages::{BuildContext, in_checkpoint};
 use crate::dataflow::window_ends::WindowEnds;
-use crate::error::{Error, Result};
 use crate::graph::StageNode;
-use crate::ids::{BatchId, BatchTime, PartOrder};
-use crate::metrics::StateSize;
-use crate::sql::expression::Expression;
 use crate::state::StateTable;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
@@ -19,6 +13,12 @@ use crate::window::batches::{BatchWindows, Window};
 use crate::window::panes::Panes;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Field, SchemaRef};
+use millstream_base::batch::part::Part;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, BatchTime, PartOrder};
+use millstream_plugins::metrics::StateSize;
+use millstream_sql::sql::expression::Expression;
 use std::sync::Arc;
 
 /// The stage on one worker.

@@ -1,14 +1,14 @@
 //! Totals as they change: the rows that go and the rows that come.
 
-use crate::batch::keys::Keys;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
-use crate::ids::PartOrder;
-use crate::sink::ops::{DELETE, INSERT};
 use crate::timely_ext::Output;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::keys::Keys;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::PartOrder;
+use millstream_connectors::sink::ops::{DELETE, INSERT};
 use std::collections::HashSet;
 use std::sync::Arc;
 

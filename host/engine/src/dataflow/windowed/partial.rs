@@ -2,25 +2,25 @@
 
 use super::functions;
 use crate::aggregate::functions::Functions;
-use crate::batch::keys::{KeyHash, Keys};
-use crate::batch::part::Part;
-use crate::batch::rejected::RefusedRow;
-use crate::context::BatchContext;
 use crate::dataflow::event_time::{self, take_times};
 use crate::dataflow::late::LateRows;
 use crate::dataflow::plugin::{CurrentPlugin, WholeRows};
 use crate::dataflow::stages::BuildContext;
-use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{EventTimeNode, Operator, StageNode};
-use crate::metrics::Counts;
-use crate::sink::ops::Op;
 use crate::state::StateTable;
 use crate::timely_ext::{BatchWork, Output, Parts, ProgressStream, each_batch_in_time, each_part};
 use crate::window::rows::{SlicePlace, Slices};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::kernels::numeric::neg;
 use arrow::compute::{concat_batches, filter_record_batch};
+use millstream_base::batch::keys::{KeyHash, Keys};
+use millstream_base::batch::part::Part;
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_connectors::sink::ops::Op;
+use millstream_plugins::metrics::Counts;
 
 /// Processing time: partial results of each part, and rejected rows.
 pub fn of_batches<'s>(

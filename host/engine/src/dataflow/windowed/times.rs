@@ -1,14 +1,9 @@
 //! Windows of event time on the worker that owns the keys.
 
 use super::{WindowOutput, gather};
-use crate::batch::part::Part;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::stages::{BuildContext, in_checkpoint};
-use crate::error::Result;
 use crate::graph::StageNode;
-use crate::ids::BatchId;
-use crate::metrics::StateSize;
 use crate::state::StateTable;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
@@ -17,6 +12,11 @@ use crate::window::closing::TimeWindows;
 use crate::window::panes::Panes;
 use crate::window::rows::Slices;
 use arrow::datatypes::{Field, SchemaRef};
+use millstream_base::batch::part::Part;
+use millstream_base::context::{BatchContext, Hold, Watermark};
+use millstream_base::error::Result;
+use millstream_base::ids::BatchId;
+use millstream_plugins::metrics::StateSize;
 use std::sync::Arc;
 
 /// The stage on one worker.

@@ -1,19 +1,19 @@
 //! Running totals on the worker that owns the keys.
 
 use super::{WindowOutput, changed, gather};
-use crate::batch::part::Part;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::BatchContext;
 use crate::dataflow::stages::BuildContext;
-use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode};
-use crate::ids::{BatchId, PartOrder};
-use crate::metrics::StateSize;
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::totals::Totals;
 use arrow::datatypes::{Field, SchemaRef};
+use millstream_base::batch::part::Part;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, PartOrder};
+use millstream_plugins::metrics::StateSize;
 use std::sync::Arc;
 
 /// The stage on one worker.

@@ -2,21 +2,21 @@
 
 use super::changed;
 use crate::aggregate::builtin::{Builtin, Tally};
-use crate::batch::part::Part;
-use crate::batch::rejected::RefusedRow;
 use crate::checkpoint::changes::TableChanges;
-use crate::context::BatchContext;
 use crate::dataflow::by_key::split_parts;
 use crate::dataflow::stages::{BuildContext, StageStreams};
-use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode, values_table};
-use crate::ids::{BatchId, PartOrder};
-use crate::metrics::{Counts, StateSize};
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::part::Part;
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, PartOrder};
+use millstream_plugins::metrics::{Counts, StateSize};
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {

@@ -6,14 +6,14 @@ use crate::graph::{
     CogroupNode, EnrichNode, JoinNode, LatestNode, NewestNode, Operator, PluginNode, RankingNode, SimpleNode, SqlNode,
     UpdateNode, has_own_windows, watermark_table,
 };
-use crate::job::spec::{JoinKind, OperatorSpec, PatternSpec, StageSpec};
 use crate::join::ColumnSource;
 use crate::pattern::PatternNode;
-use crate::sql::expression::Expression;
-use crate::sql::normal::respelled;
-use crate::time::microseconds;
 use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
 use arrow::datatypes::Schema;
+use millstream_base::job::spec::{JoinKind, OperatorSpec, PatternSpec, StageSpec};
+use millstream_base::time::microseconds;
+use millstream_sql::sql::expression::Expression;
+use millstream_sql::sql::normal::respelled;
 use std::collections::BTreeMap;
 
 impl StageParts<'_> {
@@ -123,7 +123,7 @@ impl StageParts<'_> {
     fn others<'b>(&self, of: &Meaning, known: impl Iterator<Item = &'b String>) -> Vec<(String, Meaning)> {
         let known: Vec<String> = known.cloned().chain(self.spec.key.iter().cloned()).collect();
         let bounds = [WINDOW_START, WINDOW_END].map(str::to_owned);
-        let op = self.spec.op.clone().unwrap_or_else(|| crate::job::spec::OPERATION.into());
+        let op = self.spec.op.clone().unwrap_or_else(|| millstream_base::job::spec::OPERATION.into());
         let others = bounds.into_iter().chain([op]).filter(|name| !known.contains(name));
         others.map(|name| made(&name, of)).collect()
     }
@@ -448,6 +448,7 @@ fn columns_of<'a>(schema: &'a Schema, of: &'a Meaning) -> impl Iterator<Item = (
 
 /// Whether a stage puts out rows that take the place of others which it has put out before.
 pub(super) fn replaces_rows(stage: &StageSpec) -> bool {
-    let updates = stage.window.as_ref().is_some_and(|window| window.emit == crate::job::spec::WindowEmit::Update);
-    updates || crate::job::changes_rows(stage)
+    let updates =
+        stage.window.as_ref().is_some_and(|window| window.emit == millstream_base::job::spec::WindowEmit::Update);
+    updates || millstream_base::job::changes_rows(stage)
 }

@@ -4,7 +4,7 @@ use super::operators::replaces_rows;
 use super::{Label, Maker, Meaning, label};
 use crate::checkpoint::meaning::TableMeaning;
 use crate::graph::part_of;
-use crate::job::spec::{OperatorSpec, SinkKind, SinkSpec, StageSpec};
+use millstream_base::job::spec::{OperatorSpec, SinkKind, SinkSpec, StageSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Maker<'_> {
@@ -38,7 +38,7 @@ impl Maker<'_> {
     /// The tables of the stages and sources whose changes a sink keeps: those of which rows pass nothing that keeps them on their way.
     fn makers_of(&self, sink: &SinkSpec) -> BTreeSet<String> {
         let spec = &self.graph.spec;
-        let follows = crate::job::follows_changes(&sink.kind);
+        let follows = millstream_base::job::follows_changes(&sink.kind);
         let (mut makers, mut seen) = (BTreeSet::new(), BTreeSet::new());
         let mut streams: Vec<&str> = sink.from.iter().map(String::as_str).collect();
         while let Some(stream) = streams.pop() {
@@ -48,7 +48,7 @@ impl Maker<'_> {
             let name = part_of(stream);
             let is_side = stream != name;
             if let Some(source) = spec.sources.iter().find(|source| source.name == name) {
-                if !is_side && (follows || crate::job::is_of_changes(source)) {
+                if !is_side && (follows || millstream_base::job::is_of_changes(source)) {
                     makers.insert(source.name.clone());
                 }
                 continue;

@@ -3,8 +3,8 @@
 use crate::checkpoint::meaning::MeaningDigests;
 use crate::checkpoint::meaning::TableMeaning;
 use crate::graph::Graph;
-use crate::plugin::PluginHost;
-use crate::postgres::ServerWait;
+use millstream_connectors::postgres::ServerWait;
+use millstream_plugins::plugin::PluginHost;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -28,7 +28,7 @@ path = "out.jsonl"
 "#;
 
 fn graph(text: &str) -> Graph {
-    let spec = crate::job::parse(text, Path::new("job.toml"), Path::new("."), &[]).unwrap();
+    let spec = millstream_base::job::parse(text, Path::new("job.toml"), Path::new("."), &[]).unwrap();
     Graph::resolve(spec, &PluginHost::new().unwrap(), false, ServerWait::No).unwrap()
 }
 

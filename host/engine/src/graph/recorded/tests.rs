@@ -3,10 +3,10 @@
 use crate::checkpoint::record::{has_times_without_unit, job, read};
 use crate::checkpoint::store;
 use crate::checkpoint::types::{JobRecord, JobStart};
-use crate::failure::Failure;
 use crate::graph::Graph;
-use crate::ids::{BatchId, Generation};
-use crate::job::spec::{EnrichTable, OperatorSpec};
+use millstream_base::failure::Failure;
+use millstream_base::ids::{BatchId, Generation};
+use millstream_base::job::spec::{EnrichTable, OperatorSpec};
 use std::fs;
 
 const JOB: &str = r#"
@@ -41,7 +41,7 @@ fn a_job_is_made_again_of_what_is_kept() {
         fs::write(at(name), format!("first {name}")).unwrap();
     }
     fs::write(at("job.toml"), JOB).unwrap();
-    let spec = crate::job::load(&at("job.toml"), &[]).unwrap();
+    let spec = millstream_base::job::load(&at("job.toml"), &[]).unwrap();
     let graph = Graph::without_stages(spec);
     let recorded = super::record(&graph, &[], None).unwrap();
     let start = JobStart {

@@ -1,7 +1,7 @@
 //! What a stage's plugins may do, in words.
 
-use crate::job::spec::{GrantSpec, OnError, OperatorSpec, PluginLimits, PluginSpec, RejectedMax, StageSpec};
-use crate::units::{show_size, show_time};
+use millstream_base::job::spec::{GrantSpec, OnError, OperatorSpec, PluginLimits, PluginSpec, RejectedMax, StageSpec};
+use millstream_base::units::{show_size, show_time};
 use std::time::Duration;
 
 /// Lines about the stage's plugin, or about the functions of its query: only what differs from the defaults.

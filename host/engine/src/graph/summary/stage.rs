@@ -2,14 +2,14 @@
 
 use super::super::{EventTimeNode, Graph, Operator, StageNode, rejected_name};
 use super::plugin;
-use crate::batch::types;
-use crate::job::retry_source;
-use crate::job::spec::{
+use crate::window::WindowNode;
+use millstream_base::batch::types;
+use millstream_base::job::retry_source;
+use millstream_base::job::spec::{
     EnrichSpec, EnrichTable, JoinSpec, OPERATION, OnError, OperatorSpec, PatternSkip, PatternSpec, StageSpec,
     WindowExtent,
 };
-use crate::units::show_time;
-use crate::window::WindowNode;
+use millstream_base::units::show_time;
 use std::time::Duration;
 
 /// The lines below the one with the stage's columns, in the order in which rows meet what they tell.

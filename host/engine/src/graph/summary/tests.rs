@@ -3,8 +3,8 @@
 use super::plugin;
 use super::stage::{event_time, operator, window};
 use crate::graph::{EventTimeNode, Operator};
-use crate::job::spec::*;
 use crate::window::WindowNode;
+use millstream_base::job::spec::*;
 use std::time::Duration;
 
 const SECOND_US: i64 = 1_000_000;

@@ -1,9 +1,9 @@
 //! Where the rows of a key are, of those in memory, on both sides of a join.
 
-use crate::batch::keys::Keys;
-use crate::error::{Error, Result};
 use crate::join::Side;
 use crate::state::{Slot, StateTable};
+use millstream_base::batch::keys::Keys;
+use millstream_base::error::{Error, Result};
 use std::collections::{HashMap, HashSet};
 
 /// Slots whose columns are looked at at once.

@@ -3,15 +3,15 @@
 use super::super::ColdIntervals;
 use super::super::interval::{Interval, IntervalJoin};
 use super::*;
-use crate::batch::keys::KEY_GROUPS;
 use crate::checkpoint::fold;
 use crate::checkpoint::types::StateFile;
-use crate::failure::Failure;
-use crate::ids::BatchId;
-use crate::limits::{STATE_SLICE_MAX, SliceMax};
 use crate::state::StateTable;
 use crate::state::spill::budget::StateBudget;
 use arrow::compute::concat_batches;
+use millstream_base::batch::keys::KEY_GROUPS;
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchId;
+use millstream_base::limits::{STATE_SLICE_MAX, SliceMax};
 
 const CASES: u64 = 3_000;
 

@@ -11,8 +11,8 @@
 //! proofs are made with what only the two ends of that connection have as well (`running/peer_trust`).
 
 use super::sealed::{Opener, Sealer};
-use crate::ids::Generation;
-use crate::private::random;
+use millstream_base::ids::Generation;
+use millstream_base::private::random;
 use ring::hmac;
 use std::io;
 

@@ -6,10 +6,10 @@
 //! each other that they live. From when all are there, who loses one of the others ends, and the rest lose it then.
 
 use super::sealed::Sealed;
-use crate::error::{Error, Result};
-use crate::limits::{LIVENESS_FAILED_MS_MAX, LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
-use crate::threads;
-use crate::threads::lost_connection;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{LIVENESS_FAILED_MS_MAX, LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
+use millstream_base::threads;
+use millstream_base::threads::lost_connection;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,13 +5,13 @@ use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBy
 use super::records::exported;
 use super::sealed::{FRAME_BYTES_MAX, Opener, Sealer, with_tls};
 use super::status::{STATUS_EVERY, Status};
-use crate::error::{Error, Result};
-use crate::limits::{HELLO_MS_MAX, STRANGERS_MAX};
 use crate::running::Cluster;
 use crate::running::layout::JobLayout;
 use crate::running::peer_trust::{EXPORTED_BYTES, PeerTrust, name_in};
-use crate::threads;
-use crate::tls::peers;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{HELLO_MS_MAX, STRANGERS_MAX};
+use millstream_base::threads;
+use millstream_connectors::tls::peers;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener};

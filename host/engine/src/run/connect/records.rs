@@ -2,7 +2,7 @@
 //! a socket is read or written, so that neither direction waits for the other.
 
 use crate::running::peer_trust::EXPORTED_BYTES;
-use crate::tls::peers;
+use millstream_connectors::tls::peers;
 use rustls::Connection;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

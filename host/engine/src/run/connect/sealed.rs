@@ -7,7 +7,7 @@
 
 use super::message::Messages;
 use super::records::Records;
-use crate::fault;
+use millstream_base::fault;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -245,7 +245,7 @@ pub fn pair() -> (Sealed, Sealed) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use millstream_base::random::Random;
 
     /// What one end sends of these pieces, and where each frame ends.
     fn sealed(pieces: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {

@@ -1,6 +1,6 @@
 //! What the end that listens tells the one that has connected, once both know each other: sealed frames of one size.
 
-use crate::ids::Generation;
+use millstream_base::ids::Generation;
 use std::time::Duration;
 
 /// How often a process that is not ready yet says that it lives.

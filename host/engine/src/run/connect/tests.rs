@@ -1,8 +1,8 @@
 use super::*;
-use crate::error::Kind;
 use crate::running::cluster_key::ClusterKey;
 use crate::running::layout::{JobLayout, LayoutNews};
 use crate::running::peer_trust::PeerTrust;
+use millstream_base::error::Kind;
 use std::io::Read;
 use std::thread;
 

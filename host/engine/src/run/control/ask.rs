@@ -1,7 +1,7 @@
 //! Asking the processes of a running job.
 
 use super::{ControlAnswer, ControlQuestion, JobStatus, KnownNumbers, ProcessStatus, may_ask, socket};
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
 use serde::de::DeserializeOwned;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};

@@ -1,12 +1,12 @@
 //! How a job stands, as its processes tell it and as they add up.
 
 use super::partitions::PartitionsStatus;
-use crate::ids::{BatchId, BatchTime};
-use crate::memory;
-use crate::metrics::{Committed, PluginId, Snapshot};
 use crate::running::Running;
 use crate::running::upgrade::UpgradeStatus;
-use crate::time;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::memory;
+use millstream_base::time;
+use millstream_plugins::metrics::{Committed, PluginId, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -78,7 +78,7 @@ pub struct WorkerBusy {
 
 /// A source, stage or sink: its `name`, `rows` put out (of a sink: committed), `rows_per_second` of the last ten seconds, rows `rejected`, those of them that nothing
 /// reads (`unread_rejected`), rows that came too `late`, the `plugin` of a stage, source or sink as it runs now, the `counters` of its plugin by name, and in `plugins` for each
-/// of its plugins `name`, `version`, `digest` and what its calls cost, see [`Costs`](crate::plugin::Costs). Of a source that reads topics,
+/// of its plugins `name`, `version`, `digest` and what its calls cost, see [`Costs`](millstream_plugins::plugin::Costs). Of a source that reads topics,
 /// `behind`: records that are there and in no batch yet; `partitions`: their `count` and the `furthest` behind, each with `name`, `position`,
 /// `behind` and the newest event time by stage (`times_us`). Of one that is polled, `rows` since this start instead of `behind`, and where its
 /// places are no numbers, `place` instead of `position`.
@@ -236,8 +236,8 @@ fn add_parts(sums: &mut Vec<PartStatus>, others: Vec<PartStatus>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::PluginCosts;
-    use crate::plugin::Costs;
+    use millstream_plugins::metrics::PluginCosts;
+    use millstream_plugins::plugin::Costs;
 
     fn part(name: &str, rows: u64, digest: &str, calls: u64) -> PartStatus {
         let plugin = PluginId { name: "p".into(), version: "1".into(), digest: digest.into(), ..PluginId::default() };

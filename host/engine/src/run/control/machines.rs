@@ -4,11 +4,11 @@
 use super::{ControlAnswer, ControlQuestion, OtherProcesses};
 use crate::checkpoint::manifest;
 use crate::checkpoint::types::Manifest;
-use crate::error::{Error, Result};
-use crate::ids::Generation;
 use crate::running::Running;
 use crate::running::handover::HandoverWord;
-use crate::threads::lost_connection;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::Generation;
+use millstream_base::threads::lost_connection;
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -5,9 +5,9 @@
 //! to the question of that number. Who asks does not wait for long, and nobody makes the other keep more than an answer for each question
 //! that it has put itself.
 
-use crate::error::Error;
 use crate::run::connect::Sealed;
-use crate::threads;
+use millstream_base::error::Error;
+use millstream_base::threads;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -226,7 +226,7 @@ impl Link {
         }
         let link = self.clone();
         let answering = runtime.spawn_blocking(move || {
-            crate::fault::thread("millstream-peer-answer");
+            millstream_base::fault::thread("millstream-peer-answer");
             let bytes = answer(&question);
             // Who has gone needs no answer, and one that is too large would not be taken.
             if bytes.len() <= ANSWER_BYTES_MAX as usize {

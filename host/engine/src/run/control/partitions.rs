@@ -1,9 +1,9 @@
 //! How far the partitions of a source are read, and how far their event time has come: those that are furthest behind, as there may
 //! be many.
 
-use crate::batch::{partition, topic};
-use crate::metrics::batches::Clocks;
-use crate::receiver::inbox::Inbox;
+use millstream_base::batch::{partition, topic};
+use millstream_connectors::receiver::inbox::Inbox;
+use millstream_plugins::metrics::batches::Clocks;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! Where the sockets of running jobs are: in a folder that is its user's alone, under a name made of the job file's path
 //! and the number of the process.
 
-use crate::error::{Error, Result};
-use crate::hex;
-use crate::private::user;
+use millstream_base::error::{Error, Result};
+use millstream_base::hex;
+use millstream_base::private::user;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};

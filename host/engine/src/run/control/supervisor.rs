@@ -3,9 +3,9 @@
 use super::ask::ask_one;
 use super::socket::{self, ListeningSocket};
 use super::{CLIENT_TIME_MAX, PAUSE, QUESTION_BYTES_MAX, may_ask};
-use crate::error::{Error, Result};
-use crate::ids::BatchId;
-use crate::threads;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_base::threads;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;

@@ -3,16 +3,16 @@
 use super::facts::{JobStatus, ProcessStatus};
 use crate::checkpoint::recent::CheckpointFacts;
 use crate::graph::{Graph, StageNode};
-use crate::ids::BatchTime;
-use crate::job::retry_source;
-use crate::job::spec::{CheckpointEvery, ClockSpec, PluginSpec, SourceKind};
-use crate::log_lines::{self, LogLine};
-use crate::metrics::Snapshot;
-use crate::metrics::batches::BatchesView;
-use crate::metrics::hot_keys::HotKeys;
-use crate::metrics::refused::RefusedRow;
-use crate::metrics::spread::Spread;
 use crate::running::Running;
+use millstream_base::ids::BatchTime;
+use millstream_base::job::retry_source;
+use millstream_base::job::spec::{CheckpointEvery, ClockSpec, PluginSpec, SourceKind};
+use millstream_base::log_lines::{self, LogLine};
+use millstream_plugins::metrics::Snapshot;
+use millstream_plugins::metrics::batches::BatchesView;
+use millstream_plugins::metrics::hot_keys::HotKeys;
+use millstream_plugins::metrics::refused::RefusedRow;
+use millstream_plugins::metrics::spread::Spread;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -245,7 +245,7 @@ fn graph(graph: &Graph) -> JobGraph {
         virtual_time: spec.clock == ClockSpec::Manual,
         in_flight_max: spec.in_flight_max,
         // It may hold the value of a variable.
-        checkpoints: checkpoint.map(|checkpoint| crate::secrets::hide(&checkpoint.dir).into_owned()),
+        checkpoints: checkpoint.map(|checkpoint| millstream_base::secrets::hide(&checkpoint.dir).into_owned()),
         checkpoint_every: checkpoint.map(|checkpoint| match checkpoint.every {
             CheckpointEvery::Time(time) => format!("{time:?}"),
             CheckpointEvery::Batches(batches) => format!("{batches} batches"),
@@ -259,7 +259,10 @@ fn grants<'a>(plugins: impl IntoIterator<Item = &'a PluginSpec>) -> Vec<String> 
         let grant = &plugin.grant;
         let named = |what: &'static str, names: Vec<&String>| {
             // They may hold the value of a variable.
-            names.into_iter().map(move |name| format!("{what} {}", crate::secrets::hide(name))).collect::<Vec<_>>()
+            names
+                .into_iter()
+                .map(move |name| format!("{what} {}", millstream_base::secrets::hide(name)))
+                .collect::<Vec<_>>()
         };
         let hosts = grant.http.iter().flat_map(|http| &http.hosts).collect();
         [

@@ -1,18 +1,18 @@
 //! Whether the files that a start is going to read again, or to read on, are still there and long enough. Looked at
 //! before the job is claimed, so that a start without them is refused with nothing touched.
 
-use crate::batch::partition::{Share, source_of};
-use crate::batch::position::{Position, Positions, move_all};
 use crate::checkpoint::plan::{self, LogHeads};
 use crate::checkpoint::positions::PositionTable;
 use crate::checkpoint::resolve::Resume;
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::{Manifest, TableOf};
-use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::ids::BatchId;
-use crate::job::spec::{Origin, SourceKind, SourceSpec};
-use crate::receiver::{outage::Outage, replay};
+use millstream_base::batch::partition::{Share, source_of};
+use millstream_base::batch::position::{Position, Positions, move_all};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_base::job::spec::{Origin, SourceKind, SourceSpec};
+use millstream_connectors::receiver::{outage::Outage, replay};
 use std::collections::BTreeMap;
 use std::path::Path;
 

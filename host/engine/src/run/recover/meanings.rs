@@ -5,8 +5,8 @@ use crate::checkpoint::record;
 use crate::checkpoint::resolve::{MeaningsBefore, StartFacts, StartRequest, needs_record};
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::{JobStart, Manifest, TableOf};
-use crate::error::{Error, Result};
 use crate::graph::Graph;
+use millstream_base::error::{Error, Result};
 use std::collections::BTreeSet;
 
 /// Looks at the job of the last start where its state may mean something else now. The reason where that is needed, and cannot be

@@ -3,9 +3,9 @@
 use crate::checkpoint::state_file;
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::{Checkpoint, StateFile};
-use crate::error::Result;
 use crate::running::Options;
-use crate::threads;
+use millstream_base::error::Result;
+use millstream_base::threads;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,9 +1,9 @@
 //! Where spans go: a receiver of OTLP over HTTP, as the standard variables of OpenTelemetry name it. Requests are made by the client
 //! that sinks and sources use, with its TLS and its bounds.
 
-use crate::http::{Client, Fault, HttpRequest, Server};
-use crate::tls::Tls;
 use bytes::Bytes;
+use millstream_connectors::http::{Client, Fault, HttpRequest, Server};
+use millstream_connectors::tls::Tls;
 use opentelemetry::KeyValue;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};

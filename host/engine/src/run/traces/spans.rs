@@ -1,8 +1,8 @@
 //! A committed batch as spans: one of the batch, in it one of each part that worked on it, and in those of stages the longest
 //! calls of their plugins. Pure: the same batch gives the same spans with the same ids, so one that is sent twice is there once.
 
-use crate::metrics::batches::{PartPlace, PartTimes};
-use crate::metrics::calls::{CallTimes, TracedBatch};
+use millstream_plugins::metrics::batches::{PartPlace, PartTimes};
+use millstream_plugins::metrics::calls::{CallTimes, TracedBatch};
 use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
@@ -116,9 +116,9 @@ fn scope() -> InstrumentationScope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{BatchId, BatchTime};
-    use crate::metrics::batches::BatchFacts;
-    use crate::metrics::calls::BatchCalls;
+    use millstream_base::ids::{BatchId, BatchTime};
+    use millstream_plugins::metrics::batches::BatchFacts;
+    use millstream_plugins::metrics::calls::BatchCalls;
 
     #[test]
     fn parts_are_within_the_batch_and_calls_within_their_stage() {

@@ -4,9 +4,9 @@
 use super::prepare::{columns_differ, component_of, prepared, tells_failure, upgrade};
 use super::replacement::{NextConnector, Replacement};
 use super::{Prepare, UpgradeStatus};
-use crate::error::{Error, Result};
 use crate::graph::{ConnectorTrial, SinkNode};
 use crate::running::Running;
+use millstream_base::error::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
 

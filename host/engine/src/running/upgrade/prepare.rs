@@ -3,19 +3,19 @@
 
 use super::replacement::Replacement;
 use super::{Prepare, Upgrade, UpgradeStatus, UpgradeStep, connectors};
-use crate::batch::types::describe;
 use crate::checkpoint::types::{Column, Table};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode};
-use crate::job::plugin_part::PluginPart;
-use crate::job::spec::PluginSpec;
-use crate::plugin::{Description, Outline, Plugin, World, read_component};
 use crate::running::Running;
-use crate::secrets;
-use crate::trust::policy::Policy;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
+use millstream_base::batch::types::describe;
+use millstream_base::digest::Digest;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::plugin_part::PluginPart;
+use millstream_base::job::spec::PluginSpec;
+use millstream_base::secrets;
+use millstream_plugins::plugin::{Description, Outline, Plugin, World, read_component};
+use millstream_plugins::trust::policy::Policy;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -2,10 +2,10 @@
 
 use super::shadow::{self, Shadow};
 use crate::checkpoint::types::Table;
-use crate::error::{Error, Result};
 use crate::graph::{ConnectorSlot, ConnectorTrial, SinkNode, SourceNode, StageNode};
-use crate::metrics::Counts;
 use crate::running::versions::{PluginSlot, RunningPlugin};
+use millstream_base::error::{Error, Result};
+use millstream_plugins::metrics::Counts;
 use std::sync::Arc;
 
 /// A next version, and the place that it is for.

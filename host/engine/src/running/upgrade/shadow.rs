@@ -9,11 +9,11 @@ pub mod rule;
 
 pub use report::ShadowReport;
 
-use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode};
-use crate::ids::BatchId;
-use crate::limits::SHADOW_BATCHES_MAX;
 use compare::Comparison;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_base::limits::SHADOW_BATCHES_MAX;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

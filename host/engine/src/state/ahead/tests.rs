@@ -2,10 +2,10 @@ use super::*;
 use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::store::open;
 use crate::checkpoint::types::Column;
-use crate::digest::checksum;
-use crate::ids::{BatchId, BatchTime, Generation};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type};
+use millstream_base::digest::checksum;
+use millstream_base::ids::{BatchId, BatchTime, Generation};
 
 /// Words and their numbers; none: the word was removed.
 type Words<'a> = &'a [(&'a str, Option<i64>)];

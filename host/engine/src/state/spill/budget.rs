@@ -1,6 +1,6 @@
 //! How much memory the state of a job may take in a process, and which of its tables has to give some up.
 
-use crate::memory::kept;
+use millstream_base::memory::kept;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -1,13 +1,13 @@
 //! Pages of spill files that are files of the checkpoint that a job started from: their rows are looked up where they lie, so that a
 //! start need not read them.
 
-use crate::batch::keys::GROUP_SHIFT;
 use crate::checkpoint::block_index::IndexedBlock;
 use crate::checkpoint::indexed_file::IndexedFile;
-use crate::error::Result;
 use crate::state::restore::FileRows;
 use crate::state::row_form::RowForm;
 use arrow::array::RecordBatch;
+use millstream_base::batch::keys::GROUP_SHIFT;
+use millstream_base::error::Result;
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use super::checkpoint_pages::CheckpointPages;
 use super::file::{Pages, SpillFile};
 use super::merge::Merge;
 use super::page::ColdRow;
-use crate::error::Result;
+use millstream_base::error::Result;
 use std::collections::HashSet;
 use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;

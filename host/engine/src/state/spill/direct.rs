@@ -4,12 +4,12 @@
 use super::checkpoint_pages::FileGroups;
 use super::cold::ColdFile;
 use super::file::{SpillFile, SpillWriter};
-use crate::batch::keys::KeyHash;
-use crate::error::{Error, Result};
 use crate::state::StateTable;
 use crate::state::restore::FileRows;
 use crate::state::row_form::RowForm;
 use arrow::array::RecordBatch;
+use millstream_base::batch::keys::KeyHash;
+use millstream_base::error::{Error, Result};
 use std::ops::ControlFlow;
 
 /// Rows take so many times the bytes in memory that they take in files of a checkpoint, at least.

@@ -6,13 +6,13 @@ use super::budget::StateBudget;
 use super::file::{self, FilePlace, SpillFile, SpillWriter};
 use super::page::{self, ColdRow};
 use super::{ColdFile, Spill, not_a_row};
-use crate::batch::key_order::sort_keys;
-use crate::batch::keys::KeyHash;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::fault;
 use crate::state::table::{Slot, StateTable};
 use crate::state::table_copy::TableCopy;
+use millstream_base::batch::key_order::sort_keys;
+use millstream_base::batch::keys::KeyHash;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -5,8 +5,8 @@
 //! whether it was ever touched, when it last was (8 bytes, where it was), the lengths of the key and of the state columns (varints, as
 //! in Protobuf), the key, and the state columns one behind the other.
 
-use crate::decode::varint;
 use crate::state::idle::Idle;
+use millstream_base::decode::varint;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A page is a multiple of this, and no more than once where a single row is not larger.

@@ -2,8 +2,8 @@
 
 use super::StateTable;
 use super::budget::{BudgetShare, StateBudget};
-use crate::error::Result;
-use crate::failure::Failure;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
 use std::sync::Arc;
 
 /// See the module. What the rows take counts until this is dropped.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::random::Random;
+use millstream_base::random::Random;
 
 /// Begins batches at these times, each behind those that are made up for it: time, and whether it was made up.
 fn begin(made_up: &mut EmptyBatches, times: &[i64]) -> Vec<(i64, bool)> {

@@ -4,21 +4,21 @@ mod cold;
 
 pub use cold::ColdPieces;
 
-use crate::batch::keys::{KeyHash, Keys};
-use crate::batch::part::Part;
-use crate::batch::slices::RowBytes;
-use crate::batch::types::{ColumnType, timestamps};
 use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::types::Column;
-use crate::error::{Error, Result};
-use crate::ids::{BatchId, PartOrder};
-use crate::limits::SliceMax;
 use crate::state::files::{SliceSink, TableSlice};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::ipc::MetadataVersion;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+use millstream_base::batch::keys::{KeyHash, Keys};
+use millstream_base::batch::part::Part;
+use millstream_base::batch::slices::RowBytes;
+use millstream_base::batch::types::{ColumnType, timestamps};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, PartOrder};
+use millstream_base::limits::SliceMax;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 use super::*;
-use crate::random::Random;
-use crate::zone::Zone;
+use millstream_base::random::Random;
+use millstream_base::zone::Zone;
 use std::collections::BTreeSet;
 
 /// The ends of the windows that a time is in, from the definition.

@@ -3,17 +3,17 @@
 //! back together before rows are assigned to them.
 
 use super::{Gap, Session, SessionPart};
-use crate::batch::group::Grouped;
-use crate::batch::group::sort_by_rank;
-use crate::batch::keys::{Keys, last_number};
-use crate::batch::types::{ColumnType, timestamps};
-use crate::error::{Error, Result};
-use crate::ids::BatchTime;
 use crate::state::time_counts::TimeCounts;
 use crate::state::{IdleBy, Slot, StateTable};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat, concat_batches, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use millstream_base::batch::group::Grouped;
+use millstream_base::batch::group::sort_by_rank;
+use millstream_base::batch::keys::{Keys, last_number};
+use millstream_base::batch::types::{ColumnType, timestamps};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchTime;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

@@ -4,15 +4,15 @@
 //! sessions is complete.
 
 use super::Session;
-use crate::batch::keys::Keys;
-use crate::batch::types::{ColumnType, timestamps, with_fields};
-use crate::error::{Error, Result};
-use crate::ids::BatchId;
 use crate::state::{Slot, StateTable};
 use crate::window::rows::decode_rows;
 use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use millstream_base::batch::keys::Keys;
+use millstream_base::batch::types::{ColumnType, timestamps, with_fields};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

@@ -1,12 +1,12 @@
 use super::*;
-use crate::batch::group::Grouper;
-use crate::batch::keys::Keys;
-use crate::failure::Failure;
-use crate::random::Random;
 use crate::state::StateTable;
 use crate::state::spill::budget::StateBudget;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use millstream_base::batch::group::Grouper;
+use millstream_base::batch::keys::Keys;
+use millstream_base::failure::Failure;
+use millstream_base::random::Random;
 use std::sync::Arc;
 
 /// The times of the rows of a session, as a definition would have it.

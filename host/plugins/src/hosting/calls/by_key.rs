@@ -1,20 +1,20 @@
 //! Worlds `aggregate` and `cogroup`: rows of a table that have the same key.
 
 use super::{TableResult, batch, first, rest, sliced, taken, without};
-use crate::batch::group::{Grouper, sort_by_rank};
-use crate::batch::keys::{Keys, canonical_column};
-use crate::batch::slices::RowBytes;
-use crate::batch::types::with_fields;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::hosting::CancelCheck;
 use crate::hosting::prepared::Prepared;
-use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_MAX, PLUGIN_CALL_ROWS_MAX};
 use crate::plugin::reduce::{self, combine_by_key};
 use crate::plugin::{Caller, Cogrouped, Cogroups};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_arrays};
 use arrow::datatypes::{Field, Schema};
+use millstream_base::batch::group::{Grouper, sort_by_rank};
+use millstream_base::batch::keys::{Keys, canonical_column};
+use millstream_base::batch::slices::RowBytes;
+use millstream_base::batch::types::with_fields;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_MAX, PLUGIN_CALL_ROWS_MAX};
 use std::sync::Arc;
 
 /// World `aggregate`: a row for each key, or one for all where there is no key.

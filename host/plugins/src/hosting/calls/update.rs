@@ -2,20 +2,20 @@
 //! between calls: whoever calls keeps it.
 
 use super::{RowsMade, TableResult, batch, first, rest, taken, without};
-use crate::batch::group::{Grouped, Grouper, sort_by_rank};
-use crate::batch::keys::{Keys as KeyBytes, canonical_column};
-use crate::batch::slices::RowBytes;
-use crate::batch::types::{ColumnType, timestamps, with_fields};
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
 use crate::hosting::CancelCheck;
 use crate::hosting::fitting::Fitting;
 use crate::hosting::prepared::Prepared;
-use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
 use crate::plugin::{Caller, DueTimes, Groups, TimerChange, Updated};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
 use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
+use millstream_base::batch::group::{Grouped, Grouper, sort_by_rank};
+use millstream_base::batch::keys::{Keys as KeyBytes, canonical_column};
+use millstream_base::batch::slices::RowBytes;
+use millstream_base::batch::types::{ColumnType, timestamps, with_fields};
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -2,9 +2,9 @@
 
 use super::notes::{LOCKS, SIGNATURES, VERSIONS, is_hex, manifest_in};
 use super::{BYTES, PackageStore};
-use crate::digest::Digest;
-use crate::error::Result;
 use crate::lock::LockFile;
+use millstream_base::digest::Digest;
+use millstream_base::error::Result;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;

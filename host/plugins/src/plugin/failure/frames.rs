@@ -1,7 +1,7 @@
 //! The functions that were being called when a call failed.
 
-use crate::limits::PLUGIN_FRAMES_MAX;
-use crate::shown::printable;
+use millstream_base::limits::PLUGIN_FRAMES_MAX;
+use millstream_base::shown::printable;
 use wasmtime::WasmBacktrace;
 
 /// Names of the guest's functions, demangled, each repeated call once. The crate that demangles is wasmtime's own,

@@ -2,9 +2,9 @@
 //! each time, so a name is looked up once for a request: what was checked is what is connected to.
 
 use super::allow::grants_address;
-use crate::job::spec::HttpGrant;
 use crate::plugin::near::is_near;
 use http::Uri;
+use millstream_base::job::spec::HttpGrant;
 use std::net::{IpAddr, SocketAddr};
 use wasmtime_wasi_http::Error;
 

@@ -1,8 +1,8 @@
 //! Whether a grant covers a request. Hosts are `host`, `host:port`, or `*.domain`, which is every host below it; without a
 //! port they mean the usual one of the request's scheme.
 
-use crate::job::spec::HttpGrant;
 use http::Uri;
+use millstream_base::job::spec::HttpGrant;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A host of a grant.

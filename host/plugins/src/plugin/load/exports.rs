@@ -1,6 +1,5 @@
 //! The functions that a component exports, found by name and checked against the interface's types.
 
-use crate::error::{Error, Result};
 use crate::plugin::World;
 use crate::plugin::bindings::{
     BatchArgs, BatchOut, BeginArgs, CogroupArgs, CogroupDescription, CogroupOutput, CommitArgs, CommittedArgs,
@@ -9,6 +8,7 @@ use crate::plugin::bindings::{
     WitUpdated, WriterDescription,
 };
 use crate::plugin::needs::ours;
+use millstream_base::error::{Error, Result};
 use std::path::Path;
 use wasmtime::component::types::{self, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Lift, Lower};

@@ -1,6 +1,6 @@
 //! The component of a plugin folder, whatever language it is in.
 
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ pub fn find(path: &Path) -> Result<PathBuf> {
 fn name_in(manifest: &Path, place: &str) -> Result<String> {
     let shown = manifest.display();
     let wrong = |error: &dyn std::fmt::Display| Error::job(format!("{shown}: {error}"));
-    let text = crate::regular::read_to_string(manifest).map_err(|error| wrong(&error))?;
+    let text = millstream_base::regular::read_to_string(manifest).map_err(|error| wrong(&error))?;
     let content: Value = match manifest.extension().is_some_and(|ending| ending == "json") {
         true => serde_json::from_str(&text).map_err(|error| wrong(&error))?,
         false => toml::from_str(&text).map_err(|error| wrong(&error))?,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::plugin::{LoadOptions, World};
-use crate::random::Random;
+use millstream_base::random::Random;
 use wasm_encoder as wasm;
 
 fn component(sections: impl FnOnce(&mut wasm::Component)) -> Vec<u8> {

@@ -1,13 +1,13 @@
 //! World `cogroup`: first guilty groups are looked for, then the guilty rows of each, those of the first input first.
 
 use super::{RowFailure, Schemas, Trials, search_from, shifted};
-use crate::batch::rejected::RefusedRow;
-use crate::context::CallContext;
-use crate::error::{Error, Result};
 use crate::plugin::search::TriedRows;
 use crate::plugin::{Cogrouped, Cogroups, Counters};
 use arrow::array::UInt32Array;
 use arrow::compute::{concat_batches, take_record_batch};
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::context::CallContext;
+use millstream_base::error::{Error, Result};
 use std::ops::Range;
 
 /// `known`: what the call on all groups said.

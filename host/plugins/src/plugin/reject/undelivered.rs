@@ -2,9 +2,9 @@
 //! its function says no to all that it was called for, and a timer comes only once: these keys are called without their rows.
 
 use super::update::taken;
-use crate::batch::rejected::RefusedRow;
-use crate::error::Result;
 use crate::plugin::{Groups, Updated};
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::error::Result;
 
 impl Groups {
     /// Whether a key has a timer that is due, and rows beside it.

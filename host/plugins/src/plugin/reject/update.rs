@@ -2,13 +2,13 @@
 //! and all that is good of it.
 
 use super::{RowFailure, Schemas, Trials, search_from, shifted};
-use crate::batch::rejected::RefusedRow;
-use crate::context::CallContext;
-use crate::error::{Error, Result};
 use crate::plugin::search::TriedRows;
 use crate::plugin::{Counters, DueTimes, Groups, TimerChange, Updated};
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take};
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::context::CallContext;
+use millstream_base::error::{Error, Result};
 use std::ops::Range;
 
 /// `known`: what the call on all groups said.

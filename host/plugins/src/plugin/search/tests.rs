@@ -1,5 +1,5 @@
 use super::{SearchResult, TriedRows, search};
-use crate::random::Random;
+use millstream_base::random::Random;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ops::Range;

@@ -1,14 +1,14 @@
 //! Whole calls, into guests that behave and guests that do not.
 
 use super::hand::{self, Body, Image};
-use crate::batch::rejected::RefusedRow;
-use crate::context::CallContext;
-use crate::error::{Error, Kind};
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::{InstanceSpec, PluginLimits};
 use crate::plugin::{Caller, Cogroups, Groups, LoadOptions, Plugin, StageUse};
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Schema};
+use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::context::CallContext;
+use millstream_base::error::{Error, Kind};
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::{InstanceSpec, PluginLimits};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

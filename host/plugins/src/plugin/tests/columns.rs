@@ -1,6 +1,5 @@
 //! Columns there and back again, and columns that lie.
 
-use crate::batch::rejected::RefusedRow;
 use crate::plugin::WrittenOut;
 use crate::plugin::bindings::{BatchOut, ColumnOut, Rejection};
 use crate::plugin::lift;
@@ -9,6 +8,7 @@ use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{DictionaryHandling, IpcWriteOptions, StreamWriter};
+use millstream_base::batch::rejected::RefusedRow;
 use std::sync::Arc;
 
 /// Every type of column, with nulls, long enough that bitmaps have several bytes.

@@ -1,17 +1,17 @@
 //! Limits while a plugin runs: each stops a call, names itself, and leaves the next call alone.
 
 use super::hand::{self, Body, Image};
-use crate::context::CallContext;
-use crate::error::{Error, Kind};
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::{InstanceSpec, PluginLimits};
-use crate::limits::PLUGIN_CALL_ROWS_MAX;
 use crate::plugin::allowance::InputSize;
 use crate::plugin::clock::EpochClock;
 use crate::plugin::instances::{fuel, time};
 use crate::plugin::{Caller, LoadOptions, Metering, Plugin, StageUse};
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Schema};
+use millstream_base::context::CallContext;
+use millstream_base::error::{Error, Kind};
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::{InstanceSpec, PluginLimits};
+use millstream_base::limits::PLUGIN_CALL_ROWS_MAX;
 use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Duration;

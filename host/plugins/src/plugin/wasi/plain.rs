@@ -1,9 +1,9 @@
 //! Random numbers with a seed, the environment, and the ends of a program that a plugin does not have.
 
 use super::{Guest, Stopped};
-use crate::limits::PLUGIN_RANDOM_BYTES_MAX;
 use crate::plugin::failure::Trap;
-use crate::random::Random;
+use millstream_base::limits::PLUGIN_RANDOM_BYTES_MAX;
+use millstream_base::random::Random;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::cli::{
     environment, exit, terminal_input, terminal_output, terminal_stderr, terminal_stdin, terminal_stdout,

@@ -1,13 +1,13 @@
 //! Plugin folders and components as they are built, as packages.
 
 use super::failed;
-use crate::error::{Error, Result};
-use crate::limits::REGISTRY_ENTRIES_MAX;
 use crate::package::facts::PackageFacts;
 use crate::package::manifest::PackedPackage;
-use crate::package_name;
-use crate::package_name::PackageName;
 use crate::plugin::{component_file, is_plugin_folder, read_component};
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::REGISTRY_ENTRIES_MAX;
+use millstream_base::package_name;
+use millstream_base::package_name::PackageName;
 use semver::Version;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Addresses of registries.
 
-use crate::error::{Error, Result};
-use crate::package_name::PackageName;
+use millstream_base::error::{Error, Result};
+use millstream_base::package_name::PackageName;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -4,11 +4,11 @@ use super::address::Address;
 use super::login;
 use super::message::{self, RegistryAnswer, RegistryOrder, RegistryQuestion};
 use crate::child::{self, ProcessEnd, ProcessOutput, Program, Task};
-use crate::error::{Error, Result};
-use crate::limits::{
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{
     COMPONENT_BYTES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX, REGISTRY_SILENCE_S, REGISTRY_TIME_S,
 };
-use crate::{progress, regular};
+use millstream_base::{progress, regular};
 use std::ffi::OsString;
 use std::time::Duration;
 

@@ -2,9 +2,9 @@
 
 use super::address::Address;
 use crate::child::helper;
-use crate::error::{Error, Result};
-use crate::regular;
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
+use millstream_base::error::{Error, Result};
+use millstream_base::regular;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::env;

@@ -3,9 +3,11 @@
 use super::client::Client;
 use super::message::{self, RegistryAnswer, RegistryOrder};
 use crate::child::limits::{self, Limits};
-use crate::error::{Error, Result};
-use crate::limits::{COMPONENT_BYTES_MAX, REGISTRY_FILES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX};
 use clap::Args;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{
+    COMPONENT_BYTES_MAX, REGISTRY_FILES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX,
+};
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::process::{self, ExitCode};

@@ -4,8 +4,8 @@
 //! without TLS go to a proxy that does not exist.
 
 use super::address::Address;
-use crate::limits::{PLUGIN_REASON_BYTES_MAX, REGISTRY_CONNECT_S};
-use crate::shown::printable;
+use millstream_base::limits::{PLUGIN_REASON_BYTES_MAX, REGISTRY_CONNECT_S};
+use millstream_base::shown::printable;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use reqwest::redirect::Policy;

@@ -20,12 +20,12 @@
 //! The tables `signers` and `revoked` are also in the user's `keys/trusted.toml` ([`Trusted`]), which `millstream key` writes.
 
 use super::place::Prefix;
-use crate::digest::Digest;
-use crate::durable;
-use crate::error::{Error, Result};
-use crate::limits::POLICY_FILE_BYTES_MAX;
-use crate::private;
 use crate::trust::key::{PublicKey, Signer};
+use millstream_base::digest::Digest;
+use millstream_base::durable;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::POLICY_FILE_BYTES_MAX;
+use millstream_base::private;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -201,7 +201,7 @@ fn text(path: &Path) -> Result<Option<String>> {
     }
     safe(path)?;
     let mut text = String::new();
-    let file = crate::regular::open(path).map_err(|e| failed(&e))?;
+    let file = millstream_base::regular::open(path).map_err(|e| failed(&e))?;
     file.take(POLICY_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|e| failed(&e))?;
     if text.len() as u64 > POLICY_FILE_BYTES_MAX {
         return Err(failed(&format_args!("it has more than {POLICY_FILE_BYTES_MAX} bytes")));

@@ -5,7 +5,7 @@
 //! that goes without saying, no `.` and `..`, folders without links. Names that lead to the same host are others all the same,
 //! so whoever wants to be sure names what is allowed (`allow`).
 
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
 use serde::Deserialize;
 use std::ffi::OsString;
 use std::fmt;

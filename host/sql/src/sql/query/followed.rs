@@ -2,9 +2,6 @@
 //! keeps of them is what its steps need.
 
 use super::Prepared;
-use crate::context::BatchContext;
-use crate::error::{Error, Result};
-use crate::job::spec::SqlLimits;
 use crate::sql::batch_time::in_batch;
 use crate::sql::budget;
 use crate::sql::gather::finish;
@@ -13,6 +10,9 @@ use arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::SqlLimits;
 use std::future::poll_fn;
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
 //! Subqueries that DataFusion plans rightly.
 
 use super::references::{free, has_subquery};
-use crate::batch::keys::has_floats;
 use datafusion::common::{DFSchema, ExprSchema as _};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, Filter, LogicalPlan, Operator, Projection};
 use datafusion::logical_expr::{Distinct, FetchType};
+use millstream_base::batch::keys::has_floats;
 
 /// `exists` over conditions directly over rows.
 pub fn exists(plan: &LogicalPlan) -> bool {

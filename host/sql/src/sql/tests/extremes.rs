@@ -4,17 +4,17 @@
 //! Each part runs in a process of its own, which tells what it tries before it does: a process that is gone, or does
 //! not go on, shows which call it was. `MILLSTREAM_SEED` and `MILLSTREAM_CALLS` in the environment try others, and more.
 
-use crate::batch::types::{ColumnType, schema_of};
-use crate::context::BatchContext;
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::SqlLimits;
-use crate::random::Random;
 use crate::sql::expression::Expression;
 use crate::sql::query::Query;
 use crate::sql::session::{VisibleNames, state};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use millstream_base::batch::types::{ColumnType, schema_of};
+use millstream_base::context::BatchContext;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::SqlLimits;
+use millstream_base::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::io::{BufRead, BufReader, Write};

@@ -1,15 +1,15 @@
 //! Queries that DataFusion alone refuses, or answers otherwise than SQL does.
 
-use crate::batch::types::{ColumnType, schema_of};
-use crate::context::BatchContext;
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::SqlLimits;
 use crate::sql::query::Query;
 use arrow::array::{
     ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray, StructArray,
 };
 use arrow::datatypes::{DataType, Field, Fields};
 use arrow::util::display::array_value_to_string;
+use millstream_base::batch::types::{ColumnType, schema_of};
+use millstream_base::context::BatchContext;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::SqlLimits;
 use std::sync::Arc;
 
 /// Three rows, `id` from 1 to 3.
@@ -44,7 +44,7 @@ fn rows() -> RecordBatch {
     RecordBatch::try_new(schema, columns).unwrap()
 }
 
-fn query(text: &str) -> crate::error::Result<Query> {
+fn query(text: &str) -> millstream_base::error::Result<Query> {
     Query::new(text, vec![("x".into(), rows().schema())], &[], &[])
 }
 

@@ -1,11 +1,11 @@
 //! Queries within queries and joins, whose rows are those of PostgreSQL and DuckDB.
 
-use crate::batch::types::{ColumnType, schema_of};
-use crate::context::BatchContext;
-use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::SqlLimits;
 use crate::sql::query::Query;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use millstream_base::batch::types::{ColumnType, schema_of};
+use millstream_base::context::BatchContext;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::SqlLimits;
 use std::sync::Arc;
 
 /// Tables of the cases: `o(k)`, `i(ik, v)`, `n(k, v)`, `e(k)` without rows, `p(k, x)` and `q(k, y)`.

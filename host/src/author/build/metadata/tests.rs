@@ -1,7 +1,7 @@
 use super::*;
 use crate::author::language::Language;
 use crate::author::project::{Code, Http, ProjectFacts};
-use crate::sections::{Declarations, PackageSections, Producer, in_words};
+use millstream_plugins::sections::{Declarations, PackageSections, Producer, in_words};
 use serde_json::json;
 use std::fs;
 use std::path::Path;

@@ -6,7 +6,7 @@ use super::{told, write};
 use crate::author::failed;
 use crate::author::project::Project;
 use crate::author::tools::{self, Tool};
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -43,7 +43,7 @@ pub fn component(
     let folders = [slice::from_ref(&own), first, slice::from_ref(&sdk), others].concat();
     let component = work.join("plugin.wasm");
     componentize(&tool, work, parts, &folders, &component)?;
-    crate::regular::read(&component).map_err(|error| failed("read", &component, &error))
+    millstream_base::regular::read(&component).map_err(|error| failed("read", &component, &error))
 }
 
 /// Writes the modules that a component is made of, beside those of a plugin.

@@ -7,11 +7,11 @@ use super::at_once::{componentize, write_entry};
 use super::copy;
 use crate::author::failed;
 use crate::author::tools::{self, Tool};
-use crate::error::{Error, Result};
-use crate::hex;
-use crate::limits::PYTHON_BASES_MAX;
-use crate::plugin::World;
-use crate::private;
+use millstream_base::error::{Error, Result};
+use millstream_base::hex;
+use millstream_base::limits::PYTHON_BASES_MAX;
+use millstream_base::private;
+use millstream_plugins::plugin::World;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -70,7 +70,8 @@ impl BaseParts<'_> {
 
 /// Whether the SDK of a project can wait for its plugin; those of before could not.
 pub fn is_possible(parts: &BaseParts<'_>) -> bool {
-    crate::regular::read_to_string(parts.sdk.join("millstream/glue.py")).is_ok_and(|glue| glue.contains("\ndef load("))
+    millstream_base::regular::read_to_string(parts.sdk.join("millstream/glue.py"))
+        .is_ok_and(|glue| glue.contains("\ndef load("))
 }
 
 impl PythonBase {
@@ -92,7 +93,7 @@ impl PythonBase {
             }
         };
         let folder = all.join(name);
-        if let Ok(component) = crate::regular::read(folder.join("base.wasm")) {
+        if let Ok(component) = millstream_base::regular::read(folder.join("base.wasm")) {
             // The oldest go first.
             let _ = File::open(&folder).and_then(|folder| folder.set_modified(SystemTime::now()));
             return Ok(PythonBase { component, folder });
@@ -101,7 +102,7 @@ impl PythonBase {
         prune(&all);
         let file = folder.join("base.wasm");
         Ok(PythonBase {
-            component: crate::regular::read(&file).map_err(|error| failed("read", &file, &error))?,
+            component: millstream_base::regular::read(&file).map_err(|error| failed("read", &file, &error))?,
             folder,
         })
     }
@@ -150,7 +151,7 @@ fn name(tool: &Path, parts: &BaseParts<'_>) -> Result<String> {
 fn digest_of(path: &Path, digest: &mut Sha256) -> Result<()> {
     let read = |error| failed("read", path, &error);
     if !path.is_dir() {
-        let content = crate::regular::read(path).map_err(read)?;
+        let content = millstream_base::regular::read(path).map_err(read)?;
         digest.update(format!("{} {}\n", path.file_name().unwrap_or_default().display(), content.len()));
         digest.update(content);
         return Ok(());

@@ -2,7 +2,7 @@
 
 use crate::author::tools::{self, Tool};
 use crate::author::{failed, say};
-use crate::error::{Error, Result};
+use millstream_base::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,8 +28,8 @@ pub fn install(folder: &Path, dependencies: &[String]) -> Result<Option<PathBuf>
     let kept = folder.join(KEPT);
     let (packages, list, taken) = (kept.join("modules"), kept.join("installed.txt"), kept.join("taken.txt"));
     let wanted = dependencies.join("\n");
-    if crate::regular::read_to_string(&list).is_ok_and(|installed| installed == wanted) {
-        say(&crate::regular::read_to_string(&taken).unwrap_or_default());
+    if millstream_base::regular::read_to_string(&list).is_ok_and(|installed| installed == wanted) {
+        say(&millstream_base::regular::read_to_string(&taken).unwrap_or_default());
         return Ok(Some(packages));
     }
     match fs::remove_dir_all(&kept) {

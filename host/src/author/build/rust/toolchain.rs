@@ -5,8 +5,8 @@
 
 use crate::author::failed;
 use crate::author::tools::{self, cache_folder};
-use crate::error::{Error, Result};
-use crate::progress;
+use millstream_base::error::{Error, Result};
+use millstream_base::progress;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

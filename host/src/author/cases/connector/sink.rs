@@ -8,18 +8,18 @@ use super::{CaseFileWriter, ConnectorCase, NAME};
 use crate::author::cases::compare::{self, BatchLine};
 use crate::author::cases::peer::{Peers, expected_file};
 use crate::author::cases::{ExpectedOutcome, read_text};
-use crate::batch::chunk::Chunk;
-use crate::batch::json;
-use crate::batch::writing::{WriteBatches, WriteTrouble};
-use crate::decode::Decoder;
-use crate::decode::json::array_elements;
-use crate::error::{Error, Result};
-use crate::graph::{ConnectorSlot, Graph, SinkNode};
-use crate::ids::{BatchId, BatchTime, Generation};
-use crate::job::spec::SinkKind;
-use crate::limits::PART_ROWS_MAX;
-use crate::owner::Owner;
 use arrow::array::RecordBatch;
+use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::json;
+use millstream_base::batch::writing::{WriteBatches, WriteTrouble};
+use millstream_base::decode::Decoder;
+use millstream_base::decode::json::array_elements;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, BatchTime, Generation};
+use millstream_base::job::spec::SinkKind;
+use millstream_base::limits::PART_ROWS_MAX;
+use millstream_base::owner::Owner;
+use millstream_engine::graph::{ConnectorSlot, Graph, SinkNode};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -326,7 +326,10 @@ impl<'a> Runs<'a> {
             return Ok(());
         }
         let within: Duration = self.case.within;
-        Err(Error::plugin(format!("not all batches were taken within {} (`within`)", crate::units::show_time(within))))
+        Err(Error::plugin(format!(
+            "not all batches were taken within {} (`within`)",
+            millstream_base::units::show_time(within)
+        )))
     }
 }
 

@@ -8,10 +8,10 @@ use super::{CaseFileWriter, ConnectorCase, NAME, PAUSE};
 use crate::author::cases::compare::{self, BatchLine};
 use crate::author::cases::peer::{Peers, escaped, expected_file};
 use crate::author::cases::{ExpectedOutcome, read_text};
-use crate::batch::json;
-use crate::batch::reading::{ReadContent, ReadPartition, ReadTrouble};
-use crate::error::{Error, Result};
-use crate::graph::Graph;
+use millstream_base::batch::json;
+use millstream_base::batch::reading::{ReadContent, ReadPartition, ReadTrouble};
+use millstream_base::error::{Error, Result};
+use millstream_engine::graph::Graph;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -305,7 +305,7 @@ impl Runs<'_> {
         if Instant::now() < end {
             return Ok(());
         }
-        let within = crate::units::show_time(self.case.within);
+        let within = millstream_base::units::show_time(self.case.within);
         Err(Error::plugin(format!("after {within} (`within`) {}", what())))
     }
 

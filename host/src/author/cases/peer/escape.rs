@@ -44,7 +44,7 @@ pub fn escaped(bytes: &[u8]) -> String {
                 '\t' => text.push_str("\\t"),
                 '\0' => text.push_str("\\0"),
                 '\\' => text.push_str("\\\\"),
-                c if c.is_control() || crate::shown::is_unsafe(c) => {
+                c if c.is_control() || millstream_base::shown::is_unsafe(c) => {
                     c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| push_byte(&mut text, byte));
                 }
                 c => text.push(c),

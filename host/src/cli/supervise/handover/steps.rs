@@ -1,8 +1,8 @@
 //! What a supervisor decides on the way of a job to other processes: apart from these and from clocks, so that a test can try all orders
 //! in which things can happen.
 
-use crate::ids::BatchId;
-use crate::run::HandoverWord;
+use millstream_base::ids::BatchId;
+use millstream_engine::run::HandoverWord;
 use std::time::Duration;
 
 /// How long the checkpoint before the last is waited for. It only makes the pause shorter.

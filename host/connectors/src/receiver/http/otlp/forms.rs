@@ -2,7 +2,7 @@
 //! fraction, and who takes that for nothing loses it without a word.
 
 use super::tree::Leaf;
-use crate::batch::parse::float64;
+use millstream_base::batch::parse::float64;
 use serde_json::Value;
 
 /// Bytes of a value that a message shows.

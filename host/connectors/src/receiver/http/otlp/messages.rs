@@ -1,9 +1,9 @@
 //! The messages of OTLP in Protobuf, with the names that their fields have in JSON: only those that rows are made of.
 
 use super::tree::{Leaf, Tree};
-use crate::decode::protobuf::wire::{Raw, Wire};
-use crate::decode::varint::unzigzag;
 use crate::receiver::json_text::text_of;
+use millstream_base::decode::protobuf::wire::{Raw, Wire};
+use millstream_base::decode::varint::unzigzag;
 
 /// How deep messages may stand in others: attributes may hold lists of lists.
 const DEPTH_MAX: usize = 64;

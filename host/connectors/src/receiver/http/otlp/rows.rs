@@ -3,11 +3,11 @@
 
 use super::forms::{double, signed as whole, unsigned};
 use super::tree::{Leaf, View};
-use crate::batch::cell;
-use crate::job::spec::OtlpSignal;
 use crate::receiver::json_text::write_text;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use millstream_base::batch::cell;
+use millstream_base::job::spec::OtlpSignal;
 
 /// Gives each row of a request to `take`, until it does not want more.
 pub fn each<E>(

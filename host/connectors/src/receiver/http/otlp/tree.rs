@@ -1,7 +1,7 @@
 //! What a request holds, without a value of its own for each of its values: one list, in which what a message holds stands behind it.
 //! A request may be hundreds of thousands of values, which are looked at once.
 
-use crate::batch::binary_text::{decode_base64, encode_base64};
+use millstream_base::batch::binary_text::{decode_base64, encode_base64};
 use serde_json::Value;
 use std::borrow::Cow;
 

@@ -8,10 +8,10 @@ use super::snapshot::SnapshotReader;
 use super::watch::TableWatch;
 use super::{Backlog, ChangesConnection, ChangesFollower};
 use super::{identity, partitions};
-use crate::job::database;
-use crate::job::spec::ServerStart;
 use crate::postgres::replication::{Lsn, Replication};
 use crate::postgres::{Connection, DatabaseError, Driver, quoted};
+use millstream_base::job::database;
+use millstream_base::job::spec::ServerStart;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
@@ -276,9 +276,10 @@ impl ChangesFollower {
             (None, Some(_)) => (self.slot.clone(), ""),
             (None, None) => (self.slot.clone(), " TEMPORARY"),
             // Its own slot is where the changes come from that are behind the rows that it has.
-            (Some(_), _) => {
-                (format!("millstream_snapshot_{}_{:x}", std::process::id(), crate::time::now().0), " TEMPORARY")
-            }
+            (Some(_), _) => (
+                format!("millstream_snapshot_{}_{:x}", std::process::id(), millstream_base::time::now().0),
+                " TEMPORARY",
+            ),
         };
         if let (Some(at), false) = (&at, wants_rows) {
             return Ok((at.clone(), None));

@@ -2,9 +2,9 @@
 
 use super::identity::TableIdentity;
 use super::position::KeyOrder;
-use crate::job::database;
 use crate::postgres::replication::Lsn;
 use crate::postgres::{DatabaseError, quoted};
+use millstream_base::job::database;
 use std::time::Duration;
 use tokio_postgres::Client;
 

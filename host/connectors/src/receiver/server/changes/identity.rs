@@ -2,8 +2,8 @@
 //! was removed from lacks its changes until it was added again.
 
 use super::catalog::FollowedTable;
-use crate::job::database;
 use crate::postgres::{DatabaseError, quoted};
+use millstream_base::job::database;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 use xxhash_rust::xxh3::xxh3_64;

@@ -1,10 +1,10 @@
 //! A row of a table as a JSON object: each value as the type of its column in the job wants it. The server writes all values as text.
 
-use crate::batch::types::ColumnType;
-use crate::hex;
-use crate::job::spec::{ColumnSource, SourceSpec, TimeForm};
 use crate::postgres::pgoutput::Cell;
 use arrow::datatypes::DataType;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::hex;
+use millstream_base::job::spec::{ColumnSource, SourceSpec, TimeForm};
 use serde_json::Value as Json;
 use serde_json::de::from_str;
 use std::collections::BTreeMap;

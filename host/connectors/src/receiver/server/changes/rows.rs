@@ -5,11 +5,11 @@ use super::catalog::FollowedTable;
 use super::position::ChangesPosition;
 use super::record::{self, BEFORE, WantedColumns};
 use super::snapshot::SnapshotReader;
-use crate::batch::envelope::{ID, OP};
-use crate::batch::reading::Message;
 use crate::postgres::pgoutput::{Cell, OldRow, Relation, Row};
 use crate::postgres::replication::{EPOCH_US, Lsn};
 use bytes::Bytes;
+use millstream_base::batch::envelope::{ID, OP};
+use millstream_base::batch::reading::Message;
 use serde_json::Value as Json;
 use std::borrow::Cow;
 

@@ -2,17 +2,17 @@
 //! more memory than a message may have, unpacked or written out, is refused.
 
 use super::fits::{self, BytesLeft};
-use crate::batch::column::ColumnSpec;
-use crate::batch::types;
 use crate::flight::messages::Data;
-use crate::panics::caught;
 use crate::receiver::parquet::columns::{WantedRows, as_wanted};
-use crate::shown;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::buffer::Buffer;
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::ipc::{self, CompressionType, Message, MessageHeader, MetadataVersion, convert, reader};
+use millstream_base::batch::column::ColumnSpec;
+use millstream_base::batch::types;
+use millstream_base::panics::caught;
+use millstream_base::shown;
 use std::collections::HashMap;
 use std::io::{self, Read as _};
 use std::sync::Arc;
@@ -239,11 +239,11 @@ fn alone(rows: &RecordBatch) -> Result<RecordBatch, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::types::ColumnType;
-    use crate::random::Random;
     use arrow::array::{Int64Array, ListArray, NullArray, StringArray, StringViewArray};
     use arrow::datatypes::{Field, Int32Type, Schema};
     use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
+    use millstream_base::batch::types::ColumnType;
+    use millstream_base::random::Random;
 
     fn columns() -> Vec<ColumnSpec> {
         let list = ColumnType::from_name("list<int64>").unwrap();

@@ -1,14 +1,14 @@
 //! Rows of a stream as the columns of the job have them, where that needs no more than a change of the layout or the width of values: what
 //! lines of JSON would be decoded to is the same. And a digest of such rows, which does not depend on how they fell into messages.
 
-use crate::batch::column::ColumnSpec;
-use crate::batch::ready::ReadyRows;
-use crate::decode::ready::{name_of, takes};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions};
 use arrow::buffer::NullBuffer;
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use arrow::error::ArrowError;
+use millstream_base::batch::column::ColumnSpec;
+use millstream_base::batch::ready::ReadyRows;
+use millstream_base::decode::ready::{name_of, takes};
 use std::sync::Arc;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -183,14 +183,14 @@ impl ColumnDigest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::types::ColumnType;
-    use crate::random::Random;
     use arrow::array::{
         Float32Array, Float64Array, Int8Array, Int64Array, LargeStringArray, PrimitiveArray, StringArray,
         StringViewArray, UInt64Array,
     };
     use arrow::buffer::ScalarBuffer;
     use arrow::datatypes::Int64Type;
+    use millstream_base::batch::types::ColumnType;
+    use millstream_base::random::Random;
 
     fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, values)| (name, values, true)))

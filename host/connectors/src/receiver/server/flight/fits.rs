@@ -1,9 +1,9 @@
 //! Which types of a stream can be columns of a job, and how much memory rows take once they are written out.
 
-use crate::batch::types::ColumnType;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{ArrowDictionaryKeyType, DataType, Int8Type, Int16Type, Int32Type, Int64Type};
 use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use millstream_base::batch::types::ColumnType;
 
 /// The types right within a type.
 fn members(kind: &DataType) -> Vec<&DataType> {

@@ -1,14 +1,14 @@
 //! Which parts a stream has and who has them, for all who read one.
 
 use super::position::FlightPosition;
-use crate::batch::reading::ReadTrouble;
-use crate::error::Error;
 use crate::flight::messages::{Endpoint, Info};
 use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
-use crate::job::spec::{FlightReads, Origin, ServerSourceSpec, SourceSpec};
-use crate::limits::{FLIGHT_ENDPOINTS_AT_ONCE, FLIGHT_ENDPOINTS_MAX};
-use crate::shown;
 use glob::Pattern;
+use millstream_base::batch::reading::ReadTrouble;
+use millstream_base::error::Error;
+use millstream_base::job::spec::{FlightReads, Origin, ServerSourceSpec, SourceSpec};
+use millstream_base::limits::{FLIGHT_ENDPOINTS_AT_ONCE, FLIGHT_ENDPOINTS_MAX};
+use millstream_base::shown;
 use prost::Message as _;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -254,7 +254,7 @@ pub fn other_rows(what: &str) -> String {
 mod tests {
     use super::*;
     use crate::flight::messages::Location;
-    use crate::job::spec::{FlightDescriptor, Format, ServerReads, SourceKind};
+    use millstream_base::job::spec::{FlightDescriptor, Format, ServerReads, SourceKind};
 
     #[test]
     fn the_job_goes_only_where_it_may() {

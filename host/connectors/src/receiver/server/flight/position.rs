@@ -1,7 +1,7 @@
 //! How far a part of a stream was read. A server gives a part from its beginning on, so what was read is passed over; a digest of it
 //! shows whether it is the same.
 
-use crate::batch::column::ColumnSpec;
+use millstream_base::batch::column::ColumnSpec;
 use std::fmt::Write as _;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -67,7 +67,7 @@ impl FlightPosition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::types::ColumnType;
+    use millstream_base::batch::types::ColumnType;
 
     #[test]
     fn a_position_is_read_as_it_was_written() {

@@ -2,9 +2,9 @@
 
 use super::position::LastRead;
 use super::{EVERY_MIN, Kinesis, OpenShard, Shared, now_ms};
-use crate::batch::reading::ReadTrouble;
 use crate::kinesis::{KinesisClient, KinesisFault};
-use crate::shown;
+use millstream_base::batch::reading::ReadTrouble;
+use millstream_base::shown;
 use serde::Deserialize;
 use serde_json::json;
 use std::time::{Duration, Instant};

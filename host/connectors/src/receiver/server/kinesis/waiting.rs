@@ -3,11 +3,11 @@
 use super::ask::Record;
 use super::position::{LastRead, is_sequence};
 use super::{OpenShard, PendingRecord, RecordContent, packed};
-use crate::batch::envelope::ID;
-use crate::batch::reading::{Message, ReadContent, ReadRows};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use millstream_base::batch::envelope::ID;
+use millstream_base::batch::reading::{Message, ReadContent, ReadRows};
 use std::time::Duration;
 
 /// How often a position is put down that moved by time alone.

@@ -1,10 +1,10 @@
 //! Which columns go into which fields of a message.
 
 use super::{FieldEncoding, FieldWriter, MessageWriter};
-use crate::batch::types::ColumnType;
-use crate::decode::protobuf::{Field, Kind, Message, Messages, TIMESTAMP, wrapped};
-use crate::job::suggest;
 use arrow::datatypes::{DataType, Fields};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::decode::protobuf::{Field, Kind, Message, Messages, TIMESTAMP, wrapped};
+use millstream_base::job::suggest;
 use std::collections::HashMap;
 
 /// The plan of a message of these columns. `within`: the names of what they stand in, each with a dot behind it.

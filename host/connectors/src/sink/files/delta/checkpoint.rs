@@ -1,13 +1,13 @@
 //! Checkpoints of a log: files of Parquet that hold what the commits up to a version come to, so that nobody has to read these.
 
 use super::log::{self, Checkpoint, LAST_CHECKPOINT, Table};
-use crate::panics::caught;
-use crate::patience::StoreError;
 use crate::sink::files::destination::Destination;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::json::ReaderBuilder;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
+use millstream_base::panics::caught;
+use millstream_base::patience::StoreError;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;

@@ -5,9 +5,9 @@
 
 use super::super::destination::Destination;
 use super::{checkpoint, schema};
-use crate::patience::{StoreError, StoreErrorKind};
-use crate::shown::harmless;
 use arrow::datatypes::Schema;
+use millstream_base::patience::{StoreError, StoreErrorKind};
+use millstream_base::shown::harmless;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -6,16 +6,16 @@
 //! next one.
 
 use super::log::{DataFile, Table};
-use crate::batch::keys::Keys;
-use crate::batch::types::ColumnType;
-use crate::job::spec::{FileFormat, FilesLayout, TableMode};
-use crate::panics::caught;
 use crate::sink::encode::Encoder;
 use crate::sink::ops::{self, Op};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
+use millstream_base::batch::keys::Keys;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::job::spec::{FileFormat, FilesLayout, TableMode};
+use millstream_base::panics::caught;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use serde_json::{Value, json};

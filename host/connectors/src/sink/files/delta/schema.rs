@@ -1,8 +1,8 @@
 //! Columns as Delta names them, and whether rows fit into a table that is there.
 
-use crate::batch::types::ColumnType;
-use crate::shown::harmless;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::shown::harmless;
 use serde_json::{Value, json};
 
 /// Letters that no column of a table may have in its name, as long as names are not mapped to others.

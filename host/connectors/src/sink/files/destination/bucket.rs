@@ -3,12 +3,12 @@
 
 use super::super::is_part;
 use super::{Destination, MarkerTag};
-use crate::error::Result as JobResult;
 use crate::objects::{Bucket, environment, no_bucket};
-use crate::owner::Owner;
-use crate::patience::{StoreError, StoreErrorKind};
 use crate::sink::marker::{self, Marker};
 use bytes::Bytes;
+use millstream_base::error::Result as JobResult;
+use millstream_base::owner::Owner;
+use millstream_base::patience::{StoreError, StoreErrorKind};
 use object_store::path::Path;
 use object_store::{
     BackoffConfig, Error as ClientError, MultipartUpload, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
@@ -184,7 +184,7 @@ impl Destination for BucketDestination {
 
     fn begin(&self, hidden: &str) -> Result<File, StoreError> {
         let failed = |cause: io::Error| {
-            crate::patience::io_failed(
+            millstream_base::patience::io_failed(
                 format!("make a file for {} in {}", hidden, std::env::temp_dir().display()),
                 &cause,
             )

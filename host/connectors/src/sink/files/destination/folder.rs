@@ -2,12 +2,12 @@
 
 use super::super::{exactly_once, first_part};
 use super::{Destination, MarkerTag};
-use crate::durable::{folder_of, sync_folder};
-use crate::owner::Owner;
-use crate::patience::{StoreError, io_failed};
-use crate::private;
-use crate::regular;
 use crate::sink::marker::{self, Marker};
+use millstream_base::durable::{folder_of, sync_folder};
+use millstream_base::owner::Owner;
+use millstream_base::patience::{StoreError, io_failed};
+use millstream_base::private;
+use millstream_base::regular;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;

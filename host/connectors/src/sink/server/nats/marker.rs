@@ -1,9 +1,9 @@
 //! The marker of a sink in a stream: which batch is there as a whole, and how much of the next.
 
-use crate::ids::BatchId;
 use crate::nats::{ApiError, Connection, Fault};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use millstream_base::ids::BatchId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 

@@ -2,12 +2,12 @@
 
 use super::marker::{Marker, Part};
 use super::{NatsSink, Outgoing, fit, made};
-use crate::error::Error;
-use crate::fault;
-use crate::ids::BatchId;
 use crate::nats::stream::Stream;
 use crate::nats::{ANSWER_MAX, ApiError, Connection, Fault, Received, publish};
-use crate::shown;
+use millstream_base::error::Error;
+use millstream_base::fault;
+use millstream_base::ids::BatchId;
+use millstream_base::shown;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::Xxh3;

@@ -1,7 +1,7 @@
 //! What servers answer, and what is made of it: here the crate that speaks with them tells an error's kind in words only.
 
 use super::*;
-use crate::patience::StoreErrorKind;
+use millstream_base::patience::StoreErrorKind;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 

@@ -1,7 +1,7 @@
 //! Files that are there whole, under their name, after the machine stopped at any moment, or not there at all.
 
-pub use crate::durable::{folder_of, sync_folder};
-use crate::fault;
+pub use millstream_base::durable::{folder_of, sync_folder};
+use millstream_base::fault;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 
 use super::{Disk, durable};
 use crate::checkpoint::store::Log;
-use crate::fault;
-use crate::patience::{StoreError, io_failed};
+use millstream_base::fault;
+use millstream_base::patience::{StoreError, io_failed};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;

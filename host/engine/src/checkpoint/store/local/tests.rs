@@ -1,5 +1,5 @@
 use super::*;
-use crate::patience::patiently;
+use millstream_base::patience::patiently;
 use std::os::unix::fs::FileExt;
 
 fn store() -> (tempfile::TempDir, Local) {
@@ -117,8 +117,10 @@ fn a_full_disk_is_waited_out() {
 
     let (_folder, store) = store();
     let mut first = Some(error);
-    patiently(&crate::failure::Failure::default(), || first.take().map_or_else(|| store.write("x", "x".into()), Err))
-        .expect("there is room the second time");
+    patiently(&millstream_base::failure::Failure::default(), || {
+        first.take().map_or_else(|| store.write("x", "x".into()), Err)
+    })
+    .expect("there is room the second time");
     assert_eq!(store.read("x").expect("it reads"), Some("x".into()));
 }
 

@@ -2,14 +2,14 @@
 //! is loaded.
 
 use super::UpdateStage;
-use crate::batch::rejected::RejectedRows;
-use crate::error::{Error, Result};
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
-use crate::ids::BatchTime;
-use crate::plugin::{Account, Caller, OldStates};
 use crate::state::timers::Timers;
 use crate::state::{OwnedKey, StateTable};
 use arrow::array::{BooleanArray, RecordBatch};
+use millstream_base::batch::rejected::RejectedRows;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchTime;
+use millstream_plugins::plugin::{Account, Caller, OldStates};
 use std::time::Instant;
 
 impl UpdateStage {

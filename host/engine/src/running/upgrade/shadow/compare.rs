@@ -1,11 +1,11 @@
 //! What two versions made of the same rows, compared. Their order does not count: a plugin may put rows out in another one.
 
 use super::report::EXAMPLES_MAX;
-use crate::error::{Error, Result};
-use crate::shown::printable;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::row::{Row, RowConverter, Rows, SortField};
 use arrow::util::display::array_value_to_string;
+use millstream_base::error::{Error, Result};
+use millstream_base::shown::printable;
 use std::collections::{BTreeSet, HashMap};
 
 /// How many bytes of one value are shown.

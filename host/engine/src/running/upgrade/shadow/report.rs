@@ -1,7 +1,7 @@
 //! What a shadow has shown, as a process tells it, and as all processes of a job add up.
 
 use super::compare::Comparison;
-use crate::ids::BatchId;
+use millstream_base::ids::BatchId;
 use serde::{Deserialize, Serialize};
 
 /// Rows and states that a report shows.

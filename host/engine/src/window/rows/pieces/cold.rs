@@ -2,12 +2,12 @@
 //! are looked up when it is put out.
 
 use super::{PieceId, Pieces, columns, decode_rows, encode_rows, id_columns, lacks, rows_of_file};
-use crate::batch::keys::{Keys, last_number};
 use crate::checkpoint::read;
-use crate::error::{Error, Result};
 use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::datatypes::Schema;
+use millstream_base::batch::keys::{Keys, last_number};
+use millstream_base::error::{Error, Result};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
