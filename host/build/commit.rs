@@ -11,7 +11,7 @@ const GIVEN: &str = "MILLSTREAM_COMMIT";
 const GIVEN_LETTERS_MAX: usize = 64;
 
 /// What the program is made of, from the top of the checkout. A change of other files, such as tests, does not change it.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 16] = [
     "Cargo.lock",
     "Cargo.toml",
     "host/Cargo.toml",
@@ -20,7 +20,11 @@ const SOURCES: [&str; 12] = [
     "host/build.rs",
     "host/connectors",
     "host/engine",
+    "host/hosting",
+    "host/metrics",
+    "host/packages",
     "host/plugins",
+    "host/runtime",
     "host/sql",
     "host/src",
     "wit",

@@ -50,7 +50,7 @@ mod pipe;
 mod serve;
 
 pub use millstream_base::{error, ids, job, limits, memory};
-pub use millstream_engine::run;
+pub use millstream_runtime as run;
 
 /// The insides, for Millstream's own tests and benchmarks: these change from version to version, without notice.
 #[doc(hidden)]
@@ -60,6 +60,10 @@ pub mod internals {
     pub use millstream_base::*;
     pub use millstream_connectors::*;
     pub use millstream_engine::*;
+    pub use millstream_hosting as hosting;
+    pub use millstream_metrics as metrics;
+    pub use millstream_packages::*;
     pub use millstream_plugins::*;
-    pub use millstream_sql::*;
+    pub use millstream_runtime as run;
+    pub use millstream_sql as sql;
 }

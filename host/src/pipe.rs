@@ -25,7 +25,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_base::{memory, threads, time};
 use millstream_engine::running::{self, workers};
-use millstream_sql::sql::query::Prepared;
+use millstream_sql::query::Prepared;
 use output::{Output, OutputRows};
 use refused::Refusals;
 use sample::Sample;

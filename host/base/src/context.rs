@@ -17,7 +17,7 @@ pub struct Tick {
     pub stopped: bool,
     /// It was made up for windows of processing time: sources put nothing into it.
     pub made_up: bool,
-    /// Of a barrier: the upgrade whose plugin takes its place behind it, see [`crate::running::upgrade`].
+    /// Of a barrier: the upgrade whose plugin takes its place behind it, see [`millstream_engine::running::upgrade`].
     pub swap: Option<u64>,
     /// Of a barrier: the upgrade whose plugin runs in a shadow behind it, and for how many batches.
     pub shadow: Option<(u64, u64)>,

@@ -62,7 +62,7 @@ use millstream_base::{job, limits};
 use millstream_connectors::postgres::ServerWait;
 use millstream_connectors::receiver::table;
 use millstream_connectors::{receiver, sink};
-use millstream_plugins::lock;
+use millstream_packages::lock;
 use millstream_plugins::plugin::PluginHost;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

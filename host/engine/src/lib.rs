@@ -11,8 +11,6 @@ pub mod exchange;
 pub mod graph;
 pub mod join;
 pub mod pattern;
-#[warn(missing_docs)]
-pub mod run;
 pub mod running;
 pub mod state;
 pub mod timely_ext;

@@ -13,7 +13,7 @@ use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use millstream_base::memory::{self, at_work};
-use millstream_plugins::metrics::work::OperatorWork;
+use millstream_metrics::work::OperatorWork;
 pub use pending::Pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use timely::container::CapacityContainerBuilder;

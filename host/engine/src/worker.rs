@@ -12,7 +12,7 @@ use announce::Announcer;
 use coordinator::{Coordinator, IDLE_CHECK};
 use millstream_base::fault;
 use millstream_base::threads;
-use millstream_sql::sql::budget;
+use millstream_sql::budget;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use timely::dataflow::operators::probe;

@@ -5,7 +5,7 @@
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::{THREAD_STACK_BYTES, THREAD_STACK_BYTES_COMPACT, THREAD_STACK_BYTES_RESERVED};
 use millstream_base::memory::addresses;
-use millstream_plugins::hosting::CancelCheck;
+use millstream_hosting::CancelCheck;
 use millstream_plugins::plugin::interrupt;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};

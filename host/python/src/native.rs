@@ -9,10 +9,8 @@ use arrow::datatypes::SchemaRef;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::memory;
+use millstream_hosting::{CallRequest, CancelCheck, Loaded, Prepared, Settings, TableResult, UpdateTables, Updates};
 use millstream_plugins::child::Program;
-use millstream_plugins::hosting::{
-    self, CallRequest, CancelCheck, Loaded, Prepared, Settings, TableResult, UpdateTables, Updates,
-};
 use millstream_plugins::plugin::{Caller, PluginHost, World};
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
@@ -81,7 +79,7 @@ impl Plugin {
         let keys = serde_json::from_str(&keys).map_err(|error| {
             PythonCallError::Error(Error::job(format!("the settings are no object of JSON: {error}")))
         })?;
-        let folder = hosting::folder_of_lock(&folder);
+        let folder = millstream_hosting::folder_of_lock(&folder);
         let settings = Settings { of: "Plugin", name, plugin, folder, pins, registry, digest, keys };
         let new = Plugin { settings, loaded: PerProcess::new(), calls: Arc::default() };
         new.loaded(py)?;
@@ -140,7 +138,7 @@ impl Plugin {
         let call = self.call(vec![tables::read(table)?], Vec::new(), told, World::Transform);
         pair(call.run(py, |prepared, caller, context, tables, wanted| {
             let rows = tables.into_iter().next().unwrap_or_default();
-            hosting::process(prepared, caller, context, &rows, wanted)
+            millstream_hosting::process(prepared, caller, context, &rows, wanted)
         }))
     }
 
@@ -155,7 +153,7 @@ impl Plugin {
         let call = self.call(vec![tables::read(table)?], key, told, World::Aggregate);
         pair(call.run(py, |prepared, caller, context, tables, wanted| {
             let rows = tables.into_iter().next().unwrap_or_default();
-            hosting::aggregate(prepared, caller, context, &rows, wanted)
+            millstream_hosting::aggregate(prepared, caller, context, &rows, wanted)
         }))
     }
 
@@ -171,7 +169,7 @@ impl Plugin {
         let tables = tables.iter().map(tables::read).collect::<PyResult<Vec<_>>>()?;
         let call = self.call(tables, key, told, World::Cogroup);
         pair(call.run(py, move |prepared, caller, context, tables, wanted| {
-            hosting::cogroup(prepared, caller, context, (&names, &tables), wanted)
+            millstream_hosting::cogroup(prepared, caller, context, (&names, &tables), wanted)
         }))
     }
 
@@ -190,7 +188,7 @@ impl Plugin {
         let call = self.call(vec![tables::read(table)?], key, told, World::Update);
         let Updates { made, states, timers } = call.run(py, move |prepared, caller, context, tables, wanted| {
             let rows = tables.into_iter().next().unwrap_or_default();
-            hosting::update(prepared, caller, context, UpdateTables { rows, states, timers, all }, wanted)
+            millstream_hosting::update(prepared, caller, context, UpdateTables { rows, states, timers, all }, wanted)
         })?;
         Ok((made.rows.into(), made.rejected.into(), states.into(), timers.into()))
     }

@@ -1,7 +1,7 @@
 //! Rows that a call made, as other libraries read them.
 
 use crate::c_data::{schema_capsule, stream_capsule};
-use millstream_plugins::hosting::RowsMade;
+use millstream_hosting::RowsMade;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 

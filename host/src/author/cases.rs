@@ -111,7 +111,7 @@ pub fn run(folder: &Path, accepts: bool) -> Result<CasesReport> {
         let of = (job.file.as_path(), job.of.as_str());
         let spec = millstream_base::job::made_of(&job.text, of, &job.folder, |path| job.places(path))?;
         let options = millstream_engine::running::Options { workers: Some(job.workers), ..Default::default() };
-        let mut job = millstream_engine::run::Job::new(spec, options);
+        let mut job = millstream_runtime::Job::new(spec, options);
         job.start()?;
         job.await_termination(None)?;
         Ok(())

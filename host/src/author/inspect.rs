@@ -10,7 +10,7 @@ use super::cases::DescribeQuestion;
 use arrow::datatypes::Schema;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Kind, Result};
-use millstream_plugins::package::facts::PackageFacts;
+use millstream_packages::package::facts::PackageFacts;
 use millstream_plugins::plugin::{LoadOptions, Plugin, PluginHost, component_file, read_component};
 use millstream_plugins::sections::PackageSections;
 use serde_json::{Value, json};

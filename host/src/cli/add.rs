@@ -3,11 +3,11 @@
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::package_name::PackageRequest;
-use millstream_plugins::lock::obtain::Obtained;
-use millstream_plugins::lock::store::PackageStore;
-use millstream_plugins::lock::{self, add, edit};
-use millstream_plugins::package::difference::Difference;
-use millstream_plugins::package::facts::PackageFacts;
+use millstream_packages::lock::obtain::Obtained;
+use millstream_packages::lock::store::PackageStore;
+use millstream_packages::lock::{self, add, edit};
+use millstream_packages::package::difference::Difference;
+use millstream_packages::package::facts::PackageFacts;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 

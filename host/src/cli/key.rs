@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
-use millstream_plugins::trust::key::{self, PublicKey, SecretKey, Signer};
-use millstream_plugins::trust::policy::{self, Policy, Trusted};
+use millstream_packages::trust::key::{self, PublicKey, SecretKey, Signer};
+use millstream_packages::trust::policy::{self, Policy, Trusted};
 use std::fmt::Write as _;
 
 /// The arguments of `millstream key`.

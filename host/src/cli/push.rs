@@ -5,12 +5,12 @@ use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::package_name;
 use millstream_base::package_name::PackageName;
-use millstream_plugins::lock::place::registry;
-use millstream_plugins::package::facts::PackageFacts;
-use millstream_plugins::package::manifest::PackedPackage;
+use millstream_packages::lock::place::registry;
+use millstream_packages::package::facts::PackageFacts;
+use millstream_packages::package::manifest::PackedPackage;
+use millstream_packages::trust::key::SecretKey;
+use millstream_packages::trust::signature;
 use millstream_plugins::plugin::{component_file, read_component};
-use millstream_plugins::trust::key::SecretKey;
-use millstream_plugins::trust::signature;
 use std::path::PathBuf;
 
 /// The arguments of `millstream push`.

@@ -1,3 +1,3 @@
 //! `millstream ask-registry`: the process that talks to a registry. Millstream starts it by itself.
 
-pub use millstream_plugins::registry::oci::{RegistryArguments, obey};
+pub use millstream_packages::registry::oci::{RegistryArguments, obey};

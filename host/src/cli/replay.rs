@@ -6,8 +6,8 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_base::job;
 use millstream_connectors::sink::{show_table, shown_time};
-use millstream_engine::run::replay::{Replay, Replayed, replay};
 use millstream_engine::running::Options;
+use millstream_runtime::replay::{Replay, Replayed, replay};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 

@@ -15,12 +15,12 @@ use millstream_engine::checkpoint::store::{self, Store};
 use millstream_engine::checkpoint::types::{Manifest, TableOf};
 use millstream_engine::checkpoint::{manifest, record};
 use millstream_engine::graph::Graph;
-use millstream_engine::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, ask, put};
-use millstream_engine::run::recover;
 use millstream_engine::running::Options;
 use millstream_engine::running::upgrade::UpgradeStatus;
-use millstream_plugins::lock::{LockFile, PreviousVersion, add, edit};
+use millstream_packages::lock::{LockFile, PreviousVersion, add, edit};
 use millstream_plugins::plugin::{PluginHost, component_file};
+use millstream_runtime::control::{ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, ask, put};
+use millstream_runtime::recover;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -62,7 +62,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
         return Err(Error::job(format!(
             "{}: {part} has nothing to go back to: {} beside it tells of no upgrade",
             job.display(),
-            millstream_plugins::lock::FILE
+            millstream_packages::lock::FILE
         )));
     };
     check(&spec, &before)?;
@@ -103,7 +103,7 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
             "{}: {} says that it had {} before its last upgrade, after batch {batch}, which is not true: {}; nothing was \
              changed",
             PluginPart::of(&before.stage),
-            millstream_plugins::lock::FILE,
+            millstream_packages::lock::FILE,
             before.plugin,
             error.message
         ))

@@ -5,7 +5,7 @@ use crate::cli::show;
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::WORKERS_MAX;
-use millstream_engine::run::control::{
+use millstream_runtime::control::{
     RunningMark, ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep, ask, ask_supervisor,
 };
 use std::path::{Path, PathBuf};

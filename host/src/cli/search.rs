@@ -2,8 +2,8 @@
 
 use clap::Args;
 use millstream_base::error::Result;
-use millstream_plugins::lock::place::registry;
-use millstream_plugins::registry::SearchHit;
+use millstream_packages::lock::place::registry;
+use millstream_packages::registry::SearchHit;
 use std::fmt::Write as _;
 
 /// The arguments of `millstream search`.

@@ -4,10 +4,10 @@ use crate::author::inspect;
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::package_name::PackageRequest;
-use millstream_plugins::lock::place::registry;
-use millstream_plugins::package::facts::PackageFacts;
-use millstream_plugins::registry::Registry;
-use millstream_plugins::trust::policy::Policy;
+use millstream_packages::lock::place::registry;
+use millstream_packages::package::facts::PackageFacts;
+use millstream_packages::registry::Registry;
+use millstream_packages::trust::policy::Policy;
 use std::fmt::Write as _;
 
 /// The arguments of `millstream show`.

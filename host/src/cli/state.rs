@@ -28,9 +28,9 @@ use millstream_engine::checkpoint::types::{Checkpoint, Column, Manifest, Table, 
 use millstream_engine::graph::{Graph, Operator};
 use millstream_engine::state::merged;
 use millstream_plugins::plugin::PluginHost;
-use millstream_sql::sql::budget_exec::with_budget;
-use millstream_sql::sql::gather::collected;
-use millstream_sql::sql::{budget, session};
+use millstream_sql::budget_exec::with_budget;
+use millstream_sql::gather::collected;
+use millstream_sql::{budget, session};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ pub(super) mod words;
 
 use clap::Args;
 use millstream_base::error::{Error, Result};
-use millstream_engine::run::control::{JobStatus, RunningMark, StatusAnswers, ask_everywhere};
+use millstream_runtime::control::{JobStatus, RunningMark, StatusAnswers, ask_everywhere};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};

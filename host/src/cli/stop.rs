@@ -3,7 +3,7 @@
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::units;
-use millstream_engine::run::control::{ControlAnswer, ControlQuestion, RunningMark, put};
+use millstream_runtime::control::{ControlAnswer, ControlQuestion, RunningMark, put};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};

@@ -5,9 +5,9 @@ use clap::Args;
 use millstream_base::error::Result;
 use millstream_base::job;
 use millstream_base::job::spec::JobSpec;
-use millstream_plugins::lock::store::{PackageStore, gc};
-use millstream_plugins::lock::{self, LockFile, Pin, add, obtain, place};
-use millstream_plugins::trust::policy::Policy;
+use millstream_packages::lock::store::{PackageStore, gc};
+use millstream_packages::lock::{self, LockFile, Pin, add, obtain, place};
+use millstream_packages::trust::policy::Policy;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

@@ -6,7 +6,7 @@
 use super::numbers::{count, percent, time};
 use super::part::{self, PartNow};
 use super::record::{JobState, JobView};
-use millstream_engine::run::control::GraphPart;
+use millstream_runtime::control::GraphPart;
 use serde::Serialize;
 
 /// A part that works for so much of the time is what others wait for.

@@ -1,8 +1,8 @@
 //! What is known of each part of a job now, put together from the lists of a view. Pure.
 
 use super::record::JobView;
-use millstream_engine::run::control::{GraphPart, PartFacts, PartStatus};
-use millstream_plugins::metrics::batches::BatchFacts;
+use millstream_metrics::batches::BatchFacts;
+use millstream_runtime::control::{GraphPart, PartFacts, PartStatus};
 
 /// A source, stage or sink as it is now.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::log_lines;
 use millstream_base::threads;
 use millstream_base::time;
-use millstream_engine::run::control::{ControlAnswer, job_id, jobs, view};
+use millstream_runtime::control::{ControlAnswer, job_id, jobs, view};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

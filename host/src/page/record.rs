@@ -7,10 +7,10 @@ use millstream_base::ids::BatchId;
 use millstream_base::log_lines::LogLine;
 use millstream_base::time;
 use millstream_engine::checkpoint::recent::CheckpointFacts;
-use millstream_engine::run::control::{JobGraph, JobStatus, KnownNumbers, PartFacts, ProcessView};
 use millstream_engine::running::upgrade::UpgradeStatus;
-use millstream_plugins::metrics::batches::{BatchFacts, BatchesView};
-use millstream_plugins::metrics::refused::RefusedRow;
+use millstream_metrics::batches::{BatchFacts, BatchesView};
+use millstream_metrics::refused::RefusedRow;
+use millstream_runtime::control::{JobGraph, JobStatus, KnownNumbers, PartFacts, ProcessView};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 

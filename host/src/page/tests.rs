@@ -3,8 +3,8 @@
 use super::record::{JobState, JobView};
 use super::{diagnosis, prometheus};
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_engine::run::control::{GraphPart, PartFacts, PartStatus};
-use millstream_plugins::metrics::Snapshot;
+use millstream_metrics::Snapshot;
+use millstream_runtime::control::{GraphPart, PartFacts, PartStatus};
 
 /// A job of a source, a stage and a sink that worked for these times of the last ten seconds.
 fn job(busy_us: [u64; 3]) -> JobView {

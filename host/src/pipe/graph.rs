@@ -7,10 +7,10 @@ use millstream_base::job;
 use millstream_base::job::spec::{JobSpec, SourceSpec};
 use millstream_connectors::postgres::ServerWait;
 use millstream_engine::graph::{Graph, Operator, PluginNode, StageNode};
-use millstream_plugins::lock;
+use millstream_packages::lock;
 use millstream_plugins::plugin::{LoadOptions, PluginHost, World};
-use millstream_sql::sql::placement::QueryPlacement;
-use millstream_sql::sql::query::Prepared;
+use millstream_sql::placement::QueryPlacement;
+use millstream_sql::query::Prepared;
 use std::path::Path;
 use toml::{Table, Value};
 

@@ -14,7 +14,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::limits::PLUGIN_CALL_MAX;
 use millstream_base::memory;
 use millstream_plugins::plugin::{Caller, Processed};
-use millstream_sql::sql::query::Prepared;
+use millstream_sql::query::Prepared;
 
 /// The steps of a pipe, for one thread.
 pub struct Steps {

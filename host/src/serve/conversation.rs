@@ -8,7 +8,7 @@ use super::tables::{self, Table};
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::{THREAD_STACK_BYTES, THREAD_STACK_BYTES_COMPACT, THREAD_STACK_BYTES_RESERVED};
 use millstream_base::memory::addresses;
-use millstream_plugins::hosting::{self, CallRequest, CancelCheck, Loaded, UpdateTables};
+use millstream_hosting::{CallRequest, CancelCheck, Loaded, UpdateTables};
 use millstream_plugins::plugin::World;
 use serde_json::json;
 use std::os::fd::AsRawFd;
@@ -212,9 +212,9 @@ impl OpenConversation {
         let made = self.loaded.call(&self.calls, &asked, |prepared, caller, context| {
             let first = || parts.first().map(Vec::as_slice).unwrap_or_default();
             match asked.world {
-                World::Transform => hosting::process(prepared, caller, context, first(), &self.wanted),
-                World::Aggregate => hosting::aggregate(prepared, caller, context, first(), &self.wanted),
-                _ => hosting::cogroup(prepared, caller, context, (&self.hello.inputs, &parts), &self.wanted),
+                World::Transform => millstream_hosting::process(prepared, caller, context, first(), &self.wanted),
+                World::Aggregate => millstream_hosting::aggregate(prepared, caller, context, first(), &self.wanted),
+                _ => millstream_hosting::cogroup(prepared, caller, context, (&self.hello.inputs, &parts), &self.wanted),
             }
         })?;
         Ok(vec![tables::written(&made.rows)?, tables::written(&made.rejected)?])
@@ -240,7 +240,7 @@ impl OpenConversation {
         };
         let asked = self.asked(call, vec![rows.0]);
         let made = self.loaded.call(&self.calls, &asked, |prepared, caller, context| {
-            hosting::update(prepared, caller, context, given, &self.wanted)
+            millstream_hosting::update(prepared, caller, context, given, &self.wanted)
         })?;
         let states = match self.hello.states {
             States::Columns => tables::written(&made.states)?,

@@ -3,7 +3,7 @@
 use super::frame::NoFrame;
 use millstream_base::error::{Error, Kind, Result};
 use millstream_base::job::spec::PluginSpec;
-use millstream_plugins::hosting::Settings;
+use millstream_hosting::Settings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -133,7 +133,7 @@ impl Hello {
             of: "hello",
             name: self.name.clone().unwrap_or_else(|| name_of(&self.plugin)),
             plugin,
-            folder: here(&millstream_plugins::hosting::folder_of_lock(self.lock.as_deref().unwrap_or(Path::new("."))))?,
+            folder: here(&millstream_hosting::folder_of_lock(self.lock.as_deref().unwrap_or(Path::new("."))))?,
             pins: self.lock.is_some(),
             registry: self.registry.clone(),
             digest: self.digest.clone(),

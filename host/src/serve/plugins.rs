@@ -2,7 +2,7 @@
 
 use super::message::Hello;
 use millstream_base::error::Result;
-use millstream_plugins::hosting::Loaded;
+use millstream_hosting::Loaded;
 use millstream_plugins::plugin::PluginHost;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -9,7 +9,7 @@ use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::types::{schema_of, with_fields};
 use millstream_base::error::{Error, Result};
 use millstream_connectors::receiver::arrow_stream::ArrowStream;
-use millstream_plugins::hosting::RowsMade;
+use millstream_hosting::RowsMade;
 use std::sync::Arc;
 
 /// The column of states as bytes.

@@ -16,7 +16,7 @@ use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{AggregateFunction, AggregateSpec};
-use millstream_sql::sql::expression::Expression;
+use millstream_sql::expression::Expression;
 use std::sync::Arc;
 
 mod accumulators;

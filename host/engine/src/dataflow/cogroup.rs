@@ -22,7 +22,7 @@ use millstream_base::batch::slices::RowBytes;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
-use millstream_plugins::metrics::Counts;
+use millstream_metrics::Counts;
 use millstream_plugins::plugin::{Caller, Cogrouped, Cogroups};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -19,7 +19,7 @@ use millstream_base::context::{BatchContext, Tick};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, ClockId, PartOrder};
-use millstream_plugins::metrics::Metrics;
+use millstream_metrics::Metrics;
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;

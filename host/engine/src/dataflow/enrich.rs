@@ -18,7 +18,7 @@ use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_connectors::receiver::table::Lookup;
-use millstream_plugins::metrics::Counts;
+use millstream_metrics::Counts;
 use std::sync::Arc;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Exchange};

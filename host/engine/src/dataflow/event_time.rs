@@ -17,7 +17,7 @@ use millstream_base::failure::Failure;
 use millstream_base::ids::ClockId;
 use millstream_base::time::TIME_US_MAX;
 use millstream_base::time::microseconds;
-use millstream_sql::sql::expression::Expression;
+use millstream_sql::expression::Expression;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;

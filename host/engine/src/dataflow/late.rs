@@ -7,7 +7,7 @@ use millstream_base::batch::part::Part;
 use millstream_base::batch::rejected::mixed_late_rows;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
-use millstream_plugins::metrics::Counts;
+use millstream_metrics::Counts;
 
 /// What comes too late, as `<stage>.late` has it.
 pub struct LateRows {

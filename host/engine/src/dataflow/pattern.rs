@@ -17,7 +17,7 @@ use millstream_base::batch::part::Part;
 use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
-use millstream_plugins::metrics::{Counts, StateSize};
+use millstream_metrics::{Counts, StateSize};
 
 /// Builds the stage.
 pub fn build<'s>(

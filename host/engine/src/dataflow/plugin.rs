@@ -16,7 +16,7 @@ use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
 use millstream_base::job::spec::OnError;
-use millstream_plugins::metrics::{Counts, PluginId};
+use millstream_metrics::{Counts, PluginId};
 use millstream_plugins::plugin::{Caller, Processed};
 use std::sync::Arc;
 

@@ -25,7 +25,7 @@ use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, ClockId, PartOrder};
 use millstream_base::limits::STATE_SLICE_MAX;
-use millstream_plugins::metrics::StateSize;
+use millstream_metrics::StateSize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -27,7 +27,7 @@ use millstream_base::batch::part::Part;
 use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
-use millstream_plugins::metrics::{Counts, StateSize};
+use millstream_metrics::{Counts, StateSize};
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 

@@ -30,9 +30,9 @@ use millstream_connectors::receiver::{
     inbox::{Inbox, TakeLimits},
     replay::RereadClient,
 };
-use millstream_plugins::metrics::Counts;
-use millstream_plugins::metrics::batches::Batches;
-use millstream_plugins::metrics::work::OperatorWork;
+use millstream_metrics::Counts;
+use millstream_metrics::batches::Batches;
+use millstream_metrics::work::OperatorWork;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -12,9 +12,9 @@ use millstream_base::batch::part::Part;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
-use millstream_plugins::metrics::Counts;
-use millstream_sql::sql::placement::QueryPlacement;
-use millstream_sql::sql::query::Prepared;
+use millstream_metrics::Counts;
+use millstream_sql::placement::QueryPlacement;
+use millstream_sql::query::Prepared;
 use std::collections::BTreeMap;
 
 /// Builds the stage.

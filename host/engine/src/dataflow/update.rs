@@ -19,7 +19,7 @@ use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_plugins::metrics::{Counts, StateSize};
+use millstream_metrics::{Counts, StateSize};
 pub use stage::{GroupCursor, UpdateStage};
 use timely::dataflow::operators::Concat;
 

@@ -26,7 +26,7 @@ use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
 use millstream_base::limits::PART_ROWS_MAX;
-use millstream_plugins::metrics::Counts;
+use millstream_metrics::Counts;
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {

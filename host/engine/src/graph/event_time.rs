@@ -8,7 +8,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::ClockId;
 use millstream_base::job::spec::{ClockSpec, OperatorSpec, SourceKind, SourceSpec, StageSpec, WindowExtent};
 use millstream_base::time::microseconds;
-use millstream_sql::sql::expression::Expression;
+use millstream_sql::expression::Expression;
 use std::collections::BTreeSet;
 
 /// Event time of a stage, checked. Times are in microseconds.

@@ -6,7 +6,7 @@ use crate::event_time::{HoldingStage, HoldingStages};
 use crate::join::{ColumnSource, Side};
 use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
 use millstream_base::ids::ClockId;
-use millstream_sql::sql::expression::Expression;
+use millstream_sql::expression::Expression;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The stages that hold back rows of a stage's clocks. `times`: what tells the time of a row, by input.

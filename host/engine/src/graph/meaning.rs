@@ -15,7 +15,7 @@ use millstream_base::error::Result;
 use millstream_base::job::retry_source;
 use millstream_base::job::spec::{JobSpec, Origin, SourceKind, SourceSpec, StageSpec};
 use millstream_connectors::postgres::ServerWait;
-use millstream_sql::sql::expression::Expression;
+use millstream_sql::expression::Expression;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a stream is.

@@ -11,7 +11,7 @@ use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{PatternNots, PatternSkip, PatternSpec};
 use millstream_base::time::microseconds;
-use millstream_sql::sql::references::{BEFORE, Reference, ReferringText};
+use millstream_sql::references::{BEFORE, Reference, ReferringText};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::StageSpec;
-use millstream_sql::sql::expression::Expression;
+use millstream_sql::expression::Expression;
 
 /// `filter` and `select` of a stage, checked.
 #[derive(Clone)]

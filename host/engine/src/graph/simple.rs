@@ -10,7 +10,7 @@ use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::OperatorSpec;
 use millstream_base::time::microseconds;
-use millstream_sql::sql::expression::Expression;
+use millstream_sql::expression::Expression;
 use std::sync::Arc;
 
 /// What such a stage does, checked. Columns are places in the stage's input.

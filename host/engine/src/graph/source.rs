@@ -7,7 +7,7 @@ use millstream_base::batch::reading::{ReadPartition, ReadRows, ReadTrouble};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{JobSpec, PluginSpec};
 use millstream_connectors::receiver::polled::MakeReader;
-use millstream_plugins::metrics::{Counts, PluginId};
+use millstream_metrics::{Counts, PluginId};
 use millstream_plugins::plugin::{
     ConnectorTally, Description, LoadOptions, Plugin, PluginHost, Reader, StageUse, World,
 };

@@ -6,9 +6,9 @@ use crate::window::WindowNode;
 use arrow::datatypes::{Schema, SchemaRef};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{PluginSpec, SqlLimits};
-use millstream_sql::sql::function::PluginFunction;
-use millstream_sql::sql::placement::QueryPlacement;
-use millstream_sql::sql::query::Query;
+use millstream_sql::function::PluginFunction;
+use millstream_sql::placement::QueryPlacement;
+use millstream_sql::query::Query;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -11,8 +11,8 @@ use millstream_base::batch::group::Grouper;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{AggregateFunction, AggregateSpec};
-use millstream_sql::sql::expression::Expression;
-use millstream_sql::sql::references::{Reference, ReferringText};
+use millstream_sql::expression::Expression;
+use millstream_sql::references::{Reference, ReferringText};
 use std::sync::Arc;
 
 /// The columns that a pattern looks at.

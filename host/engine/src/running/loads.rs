@@ -1,8 +1,8 @@
 //! What each worker of the job has done, as far as it has told, so that rows that any worker may have go to those who will be done with them
 //! first.
 
-use millstream_plugins::metrics::rate::Rate;
-use millstream_plugins::metrics::work;
+use millstream_metrics::rate::Rate;
+use millstream_metrics::work;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

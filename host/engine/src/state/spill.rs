@@ -32,7 +32,7 @@ use millstream_base::fault;
 use millstream_base::limits::STATE_MEMORY_BYTES_MIN;
 use millstream_base::memory;
 use millstream_base::units::show_size;
-use millstream_plugins::metrics::StateSize;
+use millstream_metrics::StateSize;
 use page::{ColdRow, ROW_BYTES_MAX};
 use std::fs::File;
 use std::hint::black_box;

@@ -15,7 +15,7 @@ use millstream_base::batch::key_order::sort_keys;
 use millstream_base::batch::keys::{self, KeyHash, Keys, TableSeeds};
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::SliceMax;
-use millstream_plugins::metrics::spread::Spread;
+use millstream_metrics::spread::Spread;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;

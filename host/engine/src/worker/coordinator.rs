@@ -17,7 +17,7 @@ use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::ClockSpec;
 use millstream_base::limits::IDLE_MS;
 use millstream_base::memory;
-use millstream_plugins::metrics::batches::WaitCause;
+use millstream_metrics::batches::WaitCause;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

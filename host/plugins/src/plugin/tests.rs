@@ -6,3 +6,5 @@ mod columns;
 mod hand;
 mod limits;
 mod loading;
+
+use super::{PluginHost, VERSION};

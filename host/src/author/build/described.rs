@@ -19,7 +19,7 @@ const QUESTIONS_MAX: usize = 50;
 /// What it answered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribedPlugin {
-    /// See [`PackageFacts::schemas`](millstream_plugins::package::facts::PackageFacts); `None`: it could not be asked.
+    /// See [`PackageFacts::schemas`](millstream_packages::package::facts::PackageFacts); `None`: it could not be asked.
     pub schemas: Option<Vec<Value>>,
     /// The JSON Schema of its config; empty where it says none.
     pub config_schema: String,

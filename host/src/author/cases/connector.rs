@@ -27,7 +27,7 @@ use millstream_base::limits::{PLUGIN_STACK_BYTES_MAX_MAX, THREAD_STACK_BYTES_RES
 use millstream_base::units;
 use millstream_connectors::postgres::ServerWait;
 use millstream_engine::graph::Graph;
-use millstream_plugins::package::facts::PackageFacts;
+use millstream_packages::package::facts::PackageFacts;
 use millstream_plugins::plugin::{PluginHost, World, component_file, read_component};
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@
 mod hand;
 
 use super::of_loaded;
-use millstream_plugins::plugin::LoadOptions;
+use millstream_plugins::plugin::{LoadOptions, PluginHost, VERSION};
 use std::fs;
 
 fn identity() -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! The words of `millstream inspect` for a plugin.
 
 use super::Inspected;
-use millstream_plugins::package::difference::in_words as columns;
+use millstream_packages::package::difference::in_words as columns;
 use millstream_plugins::sections::in_words;
 use serde_json::Value;
 use std::fmt::Write as _;

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::page::diagnosis::Bottleneck;
     use millstream_base::ids::{BatchId, BatchTime};
-    use millstream_plugins::metrics::batches::BatchFacts;
+    use millstream_metrics::batches::BatchFacts;
 
     #[test]
     fn the_most_important_of_a_job_is_in_a_line() {

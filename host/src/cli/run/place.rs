@@ -3,7 +3,7 @@
 use super::RunArguments;
 use millstream_base::error::{Error, Result};
 use millstream_base::regular;
-use millstream_engine::run::{ClusterKey, PeerTrust, name_in};
+use millstream_runtime::{ClusterKey, PeerTrust, name_in};
 use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;

@@ -3,7 +3,7 @@
 
 use millstream_base::error::{Error, Result};
 use millstream_base::threads;
-use millstream_engine::run::{Stop, Stopper};
+use millstream_runtime::{Stop, Stopper};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};

@@ -3,10 +3,10 @@
 use super::super::inspect::words::{count, size, time};
 use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::units::grouped;
-use millstream_engine::run::control::{JobStatus, PartStatus, PartitionStatus, PartitionsStatus, WorkerBusy};
 use millstream_engine::running::upgrade::{UpgradeStatus, UpgradeStep};
-use millstream_plugins::metrics::{PluginCosts, PluginId, Snapshot};
+use millstream_metrics::{PluginCosts, PluginId, Snapshot};
 use millstream_plugins::plugin::Costs;
+use millstream_runtime::control::{JobStatus, PartStatus, PartitionStatus, PartitionsStatus, WorkerBusy};
 use std::fmt::Write as _;
 
 /// Digits of a plugin's digest that are shown.

@@ -2,7 +2,7 @@
 
 use crate::cli::run::{PROCESSES_MAX, RunArguments, trust_of};
 use millstream_base::error::{Error, Result};
-use millstream_engine::run::{ClusterKey, JobLayout, LAYOUT_BYTES_MAX, LocalPorts, PeerTrust};
+use millstream_runtime::{ClusterKey, JobLayout, LAYOUT_BYTES_MAX, LocalPorts, PeerTrust};
 
 /// The processes of a job that one supervisor runs.
 pub struct Layout {

@@ -9,7 +9,7 @@ use millstream_base::limits::HEARTBEAT_MS;
 use millstream_base::patience;
 use millstream_base::threads;
 use millstream_base::time;
-use millstream_engine::run::{ClusterKey, HandoverWord, JobLayout, StandByNews, Stopper};
+use millstream_runtime::{ClusterKey, HandoverWord, JobLayout, StandByNews, Stopper};
 use serde::Serialize;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;

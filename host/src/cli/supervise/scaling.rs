@@ -8,8 +8,8 @@ use super::layout::Layout;
 use super::report::{WorkerOrder, WorkerReport};
 use super::{ChildStart, Supervisor, all_done};
 use millstream_base::error::{Error, Result};
-use millstream_engine::run::control::ScaleStep;
-use millstream_engine::run::{HandoverWord, JobLayout};
+use millstream_runtime::control::ScaleStep;
+use millstream_runtime::{HandoverWord, JobLayout};
 
 impl Supervisor<'_> {
     /// Process 0 runs the job on other machines than the children here were started with.

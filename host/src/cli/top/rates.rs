@@ -1,7 +1,7 @@
 //! What plugins cost now: the difference between what is told and what was told some seconds ago. Pure.
 
 use crate::page::record::JobView;
-use millstream_engine::run::control::PartStatus;
+use millstream_runtime::control::PartStatus;
 use std::collections::VecDeque;
 
 /// As all other rates: of the last ten seconds.
@@ -69,7 +69,7 @@ fn sums(part: &PartStatus) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_plugins::metrics::{PluginCosts, PluginId};
+    use millstream_metrics::{PluginCosts, PluginId};
     use millstream_plugins::plugin::Costs;
 
     fn view(now_us: i64, guest_ns: u64, calls: u64) -> JobView {

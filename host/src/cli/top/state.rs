@@ -5,8 +5,8 @@ use super::rates::{Cost, CostRates};
 use super::tree::{self, Branch};
 use crate::page::part::{self, PartNow};
 use crate::page::record::{JobState, JobView};
-use millstream_plugins::metrics::batches::BatchFacts;
-use millstream_plugins::metrics::refused::RefusedRow;
+use millstream_metrics::batches::BatchFacts;
+use millstream_metrics::refused::RefusedRow;
 
 /// What the screen knows of the job now.
 #[derive(Clone, Debug, Default)]
@@ -212,7 +212,7 @@ pub fn refused(now: &PartNow<'_>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_engine::run::control::{GraphPart, PartFacts, PartStatus};
+    use millstream_runtime::control::{GraphPart, PartFacts, PartStatus};
 
     fn told(pids: &[u32], rows: [u64; 3]) -> ShownJob {
         let names = [("in", "source", ""), ("words", "stage", "in"), ("out", "sink", "words")];

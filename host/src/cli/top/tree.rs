@@ -1,7 +1,7 @@
 //! The graph of a job as lines: each part below one that it reads, as files in folders. Pure.
 
 use crate::page::part::inputs;
-use millstream_engine::run::control::GraphPart;
+use millstream_runtime::control::GraphPart;
 
 /// Letters of the lines in front of a name; of what is deeper, the end is shown.
 const LINES_CHARS_MAX: usize = 12;

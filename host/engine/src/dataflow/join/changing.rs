@@ -17,7 +17,7 @@ use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
 use millstream_connectors::sink::ops::{DELETE, INSERT};
-use millstream_plugins::metrics::{Counts, StateSize};
+use millstream_metrics::{Counts, StateSize};
 use std::sync::Arc;
 
 /// Builds the stage, of rows that are with the owners of their keys.

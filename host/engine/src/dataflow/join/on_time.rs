@@ -14,7 +14,7 @@ use millstream_base::batch::rejected::mixed_late_rows;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
-use millstream_plugins::metrics::Counts;
+use millstream_metrics::Counts;
 
 /// What parts late rows from the others, on one worker.
 pub struct OnTime {

@@ -17,7 +17,7 @@ use millstream_base::batch::types::timestamps;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
-use millstream_plugins::metrics::Counts;
+use millstream_metrics::Counts;
 use std::sync::Arc;
 
 /// The input of results that are replaced, among the rows that are put out.

@@ -19,7 +19,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
 use millstream_base::limits::PART_ROWS_MAX;
 use millstream_connectors::sink::ops::{DELETE, INSERT, Op};
-use millstream_plugins::metrics::{Counts, StateSize};
+use millstream_metrics::{Counts, StateSize};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -20,7 +20,7 @@ use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
 use millstream_connectors::sink::ops::{DELETE, INSERT, Op};
-use millstream_plugins::metrics::{Counts, StateSize};
+use millstream_metrics::{Counts, StateSize};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

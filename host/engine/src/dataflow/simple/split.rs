@@ -9,7 +9,7 @@ use arrow::compute::{filter_record_batch, not, prep_null_mask_filter};
 use millstream_base::batch::part::Part;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
-use millstream_sql::sql::expression::Expression;
+use millstream_sql::expression::Expression;
 use timely::dataflow::operators::vec::{Filter, Map};
 
 /// Builds the stage. Branches travel beside the stage's own rows, each with its number as the part's input.

@@ -17,8 +17,8 @@ use millstream_base::batch::part::Part;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime, PartOrder};
-use millstream_plugins::metrics::StateSize;
-use millstream_sql::sql::expression::Expression;
+use millstream_metrics::StateSize;
+use millstream_sql::expression::Expression;
 use std::sync::Arc;
 
 /// The stage on one worker.

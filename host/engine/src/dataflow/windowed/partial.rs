@@ -20,7 +20,7 @@ use millstream_base::batch::rejected::RefusedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_connectors::sink::ops::Op;
-use millstream_plugins::metrics::Counts;
+use millstream_metrics::Counts;
 
 /// Processing time: partial results of each part, and rejected rows.
 pub fn of_batches<'s>(

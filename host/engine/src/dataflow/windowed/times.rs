@@ -16,7 +16,7 @@ use millstream_base::batch::part::Part;
 use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::Result;
 use millstream_base::ids::BatchId;
-use millstream_plugins::metrics::StateSize;
+use millstream_metrics::StateSize;
 use std::sync::Arc;
 
 /// The stage on one worker.

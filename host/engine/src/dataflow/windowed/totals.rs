@@ -13,7 +13,7 @@ use millstream_base::batch::part::Part;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
-use millstream_plugins::metrics::StateSize;
+use millstream_metrics::StateSize;
 use std::sync::Arc;
 
 /// The stage on one worker.

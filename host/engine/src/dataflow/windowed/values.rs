@@ -16,7 +16,7 @@ use millstream_base::batch::rejected::RefusedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
-use millstream_plugins::metrics::{Counts, StateSize};
+use millstream_metrics::{Counts, StateSize};
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {

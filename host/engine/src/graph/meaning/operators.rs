@@ -12,8 +12,8 @@ use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
 use arrow::datatypes::Schema;
 use millstream_base::job::spec::{JoinKind, OperatorSpec, PatternSpec, StageSpec};
 use millstream_base::time::microseconds;
-use millstream_sql::sql::expression::Expression;
-use millstream_sql::sql::normal::respelled;
+use millstream_sql::expression::Expression;
+use millstream_sql::normal::respelled;
 use std::collections::BTreeMap;
 
 impl StageParts<'_> {

@@ -14,8 +14,8 @@ use millstream_base::error::{Error, Result};
 use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::job::spec::PluginSpec;
 use millstream_base::secrets;
+use millstream_packages::trust::policy::Policy;
 use millstream_plugins::plugin::{Description, Outline, Plugin, World, read_component};
-use millstream_plugins::trust::policy::Policy;
 use std::path::Path;
 use std::sync::Arc;
 

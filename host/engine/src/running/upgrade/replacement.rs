@@ -5,7 +5,7 @@ use crate::checkpoint::types::Table;
 use crate::graph::{ConnectorSlot, ConnectorTrial, SinkNode, SourceNode, StageNode};
 use crate::running::versions::{PluginSlot, RunningPlugin};
 use millstream_base::error::{Error, Result};
-use millstream_plugins::metrics::Counts;
+use millstream_metrics::Counts;
 use std::sync::Arc;
 
 /// A next version, and the place that it is for.

@@ -1,6 +1,6 @@
 //! Components made by hand: their functions return fixed bytes, trap, loop or grow.
 
-use crate::plugin::{PluginHost, VERSION};
+use super::{PluginHost, VERSION};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataSection, EntityType, ExportKind, ExportSection, Function, FunctionSection,
     GlobalSection, GlobalType, HeapType, ImportSection, MemorySection, MemoryType, Module, NameMap, NameSection,

@@ -2,7 +2,7 @@
 //! in which things can happen.
 
 use millstream_base::ids::BatchId;
-use millstream_engine::run::HandoverWord;
+use millstream_runtime::HandoverWord;
 use std::time::Duration;
 
 /// How long the checkpoint before the last is waited for. It only makes the pause shorter.

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct PluginSpec {
     /// A component file, a plugin folder or a package, as in the job file.
     pub path: PathBuf,
-    /// Where the component of a package is, once [`crate::lock::resolve`] has found it.
+    /// Where the component of a package is, once [`millstream_packages::lock::resolve`] has found it.
     pub file: Option<PathBuf>,
     /// The digest that the component of a package must have, as the lock file pins it. What is loaded is compared with it once
     /// more: between looking and loading somebody may have put something else there.

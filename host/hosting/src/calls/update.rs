@@ -1,0 +1,313 @@
+//! World `update`: rows of a table by key, with a state for each key that comes in as a table and goes out as one. Nothing is kept
+//! between calls: whoever calls keeps it.
+
+use super::{RowsMade, TableResult, batch, first, rest, taken, without};
+use crate::CancelCheck;
+use crate::fitting::Fitting;
+use crate::prepared::Prepared;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
+use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
+use millstream_base::batch::group::{Grouped, Grouper, sort_by_rank};
+use millstream_base::batch::keys::{Keys as KeyBytes, canonical_column};
+use millstream_base::batch::slices::RowBytes;
+use millstream_base::batch::types::{ColumnType, timestamps, with_fields};
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
+use millstream_plugins::plugin::{Caller, DueTimes, Groups, TimerChange, Updated};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The column of a table of timers that tells when.
+const AT: &str = "at";
+
+/// A table with its columns.
+pub type Table = (SchemaRef, Vec<RecordBatch>);
+
+/// Tables by key.
+pub struct UpdateTables {
+    /// The rows.
+    pub rows: Vec<RecordBatch>,
+    /// What an earlier call kept: key columns, state columns.
+    pub states: Option<Table>,
+    /// The timers that earlier calls set: key columns, `at`.
+    pub timers: Option<Table>,
+    /// Whether keys with a state are called that have no rows.
+    pub all: bool,
+}
+
+/// What became of them.
+pub struct Updates {
+    /// Rows, and those that were refused.
+    pub made: TableResult,
+    /// What is kept: key columns, state columns.
+    pub states: RowsMade,
+    /// The timers that are set: key columns, `at`.
+    pub timers: RowsMade,
+}
+
+/// All that is known of the keys before the calls; groups of keys have numbers.
+struct KnownKeys {
+    groups: Grouped,
+    /// The key columns of all: states, then rows, then timers.
+    keys: RecordBatch,
+    /// The columns that the plugin keeps, and the row of each group in them.
+    states: RecordBatch,
+    state_of: Vec<Option<u32>>,
+    /// The times of each group's timers.
+    timers: Vec<BTreeSet<i64>>,
+}
+
+/// Calls the plugin with all keys that have rows or timers that are due.
+pub fn update(
+    prepared: &Prepared,
+    caller: &mut Caller,
+    context: BatchContext,
+    tables: UpdateTables,
+    wanted: &CancelCheck,
+) -> Result<Updates> {
+    let (reads, keys) = (first(&prepared.reads, "a table")?, first(&prepared.keys, "a table")?);
+    let key_schema = keys.schema().clone();
+    let output = prepared.description.output.clone();
+    let mut made = TableResult::new(prepared, output);
+    let table = prepared.tables.first().ok_or_else(|| Error::bug("a call without a table"))?;
+    let own = concat_batches(table, &tables.rows).map_err(Error::arrow)?;
+    let (read, nulls) = without(reads.fit(&own)?, prepared, 0)?;
+    made.refuse(prepared, context, ("", &own), &nulls)?;
+    let own = rest(&own, &nulls)?;
+    let (mut known, row_groups) = known(prepared, &key_schema, keys.fit(&own)?, &tables)?;
+    let count = known.groups.count();
+    let due = known.take_due(context.time.0);
+    let mut called = vec![tables.all; count];
+    row_groups.iter().for_each(|group| called[*group] = true);
+    due.iter().enumerate().for_each(|(group, times)| called[group] |= !times.is_empty());
+    // Those that are called only as all are have a state.
+    let mut order = known.sorted()?;
+    order.retain(|group| called[*group as usize]);
+    let mut rank = vec![0_u32; count];
+    (0..).zip(&order).for_each(|(place, group)| rank[*group as usize] = place);
+    let (ends, places) = sort_by_rank(row_groups.iter().map(|group| rank[*group]), order.len());
+    let places = UInt32Array::from(places);
+    let work =
+        CalledKeys { prepared, context, own: taken(&own, &places)?, read: taken(&read, &places)?, ends, order, due };
+    let mut states_kept = Vec::new();
+    let mut from = 0;
+    while from < work.order.len() {
+        wanted.check()?;
+        let to = work.call_end(from);
+        states_kept.push(work.call(caller, &mut known, (from, to), tables.all, &mut made)?);
+        from = to;
+    }
+    let left = (0..count as u32).filter(|group| !called[*group as usize] && known.state_of[*group as usize].is_some());
+    states_kept.push(known.states_of(&key_schema, &left.collect::<Vec<_>>())?);
+    let mut states = RowsMade::new(with_fields(&key_schema, nullable(&known.states.schema()).fields().iter().cloned()));
+    states_kept.into_iter().for_each(|rows| states.push(rows));
+    let timers = known.timer_rows(&key_schema)?;
+    Ok(Updates { made, states, timers })
+}
+
+/// States may be missing where the plugin says that they never are.
+fn nullable(schema: &Schema) -> SchemaRef {
+    let field = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+fn known(
+    prepared: &Prepared,
+    key_schema: &SchemaRef,
+    rows: RecordBatch,
+    tables: &UpdateTables,
+) -> Result<(KnownKeys, Vec<usize>)> {
+    let state_schema = nullable(&prepared.description.state);
+    let both = |more: &Schema| with_fields(key_schema, more.fields().iter().cloned());
+    let at = Schema::new(vec![Field::new(AT, ColumnType::Timestamp.arrow(), true)]);
+    let state_rows = fitted(tables.states.as_ref(), &both(&state_schema), "a table of states")?;
+    let timer_rows = fitted(tables.timers.as_ref(), &both(&at), "a table of timers")?;
+    let count = key_schema.fields().len();
+    let apart = |rows: &RecordBatch, from: usize, to: usize| {
+        rows.project(&(from..to).collect::<Vec<_>>()).map_err(Error::arrow)
+    };
+    let parts = [apart(&state_rows, 0, count)?, rows, apart(&timer_rows, 0, count)?];
+    let canonical = parts.iter().map(|part| {
+        let columns: Vec<ArrayRef> = part.columns().iter().map(canonical_column).collect();
+        batch(key_schema, columns, part.num_rows())
+    });
+    let keys = concat_batches(key_schema, &canonical.collect::<Result<Vec<_>>>()?).map_err(Error::arrow)?;
+    let encoded = KeyBytes::encode(keys.columns(), keys.num_rows()).map_err(Error::arrow)?;
+    let groups = Grouper::default().group(&encoded);
+    let (mut state_of, mut timers) = (vec![None; groups.count()], vec![BTreeSet::new(); groups.count()]);
+    let (of_states, others) = groups.of_row.split_at(state_rows.num_rows());
+    for (row, group) in (0..).zip(of_states) {
+        if state_of[*group].replace(row).is_some() {
+            return Err(Error::job("a key stands twice in the table of states; each may have one state"));
+        }
+    }
+    let (of_rows, of_timers) = others.split_at(parts[1].num_rows());
+    let times = timer_rows.columns().last().and_then(|at| at.as_primitive_opt::<TimestampMicrosecondType>());
+    for (row, group) in of_timers.iter().enumerate() {
+        timers[*group].extend(times.filter(|times| times.is_valid(row)).map(|times| times.value(row)));
+    }
+    let of_rows = of_rows.to_vec();
+    let states = batch(
+        &state_schema,
+        apart(&state_rows, count, state_rows.num_columns())?.columns().to_vec(),
+        state_rows.num_rows(),
+    )?;
+    Ok((KnownKeys { groups, keys, states, state_of, timers }, of_rows))
+}
+
+/// The columns of a table that came along, where one did.
+fn fitted(table: Option<&Table>, schema: &SchemaRef, who: &str) -> Result<RecordBatch> {
+    let Some((has, rows)) = table else { return Ok(RecordBatch::new_empty(schema.clone())) };
+    let whole = concat_batches(has, rows).map_err(Error::arrow)?;
+    Fitting::of(schema, has, who)?.fit(&whole)
+}
+
+impl KnownKeys {
+    /// The groups in the order of the hashes of their keys.
+    fn sorted(&self) -> Result<Vec<u32>> {
+        let encoded = KeyBytes::encode(self.keys.columns(), self.keys.num_rows()).map_err(Error::arrow)?;
+        Ok(self.groups.sorted(&encoded))
+    }
+
+    /// Takes the timers of each group that are due.
+    fn take_due(&mut self, now_us: i64) -> Vec<Vec<i64>> {
+        let take = |timers: &mut BTreeSet<i64>| {
+            let later = now_us.checked_add(1).map_or_else(BTreeSet::new, |next| timers.split_off(&next));
+            std::mem::replace(timers, later).into_iter().collect()
+        };
+        self.timers.iter_mut().map(take).collect()
+    }
+
+    fn keys_of(&self, schema: &SchemaRef, groups: &[u32]) -> Result<RecordBatch> {
+        let rows: Vec<u32> = groups.iter().map(|group| self.groups.first_rows[*group as usize]).collect();
+        let columns = take_arrays(self.keys.columns(), &UInt32Array::from(rows), None).map_err(Error::arrow)?;
+        batch(schema, columns, groups.len())
+    }
+
+    fn old_states(&self, groups: &[u32]) -> Result<(RecordBatch, BooleanArray)> {
+        let rows: UInt32Array = groups.iter().map(|group| self.state_of[*group as usize]).collect();
+        let columns = take_arrays(self.states.columns(), &rows, None).map_err(Error::arrow)?;
+        let known = BooleanArray::from_iter(rows.iter().map(|row| Some(row.is_some())));
+        Ok((batch(&self.states.schema(), columns, groups.len())?, known))
+    }
+
+    /// Key and state of these groups.
+    fn states_of(&self, key_schema: &SchemaRef, groups: &[u32]) -> Result<RecordBatch> {
+        beside(&self.keys_of(key_schema, groups)?, &self.old_states(groups)?.0)
+    }
+
+    /// Sets and cancels timers. What came last counts.
+    fn apply(&mut self, groups: &[u32], changes: Vec<TimerChange>) {
+        for TimerChange { group, at_us, is_set } in changes {
+            let timers = groups.get(group as usize).and_then(|group| self.timers.get_mut(*group as usize));
+            match timers {
+                Some(timers) if is_set => drop(timers.insert(at_us)),
+                Some(timers) => drop(timers.remove(&at_us)),
+                None => {}
+            }
+        }
+    }
+
+    fn timer_rows(&self, key_schema: &SchemaRef) -> Result<RowsMade> {
+        let (mut groups, mut times_us) = (Vec::new(), Vec::new());
+        for (group, timers) in (0_u32..).zip(&self.timers) {
+            groups.extend(timers.iter().map(|_| group));
+            times_us.extend(timers);
+        }
+        let at = batch(
+            &Arc::new(Schema::new(vec![Field::new(AT, ColumnType::Timestamp.arrow(), true)])),
+            vec![timestamps(times_us)],
+            groups.len(),
+        )?;
+        let rows = beside(&self.keys_of(key_schema, &groups)?, &at)?;
+        let mut made = RowsMade::new(rows.schema());
+        made.push(rows);
+        Ok(made)
+    }
+}
+
+/// Columns of both, one behind the other.
+fn beside(keys: &RecordBatch, others: &RecordBatch) -> Result<RecordBatch> {
+    let schema = with_fields(&keys.schema(), others.schema().fields().iter().cloned());
+    let columns = keys.columns().iter().chain(others.columns()).cloned().collect();
+    batch(&schema, columns, keys.num_rows())
+}
+
+/// The keys that are called, in order.
+struct CalledKeys<'a> {
+    prepared: &'a Prepared,
+    context: BatchContext,
+    /// All columns of the rows, and those that the plugin reads, sorted by group.
+    own: RecordBatch,
+    read: RecordBatch,
+    ends: Vec<u32>,
+    /// The numbers of the groups.
+    order: Vec<u32>,
+    /// The due times of each group, by its number.
+    due: Vec<Vec<i64>>,
+}
+
+impl CalledKeys<'_> {
+    fn end_of(&self, place: usize) -> usize {
+        place.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize)
+    }
+
+    fn call_end(&self, from: usize) -> usize {
+        let bytes = RowBytes::of([&self.read]);
+        let (start, most) = (self.end_of(from), self.order.len().min(from + PLUGIN_CALL_ROWS_MAX));
+        let fits = |to: usize| {
+            let rows = start..self.end_of(to);
+            rows.len() <= PLUGIN_CALL_ROWS_MAX && bytes.of_range(&rows) <= PLUGIN_CALL_BYTES_MAX
+        };
+        // More groups are never fewer rows.
+        let (mut good, mut bad) = (from + 1, most + 1);
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            if fits(middle) { good = middle } else { bad = middle }
+        }
+        good
+    }
+
+    /// Calls the plugin with some of the groups; returns key and state of those that keep one.
+    fn call(
+        &self,
+        caller: &mut Caller,
+        known: &mut KnownKeys,
+        (from, to): (usize, usize),
+        all: bool,
+        made: &mut TableResult,
+    ) -> Result<RecordBatch> {
+        let groups = self.order.get(from..to).unwrap_or_default();
+        let (start, end) = (self.end_of(from), self.end_of(to));
+        let key_schema = known.keys.schema();
+        let keys = known.keys_of(&key_schema, groups)?;
+        let (states, has_state) = known.old_states(groups)?;
+        let never = BooleanArray::from(vec![false; groups.len()]);
+        let mut due = (Vec::new(), Vec::new());
+        for group in groups {
+            due.1.extend(self.due[*group as usize].iter().copied());
+            due.0.push(due.1.len() as u32);
+        }
+        let asked = Groups {
+            keys: keys.clone(),
+            rows: self.read.slice(start, end - start),
+            ends: (from..to).map(|place| (self.end_of(place + 1) - start) as u32).collect::<Vec<_>>().into(),
+            states,
+            known: has_state,
+            timed_out: never.clone(),
+            overdue: never,
+            timers: groups.iter().map(|group| known.timers[*group as usize].len() as u32).collect(),
+            due: DueTimes { ends: due.0.into(), times_us: due.1.into() },
+            all,
+        };
+        let Updated { states, kept, output, rejections, timers, .. } = caller.update(self.context.call(), &asked)?;
+        made.rows.push(output);
+        let own = self.own.slice(start, end - start);
+        made.refuse(self.prepared, self.context, ("", &own), &rejections)?;
+        known.apply(groups, timers);
+        let states = batch(&nullable(&states.schema()), states.columns().to_vec(), states.num_rows())?;
+        filter_record_batch(&beside(&keys, &states)?, &kept).map_err(Error::arrow)
+    }
+}

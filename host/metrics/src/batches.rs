@@ -1,0 +1,528 @@
+//! What became of the last batches, and where their time went. All of it is bounded: the batches that are kept, and for how
+//! many of them the times of all parts are.
+//!
+//! It is told once a batch or part of a batch, never for rows, and by the machine's clock at the start and steps from there,
+//! so that times of one process never go back.
+
+use super::calls::{BatchCalls, CallTimes, TracedBatch};
+use super::hot_keys::HotKeys;
+use super::recent::{BatchDurations, Recent, Seconds};
+use super::refused::{RefusedRow, RefusedRows};
+use arrow::array::RecordBatch;
+use millstream_base::ids::{BatchId, BatchTime, ClockId};
+use millstream_base::time;
+use millstream_plugins::plugin::calls::NotedCalls;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Batches that are kept.
+const KEPT_MAX: usize = 3_600;
+/// Times of parts that are kept: with many parts, those of fewer batches.
+const TIMES_MAX: usize = 200_000;
+/// How far behind the newest a batch may be that something is told of.
+const LOOKED_AT_MAX: usize = 2_048;
+
+/// Where a part of the job stands: its sources, then its stages, then its sinks, as the job has them.
+pub type PartPlace = u16;
+
+/// Why no batch begins for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitCause {
+    /// Its interval is not over.
+    Interval,
+    /// No source has anything.
+    Data,
+    /// As many batches as may be are in flight.
+    InFlight,
+    /// Most of the memory is used.
+    Memory,
+    /// A plugin is being replaced.
+    Upgrade,
+}
+
+/// For how long no batch was begun, by cause, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "as the causes")]
+pub struct BatchWaits {
+    pub interval_us: u64,
+    pub data_us: u64,
+    pub in_flight_us: u64,
+    pub memory_us: u64,
+    pub upgrade_us: u64,
+}
+
+impl BatchWaits {
+    fn add(&mut self, cause: WaitCause, us: u64) {
+        let sum = match cause {
+            WaitCause::Interval => &mut self.interval_us,
+            WaitCause::Data => &mut self.data_us,
+            WaitCause::InFlight => &mut self.in_flight_us,
+            WaitCause::Memory => &mut self.memory_us,
+            WaitCause::Upgrade => &mut self.upgrade_us,
+        };
+        *sum = sum.saturating_add(us);
+    }
+
+    /// Adds others.
+    pub fn add_all(&mut self, others: &BatchWaits) {
+        let each = [
+            (WaitCause::Interval, others.interval_us),
+            (WaitCause::Data, others.data_us),
+            (WaitCause::InFlight, others.in_flight_us),
+            (WaitCause::Memory, others.memory_us),
+            (WaitCause::Upgrade, others.upgrade_us),
+        ];
+        each.into_iter().for_each(|(cause, us)| self.add(cause, us));
+    }
+}
+
+/// When a part of the job worked on a batch, on whatever worker, in microseconds since the batch was begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartTimes {
+    /// The part.
+    pub part: PartPlace,
+    /// When it began.
+    pub from_us: u32,
+    /// When it was done, as far as it is known.
+    pub to_us: u32,
+    /// How long it worked, all workers together.
+    pub busy_us: u32,
+}
+
+/// What is known of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchFacts {
+    /// Which.
+    pub batch: BatchId,
+    /// The end of its interval.
+    pub time: BatchTime,
+    /// When it was begun.
+    pub begun_us: i64,
+    /// How long after that its plan was durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned_us: Option<u32>,
+    /// How long after that all stages were done with it, so that the sinks could commit it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_us: Option<u32>,
+    /// How long after that all sinks had committed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed_us: Option<u32>,
+    /// Records that it holds of this process's sources.
+    pub rows: u64,
+    /// Their bytes as they were received.
+    pub bytes: u64,
+    /// For how long nothing was begun before it, and why.
+    pub waits: BatchWaits,
+    /// Those parts that did anything for it; empty in old batches.
+    pub parts: Vec<PartTimes>,
+    /// The number of its commit in this process, from 1; 0: it is in flight.
+    #[serde(default)]
+    pub commit: u64,
+}
+
+/// What [`Batches::view`] tells.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct BatchesView {
+    /// The newest batches that are committed, in that order.
+    pub committed: Vec<BatchFacts>,
+    /// Those that are not.
+    pub in_flight: Vec<BatchFacts>,
+    /// Why no batch begins now.
+    pub waits_for: Option<WaitCause>,
+    /// The last ten seconds.
+    pub last_10_s: Recent,
+    /// The last minute.
+    pub last_minute: Recent,
+    /// How long batches took since the start.
+    pub took: BatchDurations,
+    /// How long each part worked since the start, in microseconds.
+    pub busy_us: Vec<u64>,
+    /// The watermark of each part that has one.
+    pub watermarks_us: Vec<Option<i64>>,
+    /// Rejected and late rows, the oldest first.
+    pub refused: Vec<RefusedRow>,
+}
+
+/// What was told of the batches of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Batches(Arc<Shared>);
+
+struct Shared {
+    since: Instant,
+    since_us: i64,
+    held: Mutex<BatchHistory>,
+}
+
+#[derive(Default)]
+struct BatchHistory {
+    parts: Vec<String>,
+    batches: VecDeque<RecordedBatch>,
+    /// Places for times that are not used any more.
+    spare: Vec<Box<[PartTimes]>>,
+    seconds: Seconds,
+    took: BatchDurations,
+    busy_us: Vec<u64>,
+    watermarks_us: Vec<Option<i64>>,
+    clocks: Vec<PartClocks>,
+    /// By part and worker.
+    hot_keys: BTreeMap<(PartPlace, usize), HotKeys>,
+    waits: BatchWaits,
+    waits_for: Option<WaitCause>,
+    waits_since_us: u64,
+    commits: u64,
+    refused: RefusedRows,
+}
+
+/// How often a part tells of the clocks that its watermark is made of.
+const CLOCKS_EVERY: Duration = Duration::from_secs(1);
+
+/// By clock, how far the event time of a source's partition has come.
+pub type Clocks = BTreeMap<ClockId, i64>;
+
+/// What a part with event time has told of the partitions that it reads.
+#[derive(Clone, Default)]
+struct PartClocks {
+    told: Option<Instant>,
+    clocks: Arc<Clocks>,
+}
+
+/// A batch, with a place for each part.
+struct RecordedBatch {
+    facts: BatchFacts,
+    /// Since this was started.
+    begun_us: u64,
+    times: Box<[PartTimes]>,
+    /// Where somebody wants traces.
+    calls: BatchCalls,
+}
+
+impl Default for Batches {
+    fn default() -> Batches {
+        Batches(Arc::new(Shared { since: Instant::now(), since_us: time::now().0, held: Mutex::default() }))
+    }
+}
+
+impl Batches {
+    /// The parts of the job are these.
+    pub fn of_parts(&self, parts: Vec<String>) {
+        let mut held = self.lock();
+        held.busy_us = vec![0; parts.len()];
+        held.watermarks_us = vec![None; parts.len()];
+        held.clocks = vec![PartClocks::default(); parts.len()];
+        held.parts = parts;
+    }
+
+    /// From now on no batch begins for this reason, or for none.
+    pub fn wait_for(&self, cause: Option<WaitCause>) {
+        let now_us = self.now_us();
+        self.lock().wait_for(cause, now_us);
+    }
+
+    /// A batch begins.
+    pub fn begun(&self, batch: BatchId, time: BatchTime) {
+        let now_us = self.now_us();
+        let begun_us = self.0.since_us.saturating_add(i64::try_from(now_us).unwrap_or(i64::MAX));
+        let mut held = self.lock();
+        held.wait_for(None, now_us);
+        let waits = std::mem::take(&mut held.waits);
+        let times = held.place_for_times();
+        let facts = BatchFacts { batch, time, begun_us, waits, ..BatchFacts::default() };
+        held.batches.push_back(RecordedBatch { facts, begun_us: now_us, times, calls: BatchCalls::default() });
+        held.tidy();
+    }
+
+    /// When the first and the last of the batches that are held were begun.
+    pub fn begun_us(&self) -> Option<(i64, i64)> {
+        let held = self.lock();
+        let begun_us = |kept: &RecordedBatch| kept.facts.begun_us;
+        held.batches.front().map(begun_us).zip(held.batches.back().map(begun_us))
+    }
+
+    /// What a source puts into a batch.
+    pub fn cut(&self, batch: BatchId, rows: u64, bytes: u64) {
+        let now_us = self.now_us();
+        let mut held = self.lock();
+        held.seconds.at(now_us).cut(rows, bytes);
+        if let Some(kept) = held.find(batch) {
+            kept.facts.rows = kept.facts.rows.saturating_add(rows);
+            kept.facts.bytes = kept.facts.bytes.saturating_add(bytes);
+        }
+    }
+
+    /// The plan of a batch is durable, as far as it concerns one source.
+    pub fn planned(&self, batch: BatchId) {
+        self.tell(batch, |facts, after_us| facts.planned_us = Some(after_us));
+    }
+
+    /// All stages are done with a batch.
+    pub fn ready(&self, batch: BatchId) {
+        self.tell(batch, |facts, after_us| {
+            facts.ready_us.get_or_insert(after_us);
+        });
+    }
+
+    /// All sinks have committed a batch.
+    pub fn committed(&self, batch: BatchId) {
+        let now_us = self.now_us();
+        let mut held = self.lock();
+        let commit = held.commits.saturating_add(1);
+        let Some(kept) = held.find(batch) else { return };
+        let took_us = now_us.saturating_sub(kept.begun_us);
+        kept.facts.committed_us = Some(short(took_us));
+        kept.facts.commit = commit;
+        let waits = kept.facts.waits;
+        held.commits = commit;
+        held.took.add(took_us);
+        held.seconds.at(now_us).committed(took_us, &waits);
+    }
+
+    /// A part worked on a batch since then: for so long.
+    pub fn worked(&self, part: PartPlace, batch: BatchId, since: Instant) -> u64 {
+        let to_us = self.now_us();
+        let from_us = u64::try_from(since.saturating_duration_since(self.0.since).as_micros()).unwrap_or(u64::MAX);
+        let busy_us = to_us.saturating_sub(from_us);
+        let mut held = self.lock();
+        if let Some(sum) = held.busy_us.get_mut(usize::from(part)) {
+            *sum = sum.saturating_add(busy_us);
+        }
+        let parts = held.parts.len();
+        held.seconds.at(to_us).worked(part, parts, busy_us);
+        let Some(kept) = held.find(batch) else { return busy_us };
+        let (from_us, to_us) =
+            (short(from_us.saturating_sub(kept.begun_us)), short(to_us.saturating_sub(kept.begun_us)));
+        if let Some(times) = kept.times.get_mut(usize::from(part)) {
+            let first = times.to_us == 0 && times.busy_us == 0;
+            times.part = part;
+            times.from_us = if first { from_us } else { times.from_us.min(from_us) };
+            times.to_us = times.to_us.max(to_us).max(1);
+            times.busy_us = times.busy_us.saturating_add(short(busy_us));
+        }
+        busy_us
+    }
+
+    /// A part has made these calls for a batch.
+    pub fn called(&self, part: PartPlace, batch: BatchId, noted: &NotedCalls) {
+        let since = self.0.since;
+        let mut held = self.lock();
+        let Some(kept) = held.find(batch) else { return };
+        let begun_us = u128::from(kept.begun_us);
+        let longest = noted.longest.iter().map(|call| CallTimes {
+            part,
+            from_us: (call.began.saturating_duration_since(since).as_micros().saturating_sub(begun_us))
+                .try_into()
+                .unwrap_or(u32::MAX),
+            took_us: call.took.as_micros().try_into().unwrap_or(u32::MAX),
+            rows_in: call.rows_in,
+            rows_out: call.rows_out,
+            failed: call.failed,
+        });
+        kept.calls.add(longest, noted.all);
+    }
+
+    /// The watermark of a part, as one of its workers sees it. `true`: it is time to tell of the clocks that it is made of.
+    pub fn watermark(&self, part: PartPlace, watermark_us: Option<i64>) -> bool {
+        let mut held = self.lock();
+        if let Some(place) = held.watermarks_us.get_mut(usize::from(part)) {
+            *place = (*place).max(watermark_us);
+        }
+        let Some(clocks) = held.clocks.get_mut(usize::from(part)) else { return false };
+        let due = clocks.told.is_none_or(|told| told.elapsed() >= CLOCKS_EVERY);
+        if due {
+            clocks.told = Some(Instant::now());
+        }
+        due
+    }
+
+    /// How far event time has come in partitions that a part reads.
+    pub fn clocks(&self, part: PartPlace, clocks: Clocks) {
+        if let Some(place) = self.lock().clocks.get_mut(usize::from(part)) {
+            place.clocks = Arc::new(clocks);
+        }
+    }
+
+    /// The same, of all parts that have told, by their places.
+    pub fn told_clocks(&self) -> Vec<(usize, Arc<Clocks>)> {
+        let held = self.lock();
+        let told = held.clocks.iter().enumerate().filter(|(_, own)| !own.clocks.is_empty());
+        told.map(|(place, own)| (place, own.clocks.clone())).collect()
+    }
+
+    /// The keys that come most often to a part, as one of its workers sees them.
+    pub fn hot_keys(&self, part: PartPlace, worker: usize, keys: HotKeys) {
+        self.lock().hot_keys.insert((part, worker), keys);
+    }
+
+    /// The keys that come most often to each part, where that is known.
+    pub fn hottest(&self) -> BTreeMap<PartPlace, HotKeys> {
+        let mut hottest: BTreeMap<PartPlace, HotKeys> = BTreeMap::new();
+        for ((part, _), keys) in &self.lock().hot_keys {
+            hottest.entry(*part).or_default().add(keys.clone());
+        }
+        hottest
+    }
+
+    /// A part refuses these rows of a batch, or finds them `late`.
+    pub fn refused(&self, part: PartPlace, batch: BatchId, rows: &RecordBatch, late: bool) {
+        let now_us = self.now_us();
+        let at_us = self.0.since_us.saturating_add(i64::try_from(now_us).unwrap_or(i64::MAX));
+        let mut held = self.lock();
+        let BatchHistory { parts, refused, .. } = &mut *held;
+        if let Some(name) = parts.get(usize::from(part)) {
+            refused.add(name, batch, rows, late, at_us);
+        }
+    }
+
+    /// The oldest batches that were committed after this commit, so many of them.
+    pub fn traced(&self, after_commit: u64, batches_max: usize) -> Vec<TracedBatch> {
+        let held = self.lock();
+        let newer = held.batches.iter().rev();
+        let newer = newer.take_while(|kept| kept.facts.commit == 0 || kept.facts.commit > after_commit);
+        let mut newer: Vec<&RecordedBatch> = newer.filter(|kept| kept.facts.commit > 0).collect();
+        newer.reverse();
+        let told = |kept: &&RecordedBatch| TracedBatch { facts: kept.told(), calls: kept.calls.clone() };
+        newer.iter().take(batches_max).map(told).collect()
+    }
+
+    /// The number of the last commit.
+    pub fn last_commit(&self) -> u64 {
+        self.lock().commits
+    }
+
+    /// All that is known now: of the batches that were committed after this commit so many of the newest, and refused rows after
+    /// this one.
+    pub fn view(&self, after_commit: u64, batches_max: usize, after_refused: u64) -> BatchesView {
+        let now_us = self.now_us();
+        let mut held = self.lock();
+        let waits_for = held.waits_for;
+        held.wait_for(waits_for, now_us);
+        let newer = held.batches.iter().rev().filter(|kept| kept.facts.commit > after_commit).take(batches_max);
+        let mut committed: Vec<BatchFacts> = newer.map(RecordedBatch::told).collect();
+        committed.reverse();
+        let oldest = held.batches.len().saturating_sub(LOOKED_AT_MAX);
+        let in_flight =
+            held.batches.iter().skip(oldest).filter(|kept| kept.facts.commit == 0).map(RecordedBatch::told).collect();
+        let recent = |seconds| held.seconds.recent(now_us, seconds, held.parts.len());
+        BatchesView {
+            committed,
+            in_flight,
+            waits_for,
+            last_10_s: recent(10),
+            last_minute: recent(60),
+            took: held.took.clone(),
+            busy_us: held.busy_us.clone(),
+            watermarks_us: held.watermarks_us.clone(),
+            refused: held.refused.after(after_refused),
+        }
+    }
+
+    fn tell(&self, batch: BatchId, tell: impl FnOnce(&mut BatchFacts, u32)) {
+        let now_us = self.now_us();
+        if let Some(kept) = self.lock().find(batch) {
+            tell(&mut kept.facts, short(now_us.saturating_sub(kept.begun_us)));
+        }
+    }
+
+    /// Since this was started.
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.0.since.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BatchHistory> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RecordedBatch {
+    fn told(&self) -> BatchFacts {
+        let parts = self.times.iter().filter(|times| times.to_us > 0).copied().collect();
+        BatchFacts { parts, ..self.facts.clone() }
+    }
+}
+
+impl BatchHistory {
+    fn wait_for(&mut self, cause: Option<WaitCause>, now_us: u64) {
+        if let Some(before) = std::mem::replace(&mut self.waits_for, cause) {
+            self.waits.add(before, now_us.saturating_sub(self.waits_since_us));
+        }
+        self.waits_since_us = now_us;
+    }
+
+    fn find(&mut self, batch: BatchId) -> Option<&mut RecordedBatch> {
+        self.batches.iter_mut().rev().take(LOOKED_AT_MAX).find(|kept| kept.facts.batch == batch)
+    }
+
+    fn place_for_times(&mut self) -> Box<[PartTimes]> {
+        let mut times = self.spare.pop().unwrap_or_default();
+        if times.len() != self.parts.len() {
+            times = vec![PartTimes::default(); self.parts.len()].into();
+        }
+        times.fill(PartTimes::default());
+        times
+    }
+
+    /// Forgets what is too old.
+    fn tidy(&mut self) {
+        while self.batches.len() > KEPT_MAX {
+            self.batches.pop_front();
+        }
+        let with_times = (TIMES_MAX / self.parts.len().max(1)).max(1);
+        let bare = self.batches.len().checked_sub(with_times + 1).and_then(|place| self.batches.get_mut(place));
+        let spare = bare.map(|kept| std::mem::take(&mut kept.times)).filter(|times| !times.is_empty());
+        self.spare.extend(spare.filter(|_| self.spare.is_empty()));
+    }
+}
+
+/// An hour and more is shown as that.
+fn short(us: u64) -> u32 {
+    u32::try_from(us).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_told_from_its_beginning_to_its_commit() {
+        let batches = Batches::default();
+        batches.of_parts(vec!["in".into(), "stage".into(), "out".into()]);
+        batches.wait_for(Some(WaitCause::Data));
+        batches.begun(BatchId(7), BatchTime(5));
+        batches.cut(BatchId(7), 10, 100);
+        batches.planned(BatchId(7));
+        let since = Instant::now();
+        batches.worked(1, BatchId(7), since);
+        batches.worked(1, BatchId(99), since);
+        batches.ready(BatchId(7));
+        let view = batches.view(0, 10, 0);
+        assert_eq!((view.committed.len(), view.in_flight.len()), (0, 1));
+        batches.committed(BatchId(7));
+        batches.committed(BatchId(99));
+        let view = batches.view(0, 10, 0);
+        let [batch] = view.committed.as_slice() else { panic!("{view:?}") };
+        assert_eq!((batch.rows, batch.bytes, batch.commit, batch.parts.len()), (10, 100, 1, 1));
+        assert!(batch.planned_us <= batch.ready_us && batch.ready_us <= batch.committed_us, "{batch:?}");
+        assert_eq!((view.took.count, view.last_10_s.batches, view.last_10_s.rows), (1, 1, 10));
+        assert!(batches.view(1, 10, 0).committed.is_empty(), "it was told before");
+        assert_eq!((batches.traced(0, 10).len(), batches.traced(1, 10).len(), batches.last_commit()), (1, 0, 1));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let batches = Batches::default();
+        batches.of_parts((0..1000).map(|part| part.to_string()).collect());
+        for batch in 1..=5000 {
+            batches.begun(BatchId(batch), BatchTime(0));
+            batches.worked(999, BatchId(batch), Instant::now());
+            batches.committed(BatchId(batch));
+        }
+        let view = batches.view(0, usize::MAX, 0);
+        assert_eq!(view.committed.len(), KEPT_MAX);
+        let with_times = view.committed.iter().filter(|batch| !batch.parts.is_empty()).count();
+        assert_eq!(with_times, TIMES_MAX / 1000);
+        assert_eq!(batches.view(0, 5, 0).committed.last().map(|batch| batch.batch), Some(BatchId(5000)));
+    }
+}

@@ -1,0 +1,421 @@
+//! What a job counts while it runs: rows and rejected rows of each source, stage and sink, batches, plugins' counters, and
+//! what the calls of plugins cost.
+
+// What users see has its documentation, in the crate `millstream`; these are its insides.
+#![allow(missing_docs)]
+
+pub mod batches;
+pub mod calls;
+pub mod hot_keys;
+pub mod rate;
+pub mod recent;
+pub mod refused;
+pub mod spread;
+pub mod work;
+
+use arrow::array::RecordBatch;
+use arrow::util::display::array_value_to_string;
+use batches::Batches;
+use millstream_base::batch::rejected::plugin_columns;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::limits::REJECTED_ROWS_LOGGED;
+use millstream_base::memory::Holder;
+use millstream_base::memory::kept::KeptState;
+use millstream_plugins::plugin::{
+    Account, ConnectorTally, Costs, CounterValues, Counters, Description, Plugin, add_counted,
+};
+use rate::Rate;
+use serde::{Deserialize, Serialize};
+use spread::Spread;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The counts of a process, by name of source, stage or sink.
+#[derive(Clone, Default)]
+pub struct Metrics {
+    by_name: Arc<Mutex<BTreeMap<String, Counts>>>,
+    progress: Arc<AtomicU64>,
+    committed: Arc<Mutex<Committed>>,
+    /// Plugins' counters in the checkpoint that was loaded, by stage.
+    restored: Arc<Mutex<BTreeMap<String, CounterValues>>>,
+    keep_batches: Arc<AtomicBool>,
+    batches: Batches,
+}
+
+/// The counts of one source, stage or sink; shared by all workers of the process.
+#[derive(Clone, Default)]
+pub struct Counts(Arc<CountsInner>);
+
+#[derive(Default)]
+struct CountsInner {
+    rows: AtomicU64,
+    rate: Rate,
+    rejected: AtomicU64,
+    late: AtomicU64,
+    unread_rejected: AtomicU64,
+    held: AtomicU64,
+    held_bytes: AtomicU64,
+    /// How state lies over key groups, by operator and worker.
+    spreads: Mutex<BTreeMap<u64, Spread>>,
+    counters: Mutex<Vec<Counters>>,
+    accounts: Mutex<Vec<(PluginId, Account)>>,
+    /// What plugins count is kept by batch.
+    keep_batches: Arc<AtomicBool>,
+}
+
+/// Tells operators with state apart.
+static NEXT_STATE: AtomicU64 = AtomicU64::new(0);
+
+/// How much one operator on one worker holds in its state.
+pub struct StateSize {
+    counts: Counts,
+    last: u64,
+    last_bytes: u64,
+    memory: Holder,
+    kept: KeptState,
+    /// Among those of the stage.
+    number: u64,
+    spread: Option<Instant>,
+}
+
+/// How often an operator tells how its state lies over key groups.
+const SPREAD_EVERY: Duration = Duration::from_secs(2);
+
+impl StateSize {
+    /// It is so much now, and takes so many bytes, which count for the memory of the job.
+    pub fn set(&mut self, now: u64, bytes: u64) {
+        self.set_of_which(now, bytes, bytes);
+    }
+
+    /// The same, of which so many bytes stay in memory and the rest may lie in files.
+    pub fn set_of_which(&mut self, now: u64, bytes: u64, kept: u64) {
+        self.memory.set(bytes);
+        self.kept.set(kept);
+        self.show(now, bytes);
+    }
+
+    /// How it lies over key groups, which is asked now and then.
+    pub fn spread(&mut self, spread: impl FnOnce() -> Spread) {
+        if self.spread.is_none_or(|told| told.elapsed() >= SPREAD_EVERY) {
+            self.spread = Some(Instant::now());
+            let spread = spread();
+            self.counts.spreads().insert(self.number, spread);
+        }
+    }
+
+    /// So many bytes of it stay in memory, where the rest may lie in files.
+    pub fn keep(&mut self, bytes: u64) {
+        self.kept.set(bytes);
+    }
+
+    /// The same, where the bytes count for the memory of the job elsewhere.
+    pub fn show(&mut self, now: u64, bytes: u64) {
+        let (last, last_bytes) =
+            (std::mem::replace(&mut self.last, now), std::mem::replace(&mut self.last_bytes, bytes));
+        // A difference below zero wraps, and so does the sum, to what is right.
+        self.counts.0.held.fetch_add(now.wrapping_sub(last), Ordering::Relaxed);
+        self.counts.0.held_bytes.fetch_add(bytes.wrapping_sub(last_bytes), Ordering::Relaxed);
+    }
+}
+
+/// The batches that are committed, as far as this process decides about batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// How many since the process was started.
+    pub batches: u64,
+    /// The last one and its time.
+    pub last: Option<(BatchId, BatchTime)>,
+}
+
+/// A plugin as it calls itself, its component's digest, and who vouches for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PluginId {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `sha256:…` of its component.
+    pub digest: String,
+    /// Who has signed the package that it came as, of those who are trusted; absent where it is no package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<Vec<String>>,
+}
+
+impl PluginId {
+    /// Of a plugin as it described itself.
+    pub fn of(plugin: &Plugin, description: &Description) -> PluginId {
+        let (name, version) = (description.name.clone(), description.version.clone());
+        PluginId { name, version, digest: plugin.digest(), signed_by: plugin.signers().map(<[String]>::to_vec) }
+    }
+}
+
+/// What the calls of a stage's plugin cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginCosts {
+    /// The plugin.
+    #[serde(flatten)]
+    pub plugin: PluginId,
+    /// The costs of all workers together.
+    #[serde(flatten)]
+    pub costs: Costs,
+}
+
+/// The counts at one moment. The names of the fields are those in statuses and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Rows put out (of a sink: taken in).
+    pub rows: u64,
+    /// Of them, a second, in the last ten seconds.
+    #[serde(default)]
+    pub rows_per_second: u64,
+    /// Rows rejected.
+    pub rejected: u64,
+    /// Rows that came too late.
+    pub late: u64,
+    /// Rejected rows that nothing reads.
+    pub unread_rejected: u64,
+    /// What operators hold in their state now: keys, open windows, rows that wait, timers.
+    #[serde(skip)]
+    pub held: u64,
+    /// The bytes that this takes.
+    #[serde(skip)]
+    pub held_bytes: u64,
+    /// Counters of the plugin.
+    pub counters: BTreeMap<String, u64>,
+    /// What the calls of its plugin cost, or, of a query, of each of its plugins.
+    pub plugins: Vec<PluginCosts>,
+}
+
+impl Snapshot {
+    /// Adds the counts of another process.
+    pub fn add(&mut self, other: Snapshot) {
+        self.rows = self.rows.saturating_add(other.rows);
+        self.rows_per_second = self.rows_per_second.saturating_add(other.rows_per_second);
+        self.rejected = self.rejected.saturating_add(other.rejected);
+        self.late = self.late.saturating_add(other.late);
+        self.unread_rejected = self.unread_rejected.saturating_add(other.unread_rejected);
+        self.held = self.held.saturating_add(other.held);
+        self.held_bytes = self.held_bytes.saturating_add(other.held_bytes);
+        add_counted(&mut self.counters, other.counters);
+        for PluginCosts { plugin, costs } in other.plugins {
+            add_costs(&mut self.plugins, &plugin, &costs);
+        }
+    }
+}
+
+impl Metrics {
+    /// The counts of this source, stage or sink.
+    pub fn of(&self, name: &str) -> Counts {
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let new =
+            || Counts(Arc::new(CountsInner { keep_batches: self.keep_batches.clone(), ..CountsInner::default() }));
+        by_name.entry(name.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// The job has come to this batch: a sink has committed it, or a checkpoint after it is published.
+    pub fn progressed(&self, batch: BatchId) {
+        self.progress.fetch_max(batch.0, Ordering::Relaxed);
+    }
+
+    /// The furthest batch of [`Metrics::progressed`]; zero: none.
+    pub fn progress(&self) -> BatchId {
+        BatchId(self.progress.load(Ordering::Relaxed))
+    }
+
+    /// A batch is committed in all sinks. Told on worker 0, in order.
+    pub fn committed(&self, batch: BatchId, time: BatchTime) {
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        committed.batches = committed.batches.saturating_add(1);
+        committed.last = Some((batch, time));
+        drop(committed);
+        self.batches.committed(batch);
+    }
+
+    /// What became of the last batches.
+    pub fn batches(&self) -> &Batches {
+        &self.batches
+    }
+
+    /// The batches that are committed; on process 0.
+    pub fn batches_committed(&self) -> Committed {
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What plugins had counted at the checkpoint that is loaded: stage, counter, count.
+    pub fn restore_counters(&self, counted: Vec<(String, String, u64)>) {
+        let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        for (stage, counter, count) in counted {
+            restored.entry(stage).or_default().insert(counter, count);
+        }
+    }
+
+    /// From now on what plugins count is kept by batch, until it is taken.
+    pub fn keep_counted_batches(&self) {
+        let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        self.keep_batches.store(true, Ordering::Release);
+        by_name.values().for_each(|counts| counts.counters().iter().for_each(Counters::keep_batches));
+    }
+
+    /// Takes what plugins counted in batches up to this one, by stage.
+    pub fn take_counted(&self, last: BatchId) -> BTreeMap<String, CounterValues> {
+        let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = by_name.iter().map(|(name, counts)| {
+            let taken = counts.counters().iter().map(|counters| counters.take(last)).collect::<Vec<_>>();
+            (name.clone(), sum(taken))
+        });
+        taken.filter(|(_, counted)| !counted.is_empty()).collect()
+    }
+
+    /// All counts as they stand: of this process since it was started; counters, on process 0, since the job's first start.
+    pub fn snapshot(&self) -> BTreeMap<String, Snapshot> {
+        let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = |(name, counts): (&String, &Counts)| {
+            let mut snapshot = counts.snapshot();
+            snapshot.counters = sum([restored.get(name).cloned().unwrap_or_default(), snapshot.counters]);
+            (name.clone(), snapshot)
+        };
+        by_name.iter().map(snapshot).collect()
+    }
+}
+
+impl Counts {
+    /// Counts rows put out.
+    pub fn add_rows(&self, rows: usize) {
+        let before = self.0.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        if rows > 0 {
+            self.0.rate.counts(before);
+        }
+    }
+
+    /// Takes back rows that were counted as put out: the stage's `filter` held them.
+    pub fn drop_rows(&self, rows: usize) {
+        self.0.rows.fetch_sub(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Counts rejected rows.
+    pub fn add_rejected(&self, rows: usize) {
+        self.0.rejected.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Counts rows that came too late.
+    pub fn add_late(&self, rows: usize) {
+        self.0.late.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Counters of a caller of the stage's plugin; they are summed over callers.
+    pub fn share_counters(&self, counters: Counters) {
+        let mut all = self.counters();
+        if self.0.keep_batches.load(Ordering::Acquire) {
+            counters.keep_batches();
+        }
+        all.push(counters);
+    }
+
+    /// What those who connect a plugin to other systems cost and count together.
+    pub fn share_tally(&self, plugin: PluginId, tally: &ConnectorTally) {
+        self.share_account(plugin, tally.account.clone());
+        self.share_counters(tally.counters.clone());
+    }
+
+    /// The account of a caller of this plugin for the stage; accounts are summed over callers.
+    pub fn share_account(&self, plugin: PluginId, account: Account) {
+        self.accounts().push((plugin, account));
+    }
+
+    /// Tells the operator about rejected rows that nothing reads: the first ones in words, all of them as a count.
+    /// `reason_at` is the place of the reason among the columns, otherwise it is the last one.
+    pub fn tell_rejected(&self, name: &str, batch: BatchId, rejected: &RecordBatch, reason_at: Option<usize>) {
+        let before = self.0.unread_rejected.fetch_add(rejected.num_rows() as u64, Ordering::Relaxed);
+        let room = REJECTED_ROWS_LOGGED.saturating_sub(before) as usize;
+        for row in 0..rejected.num_rows().min(room) {
+            // What to write instead stands at the end of a reason.
+            let told = |column: usize, chars_max: usize| {
+                let text = array_value_to_string(rejected.column(column), row).unwrap_or_default();
+                let mut rest = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+                let start: String = rest.by_ref().take(chars_max).collect();
+                if rest.next().is_some() { start + "…" } else { start }
+            };
+            let cell = |column: usize| told(column, 120);
+            let reason_at = reason_at.unwrap_or(rejected.num_columns().saturating_sub(1));
+            let values: Vec<String> = (0..reason_at).map(cell).collect();
+            let plugin = plugin_columns(rejected, reason_at);
+            let by =
+                plugin.map_or(String::new(), |[name, version]| format!(" (plugin {} {})", cell(name), cell(version)));
+            let reason = told(reason_at, 1_000);
+            tracing::warn!("`{name}`{by} rejected a row in batch {batch}: {reason}; the row: {:?}", values.join(", "));
+        }
+        if before < REJECTED_ROWS_LOGGED && before + rejected.num_rows() as u64 > REJECTED_ROWS_LOGGED {
+            tracing::warn!("`{name}` rejects more rows; to see them all, read `{name}.rejected` with a sink");
+        }
+    }
+
+    fn counters(&self) -> MutexGuard<'_, Vec<Counters>> {
+        self.0.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, Vec<(PluginId, Account)>> {
+        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For one operator of this stage on one worker, to tell what it holds.
+    pub fn held(&self, stage: &str) -> StateSize {
+        StateSize {
+            counts: self.clone(),
+            last: 0,
+            last_bytes: 0,
+            number: NEXT_STATE.fetch_add(1, Ordering::Relaxed),
+            spread: None,
+            kept: KeptState::default(),
+            memory: Holder::new(format!("the state of stage `{stage}`")),
+        }
+    }
+
+    /// How the state lies over key groups; `None`: that is not known.
+    pub fn spread(&self) -> Option<Spread> {
+        let spreads = self.spreads();
+        let mut all = spreads.values().cloned();
+        let first = all.next()?;
+        Some(all.fold(first, |mut sum, more| {
+            sum.add(more);
+            sum
+        }))
+    }
+
+    fn spreads(&self) -> MutexGuard<'_, BTreeMap<u64, Spread>> {
+        self.0.spreads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut plugins = Vec::new();
+        self.accounts().iter().for_each(|(plugin, account)| add_costs(&mut plugins, plugin, &account.costs()));
+        let counters = sum(self.counters().iter().map(Counters::snapshot));
+        let rows = self.0.rows.load(Ordering::Relaxed);
+        Snapshot {
+            rows,
+            rows_per_second: self.0.rate.per_second(rows),
+            rejected: self.0.rejected.load(Ordering::Relaxed),
+            late: self.0.late.load(Ordering::Relaxed),
+            unread_rejected: self.0.unread_rejected.load(Ordering::Relaxed),
+            held: self.0.held.load(Ordering::Relaxed),
+            held_bytes: self.0.held_bytes.load(Ordering::Relaxed),
+            counters,
+            plugins,
+        }
+    }
+}
+
+fn add_costs(all: &mut Vec<PluginCosts>, plugin: &PluginId, costs: &Costs) {
+    match all.iter_mut().find(|known| known.plugin == *plugin) {
+        Some(known) => known.costs.add(costs),
+        None => all.push(PluginCosts { plugin: plugin.clone(), costs: costs.clone() }),
+    }
+}
+
+fn sum(all: impl IntoIterator<Item = CounterValues>) -> CounterValues {
+    let mut sum = CounterValues::new();
+    all.into_iter().for_each(|counted| add_counted(&mut sum, counted));
+    sum
+}

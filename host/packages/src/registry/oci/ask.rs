@@ -1,0 +1,113 @@
+//! Starts the process that talks to a registry, and says in words how it ended.
+
+use super::address::Address;
+use super::login;
+use super::message::{self, RegistryAnswer, RegistryOrder, RegistryQuestion};
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{
+    COMPONENT_BYTES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX, REGISTRY_SILENCE_S, REGISTRY_TIME_S,
+};
+use millstream_base::{progress, regular};
+use millstream_plugins::child::{self, ProcessEnd, ProcessOutput, Program, Task};
+use std::ffi::OsString;
+use std::time::Duration;
+
+/// How long one question may take, in seconds.
+const SECONDS: &str = "MILLSTREAM_REGISTRY_SECONDS";
+/// What the process gets of our environment: where certificates are, and the way out of a network.
+const ENVIRONMENT: [&str; 6] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
+/// Most that it may answer: a component and what belongs to it.
+const ANSWER_BYTES_MAX: u64 = COMPONENT_BYTES_MAX + 2 * REGISTRY_INDEX_BYTES_MAX;
+
+/// Asks a registry. The answer is that of our own process; what it passes on is the registry's.
+pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Result<(RegistryAnswer, Vec<Vec<u8>>)> {
+    let seconds = seconds()?;
+    regular::check_certificates().map_err(Error::environment)?;
+    let _shown = progress::of(&doing(address, &question, bytes));
+    // While a component goes to it, a registry has nothing to say.
+    let silence_seconds = match question {
+        RegistryQuestion::Push { .. } => seconds,
+        _ => seconds.min(REGISTRY_SILENCE_S),
+    };
+    let order = RegistryOrder {
+        address: address.clone(),
+        login: login::of(address, Duration::from_secs(seconds))?,
+        silence_seconds,
+        question,
+    };
+    let mut input = Vec::new();
+    message::write(&mut input, &order, bytes).map_err(Error::bug)?;
+    let program = Program::find().ok_or_else(|| {
+        Error::environment("there is no program `millstream` beside this one, which talks to registries")
+    })?;
+    let task = Task {
+        arguments: super::obey::arguments(seconds),
+        environment: environment(),
+        input: &input,
+        output_bytes_max: ANSWER_BYTES_MAX,
+        time_max: Duration::from_secs(seconds),
+    };
+    // What was pushed may be there.
+    let ended = match order.question {
+        RegistryQuestion::Push { .. } | RegistryQuestion::Attach { .. } => child::run(&program.file, &task),
+        _ => child::run_to_its_end("the process that talks to a registry", &program.file, &task),
+    };
+    let ended =
+        ended.map_err(|error| Error::environment(format!("{} does not start: {error}", program.file.display())))?;
+    answer(ended, seconds).map_err(|words| Error::environment(format!("registry oci://{address} {words}")))
+}
+
+/// What takes its time, in words.
+fn doing(address: &Address, question: &RegistryQuestion, bytes: &[&[u8]]) -> String {
+    let kib = bytes.iter().map(|piece| piece.len() as u64).sum::<u64>().div_ceil(1024);
+    let what = match question {
+        RegistryQuestion::Find { name, .. } => format!("looking for {name} in"),
+        RegistryQuestion::Fetch { name, .. } => format!("fetching {name} from"),
+        RegistryQuestion::Signatures { name, .. } => format!("fetching the signatures of {name} from"),
+        RegistryQuestion::Push { name, version } => format!("pushing {name} {version} ({kib} KiB) to"),
+        RegistryQuestion::Attach { name, .. } => format!("pushing a signature of {name} to"),
+        RegistryQuestion::List => "asking for all packages of".into(),
+    };
+    format!("{what} oci://{address}")
+}
+
+fn answer(ended: ProcessOutput, seconds: u64) -> Result<(RegistryAnswer, Vec<Vec<u8>>), String> {
+    let ProcessOutput { output, words, end } = ended;
+    match end {
+        ProcessEnd::Exit(0) => match message::read(&output) {
+            Some((RegistryAnswer::Failed(words), _)) => Err(words),
+            Some(answer) => Ok(answer),
+            None => Err("was asked by a program of another version; install `millstream` again".into()),
+        },
+        ProcessEnd::Late | ProcessEnd::Signal(libc::SIGXCPU) => {
+            Err(format!("took longer than {seconds} seconds; try again later, or allow it more with {SECONDS}"))
+        }
+        ProcessEnd::OutOfMemory => {
+            Err(format!("sent more than is ever needed: its answers filled {} MiB", REGISTRY_MEMORY_BYTES_MAX >> 20))
+        }
+        ProcessEnd::TooLarge => Err("sent more than is ever needed".into()),
+        ProcessEnd::Exit(code) => Err(format!("sent what nobody understands{} (exit code {code})", last_line(&words))),
+        ProcessEnd::Signal(signal) => {
+            Err(format!("was asked by a process that was killed by signal {signal}{}", last_line(&words)))
+        }
+    }
+}
+
+fn last_line(words: &str) -> String {
+    let line = words.lines().map(str::trim).rfind(|line| !line.is_empty() && !line.starts_with("note:"));
+    line.map(|line| format!(": {line}")).unwrap_or_default()
+}
+
+fn seconds() -> Result<u64> {
+    let Some(text) = std::env::var_os(SECONDS).filter(|text| !text.is_empty()) else { return Ok(REGISTRY_TIME_S) };
+    let number = text.to_str().and_then(|text| text.parse().ok()).filter(|seconds| (1..=86_400).contains(seconds));
+    number.ok_or_else(|| {
+        Error::job(format!("{SECONDS} is `{}`; write a number of seconds from 1 to 86400", text.to_string_lossy()))
+    })
+}
+
+fn environment() -> Vec<(OsString, OsString)> {
+    let kept = ENVIRONMENT.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)));
+    // What it has to say it answers.
+    kept.chain([("MILLSTREAM_LOG".into(), "off".into())]).collect()
+}

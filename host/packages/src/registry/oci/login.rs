@@ -1,0 +1,135 @@
+//! Names and passwords for registries: those that docker and podman keep, also in their helpers.
+
+use super::address::Address;
+use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
+use millstream_base::error::{Error, Result};
+use millstream_base::regular;
+use millstream_plugins::child::helper;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a helper may take: it may ask a person for a password.
+const HELPER_TIME_MAX: Duration = Duration::from_secs(60);
+/// Bytes of a file of logins.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Bytes that a helper may answer.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+
+/// A name and a password.
+#[derive(Serialize, Deserialize)]
+pub struct Login {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+/// The names of Docker Hub, and the one under which its password is kept.
+const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+const DOCKER_HUB_KEPT: &str = "https://index.docker.io/v1/";
+
+/// For this registry: of podman, or else of docker; `None` where neither has one.
+pub fn of(address: &Address, time_max: Duration) -> Result<Option<Login>> {
+    let server = match DOCKER_HUB.contains(&address.host.as_str()) {
+        true => DOCKER_HUB_KEPT,
+        false => &address.host,
+    };
+    let time_max = time_max.min(HELPER_TIME_MAX);
+    let kept = |whose, file: Option<PathBuf>| kept(whose, &file?, server, time_max);
+    match kept("podman", podmans_file()).or_else(|| kept("docker", dockers_file())) {
+        None => Ok(None),
+        Some(DockerCredential::UsernamePassword(user, password)) => Ok(Some(Login { user, password })),
+        Some(DockerCredential::IdentityToken(_)) => Err(Error::environment(format!(
+            "the login for {} is an identity token, which only docker itself can use; log in with a name and a password, or \
+             an access token in its place: docker login {}",
+            address.host, address.host
+        ))),
+    }
+}
+
+fn dockers_folder() -> Option<PathBuf> {
+    let of_user = || env::var_os("HOME").map(|home| Path::new(&home).join(".docker"));
+    env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(of_user)
+}
+
+fn dockers_file() -> Option<PathBuf> {
+    Some(dockers_folder()?.join("config.json"))
+}
+
+fn podmans_file() -> Option<PathBuf> {
+    if let Some(file) = env::var_os("REGISTRY_AUTH_FILE") {
+        return Some(file.into());
+    }
+    let running = env::var_os("XDG_RUNTIME_DIR").map(|folder| Path::new(&folder).join("containers/auth.json"))?;
+    if running.exists() { Some(running) } else { Some(dockers_folder()?.join("containers/auth.json")) }
+}
+
+/// What a file of logins has for a server, itself or by the helper that it names.
+fn kept(whose: &str, file: &Path, server: &str, time_max: Duration) -> Option<DockerCredential> {
+    use CredentialRetrievalError as Why;
+    let unread = |why: &str| {
+        tracing::warn!("the login that {whose} keeps for {server} cannot be read: {why}");
+        None
+    };
+    let text = match regular::read_at_most(file, FILE_BYTES_MAX) {
+        Ok(text) => text,
+        Err(error) if error.to_string() == regular::NOT_REGULAR => {
+            return unread(&format!("{}: {error}", file.display()));
+        }
+        Err(_) => return None,
+    };
+    let mut config: Map<String, Value> = serde_json::from_slice(&text).ok()?;
+    let named = |name: Option<Value>| Some(name?.as_str()?.to_owned()).filter(|name| !name.is_empty());
+    let for_server = named(config.remove("credHelpers").and_then(|mut all| Some(all.get_mut(server)?.take())));
+    let for_all = named(config.remove("credsStore"));
+    let found = match for_server {
+        Some(helper) => ask(&helper, server, time_max),
+        None => {
+            // Without the helpers, which the library would wait for.
+            let written = serde_json::to_vec(&config).unwrap_or_default();
+            match (get_credential_from_reader(written.as_slice(), server), for_all) {
+                (Err(Why::NoCredentialConfigured), Some(helper)) => ask(&helper, server, time_max),
+                (Ok(login), _) => Ok(Some(login)),
+                (Err(Why::ConfigReadError | Why::NoCredentialConfigured), _) => Ok(None),
+                (Err(why), _) => Err(why.to_string()),
+            }
+        }
+    };
+    found.unwrap_or_else(|why| unread(&why))
+}
+
+/// What a helper answers.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HelperAnswer {
+    username: String,
+    secret: String,
+}
+
+/// Asks a helper of docker for the login of a server; `None`: it has none.
+fn ask(helper: &str, server: &str, time_max: Duration) -> Result<Option<DockerCredential>, String> {
+    let program = format!("docker-credential-{helper}");
+    let ended = match helper::ask(&program, &["get"], server.as_bytes(), ANSWER_BYTES_MAX, time_max) {
+        Ok(ended) => ended,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            return Err(format!("{program} gave no answer within {} s and was ended", time_max.as_secs()));
+        }
+        Err(error) => return Err(format!("{program} {error}")),
+    };
+    if !ended.succeeded {
+        // So do helpers say that they have none.
+        let words = String::from_utf8_lossy(&ended.output);
+        tracing::debug!("{program} has no login for {server}: {}", words.trim());
+        return Ok(None);
+    }
+    let answer: HelperAnswer =
+        serde_json::from_slice(&ended.output).map_err(|_| format!("{program} answered with something else"))?;
+    Ok(Some(match answer.username.as_str() {
+        "<token>" => DockerCredential::IdentityToken(answer.secret),
+        _ => DockerCredential::UsernamePassword(answer.username, answer.secret),
+    }))
+}

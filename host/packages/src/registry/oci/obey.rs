@@ -1,0 +1,63 @@
+//! `millstream ask-registry`: the process that talks to a registry, under limits. Millstream starts it by itself.
+
+use super::client::Client;
+use super::message::{self, RegistryAnswer, RegistryOrder};
+use clap::Args;
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{
+    COMPONENT_BYTES_MAX, REGISTRY_FILES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX,
+};
+use millstream_plugins::child::limits::{self, Limits};
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::process::{self, ExitCode};
+
+/// The name of the command.
+const COMMAND: &str = "ask-registry";
+/// Most that it is asked to push.
+const ORDER_BYTES_MAX: u64 = COMPONENT_BYTES_MAX + REGISTRY_INDEX_BYTES_MAX;
+
+/// Its arguments.
+#[derive(Args)]
+pub struct RegistryArguments {
+    /// How long it may take
+    #[arg(long)]
+    seconds: u64,
+    /// The process that waits for the answer
+    #[arg(long)]
+    parent: u32,
+}
+
+/// Its command line.
+pub fn arguments(seconds: u64) -> Vec<OsString> {
+    let parent = process::id();
+    [COMMAND.into(), format!("--seconds={seconds}").into(), format!("--parent={parent}").into()].into()
+}
+
+/// Reads an order from standard input, and writes the answer to standard output.
+pub fn obey(arguments: &RegistryArguments) -> Result<ExitCode> {
+    let failed = |error: io::Error| Error::environment(format!("asking a registry: {error}"));
+    limits::die_with(arguments.parent).map_err(failed)?;
+    let limits = Limits {
+        seconds: arguments.seconds,
+        memory_bytes_max: REGISTRY_MEMORY_BYTES_MAX,
+        files_max: REGISTRY_FILES_MAX,
+    };
+    limits::take_on(&limits).map_err(failed)?;
+    let mut input = Vec::new();
+    io::stdin().lock().take(ORDER_BYTES_MAX).read_to_end(&mut input).map_err(failed)?;
+    let (order, bytes) =
+        message::read::<RegistryOrder>(&input).ok_or_else(|| Error::bug("asking a registry: no order"))?;
+    drop(input);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let answered = runtime.block_on(async {
+        let RegistryOrder { address, login, silence_seconds, question } = order;
+        Client::new(address, login, silence_seconds).await?.answer(question, bytes).await
+    });
+    let (answer, bytes) = answered.unwrap_or_else(|words| (RegistryAnswer::Failed(words), Vec::new()));
+    let bytes: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+    message::write(&mut io::stdout().lock(), &answer, &bytes).map_err(failed)?;
+    // A name that is still being looked up has no one to wait for it.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}

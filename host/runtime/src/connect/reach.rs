@@ -1,0 +1,337 @@
+//! Connecting to a process that is before this one in `--hosts`, however late it starts.
+
+use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBytes, MAGIC, PROOF_BYTES, Transcript};
+use super::records::exported;
+use super::sealed::{Opener, Sealed, Sealer, with_tls};
+use super::status::{STATUS_SILENCE_MAX, Status};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::Generation;
+use millstream_base::limits::HELLO_MS_MAX;
+use millstream_base::threads::lost_connection;
+use millstream_connectors::tls::peers::{self, Peers};
+use millstream_engine::running::Cluster;
+use millstream_engine::running::layout::JobLayout;
+use millstream_engine::running::peer_trust::{EXPORTED_BYTES, name_in};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// What process 0 may say of the job's machines.
+const TOLD_BYTES_MAX: usize = 1 << 20;
+/// Between two looks whether the job has this machine again.
+const ELSEWHERE_PAUSE: Duration = Duration::from_secs(1);
+/// Processes that are started together are there after less; until then it is no warning that one is not.
+const STARTING_MAX: Duration = Duration::from_secs(10);
+
+/// Why a connection has not come about.
+enum ConnectFailure {
+    /// It may the next time.
+    Now(io::Error),
+    /// The other runs something else.
+    Differs(String),
+    /// Process 0 runs the job on these machines.
+    Elsewhere(JobLayout),
+}
+
+impl From<io::Error> for ConnectFailure {
+    fn from(error: io::Error) -> ConnectFailure {
+        ConnectFailure::Now(error)
+    }
+}
+
+/// A process of the job that is to be reached, and when to give up.
+#[derive(Clone, Copy)]
+pub struct PeerToReach<'a> {
+    /// Of the process that calls.
+    pub cluster: &'a Cluster,
+    /// The number of the other one.
+    pub process: usize,
+    /// Whether nobody needs it any more: one of those that were reached before is gone.
+    pub is_over: &'a dyn Fn() -> bool,
+}
+
+impl PeerToReach<'_> {
+    fn host(&self) -> &str {
+        self.cluster.hosts.get(self.process).map_or("", String::as_str)
+    }
+}
+
+/// Connects to this process, and waits until it is ready. An error where it runs something else.
+pub fn reach(caller: &PeerToReach<'_>, mut own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
+    let PeerToReach { cluster, process, is_over } = caller;
+    let host = caller.host();
+    let began = Instant::now();
+    let (mut told, mut warned) = (None, false);
+    loop {
+        match greet(caller, own, purpose) {
+            Ok(reached) => return Ok(reached),
+            Err(ConnectFailure::Differs(difference)) => return Err(Error::job(format!("at {host}: {difference}"))),
+            Err(ConnectFailure::Elsewhere(layout))
+                if cluster.hosts == layout.hosts && layout.workers == Some(own.workers as usize) =>
+            {
+                // The same, however each of both has come to it.
+                own.layout = if own.layout == 0 { layout.id() } else { 0 };
+            }
+            Err(ConnectFailure::Elsewhere(layout))
+                if cluster.own_host().is_some_and(|own| layout.place_of(own).is_some()) =>
+            {
+                let _ = cluster.layout.told.set(layout);
+                return Err(lost_connection());
+            }
+            Err(ConnectFailure::Elsewhere(_)) if is_over() => return Err(lost_connection()),
+            Err(ConnectFailure::Elsewhere(layout)) => {
+                if !std::mem::replace(&mut warned, true) {
+                    tracing::warn!(
+                        "the job runs on other machines ({}), and not here; waiting until it does",
+                        layout.hosts.join(", ")
+                    );
+                }
+                std::thread::sleep(ELSEWHERE_PAUSE);
+            }
+            Err(ConnectFailure::Now(_)) if is_over() => return Err(lost_connection()),
+            Err(ConnectFailure::Now(error)) => {
+                let starting = began.elapsed() < STARTING_MAX && error.kind() != ErrorKind::InvalidData;
+                let words = error.to_string();
+                if told.as_ref() != Some(&words) || (!starting && !warned) {
+                    let line = format!(
+                        "cannot connect to process {process} at {host} ({words}); trying again until it is there"
+                    );
+                    if starting {
+                        tracing::info!("{line}");
+                    } else {
+                        tracing::warn!("{line}");
+                    }
+                    (told, warned) = (Some(words), !starting);
+                }
+                std::thread::sleep(TRY_AGAIN);
+            }
+        }
+    }
+}
+
+/// Connects once.
+fn greet(
+    caller: &PeerToReach<'_>,
+    own: Hello,
+    purpose: ConnectionPurpose,
+) -> Result<(Sealed, Generation), ConnectFailure> {
+    let (PeerToReach { cluster, process, .. }, host) = (*caller, caller.host());
+    let trust = &cluster.trust;
+    let time_max = Duration::from_millis(HELLO_MS_MAX);
+    let socket = connect(host, time_max)?;
+    socket.set_nodelay(true)?;
+    socket.set_write_timeout(Some(time_max))?;
+    // For all that is said, not for each byte of it.
+    let mut heard = UntilDeadline { socket: &socket, deadline: Instant::now() + time_max };
+    let (mut tls, secret) = match trust.peers() {
+        None => (None, None),
+        Some(peers) => {
+            let (seals, secret) = secure(&mut heard, peers, host)?;
+            (Some(seals), Some(secret))
+        }
+    };
+    let said = HelloBytes::new(own, purpose)?;
+    say(&socket, tls.as_mut(), &said.0)?;
+    let mut other = HelloBytes([0; HELLO_BYTES]);
+    hear(&mut heard, tls.as_mut(), &mut other.0[..TLS_REFUSAL.len()])?;
+    if other.0.starts_with(&TLS_REFUSAL) {
+        return Err(stranger(
+            "what answers there speaks TLS, and this process does not; start all with the same --cluster-tls, or none",
+        )
+        .into());
+    }
+    hear(&mut heard, tls.as_mut(), &mut other.0[TLS_REFUSAL.len()..])?;
+    if !other.0.starts_with(&MAGIC) {
+        return Err(stranger("what answers there is no process of a job, or one of another version").into());
+    }
+    let mut proof = [0; PROOF_BYTES];
+    hear(&mut heard, tls.as_mut(), &mut proof)?;
+    let transcript = Transcript::new(trust.proof_key(secret.as_ref()), &said, &other);
+    if !transcript.proves(ConnectionEnd::Listens, &proof) {
+        return Err(stranger(
+            "what answers there does not know the key of this process; give all the same file with --cluster-key",
+        )
+        .into());
+    }
+    say(&socket, tls.as_mut(), &transcript.proof(ConnectionEnd::Connects))?;
+    let Some((hello, _)) = other.hello() else {
+        return Err(stranger("what answers there is a process of another version").into());
+    };
+    if usize::try_from(hello.process) != Ok(process) {
+        return Err(ConnectFailure::Differs(format!(
+            "process {} is there, where --hosts of this one has process {process}; start all with the same --hosts",
+            hello.process
+        )));
+    }
+    if own.is_elsewhere(hello) {
+        let (_, mut opener) = tls.unwrap_or_else(|| transcript.seals(ConnectionEnd::Connects));
+        return Err(elsewhere(&mut heard, &mut opener)?);
+    }
+    if let Some(difference) = own.differs(hello) {
+        return Err(ConnectFailure::Differs(difference));
+    }
+    let (sealer, mut opener) = tls.unwrap_or_else(|| transcript.seals(ConnectionEnd::Connects));
+    let generation = welcome(&socket, &mut opener, caller)?;
+    socket.set_read_timeout(None)?;
+    socket.set_write_timeout(None)?;
+    Ok((Sealed::new(socket, (sealer, opener)), generation))
+}
+
+/// What somebody who speaks TLS says to one who does not.
+const TLS_REFUSAL: [u8; 2] = [0x15, 3];
+
+/// Both ends show their certificates, and agree on what only they have.
+fn secure(
+    heard: &mut UntilDeadline<'_>,
+    peers: &Peers,
+    host: &str,
+) -> io::Result<((Sealer, Opener), [u8; EXPORTED_BYTES])> {
+    let mut connection = peers.connects(name_in(host))?;
+    while connection.is_handshaking() {
+        connection.complete_io(heard).map_err(in_words)?;
+    }
+    let secret = exported(&connection)?;
+    Ok((with_tls(connection.into()), secret))
+}
+
+/// What is wrong with the certificate of the other end, or with that of this one, as the other says.
+fn in_words(error: io::Error) -> io::Error {
+    match peers::refused(&error) {
+        Some(words) => stranger(&words),
+        None if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => io::Error::new(
+            error.kind(),
+            "it closed the connection in the middle of the greeting; it may not have been started with --cluster-tls",
+        ),
+        None => error,
+    }
+}
+
+/// Says something, within TLS where it is spoken.
+fn say(mut socket: &TcpStream, tls: Option<&mut (Sealer, Opener)>, bytes: &[u8]) -> io::Result<()> {
+    match tls {
+        None => socket.write_all(bytes),
+        Some((sealer, _)) => socket.write_all(sealer.seal(bytes)?),
+    }
+}
+
+/// Fills `bytes` with what the other says, within TLS where it is spoken.
+fn hear(heard: &mut UntilDeadline<'_>, tls: Option<&mut (Sealer, Opener)>, bytes: &mut [u8]) -> io::Result<()> {
+    match tls {
+        None => heard.read_exact(bytes),
+        Some((_, opener)) => opened(opener, heard, bytes),
+    }
+}
+
+/// Fills `bytes` with what frames hold.
+fn opened(opener: &mut Opener, heard: &mut UntilDeadline<'_>, mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match opener.read(&mut *heard, bytes)? {
+            0 => return Err(closed()),
+            count => bytes = &mut bytes[count..],
+        }
+    }
+    Ok(())
+}
+
+/// What process 0 says of the machines that the job has.
+fn elsewhere(heard: &mut UntilDeadline<'_>, opener: &mut Opener) -> io::Result<ConnectFailure> {
+    let mut status = [0; Status::BYTES];
+    opened(opener, heard, &mut status)?;
+    let length = match Status::read(&status) {
+        Some(Status::Elsewhere(length)) => usize::try_from(length).ok().filter(|length| *length <= TOLD_BYTES_MAX),
+        _ => None,
+    };
+    let Some(length) = length else { return Err(stranger("what it says of the job's machines is not understood")) };
+    let mut told = vec![0; length];
+    opened(opener, heard, &mut told)?;
+    let layout = serde_json::from_slice(&told).map_err(|error| stranger(&error.to_string()))?;
+    Ok(ConnectFailure::Elsewhere(layout))
+}
+
+/// Waits until the other is ready: one that still opens its sinks may need long for it. It says all the while that it
+/// lives.
+fn welcome(socket: &TcpStream, opener: &mut Opener, caller: &PeerToReach<'_>) -> io::Result<Generation> {
+    let (began, mut told) = (Instant::now(), false);
+    loop {
+        let mut heard = UntilDeadline { socket, deadline: Instant::now() + STATUS_SILENCE_MAX };
+        let mut status = [0; Status::BYTES];
+        opened(opener, &mut heard, &mut status)?;
+        match Status::read(&status) {
+            Some(Status::Welcome(generation)) => return Ok(generation),
+            Some(Status::Elsewhere(_)) => return Err(stranger("it says of the job's machines what it did not before")),
+            Some(Status::Taken) => return Err(io::Error::other("a process with the number of this one takes part")),
+            Some(Status::Wait) if (caller.is_over)() => return Err(io::Error::other("nobody needs it any more")),
+            Some(Status::Wait) if !told && began.elapsed() >= STATUS_SILENCE_MAX => {
+                let process = caller.process;
+                tracing::info!("process {process} is there and not ready yet; waiting for it");
+                told = true;
+            }
+            Some(Status::Wait) => {}
+            None => return Err(stranger("what answers there speaks of what this version does not know")),
+        }
+    }
+}
+
+fn stranger(words: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, words)
+}
+
+/// Connects to the first of the host's addresses that answers.
+fn connect(host: &str, time_max: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for address in host.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, time_max) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn closed() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, "it closed the connection")
+}
+
+/// A connection that is read until the deadline, and no longer.
+struct UntilDeadline<'a> {
+    socket: &'a TcpStream,
+    deadline: Instant,
+}
+
+impl Read for UntilDeadline<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let late = || io::Error::new(ErrorKind::TimedOut, "it did not answer in time");
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(late());
+        }
+        self.socket.set_read_timeout(Some(left))?;
+        match self.socket.read(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(late()),
+            read => read,
+        }
+    }
+
+    fn read_exact(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.read(bytes) {
+                Ok(0) => return Err(closed()),
+                Ok(count) => bytes = &mut bytes[count..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Write for UntilDeadline<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}

@@ -1,0 +1,344 @@
+//! From a checked job to running threads: sinks, receivers, workers.
+
+use super::connect::Liveness;
+use super::connect::Sealed;
+use super::control::OtherProcesses;
+use super::traces::Traces;
+use super::{JobEnd, Stopper};
+use millstream_base::batch::position::{Positions, SOURCE_END};
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::Generation;
+use millstream_base::job::spec::{AtEnd, SourceKind};
+use millstream_base::memory::{self, Holder};
+use millstream_base::owner::Owner;
+use millstream_base::threads;
+use millstream_base::threads::{is_lost_connection, lost_connection};
+use millstream_connectors::receiver::{self, inbox::Inbox};
+use millstream_connectors::sink;
+use millstream_engine::checkpoint::JobCheckpoints;
+use millstream_engine::checkpoint::counters::TABLE;
+use millstream_engine::checkpoint::types::TableOf;
+use millstream_engine::graph::{Graph, inbox_bytes_max};
+use millstream_engine::running::loads::Loads;
+use millstream_engine::running::upgrade::Upgrades;
+use millstream_engine::running::versions::Versions;
+use millstream_engine::running::{
+    JobEnds, JobRequests, Options, Running, RunningPlugins, SinkShares, WorkerThreads, workers,
+};
+use millstream_engine::worker;
+use millstream_metrics::Metrics;
+use std::any::Any;
+use std::fmt::Display;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::thread::{ScopedJoinHandle, Thread};
+use std::time::{Duration, Instant};
+use timely::communication::allocator::ProcessBuilder;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::{AllocatorBuilder, Hooks, WorkerGuards};
+use timely::{CommunicationConfig, WorkerConfig};
+use tokio::runtime::Handle;
+
+/// The other processes of the job.
+pub(super) struct Peers {
+    /// The connections of the dataflow, by process; `None` for this one.
+    pub sockets: Vec<Option<Sealed>>,
+    /// As process 0 says.
+    pub generation: Generation,
+    /// Tells when one of them is lost.
+    pub liveness: Liveness,
+    /// Of whom it can be asked how they stand.
+    pub others: OtherProcesses,
+}
+
+/// Starts receivers and workers.
+pub(super) fn launch(
+    graph: Graph,
+    options: Options,
+    checkpoints: Option<JobCheckpoints>,
+    sinks: OpenSinks,
+    failure: Failure,
+    mut peers: Option<Peers>,
+) -> Result<Stopper> {
+    for stage in graph.stages.iter().filter(|stage| stage.window.is_some_and(|window| window.leaves_gaps())) {
+        tracing::warn!(
+            "stage `{}`: its windows are further apart than long; rows between them are dropped",
+            stage.name
+        );
+    }
+    let (process, processes) = options.place();
+    let workers = workers(&graph.spec, &options)?;
+    let first_thread = Arc::new(OnceLock::<Thread>::new());
+    let mut inboxes = Vec::new();
+    for (number, source) in graph.spec.sources.iter().enumerate() {
+        let thread = first_thread.clone();
+        let wake = Box::new(move || thread.get().into_iter().for_each(Thread::unpark));
+        let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
+        // Sources that nobody wrote have no rows of their own.
+        let written = !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. });
+        let share = source.kind.share(number, (process, processes));
+        let rows_max = options.limit.filter(|_| written);
+        if rows_max.is_some() && processes > 1 && source.kind.is_spread() {
+            return Err(Error::job(format!(
+                "source `{}` is read by all {processes} processes, each of which has some of its partitions and does not know what the others \
+                 have read, so its rows cannot be limited; start the job in one process",
+                source.name
+            )));
+        }
+        let rows_max = rows_max.unwrap_or(u64::MAX);
+        let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
+        // Where the job file says nothing, rows only bound what is in memory, as bytes do.
+        let said = source.rows_per_batch_max != millstream_base::limits::ROWS_PER_BATCH_MAX;
+        let batch_rows_max = match source.kind {
+            // Each of its lines is a batch, at the time of one.
+            SourceKind::Queue { .. } => 0,
+            _ if said => source.rows_per_batch_max,
+            _ => u64::MAX,
+        };
+        let inbox =
+            || Inbox::new(bytes_max, wake).limited(rows_max, goes_on).in_batches_of(batch_rows_max).held_by(holder);
+        let inbox = || if graph.spec.is_sample() { inbox().for_a_look() } else { inbox() };
+        let has_others = processes > 1 && source.kind.is_spread();
+        let inbox = || if has_others { inbox().with_others() } else { inbox() };
+        let of_share = |share| if source.kind.spreads_files() { inbox().with_files(share) } else { inbox() };
+        inboxes.push(share.map(|share| Arc::new(of_share(share))));
+    }
+    let receivers = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("millstream-receivers")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::environment(format!("cannot start the receivers: {e}")))?;
+    let owner = checkpoints.as_ref().map(|checkpoints| &checkpoints.owner);
+    fault::point("start.shares");
+    let shares = open_shares(&graph, process * workers..(process + 1) * workers, owner, &failure)?;
+    let loads = Loads::new(workers * processes, graph.spec.sources.len());
+    let running = Arc::new(Running {
+        loads,
+        plugins: RunningPlugins { versions: Versions::of(&graph), upgrades: Upgrades::default() },
+        graph,
+        options,
+        threads: WorkerThreads { count: workers, first: process * workers },
+        ends: JobEnds::new(inboxes, sinks, shares),
+        failure,
+        metrics: Metrics::default(),
+        batches: AtomicU64::new(0),
+        checkpoints: checkpoints.map(Arc::new),
+        requests: JobRequests::default(),
+    });
+    running.metrics.batches().of_parts(running.parts());
+    // Before anything counts: sources are read before the workers begin.
+    if running.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.loaded.place(TableOf::Stage, TABLE).is_some())
+    {
+        running.metrics.keep_counted_batches();
+    }
+    for (name, source) in &running.graph.readers {
+        source.node().share_tally(&running.metrics.of(name));
+    }
+    for (name, sink) in &running.graph.writers {
+        sink.node().share_tally(&running.metrics.of(&running.graph.spec.counts_of_sink(name)));
+    }
+    let job = running.failure.clone();
+    memory::tell(move |error| job.set(error));
+    if running.options.replay_until.is_none() {
+        let received = receive(&running, receivers.handle());
+        if let Err(error) = received {
+            running.ends.close_inboxes();
+            receivers.shutdown_background();
+            return Err(error);
+        }
+    }
+    let sockets = peers.as_mut().map(|peers| std::mem::take(&mut peers.sockets));
+    let traces = Traces::start(&running);
+    let guards = start_workers(&running, sockets, first_thread)?;
+    let mut workers = Workers { guards: Some(guards), failure: running.failure.clone() };
+    let (liveness, others) = match peers {
+        Some(peers) => (Some(peers.liveness), peers.others),
+        None => (None, OtherProcesses::default()),
+    };
+    let done = Arc::new(JobEnd::default());
+    let stopper = Stopper { running: running.clone(), done: done.clone(), others: Arc::new(others) };
+    let (ending, failing) = (done.clone(), done);
+    threads::start(
+        "millstream-end",
+        "the thread that ends the job",
+        move |error| failing.set(Err(error)),
+        move || {
+            // timely passes the panics of its connections on to whoever waits for the workers.
+            let joined =
+                catch_unwind(AssertUnwindSafe(|| workers.join().into_iter().find_map(std::result::Result::err)));
+            let ended = match joined {
+                Ok(Some(words)) if !is_lost_connection(&words) => Some(Error::bug(words)),
+                Ok(None) => None,
+                Ok(Some(_)) | Err(_) => Some(lost_connection()),
+            };
+            running.ends.close_inboxes();
+            // Those whose rows are safe hear it, then the others that theirs are not.
+            await_answers(&running);
+            running.ends.inboxes.iter().flatten().for_each(|inbox| inbox.ended());
+            await_answers(&running);
+            receivers.shutdown_background();
+            traces.into_iter().for_each(Traces::end);
+            let error = running.failure.error().or(ended);
+            if let (Some(liveness), None) = (liveness, &error) {
+                liveness.goodbye();
+            }
+            ending.set(error.map_or(Ok(()), Err));
+        },
+    )?;
+    Ok(stopper)
+}
+
+/// How long the end of a job waits for those who are being answered, and for strangers who say nothing.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
+
+/// An answer that is known has to be written before the job is gone.
+fn await_answers(running: &Running) {
+    let began = Instant::now();
+    while running.ends.inboxes.iter().flatten().any(|inbox| inbox.is_answering()) && began.elapsed() < ANSWERED_WITHIN {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The workers of this process. Where nobody is left to wait for them, they end.
+struct Workers {
+    guards: Option<WorkerGuards<()>>,
+    failure: Failure,
+}
+
+impl Workers {
+    /// Waits for all of them.
+    fn join(&mut self) -> Vec<std::result::Result<(), String>> {
+        self.guards.take().map(|guards| guards.join()).unwrap_or_default()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if self.guards.is_some() {
+            self.failure.set(Error::bug("nobody waits for the workers any more"));
+        }
+    }
+}
+
+/// Starts the receivers of this process where their sources go on. A port that a source cannot listen on is an error before anything runs.
+fn receive(running: &Running, runtime: &Handle) -> Result<()> {
+    for (number, (source, inbox)) in running.graph.spec.sources.iter().zip(&running.ends.inboxes).enumerate() {
+        let Some((inbox, share)) = inbox.as_ref().zip(source.kind.share(number, running.options.place())) else {
+            continue;
+        };
+        let mut from = Positions::new();
+        let start = running.checkpoints.as_ref().and_then(|checkpoints| checkpoints.sources.for_receiver(number));
+        if let Some(start) = start {
+            from = start.positions;
+            inbox.put_back(start.leftovers, start.leftovers_moved);
+        }
+        // Its end is something for a batch where it moves the time of a stage. Topics have no end, and no source has one
+        // whose job is to go on later: it would stand in the checkpoint, and a job that is to end then would not tell it again.
+        let times = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref());
+        let counts = times.flat_map(|time| time.ends.values()).any(|sources| sources.contains(&(number as u32)));
+        // Of a source that is spread one process tells it for all.
+        if counts && share.tells_clocks() {
+            let flush = running.graph.spec.at_end == AtEnd::Flush;
+            let end = from.get(SOURCE_END).filter(|_| !source.kind.names_files());
+            inbox.tells_end(flush, end.is_some_and(|end| end.mark != 0));
+        }
+        // The same of the ends of partitions of topics, where a stage leaves those out that are silent.
+        let idle_us = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref()?.idle_us).min();
+        if let Some(idle_us) = idle_us.filter(|_| source.kind.knows_ends()) {
+            inbox.tells_ends(&from, share, Duration::from_micros(idle_us.unsigned_abs()));
+        }
+        match running.graph.readers.get(&source.name) {
+            Some(slot) => receiver::polled::start(source, slot.readers(), inbox.clone(), runtime, &from, share),
+            None => {
+                let (graph, owner) = (&running.graph, running.checkpoints.as_ref().map(|kept| &kept.owner));
+                let (_, processes) = running.options.place();
+                let job = receiver::JobFacts { owner, servers: graph.servers, processes };
+                receiver::start(source, &graph.spec.origin, inbox.clone(), runtime, &from, share, job)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The sinks by number, each to be taken once by the worker that owns it.
+pub(super) type OpenSinks = Vec<Option<Box<dyn sink::Sink>>>;
+
+/// Opens the sinks, where this process owns them.
+pub(super) fn open_sinks(
+    graph: &Graph,
+    options: &Options,
+    owned: bool,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<OpenSinks> {
+    let mut sinks = Vec::new();
+    for spec in graph.spec.sinks.iter().filter(|_| owned) {
+        sinks.push(Some(match graph.writers.get(&spec.name) {
+            Some(slot) => {
+                let of = (graph.spec.name.as_str(), owner);
+                sink::plugin::open(spec, slot.writer()?, of, options.start_until, failure)?
+            }
+            None => sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure, graph.servers)?,
+        }));
+    }
+    Ok(sinks)
+}
+
+/// Opens what these workers have of the sinks that each worker commits to, all at once: a server takes its time for each.
+fn open_shares(graph: &Graph, workers: Range<usize>, owner: Option<&Owner>, failure: &Failure) -> Result<SinkShares> {
+    let mut shares = SinkShares::new();
+    for (number, spec) in graph.spec.sinks.iter().enumerate().filter(|(_, spec)| spec.kind.by_worker()) {
+        let schema = graph.union(&spec.from)?;
+        let (origin, servers) = (&graph.spec.origin, graph.servers);
+        let open = |worker| sink::open_share(spec, schema.clone(), origin, owner, worker, failure, servers);
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let open = &open;
+            let opening: Vec<_> = workers.clone().map(|worker| scope.spawn(move || open(worker))).collect();
+            let what = format!("a thread that opened the sink `{}`", spec.name);
+            let ended = |thread: ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| Err(threads::panicked(&what, &*panic)))
+            };
+            opening.into_iter().map(ended).collect()
+        });
+        for (worker, share) in workers.clone().zip(opened) {
+            shares.insert((number, worker), share?);
+        }
+    }
+    Ok(shares)
+}
+
+/// Starts the worker threads; where there are several processes, as soon as all are there.
+fn start_workers(
+    running: &Arc<Running>,
+    sockets: Option<Vec<Option<Sealed>>>,
+    first_thread: Arc<OnceLock<Thread>>,
+) -> Result<WorkerGuards<()>> {
+    let failed = |error: &dyn Display| Error::environment(format!("cannot start the workers: {error}"));
+    let threads = running.threads.count;
+    let (allocators, connections): (Vec<AllocatorBuilder>, Box<dyn Any + Send>) =
+        match (&running.options.cluster, sockets) {
+            (Some(cluster), Some(sockets)) => {
+                let hooks = Hooks::default();
+                let local = ProcessBuilder::new_typed_vector(threads, hooks.refill.clone(), None);
+                let (allocators, connections) =
+                    initialize_networking_from_sockets(local, sockets, cluster.process, threads, hooks)
+                        .map_err(|error| failed(&error))?;
+                (allocators.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(connections))
+            }
+            _ => CommunicationConfig::Process(threads).try_build().map_err(|error| failed(&error))?,
+        };
+    let running = running.clone();
+    timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
+        if worker.index() == running.threads.first {
+            // The inboxes wake this thread when something arrives.
+            let _ = first_thread.set(std::thread::current());
+        }
+        worker::drive(worker, &running);
+    })
+    .map_err(|error| failed(&error))
+}

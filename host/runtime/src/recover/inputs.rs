@@ -1,0 +1,165 @@
+//! Whether the files that a start is going to read again, or to read on, are still there and long enough. Looked at
+//! before the job is claimed, so that a start without them is refused with nothing touched.
+
+use millstream_base::batch::partition::{Share, source_of};
+use millstream_base::batch::position::{Position, Positions, move_all};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_base::job::spec::{Origin, SourceKind, SourceSpec};
+use millstream_connectors::receiver::{outage::Outage, replay};
+use millstream_engine::checkpoint::plan::{self, LogHeads};
+use millstream_engine::checkpoint::positions::PositionTable;
+use millstream_engine::checkpoint::resolve::Resume;
+use millstream_engine::checkpoint::store::Store;
+use millstream_engine::checkpoint::types::{Manifest, TableOf};
+use millstream_engine::graph::Graph;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What is needed of a file.
+#[derive(Default)]
+struct NeededInput {
+    /// Its first bytes, so many.
+    bytes: u64,
+    /// The first batch to run again that holds some of them, and the batch before it.
+    planned: Option<(BatchId, BatchId)>,
+}
+
+/// An error where a file of a source that process 0 receives, or lists, is missing or has shrunk; it says which, and what to do.
+pub fn check(
+    graph: &Graph,
+    store: &dyn Store,
+    manifest: &Manifest,
+    logs: &[LogHeads],
+    resume: &Resume,
+    processes: usize,
+) -> Result<()> {
+    let sources = graph.spec.sources.iter().enumerate();
+    let mine = sources.filter(|(number, source)| source.kind.share(*number, (0, processes)).is_some());
+    for (_, source) in mine.filter(|(_, source)| reads_files(source)) {
+        let needed = needed(source, store, manifest, logs, resume)?;
+        for (name, needed) in needed.iter().filter(|(_, needed)| needed.bytes > 0) {
+            look(source, &graph.spec.origin, name, needed)?;
+        }
+    }
+    Ok(())
+}
+
+fn reads_files(source: &SourceSpec) -> bool {
+    matches!(
+        source.kind,
+        SourceKind::File { .. }
+            | SourceKind::Follow { .. }
+            | SourceKind::Directory { .. }
+            | SourceKind::Retry { .. }
+            | SourceKind::Queue { .. }
+    )
+}
+
+/// What a start reads of the files of a source, by their names.
+fn needed(
+    source: &SourceSpec,
+    store: &dyn Store,
+    manifest: &Manifest,
+    logs: &[LogHeads],
+    resume: &Resume,
+) -> Result<BTreeMap<String, NeededInput>> {
+    let mut positions = held(source, store, manifest, resume)?;
+    let mut needed: BTreeMap<String, NeededInput> = BTreeMap::new();
+    let mut before = BTreeMap::new();
+    let mut last = resume.checkpoint;
+    for (batch, planned) in &resume.replay {
+        before.insert(*batch, (planned.generation, last));
+        last = *batch;
+    }
+    let mut moved = BTreeMap::new();
+    plan::read_entries(
+        store,
+        logs,
+        |name, head| {
+            let counts = before.get(&head.batch).is_some_and(|(generation, _)| *generation == name.generation);
+            counts && source_of(&head.source) == source.name
+        },
+        |_, entry| {
+            let Some((_, before)) = before.get(&entry.batch) else { return };
+            for chunk in entry.chunks {
+                let end = chunk.extent.start.saturating_add(chunk.extent.length());
+                let needed = needed.entry(chunk.extent.file).or_default();
+                needed.bytes = needed.bytes.max(end);
+                needed.planned = needed.planned.into_iter().chain([(entry.batch, *before)]).min();
+            }
+            moved.entry(entry.batch).or_insert_with(Vec::new).extend(entry.moved);
+        },
+    )?;
+    move_all(&mut positions, moved.into_values().flatten());
+    // A followed file that is not there is told by its receiver, and the job goes on without it.
+    positions.retain(|_, _| !matches!(source.kind, SourceKind::Follow { .. }));
+    let ends = !matches!(source.kind, SourceKind::Queue { .. });
+    for (name, position) in positions.into_iter().filter(|(_, position)| !ends || !position.ended()) {
+        let needed = needed.entry(name).or_default();
+        needed.bytes = needed.bytes.max(position.offset);
+    }
+    Ok(needed)
+}
+
+/// The positions of a source in the checkpoint that is going to be loaded.
+fn held(source: &SourceSpec, store: &dyn Store, manifest: &Manifest, resume: &Resume) -> Result<Positions> {
+    let loaded = manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == resume.checkpoint);
+    let tables = loaded.into_iter().flat_map(|checkpoint| &checkpoint.tables);
+    let mut tables = tables.filter(|table| table.of == TableOf::Source && !resume.dropped.contains(&table.name));
+    let Some(table) = tables.find(|table| table.name == source.name) else { return Ok(Positions::new()) };
+    Ok(PositionTable::load(table, Share::ALL, store)?.positions().clone())
+}
+
+fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &NeededInput) -> Result<()> {
+    let at = Position { offset: needed.bytes, mark: 0 };
+    let (path, what) = match (replay::file_of(source, origin, file, at), &source.kind) {
+        (Some(path), _) => match look_at(source, &path, needed)? {
+            Some(what) => (path, what),
+            None => return Ok(()),
+        },
+        (None, SourceKind::Follow { path, .. }) => {
+            (origin.folder.join(path), "is another file now, and there is neither it nor a copy beside the path".into())
+        }
+        (None, _) => return Ok(()),
+    };
+    let (name, bytes, path) = (&source.name, needed.bytes, path.display());
+    let choice = match needed.planned {
+        // Its input would be lost silently, or read again from elsewhere.
+        Some((batch, BatchId(0))) => format!(
+            "batch {batch}, which is to be run again, needs it. Bring it back as it was, or begin anew with `--fresh`"
+        ),
+        Some((batch, before)) => format!(
+            "batch {batch}, which is to be run again, needs it. Bring it back as it was, or go back to the batch before \
+             with `--resume-from {before}`"
+        ),
+        None => format!(
+            "bring it back as it was, or forget what was read with `--drop-state {name}`: all that is there is then read \
+             from its beginning"
+        ),
+    };
+    Err(Error::job(format!(
+        "source `{name}`: `{path}`, of which batches hold the first {bytes} bytes, {what}; {choice}"
+    )))
+}
+
+/// Why a file cannot be read again. One that is not there is waited for.
+fn look_at(source: &SourceSpec, path: &Path, needed: &NeededInput) -> Result<Option<String>> {
+    let pause = |time| {
+        std::thread::sleep(time);
+        true
+    };
+    let _ = Outage::new(source, path).wait_out(|| std::fs::metadata(path), pause);
+    Ok(match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("is not there any more".to_owned()),
+        Err(error) => return Err(Error::environment(format!("cannot look at {}: {error}", path.display()))),
+        Ok(metadata) if !metadata.is_file() => Some(format!("cannot be read again: {}", replay::NOT_A_FILE)),
+        Ok(metadata) => {
+            let cannot = |error| Error::environment(format!("cannot read {}: {error}", path.display()));
+            match replay::holds(source, path, needed.bytes).map_err(cannot)? {
+                true => None,
+                false => Some(format!("has shrunk to {} bytes", metadata.len())),
+            }
+        }
+    })
+}

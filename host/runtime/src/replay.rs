@@ -1,0 +1,150 @@
+//! Running one planned batch again, from its plan and the state before it: nothing is committed, nothing is written.
+
+use super::launch::{OpenSinks, launch};
+use crate::recover;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::ids::{BatchId, BatchTime, Generation};
+use millstream_base::job::spec::{JobSpec, StageSpec};
+use millstream_connectors::postgres::ServerWait;
+use millstream_connectors::sink::{self, Sink};
+use millstream_engine::checkpoint::resolve;
+use millstream_engine::checkpoint::store::{self, Store};
+use millstream_engine::checkpoint::types::{JobStart, Manifest};
+use millstream_engine::checkpoint::{manifest, plan, record};
+use millstream_engine::graph::Graph;
+use millstream_engine::running::Options;
+use millstream_plugins::plugin::PluginHost;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a sink would have committed of the batch.
+pub struct Replayed {
+    /// The sink.
+    pub sink: String,
+    /// The columns of its rows.
+    pub schema: SchemaRef,
+    /// The rows, in order.
+    pub rows: Vec<RecordBatch>,
+    /// Whether these are the bytes that the sink holds; `None`: it does not tell.
+    pub same: Option<bool>,
+}
+
+/// A batch that was run again.
+pub struct Replay {
+    /// The batch time.
+    pub time: BatchTime,
+    /// What each sink would have committed.
+    pub sinks: Vec<Replayed>,
+    /// The stages that may have come to another result than the first time.
+    pub not_replayable: Vec<String>,
+}
+
+/// Runs a batch again. `as_it_was`: with the job file and the plugins that are kept with the checkpoint, instead of those
+/// of now.
+pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) -> Result<Replay> {
+    let Some(checkpoint) = &spec.checkpoint else {
+        return Err(Error::job(format!(
+            "the job `{}` keeps no checkpoint, so no batch of it can be run again; give it a table [checkpoint] with `dir`",
+            spec.name
+        )));
+    };
+    let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+    let Some((manifest, _)) = manifest::read(&*store)? else {
+        return Err(Error::job(format!("{}: there is no checkpoint here; run the job first", store.place())));
+    };
+    let (base, start) = base(&*store, &manifest, batch)?;
+    let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
+    let spec = if as_it_was { record::job(&*store, &record::read(&*store, start)?, folder.path())? } else { spec };
+    let differs = |stage: &&StageSpec| stage.plugins().iter().any(|plugin| !plugin.replayable);
+    let not_replayable = spec.stages.iter().filter(differs).map(|stage| stage.name.clone()).collect();
+    let workers = options.workers.unwrap_or(usize::try_from(start.workers).unwrap_or(1));
+    let options = Options { workers: Some(workers), replay_until: Some(batch), dry: true, ..options };
+    let graph = Graph::resolve(spec, &PluginHost::new()?, false, ServerWait::No)?;
+    let failure = Failure::default();
+    let pretended = pretend(&manifest, base, batch, start);
+    let checkpoints = recover::prepare(&graph, store, &pretended, None, None, &options, &failure)?;
+    let caught = Arc::new(Mutex::new(Vec::new()));
+    let sinks = catching(&graph, batch, &caught);
+    let (sink_specs, origin) = (graph.spec.sinks.clone(), graph.spec.origin.clone());
+    let schemas: Vec<SchemaRef> = sink_specs.iter().map(|spec| graph.union(&spec.from)).collect::<Result<_>>()?;
+    launch(graph, options, Some(checkpoints), sinks, failure, None)?.await_termination(None)?;
+
+    let mut caught = std::mem::take(&mut *caught.lock().unwrap_or_else(PoisonError::into_inner));
+    caught.sort_by_key(|caught: &ReplayedRows| caught.sink);
+    let time = caught.first().map_or(BatchTime(0), |caught| caught.time);
+    let mut replayed = Vec::new();
+    for (caught, (spec, schema)) in caught.into_iter().zip(sink_specs.iter().zip(schemas)) {
+        let rendered = sink::render(spec, &schema, batch, time, &caught.rows)?;
+        let same = sink::written(spec, &origin, batch)?.map(|written| written == rendered);
+        replayed.push(Replayed { sink: spec.name.clone(), schema, rows: caught.rows, same });
+    }
+    Ok(Replay { time, sinks: replayed, not_replayable })
+}
+
+/// The newest checkpoint before the batch from which plans lead to it, and the start that planned the batch.
+fn base<'a>(store: &dyn Store, manifest: &'a Manifest, batch: BatchId) -> Result<(BatchId, &'a JobStart)> {
+    let logs: Vec<_> = plan::read_heads(store)?.into_iter().map(|log| (log.name, log.heads)).collect();
+    let planned = resolve::planned(&manifest.starts, &logs);
+    let bases = manifest.checkpoints.iter().rev().map(|checkpoint| checkpoint.batch).chain([BatchId(0)]);
+    let mut reached = Vec::new();
+    for base in bases {
+        let run = resolve::run(&manifest.starts, &planned, base);
+        if run.iter().any(|(planned, _)| *planned == batch) {
+            let start = resolve::owner(&manifest.starts, batch).ok_or_else(|| Error::bug("a plan without a start"))?;
+            return Ok((base, start));
+        }
+        reached.extend(run.into_iter().map(|(batch, _)| batch));
+    }
+    let range = match (reached.iter().min(), reached.iter().max()) {
+        (Some(first), Some(last)) => format!("plans are kept of batches {first} to {last}"),
+        _ => "no plans are kept at the moment".to_owned(),
+    };
+    Err(Error::job(format!(
+        "{}: batch {batch} cannot be run again: {range} (those since the oldest kept checkpoint)",
+        store.place()
+    )))
+}
+
+/// The manifest as it would be if a start replayed up to this batch, and no further.
+fn pretend(manifest: &Manifest, base: BatchId, batch: BatchId, like: &JobStart) -> Manifest {
+    let generation = Generation(manifest.generation.0.saturating_add(1));
+    let start =
+        JobStart { generation, after: batch, first: batch.next(), checkpoint: base, upgrade: false, ..like.clone() };
+    let mut pretended = Manifest { generation, ..manifest.clone() };
+    pretended.starts.push(start);
+    pretended
+}
+
+/// The rows of one sink.
+struct ReplayedRows {
+    sink: usize,
+    time: BatchTime,
+    rows: Vec<RecordBatch>,
+}
+
+/// A sink that keeps the rows of one batch.
+struct ReplaySink {
+    sink: usize,
+    before: BatchId,
+    caught: Arc<Mutex<Vec<ReplayedRows>>>,
+}
+
+impl Sink for ReplaySink {
+    fn committed(&self) -> Option<BatchId> {
+        Some(self.before)
+    }
+
+    fn commit(&mut self, _batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        let caught = ReplayedRows { sink: self.sink, time, rows };
+        self.caught.lock().unwrap_or_else(PoisonError::into_inner).push(caught);
+        Ok(())
+    }
+}
+
+fn catching(graph: &Graph, batch: BatchId, caught: &Arc<Mutex<Vec<ReplayedRows>>>) -> OpenSinks {
+    let before = BatchId(batch.0.saturating_sub(1));
+    let catcher = |sink| ReplaySink { sink, before, caught: caught.clone() };
+    (0..graph.spec.sinks.len()).map(|sink| Some(Box::new(catcher(sink)) as Box<dyn Sink>)).collect()
+}

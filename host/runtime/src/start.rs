@@ -1,0 +1,371 @@
+//! Starting a job: what is there, what is to be done about it, and who may do it.
+
+use super::connect::Liveness;
+use super::connect::{Connected, Hello, PeerPort};
+use super::control::OtherProcesses;
+use super::launch::{Peers, launch, open_sinks};
+use super::sent::SentBatches;
+use super::stand_by::{PreparedStart, StandByPort};
+use super::{Stopper, connect};
+use crate::recover;
+use crate::recover::RecoveryPlan;
+use millstream_base::error::{Error, Kind, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, Generation};
+use millstream_base::job::spec::{HttpSinkSpec, JobSpec, OnError, SinkKind, StateSpec};
+use millstream_base::memory;
+use millstream_base::threads::lost_connection;
+use millstream_connectors::postgres::ServerWait;
+use millstream_connectors::receiver::outage::until_there;
+use millstream_connectors::sink;
+use millstream_connectors::sink::kafka::await_cluster;
+use millstream_engine::checkpoint::store::{self, Store, Version};
+use millstream_engine::checkpoint::types::{JobRecord, JobStart};
+use millstream_engine::checkpoint::{FolderLock, manifest, record};
+use millstream_engine::graph::Graph;
+use millstream_engine::running::Options;
+use millstream_engine::running::workers;
+use millstream_plugins::plugin::PluginHost;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Starts a job. What can be wrong is found before anything runs or is written. `ready`: what is loaded already, of a process that stood by.
+pub fn start(spec: JobSpec, options: Options, ready: Option<PreparedStart>) -> Result<Stopper> {
+    memory::limit(spec.memory_bytes_max, sharing(&options))?;
+    memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
+    await_clusters(&spec, &options)?;
+    let (plugins, door, failure) = match ready {
+        Some(ready) => (ready.plugins, ready.door, ready.failure),
+        None => (PluginHost::new()?, StandByPort::None, Failure::default()),
+    };
+    let Some(checkpoint) = &spec.checkpoint else {
+        let graph = Graph::resolve(spec, &plugins, owns_sinks(&options), servers(&options))?;
+        graph.check_instances(workers(&graph.spec, &options)?)?;
+        let port = open_port(&graph, &options)?;
+        let failure = Failure::default();
+        let peers = connected(&options, port, Generation(0), &failure)?;
+        let sinks = open_sinks(&graph, &options, owns_sinks(&options), None, &failure)?;
+        return launch(graph, options, None, sinks, failure, peers);
+    };
+    let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+    if !options.fresh && manifest_version(&*store)?.is_some() {
+        until_there(spec.sources.iter(), &spec.origin.folder);
+    }
+    if owns_sinks(&options) {
+        let lock = store.lock()?.map(Arc::new);
+        own(spec, options, &plugins, store, lock, None, door)
+    } else {
+        follow(spec, options, &plugins, store, door, failure)
+    }
+}
+
+/// How many processes of the job share the memory of this machine.
+pub(super) fn sharing(options: &Options) -> usize {
+    options.cluster.as_ref().map_or(1, |here| memory::on_this_machine(&here.hosts, here.process))
+}
+
+/// Waits for the clusters of the job that are away: nothing is begun before all are there.
+fn await_clusters(spec: &JobSpec, options: &Options) -> Result<()> {
+    for sink in spec.sinks.iter().filter(|_| owns_sinks(options)) {
+        if let SinkKind::Server(_) = &sink.kind {
+            sink::await_server(sink, &spec.origin, servers(options))?;
+        }
+        if let SinkKind::Kafka(kafka) = &sink.kind {
+            let at = spec.origin.at(&format!("sinks.{}.brokers", sink.name));
+            let who = format!("{at}sink `{}`", sink.name);
+            await_cluster(&who, &kafka.cluster, &spec.origin.folder, options.start_until)?;
+        }
+    }
+    Ok(())
+}
+
+/// Databases and other servers that are away are waited for wherever the start asks them.
+pub(super) fn servers(options: &Options) -> ServerWait {
+    ServerWait::Until(options.start_until)
+}
+
+/// Process 0 owns the sinks and the manifest.
+fn owns_sinks(options: &Options) -> bool {
+    options.cluster.as_ref().is_none_or(|cluster| cluster.process == 0)
+}
+
+/// Process 0 of a job with checkpoints: decides how to go on, claims the job, and starts.
+fn own(
+    spec: JobSpec,
+    options: Options,
+    plugins: &PluginHost,
+    store: Arc<dyn Store>,
+    lock: Option<FolderLock>,
+    record: Option<JobRecord>,
+    mut door: StandByPort,
+) -> Result<Stopper> {
+    let failure = Failure::default();
+    let (graph, decided, port, sinks) = loop {
+        let (graph, mut decided, sent) = settle(&spec, &options, plugins, &store, lock.as_ref(), record.as_ref())?;
+        let port = match std::mem::replace(&mut door, StandByPort::None) {
+            // The others wait there.
+            StandByPort::Open(hello, port) if Some(hello) == hello_of(&graph, &options)? => Some((hello, port)),
+            _ => open_port(&graph, &options)?,
+        };
+        // Sinks first: once they know this start, nobody older commits, and what is then read of plans is all that counts.
+        let mut sinks = None;
+        if let Some(owner) = decided.owner() {
+            let open = open_sinks(&graph, &options, true, Some(&owner), &failure)?;
+            let fenced = graph.spec.sinks.iter().zip(&open);
+            let fenced = fenced.filter_map(|(spec, sink)| Some((spec.name.clone(), sink.as_ref()?.committed()?)));
+            decided = recover::decide(&graph, &*store, &options, record.clone(), Some(fenced.collect()), sent.max)?;
+            // Another start has claimed the job meanwhile, perhaps with the number by which the sinks know this one.
+            if decided.owner().is_none_or(|now| now.generation != owner.generation) {
+                continue;
+            }
+            sinks = Some(open);
+        }
+        // A commit was under way when the sinks were asked first, and what it committed has to run again as it was.
+        if record.is_some() || decided.resume.as_before.is_none() {
+            break (graph, decided, port, sinks);
+        }
+    };
+    decided.warn();
+    point_of_handover(&options, "handover.claim");
+    let owned = recover::claim(decided, &*store, &failure)?;
+    point_of_handover(&options, "handover.claimed");
+    let manifest = owned.manifest.clone();
+    let checkpoints = recover::prepare(&graph, store, &manifest, Some(owned), lock, &options, &failure)?;
+    let sinks = match sinks {
+        Some(sinks) => sinks,
+        None => open_sinks(&graph, &options, true, Some(&checkpoints.owner), &failure)?,
+    };
+    let peers = connected(&options, port, manifest.generation, &failure)?;
+    launch(graph, options, Some(checkpoints), sinks, failure, peers)
+}
+
+/// A step of a start that takes the job over from other processes.
+fn point_of_handover(options: &Options, name: &str) {
+    if options.ahead.is_some() {
+        fault::point(name);
+    }
+}
+
+/// Looks and decides, until it is clear that the job can go on as what it is now.
+fn settle(
+    spec: &JobSpec,
+    options: &Options,
+    plugins: &PluginHost,
+    store: &Arc<dyn Store>,
+    lock: Option<&FolderLock>,
+    record: Option<&JobRecord>,
+) -> Result<(Graph, RecoveryPlan, SentBatches)> {
+    let (mut ran_as_before, mut sent) = (BatchId(0), SentBatches::default());
+    loop {
+        let version = manifest_version(&**store)?;
+        let held = if options.fresh { None } else { manifest::read(&**store)? };
+        held.iter().filter_map(|(manifest, _)| manifest.newest()).for_each(|newest| sent.saved(newest.batch));
+        let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
+        let graph = Graph::resolve(spec.clone(), plugins, false, servers(options))?;
+        graph.check_instances(workers(&graph.spec, options)?)?;
+        graph.check_sinks(job_id)?;
+        if job_id.is_none() {
+            graph.check_tables()?;
+        }
+        let decided = match recover::decide(&graph, &**store, options, record.cloned(), None, sent.max) {
+            // Another process that has lost the job, or is about to, has just made a checkpoint and tidied up.
+            Err(_) if manifest_version(&**store)? != version => continue,
+            decided => decided?,
+        };
+        let Some(until) = decided.resume.as_before else { return Ok((graph, decided, sent)) };
+        // Twice, where a sink could not be read as far as it had come before that start of the job had fenced it.
+        let Some(start) = decided.before.clone().filter(|_| until > ran_as_before) else {
+            return Err(Error::bug(format!(
+                "batches up to {until} ran again as they were, and no checkpoint came of it"
+            )));
+        };
+        let first = decided.resume.replay.first().map_or(until, |(batch, _)| *batch);
+        // Both jobs need not fit where one does.
+        drop((graph, decided));
+        // The other processes wait meanwhile, and have nothing yet: their share is for what they had held.
+        memory::limit(spec.memory_bytes_max, 1)?;
+        memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
+        let ran = replay_as_before(&start, until, spec, options, plugins, store, lock.cloned());
+        memory::limit(spec.memory_bytes_max, sharing(options))?;
+        memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
+        match ran {
+            Ok(()) => {
+                ran_as_before = until;
+                sent.ran(until);
+            }
+            Err(ReplayFailure { error, committed }) => {
+                // What a plugin refuses of a batch, it may have taken the rows before.
+                let by_rows = error.kind == Kind::Plugin && spec.sinks.iter().all(|sink| sink.plugin().is_none());
+                if !by_rows || !sent.failed(first, until, committed) {
+                    return Err(error);
+                }
+                if first == until {
+                    tracing::warn!(
+                        "{error}; so nothing of batch {until} was sent, and it is run with the job as it is now"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn manifest_version(store: &dyn Store) -> Result<Option<Version>> {
+    Ok(store.read_version(manifest::PATH)?.map(|(_, version)| version))
+}
+
+/// Runs the batches that a sink has committed, or that hold how far a dropped source was read, again with the job, the plugins and the
+/// workers of before, as another job might make something else of them. Ends with a checkpoint.
+fn replay_as_before(
+    start: &JobStart,
+    until: BatchId,
+    now: &JobSpec,
+    options: &Options,
+    plugins: &PluginHost,
+    store: &Arc<dyn Store>,
+    lock: Option<FolderLock>,
+) -> Result<(), ReplayFailure> {
+    let within = |error: Error| error.within(format!("running the batches up to {until} again as they were"));
+    let record = record::read(&**store, start).map_err(within)?;
+    let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
+    let mut spec = record::job(&**store, &record, folder.path()).map_err(within)?;
+    tracing::info!(
+        "the job or its number of workers was changed, or the state of a source is dropped; batches up to {until} are run again as it \
+         was before"
+    );
+    let workers = usize::try_from(start.workers).unwrap_or(1);
+    spec.workers = Some(workers);
+    raise_limits(&mut spec, now);
+    // Nothing that comes out depends on it, and there is no more memory than the job has now.
+    spec.state = now
+        .state
+        .clone()
+        .map(|state| StateSpec { folder: state.folder.map(|folder| now.origin.folder.join(folder)), ..state });
+    send_as_now(&mut spec, now);
+    let options = Options {
+        workers: Some(workers),
+        sets: record.sets.clone(),
+        resume_from: options.resume_from,
+        replay_until: Some(until),
+        start_until: options.start_until,
+        ..Options::default()
+    };
+    let stopper = own(spec, options, plugins, store.clone(), lock, Some(record), StandByPort::None).map_err(within)?;
+    let ended = stopper.await_termination(None);
+    ended.map(drop).map_err(|error| ReplayFailure { error: within(error), committed: stopper.committed() })
+}
+
+/// Why batches could not be run again as they were.
+struct ReplayFailure {
+    error: Error,
+    /// The last one that was, in this attempt.
+    committed: Option<BatchId>,
+}
+
+impl From<Error> for ReplayFailure {
+    fn from(error: Error) -> ReplayFailure {
+        ReplayFailure { error, committed: None }
+    }
+}
+
+/// How many times longer a call may take than when the batch was worked on first: that machine may have been quicker.
+const REPLAY_TIMES: u32 = 10;
+
+/// What was raised since of limits that only stop a job counts, as they may be what stopped it. Those that decide about rows
+/// stay: the batches must come out as they did.
+fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
+    for stage in &mut before.stages {
+        let Some(same) = now.stages.iter().find(|same| same.name == stage.name) else { continue };
+        let plugins = stage.plugins_mut().into_iter().zip(same.plugins());
+        for (before, now) in plugins.filter(|(before, _)| before.on_error == OnError::Fail) {
+            let no_limit = before.limits.time_max.is_zero() || now.limits.time_max.is_zero();
+            let longest = before.limits.time_max.max(now.limits.time_max);
+            before.limits.time_max = if no_limit { Duration::ZERO } else { longest.saturating_mul(REPLAY_TIMES) };
+            let raise = |limit: &mut u64, now: u64| *limit = now.max(*limit);
+            raise(&mut before.limits.output_bytes_max, now.limits.output_bytes_max);
+            raise(&mut before.limits.output_rows_max, now.limits.output_rows_max);
+            raise(&mut before.limits.expansion_max, now.limits.expansion_max);
+        }
+    }
+}
+
+/// How requests of `http` sinks are made is as the job says now, which may be what makes a server take them: rows are known by where they
+/// stand among those of their batch, however these are sent.
+fn send_as_now(before: &mut JobSpec, now: &JobSpec) {
+    for sink in &mut before.sinks {
+        let same = now.sinks.iter().find(|same| same.name == sink.name);
+        if let (SinkKind::Http(before), Some(SinkKind::Http(now))) = (&mut sink.kind, same.map(|same| &same.kind)) {
+            *before = HttpSinkSpec { parts: before.parts, ..now.clone() };
+        }
+    }
+}
+
+/// Another process of a job with checkpoints: goes on as process 0 has decided.
+fn follow(
+    spec: JobSpec,
+    options: Options,
+    plugins: &PluginHost,
+    store: Arc<dyn Store>,
+    door: StandByPort,
+    failure: Failure,
+) -> Result<Stopper> {
+    let graph = Graph::resolve(spec, plugins, false, servers(&options))?;
+    graph.check_instances(workers(&graph.spec, &options)?)?;
+    let peers = match door {
+        StandByPort::Through(hello, peers) if Some(hello) == hello_of(&graph, &options)? => Some(*peers),
+        // The job was changed while this process stood by.
+        StandByPort::Through(..) => return Err(lost_connection()),
+        _ => connected(&options, open_port(&graph, &options)?, Generation(0), &failure)?,
+    };
+    let generation = peers.as_ref().map_or(Generation(0), |peers| peers.generation);
+    let held = manifest::read(&*store)?.map(|(manifest, _)| manifest);
+    if held.as_ref().is_some_and(|manifest| manifest.generation > generation) {
+        // Process 0 was started again meanwhile.
+        return Err(lost_connection());
+    }
+    let Some(manifest) = held.filter(|manifest| manifest.generation == generation) else {
+        return Err(Error::environment(format!(
+            "{}: process 0 runs generation {generation} of the job, which is not what this folder holds; all processes \
+             must see the same checkpoints: use a shared folder or s3://",
+            store.place()
+        )));
+    };
+    let checkpoints = recover::prepare(&graph, store, &manifest, None, None, &options, &failure)?;
+    launch(graph, options, Some(checkpoints), Vec::new(), failure, peers)
+}
+
+/// Opens the port of this process, where there are several. From now on the others may come; they wait until this one is
+/// ready.
+pub(super) fn open_port(graph: &Graph, options: &Options) -> Result<Option<(Hello, PeerPort)>> {
+    let Some((cluster, own)) = options.cluster.as_ref().zip(hello_of(graph, options)?) else { return Ok(None) };
+    Ok(Some((own, connect::listen(cluster, own)?)))
+}
+
+/// What this process tells the others, where there are several.
+fn hello_of(graph: &Graph, options: &Options) -> Result<Option<Hello>> {
+    let Some(cluster) = &options.cluster else { return Ok(None) };
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Ok(Some(Hello {
+        process: number(cluster.process),
+        processes: number(cluster.hosts.len()),
+        workers: number(workers(&graph.spec, options)?),
+        job: graph.digest(),
+        generation: Generation(0),
+        layout: cluster.layout.id,
+    }))
+}
+
+/// Connects with the other processes, where there are some. From then on the job fails when one of them is lost.
+pub(super) fn connected(
+    options: &Options,
+    port: Option<(Hello, PeerPort)>,
+    generation: Generation,
+    failure: &Failure,
+) -> Result<Option<Peers>> {
+    let (Some(cluster), Some((own, port))) = (&options.cluster, port) else { return Ok(None) };
+    let (failure, failed) = (failure.clone(), failure.clone());
+    let liveness = Liveness::start(move |error| failure.set(error), move || failed.happened())?;
+    let connected = connect::connect(cluster, Hello { generation, ..own }, port, &liveness)?;
+    let Connected { sockets, generation, questions } = connected;
+    Ok(Some(Peers { sockets, generation, liveness, others: OtherProcesses::new(questions) }))
+}
