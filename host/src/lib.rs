@@ -45,8 +45,10 @@
 #[doc(hidden)]
 pub mod author;
 pub mod cli;
+
 mod page;
 mod pipe;
+mod program_limits;
 mod serve;
 
 pub use millstream_base::{error, ids, job, limits, memory};

@@ -12,6 +12,7 @@ pub mod json;
 pub mod key_order;
 pub mod keys;
 pub mod nested;
+pub mod op;
 pub mod parse;
 pub mod part;
 pub mod partition;

@@ -9,6 +9,7 @@ mod flight;
 pub mod http;
 pub mod kafka;
 mod kinesis;
+mod limits;
 pub mod mqtt;
 pub mod nats;
 pub mod objects;

@@ -10,7 +10,6 @@ pub mod kafka;
 mod kinesis;
 mod marker;
 mod nothing;
-pub mod ops;
 pub mod plugin;
 mod postgres;
 mod print;

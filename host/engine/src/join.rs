@@ -22,10 +22,10 @@ pub use interval::{Interval, IntervalJoin};
 pub use joined::{ColumnSource, Joined};
 pub use saved_rows::SavedColumns;
 
+use crate::limits::JOIN_ROWS_PER_BATCH_MAX;
 use joined::Pair;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::JoinKind;
-use millstream_base::limits::JOIN_ROWS_PER_BATCH_MAX;
 use millstream_base::memory;
 
 /// Which of the two inputs.

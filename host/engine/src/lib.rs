@@ -10,6 +10,7 @@ pub mod event_time;
 pub mod exchange;
 pub mod graph;
 pub mod join;
+mod limits;
 pub mod pattern;
 pub mod running;
 pub mod state;

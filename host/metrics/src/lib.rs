@@ -7,18 +7,19 @@
 pub mod batches;
 pub mod calls;
 pub mod hot_keys;
+mod limits;
 pub mod rate;
 pub mod recent;
 pub mod refused;
 pub mod spread;
 pub mod work;
 
+use crate::limits::REJECTED_ROWS_LOGGED;
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use batches::Batches;
 use millstream_base::batch::rejected::plugin_columns;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::limits::REJECTED_ROWS_LOGGED;
 use millstream_base::memory::Holder;
 use millstream_base::memory::kept::KeptState;
 use millstream_plugins::plugin::{

@@ -3,6 +3,7 @@
 // What users see has its documentation, in the crate `millstream`; these are its insides.
 #![allow(missing_docs)]
 
+mod limits;
 pub mod lock;
 pub mod package;
 pub mod registry;

@@ -7,7 +7,7 @@ mod program;
 
 pub use program::Program;
 
-use millstream_base::limits::PLUGIN_WORDS_BYTES_MAX;
+use crate::limits::PLUGIN_WORDS_BYTES_MAX;
 use millstream_base::shown::printable;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};

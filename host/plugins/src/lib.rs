@@ -4,5 +4,6 @@
 #![allow(missing_docs)]
 
 pub mod child;
+mod limits;
 pub mod plugin;
 pub mod sections;

@@ -1,6 +1,7 @@
 //! Plugins: components that implement a Millstream world, compiled once, called with batches. The only module that
 //! names wasmtime.
 
+use crate::limits::GRANTED_FILE_BYTES_MAX;
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -9,7 +10,6 @@ use millstream_base::batch::nested;
 use millstream_base::batch::rejected::RefusedRow;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits};
-use millstream_base::limits::GRANTED_FILE_BYTES_MAX;
 use millstream_base::regular;
 use std::collections::BTreeMap;
 use std::path::Path;

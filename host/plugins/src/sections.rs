@@ -5,7 +5,8 @@
 //! The bytes may be anybody's: nothing is believed, whatever cannot be read counts as not there, and texts are made safe to
 //! print.
 
-use millstream_base::limits::{DECLARED_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX, README_BYTES_MAX};
+use crate::limits::PLUGIN_WORDS_BYTES_MAX;
+use millstream_base::limits::{DECLARED_BYTES_MAX, README_BYTES_MAX};
 use millstream_base::shown::printable;
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -4,6 +4,7 @@
 mod connect;
 pub mod control;
 mod launch;
+mod limits;
 mod local_ports;
 pub mod recover;
 pub mod replay;

@@ -1,10 +1,10 @@
 //! How much memory and time a query or expression may take, and who asks it to end: looked at wherever rows go from one
 //! step to the next, and wherever a function is called.
 
+use crate::limits::{SQL_PLAN_BYTES_MAX, SQL_PLAN_MS_MAX, SQL_STOP_MS};
 use arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::common::{DataFusionError, Result};
 use millstream_base::job::spec::SqlLimits;
-use millstream_base::limits::{SQL_PLAN_BYTES_MAX, SQL_PLAN_MS_MAX, SQL_STOP_MS};
 use millstream_base::memory;
 use millstream_base::panics::caught;
 use std::cell::{Cell, RefCell};

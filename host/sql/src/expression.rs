@@ -10,6 +10,7 @@ use super::plan_thread::planned;
 use super::semantics;
 use super::session::{VisibleNames, parser_options, state};
 use super::types::{KeptTypes, convert, ours};
+use crate::limits::{SQL_DEPTH_MAX, SQL_TRIED_TWICE_MAX};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
@@ -28,7 +29,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Kind, Result};
 use millstream_base::job::spec::SqlLimits;
-use millstream_base::limits::{SQL_BYTES_MAX, SQL_DEPTH_MAX, SQL_TRIED_TWICE_MAX};
+use millstream_base::limits::SQL_BYTES_MAX;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

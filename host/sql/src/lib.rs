@@ -5,6 +5,7 @@
 
 mod accumulators;
 mod aggregate;
+mod limits;
 mod output_size;
 mod arithmetic;
 mod batch_time;

@@ -2,8 +2,8 @@
 //! longer.
 
 use super::budget;
+use crate::limits::SQL_PLAN_MS_MAX;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::SQL_PLAN_MS_MAX;
 use millstream_base::panics::caught;
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, channel};

@@ -1,11 +1,13 @@
 //! `millstream infer`: the lines of a job file for a file of which there is a sample.
 
 use super::LogOutput;
+use crate::program_limits::{INFER_BYTES_MAX_MAX, INFER_ROWS_MAX};
 use clap::Args;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{ColumnSpec, Format, SourceSpec};
-use millstream_base::{limits, shown, units};
+use millstream_base::limits::NAME_BYTES_MAX;
+use millstream_base::{shown, units};
 use millstream_connectors::receiver::infer::{self, Inferred, Sample};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -29,7 +31,7 @@ pub struct InferArguments {
     #[arg(long, value_parser = one_byte)]
     separator: Option<u8>,
     /// Records to look at
-    #[arg(long, default_value_t = limits::INFER_ROWS_MAX, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = INFER_ROWS_MAX, value_parser = clap::value_parser!(u64).range(1..))]
     rows: u64,
     /// Bytes to look at, as "64MiB", decompressed where the file is compressed
     #[arg(long, value_parser = bytes, default_value = "64MiB")]
@@ -47,7 +49,7 @@ fn one_byte(text: &str) -> std::result::Result<u8, String> {
 }
 
 fn bytes(text: &str) -> std::result::Result<u64, String> {
-    let most = limits::INFER_BYTES_MAX_MAX;
+    let most = INFER_BYTES_MAX_MAX;
     let bytes = text.parse().ok().or_else(|| units::size(text).ok());
     bytes.filter(|bytes| (1..=most).contains(bytes)).ok_or("write a size from 1 to 1GiB, as 64MiB".into())
 }
@@ -58,10 +60,7 @@ pub fn infer(arguments: &InferArguments) -> Result<String> {
     let sample =
         Sample { format: format.clone(), header: *header, separator: *separator, rows_max: *rows, bytes_max: *bytes };
     let name = name.clone().unwrap_or_else(|| name_of(path));
-    if !name.starts_with(|c: char| c.is_ascii_alphabetic())
-        || name.len() > limits::NAME_BYTES_MAX
-        || !name.chars().all(fits)
-    {
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || name.len() > NAME_BYTES_MAX || !name.chars().all(fits) {
         return Err(Error::job(format!(
             "--name: `{name}` is no name; write letters, digits, `-` and `_`, a letter first"
         )));
@@ -92,7 +91,7 @@ fn name_of(path: &Path) -> String {
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         name = format!("source-{}", name.trim_start_matches('-'));
     }
-    name.truncate(limits::NAME_BYTES_MAX);
+    name.truncate(NAME_BYTES_MAX);
     let name = name.trim_end_matches('-');
     // These words stand for rows of another sort behind the name of a stream.
     if matches!(name, "rejected" | "late") { format!("{name}-rows") } else { name.to_owned() }

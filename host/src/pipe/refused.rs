@@ -1,9 +1,9 @@
 //! Rows that are refused: by the input's form, or by a plugin. They end the pipe, or are left out, counted, and told of.
 
+use crate::program_limits::PIPE_REASONS_SHOWN;
 use arrow::array::{AsArray, RecordBatch};
 use millstream_base::batch::json;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::PIPE_REASONS_SHOWN;
 use millstream_base::{shown, terminal};
 use std::fs::File;
 use std::io::Write;

@@ -2,10 +2,10 @@
 
 use super::input::{Cutter, Input, lines, unreadable};
 use super::{Options, PipeFormat};
+use crate::program_limits::{PIPE_SAMPLE_BYTES_MAX, PIPE_SAMPLE_ROWS};
 use millstream_base::batch::column::ColumnSpec;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{SourceSpec, TimeForm};
-use millstream_base::limits::{PIPE_SAMPLE_BYTES_MAX, PIPE_SAMPLE_ROWS};
 use millstream_base::terminal;
 use millstream_connectors::receiver::arrow_stream::ArrowStream;
 use millstream_connectors::receiver::{framer, infer};

@@ -5,7 +5,7 @@
 
 use super::fault::KafkaFault;
 use super::{ClientLog, topic_ids, topic_policies};
-use millstream_base::limits::KAFKA_AHEAD_BYTES_MAX;
+use crate::limits::KAFKA_AHEAD_BYTES_MAX;
 use rdkafka::bindings as native;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};

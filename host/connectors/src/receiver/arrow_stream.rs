@@ -3,6 +3,7 @@
 
 use super::server::Batches;
 use crate::flight::messages::Data;
+use crate::limits::{ARROW_HEADER_BYTES_MAX, ARROW_MESSAGE_BYTES_MAX};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -10,7 +11,7 @@ use arrow::ipc::{self, MessageHeader, convert};
 use bytes::BytesMut;
 use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::types::{ColumnType, schema_of};
-use millstream_base::limits::{ARROW_HEADER_BYTES_MAX, ARROW_MESSAGE_BYTES_MAX, PART_ROWS_MAX};
+use millstream_base::limits::PART_ROWS_MAX;
 use millstream_base::panics::caught;
 use millstream_base::shown::harmless;
 use std::collections::BTreeSet;

@@ -3,12 +3,12 @@
 
 use super::file_facts::FileFacts;
 use super::outage::Outage;
+use crate::limits::OBJECT_PIECE_BYTES;
 use crate::objects::{Bucket, Client, Requests, environment, no_bucket, passes};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use millstream_base::error::Error;
 use millstream_base::job::spec::{SourceKind, SourceSpec};
-use millstream_base::limits::OBJECT_PIECE_BYTES;
 use millstream_base::patience::StoreError;
 use object_store::path::Path as ObjectPath;
 use object_store::{

@@ -15,14 +15,15 @@ mod conversion;
 mod tests;
 
 use self::server::{CommitSession, Server};
-use super::ops;
 use super::shares::Share;
 use super::waiting::{await_or_end, new_runtime};
 use super::{Sink, rows_refused, wrong};
+use crate::limits::{SERVER_COMMIT_S_MAX, SERVER_START_S_MAX};
 use crate::postgres::{DatabaseError, DatabaseErrorKind, SILENT_TIMEOUT_MS, ServerWait};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::json;
+use millstream_base::batch::op;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
@@ -30,7 +31,6 @@ use millstream_base::ids::BatchId;
 use millstream_base::ids::BatchTime;
 use millstream_base::job::database;
 use millstream_base::job::spec::{Origin, SinkKind, SinkSpec, TableMode};
-use millstream_base::limits::{SERVER_COMMIT_S_MAX, SERVER_START_S_MAX};
 use millstream_base::owner::Owner;
 use millstream_base::patience::longer;
 use millstream_base::units;
@@ -179,7 +179,7 @@ impl Sink for PostgresSink {
         if rows.iter().any(|part| part.num_rows() > 0) {
             let rows = rows.into_iter().map(json::as_text).collect::<std::io::Result<Vec<_>>>();
             let rows = rows.map_err(|cause| rows_refused(&self.server.sink, batch, "the rows", cause))?;
-            let rows = ops::with_op_behind(self.server.table.op.as_deref(), rows);
+            let rows = op::with_op_behind(self.server.table.op.as_deref(), rows);
             let rows = rows.map_err(|why| Error::plugin(format!("{}: batch {batch}: {why}", self.server.who())))?;
             self.write(batch, &rows)?;
             // Of a batch without rows there is no trace, so it does not count as held.

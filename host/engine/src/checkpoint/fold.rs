@@ -4,6 +4,7 @@
 //! only there, older files do not count. Another start may have had other workers, so ranges overlap in any way.
 
 use super::types::StateFile;
+use crate::limits::STATE_DELTAS_MAX;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
@@ -11,7 +12,6 @@ pub use millstream_base::batch::keys::group_range;
 use millstream_base::batch::keys::{KEY_GROUPS, KeyHash, Keys};
 use millstream_base::batch::partition;
 use millstream_base::ids::BatchId;
-use millstream_base::limits::STATE_DELTAS_MAX;
 use std::ops::Range;
 
 /// A file, and the key groups in which it counts.

@@ -6,6 +6,7 @@
 
 use super::block_index::{self, BlockIndex};
 use super::types::StateFile;
+use crate::limits::STATE_SLICE_MAX;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
@@ -18,7 +19,6 @@ use bytes::Bytes;
 use millstream_base::batch::keys::KeyHash;
 use millstream_base::digest::{self, checksum};
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::STATE_SLICE_MAX;
 use std::fmt;
 use std::fs::File;
 use std::io;

@@ -14,12 +14,12 @@ use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state, each_pa
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use millstream_base::batch::keys::KeyHash;
+use millstream_base::batch::op::Op;
 use millstream_base::batch::part::Part;
 use millstream_base::batch::rejected::RefusedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
-use millstream_connectors::sink::ops::Op;
 use millstream_metrics::{Counts, StateSize};
 use std::collections::BTreeMap;
 

@@ -11,6 +11,7 @@ use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::plan::PlanWriter;
 use crate::checkpoint::positions::{self, PositionTable};
 use crate::checkpoint::types::{PlanEntry, TableOf};
+use crate::limits::PART_DECODED_BYTES_MAX;
 use crate::running::Running;
 use crate::timely_ext::{ChangesStream, Completions, Output, Parts, ProgressStream, Ticks};
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
@@ -23,7 +24,7 @@ use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use millstream_base::job::spec::{Origin, SourceKind, SourceSpec};
-use millstream_base::limits::{DECODED_TIMES_MAX, PART_DECODED_BYTES_MAX};
+use millstream_base::limits::DECODED_TIMES_MAX;
 use millstream_base::memory::{self, at_work};
 use millstream_connectors::receiver::{
     self,

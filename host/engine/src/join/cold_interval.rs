@@ -6,6 +6,7 @@ use super::Side;
 use super::changing::KeyIndex;
 use super::interval::{Interval, IntervalJoin};
 use crate::checkpoint::state_file::REMOVED;
+use crate::limits::STATE_SLICE_MAX;
 use crate::state::time_counts::TimeCounts;
 use crate::state::{IdleBy, Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
@@ -14,7 +15,6 @@ use arrow::datatypes::TimestampMicrosecondType;
 use millstream_base::batch::keys::{KeyHash, Keys};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::limits::STATE_SLICE_MAX;
 use std::collections::{BTreeSet, HashSet};
 
 /// Rows that are brought into memory at a time when they wait no longer, about.

@@ -512,7 +512,7 @@ impl StateTable {
     /// The rows of all slices as one batch.
     pub fn all_changes(&mut self, base: bool) -> Result<RecordBatch> {
         let mut slices = Vec::new();
-        self.changes(base, millstream_base::limits::STATE_SLICE_MAX, &mut |slice| {
+        self.changes(base, crate::limits::STATE_SLICE_MAX, &mut |slice| {
             slices.push(slice.rows);
         })?;
         arrow::compute::concat_batches(&self.file_schema(), &slices).map_err(Error::arrow)

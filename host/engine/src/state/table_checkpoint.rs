@@ -12,11 +12,11 @@ use crate::checkpoint::loaded::LoadedCheckpoint;
 use crate::checkpoint::types::{StateFile, Table, TableOf};
 use crate::checkpoint::writer::CheckpointWriter;
 use crate::checkpoint::{JobCheckpoints, fold, positions, read};
+use crate::limits::STATE_SLICE_MAX;
 use arrow::array::RecordBatch;
 use millstream_base::batch::keys::{KEY_GROUPS, KeyHash};
 use millstream_base::error::Result;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::limits::STATE_SLICE_MAX;
 use std::ops::Range;
 use std::sync::Arc;
 

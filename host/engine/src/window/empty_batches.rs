@@ -5,7 +5,7 @@
 //! that it holds the job up again: a job whose results cost more than their windows last would do nothing else.
 
 use super::schedule::WindowSchedule;
-use millstream_base::limits::EMPTY_WINDOWS_MAX;
+use crate::limits::EMPTY_WINDOWS_MAX;
 
 /// The windows of a job as worker 0 follows them.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! Files that people and programs share: read within bounds, replaced whole or not at all.
 
+use crate::limits::LOCK_FILE_BYTES_MAX;
 use millstream_base::durable;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::LOCK_FILE_BYTES_MAX;
 use millstream_base::regular;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};

@@ -4,9 +4,10 @@
 //! component makes the same manifest everywhere, so its digest names the package.
 
 use super::facts::PackageFacts;
+use crate::limits::PACKAGE_MANIFEST_BYTES_MAX;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::{COMPONENT_BYTES_MAX, PACKAGE_MANIFEST_BYTES_MAX};
+use millstream_base::limits::COMPONENT_BYTES_MAX;
 use millstream_base::package_name;
 use millstream_base::package_name::PackageName;
 use millstream_base::shown::printable;

@@ -8,11 +8,11 @@ mod place;
 
 use super::key::{PublicKey, Signer};
 use super::signature::{self, Signed};
+use crate::limits::PACKAGE_SIGNATURES_MAX;
 pub use file::Trusted;
 use file::{PolicyFile, SignatureRule};
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::PACKAGE_SIGNATURES_MAX;
 use millstream_base::package_name::PackageName;
 use place::RegistryPlace;
 use semver::Version;

@@ -3,9 +3,10 @@
 use super::arrow_types::shared_bytes;
 use super::failure::bytes;
 use super::lower::Lowered;
+use crate::limits::{PLUGIN_EXPANSION_BYTES_FREE, PLUGIN_EXPANSION_ROWS_FREE};
 use arrow::array::{ArrayRef, RecordBatch};
 use millstream_base::job::spec::PluginLimits;
-use millstream_base::limits::{PLUGIN_CALL_ROWS_MAX, PLUGIN_EXPANSION_BYTES_FREE, PLUGIN_EXPANSION_ROWS_FREE};
+use millstream_base::limits::PLUGIN_CALL_ROWS_MAX;
 
 /// How much a call passes to the plugin, all its batches together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Arrow types that plugins may use beside the types of jobs. A few bytes must not stand for many: what a plugin returns is
 //! limited by its bytes, and whoever writes rows down, or makes rows of nulls, writes down every one of them.
 
+use crate::limits::PLUGIN_FIXED_BYTES_MAX;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
-use millstream_base::limits::PLUGIN_FIXED_BYTES_MAX;
 
 /// Rows of a dictionary that are looked at together.
 const ROWS_AT_A_TIME: usize = 1 << 16;

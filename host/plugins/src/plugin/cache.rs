@@ -8,9 +8,9 @@
 
 mod refusals;
 
+use crate::limits::{CACHED_CODE_BYTES_MAX, COMPILED_FILES_MAX, FUNCTIONS_FILES_MAX};
 use hmac::{Hmac, KeyInit, Mac};
 use millstream_base::hex;
-use millstream_base::limits::{CACHED_CODE_BYTES_MAX, COMPILED_FILES_MAX, FUNCTIONS_FILES_MAX};
 use millstream_base::private::{self, Key};
 use sha2::{Digest as _, Sha256};
 use std::cmp::Reverse;

@@ -4,10 +4,10 @@ use super::arrow_types;
 use super::bindings::{self, DataType, WitPromise};
 use super::failure::{is_unsafe, printable};
 use super::{Description, World, WrittenColumns, WrittenOut};
+use crate::limits::PLUGIN_COLUMNS_MAX;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use millstream_base::batch::nested;
 use millstream_base::batch::types::ColumnType;
-use millstream_base::limits::PLUGIN_COLUMNS_MAX;
 use std::collections::HashSet;
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 //! Time is counted in ticks of this clock, not of the system's, so that a process which a signal stopped and let go on
 //! finds its calls with the time left that they had.
 
+use crate::limits::{PLUGIN_CLOCK_PATIENCE_MS, PLUGIN_CLOCK_SILENCE_MS_MAX};
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::{PLUGIN_CLOCK_PATIENCE_MS, PLUGIN_CLOCK_SILENCE_MS_MAX};
 use millstream_base::threads;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

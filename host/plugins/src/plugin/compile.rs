@@ -11,11 +11,9 @@ use super::cache::Cache;
 use super::engine::{self, CodeKind, Metering};
 use super::failure::printable;
 use crate::child::{self, ProcessEnd, ProcessOutput, Program, Task};
+use crate::limits::{COMPILE_MEMORY_BYTES_MAX, COMPILED_BYTES_MAX, FUNCTIONS_KEPT_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
 pub use functions::CompiledFunctions;
 use millstream_base::error::Kind;
-use millstream_base::limits::{
-    COMPILE_MEMORY_BYTES_MAX, COMPILED_BYTES_MAX, FUNCTIONS_KEPT_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX,
-};
 use millstream_base::memory::addresses;
 pub use order::{CompileArguments, obey};
 use order::{CompileOrder, EXIT_OTHER_CODE, EXIT_REFUSED, EXIT_USAGE};

@@ -2,10 +2,10 @@
 
 use super::clock::EpochClock;
 use super::guest::Guest;
+use crate::limits::{PLUGIN_FRAMES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_RESIDENT_BYTES_MAX};
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::{
-    PLUGIN_FRAMES_MAX, PLUGIN_INSTANCES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_PARTS_MAX_MAX, PLUGIN_RESIDENT_BYTES_MAX,
-    PLUGIN_TABLE_ELEMENTS_MAX_MAX, THREAD_STACK_BYTES_RESERVED,
+    PLUGIN_INSTANCES_MAX, PLUGIN_PARTS_MAX_MAX, PLUGIN_TABLE_ELEMENTS_MAX_MAX, THREAD_STACK_BYTES_RESERVED,
 };
 use millstream_base::memory::addresses;
 use std::num::NonZeroUsize;

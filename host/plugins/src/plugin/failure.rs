@@ -8,11 +8,11 @@ pub use cause::{is_of_plugin, is_of_system};
 
 use super::guest::Guest;
 use super::wasi::CurrentCall;
+use crate::limits::PLUGIN_WORDS_BYTES_MAX;
 use cause::cause;
 use frames::frames;
 use millstream_base::error::{Error, Kind};
 use millstream_base::job::spec::PluginLimits;
-use millstream_base::limits::PLUGIN_WORDS_BYTES_MAX;
 pub use millstream_base::shown::{in_one_line, is_unsafe, printable};
 use std::fmt::Write as _;
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! Strings that a plugin hands to imports. wasmtime would look at all of a string, however long, before a limit could cut
 //! it; a string of gigabytes at each line of a log would hold the worker up.
 
-use millstream_base::limits::PLUGIN_LOG_LINE_BYTES_MAX;
+use crate::limits::PLUGIN_LOG_LINE_BYTES_MAX;
 use wasmtime::component::__internal::wasmtime_environ::component::StringEncoding;
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext};
 use wasmtime::component::{ComponentType, Lift};

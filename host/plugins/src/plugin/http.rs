@@ -8,11 +8,11 @@ mod send;
 use super::failure::CallIdentity;
 use super::guest::{Guest, Stage};
 use super::wasi::Deadline;
-pub use allow::{check as check_grant, is_below};
-use http_body_util::{BodyExt, Limited};
-use millstream_base::limits::{
+use crate::limits::{
     PLUGIN_HTTP_BODY_BYTES_MAX, PLUGIN_HTTP_FIELDS_BYTES_MAX, PLUGIN_HTTP_OPEN_MAX, PLUGIN_HTTP_REQUESTS_MAX,
 };
+pub use allow::{check as check_grant, is_below};
+use http_body_util::{BodyExt, Limited};
 use std::error::Error as StdError;
 use std::io::ErrorKind;
 use std::sync::Arc;

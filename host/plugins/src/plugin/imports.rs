@@ -4,7 +4,7 @@ use super::bindings::{self, Schema, WitLevel};
 use super::guest::Guest;
 use super::guest_text::GuestText;
 use super::{DueTimes, VERSION, lower};
-use millstream_base::limits::{PLUGIN_FILE_READ_BYTES_MAX, PLUGIN_IMPORT_FUEL};
+use crate::limits::{PLUGIN_FILE_READ_BYTES_MAX, PLUGIN_IMPORT_FUEL};
 use std::time::Instant;
 use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower};
 use wasmtime::{AsContextMut, StoreContextMut, Trap};

@@ -6,7 +6,7 @@ use super::bindings::{WitDatagram, WitNetFault};
 use super::http::is_below;
 use super::near::is_near;
 use super::secured::{Secured, Unsecured};
-use millstream_base::limits::{PLUGIN_NET_READ_BYTES_MAX, PLUGIN_NET_WRITE_BYTES_MAX};
+use crate::limits::{PLUGIN_NET_READ_BYTES_MAX, PLUGIN_NET_WRITE_BYTES_MAX};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};

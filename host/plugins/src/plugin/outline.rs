@@ -5,8 +5,9 @@ use super::load::LoadOptions;
 use super::needs::{self, ComponentNeeds, UnreadableComponent, ours};
 use super::releases::{MIGRATOR, release, world_among, world_of};
 use super::{VERSION, World};
+use crate::limits::PLUGIN_WORDS_BYTES_MAX;
 use millstream_base::error::{Error, Kind, Result};
-use millstream_base::limits::{NAME_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use millstream_base::limits::NAME_BYTES_MAX;
 use std::path::Path;
 
 /// What a component is.

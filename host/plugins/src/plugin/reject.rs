@@ -17,13 +17,14 @@ use super::failure::{CallFailure, printable};
 use super::instances::fuel;
 use super::search::{SearchResult, TriedRows, search};
 use super::{Counters, Processed};
+use crate::limits::PLUGIN_ATTEMPTS_FUEL_CALLS;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::rejected::RefusedRow;
 use millstream_base::context::CallContext;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::{PLUGIN_ATTEMPTS_FUEL_CALLS, PLUGIN_REASON_BYTES_MAX};
+use millstream_base::limits::PLUGIN_REASON_BYTES_MAX;
 use millstream_base::memory;
 use std::ops::Range;
 

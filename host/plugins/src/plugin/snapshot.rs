@@ -1,8 +1,8 @@
 //! Starts a core module when it is built, and keeps it as it is then: what a runtime prepares for itself (Go: half a
 //! millisecond) is done once, and not in each instance. The technique is Wizer's (Fitzgen, Bytecode Alliance).
 
+use crate::limits::SNAPSHOT_FUEL;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::SNAPSHOT_FUEL;
 use millstream_base::random::Random;
 use wasm_encoder::{ConstExpr, DataSection, RawSection};
 use wasmparser::{Data, DataKind, Parser, Payload};

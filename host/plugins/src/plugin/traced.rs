@@ -12,10 +12,8 @@ use super::attempt::Attempts;
 use super::engine::Metering;
 use super::failure::{CallFailure, Trap, printable};
 use super::instances::Instances;
+use crate::limits::{PLUGIN_FUEL_PER_SECOND, PLUGIN_PLACES_MAX, PLUGIN_TRACE_TIME_MS_MAX, PLUGIN_WORDS_BYTES_MAX};
 use millstream_base::job::spec::PluginLimits;
-use millstream_base::limits::{
-    PLUGIN_FUEL_PER_SECOND, PLUGIN_PLACES_MAX, PLUGIN_TRACE_TIME_MS_MAX, PLUGIN_WORDS_BYTES_MAX,
-};
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -6,8 +6,8 @@
 //! each other that they live. From when all are there, who loses one of the others ends, and the rest lose it then.
 
 use super::sealed::Sealed;
+use crate::limits::{LIVENESS_FAILED_MS_MAX, LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::{LIVENESS_FAILED_MS_MAX, LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
 use millstream_base::threads;
 use millstream_base::threads::lost_connection;
 use std::io::{ErrorKind, Read, Write};

@@ -5,8 +5,8 @@ use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBy
 use super::records::exported;
 use super::sealed::{FRAME_BYTES_MAX, Opener, Sealer, with_tls};
 use super::status::{STATUS_EVERY, Status};
+use crate::limits::{HELLO_MS_MAX, STRANGERS_MAX};
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::{HELLO_MS_MAX, STRANGERS_MAX};
 use millstream_base::threads;
 use millstream_connectors::tls::peers;
 use millstream_engine::running::Cluster;

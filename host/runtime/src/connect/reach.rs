@@ -4,9 +4,9 @@ use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBy
 use super::records::exported;
 use super::sealed::{Opener, Sealed, Sealer, with_tls};
 use super::status::{STATUS_SILENCE_MAX, Status};
+use crate::limits::HELLO_MS_MAX;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::Generation;
-use millstream_base::limits::HELLO_MS_MAX;
 use millstream_base::threads::lost_connection;
 use millstream_connectors::tls::peers::{self, Peers};
 use millstream_engine::running::Cluster;

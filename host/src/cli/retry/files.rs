@@ -1,11 +1,11 @@
 //! Files of rejected rows, as sinks wrote them, as JSON objects: one each, whatever the format.
 
+use crate::program_limits::RETRY_FILE_BYTES_MAX;
 use bytes::Bytes;
 use millstream_base::batch::json;
 use millstream_base::decode::csv::nullable_cells;
 use millstream_base::decode::json::array_elements;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::RETRY_FILE_BYTES_MAX;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -3,9 +3,9 @@
 use super::decide::WorkerExit;
 use super::report::{self, VARIABLE, WorkerOrder, WorkerReport};
 use crate::cli::run::signals;
+use crate::program_limits::{HEARTBEAT_SILENCE_MS_MAX, HEARTBEAT_STARVED_MS_MAX};
 use millstream_base::error::Kind;
 use millstream_base::ids::BatchId;
-use millstream_base::limits::{HEARTBEAT_SILENCE_MS_MAX, HEARTBEAT_STARVED_MS_MAX};
 use millstream_base::threads;
 use millstream_plugins::child::limits::die_with;
 use millstream_runtime::ClusterKey;

@@ -1,8 +1,8 @@
 //! What a supervisor does when worker processes have ended: pure decisions.
 
+use crate::program_limits::{RESTART_PAUSE_MS, RESTART_PAUSE_MS_MAX};
 use millstream_base::error::{Kind, MEMORY_EXIT_CODE};
 use millstream_base::ids::BatchId;
-use millstream_base::limits::{RESTART_PAUSE_MS, RESTART_PAUSE_MS_MAX};
 use std::time::Duration;
 
 /// How a worker process ended.
@@ -176,7 +176,7 @@ pub fn in_words(ends: &[WorkerEnd]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_base::limits::RESTARTS_MAX;
+    use crate::program_limits::RESTARTS_MAX;
 
     const RUNNING: JobProgress = JobProgress { ran: true, progress: false, stopping: false, follows: false };
 

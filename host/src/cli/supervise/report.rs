@@ -2,10 +2,10 @@
 //! sends the key of the job's processes, and later perhaps some [`WorkerOrder`]s; when its end closes, it is gone, and the worker
 //! process ends with it.
 
+use crate::program_limits::HEARTBEAT_MS;
 use millstream_base::error::{Error, Kind, Result};
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
-use millstream_base::limits::HEARTBEAT_MS;
 use millstream_base::patience;
 use millstream_base::threads;
 use millstream_base::time;

@@ -3,6 +3,7 @@
 
 use super::walk::Walk;
 use super::{Folder, ScanResult, takes_by};
+use crate::limits::OBJECTS_LIST_ALL_MS;
 use crate::receiver::content::Content;
 use crate::receiver::file::{OTHER_OBJECT, OpenedFile, SourceFile};
 use crate::receiver::file_facts::FileFacts;
@@ -10,7 +11,6 @@ use crate::receiver::object::{BucketReader, facts};
 use millstream_base::batch::position::Position;
 use millstream_base::error::Error;
 use millstream_base::job::spec::SourceSpec;
-use millstream_base::limits::OBJECTS_LIST_ALL_MS;
 use object_store::list::PaginatedListOptions;
 use std::ffi::OsString;
 use std::io;

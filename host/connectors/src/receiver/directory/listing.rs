@@ -4,9 +4,9 @@
 use super::super::WatchTimes;
 use super::super::file_facts::{FileChange, FileFacts};
 use super::{Folder, os_name, stored_name};
+use crate::limits::DIRECTORY_NAMES_GONE_MAX;
 use millstream_base::batch::position::Position;
 use millstream_base::job::spec::{SourceKind, SourceSpec};
-use millstream_base::limits::DIRECTORY_NAMES_GONE_MAX;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io;

@@ -2,6 +2,7 @@
 
 use super::listing::Listing;
 use super::{FileRead, FolderFiles, os_name, stored_name};
+use crate::limits::FILES_ORDERED_MAX;
 use crate::receiver::file::failed;
 use crate::receiver::inbox::{FileReports, Inbox};
 use crate::receiver::outage::{LOOK_EVERY, Outage};
@@ -10,7 +11,6 @@ use millstream_base::batch::partition::{FILE_CLOCK_PREFIX, Share};
 use millstream_base::batch::position::{Position, Positions};
 use millstream_base::error::Error;
 use millstream_base::job::spec::SourceSpec;
-use millstream_base::limits::FILES_ORDERED_MAX;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;

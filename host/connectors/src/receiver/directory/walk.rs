@@ -3,6 +3,7 @@
 
 use super::listing::is_left_out;
 use super::{Folder, ScanResult};
+use crate::limits::DIRECTORY_FOLDERS_MAX;
 use crate::receiver::content::Content;
 use crate::receiver::file::{OpenedFile, SourceFile, failed};
 use crate::receiver::file_facts::FileFacts;
@@ -12,7 +13,6 @@ use glob::{MatchOptions, Pattern};
 use millstream_base::batch::position::Position;
 use millstream_base::error::Error;
 use millstream_base::job::spec::{FilesRead, SourceKind, SourceSpec};
-use millstream_base::limits::DIRECTORY_FOLDERS_MAX;
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};

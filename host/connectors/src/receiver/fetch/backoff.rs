@@ -1,7 +1,7 @@
 //! How long to wait before another attempt to connect: longer from attempt to attempt, and never as long as all others wait
 //! who were turned away at the same time. What the server says is the least of it.
 
-use millstream_base::limits::HTTP_RETRY_AFTER_MS_MAX;
+use crate::limits::HTTP_RETRY_AFTER_MS_MAX;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 

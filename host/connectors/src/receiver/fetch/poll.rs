@@ -7,6 +7,7 @@ use super::link;
 use super::packed::{Unusable, too_long, unpack};
 use super::position::PreviousAnswer;
 use super::{Fetch, RoundEnd};
+use crate::limits::{HTTP_PAGES_MAX, HTTP_PLACE_BYTES_MAX};
 use crate::receiver::http::cut::{self, BodyRecords};
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -17,7 +18,6 @@ use hyper::header::{
 use millstream_base::decode::json::value_at;
 use millstream_base::decode::mark;
 use millstream_base::job::spec::{CursorFrom, HttpCursor};
-use millstream_base::limits::{HTTP_PAGES_MAX, HTTP_PLACE_BYTES_MAX};
 use millstream_base::shown;
 use millstream_base::units;
 use tokio::time::timeout;

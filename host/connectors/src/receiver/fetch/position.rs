@@ -1,8 +1,8 @@
 //! How far a stream or a poll has come, in the server's own words: the name of a position holds them.
 
+use crate::limits::HTTP_PLACE_BYTES_MAX;
 use crate::receiver::named::NamedPosition;
 use millstream_base::batch::position::{Position, Positions};
-use millstream_base::limits::HTTP_PLACE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 /// What the name of such a position begins with.

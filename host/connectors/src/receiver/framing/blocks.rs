@@ -6,12 +6,13 @@
 //! refused record, up to the next mark of the file.
 
 use super::{Counter, StreamCursor};
+use crate::limits::AVRO_BLOCK_BYTES_MAX;
 use bytes::Bytes;
 use millstream_base::batch::chunk::{Chunk, RefusedRecord};
 use millstream_base::batch::position::{Extent, known_shortly};
 use millstream_base::decode::avro::container::{BlockHead, Codec, Header, SYNC_BYTES, Scanned, record_ends};
 use millstream_base::decode::avro::schema::Schema;
-use millstream_base::limits::{AVRO_BLOCK_BYTES_MAX, PART_BYTES_MAX, PART_ROWS_MAX};
+use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use std::io::Read;
 
 /// How far back in what it made a zstd decoder may have to look, as a power of two.

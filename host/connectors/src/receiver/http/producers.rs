@@ -1,9 +1,9 @@
 //! Producers: senders that number their requests, so that one that is repeated brings no row twice. How far each has come is a
 //! position of the source, by its name.
 
+use crate::limits::HTTP_PRODUCER_BYTES_MAX;
 use crate::receiver::inbox::Ticket;
 use millstream_base::batch::position::{Position, Positions};
-use millstream_base::limits::HTTP_PRODUCER_BYTES_MAX;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;

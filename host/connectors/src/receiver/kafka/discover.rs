@@ -5,12 +5,12 @@ use super::records::Records;
 use super::{InboxClosed, Partition, SourceReader, Step};
 use crate::kafka::ANSWER_TIME_MAX;
 use crate::kafka::fault::KafkaFault;
+use crate::limits::KAFKA_PARTITIONS_MAX;
 use millstream_base::batch::partition::clock_name;
 use millstream_base::batch::position::{CLUSTER, Position, TOPIC_PREFIX};
 use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{KafkaStart, KafkaTopics};
-use millstream_base::limits::KAFKA_PARTITIONS_MAX;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 

@@ -3,6 +3,7 @@
 use super::messages::chunks_of;
 use super::position::PartitionPosition;
 use super::{BusyFlag, RetryPause};
+use crate::limits::{POLL_WAIT_MS, POLL_WAIT_SHORT_MS};
 use crate::receiver::http::cut;
 use crate::receiver::inbox::{Inbox, PartitionRead, Ticket};
 use millstream_base::batch::chunk::{Chunk, RefusedRecord};
@@ -14,7 +15,7 @@ use millstream_base::batch::reading::{ReadContent, ReadPartition, ReadRows, Read
 use millstream_base::error::Error;
 use millstream_base::hex;
 use millstream_base::job::spec::SourceSpec;
-use millstream_base::limits::{PART_ROWS_MAX, POLL_WAIT_MS, POLL_WAIT_SHORT_MS};
+use millstream_base::limits::PART_ROWS_MAX;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

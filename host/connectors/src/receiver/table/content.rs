@@ -1,6 +1,7 @@
 //! The rows of a table, from the bytes that a file or a query gave.
 
 use super::guess;
+use crate::limits::ENRICH_DECODED_BYTES_MAX;
 use crate::receiver::framer;
 use crate::receiver::parquet::columns::as_wanted;
 use crate::receiver::parquet::open::FileRows;
@@ -16,7 +17,7 @@ use millstream_base::decode::{Decoder, csv};
 use millstream_base::job::spec::{
     ColumnSpec, EnrichFormat, EnrichSpec, EnrichTable, Format, SourceKind, SourceSpec, TimeForm, TimeUnit,
 };
-use millstream_base::limits::{ENRICH_BYTES_MAX, ENRICH_DECODED_BYTES_MAX};
+use millstream_base::limits::ENRICH_BYTES_MAX;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::path::PathBuf;
 use std::sync::Arc;

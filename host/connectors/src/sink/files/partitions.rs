@@ -1,11 +1,11 @@
 //! Rows by the values of columns, in folders as Hive has them: `day=2026-11-21/country=SE`.
 
+use crate::limits::{FOLDER_NAME_BYTES_MAX, FOLDERS_PER_BATCH_MAX};
 use arrow::array::{Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use millstream_base::batch::cell::{self, Cells};
 use millstream_base::batch::types::ColumnType;
-use millstream_base::limits::{FOLDER_NAME_BYTES_MAX, FOLDERS_PER_BATCH_MAX};
 use millstream_base::shown;
 use percent_encoding::percent_decode_str;
 use std::collections::BTreeMap;

@@ -14,8 +14,9 @@ use super::open_part::{OpenPart, Writer, hidden, hidden_folder};
 use super::partitions::{ByFolder, Partitions};
 use super::{FileSettings, Share, exactly_once, is_part_path, reserve, twice};
 use crate::sink::marker::{self, Marker, Pending};
-use crate::sink::{Sink, encode, open_failed, ops, rows_refused};
+use crate::sink::{Sink, encode, open_failed, rows_refused};
 use arrow::array::RecordBatch;
+use millstream_base::batch::op;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
@@ -268,7 +269,7 @@ impl Sink for PartsSink {
             return Err(twice(batch));
         }
         if let Some(op) = &self.op {
-            let checked = ops::check_words(op, &rows);
+            let checked = op::check_words(op, &rows);
             checked.map_err(|cause| rows_refused(&self.name, batch, self.writer.place.shown(), cause))?;
         }
         fault::point("commit.before");

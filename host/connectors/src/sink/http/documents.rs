@@ -2,10 +2,10 @@
 //! which order the server takes those that are sent, and those that it takes only when they are sent again.
 
 use super::super::encode::plain;
-use super::super::ops::Op;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Schema;
 use millstream_base::batch::cell::Cells;
+use millstream_base::batch::op::Op;
 use millstream_base::batch::types::{ColumnType, describe};
 use millstream_base::job::spec::KeyedDocuments;
 use std::collections::HashMap;

@@ -22,12 +22,12 @@ use super::topic::{self, Admin, TopicFacts};
 use super::watch::Watch;
 use crate::kafka;
 use crate::kafka::fault::KafkaFault;
+use crate::limits::{KAFKA_QUEUE_BYTES_MAX, KAFKA_QUEUE_RECORDS_MAX};
 use crate::sink::shares::Share;
 use millstream_base::error::Result;
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
 use millstream_base::job::spec::{KafkaSinkSpec, Origin, SinkSpec};
-use millstream_base::limits::{KAFKA_QUEUE_BYTES_MAX, KAFKA_QUEUE_RECORDS_MAX};
 use millstream_base::owner::Owner;
 use rdkafka::config::ClientConfig;
 

@@ -2,8 +2,8 @@
 
 use crate::kafka::fault::KafkaFault;
 use crate::kafka::{PAUSE_MAX, PAUSE_MIN};
+use crate::limits::SERVER_START_S_MAX;
 use millstream_base::failure::Failure;
-use millstream_base::limits::SERVER_START_S_MAX;
 use millstream_base::units;
 use std::time::{Duration, Instant};
 

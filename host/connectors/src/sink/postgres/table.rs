@@ -1,9 +1,9 @@
 //! The table of a `postgres` sink: what it must look like, and the statements that make it and write it.
 
-use super::super::ops::{self, DELETE, TRUNCATE};
 use super::conversion::{ColumnConversion, ColumnFacts, is_named};
 use crate::postgres::quoted;
 use arrow::datatypes::{DataType, SchemaRef};
+use millstream_base::batch::op::{self, DELETE, TRUNCATE};
 use millstream_base::batch::types::{ColumnType, describe};
 use std::borrow::Cow;
 use tokio_postgres::Client;
@@ -70,7 +70,7 @@ impl TargetTable {
         // Without columns it is only asked for its marker.
         let schema = match rows.fields().is_empty() {
             true => rows.clone(),
-            false => ops::columns_written(rows, key, op)?,
+            false => op::columns_written(rows, key, op)?,
         };
         let fields = schema.fields();
         for field in fields {

@@ -1,10 +1,10 @@
 //! A batch as messages: as the lines of a `queue` sink, in several where it has many rows.
 
+use crate::limits::WEBSOCKET_MESSAGE_BYTES;
 use arrow::array::RecordBatch;
 use millstream_base::batch::cell;
 use millstream_base::batch::json::JsonRows;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::limits::WEBSOCKET_MESSAGE_BYTES;
 use std::io;
 
 /// Hands over each message of a batch; one without rows has none.

@@ -3,9 +3,9 @@
 use super::{Resume, StartRequest, tables};
 use crate::checkpoint::gc::trim_starts;
 use crate::checkpoint::types::{Checkpoint, JobStart, Manifest, TableOf};
+use crate::limits::{CHECKPOINTS_KEPT, ROLLBACK_BATCHES_MAX};
 use millstream_base::batch::partition::plan_name;
 use millstream_base::ids::{BatchId, Generation};
-use millstream_base::limits::{CHECKPOINTS_KEPT, ROLLBACK_BATCHES_MAX};
 
 /// The manifest of a new start, which takes the job over from all earlier ones. `job_id` counts where the job begins
 /// anew.

@@ -1,7 +1,7 @@
 //! How much waits to be written.
 
+use crate::limits::{STATE_FILE_BYTES_MAX, STATE_FILE_BYTES_MIN, STATE_FILE_SHARE};
 use millstream_base::failure::Failure;
-use millstream_base::limits::{STATE_FILE_BYTES_MAX, STATE_FILE_BYTES_MIN, STATE_FILE_SHARE};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;

@@ -7,6 +7,7 @@ use crate::checkpoint::changes::TableChanges;
 use crate::dataflow::stages::{BuildContext, in_checkpoint};
 use crate::graph::{JoinNode, StageNode, right_table};
 use crate::join::{ColdIntervals, IntervalJoin, Side};
+use crate::limits::STATE_SLICE_MAX;
 use crate::state::StateTable;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::TableCheckpoint;
@@ -16,7 +17,6 @@ use millstream_base::batch::part::Part;
 use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
-use millstream_base::limits::STATE_SLICE_MAX;
 use millstream_metrics::{Counts, StateSize};
 
 /// See the module.

@@ -14,12 +14,12 @@ use arrow::array::{
 use arrow::compute::{SortOptions, concat_batches, take, take_record_batch};
 use millstream_base::batch::group::{Grouped, Grouper};
 use millstream_base::batch::keys::{Keys, canonical_column};
+use millstream_base::batch::op::{DELETE, INSERT, Op};
 use millstream_base::batch::part::Part;
 use millstream_base::batch::rejected::RefusedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
-use millstream_connectors::sink::ops::{DELETE, INSERT, Op};
 use millstream_metrics::{Counts, StateSize};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

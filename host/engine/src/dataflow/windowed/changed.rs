@@ -5,10 +5,10 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::keys::Keys;
+use millstream_base::batch::op::{DELETE, INSERT};
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
-use millstream_connectors::sink::ops::{DELETE, INSERT};
 use std::collections::HashSet;
 use std::sync::Arc;
 

@@ -15,11 +15,11 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::kernels::numeric::neg;
 use arrow::compute::{concat_batches, filter_record_batch};
 use millstream_base::batch::keys::{KeyHash, Keys};
+use millstream_base::batch::op::Op;
 use millstream_base::batch::part::Part;
 use millstream_base::batch::rejected::RefusedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
-use millstream_connectors::sink::ops::Op;
 use millstream_metrics::Counts;
 
 /// Processing time: partial results of each part, and rejected rows.

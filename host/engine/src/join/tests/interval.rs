@@ -5,13 +5,14 @@ use super::super::interval::{Interval, IntervalJoin};
 use super::*;
 use crate::checkpoint::fold;
 use crate::checkpoint::types::StateFile;
+use crate::limits::STATE_SLICE_MAX;
 use crate::state::StateTable;
 use crate::state::spill::budget::StateBudget;
 use arrow::compute::concat_batches;
 use millstream_base::batch::keys::KEY_GROUPS;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
-use millstream_base::limits::{STATE_SLICE_MAX, SliceMax};
+use millstream_base::limits::SliceMax;
 
 const CASES: u64 = 3_000;
 

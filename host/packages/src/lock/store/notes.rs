@@ -1,10 +1,10 @@
 //! What the store knows beside the bytes: where a package came from, who signed it, and which lock files need it.
 
 use super::{PackageStore, gc};
+use crate::limits::PACKAGE_SIGNATURES_MAX;
 use crate::trust::signature;
 use millstream_base::digest::Digest;
 use millstream_base::error::Result;
-use millstream_base::limits::PACKAGE_SIGNATURES_MAX;
 use millstream_base::package_name::PackageName;
 use semver::Version;
 use std::ffi::OsString;

@@ -75,7 +75,7 @@ fn signatures_are_kept_once_and_not_without_end() {
     assert_eq!(store.signatures(&manifest).unwrap(), [b"one".to_vec()], "what is there now counts");
     let many: Vec<Vec<u8>> = (0..1_000_u32).map(|number| number.to_le_bytes().to_vec()).collect();
     store.keep_signatures(&manifest, &many).unwrap();
-    assert_eq!(store.signatures(&manifest).unwrap().len(), millstream_base::limits::PACKAGE_SIGNATURES_MAX);
+    assert_eq!(store.signatures(&manifest).unwrap().len(), crate::limits::PACKAGE_SIGNATURES_MAX);
 }
 
 #[test]

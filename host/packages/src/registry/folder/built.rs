@@ -1,10 +1,10 @@
 //! Plugin folders and components as they are built, as packages.
 
 use super::failed;
+use crate::limits::REGISTRY_ENTRIES_MAX;
 use crate::package::facts::PackageFacts;
 use crate::package::manifest::PackedPackage;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::REGISTRY_ENTRIES_MAX;
 use millstream_base::package_name;
 use millstream_base::package_name::PackageName;
 use millstream_plugins::plugin::{component_file, is_plugin_folder, read_component};

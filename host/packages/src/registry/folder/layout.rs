@@ -1,15 +1,15 @@
 //! The versions of one package in a folder, as an OCI image layout: `oci-layout`, `index.json` and `blobs/sha256/`.
 
 use super::{failed, read};
+use crate::limits::{
+    PACKAGE_MANIFEST_BYTES_MAX, PACKAGE_SIGNATURES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_INDEX_BYTES_MAX,
+};
 use crate::package::manifest::{Blob, PackedPackage};
 use crate::registry::referrer;
 use crate::trust::signature::MEDIA_TYPE;
 use millstream_base::digest::Digest;
 use millstream_base::durable;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::{
-    PACKAGE_MANIFEST_BYTES_MAX, PACKAGE_SIGNATURES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_INDEX_BYTES_MAX,
-};
 use millstream_base::package_name;
 use millstream_base::package_name::PackageName;
 use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OciImageIndex};

@@ -3,10 +3,9 @@
 use super::address::Address;
 use super::login;
 use super::message::{self, RegistryAnswer, RegistryOrder, RegistryQuestion};
+use crate::limits::{REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX, REGISTRY_SILENCE_S, REGISTRY_TIME_S};
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::{
-    COMPONENT_BYTES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX, REGISTRY_SILENCE_S, REGISTRY_TIME_S,
-};
+use millstream_base::limits::COMPONENT_BYTES_MAX;
 use millstream_base::{progress, regular};
 use millstream_plugins::child::{self, ProcessEnd, ProcessOutput, Program, Task};
 use std::ffi::OsString;

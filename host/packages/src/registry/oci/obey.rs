@@ -2,11 +2,10 @@
 
 use super::client::Client;
 use super::message::{self, RegistryAnswer, RegistryOrder};
+use crate::limits::{REGISTRY_FILES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX};
 use clap::Args;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::{
-    COMPONENT_BYTES_MAX, REGISTRY_FILES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX,
-};
+use millstream_base::limits::COMPONENT_BYTES_MAX;
 use millstream_plugins::child::limits::{self, Limits};
 use std::ffi::OsString;
 use std::io::{self, Read};

@@ -2,10 +2,10 @@
 //! tag made of the package's digest instead, as the specification says.
 
 use super::client::{AskResult, Client};
+use crate::limits::PACKAGE_SIGNATURES_MAX;
 use crate::registry::referrer;
 use crate::trust::signature::MEDIA_TYPE;
 use millstream_base::digest::Digest;
-use millstream_base::limits::PACKAGE_SIGNATURES_MAX;
 use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciImageIndex};
 use oci_client::{Reference, RegistryOperation};
 

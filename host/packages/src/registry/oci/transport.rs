@@ -4,7 +4,8 @@
 //! without TLS go to a proxy that does not exist.
 
 use super::address::Address;
-use millstream_base::limits::{PLUGIN_REASON_BYTES_MAX, REGISTRY_CONNECT_S};
+use crate::limits::REGISTRY_CONNECT_S;
+use millstream_base::limits::PLUGIN_REASON_BYTES_MAX;
 use millstream_base::shown::printable;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};

@@ -20,11 +20,11 @@
 //! The tables `signers` and `revoked` are also in the user's `keys/trusted.toml` ([`Trusted`]), which `millstream key` writes.
 
 use super::place::Prefix;
+use crate::limits::POLICY_FILE_BYTES_MAX;
 use crate::trust::key::{PublicKey, Signer};
 use millstream_base::digest::Digest;
 use millstream_base::durable;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::POLICY_FILE_BYTES_MAX;
 use millstream_base::private;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

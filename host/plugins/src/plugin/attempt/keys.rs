@@ -1,11 +1,11 @@
 //! What an update may keep for each key: the bytes of its state, and its timers.
 
+use crate::limits::PLUGIN_TIMER_CHANGES_MAX;
 use crate::plugin::failure::{OutputFault, bytes};
 use crate::plugin::{Groups, TimerChange};
 use arrow::array::RecordBatch;
 use millstream_base::batch::slices::RowBytes;
 use millstream_base::job::spec::PluginLimits;
-use millstream_base::limits::PLUGIN_TIMER_CHANGES_MAX;
 use std::collections::BTreeMap;
 use std::ops::Range;
 

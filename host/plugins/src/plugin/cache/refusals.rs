@@ -2,9 +2,9 @@
 //! would only find the same out once more, slowly.
 
 use super::{Cache, CacheFileKind};
+use crate::limits::COMPILE_REFUSED_S;
 use crate::plugin::compile::CompileFailure;
 use millstream_base::error::Kind;
-use millstream_base::limits::COMPILE_REFUSED_S;
 use std::io::Read;
 use std::time::Duration;
 

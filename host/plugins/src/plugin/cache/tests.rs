@@ -205,7 +205,7 @@ fn refusals_are_remembered_for_less_time_only() {
     let ago = |seconds: u64| std::time::SystemTime::now() - Duration::from_secs(seconds);
     file.set_modified(ago(1_790)).unwrap();
     assert!((30..=31).contains(&minutes(&cache)), "{}", minutes(&cache));
-    let old = ago(millstream_base::limits::COMPILE_REFUSED_S + 1);
+    let old = ago(crate::limits::COMPILE_REFUSED_S + 1);
     file.set_modified(old).unwrap();
     assert_eq!(cache.refused("a", Duration::from_secs(2)), None, "and after a while");
 }

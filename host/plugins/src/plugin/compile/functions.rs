@@ -4,8 +4,8 @@
 //! which is not. Compiling the runtime takes 10 s and more; with its functions at hand it is mostly copied. They are kept in one
 //! file for each runtime, beside the code of whole components and as they are (`cache`).
 
+use crate::limits::FUNCTIONS_KEPT_BYTES_MAX;
 use crate::plugin::cache::DigestBytes;
-use millstream_base::limits::FUNCTIONS_KEPT_BYTES_MAX;
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -3,13 +3,12 @@
 use super::Metering;
 use super::functions::CompiledFunctions;
 use crate::child::limits::{self, Limits};
+use crate::limits::{COMPILE_FILES_MAX, COMPILE_MEMORY_BYTES_MAX, FUNCTIONS_KEPT_BYTES_MAX};
 use crate::plugin::cache::{Cache, code_digest};
 use crate::plugin::engine::{self, CodeKind};
 use clap::Args;
 use millstream_base::error::{Error, Result};
-use millstream_base::limits::{
-    COMPILE_FILES_MAX, COMPILE_MEMORY_BYTES_MAX, COMPONENT_BYTES_MAX, FUNCTIONS_KEPT_BYTES_MAX,
-};
+use millstream_base::limits::COMPONENT_BYTES_MAX;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::{self, ExitCode};

@@ -1,11 +1,11 @@
 //! What ended a call, in words, and what to do about it.
 
 use super::{Trap, bytes};
+use crate::limits::{PLUGIN_MEMORIES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use crate::plugin::guest::Guest;
 use crate::plugin::instances::{fuel, time};
 use crate::plugin::wasi::{CurrentCall, Stopped};
 use millstream_base::job::spec::PluginLimits;
-use millstream_base::limits::{PLUGIN_MEMORIES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use millstream_base::shown::printable;
 use wasmtime::WasmBacktrace;
 use wasmtime::component::ResourceTableError;

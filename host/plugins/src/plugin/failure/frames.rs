@@ -1,6 +1,6 @@
 //! The functions that were being called when a call failed.
 
-use millstream_base::limits::PLUGIN_FRAMES_MAX;
+use crate::limits::PLUGIN_FRAMES_MAX;
 use millstream_base::shown::printable;
 use wasmtime::WasmBacktrace;
 

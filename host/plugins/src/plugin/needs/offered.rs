@@ -1,12 +1,12 @@
 //! What a plugin is offered, by the names of its imports.
 
+use crate::limits::PLUGIN_WORDS_BYTES_MAX;
 use crate::plugin::failure::printable;
 use crate::plugin::imports::{NET, OFFERED, TIMERS};
 use crate::plugin::load::LoadOptions;
 use crate::plugin::outline::needs;
 use crate::plugin::releases::release;
 use crate::plugin::{VERSION, World};
-use millstream_base::limits::PLUGIN_WORDS_BYTES_MAX;
 use std::fmt::Write as _;
 
 /// The harmless part of WASI 0.2, by package. What stands behind it is virtual: clocks show the batch time, random numbers

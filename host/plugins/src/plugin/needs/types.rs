@@ -1,7 +1,7 @@
 //! The types of a component, as far as imports need them: whether an instance is nothing but names for types.
 
 use super::{Size, UnreadableComponent};
-use millstream_base::limits::COMPONENT_NESTING_MAX;
+use crate::limits::COMPONENT_NESTING_MAX;
 use wasmparser::{
     BinaryReader, ComponentAlias, ComponentExternName, ComponentImport, ComponentType, ComponentTypeRef, CoreType,
     TypeBounds,

@@ -1,11 +1,11 @@
 //! Files that are plugins, and files that are not.
 
 use super::hand::{self, Body, Image};
+use crate::limits::PLUGINS_UNUSED_MAX;
 use crate::plugin::cache::{Cache, DigestBytes};
 use crate::plugin::engine::{CodeKind, Machine};
 use crate::plugin::{LoadOptions, Metering, World, load::Loader};
 use arrow::datatypes::Schema;
-use millstream_base::limits::PLUGINS_UNUSED_MAX;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -2,9 +2,9 @@
 
 use super::waiting::wait;
 use super::{Guest, Stopped, Wasi};
+use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_READ_BYTES_MAX};
 use crate::plugin::bindings::WitLevel;
 use bytes::Bytes;
-use millstream_base::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_READ_BYTES_MAX};
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::cli::{stderr, stdin, stdout};

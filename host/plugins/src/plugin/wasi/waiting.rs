@@ -1,8 +1,8 @@
 //! Waiting for the network from a worker thread.
 
 use super::Stopped;
+use crate::limits::PLUGIN_WAIT_MS_MAX;
 use crate::plugin::failure::Trap;
-use millstream_base::limits::PLUGIN_WAIT_MS_MAX;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};

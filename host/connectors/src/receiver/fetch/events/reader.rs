@@ -1,6 +1,6 @@
 //! Reads a stream of events, as the HTML standard says (9.2.6), and bounds what it keeps of each.
 
-use millstream_base::limits::HTTP_PLACE_BYTES_MAX;
+use crate::limits::HTTP_PLACE_BYTES_MAX;
 use std::time::Duration;
 
 /// Bytes of the type of an event; the rest is cut.

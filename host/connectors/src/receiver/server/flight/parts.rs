@@ -3,11 +3,11 @@
 use super::position::FlightPosition;
 use crate::flight::messages::{Endpoint, Info};
 use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
+use crate::limits::{FLIGHT_ENDPOINTS_AT_ONCE, FLIGHT_ENDPOINTS_MAX};
 use glob::Pattern;
 use millstream_base::batch::reading::ReadTrouble;
 use millstream_base::error::Error;
 use millstream_base::job::spec::{FlightReads, Origin, ServerSourceSpec, SourceSpec};
-use millstream_base::limits::{FLIGHT_ENDPOINTS_AT_ONCE, FLIGHT_ENDPOINTS_MAX};
 use millstream_base::shown;
 use prost::Message as _;
 use std::collections::BTreeSet;

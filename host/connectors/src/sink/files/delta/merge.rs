@@ -7,12 +7,12 @@
 
 use super::log::{DataFile, Table};
 use crate::sink::encode::Encoder;
-use crate::sink::ops::{self, Op};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use millstream_base::batch::keys::Keys;
+use millstream_base::batch::op::{self, Op};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::job::spec::{FileFormat, FilesLayout, TableMode};
 use millstream_base::panics::caught;
@@ -47,7 +47,7 @@ impl Merging {
 
     /// The columns of the table that these rows are for. The error is a key of the job file and what is wrong with it.
     pub fn columns_written(&self, rows: &Schema) -> Result<SchemaRef, (&'static str, String)> {
-        let written = ops::columns_written(rows, &self.key, self.op.as_deref())?;
+        let written = op::columns_written(rows, &self.key, self.op.as_deref())?;
         let is_kept = |name: &&String| {
             written.field_with_name(name).is_ok_and(|field| ColumnType::of(field.data_type()).is_kept())
         };

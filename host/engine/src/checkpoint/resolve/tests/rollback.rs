@@ -1,7 +1,7 @@
 //! A start that goes back to the checkpoint before an upgrade, and how long that checkpoint is kept.
 
 use super::*;
-use millstream_base::limits::ROLLBACK_BATCHES_MAX;
+use crate::limits::ROLLBACK_BATCHES_MAX;
 
 fn replaying(batch: u64) -> StartRequest {
     StartRequest { replay_from: Some(BatchId(batch)), job_digest: "before".into(), ..wanted() }

@@ -1,8 +1,8 @@
 use super::*;
+use crate::limits::STATE_SLICE_MAX;
 use crate::state::files::TableSlice;
 use crate::window::rows::encode_rows;
 use arrow::array::Int64Array;
-use millstream_base::limits::STATE_SLICE_MAX;
 use millstream_base::random::Random;
 
 fn key() -> Schema {

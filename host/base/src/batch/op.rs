@@ -1,8 +1,8 @@
 //! What rows do to a table: a column says it (`op`).
 
+use crate::batch::types::{ColumnType, describe};
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::batch::types::{ColumnType, describe};
 use std::sync::Arc;
 
 /// The word for a row that is there from now on.

@@ -1,0 +1,116 @@
+//! Limits of this crate, with their defaults.
+
+/// How long the clock of time limits may be silent before it counts as standing still, in milliseconds.
+pub const PLUGIN_CLOCK_SILENCE_MS_MAX: u64 = 500;
+/// How long a call waits for a clock that stands still, in milliseconds; then it fails.
+pub const PLUGIN_CLOCK_PATIENCE_MS: u64 = 2_000;
+/// Bytes that a plugin call may return whatever its input.
+pub const PLUGIN_EXPANSION_BYTES_FREE: u64 = 1 << 20;
+/// Rows that a plugin call may return whatever its input.
+pub const PLUGIN_EXPANSION_ROWS_FREE: u64 = 10_000;
+/// Instructions that stand for a second where time must be counted alike on every machine.
+pub const PLUGIN_FUEL_PER_SECOND: u64 = 1_000_000_000;
+/// Bytes of one logged line; the rest is cut.
+pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4096;
+/// Bytes of a granted file that one call of `files.read` gives; the plugin asks again for more.
+pub const PLUGIN_FILE_READ_BYTES_MAX: u64 = 16 << 20;
+/// Instructions that a call of an import counts as, of ours or of WASI, beside one for each byte that it moves: about what
+/// it costs.
+pub const PLUGIN_IMPORT_FUEL: u64 = 500;
+/// Timers that one plugin call may set and cancel.
+pub const PLUGIN_TIMER_CHANGES_MAX: usize = 1_000_000;
+/// Bytes of a plugin's own words in an error; the rest is cut.
+pub const PLUGIN_WORDS_BYTES_MAX: usize = 8192;
+/// Frames of a plugin's backtrace in an error.
+pub const PLUGIN_FRAMES_MAX: usize = 20;
+/// Instructions that a core module may take to start when it is built.
+pub const SNAPSHOT_FUEL: u64 = 2_000_000_000;
+/// Memories, and tables, in one plugin instance. No toolchain makes more than two of a kind, and each memory takes one of
+/// the places that all instances share.
+pub const PLUGIN_MEMORIES_MAX: u32 = 16;
+/// How long a call of a plugin may take, in milliseconds, that is made once more to see where it stands; or how long it takes
+/// to run so many instructions. Never longer than the call before it.
+pub const PLUGIN_TRACE_TIME_MS_MAX: u64 = 2_000;
+/// Places of which it is kept at a time how such a call came there, each in a line of the log.
+pub const PLUGIN_PLACES_MAX: usize = 4_096;
+/// How many times the fuel of one call all these calls together may burn.
+pub const PLUGIN_ATTEMPTS_FUEL_CALLS: u64 = 100;
+/// Memory of the process that compiles a component, in bytes.
+pub const COMPILE_MEMORY_BYTES_MAX: u64 = 3 << 30;
+/// Functions of a component, all its modules together.
+pub const COMPONENT_FUNCTIONS_MAX: u64 = 200_000;
+/// Core modules of a component, and components inside it.
+pub const COMPONENT_MODULES_MAX: u64 = 1_000;
+/// Sections of a component, those of its modules included.
+pub const COMPONENT_SECTIONS_MAX: u64 = 100_000;
+/// Instances of modules and components that a component writes down.
+pub const COMPONENT_INSTANCES_MAX: u64 = 10_000;
+/// Types of a component, those of its modules included.
+pub const COMPONENT_TYPES_MAX: u64 = 200_000;
+/// Imports of a component, those of its modules included.
+pub const COMPONENT_IMPORTS_MAX: u64 = 200_000;
+/// Levels of components within components, and of types within types.
+pub const COMPONENT_NESTING_MAX: u64 = 32;
+/// Bytes of the code that a component is compiled to.
+pub const COMPILED_BYTES_MAX: u64 = 512 << 20;
+/// Files that the process which compiles a component may have open.
+pub const COMPILE_FILES_MAX: u64 = 64;
+/// How long a component that could not be compiled within its limits is not tried again, in seconds.
+pub const COMPILE_REFUSED_S: u64 = 3_600;
+/// Bytes of one function of a component.
+pub const COMPONENT_FUNCTION_BYTES_MAX: u64 = 4 << 20;
+/// Random bytes that a plugin may ask for at a time.
+pub const PLUGIN_RANDOM_BYTES_MAX: usize = 1 << 20;
+/// Bytes that one call of WASI reads or writes at most; a plugin that asks for more gets so many.
+pub const PLUGIN_READ_BYTES_MAX: usize = 64 << 10;
+/// How long a plugin without a time limit waits for one answer over HTTP, in milliseconds.
+pub const PLUGIN_WAIT_MS_MAX: u64 = 60_000;
+/// Requests over HTTP that one plugin call may make.
+pub const PLUGIN_HTTP_REQUESTS_MAX: usize = 10_000;
+/// Connections that one plugin instance may have open.
+pub const PLUGIN_HTTP_OPEN_MAX: usize = 32;
+/// Bytes of the body of a request, and of an answer.
+pub const PLUGIN_HTTP_BODY_BYTES_MAX: usize = 16 << 20;
+/// Bytes of the header fields of a request.
+pub const PLUGIN_HTTP_FIELDS_BYTES_MAX: usize = 64 << 10;
+/// Bytes that each row of an Arrow type takes, whatever it holds.
+pub const PLUGIN_FIXED_BYTES_MAX: u64 = 64 << 10;
+/// Columns of one schema that a plugin describes.
+pub const PLUGIN_COLUMNS_MAX: usize = 1000;
+/// Plugins that a process has loaded and keeps though nothing uses them any more: those loaded last.
+pub const PLUGINS_UNUSED_MAX: usize = 1;
+/// Bytes of a file that a plugin is granted.
+pub const GRANTED_FILE_BYTES_MAX: u64 = 256 << 20;
+/// Memory that a finished instance leaves resident for the next one, in bytes. What is above goes back to the system. More than
+/// a call of some rows writes holds up others: the system protects it, page by page, between instances, and meanwhile no other
+/// thread of the process can change or look at the address space.
+pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 4 << 20;
+/// Calls after which an instance that is kept (`instance = "worker"`) is replaced.
+pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
+/// Compiled components in the cache; those that were not used for the longest time go first.
+pub const COMPILED_FILES_MAX: usize = 512;
+/// Bytes of files of one kind in that cache together. Those of a plugin in Python are 10 to 40 MB, in Rust less than 1 MB.
+pub const CACHED_CODE_BYTES_MAX: u64 = 2 << 30;
+/// Files with compiled functions of large runtimes in the cache; the oldest go first.
+pub const FUNCTIONS_FILES_MAX: usize = 12;
+/// Bytes of such a file.
+pub const FUNCTIONS_KEPT_BYTES_MAX: usize = 256 << 20;
+/// How large a slice may be, unless it is a single row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SliceMax {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of their columns.
+    pub bytes: usize,
+}
+
+/// Bytes that a plugin reads from a connection at a time.
+pub const PLUGIN_NET_READ_BYTES_MAX: u32 = 1 << 20;
+/// Bytes that a plugin writes to a connection at a time.
+pub const PLUGIN_NET_WRITE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a position of a source plugin.
+pub const PLUGIN_POSITION_BYTES_MAX: usize = 4 << 10;
+/// Bytes of the name of a partition of a source plugin.
+pub const PLUGIN_PARTITION_NAME_BYTES_MAX: usize = 256;
+/// The largest id of a batch that a sink plugin may say it holds: no job comes so far, and no number that JSON has is larger.
+pub const PLUGIN_BATCH_ID_MAX: u64 = 1 << 53;
