@@ -170,6 +170,9 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::IsFalse(value) => Transformed::yes(is(value, Operator::IsNotDistinctFrom, false)),
         Expr::IsNotTrue(value) => Transformed::yes(is(value, Operator::IsDistinctFrom, true)),
         Expr::IsNotFalse(value) => Transformed::yes(is(value, Operator::IsDistinctFrom, false)),
+        // Plans of both differ in whether they may be null.
+        Expr::IsUnknown(value) => Transformed::yes(Expr::IsNull(value)),
+        Expr::IsNotUnknown(value) => Transformed::yes(Expr::IsNotNull(value)),
         Expr::Negative(value) => match checked_negative(&value, &kind(&value)?) {
             Some(checked) => Transformed::yes(checked),
             None => Transformed::no(Expr::Negative(value)),
