@@ -26,6 +26,7 @@ pub mod references;
 mod rewrite;
 mod rounding;
 mod semantics;
+mod rules;
 pub mod session;
 mod shift;
 mod subqueries;

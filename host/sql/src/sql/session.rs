@@ -1,9 +1,9 @@
 //! What DataFusion needs to plan: its options, and the tables and functions that SQL may name.
 
 use super::decimals::BesideFloats;
-use super::join_keys::optimizer_rules;
 use super::pool::SharedPool;
 use super::rewrite::rewrite;
+use super::rules::optimizer_rules;
 use super::semantics::Semantics;
 use super::subqueries::Subqueries;
 use super::using::FullJoinUsing;

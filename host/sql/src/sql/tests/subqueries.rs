@@ -236,3 +236,29 @@ fn decimals_fit_when_they_are_rounded() {
                  (values ('9999999999999999999999999999999999.0000'), ('1.0000')))";
     assert_eq!(answer(large), "5000000000000000000000000000000000.0000");
 }
+
+#[test]
+fn conditions_stay_above_totals() {
+    answers(&[
+        ("select n from (select count(*) as n from o) q where now() < timestamp '1960-01-01'", ""),
+        ("select n from (select count(*) as n from o) q where null and n > 0", ""),
+        ("select n from (select count(*) as n from o) q where (select max(k) from o) is null", ""),
+        ("select count(*) as n from o having now() < timestamp '1960-01-01'", ""),
+        ("select k, count(*) as n from o group by rollup(k) having now() < timestamp '1960-01-01'", ""),
+        ("select n from (select count(*) as n from o) q where now() > timestamp '1960-01-01' and n = 5", "5"),
+        ("select k from (select k, count(*) as n from o group by k) q where k < 2 and n = 1", "1"),
+    ]);
+}
+
+#[test]
+fn sums_of_decimals_keep_their_type_beside_distinct_values() {
+    let sums =
+        "(select sum(cast(v as decimal(9, 2))) as s, count(distinct k) as c from n having count(distinct k) > 1) q";
+    for (text, expected) in [
+        (format!("select s, c from {sums}"), "60.00|3"),
+        (format!("select k, s from p left join {sums} on s > k where s > 1 or k = 1"), "1|60.00 2|60.00"),
+        (format!("select k from o full join {sums} on true left join p using (k) where 0.25 in (select s from n)"), ""),
+    ] {
+        assert_eq!(answer(&text), expected, "{text}");
+    }
+}
