@@ -1,5 +1,6 @@
 //! DataFusion's rules for plans, with ours in the place of those that make another query of some.
 
+use super::dependencies::Unaware;
 use super::join_keys::EqualKeys;
 use datafusion::common::Result;
 use datafusion::common::tree_node::Transformed;
@@ -25,6 +26,9 @@ fn sound(rule: Rule) -> Rule {
         "extract_equijoin_predicate" => Arc::new(EqualKeys::default()),
         "push_down_filter" => Arc::new(NotBelowTotals(rule)),
         "single_distinct_aggregation_to_group_by" => Arc::new(SameTypes(rule)),
+        "eliminate_duplicated_expr" | "eliminate_join" | "optimize_projections" | "replace_distinct_aggregate" => {
+            Arc::new(Unaware::new(rule))
+        }
         _ => rule,
     }
 }

@@ -1,6 +1,7 @@
 //! What DataFusion needs to plan: its options, and the tables and functions that SQL may name.
 
 use super::decimals::BesideFloats;
+use super::dependencies::ForgottenTables;
 use super::pool::SharedPool;
 use super::rewrite::rewrite;
 use super::rules::optimizer_rules;
@@ -111,7 +112,9 @@ pub fn of_state(memory_bytes_max: u64) -> Result<SessionState> {
     let state = state.with_optimizer_rules(optimizer_rules());
     let state = state.with_physical_optimizer_rules(sound_rules()).with_analyzer_rules(analyzer_rules());
     let mut state = corrected(state.with_runtime_env(runtime(memory_bytes_max)?).build());
-    state.register_relation_planner(Arc::new(FullJoinUsing))?;
+    for planner in relation_planners() {
+        state.register_relation_planner(planner)?;
+    }
     Ok(state)
 }
 
@@ -133,6 +136,10 @@ fn runtime(memory_bytes_max: u64) -> Result<Arc<RuntimeEnv>> {
     RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_disk_manager_builder(no_files).build_arc()
 }
 
+fn relation_planners() -> [Arc<dyn RelationPlanner>; 2] {
+    [Arc::new(FullJoinUsing), Arc::new(ForgottenTables)]
+}
+
 /// How SQL text is read.
 pub fn parser_options() -> ParserOptions {
     ParserOptions {
@@ -149,7 +156,7 @@ pub struct VisibleNames {
     tables: BTreeMap<String, Arc<dyn TableSource>>,
     /// Scalar functions by name and alias.
     functions: BTreeMap<String, Arc<ScalarUDF>>,
-    relations: [Arc<dyn RelationPlanner>; 1],
+    relations: [Arc<dyn RelationPlanner>; 2],
 }
 
 impl VisibleNames {
@@ -164,7 +171,7 @@ impl VisibleNames {
                 functions.insert(name.to_lowercase(), function.clone());
             }
         }
-        VisibleNames { tables, functions, relations: [Arc::new(FullJoinUsing)] }
+        VisibleNames { tables, functions, relations: relation_planners() }
     }
 
     /// The names of all functions.

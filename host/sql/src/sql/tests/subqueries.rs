@@ -251,6 +251,26 @@ fn conditions_stay_above_totals() {
 }
 
 #[test]
+fn groups_over_joined_groups_do_not_determine_each_other() {
+    let pairs = "(select a.v, b.k from i a cross join (select k from o where k < 3 group by k) b group by a.v, b.k) q";
+    for (text, expected) in [
+        (format!("select distinct k from {pairs}"), "1 2"),
+        (format!("select count(*) as n from {pairs} group by k, v"), "1 1 1 1 1 1 1 1"),
+        (format!("select k, count(*) as n from {pairs} group by k"), "1|4 2|4"),
+        (format!("select n.k from n join {pairs} on n.k = q.k"), "1 1 1 1 2 2 2 2"),
+        (format!("select max(v) as v from (select * from {pairs} order by k, v desc nulls last limit 1)"), "40"),
+        (format!("select distinct k, sum(1) over (order by k) as s from {pairs}"), "1|4 2|8"),
+        (format!("select distinct k, sum(1) over (order by k) as s from (select * from {pairs})"), "1|4 2|8"),
+    ] {
+        assert_eq!(answer(&text), expected, "{text}");
+    }
+    let named = "w as (select v, n.k from i cross join (select k from n group by k) n group by v, n.k)";
+    let text = format!(", {named} select distinct k, sum(1) over (order by k) as s from w");
+    assert_eq!(answer(&text), "1|4 2|8 3|12");
+    answers(&[("select k from o where 0 < any (select v from i where k > 1 group by v)", "2 4 5")]);
+}
+
+#[test]
 fn sums_of_decimals_keep_their_type_beside_distinct_values() {
     let sums =
         "(select sum(cast(v as decimal(9, 2))) as s, count(distinct k) as c from n having count(distinct k) > 1) q";
