@@ -8,7 +8,7 @@ use super::budget;
 use super::budget_exec::with_budget;
 use super::expression::parser;
 use super::foreign::{foreign, misplanned, only_reads};
-use super::gather::{finish, gathered, rows_of};
+use super::gather::{finish, rows_of};
 use super::guard::size_guarded;
 use super::input::InputRows;
 use super::mistake::{self, mistake, place_of, told};
@@ -254,12 +254,6 @@ const STEPS: [&str; 21] = [
 /// Steps that run here, in order and on this thread.
 fn physical(plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
     let plan = finish(state().query_planner().create_physical_plan(plan, state()))?;
-    let plan = plan
-        .transform_up(|step| match gathered(&step) {
-            Some(gathered) => Ok(Transformed::yes(gathered)),
-            None => Ok(Transformed::no(step)),
-        })
-        .data()?;
     let unknown = |step: &Arc<dyn ExecutionPlan>| Ok(!STEPS.contains(&step.name()));
     if plan.exists(unknown)? {
         let words = "it needs a step of a kind that stages cannot run; write it another way".to_owned();

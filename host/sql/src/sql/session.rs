@@ -2,6 +2,7 @@
 
 use super::decimals::BesideFloats;
 use super::dependencies::ForgottenTables;
+use super::gather::Gathered;
 use super::pool::SharedPool;
 use super::rewrite::rewrite;
 use super::rules::optimizer_rules;
@@ -59,6 +60,9 @@ pub fn state() -> &'static SessionState {
         // `total / n` from failing, and functions would be called for rows that nobody wants.
         let mut rules = sound_rules();
         rules.retain(|rule| rule.name() != "ProjectionPushdown");
+        // Rows are put together in an order of their own before plans are checked.
+        let check = rules.iter().position(|rule| rule.name() == "SanityCheckPlan").unwrap_or(rules.len());
+        rules.insert(check, Arc::new(Gathered));
         let state = SessionStateBuilder::new().with_config(config).with_default_features();
         let state = state.with_optimizer_rules(optimizer_rules());
         corrected(state.with_physical_optimizer_rules(rules).with_analyzer_rules(analyzer_rules()).build())

@@ -282,3 +282,11 @@ fn sums_of_decimals_keep_their_type_beside_distinct_values() {
         assert_eq!(answer(&text), expected, "{text}");
     }
 }
+
+#[test]
+fn branches_of_a_union_may_have_constants_in_order() {
+    answers(&[(
+        "select k from o where 1 in (select o.k from n where o.k > 0 union all select 1 from n order by 1 desc limit 2)",
+        " 1",
+    )]);
+}
