@@ -296,3 +296,12 @@ fn branches_of_a_union_may_have_constants() {
         assert_eq!(answer(&text), expected, "{text}");
     }
 }
+
+#[test]
+fn rows_may_be_parted_by_what_is_equal_to_something_computed() {
+    answers(&[
+        ("select id, lead(id) over (partition by id) as l from x where abs(id) = id", "1| 2| 3|"),
+        ("select k, row_number() over (partition by k) as n from x where lower(k) = k and k = 'x'", "x|1"),
+        ("select k, row_number() over (partition by k) as n from x where lower(k) = k", "1|1 2|1 x|1"),
+    ]);
+}
