@@ -271,6 +271,15 @@ fn groups_over_joined_groups_do_not_determine_each_other() {
 }
 
 #[test]
+fn a_value_may_have_the_name_of_a_column() {
+    answers(&[
+        ("select k, (select count(*) as ik from i where ik = o.k) as n from o", "1|1 2|2 4|0 5|1 |0"),
+        ("select k, (select max(v) as k from n where n.k = o.k) as n from o", "1|10 2|20 4| 5| |"),
+        ("select k from o where k < (select max(v) as k from n where n.k = o.k)", "1 2"),
+    ]);
+}
+
+#[test]
 fn sums_of_decimals_keep_their_type_beside_distinct_values() {
     let sums =
         "(select sum(cast(v as decimal(9, 2))) as s, count(distinct k) as c from n having count(distinct k) > 1) q";
