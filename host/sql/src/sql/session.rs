@@ -83,8 +83,10 @@ fn corrected(mut state: SessionState) -> SessionState {
             let _ = state.register_udwf(Arc::new(shift::shift(plain)));
         }
     }
-    if let Some(plain) = state.aggregate_functions().get(aggregate::AVG).cloned() {
-        let _ = state.register_udaf(aggregate::exact(&plain));
+    for name in [aggregate::AVG, aggregate::SUM] {
+        if let Some(plain) = state.aggregate_functions().get(name).cloned() {
+            let _ = state.register_udaf(aggregate::exact(&plain));
+        }
     }
     state
 }

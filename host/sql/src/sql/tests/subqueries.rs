@@ -299,3 +299,16 @@ fn branches_of_a_union_may_have_constants_in_order() {
         " 1",
     )]);
 }
+
+#[test]
+fn nulls_without_a_type_are_summed() {
+    answers(&[
+        ("select sum(z) as s, avg(z) as a, count(z) as c from (select null as z from o) q", "||0"),
+        ("select sum(z) as s from (select null as z from o union all select k from o) q", "12"),
+        (
+            "select sum(z) as s from (select null as z from o union all select cast(v as decimal(9, 2)) from n) q",
+            "60.00",
+        ),
+        ("select sum(null) over () as s from e", ""),
+    ]);
+}
