@@ -116,7 +116,8 @@ fn a_failing_job_returns_its_error_each_time() {
     for _ in 0..2 {
         let error = job.await_termination(None).unwrap_err();
         assert_eq!(error.kind, Kind::Plugin);
-        let words = "stage `counts`: plugin misbehave 0.1.0 failed in batch 1: these rows are not to my liking";
+        let words = "stage `counts`: plugin misbehave 0.1.0 failed in batch 1: these rows are not to my liking\n  \
+                     the row: value = to be or (1 of 2 in the call)";
         assert_eq!(error.to_string(), words);
     }
 }

@@ -26,7 +26,8 @@ use factory::AccumulatorFactory;
 use sliding::SlidingAccumulator;
 use std::sync::Arc;
 
-const SUM: &str = "sum";
+/// The name of the sum.
+pub const SUM: &str = "sum";
 
 /// The name of the average.
 pub const AVG: &str = "avg";
@@ -39,6 +40,15 @@ pub fn exact(function: &Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     match function.inner().is::<ExactAggregate>() {
         true => function.clone(),
         false => Arc::new(AggregateUDF::new_from_impl(ExactAggregate { plain: function.clone() })),
+    }
+}
+
+/// What these take a null of no type for, which may become one of another type where a union has other branches.
+pub fn kind_of_nulls(name: &str) -> Option<DataType> {
+    match name {
+        SUM => Some(DataType::Int64),
+        AVG => Some(DataType::Float64),
+        _ => None,
     }
 }
 
@@ -184,6 +194,9 @@ impl AggregateUDFImpl for ExactAggregate {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        if let ([DataType::Null], Some(kind)) = (types, kind_of_nulls(self.name())) {
+            return self.plain.return_type(&[kind]);
+        }
         match types.first().and_then(|kind| self.average(kind)) {
             Some(kind) => Ok(kind),
             None => self.plain.return_type(types),
@@ -191,6 +204,11 @@ impl AggregateUDFImpl for ExactAggregate {
     }
 
     fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
+        if let ([field], Some(kind)) = (fields, kind_of_nulls(self.name()))
+            && field.data_type().is_null()
+        {
+            return self.plain.return_field(&[Arc::new(field.as_ref().clone().with_data_type(kind))]);
+        }
         let field = self.plain.return_field(fields)?;
         Ok(match fields.first().and_then(|of| self.average(of.data_type())) {
             Some(kind) => Arc::new(field.as_ref().clone().with_data_type(kind)),

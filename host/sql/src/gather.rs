@@ -8,10 +8,12 @@ use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::memory::MemoryStream;
@@ -36,9 +38,31 @@ pub struct Gather {
     whole: bool,
 }
 
-/// The same plan, if it is none that `Gather` stands in for.
-pub fn gathered(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
-    let properties = plan.properties().clone();
+/// The rule that puts it into plans. DataFusion sorts the branches of a union each by itself where it can, and of a branch with
+/// a constant leaves that out; then it refuses its own merge of them, where rows are in order only when they are sorted anew.
+#[derive(Debug)]
+pub struct Gathered;
+
+impl PhysicalOptimizerRule for Gathered {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|step| match gathered(&step)? {
+            Some(gathered) => Ok(Transformed::yes(gathered)),
+            None => Ok(Transformed::no(step)),
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        "gathered"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// What stands in for a step; `None`: the step stays.
+fn gathered(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let (input, order, whole) = if let Some(sort) = plan.downcast_ref::<SortExec>() {
         (sort.input(), Some(sort.expr().clone()), !sort.preserve_partitioning())
     } else if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
@@ -46,9 +70,16 @@ pub fn gathered(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>>
     } else if let Some(merge) = plan.downcast_ref::<CoalescePartitionsExec>() {
         (merge.input(), None, true)
     } else {
-        return None;
+        return Ok(None);
     };
-    Some(Arc::new(Gather { input: input.clone(), properties, order, rows_max: plan.fetch(), whole }))
+    let mut properties = plan.properties().as_ref().clone();
+    if let Some(order) = &order {
+        let mut known = properties.equivalence_properties().clone();
+        known.reorder(order.clone())?;
+        properties.set_eq_properties(known);
+    }
+    let (input, properties) = (input.clone(), Arc::new(properties));
+    Ok(Some(Arc::new(Gather { input, properties, order, rows_max: plan.fetch(), whole })))
 }
 
 /// Runs a future that waits for nothing outside: what it puts off it can do at once when it is asked again.

@@ -5,22 +5,11 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{NullEquality, Result};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
-use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule};
-use std::sync::Arc;
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-/// Rules that compute fields of structs where rows are read, and give them names there. Keys of a join that are computed of
-/// fields would look for columns by names that these rules have changed, and the query would be refused.
-const OF_FIELDS: [&str; 2] = ["extract_leaf_expressions", "push_down_leaf_projections"];
-
-/// DataFusion's rules for plans, with ours in the place of the one that finds keys.
-pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let found = ExtractEquijoinPredicate::new();
-    let rules = Optimizer::new().rules.into_iter().filter(|rule| !OF_FIELDS.contains(&rule.name()));
-    rules.map(|rule| if rule.name() == found.name() { Arc::new(EqualKeys::default()) as _ } else { rule }).collect()
-}
-
+/// DataFusion's rule, which leaves joins alone for which nulls would be equal.
 #[derive(Debug, Default)]
-struct EqualKeys(ExtractEquijoinPredicate);
+pub struct EqualKeys(ExtractEquijoinPredicate);
 
 impl OptimizerRule for EqualKeys {
     fn name(&self) -> &str {

@@ -8,7 +8,7 @@ use super::budget;
 use super::budget_exec::with_budget;
 use super::expression::parser;
 use super::foreign::{foreign, misplanned, only_reads};
-use super::gather::{finish, gathered, rows_of};
+use super::gather::{finish, rows_of};
 use super::guard::size_guarded;
 use super::input::InputRows;
 use super::mistake::{self, mistake, place_of, told};
@@ -25,7 +25,8 @@ use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{BinaryExpr, Expr, Filter, LogicalPlan, Operator, ScalarUDF, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::sql::parser::Statement;
@@ -221,6 +222,27 @@ fn conditions_watched(plan: LogicalPlan) -> Transformed<LogicalPlan> {
     }
 }
 
+/// Where rows are `abs(k) = k`, DataFusion takes `k` for `abs(k)`, by which it then does not find them sorted. So it is not to
+/// look into equalities of what is computed.
+fn equalities_closed(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>, DataFusionError> {
+    let LogicalPlan::Filter(filter) = plan else { return Ok(Transformed::no(plan)) };
+    let is_open = |condition: &Expr| match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
+            let sides = [&**left, &**right];
+            !sides.iter().any(|side| matches!(side, Expr::Literal(..)))
+                && !sides.iter().all(|side| matches!(side, Expr::Column(_)))
+        }
+        _ => false,
+    };
+    if !split_conjunction(&filter.predicate).into_iter().any(is_open) {
+        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+    }
+    let conditions = split_conjunction_owned(filter.predicate).into_iter();
+    let conditions = conditions.map(|one| if is_open(&one) { size_guarded(one) } else { one });
+    let predicate = conjunction(conditions).unwrap_or_else(|| lit(true));
+    Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
+}
+
 fn refused(text: &str, statement: &str) -> Error {
     let verb = statement.split_whitespace().next().unwrap_or_default().to_lowercase();
     told(text, &only_reads(&verb), place_of(text, &verb))
@@ -253,13 +275,8 @@ const STEPS: [&str; 21] = [
 
 /// Steps that run here, in order and on this thread.
 fn physical(plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    let plan = finish(state().query_planner().create_physical_plan(plan, state()))?;
-    let plan = plan
-        .transform_up(|step| match gathered(&step) {
-            Some(gathered) => Ok(Transformed::yes(gathered)),
-            None => Ok(Transformed::no(step)),
-        })
-        .data()?;
+    let plan = plan.clone().transform_down_with_subqueries(equalities_closed).data()?;
+    let plan = finish(state().query_planner().create_physical_plan(&plan, state()))?;
     let unknown = |step: &Arc<dyn ExecutionPlan>| Ok(!STEPS.contains(&step.name()));
     if plan.exists(unknown)? {
         let words = "it needs a step of a kind that stages cannot run; write it another way".to_owned();

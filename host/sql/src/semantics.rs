@@ -2,7 +2,7 @@
 //! are one value, casts are done before their values are compared, aggregates over moving frames do not lose what they take out, and calls of functions are bounded.
 //! It is put in before DataFusion computes what is constant.
 
-use super::aggregate::exact;
+use super::aggregate::{exact, kind_of_nulls};
 use super::arithmetic::{checked_binary, checked_negative, type_of};
 use super::budget;
 use super::casts;
@@ -19,7 +19,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Between, BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, Window,
-    WindowFunctionDefinition, lit,
+    WindowFunctionDefinition, cast, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use millstream_base::batch::keys::has_floats;
@@ -170,6 +170,9 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::IsFalse(value) => Transformed::yes(is(value, Operator::IsNotDistinctFrom, false)),
         Expr::IsNotTrue(value) => Transformed::yes(is(value, Operator::IsDistinctFrom, true)),
         Expr::IsNotFalse(value) => Transformed::yes(is(value, Operator::IsDistinctFrom, false)),
+        // Plans of both differ in whether they may be null.
+        Expr::IsUnknown(value) => Transformed::yes(Expr::IsNull(value)),
+        Expr::IsNotUnknown(value) => Transformed::yes(Expr::IsNotNull(value)),
         Expr::Negative(value) => match checked_negative(&value, &kind(&value)?) {
             Some(checked) => Transformed::yes(checked),
             None => Transformed::no(Expr::Negative(value)),
@@ -289,8 +292,19 @@ fn over_columns(window: Window) -> Result<LogicalPlan> {
     Ok(LogicalPlan::Window(Window::try_new(calls, input)?))
 }
 
+/// What is summed: a null of no type as one of the type that the sum has.
+fn summed(name: &str, arguments: Vec<Expr>, columns: &DFSchema) -> Result<Vec<Expr>> {
+    let Some(kind) = kind_of_nulls(name) else { return Ok(arguments) };
+    let one = |part: Expr| {
+        let own = type_of(&part).map_or_else(|| part.get_type(columns), Ok)?;
+        Ok(if own.is_null() { cast(part, kind.clone()) } else { part })
+    };
+    arguments.into_iter().map(one).collect()
+}
+
 fn aggregate(mut call: AggregateFunction, columns: &DFSchema) -> Result<AggregateFunction> {
     centroids(call.func.name(), &call.params.args)?;
+    call.params.args = summed(call.func.name(), call.params.args, columns)?;
     if call.params.distinct || COMPARING.contains(&call.func.name()) {
         call.params.args = all_compared(call.params.args, columns)?;
     }
@@ -303,6 +317,7 @@ fn aggregate(mut call: AggregateFunction, columns: &DFSchema) -> Result<Aggregat
 fn window(mut call: WindowFunction, columns: &DFSchema) -> Result<WindowFunction> {
     if let WindowFunctionDefinition::AggregateUDF(function) = &call.fun {
         centroids(function.name(), &call.params.args)?;
+        call.params.args = summed(function.name(), call.params.args, columns)?;
         if call.params.distinct || COMPARING.contains(&function.name()) {
             call.params.args = all_compared(call.params.args, columns)?;
         }

@@ -1,9 +1,11 @@
 //! What DataFusion needs to plan: its options, and the tables and functions that SQL may name.
 
 use super::decimals::BesideFloats;
-use super::join_keys::optimizer_rules;
+use super::dependencies::ForgottenTables;
+use super::gather::Gathered;
 use super::pool::SharedPool;
 use super::rewrite::rewrite;
+use super::rules::optimizer_rules;
 use super::semantics::Semantics;
 use super::subqueries::Subqueries;
 use super::using::FullJoinUsing;
@@ -58,6 +60,9 @@ pub fn state() -> &'static SessionState {
         // `total / n` from failing, and functions would be called for rows that nobody wants.
         let mut rules = sound_rules();
         rules.retain(|rule| rule.name() != "ProjectionPushdown");
+        // Rows are put together in an order of their own before plans are checked.
+        let check = rules.iter().position(|rule| rule.name() == "SanityCheckPlan").unwrap_or(rules.len());
+        rules.insert(check, Arc::new(Gathered));
         let state = SessionStateBuilder::new().with_config(config).with_default_features();
         let state = state.with_optimizer_rules(optimizer_rules());
         corrected(state.with_physical_optimizer_rules(rules).with_analyzer_rules(analyzer_rules()).build())
@@ -78,8 +83,10 @@ fn corrected(mut state: SessionState) -> SessionState {
             let _ = state.register_udwf(Arc::new(shift::shift(plain)));
         }
     }
-    if let Some(plain) = state.aggregate_functions().get(aggregate::AVG).cloned() {
-        let _ = state.register_udaf(aggregate::exact(&plain));
+    for name in [aggregate::AVG, aggregate::SUM] {
+        if let Some(plain) = state.aggregate_functions().get(name).cloned() {
+            let _ = state.register_udaf(aggregate::exact(&plain));
+        }
     }
     state
 }
@@ -111,7 +118,9 @@ pub fn of_state(memory_bytes_max: u64) -> Result<SessionState> {
     let state = state.with_optimizer_rules(optimizer_rules());
     let state = state.with_physical_optimizer_rules(sound_rules()).with_analyzer_rules(analyzer_rules());
     let mut state = corrected(state.with_runtime_env(runtime(memory_bytes_max)?).build());
-    state.register_relation_planner(Arc::new(FullJoinUsing))?;
+    for planner in relation_planners() {
+        state.register_relation_planner(planner)?;
+    }
     Ok(state)
 }
 
@@ -133,6 +142,10 @@ fn runtime(memory_bytes_max: u64) -> Result<Arc<RuntimeEnv>> {
     RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_disk_manager_builder(no_files).build_arc()
 }
 
+fn relation_planners() -> [Arc<dyn RelationPlanner>; 2] {
+    [Arc::new(FullJoinUsing), Arc::new(ForgottenTables)]
+}
+
 /// How SQL text is read.
 pub fn parser_options() -> ParserOptions {
     ParserOptions {
@@ -149,7 +162,7 @@ pub struct VisibleNames {
     tables: BTreeMap<String, Arc<dyn TableSource>>,
     /// Scalar functions by name and alias.
     functions: BTreeMap<String, Arc<ScalarUDF>>,
-    relations: [Arc<dyn RelationPlanner>; 1],
+    relations: [Arc<dyn RelationPlanner>; 2],
 }
 
 impl VisibleNames {
@@ -164,7 +177,7 @@ impl VisibleNames {
                 functions.insert(name.to_lowercase(), function.clone());
             }
         }
-        VisibleNames { tables, functions, relations: [Arc::new(FullJoinUsing)] }
+        VisibleNames { tables, functions, relations: relation_planners() }
     }
 
     /// The names of all functions.

@@ -171,7 +171,8 @@ impl Protocol {
             tables: tables(files(state, &job, batch)),
             sinks: BTreeMap::new(),
             leftover: content.ends[1][usize::from(batch.max(content.after))] < content.found
-                && !self.is(Bug::LeftoverUntold),
+                && !self.is(Bug::LeftoverUntold)
+                && !self.is(Bug::CheckpointEarly),
         };
         job.manifest = Named::new(publish_keeping(&job.manifest.manifest, checkpoint, state.kept.into()));
         state.store.manifest = Some(job.manifest.clone());

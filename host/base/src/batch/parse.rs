@@ -338,8 +338,10 @@ mod tests {
         assert_eq!((timestamp(local, None), timestamp(local, utc.as_ref())), (None, Some(253_407_398_400_000_001)));
         let beside = "+01:00".parse().ok();
         assert_eq!(timestamp(local, beside.as_ref()), Some(253_407_394_800_000_001));
-        for text in ["-0043-03-15T12:00:00", "+10000-01-01"] {
-            assert_eq!(timestamp(text, utc.as_ref()), None, "{text}");
+        assert_eq!(timestamp("-0043-03-15T12:00:00", utc.as_ref()), None);
+        // A date alone is its first moment, as in near years.
+        for (text, micros) in [("+10000-01-01", 253_402_300_800_000_000), ("2026-11-20", 1_795_132_800_000_000)] {
+            assert_eq!(timestamp(text, utc.as_ref()), Some(micros), "{text}");
         }
     }
 }

@@ -171,7 +171,8 @@ impl Unnester {
             );
         }
         if !at.all_as_columns && simple::scalar(&plan) {
-            return Ok(Expr::ScalarSubquery(subquery(self.simple(plan)?)));
+            let plan = called(self.simple(plan)?, &self.name())?;
+            return Ok(Expr::ScalarSubquery(subquery(plan)));
         }
         let value = single(&plan)?;
         let domain = self.domain(&outer, at)?;
@@ -249,6 +250,13 @@ fn maybe_null(plan: LogicalPlan) -> Result<LogicalPlan> {
     }
     let value = nullable::nullable(Expr::Column(column.clone())).alias_qualified(column.relation, column.name);
     LogicalPlanBuilder::from(plan).project([value])?.build()
+}
+
+/// A query whose value has this name: DataFusion puts the columns beside it that it joins by, which may have its own.
+fn called(plan: LogicalPlan, name: &str) -> Result<LogicalPlan> {
+    let LogicalPlan::Projection(Projection { expr, input, .. }) = plan else { return Ok(plan) };
+    let expr = expr.into_iter().map(|value| value.unalias().alias(name)).collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(expr, input)?))
 }
 
 /// The column of a query that has one.

@@ -282,3 +282,26 @@ fn bounds_of_frames_may_be_beyond_all_numbers() {
         "1|1|1|1 2|1|2|3 3|1|3|5",
     )]);
 }
+
+#[test]
+fn branches_of_a_union_may_have_constants() {
+    let both = "(select id, id as r from x union all select id, 2 as r from x)";
+    for (text, expected) in [
+        (format!("select id, r from {both} order by id, r desc"), "1|2 1|1 2|2 2|2 3|3 3|2"),
+        (
+            format!("select id, r, row_number() over (partition by id order by r desc) as n from {both}"),
+            "1|2|1 1|1|2 2|2|1 2|2|2 3|3|1 3|2|2",
+        ),
+    ] {
+        assert_eq!(answer(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn rows_may_be_parted_by_what_is_equal_to_something_computed() {
+    answers(&[
+        ("select id, lead(id) over (partition by id) as l from x where abs(id) = id", "1| 2| 3|"),
+        ("select k, row_number() over (partition by k) as n from x where lower(k) = k and k = 'x'", "x|1"),
+        ("select k, row_number() over (partition by k) as n from x where lower(k) = k", "1|1 2|1 x|1"),
+    ]);
+}

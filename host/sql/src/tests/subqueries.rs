@@ -236,3 +236,79 @@ fn decimals_fit_when_they_are_rounded() {
                  (values ('9999999999999999999999999999999999.0000'), ('1.0000')))";
     assert_eq!(answer(large), "5000000000000000000000000000000000.0000");
 }
+
+#[test]
+fn conditions_stay_above_totals() {
+    answers(&[
+        ("select n from (select count(*) as n from o) q where now() < timestamp '1960-01-01'", ""),
+        ("select n from (select count(*) as n from o) q where null and n > 0", ""),
+        ("select n from (select count(*) as n from o) q where (select max(k) from o) is null", ""),
+        ("select count(*) as n from o having now() < timestamp '1960-01-01'", ""),
+        ("select k, count(*) as n from o group by rollup(k) having now() < timestamp '1960-01-01'", ""),
+        ("select n from (select count(*) as n from o) q where now() > timestamp '1960-01-01' and n = 5", "5"),
+        ("select k from (select k, count(*) as n from o group by k) q where k < 2 and n = 1", "1"),
+    ]);
+}
+
+#[test]
+fn groups_over_joined_groups_do_not_determine_each_other() {
+    let pairs = "(select a.v, b.k from i a cross join (select k from o where k < 3 group by k) b group by a.v, b.k) q";
+    for (text, expected) in [
+        (format!("select distinct k from {pairs}"), "1 2"),
+        (format!("select count(*) as n from {pairs} group by k, v"), "1 1 1 1 1 1 1 1"),
+        (format!("select k, count(*) as n from {pairs} group by k"), "1|4 2|4"),
+        (format!("select n.k from n join {pairs} on n.k = q.k"), "1 1 1 1 2 2 2 2"),
+        (format!("select max(v) as v from (select * from {pairs} order by k, v desc nulls last limit 1)"), "40"),
+        (format!("select distinct k, sum(1) over (order by k) as s from {pairs}"), "1|4 2|8"),
+        (format!("select distinct k, sum(1) over (order by k) as s from (select * from {pairs})"), "1|4 2|8"),
+    ] {
+        assert_eq!(answer(&text), expected, "{text}");
+    }
+    let named = "w as (select v, n.k from i cross join (select k from n group by k) n group by v, n.k)";
+    let text = format!(", {named} select distinct k, sum(1) over (order by k) as s from w");
+    assert_eq!(answer(&text), "1|4 2|8 3|12");
+    answers(&[("select k from o where 0 < any (select v from i where k > 1 group by v)", "2 4 5")]);
+}
+
+#[test]
+fn a_value_may_have_the_name_of_a_column() {
+    answers(&[
+        ("select k, (select count(*) as ik from i where ik = o.k) as n from o", "1|1 2|2 4|0 5|1 |0"),
+        ("select k, (select max(v) as k from n where n.k = o.k) as n from o", "1|10 2|20 4| 5| |"),
+        ("select k from o where k < (select max(v) as k from n where n.k = o.k)", "1 2"),
+    ]);
+}
+
+#[test]
+fn sums_of_decimals_keep_their_type_beside_distinct_values() {
+    let sums =
+        "(select sum(cast(v as decimal(9, 2))) as s, count(distinct k) as c from n having count(distinct k) > 1) q";
+    for (text, expected) in [
+        (format!("select s, c from {sums}"), "60.00|3"),
+        (format!("select k, s from p left join {sums} on s > k where s > 1 or k = 1"), "1|60.00 2|60.00"),
+        (format!("select k from o full join {sums} on true left join p using (k) where 0.25 in (select s from n)"), ""),
+    ] {
+        assert_eq!(answer(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn branches_of_a_union_may_have_constants_in_order() {
+    answers(&[(
+        "select k from o where 1 in (select o.k from n where o.k > 0 union all select 1 from n order by 1 desc limit 2)",
+        " 1",
+    )]);
+}
+
+#[test]
+fn nulls_without_a_type_are_summed() {
+    answers(&[
+        ("select sum(z) as s, avg(z) as a, count(z) as c from (select null as z from o) q", "||0"),
+        ("select sum(z) as s from (select null as z from o union all select k from o) q", "12"),
+        (
+            "select sum(z) as s from (select null as z from o union all select cast(v as decimal(9, 2)) from n) q",
+            "60.00",
+        ),
+        ("select sum(null) over () as s from e", ""),
+    ]);
+}

@@ -4,8 +4,8 @@
 use crate::job::standing_query::has_totals;
 use crate::job::syntax::{Part, each_part};
 use sqlparser::ast::{
-    BinaryOperator, ExcludeSelectItem, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Statement,
-    TableFactor, Value, WildcardAdditionalOptions,
+    BinaryOperator, ExcludeSelectItem, Expr, FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
+    Statement, TableFactor, Value, WildcardAdditionalOptions,
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
@@ -180,13 +180,10 @@ fn reads(expression: &Expr, tables: &[String]) -> Reads {
     let mut reads = Reads::default();
     each_part(&mut expression.clone(), |part| {
         match part {
-            Part::Expression(Expr::Function(call)) => {
-                let name = call.name.to_string().to_lowercase();
-                if VOLATILE.contains(&name.as_str()) {
-                    reads.volatile.get_or_insert(name);
-                }
-            }
-            Part::Expression(expression) => reads.columns.extend(column(expression, tables)),
+            Part::Expression(expression) => match volatile(expression) {
+                Some(name) => drop(reads.volatile.get_or_insert(name)),
+                None => reads.columns.extend(column(expression, tables)),
+            },
             Part::Query(_) => {}
         }
         ControlFlow::<()>::Continue(())
@@ -194,16 +191,30 @@ fn reads(expression: &Expr, tables: &[String]) -> Reads {
     reads
 }
 
+/// The function of an expression that is a call of one with another value each time.
+fn volatile(expression: &Expr) -> Option<String> {
+    let Expr::Function(call) = expression else { return None };
+    Some(call.name.to_string().to_lowercase()).filter(|name| VOLATILE.contains(&name.as_str()))
+}
+
+/// The names of which an expression consists, with dots between them; none where it is another.
+fn names(expression: &Expr) -> Vec<&Ident> {
+    match expression {
+        Expr::Identifier(name) => vec![name],
+        Expr::CompoundIdentifier(names) => names.iter().collect(),
+        // The parser knows some functions without brackets; `user` is one, and a column.
+        Expr::Function(call) if matches!(call.args, FunctionArguments::None) => {
+            call.name.0.iter().filter_map(|part| part.as_ident()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// The column that an expression is; of a member of a struct, the struct.
 fn column(expression: &Expr, tables: &[String]) -> Option<String> {
-    match expression {
-        Expr::Identifier(name) => Some(name.value.clone()),
-        Expr::CompoundIdentifier(names) => {
-            let of_table = names.len() > 1 && names.first().is_some_and(|name| tables.contains(&name.value));
-            names.get(usize::from(of_table)).map(|name| name.value.clone())
-        }
-        _ => None,
-    }
+    let names = names(expression);
+    let of_table = names.len() > 1 && names.first().is_some_and(|name| tables.contains(&name.value));
+    names.get(usize::from(of_table)).map(|name| name.value.clone())
 }
 
 fn projection_of(select: &Select, tables: &[String]) -> Option<Projection> {
@@ -257,11 +268,7 @@ fn last_name(name: &ObjectName) -> Option<String> {
 
 /// The name of the output column of an expression without `as`.
 fn last_part(expression: &Expr) -> Option<String> {
-    match expression {
-        Expr::Identifier(name) => Some(name.value.clone()),
-        Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
-        _ => None,
-    }
+    names(expression).last().map(|name| name.value.clone())
 }
 
 fn unnests(expression: &Expr) -> bool {
@@ -336,6 +343,7 @@ mod tests {
     fn a_condition_names_columns() {
         let of = |text: &str| condition(text).unwrap();
         assert_eq!(of("price < 10 and \"op\" <> 'delete' or doc.user = 'a'").columns, set(&["price", "op", "doc"]));
+        assert_eq!(of("user = 'a'").columns, set(&["user"]));
         assert_eq!(of("at > now() - interval '1 day'").volatile.as_deref(), Some("now"));
         assert_eq!(of("d = current_date").volatile.as_deref(), Some("current_date"));
         assert_eq!(of("case when value in (1, 2) then true else date is null end").columns, set(&["value", "date"]));
@@ -351,6 +359,7 @@ mod tests {
         let column = |name: &str| Some(Origin::Column(name.to_owned()));
         assert_eq!([list.origin("a"), list.origin("b"), list.origin("c")], [None, column("b"), column("b")]);
         let computed = |names: &[&str], spelling| Some(Origin::Computed { columns: set(names), spelling });
+        assert_eq!(projection("user").unwrap().origin("user"), column("user"));
         assert_eq!(list.origin("e"), computed(&["d"], true));
         assert_eq!(list.origin("op"), computed(&["kind"], true));
         let list = projection("id, case when v is null then 'delete' else 'upsert' end as op, unnest(items)").unwrap();

@@ -10,8 +10,9 @@ use std::path::Path;
 
 const JOB: &str = r#"
 [sources.s]
-kind = "queue"
-path = "s.jsonl"
+kind = "socket"
+address = "127.0.0.1:9"
+format = "json"
 schema = { k = "text", x = "int64", y = "int64" }
 [stages.front]
 from = "s"

@@ -15,6 +15,16 @@ impl CacheFolder {
         self.0.path().join(name)
     }
 
+    /// The only file of this name, whatever it begins with.
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        let ending = format!("-{name}");
+        let files = fs::read_dir(self.path("compiled")).unwrap().map(|entry| entry.unwrap().path());
+        let mut found = files.filter(|path| path.to_str().unwrap().ends_with(&ending));
+        let first = found.next();
+        assert_eq!(found.next(), None, "{name}");
+        first
+    }
+
     fn open(&self) -> io::Result<Cache> {
         Cache::open(&self.path("compiled"), &self.path("state/cache.key"))
     }
@@ -155,13 +165,13 @@ fn files_that_are_large_together_go_although_they_are_few() {
     let cache = folder.open().unwrap();
     for (name, seconds) in [("first", 30), ("second", 20), ("third", 10)] {
         cache.store(name, b"code");
-        let file = fs::File::options().write(true).open(folder.path(&format!("compiled/{name}.code"))).unwrap();
+        let file = fs::File::options().write(true).open(folder.file(&format!("{name}.code")).unwrap()).unwrap();
         // Without blocks on the disk.
         file.set_len(CACHED_CODE_BYTES_MAX / 3).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
     }
     cache.store("fourth", &[0; 100]);
-    let is_there = |name: &str| folder.path(&format!("compiled/{name}.code")).exists();
+    let is_there = |name: &str| folder.file(&format!("{name}.code")).is_some();
     assert_eq!(["first", "second", "third", "fourth"].map(is_there), [false, true, true, true]);
 }
 
@@ -171,8 +181,8 @@ fn what_is_used_stays() {
     let cache = folder.open().unwrap();
     // A component without anything in it.
     let code = Component::new(&engine, b"\0asm\x0d\0\x01\0").unwrap().serialize().unwrap();
-    let path = folder.path("compiled/used.code");
     cache.store("used", &code);
+    let path = folder.file("used.code").unwrap();
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(1000);
     fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
     assert!(cache.load(&engine, "used").is_some());
@@ -181,7 +191,7 @@ fn what_is_used_stays() {
     }
     assert!(cache.load(&engine, "used").is_some(), "it is there still");
     cache.store("one more", b"code");
-    assert!(!folder.path("compiled/n000.code").exists() && path.exists());
+    assert!(folder.file("n000.code").is_none() && path.exists());
 }
 
 #[test]
@@ -201,7 +211,7 @@ fn refusals_are_remembered_for_less_time_only() {
     assert_eq!(minutes(&cache), 60, "as long as it is kept");
     assert_eq!(cache.refused("a", Duration::from_secs(3)), None, "with more time it is tried again");
     assert_eq!(cache.refused("b", Duration::from_secs(2)), None);
-    let file = File::options().write(true).open(folder.path("compiled/a.refused")).unwrap();
+    let file = File::options().write(true).open(folder.file("a.refused").unwrap()).unwrap();
     let ago = |seconds: u64| std::time::SystemTime::now() - Duration::from_secs(seconds);
     file.set_modified(ago(1_790)).unwrap();
     assert!((30..=31).contains(&minutes(&cache)), "{}", minutes(&cache));

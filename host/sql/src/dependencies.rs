@@ -1,0 +1,91 @@
+//! What DataFusion takes columns to determine, which is forgotten before it is made use of. Of `group by a, b` over a join
+//! with a query whose groups are `a`, it holds that `a` determines `b` and that there is one row for each `a`. It would then
+//! leave out `distinct`, groups and what rows are ordered by, and count rows of one `a` as different ones in frames.
+
+use super::rules::Rule;
+use datafusion::common::tree_node::{Transformed, TransformedResult};
+use datafusion::common::{FunctionalDependencies, Result};
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::logical_expr::{Distinct, LogicalPlan};
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+use datafusion::sql::sqlparser::ast::TableFactor;
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// The plan without what its columns are taken to determine.
+fn forgotten(plan: LogicalPlan) -> Result<LogicalPlan> {
+    plan.transform_down_with_subqueries(|mut plan| {
+        let schema = match &mut plan {
+            LogicalPlan::Aggregate(aggregate) => &mut aggregate.schema,
+            LogicalPlan::Distinct(Distinct::On(distinct)) => &mut distinct.schema,
+            LogicalPlan::Join(join) => &mut join.schema,
+            LogicalPlan::Projection(projection) => &mut projection.schema,
+            LogicalPlan::SubqueryAlias(alias) => &mut alias.schema,
+            LogicalPlan::Union(union) => &mut union.schema,
+            LogicalPlan::Unnest(unnest) => &mut unnest.schema,
+            LogicalPlan::Window(window) => &mut window.schema,
+            // The others have the columns of what is below them.
+            _ => return Ok(Transformed::no(plan)),
+        };
+        if schema.functional_dependencies().is_empty() {
+            return Ok(Transformed::no(plan));
+        }
+        let known = schema.as_ref().clone();
+        *schema = Arc::new(known.with_functional_dependencies(FunctionalDependencies::empty())?);
+        Ok(Transformed::yes(plan))
+    })
+    .data()
+}
+
+/// A rule for plans that forgets before it looks.
+#[derive(Debug)]
+pub struct Unaware(Rule);
+
+impl Unaware {
+    pub fn new(rule: Rule) -> Unaware {
+        Unaware(rule)
+    }
+}
+
+impl OptimizerRule for Unaware {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        // Rules that are given each step by itself look at what is below these two only.
+        let looks = self.0.apply_order().is_none() || matches!(plan, LogicalPlan::Distinct(_) | LogicalPlan::Sort(_));
+        let plan = if looks { forgotten(plan)? } else { plan };
+        self.0.rewrite(plan, config)
+    }
+}
+
+/// Forgets where a query is planned, behind each table of a `from`.
+#[derive(Debug)]
+pub struct ForgottenTables;
+
+thread_local! {
+    /// Whether the next table is the one that is being planned here.
+    static PLANNED: Cell<bool> = const { Cell::new(false) };
+}
+
+impl RelationPlanner for ForgottenTables {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let is_table = matches!(relation, TableFactor::Table { .. } | TableFactor::Derived { .. });
+        if !is_table || PLANNED.replace(false) {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        }
+        // The planner asks here again, at once and for this table.
+        PLANNED.set(true);
+        let plan = forgotten(context.plan(relation)?)?;
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, None))))
+    }
+}
