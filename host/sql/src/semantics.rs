@@ -14,6 +14,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, plan_err};
+use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::expr::{AggregateFunction, InList, InSubquery, ScalarFunction, Sort, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
@@ -166,10 +167,10 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
             }
             _ => Transformed::no(Expr::BinaryExpr(binary)),
         },
-        Expr::IsTrue(value) => Transformed::yes(is(value, Operator::IsNotDistinctFrom, true)),
-        Expr::IsFalse(value) => Transformed::yes(is(value, Operator::IsNotDistinctFrom, false)),
-        Expr::IsNotTrue(value) => Transformed::yes(is(value, Operator::IsDistinctFrom, true)),
-        Expr::IsNotFalse(value) => Transformed::yes(is(value, Operator::IsDistinctFrom, false)),
+        Expr::IsTrue(value) => Transformed::yes(known(*value, false)),
+        Expr::IsFalse(value) => Transformed::yes(!known(*value, true)),
+        Expr::IsNotTrue(value) => Transformed::yes(!known(*value, false)),
+        Expr::IsNotFalse(value) => Transformed::yes(known(*value, true)),
         // Plans of both differ in whether they may be null.
         Expr::IsUnknown(value) => Transformed::yes(Expr::IsNull(value)),
         Expr::IsNotUnknown(value) => Transformed::yes(Expr::IsNotNull(value)),
@@ -225,10 +226,10 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
-/// A test of truth as the comparison that it is planned as. DataFusion says that the test is never null and the comparison may
-/// be, and refuses a plan with both.
-fn is(value: Box<Expr>, op: Operator, truth: bool) -> Expr {
-    Expr::BinaryExpr(BinaryExpr { left: value, op, right: Box::new(lit(truth)) })
+/// A truth that is `unknown` where it is null. DataFusion says that a test of truth is never null, and plans it as a comparison that
+/// may be, which it then refuses.
+fn known(value: Expr, unknown: bool) -> Expr {
+    coalesce(vec![value, lit(unknown)])
 }
 
 /// A query whose values are compared with others.
