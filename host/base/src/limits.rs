@@ -260,3 +260,12 @@ pub const LUMBERJACK_WINDOW_BYTES_MAX: u64 = 16 << 20;
 pub const LUMBERJACK_WINDOW_MS_MAX: u64 = 30_000;
 /// Bytes of a message of syslog, where a job says nothing else.
 pub const SYSLOG_BYTES_MAX: u64 = 64 << 10;
+
+/// How large a slice may be, unless it is a single row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SliceMax {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of their columns.
+    pub bytes: usize,
+}

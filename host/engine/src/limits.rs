@@ -1,5 +1,7 @@
 //! Limits of this crate, with their defaults.
 
+use millstream_base::limits::SliceMax;
+
 /// Bytes of one part once its rows are decoded, unless a single row is larger.
 pub const PART_DECODED_BYTES_MAX: u64 = 16 << 20;
 /// When event time ends: how often timers may be called that were set by timers which were called then.

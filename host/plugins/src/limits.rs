@@ -95,15 +95,6 @@ pub const CACHED_CODE_BYTES_MAX: u64 = 2 << 30;
 pub const FUNCTIONS_FILES_MAX: usize = 12;
 /// Bytes of such a file.
 pub const FUNCTIONS_KEPT_BYTES_MAX: usize = 256 << 20;
-/// How large a slice may be, unless it is a single row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SliceMax {
-    /// Rows.
-    pub rows: usize,
-    /// Bytes of their columns.
-    pub bytes: usize,
-}
-
 /// Bytes that a plugin reads from a connection at a time.
 pub const PLUGIN_NET_READ_BYTES_MAX: u32 = 1 << 20;
 /// Bytes that a plugin writes to a connection at a time.
