@@ -125,6 +125,41 @@ fn no_file_uses_a_layer_above_its_own() {
     assert!(mistakes.is_empty(), "layers of host/ARCHITECTURE.md, section Layers:\n{}", mistakes.join("\n"));
 }
 
+/// The folders of the crates, from the bottom up, as the same table names them.
+fn crates() -> Vec<String> {
+    let map = fs::read_to_string(Path::new(HOST).join("ARCHITECTURE.md")).expect("the map");
+    let section = map.split("\n## ").find(|section| section.starts_with("Layers\n")).expect("the section `Layers`");
+    let cell = |row: &str| row.split('|').nth(2).expect("a second cell").trim().trim_matches('`').to_owned();
+    section.lines().filter(|line| line.starts_with("| `")).map(cell).filter(|name| !name.is_empty()).rev().collect()
+}
+
+/// Those of our own crates that a `Cargo.toml` names and that do not stand below its crate. `of`: their names by height.
+fn wrong_dependencies(of: &[String], height: usize, manifest: &str) -> Vec<String> {
+    let manifest: toml::Table = manifest.parse().expect("a manifest");
+    let own = manifest["dependencies"].as_table().expect("dependencies").keys();
+    let own = own.filter(|name| name.starts_with("millstream"));
+    let below = |name: &&String| of.iter().position(|other| other == *name).is_some_and(|other| other < height);
+    own.filter(|name| !below(name)).cloned().collect()
+}
+
+#[test]
+fn no_crate_depends_on_one_above_it() {
+    let crates = crates();
+    let name = |folder: &String| match folder.strip_prefix("host/") {
+        Some(part) => format!("millstream-{part}"),
+        None => "millstream".to_owned(),
+    };
+    let names = crates.iter().map(name).collect::<Vec<_>>();
+    assert_eq!(names.len(), CRATES.len() + 1, "{names:?}");
+    let root = Path::new(HOST).join("..");
+    for (height, folder) in crates.iter().enumerate() {
+        let manifest = fs::read_to_string(root.join(folder).join("Cargo.toml")).expect("a manifest");
+        assert_eq!(wrong_dependencies(&names, height, &manifest), [""; 0], "{folder}");
+    }
+    let planted = "[dependencies]\nserde.workspace = true\nmillstream-runtime.workspace = true";
+    assert_eq!(wrong_dependencies(&names, 1, planted), ["millstream-runtime"]);
+}
+
 #[test]
 fn a_wrong_import_would_be_seen() {
     let layers = BTreeMap::from([

@@ -14,7 +14,6 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, plan_err};
-use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::expr::{AggregateFunction, InList, InSubquery, ScalarFunction, Sort, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
@@ -59,8 +58,23 @@ impl AnalyzerRule for Semantics {
             return Ok(made.data);
         }
         // What is computed of changed columns may be null, or of another type, too.
-        made.data.transform_up_with_subqueries(|plan| plan.recompute_schema().map(Transformed::yes)).data()
+        made.data.transform_up_with_subqueries(|plan| with_schema(plan).map(Transformed::yes)).data()
     }
+}
+
+/// A plan with the columns that its inputs give now. DataFusion keeps those of a union whose inputs have as many as before.
+fn with_schema(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut union = match plan.recompute_schema()? {
+        LogicalPlan::Union(union) => union,
+        plan => return Ok(plan),
+    };
+    let nullable = |place| union.inputs.iter().any(|input| input.schema().field(place).is_nullable());
+    let fields = union.schema.iter().enumerate().map(|(place, (table, field))| {
+        (table.cloned(), Arc::new(field.as_ref().clone().with_nullable(nullable(place))))
+    });
+    let fields = fields.collect();
+    union.schema = Arc::new(DFSchema::new_with_metadata(fields, union.schema.metadata().clone())?);
+    Ok(LogicalPlan::Union(union))
 }
 
 /// An expression over such columns, whose types are coerced.
@@ -167,10 +181,10 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
             }
             _ => Transformed::no(Expr::BinaryExpr(binary)),
         },
-        Expr::IsTrue(value) => Transformed::yes(known(*value, false)),
-        Expr::IsFalse(value) => Transformed::yes(!known(*value, true)),
-        Expr::IsNotTrue(value) => Transformed::yes(!known(*value, false)),
-        Expr::IsNotFalse(value) => Transformed::yes(known(*value, true)),
+        Expr::IsTrue(value) => Transformed::yes(is(value, Operator::IsNotDistinctFrom, true)),
+        Expr::IsFalse(value) => Transformed::yes(is(value, Operator::IsNotDistinctFrom, false)),
+        Expr::IsNotTrue(value) => Transformed::yes(is(value, Operator::IsDistinctFrom, true)),
+        Expr::IsNotFalse(value) => Transformed::yes(is(value, Operator::IsDistinctFrom, false)),
         // Plans of both differ in whether they may be null.
         Expr::IsUnknown(value) => Transformed::yes(Expr::IsNull(value)),
         Expr::IsNotUnknown(value) => Transformed::yes(Expr::IsNotNull(value)),
@@ -226,10 +240,10 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
-/// A truth that is `unknown` where it is null. DataFusion says that a test of truth is never null, and plans it as a comparison that
-/// may be, which it then refuses.
-fn known(value: Expr, unknown: bool) -> Expr {
-    coalesce(vec![value, lit(unknown)])
+/// A test of truth as the comparison that it is planned as. DataFusion says that the test is never null and the comparison may
+/// be, and refuses a plan with both.
+fn is(value: Box<Expr>, op: Operator, truth: bool) -> Expr {
+    Expr::BinaryExpr(BinaryExpr { left: value, op, right: Box::new(lit(truth)) })
 }
 
 /// A query whose values are compared with others.
