@@ -4,6 +4,7 @@
 //! Of a column this is what computes it, so that a stage in front may get other columns and nothing behind it means anything else. What plugins
 //! compute is known by their config alone: another component is taken for another version of the same.
 
+mod followers;
 mod operators;
 mod sinks;
 #[cfg(test)]
