@@ -42,6 +42,9 @@ const T: [&str; 2] = [
     "[[\"a\",400,4,8],[\"d\",500,5,8]]\n[[\"b\",600,6,12]]\n[[\"e\",700,7,41]]\n",
 ];
 
+/// A stage whose changes others follow.
+const LATEST: &str = "[stages.l]\nfrom = \"t\"\nkey = \"k\"\nlatest = true\n\n";
+
 /// What must become of a changed job.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Expected {
@@ -329,6 +332,35 @@ fn between() -> Vec<Case> {
             &[("y > 25", "y > 10", Refused), ("n = 2", "n = 1", Refused), ("y > 25", "( y > 25 )", Same)],
         ),
         case(
+            "what is put behind changes",
+            format!("{LATEST}[stages.behind]\nfrom = \"l\"\nfilter = \"w > 0\"\n"),
+            3,
+            &[
+                (
+                    "[stages.behind]\n",
+                    "[stages.n]\nfrom = \"l\"\nwindow = \"all\"\nop = \"op\"\naggregate = { n = \"count(*)\" }\n\
+                     [sinks.n]\nfrom = \"n\"\nkind = \"nothing\"\n[stages.behind]\n",
+                    Refused,
+                ),
+                (
+                    "[stages.behind]\n",
+                    "[sinks.n]\nfrom = \"l\"\nkind = \"queue\"\npath = \"n.jsonl\"\n[stages.behind]\n",
+                    Refused,
+                ),
+                (
+                    "[stages.behind]\n",
+                    "[stages.n]\nfrom = \"l\"\nselect = \"k, op\"\n[sinks.n]\nfrom = \"n\"\nkind = \"nothing\"\n[stages.behind]\n",
+                    Same,
+                ),
+            ],
+        ),
+        case(
+            "a sink of changes of one of two stages",
+            format!("{LATEST}[stages.q]\nfrom = \"t\"\nkey = \"w\"\nlatest = true\n"),
+            1,
+            &[("[sinks.out]\nfrom = \"q\"", "[sinks.out]\nfrom = \"l\"", Refused)],
+        ),
+        case(
             "what chooses rows",
             format!(
                 "[stages.q]\nfrom = \"front\"\nsample = 0.7\n\n[stages.between]\nfrom = \"q\"\nkey = \"k\"\ntop = {{ n = 1, by = \"x\" }}\n\n{count}"
@@ -517,6 +549,53 @@ fn all_hold(take: impl Fn(&Case) -> usize) {
 #[test]
 fn a_changed_job_is_refused_or_as_from_the_beginning() {
     all_hold(|case| case.short);
+}
+
+/// What a job says that was changed so, after a first part of the input.
+fn changed(stages: &str, (from, to): (&str, &str)) -> Trial {
+    let text = job(stages);
+    let trial = with_input(&text, 1);
+    let ended = run(&trial);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    trial.write("job.toml", text.replace(from, to));
+    trial.write("s.jsonl", S.concat());
+    trial.write("t.jsonl", T.concat());
+    trial
+}
+
+#[test]
+fn what_follows_changes_begins_together_with_what_makes_them() {
+    let totals =
+        "[stages.q]\nfrom = \"l\"\nwindow = \"all\"\nop = \"op\"\naggregate = { n = \"count(*)\", s = \"sum(z)\" }\n";
+    let trial = changed(&format!("{LATEST}{totals}"), ("sum(z)", "sum(w)"));
+    let advice = "`--drop-state l --drop-state q`";
+    for (drop, words) in [
+        (&[][..], "stage `q`: its state does not fit any more"),
+        (&["--drop-state", "q"][..], "stage `q` begins with empty state"),
+        (&["--drop-state", "l"][..], "stage `q`: its state does not fit any more"),
+    ] {
+        let ended = trial.run(&[&["--workers", "1"][..], drop].concat());
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains(words) && ended.stderr.contains(advice), "{drop:?}: {}", ended.stderr);
+    }
+    let ended = trial.run(&["--workers", "1", "--drop-state", "l", "--drop-state", "q"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let rows = trial.rows("out.jsonl");
+    assert!(rows.iter().all(|row| row["n"].as_i64().is_some_and(|n| n > 0)), "{rows:?}");
+    // Of the rows that came since: one of each of `a`, `b`, `d` and `e`.
+    assert_eq!((&rows.last().unwrap()["n"], &rows.last().unwrap()["s"]), (&4.into(), &22.into()));
+}
+
+#[test]
+fn a_query_over_all_rows_is_dropped_by_its_own_name() {
+    let query = "[stages.q]\nfrom = \"t\"\nwindow = \"all\"\n\
+                 sql = \"select distinct k, w from t order by k desc nulls last limit 2\"\n";
+    let trial = changed(query, ("distinct k, w", "distinct k"));
+    let ended = run(&trial);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`--drop-state q`") && !ended.stderr.contains("q-totals"), "{}", ended.stderr);
+    let ended = trial.run(&["--workers", "1", "--drop-state", "q"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
 mod long {

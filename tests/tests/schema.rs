@@ -306,3 +306,44 @@ fn the_schema_has_the_rules_of_windows_and_operators() {
         assert!(!holds(&stage), "{stage}");
     }
 }
+
+/// Keys that stages have for plugins, too, are for other kinds of sources and sinks without a plugin.
+#[test]
+fn sources_and_sinks_have_the_rules_of_their_kinds_and_not_those_of_stages() {
+    let schema = schema();
+    let wrong_with = |source: &Value, sink: &Value| {
+        let mut sink = sink.clone();
+        sink["from"] = json!("in");
+        wrong(&schema, &json!({ "sources": { "in": source }, "sinks": { "out": sink } }), "")
+    };
+    let print = json!({ "kind": "print" });
+    let rate = json!({ "kind": "rate", "rows_per_second": 5 });
+    for source in [
+        json!({ "kind": "socket", "address": "here:1", "format": "json", "schema": { "a": "text" }, "max_rejected": 10 }),
+        json!({ "kind": "file", "path": "a.csv", "format": "csv", "schema": { "a": "text" }, "max_rejected": "1%" }),
+        json!({ "kind": "directory", "path": "in", "pattern": "*.json", "max_rejected": 0.5 }),
+        json!({ "kind": "kafka", "brokers": "b:9092", "pattern": "orders-.*" }),
+        json!({ "kind": "http", "url": "https://h/", "every": "10s", "timeout": "5s" }),
+        json!({ "kind": "plugin", "plugin": "p", "config": 5, "max_rejected": 5, "limits": { "memory": "1MiB" } }),
+    ] {
+        assert_eq!(wrong_with(&source, &print), Vec::<String>::new(), "{source}");
+    }
+    for sink in [
+        json!({ "kind": "http", "url": "https://h/", "timeout": "5s" }),
+        json!({ "kind": "http", "url": "https://h/_bulk", "body": "bulk", "on_error": "reject" }),
+        json!({ "kind": "plugin", "plugin": "p", "config": 5, "on_error": "reject" }),
+    ] {
+        assert_eq!(wrong_with(&rate, &sink), Vec::<String>::new(), "{sink}");
+    }
+    for source in [
+        json!({ "kind": "socket", "address": "here:1", "timeout": "5s" }),
+        json!({ "kind": "socket", "address": "here:1", "pattern": "*" }),
+        json!({ "kind": "socket", "address": "here:1", "limits": { "memory": "1MiB" } }),
+        json!({ "kind": "plugin" }),
+    ] {
+        assert!(!wrong_with(&source, &print).is_empty(), "{source}");
+    }
+    for sink in [json!({ "kind": "print", "timeout": "5s" }), json!({ "kind": "print", "config": 5 })] {
+        assert!(!wrong_with(&rate, &sink).is_empty(), "{sink}");
+    }
+}

@@ -33,6 +33,7 @@ mod tests;
 
 pub use changes::{changes_rows, follows_changes, is_of_changes};
 pub use names::stream;
+pub use standing_query::query_of;
 
 use crate::error::{Error, Result};
 use crate::limits::JOB_FILE_BYTES_MAX;

@@ -107,6 +107,7 @@ pub fn decide(
         sent_by_worker: names(graph, |kind| kind.by_worker() && kind.passes_over_repeated_rows()),
         tables: tables_of(graph),
         meanings: graph.meanings(&BTreeSet::new()),
+        followers: graph.followers(),
         queries: graph.queries(),
         migrates: migrates(graph),
         fresh: options.fresh,

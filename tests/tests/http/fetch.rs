@@ -496,6 +496,7 @@ fn job_files_that_cannot_be_are_refused_in_words() {
         ("url = \"http://h/\"\nstream = \"lines\"", "what comes while nobody is connected is lost"),
         ("url = \"wss://h/\"", "what comes while nobody is connected is lost"),
         ("url = \"https://h/\"\nstream = \"sse\"", "goes on behind Last-Event-ID"),
+        ("url = \"${NOT_SET:-ws://h/}\"\nsend = \"x\"", "what comes while nobody is connected is lost"),
         ("url = \"https://${NOT_SET:-h}/\"\nevery = \"1s\"", "each answer that is taken exactly once"),
         ("listen = \"127.0.0.1:80\"", "from senders that number their requests"),
     ] {

@@ -2,7 +2,7 @@
 //! was deleted.
 
 mod keeper;
-mod reads;
+pub(super) mod reads;
 mod way;
 
 use super::mistakes::Mistakes;

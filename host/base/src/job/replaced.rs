@@ -1,13 +1,18 @@
-//! Sessions that are put out with every batch (`emit = "update"`), read by a stage with `latest`: a session that begins earlier, or becomes
-//! part of another, is put out under another start, and the stage has to know which result that replaces.
+//! Sessions that are put out with every batch (`emit = "update"`), and who keeps them: a session that begins earlier, or becomes part of
+//! another, is put out under another start. A stage with `latest` by the stage's key and the start is told which results that replaces; all
+//! others would keep them.
 
+use super::changes::reads::{self, Origin, Projection};
 use super::mistakes::Mistakes;
 use super::names;
 use super::spec::*;
+use super::standing_query::query_of;
 use std::collections::BTreeSet;
 
 /// The column of a session's start.
 const WINDOW_START: &str = "window_start";
+/// Streams with different columns that are looked at for one reader: there may be very many ways through a job.
+const LOOKED_AT_MAX: usize = 10_000;
 
 /// The sessions of which a stage is told what they replace.
 pub fn read_by<'a>(job: &'a JobSpec, stage: &'a StageSpec) -> impl Iterator<Item = &'a StageSpec> {
@@ -22,62 +27,122 @@ pub fn is_read(job: &JobSpec, sessions: &StageSpec) -> bool {
     are_refined(sessions) && job.stages.iter().any(reads)
 }
 
-/// Notes stages that keep results of sessions and would not see what these replace.
+/// Notes stages and sinks that keep results of sessions and would not see what these replace.
 pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
-    for stage in job.stages.iter().filter(|stage| is_latest(stage)) {
-        let Some(sessions) = stage.from.iter().find_map(|stream| behind(job, stream, &mut BTreeSet::new())) else {
-            continue;
-        };
-        // The latest result of each of their keys.
-        if stage.key.iter().all(|name| sessions.key.contains(name)) {
+    for stage in &job.stages {
+        let path = format!("stages.{}", stage.name);
+        if mistakes.within(&path) {
             continue;
         }
-        let direct = read_by(job, stage).any(|own| own.name == sessions.name);
-        let is_whole = sessions.filter.is_none() && sessions.select.is_none();
-        if direct && is_whole || mistakes.within(&format!("stages.{}", stage.name)) {
-            continue;
+        let part = |key: &str| format!("stage `{}`: `{key}`: ", stage.name);
+        match &stage.operator {
+            OperatorSpec::Newest { .. } if stage.op.is_none() => {
+                if let Some(message) = wrong_latest(job, stage) {
+                    mistakes.add_new(format!("{path}.latest"), &part("latest"), message);
+                }
+            }
+            OperatorSpec::Latest(latest) if latest.op.is_none() => {
+                let key = latest.on.iter().map(|(_, name)| name);
+                let read = sessions_behind(job, &latest.stream, key);
+                if let Some(read) = read.iter().find(|read| !read.is_by_key()) {
+                    let message = format!("{}, and the table would keep the old result; {}", moves(read), remedy(read));
+                    mistakes.add_new(format!("{path}.enrich.stream"), &part("enrich.stream"), message);
+                }
+            }
+            OperatorSpec::Newest { .. } | OperatorSpec::Latest(_) => {}
+            _ if is_over_all(stage) => {
+                let mut read = stage.reads().flat_map(|stream| sessions_behind(job, stream, []));
+                if let Some(read) = read.next() {
+                    let name = query_of(job, &stage.name).unwrap_or(&stage.name);
+                    let message = format!(
+                        "{}, and this stage would keep the old result beside the new one; {}",
+                        moves(&read),
+                        remedy(&read)
+                    );
+                    mistakes.add_new(format!("stages.{name}.window"), &format!("stage `{name}`: `window`: "), message);
+                }
+            }
+            _ => {}
         }
-        let key: Vec<String> = sessions.key.iter().map(|name| format!("\"{name}\"")).collect();
-        let message = format!(
-            "the start of a session of `{0}` changes when older rows come or two become one, and this stage would keep the old result; \
-             read `{0}` itself, without `filter` and `select`, with key = [{1}], and put `filter` and `select` into a stage that reads this one",
-            sessions.name,
-            key.into_iter().chain([format!("\"{WINDOW_START}\"")]).collect::<Vec<_>>().join(", "),
-        );
-        mistakes.add_new(
-            format!("stages.{}.latest", stage.name),
-            &format!("stage `{}`: `latest`: ", stage.name),
-            message,
-        );
     }
     job.sinks.iter().for_each(|sink| check_sink(job, sink, mistakes));
 }
 
+/// Why a stage with `latest` would keep results that are replaced.
+fn wrong_latest(job: &JobSpec, stage: &StageSpec) -> Option<String> {
+    let is_told = |sessions: &StageSpec| {
+        let direct = read_by(job, stage).any(|own| own.name == sessions.name);
+        direct && sessions.filter.is_none() && sessions.select.is_none() && is_key_of(stage, sessions)
+    };
+    let read = stage.from.iter().flat_map(|stream| sessions_behind(job, stream, &stage.key));
+    // By the key alone, it is the latest result of each.
+    let read = read.into_iter().find(|read| !read.is_by_key() && !is_told(read.sessions))?;
+    Some(format!(
+        "{}, and this stage would keep the old result; read `{}` itself, without `filter` and `select`, with key = {}, and put `filter` and \
+         `select` into a stage that reads this one",
+        moves(&read),
+        read.sessions.name,
+        key_of(read.sessions),
+    ))
+}
+
 /// A sink that replaces rows by their start does not know which have gone.
 fn check_sink(job: &JobSpec, sink: &SinkSpec, mistakes: &Mistakes) {
-    let mode = match &sink.kind {
-        SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } | SinkKind::Postgres { mode, .. } => mode,
+    let key: Vec<&String> = match &sink.kind {
+        SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } | SinkKind::Postgres { mode, .. } => {
+            let TableMode::Upsert { key, op: None } = mode else { return };
+            key.iter().collect()
+        }
+        SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents: Some(documents), .. }, .. })
+            if documents.op.is_none() =>
+        {
+            vec![&documents.key]
+        }
         _ => return,
     };
-    let TableMode::Upsert { key, op: None } = mode else { return };
     let part = format!("sinks.{}", sink.name);
-    if !key.iter().any(|name| name == WINDOW_START) || sink.wants_changes || mistakes.within(&part) {
+    if sink.wants_changes || mistakes.within(&part) {
         return;
     }
-    if let Some(sessions) = sink.from.iter().find_map(|stream| behind(job, stream, &mut BTreeSet::new())) {
-        let key: Vec<String> = key.iter().map(|name| format!("\"{name}\"")).collect();
-        let message = format!(
-            "the start of a session of `{}` changes when older rows come or two become one, and the table would keep the old result; put a stage \
-             with latest = true and key = [{}] between them, and write op = \"op\"",
-            sessions.name,
-            key.join(", "),
-        );
+    let mut read = sink.from.iter().flat_map(|stream| sessions_behind(job, stream, key.iter().copied()));
+    if let Some(read) = read.find(|read| read.columns.contains(WINDOW_START)) {
+        let message = format!("{}, and the table would keep the old result; {}", moves(&read), remedy(&read));
         mistakes.add_new(format!("{part}.key"), &format!("sink `{}`: `key`: ", sink.name), message);
     }
 }
 
+fn moves(read: &SessionsRead<'_>) -> String {
+    format!("the start of a session of `{}` changes when older rows come or two become one", read.sessions.name)
+}
+
+/// What to do where rows are kept that do not say what they replace.
+fn remedy(read: &SessionsRead<'_>) -> String {
+    let name = &read.sessions.name;
+    format!(
+        "put a stage that reads `{name}`, with latest = true and key = {}, in front, and write op = \"op\"; or take emit = \"update\" out of \
+         `{name}`, which puts out each session once then, when it is over",
+        key_of(read.sessions)
+    )
+}
+
+/// The key by which results of sessions are one, as a job file has it.
+fn key_of(sessions: &StageSpec) -> String {
+    let names = sessions.key.iter().map(String::as_str).chain([WINDOW_START]);
+    format!("[{}]", names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", "))
+}
+
+/// Whether a stage keeps a result for each session.
+fn is_key_of(stage: &StageSpec, sessions: &StageSpec) -> bool {
+    let own: BTreeSet<&str> = stage.key.iter().map(String::as_str).collect();
+    own == sessions.key.iter().map(String::as_str).chain([WINDOW_START]).collect()
+}
+
 fn is_latest(stage: &StageSpec) -> bool {
     matches!(stage.operator, OperatorSpec::Newest { .. }) && stage.op.is_none()
+}
+
+fn is_over_all(stage: &StageSpec) -> bool {
+    stage.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All)
 }
 
 /// Whether a stage puts out results of sessions whenever they change.
@@ -87,26 +152,76 @@ fn are_refined(stage: &StageSpec) -> bool {
     })
 }
 
-/// The sessions whose results a stream has, perhaps some of them or with other columns.
-fn behind<'a>(job: &'a JobSpec, stream: &'a str, seen: &mut BTreeSet<&'a str>) -> Option<&'a StageSpec> {
-    let (part, side) = names::stream(stream);
-    let stage = job.stages.iter().find(|stage| stage.name == part)?;
-    if !seen.insert(part) || matches!(side, Some("rejected" | "late")) {
-        return None;
+/// Sessions whose results a stream has, perhaps some of them or with other columns.
+struct SessionsRead<'a> {
+    sessions: &'a StageSpec,
+    /// The columns of theirs of which those that were asked for are made.
+    columns: BTreeSet<String>,
+}
+
+impl SessionsRead<'_> {
+    /// Whether the columns are of the key alone, which stays as it is.
+    fn is_by_key(&self) -> bool {
+        self.columns.iter().all(|name| self.sessions.key.contains(name))
     }
-    if are_refined(stage) {
-        return Some(stage);
-    }
-    let passes = matches!(
-        stage.operator,
-        OperatorSpec::Union
+}
+
+/// The sessions whose results a stream has, and what these columns of the stream are made of.
+fn sessions_behind<'a>(
+    job: &'a JobSpec,
+    stream: &str,
+    columns: impl IntoIterator<Item = &'a String>,
+) -> Vec<SessionsRead<'a>> {
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut rest = vec![(stream.to_owned(), columns.into_iter().cloned().collect::<BTreeSet<_>>())];
+    while let Some((stream, columns)) = rest.pop() {
+        if seen.len() > LOOKED_AT_MAX || !seen.insert((stream.clone(), columns.clone())) {
+            continue;
+        }
+        let (part, side) = names::stream(&stream);
+        let Some(stage) = job.stages.iter().find(|stage| stage.name == part) else { continue };
+        if matches!(side, Some("rejected" | "late")) {
+            continue;
+        }
+        // Branches have the columns of the operator.
+        let select = stage.select.as_deref().filter(|_| side.is_none());
+        let columns = before(select.and_then(reads::projection).as_ref(), columns);
+        if are_refined(stage) {
+            found.push(SessionsRead { sessions: stage, columns });
+            continue;
+        }
+        match &stage.operator {
+            OperatorSpec::Top { .. } if is_over_all(stage) => {}
+            OperatorSpec::Union
             | OperatorSpec::Enrich(_)
             | OperatorSpec::Latest(_)
             | OperatorSpec::Split(_)
             | OperatorSpec::Repartition { .. }
             | OperatorSpec::Sample(_)
+            | OperatorSpec::Top { .. }
             | OperatorSpec::Distinct(_)
-            | OperatorSpec::Deduplicate { .. }
-    );
-    stage.from.iter().filter(|_| passes).find_map(|stream| behind(job, stream, seen))
+            | OperatorSpec::Deduplicate { .. } => {
+                rest.extend(stage.from.iter().map(|stream| (stream.clone(), columns.clone())));
+            }
+            OperatorSpec::Sql { query, .. } => {
+                if let Some(Ok(query)) = reads::row_query(query) {
+                    rest.push((query.stream, before(Some(&query.projection), columns)));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The columns of the input of a list of columns of which these are made.
+fn before(list: Option<&Projection>, columns: BTreeSet<String>) -> BTreeSet<String> {
+    let Some(list) = list else { return columns };
+    let origin = |name: &String| match list.origin(name) {
+        Some(Origin::Column(name)) => BTreeSet::from([name]),
+        Some(Origin::Computed { columns, .. }) => columns,
+        None => BTreeSet::new(),
+    };
+    columns.iter().flat_map(origin).collect()
 }

@@ -47,10 +47,10 @@ fn table(keys: &[TableKey]) -> Map<String, Value> {
     schema
 }
 
-/// A source, stage or sink. A stage has one operator, and keys that are for one operator need it.
+/// A source, stage or sink. Sources and sinks are of kinds; a stage has one operator, and keys that are for one operator need it.
 fn part(keys: &[TableKey]) -> Map<String, Value> {
     let mut schema = table(keys);
-    if keys.iter().any(|key| key.name == "plugin") {
+    if keys.iter().all(|key| key.name != "kind") {
         let of_plugins = keys::PLUGIN_KEYS.iter().filter(|key| **key != "limits");
         let mut needs: Map<String, Value> = of_plugins.map(|key| (key.to_string(), json!(["plugin"]))).collect();
         let either = json!({ "anyOf": [{ "required": ["plugin"] }, { "required": ["sql"] }] });

@@ -133,6 +133,9 @@ impl Builtin {
         rows: &RecordBatch,
         grouper: &mut Grouper,
     ) -> Result<(RecordBatch, Vec<KeyHash>)> {
+        if rows.num_rows() == 0 {
+            return Ok((RecordBatch::new_empty(self.partial.clone()), Vec::new()));
+        }
         let keys: Vec<ArrayRef> = self.keys.iter().map(|key| canonical_column(rows.column(*key))).collect();
         let encoded = Keys::encode(&keys, rows.num_rows()).map_err(Error::arrow)?;
         let mut accumulators = self.functions.iter().map(Function::accumulator).collect::<Result<Vec<_>>>()?;
@@ -165,8 +168,9 @@ impl Builtin {
     pub fn finish(&self, partials: &[RecordBatch], grouper: &mut Grouper) -> Result<RecordBatch> {
         let all = concat_batches(&self.partial, partials).map_err(Error::arrow)?;
         let key_count = self.keys.len();
-        if all.num_rows() == 0 && key_count == 0 {
-            return self.of_nothing();
+        if all.num_rows() == 0 {
+            let nothing = || Ok(RecordBatch::new_empty(self.output.clone()));
+            return if key_count == 0 { self.of_nothing() } else { nothing() };
         }
         let (groups, order) = group(&all.columns()[..key_count], all.num_rows(), grouper)?;
         let rows = UInt32Array::from_iter_values(order.iter().map(|group| groups.first_rows[*group as usize]));

@@ -186,6 +186,43 @@ impl TableMeaning {
     }
 }
 
+/// Who follows the changes that stages put out. What they hold came of all changes from the first one on, so they go on together with
+/// those that make the changes, or begin together with them.
+#[derive(Clone, Debug, Default)]
+pub struct Followers {
+    /// By the stage that follows: whose changes.
+    pub stages: BTreeMap<String, BTreeSet<String>>,
+    /// The sinks that keep what they are given.
+    pub sinks: BTreeMap<String, SinkFollows>,
+    /// All stages that put out changes.
+    pub makers: BTreeSet<String>,
+}
+
+/// Whose changes a sink keeps.
+#[derive(Clone, Debug, Default)]
+pub struct SinkFollows {
+    /// The stages that make them.
+    pub makers: BTreeSet<String>,
+    /// It does what they say, and so needs all of them.
+    pub is_table: bool,
+}
+
+impl Followers {
+    /// A stage with all that follow its changes or whose changes it follows, and so on.
+    pub fn together_with(&self, stage: &str) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        let mut rest = vec![stage];
+        while let Some(stage) = rest.pop() {
+            if all.insert(stage.to_owned()) {
+                rest.extend(self.stages.get(stage).into_iter().flatten().map(String::as_str));
+                let follows = self.stages.iter().filter(|(_, makers)| makers.contains(stage));
+                rest.extend(follows.map(|(follower, _)| follower.as_str()));
+            }
+        }
+        all
+    }
+}
+
 /// What checkpoints hold of the meaning of a table: digests in normal form. Empty in checkpoints of earlier versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MeaningDigests {

@@ -16,6 +16,7 @@
 //!    version of step 1. If another was faster, begin at step 1.
 
 mod claim;
+mod followers;
 mod furthest;
 mod history;
 mod leftovers;
@@ -24,7 +25,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use super::meaning::Meanings;
+use super::meaning::{Followers, Meanings};
 use super::types::{Manifest, Table, TableOf};
 pub use claim::{claim, pinned, publish, publish_keeping, publish_upgrade};
 pub use history::{is_void_before, log_needed, owner, planned, run};
@@ -81,6 +82,8 @@ pub struct StartRequest {
     pub tables: Vec<Table>,
     /// What they mean.
     pub meanings: Meanings,
+    /// Who follows the changes of which stages.
+    pub followers: Followers,
     /// Names of queries over all rows, by the name of the stage that keeps their totals.
     pub queries: BTreeMap<String, String>,
     /// Names of the sinks to which each worker commits its share of a batch under a marker of its own.

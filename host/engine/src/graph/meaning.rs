@@ -4,6 +4,7 @@
 //! Of a column this is what computes it, so that a stage in front may get other columns and nothing behind it means anything else. What plugins
 //! compute is known by their config alone: another component is taken for another version of the same.
 
+mod followers;
 mod operators;
 mod sinks;
 #[cfg(test)]
@@ -12,8 +13,8 @@ mod tests;
 use super::{Graph, InputNode, StageNode, rejected_name};
 use crate::checkpoint::meaning::{COLUMN, Label, Meaning, Meanings, TableMeaning};
 use millstream_base::error::Result;
-use millstream_base::job::retry_source;
 use millstream_base::job::spec::{JobSpec, Origin, SourceKind, SourceSpec, StageSpec};
+use millstream_base::job::{query_of, retry_source};
 use millstream_connectors::postgres::ServerWait;
 use millstream_sql::expression::Expression;
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,17 +95,6 @@ impl Graph {
         let query = |stage: &StageSpec| Some((stage.name.clone(), query_of(&self.spec, &stage.name)?.to_owned()));
         self.spec.stages.iter().filter_map(query).filter(|(stage, query)| stage != query).collect()
     }
-}
-
-/// The query over all rows that a stage is a part of: [`millstream_base::job`] takes such queries apart.
-fn query_of<'a>(spec: &'a JobSpec, stage: &'a str) -> Option<&'a str> {
-    let named = |name: &str| spec.stages.iter().find(|stage| stage.name == name);
-    let ends = ["-rows", "-totals", "-all"];
-    let query = ends.iter().find_map(|end| stage.strip_suffix(end)).unwrap_or(stage);
-    let rows = format!("{query}-rows");
-    let totals = named(&format!("{query}-totals"))?;
-    let is_query = totals.from == [rows.clone()] && named(&rows).is_some() && named(query).is_some();
-    (is_query && !spec.origin.lines.contains_key(&format!("stages.{}", totals.name))).then_some(query)
 }
 
 impl<'a> Maker<'a> {

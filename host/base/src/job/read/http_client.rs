@@ -1,6 +1,7 @@
 //! What a job file says of sources that read from a server over HTTP.
 
 use super::http;
+use crate::job::http_url;
 use crate::job::keys::CURSOR;
 use crate::job::spec::{CursorFrom, HttpClientSpec, HttpCursor, HttpShape};
 use crate::job::table::Reader;
@@ -50,7 +51,9 @@ pub(in crate::job) fn client(r: &Reader<'_>) -> HttpClientSpec {
 fn shape(url: &str, r: &Reader<'_>) -> HttpShape {
     let words = [("lines", HttpShape::Lines), ("sse", HttpShape::Events), ("websocket", HttpShape::Websocket)];
     let stream = r.choice("stream", &words, &["grpc"]);
-    let is_websocket = ["ws://", "wss://"].iter().any(|scheme| url.starts_with(scheme));
+    // What the environment gives may say it. Where it does not give it yet, the text is all there is.
+    let known = http_url::url(url).unwrap_or_else(|_| url.to_owned());
+    let is_websocket = ["ws://", "wss://"].iter().any(|scheme| known.starts_with(scheme));
     if is_websocket {
         if stream.as_ref().is_some_and(|stream| *stream != HttpShape::Websocket) {
             r.wrong("stream", "`stream` is not what a URL with ws:// or wss:// is, which is a WebSocket; remove it");
@@ -74,7 +77,8 @@ fn shape(url: &str, r: &Reader<'_>) -> HttpShape {
     }
     if !r.has("stream") && r.has("url") {
         let message = "`url` does not say how to read it; write every = \"10s\" to ask again and again, or stream = \"lines\" or \
-                       \"sse\" to follow one answer that never ends; a WebSocket begins with ws:// or wss://";
+                       \"sse\" to follow one answer that never ends; a WebSocket begins with ws:// or wss://, or has stream = \
+                       \"websocket\" where only a variable says so";
         r.wrong("url", message);
     }
     stream.unwrap_or(HttpShape::Lines)

@@ -332,3 +332,24 @@ fn described(schema: &Value, value: &Value, path: &str) {
         }
     }
 }
+
+/// The environment of a test is that of others, too: a default stands for it.
+#[test]
+fn a_variable_may_say_that_a_url_is_one_of_a_websocket() {
+    let shape = |url: &str, more: &str| {
+        let text = format!(
+            "[sources.feed]\nkind = \"http\"\nurl = \"{url}\"\n{more}\n[sinks.out]\nfrom = \"feed\"\nkind = \"print\"\n"
+        );
+        read(&text).map(|job| match &job.sources[0].kind {
+            SourceKind::HttpClient(client) => client.shape.clone(),
+            other => panic!("{other:?}"),
+        })
+    };
+    let send = "send = \"subscribe\"";
+    assert_eq!(shape("${SURELY_NOT_SET:-ws://h/}", send).unwrap(), HttpShape::Websocket);
+    assert_eq!(shape("${SURELY_NOT_SET}", "stream = \"websocket\"").unwrap(), HttpShape::Websocket);
+    assert_eq!(shape("${SURELY_NOT_SET:-http://h/}", "stream = \"sse\"").unwrap(), HttpShape::Events);
+    let refused = |url: &str, more: &str| shape(url, more).unwrap_err().message;
+    assert!(refused("${SURELY_NOT_SET:-ws://h/}", "every = \"1s\"").contains("this one is a WebSocket"));
+    assert!(refused("${SURELY_NOT_SET}", send).contains("stream = \"websocket\" where only a variable says so"));
+}

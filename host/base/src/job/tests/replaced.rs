@@ -58,3 +58,72 @@ fn a_table_by_the_start_needs_to_know_what_goes() {
     let windows = SESSIONS.replace("gap =", "size =");
     assert!(read(&format!("{windows}{}", table("open", ""))).is_ok());
 }
+
+#[test]
+fn the_start_alone_is_no_key_where_sessions_have_one() {
+    let latest = |from: &str, key: &str| format!("[stages.known]\nfrom = \"{from}\"\nkey = {key}\nlatest = true\n");
+    for key in ["\"window_start\"", "[\"k\", \"window_start\", \"n\"]"] {
+        let refused = said(&latest("open", key)).unwrap_or_default();
+        assert!(refused.contains("with key = [\"k\", \"window_start\"]"), "{key}: {refused}");
+    }
+    let of_all = SESSIONS.replace("key = \"k\"\n", "");
+    assert!(read(&format!("{of_all}{}", latest("open", "\"window_start\""))).is_ok());
+    let renamed = "[stages.some]\nfrom = \"open\"\nselect = \"k as visitor, window_start as ws, n\"\n";
+    assert_eq!(said(&format!("{renamed}{}", latest("some", "\"visitor\""))), None);
+    let refused = said(&format!("{renamed}{}", latest("some", "[\"visitor\", \"ws\"]"))).unwrap_or_default();
+    assert!(refused.contains("stage `known`: `latest`: the start of a session of `open` changes"), "{refused}");
+}
+
+#[test]
+fn stages_over_all_rows_need_to_know_what_goes() {
+    for stage in [
+        "key = [\"k\", \"window_start\"]\ntop = { n = 1, by = \"n\" }\nwindow = \"all\"",
+        "aggregate = { clicks = \"sum(n)\" }\nwindow = \"all\"",
+        "sql = \"select k, sum(n) as clicks from READ group by k\"\nwindow = \"all\"",
+        "sql = \"select k, sum(n) as clicks from READ group by k order by clicks desc nulls last limit 3\"\nwindow = \"all\"",
+        "join = { with = \"clicks\", on = \"k\" }\nwindow = \"all\"",
+    ] {
+        let of = |from: &str| format!("[stages.q]\nfrom = \"{from}\"\n{}\n", stage.replace("READ", from));
+        let some = "[stages.some]\nfrom = \"open\"\nfilter = \"n > 1\"\n";
+        for text in [of("open"), format!("{some}{}", of("some"))] {
+            let refused = said(&text).unwrap_or_default();
+            assert!(
+                refused.contains("stage `q`: `window`: the start of a session of `open` changes"),
+                "{stage}: {refused}"
+            );
+            assert!(refused.contains("with latest = true and key = [\"k\", \"window_start\"], in front"), "{refused}");
+        }
+        let known = "[stages.known]\nfrom = \"open\"\nkey = [\"k\", \"window_start\"]\nlatest = true\n";
+        assert_eq!(said(&format!("{known}{}op = \"op\"\n", of("known"))), None, "{stage}");
+        // Sessions that are put out once.
+        let once = SESSIONS.replace(", emit = \"update\"", "");
+        assert!(read(&format!("{once}{}", of("open"))).is_ok(), "{stage}");
+    }
+}
+
+#[test]
+fn a_table_beside_rows_is_by_the_key_of_sessions_alone() {
+    let enrich = |on: &str| format!("[stages.e]\nfrom = \"clicks\"\nenrich = {{ stream = \"open\", on = {on} }}\n");
+    assert_eq!(said(&enrich("\"k\"")), None);
+    let refused = said(&enrich("{ k = \"k\", t = \"window_start\" }")).unwrap_or_default();
+    assert!(refused.contains("stage `e`: `enrich.stream`: the start of a session of `open` changes"), "{refused}");
+}
+
+#[test]
+fn a_start_is_known_by_any_name() {
+    let sink = |from: &str, kind: &str, key: &str| format!("[sinks.table]\nfrom = \"{from}\"\n{kind}\nkey = {key}\n");
+    let postgres = "kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"t\"\nmode = \"upsert\"";
+    for list in [
+        "select = \"k, window_start as ws, n\"",
+        "select = \"k, cast(window_start as text) as ws, n\"",
+        "sql = \"select k, window_start as ws, n from open\"",
+    ] {
+        let some = format!("[stages.some]\nfrom = \"open\"\n{list}\n");
+        let refused = said(&format!("{some}{}", sink("some", postgres, "[\"k\", \"ws\"]"))).unwrap_or_default();
+        assert!(refused.contains("sink `table`: `key`: the start of a session of `open` changes"), "{list}: {refused}");
+        assert_eq!(said(&format!("{some}{}", sink("some", postgres, "\"k\""))), None, "{list}");
+    }
+    let bulk = "kind = \"http\"\nurl = \"http://h/\"\nbody = \"bulk\"\nindex = \"i\"";
+    let refused = said(&sink("open", bulk, "\"window_start\"")).unwrap_or_default();
+    assert!(refused.contains("sink `table`: `key`: the start of a session of `open` changes"), "{refused}");
+}

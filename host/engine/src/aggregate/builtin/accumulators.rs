@@ -73,7 +73,12 @@ impl Builtin {
 
     /// Puts partial results of groups together, in the order of the rows: accumulators, a row for each group. `states`
     /// are the columns of partial results behind the key.
+    ///
+    /// Here as below, accumulators of DataFusion that are made group by group fail where there is no group at all.
     pub fn merge(&self, states: &[ArrayRef], groups: &[usize], count: usize) -> Result<RecordBatch> {
+        if count == 0 {
+            return Ok(RecordBatch::new_empty(self.accumulators()?));
+        }
         self.make(count, |function, at, kept| {
             let mut accumulator = function.accumulator()?;
             let states = states.get(at..at + function.state_columns).ok_or_else(missing)?;
@@ -110,6 +115,10 @@ impl Builtin {
     /// The results of accumulators: a column for each function.
     pub fn lower(&self, accumulators: &RecordBatch) -> Result<RecordBatch> {
         let rows = accumulators.num_rows();
+        let schema = Arc::new(self.output.project(&self.result_places()).map_err(Error::arrow)?);
+        if rows == 0 {
+            return Ok(RecordBatch::new_empty(schema));
+        }
         let mut columns = Vec::new();
         for (function, range) in self.ranges()? {
             let kept = accumulators.columns().get(range).ok_or_else(missing)?;
@@ -124,7 +133,6 @@ impl Builtin {
                 }
             });
         }
-        let schema = Arc::new(self.output.project(&self.result_places()).map_err(Error::arrow)?);
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(schema, columns, &options).map_err(Error::arrow)
     }
@@ -153,6 +161,9 @@ impl Builtin {
         right: &RecordBatch,
         mut work: impl FnMut(&Function, &[ArrayRef], &[ArrayRef], &mut Vec<ArrayRef>) -> Result<()>,
     ) -> Result<RecordBatch> {
+        if left.num_rows() == 0 {
+            return Ok(left.clone());
+        }
         let mut kept = Vec::new();
         for (function, range) in self.ranges()? {
             let of = |rows: &RecordBatch| rows.columns().get(range.clone()).map(<[ArrayRef]>::to_vec);
@@ -335,6 +346,23 @@ mod tests {
         }
         let error = builtin.lower(&accumulator(&builtin, &rows())).unwrap_err();
         assert!(error.message.contains("does not fit int64"), "{}", error.message);
+    }
+
+    /// As of keys that are new, of which there is nothing yet.
+    #[test]
+    fn of_no_groups_there_is_no_result() {
+        use AggregateFunction::*;
+        let mut functions = [Count, Sum, Min, Max, Avg, First, Last].map(|function| (function, false)).to_vec();
+        functions.push((Count, true));
+        let builtin = builtin(&functions);
+        let none = builtin.partial(no_batch(), &rows().slice(0, 0), &mut Grouper::default()).unwrap();
+        assert_eq!(none, (RecordBatch::new_empty(builtin.partial_schema().clone()), Vec::new()));
+        let partial = none.0;
+        let merged = builtin.merge(partial.columns(), &[], 0).unwrap();
+        assert_eq!((merged.num_rows(), merged.schema()), (0, builtin.accumulators().unwrap()));
+        assert_eq!(builtin.combine(&merged, &merged).unwrap(), merged);
+        let lowered = builtin.lower(&merged).unwrap();
+        assert_eq!((lowered.num_rows(), lowered.schema()), (0, builtin.output()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whether the tables of a checkpoint still fit the job.
 
 use super::meanings::Mixed;
-use super::{StartFacts, StartRequest, meanings};
+use super::{StartFacts, StartRequest, followers, meanings};
 use crate::checkpoint::counters;
 use crate::checkpoint::types::{Column, Table, TableOf};
 use millstream_base::ids::BatchId;
@@ -25,18 +25,19 @@ pub fn check(batch: BatchId, tables: &[Table], found: &StartFacts, wanted: &Star
             continue;
         }
         let unfit = match table.of {
-            TableOf::Stage => stage(batch, table, now, wanted),
+            TableOf::Stage => stage(batch, (tables, table), now, wanted),
             TableOf::Source => source(batch, table, now),
         };
         let migrates = now.is_some_and(|now| now.state != table.state);
         // Of the tables of a stage the first one tells.
         match now.filter(|_| unfit.is_none() && !migrates).and_then(|_| meanings::mixed(found, wanted, table)) {
             Some(what) if mixed.insert((part_of(&table.name), what.sink.clone())) => {
-                wrong.push(mixing(batch, table, &what, wanted));
+                wrong.push(mixing(batch, (tables, table), &what, wanted));
             }
             _ => wrong.extend(unfit),
         }
     }
+    wrong.extend(followers::check(batch, tables, found, wanted));
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
@@ -51,7 +52,7 @@ fn is_retry(table: &Table) -> bool {
 }
 
 /// The stage or source that a table is of.
-fn part_of(table: &str) -> &str {
+pub fn part_of(table: &str) -> &str {
     table.split('.').next().unwrap_or(table)
 }
 
@@ -67,30 +68,41 @@ fn unknown_drops(batch: BatchId, tables: &[Table], wanted: &StartRequest) -> Vec
 }
 
 /// Why a table must not go on although its columns would fit.
-fn mixing(batch: BatchId, table: &Table, mixed: &Mixed, wanted: &StartRequest) -> String {
+fn mixing(batch: BatchId, (tables, table): (&[Table], &Table), mixed: &Mixed, wanted: &StartRequest) -> String {
     let name = part_of(&table.name);
     let query = wanted.queries.get(name).map_or(name, String::as_str);
     let kind = if table.of == TableOf::Stage { "stage" } else { "source" };
     let what = &mixed.what;
+    let drops = match table.of {
+        TableOf::Stage => followers::drop_words(name, tables, wanted),
+        TableOf::Source => format!("--drop-state {name}"),
+    };
     match &mixed.sink {
         None => format!(
             "{kind} `{query}`: its state in the checkpoint after batch {batch} was made by another job: {what}. Change it back, start \
-             with empty state with `--drop-state {query}`, or rebuild everything from the input that is kept with `--fresh`."
+             with empty state with `{drops}`, or rebuild everything from the input that is kept with `--fresh`."
         ),
         Some(sink) => format!(
             "sink `{sink}`: it holds changes of {kind} `{query}` that another job made: {what}. Rows that are in it up to batch {batch} \
-             would not be deleted or replaced. Change it back, start with empty state with `--drop-state {query}` and remove the old \
+             would not be deleted or replaced. Change it back, start with empty state with `{drops}` and remove the old \
              rows from the sink, or rebuild everything from the input that is kept with `--fresh`."
         ),
     }
 }
 
-fn stage(batch: BatchId, before: &Table, now: Option<&Table>, wanted: &StartRequest) -> Option<String> {
+fn stage(
+    batch: BatchId,
+    (tables, before): (&[Table], &Table),
+    now: Option<&Table>,
+    wanted: &StartRequest,
+) -> Option<String> {
     let migrates = wanted.migrates.contains(&before.name);
     let name = part_of(&before.name);
     let beside = before.name.strip_prefix(name).filter(|word| !word.is_empty());
     let beside = beside.map_or(String::new(), |_| format!(", table `{}`", before.name));
-    let choice = format!("with `--drop-state {name}`: all that it has remembered is lost then");
+    let choice =
+        format!("with `{}`: all that it has remembered is lost then", followers::drop_words(name, tables, wanted));
+    let name = wanted.queries.get(name).map_or(name, String::as_str);
     let Some(now) = now else {
         return Some(format!(
             "stage `{name}`{beside}: the checkpoint after batch {batch} holds its state ({}), but the job has no stage with such state \

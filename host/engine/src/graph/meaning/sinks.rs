@@ -3,7 +3,7 @@
 use super::operators::replaces_rows;
 use super::{Label, Maker, Meaning, label};
 use crate::checkpoint::meaning::TableMeaning;
-use crate::graph::part_of;
+use crate::graph::{Graph, part_of};
 use millstream_base::job::spec::{OperatorSpec, SinkKind, SinkSpec, StageSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,7 +57,7 @@ impl Maker<'_> {
             match is_side && !matches!(stage.operator, OperatorSpec::Split(_)) {
                 true => {}
                 false if replaces_rows(stage) => _ = makers.insert(self.table_of(stage)),
-                false if self.keeps_state(stage) => {}
+                false if keeps_state(self.graph, stage) => {}
                 false => streams.extend(stage.from.iter().map(String::as_str)),
             }
         }
@@ -73,19 +73,17 @@ impl Maker<'_> {
         });
         first.map_or_else(|| stage.name.clone(), |table| table.name.clone())
     }
+}
 
-    /// Whether rows of a stage are made of state, and not of those of its input alone.
-    fn keeps_state(&self, stage: &StageSpec) -> bool {
-        let passes = matches!(
-            stage.operator,
-            OperatorSpec::Latest(_) | OperatorSpec::Enrich(_) | OperatorSpec::Deduplicate { .. }
-        );
-        let node = self.graph.stages.iter().find(|node| node.name == stage.name);
-        !passes && node.is_some_and(|node| !node.tables.is_empty())
-    }
+/// Whether rows of a stage are made of state, and not of those of its input alone.
+pub(super) fn keeps_state(graph: &Graph, stage: &StageSpec) -> bool {
+    let passes =
+        matches!(stage.operator, OperatorSpec::Latest(_) | OperatorSpec::Enrich(_) | OperatorSpec::Deduplicate { .. });
+    let node = graph.stages.iter().find(|node| node.name == stage.name);
+    !passes && node.is_some_and(|node| !node.tables.is_empty())
 }
 
 /// Whether what a sink is given stays somewhere.
-fn keeps(sink: &SinkKind) -> bool {
+pub(super) fn keeps(sink: &SinkKind) -> bool {
     !matches!(sink, SinkKind::Nothing | SinkKind::Print { .. })
 }

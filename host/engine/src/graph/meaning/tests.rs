@@ -89,3 +89,62 @@ fn digests_do_not_change_from_version_to_version() {
     let digests = &digests(JOB, &[])["q-totals"];
     assert_eq!(digests.state, "1:d9c9c9529bb746cbb4323a1e9ea908b2");
 }
+
+#[test]
+fn who_follows_changes_is_known() {
+    let text = r#"
+[sources.s]
+kind = "socket"
+address = "127.0.0.1:9"
+format = "json"
+schema = { k = "text", x = "int64" }
+[stages.newest]
+from = "s"
+key = "k"
+latest = true
+[stages.some]
+from = "newest"
+filter = "x > 0"
+select = "k, x as y, op"
+[stages.sums]
+from = "some"
+window = "all"
+op = "op"
+sql = "select y, count(*) as n from some group by y order by n desc nulls last limit 2"
+[stages.beside]
+from = "s"
+enrich = { stream = "some", on = "k", op = "op" }
+[stages.plain]
+from = "s"
+key = "k"
+window = "all"
+aggregate = { n = "count(*)" }
+[sinks.out]
+from = "sums"
+kind = "queue"
+path = "out.jsonl"
+[sinks.copy]
+from = "some"
+kind = "queue"
+path = "copy.jsonl"
+[sinks.screen]
+from = "beside"
+kind = "print"
+[sinks.counts]
+from = ["plain"]
+kind = "queue"
+path = "counts.jsonl"
+"#;
+    let followers = graph(text).followers();
+    let of = |makers: &BTreeSet<String>| makers.iter().cloned().collect::<Vec<_>>().join(", ");
+    let stages: Vec<(&str, String)> =
+        followers.stages.iter().map(|(stage, makers)| (stage.as_str(), of(makers))).collect();
+    let expected = [("beside", "newest"), ("sums", "sums-totals"), ("sums-totals", "newest")];
+    assert_eq!(stages, expected.map(|(stage, makers)| (stage, makers.to_owned())));
+    let sinks: Vec<(&str, String)> =
+        followers.sinks.iter().map(|(sink, follows)| (sink.as_str(), of(&follows.makers))).collect();
+    let expected = [("copy", "newest"), ("counts", ""), ("out", "sums")];
+    assert_eq!(sinks, expected.map(|(sink, makers)| (sink, makers.to_owned())));
+    assert_eq!(of(&followers.together_with("beside")), "beside, newest, sums, sums-totals");
+    assert_eq!(of(&followers.together_with("plain")), "plain");
+}

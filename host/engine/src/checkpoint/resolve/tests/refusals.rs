@@ -192,3 +192,69 @@ fn state_that_means_something_else_is_refused() {
     assert!(resolve(&knowing(kept(n0, "y"), n5, false), &wants(n5, "y")).is_ok());
     refused(&knowing(kept(n0, "y"), n5, true), &wants(n5, "y"), &["variable", "`--drop-state totals`"]);
 }
+
+/// `sums` follows the changes of `totals`.
+#[test]
+fn what_follows_changes_goes_on_with_what_makes_them() {
+    use crate::checkpoint::meaning::{Followers, Label, Meaning, Meanings, SinkFollows, TableMeaning};
+    use crate::checkpoint::resolve::MeaningsBefore;
+    let makers = |name: &str| BTreeSet::from([name.to_owned()]);
+    let followers = Followers {
+        stages: [("sums".to_owned(), makers("totals"))].into(),
+        makers: makers("totals"),
+        ..Followers::default()
+    };
+    let wants = |drop: &[&str]| StartRequest {
+        tables: [tables(), vec![stage("sums", "int64")]].concat(),
+        followers: followers.clone(),
+        drop: drop.iter().map(|name| (*name).to_owned()).collect(),
+        ..wanted()
+    };
+    let without = found(&[(1, 0, 1)], &[4], &[], &[]);
+    let mut sums = stage("sums", "int64");
+    sums.files = checkpoint(4).tables[0].files.clone();
+    let both = found_with(&without, sums);
+    assert!(resolve(&both, &wants(&[])).is_ok());
+    assert!(resolve(&both, &wants(&["sums", "totals"])).is_ok());
+    let all = "`--drop-state sums --drop-state totals`";
+    refused(&both, &wants(&["sums"]), &["stage `sums` begins with empty state", "changes of stage `totals`", all]);
+    refused(
+        &both,
+        &wants(&["totals"]),
+        &["stage `totals` begins with empty state", "stage `sums`, which follows", all],
+    );
+    refused(&without, &wants(&[]), &["stage `sums` begins", "Leave it out", "`--drop-state totals`", "`--fresh`"]);
+    // State that fits no more is not given up alone.
+    let other = StartRequest { tables: [tables(), vec![stage("sums", "text")]].concat(), ..wants(&[]) };
+    refused(&both, &other, &["stage `sums`: its state does not fit any more", all]);
+
+    // A sink, before and now.
+    let meanings = |sink: &str| {
+        let rows = || Meaning::new(Label { key: "rows".into(), ..Label::default() }, Vec::new());
+        let sinks = Some((sink.to_owned(), rows())).filter(|(name, _)| !name.is_empty()).into_iter().collect();
+        Meanings::from([("totals".to_owned(), TableMeaning { state: Some(rows()), sinks })])
+    };
+    let held = |sink: &str| {
+        let mut found = without.clone();
+        for checkpoint in found.manifest.iter_mut().flat_map(|manifest| &mut manifest.checkpoints) {
+            checkpoint.tables[0].meaning = meanings(sink)["totals"].digests();
+        }
+        let before = MeaningsBefore { tables: meanings(sink), has_variables: false, without_sources: false };
+        StartFacts { before: Some(before), ..found }
+    };
+    let with = |sink: &str, made: &[&str], drop: &[&str]| {
+        let made = made.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let follows = if made.is_empty() { meanings("") } else { meanings(sink) };
+        let sinks = [(sink.to_owned(), SinkFollows { makers: made, is_table: true })].into();
+        let drop = drop.iter().map(|name| (*name).to_owned()).collect();
+        let followers = Followers { makers: makers("totals"), sinks, ..Followers::default() };
+        StartRequest { meanings: follows, followers, drop, ..wanted() }
+    };
+    assert!(resolve(&held("out"), &with("out", &["totals"], &[])).is_ok());
+    assert!(resolve(&held("out"), &with("copy", &["totals"], &[])).is_ok(), "another name");
+    refused(&held("out"), &with("out", &[], &[]), &["sink `out`", "does not lead there", "`--drop-state totals`"]);
+    assert!(resolve(&held("out"), &with("out", &[], &["totals"])).is_ok());
+    refused(&held(""), &with("out", &["totals"], &[]), &["sink `out`: it is new", "`--drop-state totals`"]);
+    assert!(resolve(&held(""), &with("out", &["totals"], &["totals"])).is_ok());
+    assert!(resolve(&held(""), &with("out", &[], &[])).is_ok());
+}

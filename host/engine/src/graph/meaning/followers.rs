@@ -1,0 +1,62 @@
+//! Which stages and sinks follow the changes that others put out: they hold what came of all of these, from the first one on.
+
+use super::sinks::{keeps, keeps_state};
+use crate::checkpoint::meaning::{Followers, SinkFollows};
+use crate::graph::{Graph, part_of};
+use millstream_base::job::spec::{OperatorSpec, SinkKind, StageSpec};
+use millstream_base::job::{changes_rows, follows_changes};
+use std::collections::BTreeSet;
+
+impl Graph {
+    /// Who follows whose changes.
+    pub fn followers(&self) -> Followers {
+        let of_stage = |stage: &StageSpec| {
+            Some((stage.name.clone(), self.makers(followed(stage)))).filter(|(_, of)| !of.is_empty())
+        };
+        let sinks = self.spec.sinks.iter().filter(|sink| keeps(&sink.kind)).map(|sink| {
+            // A queue is read as changes, whoever reads it.
+            let is_table = follows_changes(&sink.kind) || matches!(sink.kind, SinkKind::Queue { .. });
+            let makers = self.makers(sink.from.iter().collect());
+            (sink.name.clone(), SinkFollows { makers, is_table })
+        });
+        Followers {
+            stages: self.spec.stages.iter().filter_map(of_stage).collect(),
+            sinks: sinks.collect(),
+            makers: self
+                .spec
+                .stages
+                .iter()
+                .filter(|stage| changes_rows(stage))
+                .map(|stage| stage.name.clone())
+                .collect(),
+        }
+    }
+
+    /// The stages whose changes streams have, where they have passed nothing that keeps them.
+    fn makers(&self, streams: Vec<&String>) -> BTreeSet<String> {
+        let (mut makers, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let mut rest: Vec<&str> = streams.into_iter().map(String::as_str).collect();
+        while let Some(stream) = rest.pop() {
+            let name = part_of(stream);
+            let Some(stage) = self.spec.stages.iter().find(|stage| stage.name == name) else { continue };
+            if !seen.insert(stream) || (stream != name && !matches!(stage.operator, OperatorSpec::Split(_))) {
+                continue;
+            }
+            if changes_rows(stage) {
+                makers.insert(stage.name.clone());
+            } else if !keeps_state(self, stage) {
+                rest.extend(stage.from.iter().map(String::as_str));
+            }
+        }
+        makers
+    }
+}
+
+/// The streams whose changes a stage keeps.
+fn followed(stage: &StageSpec) -> Vec<&String> {
+    match &stage.operator {
+        OperatorSpec::Latest(latest) => latest.op.iter().map(|_| &latest.stream).collect(),
+        _ if stage.op.is_some() => stage.reads().collect(),
+        _ => Vec::new(),
+    }
+}
