@@ -110,6 +110,55 @@ fn bytes_are_what_they_are_or_text() {
     assert_eq!((ended.code, trial.rows("out.jsonl").len()), (Some(0), 5), "{}", ended.stderr);
 }
 
+/// As in all other formats, whatever the text looks like.
+#[test]
+fn text_as_binary_is_its_bytes() {
+    let schema = "s = \"binary\", d = \"binary\", l = \"list<binary>\", x = \"struct<x: binary>\", m = \"struct<k: binary>\", \
+                  large = \"binary\", first = { type = \"binary\", path = \"l.0\" }, t = { type = \"text\", path = \"s\" }";
+    let trial = copying("in", schema);
+    fs::create_dir(trial.path("in")).expect("a folder");
+    python(
+        trial.folder(),
+        "pq.write_table(pa.table({'s': ['cafe', 'hello'], 'd': pa.array(['cafe', 'beef']).dictionary_encode(),\n\
+         'l': [['cafe', None], []], 'x': [{'x': 'cafe'}, None], 'large': pa.array(['cafe', None], pa.large_string()),\n\
+         'm': pa.array([[('k', 'cafe')], []], pa.map_(pa.string(), pa.string()))}), 'in/1.parquet')",
+    );
+    let ended = start(&trial, &[], "").wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let cafe = "63616665";
+    let expected = [
+        json!({ "s": cafe, "d": cafe, "l": [cafe, null], "x": { "x": cafe }, "m": { "k": cafe }, "large": cafe, "first": cafe, "t": "cafe" }),
+        json!({ "s": "68656c6c6f", "d": "62656566", "l": [], "x": null, "m": { "k": null }, "large": null, "first": null, "t": "hello" }),
+    ];
+    assert_eq!(trial.rows("out.jsonl"), expected);
+    // Beside all of a struct as text it cannot be told, and is not guessed.
+    let trial = copying("in", "x = \"text\", b = { type = \"binary\", path = \"x.x\" }");
+    fs::create_dir(trial.path("in")).expect("a folder");
+    python(trial.folder(), "pq.write_table(pa.table({'x': [{'x': 'cafe'}, {'x': None}]}), 'in/1.parquet')");
+    let ended = start(&trial, &[], "").wait();
+    assert_eq!((ended.code, trial.rows("out.jsonl").len()), (Some(0), 1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("column `b`: `x.x`, or what it is in, is `text` for another column"),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// A pipe has no end to read from, and opening one waits for its writer.
+#[test]
+fn a_pipe_is_refused() {
+    let trial = Trial::new(
+        "[sources.in]\nkind = \"file\"\npath = \"pipe\"\nformat = \"parquet\"\nschema = { n = \"int64\" }\n\
+         [sinks.out]\nfrom = \"in\"\nkind = \"print\"\n",
+    );
+    assert!(Command::new("mkfifo").arg(trial.path("pipe")).status().expect("mkfifo").success());
+    for action in ["validate", "run"] {
+        let ended = Process::start(&mut trial.command(&[action, "job.toml"])).wait();
+        assert_eq!(ended.code, Some(2), "{action}: {}", ended.stderr);
+        assert!(ended.stderr.contains("it is not a regular file"), "{action}: {}", ended.stderr);
+    }
+}
+
 /// Widths and layouts of other writers, at any depth.
 #[test]
 fn values_are_what_they_were_in_whatever_type() {

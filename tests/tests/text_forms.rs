@@ -152,6 +152,32 @@ fn a_file_that_cannot_be_read_is_one_rejected_row_that_names_it() {
     }
 }
 
+/// Whoever reads on finds the same: what is cut short names no columns.
+#[test]
+fn damage_within_a_header_is_a_rejected_row() {
+    let whole = gzip(b"id,name\n1,a\n");
+    for at in [11, 12, 14, 16] {
+        let (rows, reasons) = rows(CSV, &whole[..at]);
+        assert_eq!((rows.len(), reasons.len()), (0, 1), "{at} bytes: {reasons:?}");
+        assert!(reasons[0].contains("is damaged, or not whole"), "{at} bytes: {reasons:?}");
+    }
+    let trial = job(&format!("{FOLDER}{CSV}"), "[checkpoint]\ndir = \"kept\"\n");
+    trial.write("files/1.csv.gz", &whole[..14]);
+    trial.write("files/2.csv", b"name,id\nb,2\n");
+    trial.killed("commit.before:1", &["--until-idle"]);
+    trial.run_well(&["--until-idle"]);
+    assert_eq!((trial.rows("out.jsonl"), reasons(&trial).len()), (vec![json!({ "id": 2, "name": "b" })], 1));
+    // A header that is longer than a record may be, and of which the source keeps the beginning alone.
+    let long: String = (0..400).map(|n| format!(",c{n:04}")).collect();
+    let keys = format!("{CSV}\nrecord_bytes_max = \"1KiB\"\nrejected_bytes_max = \"4B\"");
+    for (behind, more) in [("", 0), ("\n1,a\n", 1)] {
+        let (rows, reasons) = rows(&keys, format!("id,name{long}{behind}").as_bytes());
+        assert_eq!((rows.len(), reasons.len()), (0, 1 + more), "{reasons:?}");
+        assert!(reasons[0].starts_with("2407 bytes, record_bytes_max is 1024"), "{reasons:?}");
+        assert!(reasons[1..].iter().all(|reason| reason.starts_with("there is no header, as")), "{reasons:?}");
+    }
+}
+
 #[test]
 fn bytes_are_read_and_written_as_the_encoding_says() {
     let column = |encoding: &str| format!("schema = {{ b = {{ type = \"binary\", encoding = \"{encoding}\" }} }}");

@@ -16,6 +16,7 @@ pub mod protobuf;
 pub mod ready;
 mod text;
 pub mod varint;
+mod wanted;
 pub mod written_out;
 
 use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES};

@@ -381,7 +381,11 @@ fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Or
     }
     let opened = if folder_wanted {
         std::fs::read_dir(path).map(drop)
-    } else if metadata.is_file() || matches!(source.kind, SourceKind::Queue { .. }) {
+    } else if metadata.is_file()
+        || matches!(source.kind, SourceKind::Queue { .. })
+        // Read from its end, which a pipe does not have.
+        || source.format == Format::Parquet
+    {
         regular::open(path).map(drop)
     } else {
         Ok(()) // Opening a pipe would wait for its writer.

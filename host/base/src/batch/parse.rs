@@ -94,12 +94,17 @@ pub fn int64(text: &str) -> Result<i64, ValueParseError> {
         Err(error) if matches!(error.kind(), PosOverflow | NegOverflow) => Err(ValueParseError::Range),
         Err(_) => match float64(text) {
             Ok(value) if value.fract() == 0.0 && value.abs() <= EXACT_MAX => Ok(value as i64),
-            Ok(value) if value.abs() >= i64::MAX as f64 => Err(ValueParseError::Range),
+            Ok(value) if value.abs() >= i64::MAX as f64 && !is_within_int64(text) => Err(ValueParseError::Range),
             Ok(value) if value.fract() == 0.0 => Err(ValueParseError::Inexact),
             Err(ValueParseError::Range) => Err(ValueParseError::Range),
             _ => Err(ValueParseError::Syntax),
         },
     }
+}
+
+/// Whether a whole number with a point or an exponent is within 64 bits, whose last digits no float has.
+fn is_within_int64(text: &str) -> bool {
+    decimal(text, 38, 0).is_ok_and(|whole| i64::try_from(whole).is_ok())
 }
 
 /// A float, also as `NaN` or `inf`; a number too large is not infinite.
@@ -189,7 +194,7 @@ pub fn timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
         return None;
     }
     if text.starts_with(['+', '-']) {
-        let day = || date(text).ok().and_then(|days| i64::from(days).checked_mul(86_400_000_000));
+        let day = || moment(i64::from(date(text).ok()?).checked_mul(86_400_000_000)?, utc?);
         return far_timestamp(text, utc).or_else(day);
     }
     string_to_datetime(utc?, text).ok().map(|time| time.timestamp_micros())
@@ -240,8 +245,12 @@ fn far_timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
     let seconds =
         i128::from(days_from_civil(year, month, day)) * 86_400 + i128::from((hour * 60 + minute) * 60 + second);
     let us = i64::try_from(seconds * 1_000_000 + i128::from(micros.parse::<u32>().ok()?)).ok()?;
-    let Some(zone) = zone else { return Some(us) };
-    // A fixed offset, so that any moment does.
+    zone.map_or(Some(us), |zone| moment(us, zone))
+}
+
+/// What clocks showed whose zone is a fixed offset, as microseconds since 1970.
+fn moment(us: i64, zone: &Tz) -> Option<i64> {
+    // The offset is that of any moment.
     let offset = zone.offset_from_utc_datetime(&NaiveDateTime::default()).fix().local_minus_utc();
     us.checked_sub(i64::from(offset) * 1_000_000)
 }
@@ -342,6 +351,7 @@ mod tests {
         // A date alone is its first moment, as in near years.
         for (text, micros) in [("+10000-01-01", 253_402_300_800_000_000), ("2026-11-20", 1_795_132_800_000_000)] {
             assert_eq!(timestamp(text, utc.as_ref()), Some(micros), "{text}");
+            assert_eq!(timestamp(text, beside.as_ref()), Some(micros - 3_600_000_000), "{text}");
         }
     }
 }

@@ -299,6 +299,22 @@ mod tests {
     }
 
     #[test]
+    fn days_of_far_years_begin_as_clocks_of_the_zone_show() {
+        let (zone, utc) = (column("timestamp", Some("Europe/Berlin")), column("timestamp", None));
+        for (day, us) in [
+            ("2026-01-15", 1_768_435_200_000_000),
+            ("+12000-01-01", 316_516_204_800_000_000),
+            ("-0001-01-01", -62_198_755_200_000_000),
+        ] {
+            assert_eq!(utc.read(day), Ok(us), "{day}");
+            let there = zone.read(day).unwrap();
+            assert!((us - 3_600_000_000..us).contains(&there), "{day}: {there}");
+            assert_eq!(zone.read(&format!("{day}T00:00:00.000000")), Ok(there), "{day}");
+            assert_eq!(zone.read(&format!("{day}T00:00:00.000000Z")), Ok(us), "{day}");
+        }
+    }
+
+    #[test]
     fn plain_times_are_what_they_are_to_the_parser_of_all() {
         let (mut random, mut plain, mut without) = (crate::random::Random(2), 0, 0);
         let (zone, utc) = (column("timestamp", Some("Europe/Berlin")), column("timestamp", None));

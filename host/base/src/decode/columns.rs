@@ -3,6 +3,7 @@
 mod nested;
 
 use super::text::text_array;
+use super::wanted::Wanted;
 use crate::batch::binary_text::BinaryEncoding;
 use crate::batch::parse::{ErrorColumn, ValueParseError, date, decimal, float64, int64, short_int64};
 use crate::batch::times::{TimeParseError, TimeParser, local_text};
@@ -77,15 +78,6 @@ pub enum WrittenValue<'a> {
     Text(&'a str),
     /// A JSON object or array: a text or binary column takes it as it stands, a struct or a list by what is in it.
     Nested(&'a str),
-}
-
-/// For whom a value that holds others is written as JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NestedForm {
-    /// For a column of text: what the record holds, with times as the numbers that stand there.
-    Text,
-    /// For a struct or a list: what the record means, in the forms that columns read.
-    Typed,
 }
 
 impl ColumnBuilders {
@@ -192,12 +184,12 @@ impl ColumnBuilders {
         self.columns.get(column).is_some_and(|column| column.kind == ColumnType::Text)
     }
 
-    /// How a column wants a value that holds others.
-    pub fn nested_form(&self, column: usize) -> NestedForm {
-        if self.is_text(column) { NestedForm::Text } else { NestedForm::Typed }
+    /// What a column wants of a value that holds others.
+    pub fn wanted(&self, column: usize) -> Wanted<'_> {
+        Wanted::of(self.name(column), self.schema.fields().get(column).map(|field| field.data_type()))
     }
 
-    /// As `set`, for such a value in that form; binary values in it are hexadecimal digits.
+    /// As `set`, for such a value as it is wanted; binary values in it are hexadecimal digits.
     pub fn set_nested(&mut self, column: usize, text: &str) -> Result<(), String> {
         self.unset(column);
         let Some(column) = self.columns.get_mut(column) else { return Ok(()) };

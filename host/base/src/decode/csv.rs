@@ -38,6 +38,9 @@ impl CsvDecoder {
     }
 
     fn read_header(&self) -> Result<Vec<Option<usize>>, String> {
+        if self.header.is_empty() {
+            return Err(NO_HEADER.into());
+        }
         let header = std::str::from_utf8(&self.header).map_err(|_| "the header is not UTF-8".to_string())?;
         let (mut cells, mut scratch) = (Vec::new(), String::new());
         let mut names = CsvCells { line: header, offset: Some(0), separator: self.separator, scratch: &mut scratch };
@@ -126,7 +129,7 @@ pub fn nullable_cells(record: &str, separator: u8) -> Result<Vec<Option<String>>
     Ok(all)
 }
 
-const NO_HEADER: &str = "there is no header";
+const NO_HEADER: &str = "there is no header, as the line that should be it was rejected";
 
 /// The cells of a record, one after the other.
 struct CsvCells<'a> {

@@ -83,6 +83,13 @@ fn json_values_of_every_type() {
         ("int64", "9007199254740991.0", "9007199254740991"),
         (
             "int64",
+            "9223372036854775807.0",
+            "!column `n`: 9223372036854775807.0 is not a whole number that is exact as a float",
+        ),
+        ("int64", "9223372036854775808.0", "!column `n`: 9223372036854775808.0 is out of range of int64"),
+        ("int64", "-9.3e18", "!column `n`: -9.3e18 is out of range of int64"),
+        (
+            "int64",
             "9007199254740993.0",
             "!column `n`: 9007199254740993.0 is not a whole number that is exact as a float",
         ),

@@ -114,7 +114,12 @@ impl<'a> SourceFile<'a> {
                 return Err(self.changed(from, NOT_A_FILE)); // Opening a pipe would wait for its writer.
             }
         }
-        let file = File::open(&self.path).map_err(|error| self.failed(&error))?;
+        let file = match self.source.format {
+            // Read from its end, which a pipe does not have.
+            Format::Parquet => millstream_base::regular::open(&self.path),
+            _ => File::open(&self.path),
+        };
+        let file = file.map_err(|error| self.failed(&error))?;
         self.at(file, from)
     }
 

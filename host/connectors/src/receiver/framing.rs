@@ -259,7 +259,9 @@ impl Framer {
     pub fn reject_header_unless(&mut self, fits: impl FnOnce(&Bytes) -> bool) {
         while self.header_wanted && (!self.mark_wanted || self.take_mark()) {
             let Some((end, refusal)) = self.next_record(0) else { break };
-            self.take_header(end, refusal.map_or(0, |refusal| refusal.dropped));
+            if let Some(refusal) = self.take_header(end, refusal) {
+                self.push(end, Some(refusal));
+            }
         }
         let alone = !self.header_wanted && self.rest().trim_ascii().is_empty();
         if let Some((at, record)) = self.header_record.take_if(|_| alone)
@@ -278,17 +280,17 @@ impl Framer {
         if let Mark::Other(mark) = mark {
             (self.header, self.header_wanted) = (Bytes::from_static(mark), false);
         }
-        self.pass(mark.bytes(), 0);
+        self.pass(mark.bytes());
         true
     }
 
-    /// Passes over bytes that are in no chunk, of which so many more were dropped.
-    fn pass(&mut self, bytes: usize, dropped: u64) {
+    /// Passes over bytes that are in no chunk.
+    fn pass(&mut self, bytes: usize) {
         self.begin += bytes;
         self.scanned = self.scanned.saturating_sub(bytes);
         self.searched = self.searched.map(|searched| searched.moved(bytes));
         if let Counter::Bytes(offset) = &mut self.place.at {
-            *offset = offset.saturating_add(bytes as u64).saturating_add(dropped);
+            *offset = offset.saturating_add(bytes as u64);
         }
     }
 
@@ -303,7 +305,7 @@ impl Framer {
                 *end += 1;
                 self.scanned = start + 1;
             }
-            None => self.pass(1, 0),
+            None => self.pass(1),
         }
     }
 
@@ -335,9 +337,14 @@ impl Framer {
                 }
                 return self.buffer.len() - self.begin >= PART_BYTES_MAX && !self.ends.is_empty();
             };
-            if self.header_wanted {
-                self.take_header(end, refusal.map_or(0, |refusal| refusal.dropped));
-            } else if end > PART_BYTES_MAX && !self.ends.is_empty() {
+            let refusal = match self.header_wanted {
+                true => match self.take_header(end, refusal) {
+                    None => continue,
+                    refused => refused,
+                },
+                false => refusal,
+            };
+            if end > PART_BYTES_MAX && !self.ends.is_empty() {
                 self.next_end = Some((end, refusal));
                 return true;
             } else if self.push(end, refusal) {
@@ -568,18 +575,25 @@ impl Framer {
         }
     }
 
-    /// The first record that is not blank names the columns and is no row.
-    fn take_header(&mut self, end: usize, dropped: u64) {
+    /// The first record that is not blank names the columns and is no row. One that is not here as a whole names nothing: it becomes
+    /// a record with the refusal that is given back, and the stream has no header.
+    fn take_header(&mut self, end: usize, refusal: Option<RefusedRecord>) -> Option<RefusedRecord> {
         let record = self.rest().get(..end).unwrap_or_default();
+        let is_cut_short = self.broken.is_some() && !self.ends_line(record);
+        if let Some(refusal) = refusal.filter(|refusal| refusal.dropped > 0 || is_cut_short) {
+            self.header_wanted = false;
+            return Some(refusal);
+        }
         let names = trim_csv_line_end(record.get(self.prefix_bytes(0)..).unwrap_or_default());
         let names = names.strip_prefix(mark::UTF_8).unwrap_or(names);
         if !names.is_empty() {
             let header = Bytes::copy_from_slice(names);
-            self.header_record = (dropped == 0).then(|| (self.place.at, record.to_vec()));
+            self.header_record = Some((self.place.at, record.to_vec()));
             (self.header, self.header_wanted) = (header, false);
         }
-        self.pass(end, dropped);
+        self.pass(end);
         self.scanned = 0;
+        None
     }
 
     /// Takes the records found out as a chunk.

@@ -6,7 +6,7 @@ mod parquet;
 use super::compressed::Stream;
 use super::framer;
 use super::framing::{trim_csv_line_end, trim_line_end};
-use arrow::array::AsArray;
+use arrow::array::{AsArray, RecordBatch};
 use millstream_base::decode::avro::container::{self, Header, Scanned};
 use millstream_base::decode::csv;
 use millstream_base::decode::infer::{Guess, GuessedColumn};
@@ -55,22 +55,33 @@ pub struct Inferred {
 
 /// Looks at the beginning of a file. Errors are of kind `Job`: what to write instead stands in them.
 pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
-    let (bytes, whole) = read(path, sample.bytes_max)?;
+    let (bytes, whole, damage) = read(path, sample.bytes_max)?;
     let wanted = sample.format.as_deref();
     if wanted == Some("parquet") || (wanted.is_none() && bytes.starts_with(parquet::MAGIC)) {
         return parquet::infer(name, path, sample);
     }
-    of_bytes(name, path, &bytes, whole, sample)
+    of_part(name, path, &bytes, (whole, damage.as_deref()), sample)
 }
 
 /// Looks at the beginning of what is named so. `whole`: that is all of it.
 pub fn of_bytes(name: &str, path: &Path, bytes: &[u8], whole: bool, sample: &Sample) -> Result<Inferred> {
+    of_part(name, path, bytes, (whole, None), sample)
+}
+
+/// The same; `damage`: why nothing can be read behind these bytes.
+fn of_part(
+    name: &str,
+    path: &Path,
+    bytes: &[u8],
+    (whole, damage): (bool, Option<&str>),
+    sample: &Sample,
+) -> Result<Inferred> {
     let wrong = |what: &str| Error::job(format!("`{}`: {what}", path.display()));
     if mark::is_other(bytes) {
         return Err(wrong(mark::OTHER_ENCODING));
     }
     if bytes.starts_with(container::MAGIC) && sample.format.as_deref().is_none_or(|format| format == "avro") {
-        return avro(name, path, bytes, whole, sample.rows_max).map_err(|what| wrong(&what));
+        return avro(name, path, bytes, (whole, damage), sample.rows_max).map_err(|what| wrong(&what));
     }
     let (format, mut notes) = format_of(path, bytes, whole, sample).map_err(|what| wrong(&what))?;
     let mut source = SourceSpec::new(name, SourceKind::File { path: path.into() }, format);
@@ -105,14 +116,19 @@ pub fn of_bytes(name: &str, path: &Path, bytes: &[u8], whole: bool, sample: &Sam
             "no record has a value in a column that a schema can name; is it the format that you mean? Say it with --format",
         ));
     }
-    let header = matches!(source.format, Format::Csv { header: true, .. });
-    let (rejected, reasons) = refused(&source, bytes, whole, sample.rows_max);
+    let Tried { records, rejected, notes: reasons } = tried(&source, bytes, (whole, damage), sample.rows_max);
     notes.extend(reasons);
-    Ok(Inferred { source, notes, records: records.len() as u64 - u64::from(header), rejected, whole })
+    Ok(Inferred { source, notes, records, rejected, whole })
 }
 
 /// A file of Avro says its columns by itself.
-fn avro(name: &str, path: &Path, bytes: &[u8], whole: bool, rows_max: u64) -> std::result::Result<Inferred, String> {
+fn avro(
+    name: &str,
+    path: &Path,
+    bytes: &[u8],
+    (whole, damage): (bool, Option<&str>),
+    rows_max: u64,
+) -> std::result::Result<Inferred, String> {
     let header = match Header::read(bytes) {
         Scanned::Whole(header) => header,
         Scanned::More => return Err("its header does not end here; read more with --bytes".into()),
@@ -124,13 +140,12 @@ fn avro(name: &str, path: &Path, bytes: &[u8], whole: bool, rows_max: u64) -> st
     }
     let source = SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Avro(WriterSchema::InFile));
     let source = source.schema(schema);
-    let records = records(&source, bytes, whole, rows_max).len() as u64;
-    let (rejected, notes) = refused(&source, bytes, whole, rows_max);
+    let Tried { records, rejected, notes } = tried(&source, bytes, (whole, damage), rows_max);
     Ok(Inferred { source, notes, records, rejected, whole })
 }
 
-/// The first bytes of the file, and whether that is all of it.
-fn read(path: &Path, bytes_max: u64) -> Result<(Vec<u8>, bool)> {
+/// The first bytes of the file, whether that is all of it, and why nothing can be read behind them where it is damaged.
+fn read(path: &Path, bytes_max: u64) -> Result<(Vec<u8>, bool, Option<String>)> {
     let failed =
         |error: std::io::Error| Error::job(format!("cannot read `{}`: {}", path.display(), super::plain(&error)));
     if std::fs::metadata(path).map_err(failed)?.is_dir() {
@@ -148,7 +163,8 @@ fn read(path: &Path, bytes_max: u64) -> Result<(Vec<u8>, bool)> {
         return Err(Error::job(format!("`{}`: {why}", path.display())));
     }
     let whole = (bytes.len() as u64) < bytes_max;
-    Ok((bytes, whole))
+    let damage = if whole { stream.damage().map_err(failed)? } else { None };
+    Ok((bytes, whole, damage))
 }
 
 /// The format, and what is not certain about it.
@@ -260,10 +276,6 @@ fn records(source: &SourceSpec, bytes: &[u8], whole: bool, rows_max: u64) -> Vec
             if found.len() == rows_max {
                 return found;
             }
-            if matches!(source.format, Format::Avro(_)) {
-                found.push(Vec::new());
-                continue;
-            }
             let record = if is_csv { trim_csv_line_end(chunk.record(row)) } else { trim_line_end(chunk.record(row)) };
             let record = if found.is_empty() { record.strip_prefix(mark::UTF_8).unwrap_or(record) } else { record };
             if !record.is_empty() || (!is_csv && source.format == Format::Text) {
@@ -371,35 +383,60 @@ fn looks_like_header(first: &[Option<String>], rest: &[Vec<Option<String>>]) -> 
     typed || (like_names && again == 0)
 }
 
-/// How many of the records the source refuses, with the first reasons.
-fn refused(source: &SourceSpec, bytes: &[u8], whole: bool, rows_max: u64) -> (u64, Vec<String>) {
+/// What the source makes of the records.
+#[derive(Default)]
+struct Tried {
+    /// How many there are. What is blank is none, where the format has it so.
+    records: u64,
+    /// How many of them it refuses.
+    rejected: u64,
+    /// The first reasons.
+    notes: Vec<String>,
+}
+
+/// Decodes the records as the source does.
+fn tried(source: &SourceSpec, bytes: &[u8], (whole, damage): (bool, Option<&str>), rows_max: u64) -> Tried {
     let mut framer = framer(source);
     framer.buffer(bytes.len()).extend_from_slice(bytes);
-    if whole {
-        framer.end();
+    match damage {
+        Some(why) => {
+            framer.break_off(why);
+            framer.refuse_rest(why.to_owned());
+        }
+        None if whole => framer.end(),
+        None => {}
     }
     let mut decoder = Decoder::new(source);
-    let (mut left, mut count, mut reasons) = (usize::try_from(rows_max).unwrap_or(usize::MAX), 0, Vec::new());
-    while left > 0
+    let mut tried = Tried::default();
+    while tried.records < rows_max
         && let Some(mut chunk) = framer.next(true)
     {
-        let chunk = chunk.cut_front(left);
-        left -= chunk.rows();
-        let Some(rejected) = decoder.decode(&chunk).rejected else { continue };
-        count += rejected.num_rows() as u64;
-        let texts = |column: usize| rejected.column(column).as_string_opt::<i32>();
-        let (Some(values), Some(why)) = (texts(0), texts(1)) else { continue };
-        for (value, reason) in values.iter().zip(why) {
-            if reasons.len() < REASONS_MAX {
-                let value: String = value.unwrap_or_default().chars().take(60).collect();
-                reasons.push(format!("a record would be rejected: {} (`{value}`)", reason.unwrap_or_default()));
+        while tried.records < rows_max && chunk.rows() > 0 {
+            let left = usize::try_from(rows_max - tried.records).unwrap_or(usize::MAX);
+            let decoded = decoder.decode(&chunk.cut_front(left));
+            tried.records += decoded.rows.num_rows() as u64;
+            if let Some(rejected) = &decoded.rejected {
+                tried.add(rejected);
             }
         }
     }
-    if count > reasons.len() as u64 {
-        reasons.push(format!("{count} records would be rejected in all"));
+    if tried.rejected > tried.notes.len() as u64 {
+        tried.notes.push(format!("{} records would be rejected in all", tried.rejected));
     }
-    (count, reasons)
+    tried
+}
+
+impl Tried {
+    fn add(&mut self, rejected: &RecordBatch) {
+        let rows = rejected.num_rows() as u64;
+        (self.records, self.rejected) = (self.records + rows, self.rejected + rows);
+        let texts = |column: usize| rejected.column(column).as_string_opt::<i32>();
+        let (Some(values), Some(why)) = (texts(0), texts(1)) else { return };
+        for (value, reason) in values.iter().zip(why).take(REASONS_MAX - self.notes.len().min(REASONS_MAX)) {
+            let value: String = value.unwrap_or_default().chars().take(60).collect();
+            self.notes.push(format!("a record would be rejected: {} (`{value}`)", reason.unwrap_or_default()));
+        }
+    }
 }
 
 #[cfg(test)]

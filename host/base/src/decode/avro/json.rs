@@ -5,19 +5,20 @@ use super::plan::{decimal_text, each};
 use super::schema::{DEPTH_MAX, Schema, Time, Type, TypeId, UUID_BYTES, branch, too_deep};
 use crate::batch::cell;
 use crate::batch::times::micros;
-use crate::decode::columns::NestedForm;
 use crate::decode::json_text::{JsonMap, quoted};
+use crate::decode::wanted::Wanted;
+use arrow::datatypes::DataType;
 use std::fmt::Write as _;
 
 /// Bytes of one value: records without a value in them take none, and their text does.
 const JSON_BYTES_MAX: usize = 64 << 20;
 
-/// Writes a value. Bytes are hexadecimal digits, as sinks write them; a value of a union is the value itself.
+/// Writes a value as it is wanted; a value of a union is the value itself.
 pub fn json(
     schema: &Schema,
     id: TypeId,
     cursor: &mut Cursor<'_>,
-    form: NestedForm,
+    wanted: Wanted<'_>,
     out: &mut String,
     depth: usize,
 ) -> Result<(), String> {
@@ -32,36 +33,36 @@ pub fn json(
         Type::Bool => out.push_str(if cursor.bool()? { "true" } else { "false" }),
         Type::Long(time) => {
             let value = cursor.long()?;
-            match time.filter(|_| form == NestedForm::Typed) {
+            match time.filter(|_| wanted.is_time()) {
                 Some(time) => moment(value, time, out)?,
                 None => {
                     let _ = write!(out, "{value}");
                 }
             }
         }
-        Type::Float => {
-            let value = cursor.float()?;
-            let wide = f64::from(value);
-            // A number is the one that it is as a column of its own; a text has the digits that somebody wrote.
-            let digits = if form == NestedForm::Typed { cell::float_text(wide) } else { cell::float32_text(value) };
-            float(wide, &digits, out);
-        }
-        Type::Double => {
-            let value = cursor.double()?;
-            float(value, &cell::float_text(value), out);
-        }
-        Type::Text => quoted(cursor.text()?, out),
+        Type::Float => wanted.float32(cursor.float()?, out),
+        Type::Double => wanted.float64(cursor.double()?, out),
+        Type::Text => wanted.text(cursor.text()?, out),
         Type::Enum(symbols) => {
             let number = cursor.long()?;
             let symbol = usize::try_from(number).ok().and_then(|number| symbols.get(number));
-            quoted(symbol.ok_or_else(|| format!("symbol {number} of an enum of {}", symbols.len()))?, out);
+            let symbol = symbol.ok_or_else(|| format!("symbol {number} of an enum of {}", symbols.len()))?;
+            wanted.symbol(symbol, out)?;
         }
-        Type::Bytes(decimal) => bytes(cursor.sized()?, decimal.map(|decimal| decimal.scale), out)?,
-        Type::Fixed(length, decimal) => bytes(cursor.take(*length)?, decimal.map(|decimal| decimal.scale), out)?,
-        Type::Uuid => quoted(&cell::uuid(cursor.take(UUID_BYTES)?), out),
+        Type::Bytes(decimal) => bytes(cursor.sized()?, decimal.map(|decimal| decimal.scale), wanted, out)?,
+        Type::Fixed(length, decimal) => {
+            bytes(cursor.take(*length)?, decimal.map(|decimal| decimal.scale), wanted, out)?;
+        }
+        Type::Uuid => {
+            let value = cursor.take(UUID_BYTES)?;
+            match wanted.is(&DataType::Binary) {
+                true => wanted.bytes(value, out)?,
+                false => quoted(&cell::uuid(value), out),
+            }
+        }
         Type::Union(branches) => {
             let id = branch(branches, cursor)?;
-            json(schema, id, cursor, form, out, depth + 1)?;
+            json(schema, id, cursor, wanted, out, depth + 1)?;
         }
         Type::Array(item) => {
             out.push('[');
@@ -70,27 +71,35 @@ pub fn json(
                 if out.len() > begin {
                     out.push(',');
                 }
-                json(schema, *item, cursor, form, out, depth + 1)
+                json(schema, *item, cursor, wanted.item(), out, depth + 1)
             })?;
             out.push(']');
         }
         Type::Map(value) => {
             let mut map = JsonMap::default();
             each(cursor, |cursor| {
-                let key = cursor.text()?.into();
-                map.push(key, |out| json(schema, *value, cursor, form, out, depth + 1))
+                let key = cursor.text()?;
+                match wanted.member(key) {
+                    Some(wanted) => map.push(key.into(), |out| json(schema, *value, cursor, wanted, out, depth + 1)),
+                    None => schema.skip(*value, cursor, depth + 1),
+                }
             })?;
             out.push_str(&map.finish());
         }
         Type::Record(fields) => {
             out.push('{');
-            for (place, (name, field)) in fields.iter().enumerate() {
-                if place > 0 {
+            let begin = out.len();
+            for (name, field) in fields {
+                let Some(wanted) = wanted.member(name) else {
+                    schema.skip(*field, cursor, depth + 1)?;
+                    continue;
+                };
+                if out.len() > begin {
                     out.push(',');
                 }
                 quoted(name, out);
                 out.push(':');
-                json(schema, *field, cursor, form, out, depth + 1)?;
+                json(schema, *field, cursor, wanted, out, depth + 1)?;
             }
             out.push('}');
         }
@@ -110,18 +119,13 @@ fn moment(value: i64, time: Time, out: &mut String) -> Result<(), String> {
     Ok(())
 }
 
-/// JSON has no numbers for infinities and NaN: they are texts.
-fn float(value: f64, text: &str, out: &mut String) {
-    match value.is_finite() {
-        true => out.push_str(text),
-        false => quoted(text, out),
+/// Bytes, which may be those of a decimal.
+fn bytes(value: &[u8], scale: Option<u32>, wanted: Wanted<'_>, out: &mut String) -> Result<(), String> {
+    match scale.filter(|_| !wanted.is(&DataType::Binary)) {
+        Some(scale) => {
+            out.push_str(&decimal_text(value, scale)?);
+            Ok(())
+        }
+        None => wanted.bytes(value, out),
     }
-}
-
-fn bytes(value: &[u8], scale: Option<u32>, out: &mut String) -> Result<(), String> {
-    match scale {
-        Some(scale) => out.push_str(&decimal_text(value, scale)?),
-        None => quoted(&crate::hex::encode(value), out),
-    }
-    Ok(())
 }

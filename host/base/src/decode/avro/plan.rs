@@ -401,7 +401,7 @@ fn take(
             for (column, _) in takes {
                 *cursor = begin;
                 let mut text = String::new();
-                json(schema, id, cursor, columns.nested_form(*column), &mut text, depth)?;
+                json(schema, id, cursor, columns.wanted(*column), &mut text, depth)?;
                 columns.set_nested(*column, &text)?;
             }
         }

@@ -152,6 +152,67 @@ fn logical_types_are_what_they_stand_for() {
     assert_eq!(decoded(&places, &[("a.0", "int64"), ("a.0", "text"), ("a", "text")], &[2, 14, 0]), "7|7|[7]");
 }
 
+/// What a column of the type would make of each alone.
+#[test]
+fn values_within_others_are_taken_as_columns_take_them() {
+    let list = |kind: &str| {
+        let items = format!(r#"{{"type":"array","items":{kind}}}"#);
+        format!(r#"{{"type":"record","name":"R","fields":[{{"name":"a","type":{items}}}]}}"#)
+    };
+    let (text, bytes, fixed) = (r#""string""#, r#""bytes""#, r#"{"type":"fixed","name":"F","size":2}"#);
+    let decimal = r#"{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}"#;
+    let uuid = r#"{"type":"fixed","name":"U","size":16,"logicalType":"uuid"}"#;
+    let of_enum = r#"{"type":"enum","name":"E","symbols":["BEEF"]}"#;
+    let ms = r#"{"type":"long","logicalType":"timestamp-millis"}"#;
+    let local = r#"{"type":"long","logicalType":"local-timestamp-micros"}"#;
+    let day = r#"{"type":"int","logicalType":"date"}"#;
+    let maybe = r#"["null","bytes"]"#;
+    for (kind, item, wanted, expected) in [
+        (text, &b"\x08cafe"[..], "list<binary>", r#"["63616665"]"#),
+        (text, b"\x08cafe", "list<text>", r#"["cafe"]"#),
+        (bytes, b"\x06abc", "list<text>", r#"["abc"]"#),
+        (bytes, b"\x06abc", "list<binary>", r#"["616263"]"#),
+        (bytes, b"\x06abc", "text", r#"["616263"]"#),
+        (bytes, b"\x04a\xff", "list<text>", "!column `a`: bytes that are not UTF-8 at byte 1"),
+        (bytes, b"\x0412", "list<int64>", "!column `a`: the record has bytes where int64 is wanted"),
+        (maybe, b"\x02\x06abc", "list<text>", r#"["abc"]"#),
+        (fixed, b"ab", "list<text>", r#"["ab"]"#),
+        (fixed, b"ab", "list<binary>", r#"["6162"]"#),
+        (decimal, b"\x02\x7d", "list<decimal(9,2)>", "[1.25]"),
+        (decimal, b"\x02\x7d", "list<text>", r#"["1.25"]"#),
+        (decimal, b"\x02\x7d", "list<binary>", r#"["7d"]"#),
+        (uuid, b"0123456789abcdef", "list<binary>", r#"["30313233343536373839616263646566"]"#),
+        (of_enum, b"\0", "list<text>", r#"["BEEF"]"#),
+        (of_enum, b"\0", "list<binary>", "!column `a`: the record has an enum where binary is wanted"),
+        (ms, b"\x02", "list<int64>", "[1]"),
+        (ms, b"\x02", "list<text>", r#"["1"]"#),
+        (ms, b"\x02", "list<timestamp>", r#"["1970-01-01T00:00:00.001000Z"]"#),
+        (local, b"\x02", "list<int64>", "[1]"),
+        (local, b"\x02", "list<timestamp>", r#"["1970-01-01T00:00:00.000001Z"]"#),
+        (day, b"\x04", "list<int64>", "[2]"),
+        (day, b"\x04", "list<date>", r#"["1970-01-03"]"#),
+        (r#""float""#, &0.1_f32.to_le_bytes(), "list<text>", r#"["0.1"]"#),
+        (r#""float""#, &0.1_f32.to_le_bytes(), "list<float64>", "[0.10000000149011612]"),
+    ] {
+        let record = [&[2][..], item, &[0]].concat();
+        assert_eq!(decoded(&list(kind), &[("a", wanted)], &record), expected, "{kind} as {wanted}");
+    }
+    // In records and maps it is the same, whatever else is in them.
+    let inner = r#"{"type":"record","name":"V","fields":[{"name":"b","type":"bytes"},{"name":"n","type":"int"},{"name":"s","type":"string"}]}"#;
+    let wanted = "list<struct<s: binary, b: text>>";
+    let record = b"\x02\x06abc\x0e\x08cafe\0";
+    assert_eq!(decoded(&list(inner), &[("a", wanted)], record), r#"[{"s":"63616665","b":"abc"}]"#);
+    let map = r#"{"type":"map","values":"bytes"}"#;
+    let record = b"\x02\x04\x02k\x04\xff\xfe\x02l\x06abc\0\0";
+    assert_eq!(decoded(&list(map), &[("a", "list<struct<l: text>>")], record), r#"[{"l":"abc"}]"#);
+    // A text of what holds others is what it is as a column, too.
+    let record = b"\x02\x02\x02k\x04\xff\xfe\0\0";
+    assert_eq!(
+        decoded(&list(map), &[("a", "list<text>"), ("a.0", "text")], record),
+        r#"["{\"k\":\"fffe\"}"]|{"k":"fffe"}"#
+    );
+}
+
 #[test]
 fn schemas_come_with_the_chunk_and_unknown_ones_are_a_reason() {
     let registry = crate::job::spec::RegistrySpec {

@@ -1,5 +1,5 @@
-//! Values as the text of JSON: names as in the descriptor, enums by name, bytes as hexadecimal digits. For columns of text,
-//! fields that are not written are left out; structs and lists get what these mean.
+//! Values as the text of JSON: names as in the descriptor, and what is in them as it is wanted. In texts of JSON, fields that are not
+//! written are left out; structs get what these mean.
 
 use super::DEPTH_MAX;
 use super::descriptor::{Field, Kind, Message, Messages};
@@ -7,8 +7,9 @@ use super::plan::{TIMESTAMP, wrapped};
 use super::value::{Value, each, entry, value, zero};
 use super::wire::{Raw, Wire, too_deep};
 use crate::batch::cell;
-use crate::decode::columns::NestedForm;
 use crate::decode::json_text::{JsonList, JsonMap, quoted};
+use crate::decode::wanted::Wanted;
+use arrow::datatypes::DataType;
 use chrono::{DateTime, Datelike, SecondsFormat};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,7 +22,7 @@ const JSON_BYTES_MAX: usize = 128 << 20;
 pub fn write(
     messages: &Messages,
     value: &Value<'_>,
-    form: NestedForm,
+    wanted: Wanted<'_>,
     out: &mut String,
     depth: usize,
 ) -> Result<(), String> {
@@ -36,25 +37,21 @@ pub fn write(
         Value::Uint(number) => {
             let _ = write!(out, "{number}");
         }
-        Value::Float(number) if number.is_finite() && form == NestedForm::Typed => {
-            // The number that it is as a column of its own.
-            cell::write_float(out, f64::from(*number));
-        }
-        Value::Float(number) if number.is_finite() => out.push_str(&cell::float32_text(*number)),
-        Value::Double(number) if number.is_finite() => cell::write_float(out, *number),
-        // JSON has no numbers for these.
-        Value::Float(number) => quoted(&cell::float32_text(*number), out),
-        Value::Double(number) => quoted(&cell::float_text(*number), out),
+        Value::Float(number) => wanted.float32(*number, out),
+        Value::Double(number) => wanted.float64(*number, out),
         Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-        Value::Enum(of, number) => match messages.symbol(*of, *number) {
-            Some(symbol) => quoted(symbol, out),
-            None => {
-                let _ = write!(out, "{number}");
+        Value::Enum(of, number) => {
+            let symbol = messages.symbol(*of, *number).filter(|_| !wanted.is(&DataType::Int64));
+            match symbol {
+                Some(symbol) => wanted.symbol(symbol, out)?,
+                None => {
+                    let _ = write!(out, "{number}");
+                }
             }
-        },
-        Value::Text(text) => quoted(text, out),
-        Value::Bytes(bytes) => quoted(&crate::hex::encode(bytes), out),
-        Value::Message(of, bytes) => message(messages, *of, bytes, form, out, depth)?,
+        }
+        Value::Text(text) => wanted.text(text, out),
+        Value::Bytes(bytes) => wanted.bytes(bytes, out)?,
+        Value::Message(of, bytes) => message(messages, *of, bytes, wanted, out, depth)?,
     }
     Ok(())
 }
@@ -71,7 +68,7 @@ fn message(
     messages: &Messages,
     of: usize,
     bytes: &[u8],
-    form: NestedForm,
+    wanted: Wanted<'_>,
     out: &mut String,
     depth: usize,
 ) -> Result<(), String> {
@@ -86,13 +83,17 @@ fn message(
         quoted(&moment_text(moment(bytes)?), out);
         return Ok(());
     }
-    if form == NestedForm::Typed && wrapped(messages, Kind::Message(of)) {
+    if !wanted.is_in_text() && wrapped(messages, Kind::Message(of)) {
         let kind = message.fields.iter().find(|field| field.number == 1).map_or(Kind::Unknown, |field| field.kind);
         let (mut found, mut wire) = (zero(kind), Wire::new(bytes));
         while let Some((number, raw)) = wire.field()? {
             found = value(kind, raw)?.filter(|_| number == 1).unwrap_or(found);
         }
-        return write(messages, &found, form, out, depth + 1);
+        if is_nothing(&found, wanted) {
+            out.push_str("null");
+            return Ok(());
+        }
+        return write(messages, &found, wanted, out, depth + 1);
     }
     // Fields in the order of their descriptor, whatever order they are written in.
     let mut found: BTreeMap<usize, FieldText<'_>> = BTreeMap::new();
@@ -100,27 +101,35 @@ fn message(
     while let Some((number, raw)) = wire.field()? {
         let field = message.fields.iter().enumerate().find(|(_, field)| field.number == number);
         let Some((place, field)) = field else { continue };
-        read(messages, message, (place, field), raw, &mut found, (form, depth))?;
+        read(messages, message, (place, field), raw, &mut found, (wanted, depth))?;
     }
-    if form == NestedForm::Typed {
+    if wanted.is_struct() {
         add_zeros(messages, message, &mut found);
     }
     out.push('{');
-    for (count, (place, text)) in found.into_iter().enumerate() {
+    let begin = out.len();
+    for (place, text) in found {
         let Some(field) = message.fields.get(place) else { continue };
-        if count > 0 {
+        let Some(wanted) = wanted.member(&field.name) else { continue };
+        if out.len() > begin {
             out.push(',');
         }
         quoted(&field.name, out);
         out.push(':');
         match text {
-            FieldText::One(value) => write(messages, &value, form, out, depth + 1)?,
+            FieldText::One(value) if field.implicit && is_nothing(&value, wanted) => out.push_str("null"),
+            FieldText::One(value) => write(messages, &value, wanted, out, depth + 1)?,
             FieldText::List(list) => out.push_str(&list.finish()),
             FieldText::Map(map) => out.push_str(&map.finish()),
         }
     }
     out.push('}');
     Ok(())
+}
+
+/// Whether a value is the zero of its field, and none of what is wanted.
+fn is_nothing(value: &Value<'_>, wanted: Wanted<'_>) -> bool {
+    *value == Value::Text("") && !wanted.takes_empty_text()
 }
 
 /// Adds what stands in a message to what was read of its field.
@@ -130,8 +139,13 @@ fn read<'a>(
     (place, field): (usize, &Field),
     raw: Raw<'a>,
     found: &mut BTreeMap<usize, FieldText<'a>>,
-    (form, depth): (NestedForm, usize),
+    (wanted, depth): (Wanted<'_>, usize),
 ) -> Result<(), String> {
+    let wanted = wanted.member(&field.name);
+    // The fields of a oneof clear the others also where nobody wants them.
+    if wanted.is_none() && field.oneof.is_none() {
+        return Ok(());
+    }
     if !field.repeated {
         let Some(value) = value(field.kind, raw)? else { return Ok(()) };
         if field.oneof.is_some() {
@@ -146,16 +160,17 @@ fn read<'a>(
             }
         };
     }
+    let Some(wanted) = wanted else { return Ok(()) };
     if let Some((key, of)) = entry_of(messages, field) {
         let Raw::Bytes(bytes) = raw else { return Ok(()) };
         let (key, value) = entry(key, of, bytes)?;
         let map = found.entry(place).or_insert_with(|| FieldText::Map(JsonMap::default()));
-        let FieldText::Map(map) = map else { return Ok(()) };
-        return map.push(key, |out| write(messages, &value, form, out, depth + 1));
+        let (FieldText::Map(map), Some(wanted)) = (map, wanted.member(&key)) else { return Ok(()) };
+        return map.push(key, |out| write(messages, &value, wanted, out, depth + 1));
     }
     let list = found.entry(place).or_insert_with(|| FieldText::List(JsonList::default()));
     let FieldText::List(list) = list else { return Ok(()) };
-    each(field.kind, raw, |value| list.push(|out| write(messages, &value, form, out, depth + 1)))
+    each(field.kind, raw, |value| list.push(|out| write(messages, &value, wanted.item(), out, depth + 1)))
 }
 
 /// Adds what fields mean that are not written.

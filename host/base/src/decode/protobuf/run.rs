@@ -104,9 +104,9 @@ impl FieldPlan {
                 let place = *count;
                 *count += 1;
                 for text in own {
-                    let form = texts.get(*text).map(|text| to.columns.nested_form(text.column));
-                    if let (Some(form), Some(JsonItems::List(items))) = (form, state.texts.get_mut(*text)) {
-                        items.push(|out| json::write(to.messages, &value, form, out, to.depth + 1))?;
+                    let wanted = texts.get(*text).map(|text| to.columns.wanted(text.column).item());
+                    if let (Some(wanted), Some(JsonItems::List(items))) = (wanted, state.texts.get_mut(*text)) {
+                        items.push(|out| json::write(to.messages, &value, wanted, out, to.depth + 1))?;
                     }
                 }
                 places.get(&place).map_or(Ok(()), |plan| plan.take(&value, to))
@@ -127,9 +127,9 @@ impl FieldPlan {
         to: &mut Target<'_>,
     ) -> Result<(), String> {
         for text in own {
-            let form = texts.get(*text).map(|text| to.columns.nested_form(text.column));
-            if let (Some(form), Some(JsonItems::Map(map))) = (form, state.texts.get_mut(*text)) {
-                map.push(key.clone(), |out| json::write(to.messages, &value, form, out, to.depth + 1))?;
+            let wanted = texts.get(*text).and_then(|text| to.columns.wanted(text.column).member(&key));
+            if let (Some(wanted), Some(JsonItems::Map(map))) = (wanted, state.texts.get_mut(*text)) {
+                map.push(key.clone(), |out| json::write(to.messages, &value, wanted, out, to.depth + 1))?;
             }
         }
         let wanted = keys.iter().find(|(name, ..)| *name == key).map(|(_, slot, _)| *slot);

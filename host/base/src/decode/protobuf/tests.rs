@@ -260,6 +260,64 @@ fn what_comes_twice_is_merged_and_of_keys_the_last_wins() {
     assert_eq!(all_decoded(&[("items", "text"), ("items.0", "text")], &bytes(2, &torn)), "!the message is cut short");
 }
 
+/// `enum E { ONE = 0; BEEF = 1; } message M { repeated string s = 1; repeated bytes b = 2; repeated E e = 3; repeated float f = 4;
+/// In in = 5; map<string, bytes> by = 6; repeated In many = 7; message In { string s = 1; bytes b = 2; E e = 3; In in = 4; } }`
+fn nested_kinds() -> ProtobufSpec {
+    let inner =
+        [field("s", 1, 1, 9, ""), field("b", 2, 1, 12, ""), field("e", 3, 1, 14, ".E"), field("in", 4, 1, 11, ".M.In")];
+    let entry = [field("key", 1, 1, 9, ""), field("value", 2, 1, 12, "")];
+    let symbol = |name: &str, number: u8| bytes(2, &[bytes(1, name.as_bytes()), varint(2, number)].concat());
+    let fields = [
+        field("s", 1, 3, 9, ""),
+        field("b", 2, 3, 12, ""),
+        field("e", 3, 3, 14, ".E"),
+        field("f", 4, 3, 2, ""),
+        field("in", 5, 1, 11, ".M.In"),
+        field("by", 6, 3, 11, ".M.ByEntry"),
+        field("many", 7, 3, 11, ".M.In"),
+        bytes(3, &[bytes(1, b"In"), inner.concat()].concat()),
+        bytes(3, &[bytes(1, b"ByEntry"), entry.concat(), bytes(7, &varint(7, 1))].concat()),
+    ];
+    let message = bytes(4, &[bytes(1, b"M"), fields.concat()].concat());
+    let symbols = bytes(5, &[bytes(1, b"E"), symbol("ONE", 0), symbol("BEEF", 1)].concat());
+    let file = [bytes(1, b"m.proto"), message, symbols, bytes(12, b"proto3")].concat();
+    let descriptor = FileContent { path: "m.pb".into(), content: bytes(1, &file).into() };
+    ProtobufSpec { descriptor, message: "M".into(), confluent: false }
+}
+
+/// What a column of the type would make of each alone.
+#[test]
+fn values_within_others_are_taken_as_columns_take_them() {
+    let inner = [bytes(1, b"cafe"), bytes(2, b"abc"), varint(3, 1)].concat();
+    let entry = |key: &[u8], value: &[u8]| bytes(6, &[bytes(1, key), bytes(2, value)].concat());
+    for (message, column, wanted, expected) in [
+        (bytes(1, b"cafe"), "s", "list<binary>", r#"["63616665"]"#),
+        (bytes(1, b"cafe"), "s", "list<text>", r#"["cafe"]"#),
+        (bytes(2, b"abc"), "b", "list<text>", r#"["abc"]"#),
+        (bytes(2, b"abc"), "b", "list<binary>", r#"["616263"]"#),
+        (bytes(2, b"abc"), "b", "text", r#"["616263"]"#),
+        (bytes(2, b"a\xff"), "b", "list<text>", "!column `b`: bytes that are not UTF-8 at byte 1"),
+        (bytes(2, b"12"), "b", "list<int64>", "!column `b`: the record has bytes where int64 is wanted"),
+        (bytes(3, &[0, 1, 7]), "e", "list<int64>", "[0,1,7]"),
+        (bytes(3, &[0, 1, 7]), "e", "list<text>", r#"["ONE","BEEF","7"]"#),
+        (bytes(3, &[1]), "e", "list<binary>", "!column `e`: the record has an enum where binary is wanted"),
+        (bytes(4, &0.1_f32.to_le_bytes()), "f", "list<text>", r#"["0.1"]"#),
+        (bytes(4, &0.1_f32.to_le_bytes()), "f", "list<float64>", "[0.10000000149011612]"),
+        (bytes(5, &inner), "in", "struct<s: binary, b: text, e: int64>", r#"{"s":"63616665","b":"abc","e":1}"#),
+        (bytes(5, &inner), "in", "struct<s: text, b: binary, e: text>", r#"{"s":"cafe","b":"616263","e":"BEEF"}"#),
+        (bytes(5, &inner), "in", "text", r#"{"s":"cafe","b":"616263","e":"BEEF"}"#),
+        ([entry(b"k", b"\xff"), entry(b"l", b"abc")].concat(), "by", "struct<l: text>", r#"{"l":"abc"}"#),
+        (bytes(7, &inner), "many", "list<struct<b: text>>", r#"[{"b":"abc"}]"#),
+        // What is not written is what it is in a column, and so is a message as text.
+        (bytes(5, b""), "in", "struct<s: date, b: text, e: int64>", r#"{"s":null,"b":"","e":0}"#),
+        (bytes(5, &bytes(4, &varint(3, 1))), "in", "struct<in: text>", r#"{"in":"{\"e\":\"BEEF\"}"}"#),
+        (bytes(5, &bytes(4, &varint(3, 1))), "in.in", "text", r#"{"e":"BEEF"}"#),
+    ] {
+        let told = shown_rows(&decoder(nested_kinds(), &[(column, wanted)]).decode(&chunk(&[&message])));
+        assert_eq!(told, expected, "{column} as {wanted}");
+    }
+}
+
 #[test]
 fn columns_that_no_message_can_fill_are_told_with_the_job() {
     let messages = Messages::parse(&descriptor("proto3")).unwrap();

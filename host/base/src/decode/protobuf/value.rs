@@ -191,7 +191,7 @@ pub fn put(
         }
         (Value::Message(..), _) => {
             let mut text = String::new();
-            json::write(messages, value, columns.nested_form(column), &mut text, 0)?;
+            json::write(messages, value, columns.wanted(column), &mut text, 0)?;
             columns.set_nested(column, &text)?;
         }
         (Value::Int(number), Conversion::Decimal) => columns.set(column, WrittenValue::Number(&number.to_string()))?,

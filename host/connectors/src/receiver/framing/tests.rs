@@ -362,3 +362,48 @@ fn a_header_that_does_not_fit_is_a_record_where_it_is_alone() {
     assert_eq!(rejected(b"a,b\n1,2\n", false), (vec!["1,2".into()], 4));
     assert_eq!(rejected(b"", false), (vec![], 0));
 }
+
+/// A stream with a header, of which so much came: its chunks, and what they refuse with the bytes dropped.
+fn with_header(text: &[u8], (longest, kept): (u64, u64), broken: bool) -> (Vec<Chunk>, Vec<(String, u64)>) {
+    let mut framer = Framer::new(Framing::Csv { separator: b',' }, true, longest).keeping(kept);
+    framer.buffer(text.len()).extend_from_slice(text);
+    let mut chunks: Vec<Chunk> = std::iter::from_fn(|| framer.next(true)).collect();
+    match broken {
+        true => {
+            framer.break_off("it broke");
+            framer.refuse_rest("it broke".into());
+        }
+        false => {
+            framer.end();
+            framer.reject_header_unless(|_| true);
+        }
+    }
+    chunks.extend(std::iter::from_fn(|| framer.next(true)));
+    let refused = chunks.iter().flat_map(|chunk| &chunk.refused);
+    let refused = refused.map(|refused| (refused.reason.clone(), refused.dropped)).collect();
+    (chunks, refused)
+}
+
+#[test]
+fn a_header_that_is_not_whole_is_a_rejected_record_and_names_nothing() {
+    for cut in 1..=4 {
+        let (chunks, refused) = with_header(&b"id,n\n1,a\n"[..cut], (100, 100), true);
+        assert_eq!(refused, [(format!("cut short after {cut} bytes: it broke"), 0)], "{cut} bytes");
+        assert_eq!((chunks.len(), chunks[0].rows(), chunks[0].header.as_ref()), (1, 1, &b""[..]), "{cut} bytes");
+    }
+    let (chunks, refused) = with_header(b"id,n\n", (100, 100), true);
+    assert_eq!((refused, chunks[0].header.as_ref()), (vec![("it broke".into(), 0)], &b"id,n"[..]));
+    // One that is too long to be kept, with rows behind it and alone.
+    for (text, rows) in [(&b"id,n,c0,c1\n1,a\n"[..], 2), (b"id,n,c0,c1\n", 1), (b"\nid,n,c0,c1", 1)] {
+        let (chunks, refused) = with_header(text, (8, 4), false);
+        let told: Vec<_> = refused.iter().map(|(reason, _)| reason.as_str()).collect();
+        assert_eq!(told, ["10 bytes, record_bytes_max is 8"]);
+        assert!(refused[0].1 >= 6, "{refused:?}");
+        assert_eq!(chunks.iter().map(Chunk::rows).sum::<usize>(), rows);
+        assert!(chunks.iter().all(|chunk| chunk.header.is_empty()));
+    }
+    // One that is kept whole names the columns.
+    let (chunks, refused) = with_header(b"id,n,c0,c1\n1,a\n", (8, 100), false);
+    assert_eq!((texts(&chunks), refused), (vec!["1,a".into()], vec![]));
+    assert_eq!(chunks[0].header.as_ref(), b"id,n,c0,c1");
+}

@@ -1,6 +1,6 @@
 //! The columns of a Parquet file, which names them and their types itself.
 
-use super::{Inferred, Sample, refused};
+use super::{Inferred, Sample, Tried, tried};
 use crate::receiver::compressed::Stream;
 use crate::receiver::plain;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
@@ -21,7 +21,7 @@ const SHOWN_BYTES_MAX: usize = 200;
 /// Looks at a file and decodes its first rows.
 pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
     let wrong = |why: &dyn std::fmt::Display| Error::job(format!("`{}`: {why}", path.display()));
-    let (schema, rows) = schema_of(path).map_err(|why| wrong(&why))?;
+    let schema = schema_of(path).map_err(|why| wrong(&why))?;
     let mut notes = Vec::new();
     let columns: Vec<ColumnSpec> = schema.fields().iter().filter_map(|field| column(field, &mut notes)).collect();
     if columns.is_empty() {
@@ -32,25 +32,22 @@ pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
     let mut stream = Stream::of(&source, path, file).map_err(|error| wrong(&plain(&error)))?;
     let mut bytes = Vec::new();
     stream.fill(&mut bytes, sample.bytes_max).map_err(|error| wrong(&plain(&error)))?;
-    if let Some(damage) = stream.damage().map_err(|error| wrong(&plain(&error)))? {
-        notes.push(damage);
-    }
     let whole = (bytes.len() as u64) < sample.bytes_max;
-    let (rejected, reasons) = refused(&source, &bytes, whole, sample.rows_max);
+    let damage = if whole { stream.damage().map_err(|error| wrong(&plain(&error)))? } else { None };
+    let found = tried(&source, &bytes, (whole, damage.as_deref()), sample.rows_max);
+    let Tried { records, rejected, notes: reasons } = found;
     notes.extend(reasons);
-    let read = memchr::memchr_iter(b'\n', &bytes).count() as u64;
-    Ok(Inferred { source, notes, records: read.min(rows).min(sample.rows_max), rejected, whole })
+    Ok(Inferred { source, notes, records, rejected, whole })
 }
 
-/// The columns of the file, and how many rows it has.
-fn schema_of(path: &Path) -> std::result::Result<(Arc<Schema>, u64), String> {
+/// The columns of the file.
+fn schema_of(path: &Path) -> std::result::Result<Arc<Schema>, String> {
     let file = millstream_base::regular::open(path).map_err(|error| plain(&error))?;
     // What the library makes of a damaged file is not always an error.
     let read = caught(|| ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string()));
     let read = read.unwrap_or_else(Err);
     let builder = read.map_err(|why| format!("it cannot be read as Parquet: {why}"))?;
-    let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-    Ok((builder.schema().clone(), rows))
+    Ok(builder.schema().clone())
 }
 
 fn column(field: &Field, notes: &mut Vec<String>) -> Option<ColumnSpec> {

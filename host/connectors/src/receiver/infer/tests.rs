@@ -78,6 +78,30 @@ fn compressed_files_are_read_as_a_source_reads_them() {
 }
 
 #[test]
+fn damage_is_a_record_that_would_be_rejected() {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(b"id,n\n1,a\n").unwrap();
+    let whole = gzip.finish().unwrap();
+    // Within the header, and behind a row.
+    for (at, records) in [(14, 1), (whole.len() - 1, 2)] {
+        let (_folder, path) = file("in.csv.gz", &whole[..at]);
+        let found = infer("in", &path, &sample()).unwrap();
+        assert_eq!((found.records, found.rejected), (records, 1), "{at}: {:?}", found.notes);
+        assert!(found.notes.iter().any(|note| note.contains("is damaged, or not whole")), "{at}: {:?}", found.notes);
+    }
+}
+
+#[test]
+fn blank_lines_are_records_where_the_job_reads_them_as_such() {
+    let records = |name: &str, content: &str| of(name, content, &sample()).records;
+    assert_eq!(records("a.csv", "name\nx\n\ny\n"), 3);
+    assert_eq!(records("a.csv", "id,name\n1,x\n\n2,y\n"), 2);
+    assert_eq!(records("a.jsonl", "{\"a\":1}\n\n{\"a\":2}\n"), 2);
+    let some = of("a.csv", "id,name\n\n1,x\n\n2,y\n3,z\n", &Sample { rows_max: 2, ..sample() });
+    assert_eq!(some.records, 2);
+}
+
+#[test]
 fn what_no_source_reads_is_told_with_what_to_do() {
     for (name, content, told) in [
         ("a", &b""[..], "it is empty"),

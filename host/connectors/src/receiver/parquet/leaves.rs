@@ -70,6 +70,7 @@ pub fn converted(leaf: &Leaf<'_>) -> Converted {
             leaf.texts_of(cast(array, &DataType::Binary)?.as_binary::<i32>())
         }
         DataType::Binary if leaf.is_text() => leaf.texts_of(array.as_binary::<i32>()),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if leaf.is_binary() => leaf.bytes_of(),
         _ => Ok((array.clone(), Vec::new())),
     }
 }
@@ -77,7 +78,12 @@ pub fn converted(leaf: &Leaf<'_>) -> Converted {
 impl Leaf<'_> {
     /// Whether a column of the job wants bytes as text.
     fn is_text(&self) -> bool {
-        self.wants.iter().any(|want| want.path.is_empty() && !want.outer && want.kind == DataType::Utf8)
+        self.wants.iter().any(is_text)
+    }
+
+    /// Whether a column of the job wants text as its bytes.
+    fn is_binary(&self) -> bool {
+        self.wants.iter().any(is_binary)
     }
 
     /// Refuses a value for all columns that read it.
@@ -205,9 +211,32 @@ impl Leaf<'_> {
         Ok((Arc::new(made.finish()), Vec::new()))
     }
 
+    /// The bytes of texts, which are hexadecimal digits in lines.
+    fn bytes_of(&self) -> Converted {
+        match self.wants.iter().any(|want| is_text(want) || want.outer) {
+            true => Ok((self.array.clone(), self.not_both())),
+            false => Ok((cast(&cast(self.array, &DataType::Utf8)?, &DataType::Binary)?, Vec::new())),
+        }
+    }
+
+    /// Refuses values of which a column wants the bytes that another one takes as text: a value of a line is one of them.
+    fn not_both(&self) -> Vec<Refusal> {
+        let mut refused = Vec::new();
+        for want in self.wants.iter().filter(|want| is_binary(want)) {
+            let (name, path) = (&want.spec.name, shown_path(want.spec));
+            let reason = format!(
+                "column `{name}`: `{path}`, or what it is in, is `text` for another column of the job, so it cannot be `binary` \
+                 for this one; let it be `text`, too, or leave the other one out"
+            );
+            let given = (0..self.array.len()).filter(|at| self.array.is_valid(*at));
+            refused.extend(given.map(|at| Refusal { at, column: want.column, reason: reason.clone() }));
+        }
+        refused
+    }
+
     /// Bytes that writers do not say to be text.
     fn texts_of<T: ByteArrayType<Native = [u8]>>(&self, bytes: &GenericByteArray<T>) -> Converted {
-        let (mut made, mut refused) = (StringBuilder::new(), Vec::new());
+        let (mut made, mut refused) = (StringBuilder::new(), self.not_both());
         for (at, value) in bytes.iter().enumerate() {
             let text = value.map(std::str::from_utf8);
             if let Some(Err(_)) = text {
@@ -222,6 +251,16 @@ impl Leaf<'_> {
         }
         Ok((Arc::new(made.finish()), refused))
     }
+}
+
+/// Whether this wants a value as text.
+fn is_text(want: &Want<'_>) -> bool {
+    want.path.is_empty() && !want.outer && want.kind == DataType::Utf8
+}
+
+/// Whether this wants its bytes.
+fn is_binary(want: &Want<'_>) -> bool {
+    want.path.is_empty() && !want.outer && want.kind == DataType::Binary
 }
 
 /// A number of microseconds, which has wrapped around where it is far; `wide` has the milliseconds, which have not.
