@@ -181,6 +181,13 @@ fn what_a_request_says_twice_is_refused() {
     let head = format!("POST / HTTP/1.1\r\nHost: h\r\n{TOKEN}\r\nTransfer-Encoding: chunked\r\n");
     sender.say(format!("{head}Content-Length: 5\r\n\r\n3\r\none\r\n0\r\n\r\n").as_bytes()).unwrap();
     assert_eq!(sender.reply().unwrap().status, 400);
+    // Codings that nobody takes off.
+    for codings in ["gzip, chunked", "chunked, chunked", "gzip"] {
+        let mut sender = client(port);
+        let head = head.replace("chunked", codings);
+        sender.say(format!("{head}\r\n3\r\none\r\n0\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(sender.reply().unwrap().status, 400, "{codings}");
+    }
     let mut sender = client(port);
     for body in ["second", "third"] {
         sender.say(format!("{head}\r\n6;x=1\r\n{body:6}\r\n0\r\nT: x\r\n\r\n").as_bytes()).unwrap();
