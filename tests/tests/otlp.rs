@@ -187,9 +187,8 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
     let deep = (0..100).fold(Vec::new(), |inner, _| within(5, &within(1, &inner)));
     let deep = within(1, &within(2, &within(2, &within(5, &deep))));
     let bomb = gzip(&vec![b' '; 10_000_000]);
-    let body = |value: &str| {
-        format!("{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{{\"body\":{{{value}}}}}]}}]}}]}}")
-    };
+    let record = |fields: &str| format!("{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{{{fields}}}]}}]}}]}}");
+    let body = |value: &str| record(&format!("\"body\":{{{value}}}"));
     for (path, headers, body, status, words) in [
         ("/v1/logs", JSON, &b"{"[..], 400, "the body is no JSON"),
         ("/v1/logs", JSON, b"[]", 400, "no object of JSON"),
@@ -212,6 +211,13 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
         ("/v1/logs", JSON, body("\"doubleValue\":\"abc\"").as_bytes(), 400, "`doubleValue`"),
         ("/v1/logs", JSON, body("\"boolValue\":\"yes\"").as_bytes(), 400, "`boolValue`"),
         ("/v1/metrics", JSON, json!({ "count": -1 }).to_string().as_bytes(), 400, "`count`"),
+        ("/v1/logs", JSON, record("\"severityNumber\":\"SEVERITY_NUMBER_ERROR\"").as_bytes(), 400, "`severityNumber`"),
+        ("/v1/logs", JSON, record("\"timeUnixNano\":\"-1\"").as_bytes(), 400, "`timeUnixNano`"),
+        ("/v1/logs", JSON, record("\"timeUnixNano\":1.5447e18").as_bytes(), 400, "`timeUnixNano`"),
+        ("/v1/logs", JSON, record("\"traceId\":5").as_bytes(), 400, "`traceId`"),
+        ("/v1/logs", JSON, record("\"spanId\":\"7uGbfsPBsXQ=\"").as_bytes(), 400, "`spanId`"),
+        ("/v1/logs", JSON, record("\"body\":\"text\"").as_bytes(), 400, "`body`"),
+        ("/v1/logs", JSON, record("\"attributes\":{\"a\":1}").as_bytes(), 400, "`attributes`"),
     ] {
         let (code, text) = told(path, headers, body);
         assert_eq!(code, status, "{text}");
@@ -226,6 +232,9 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
     assert!(reply.body.starts_with("\u{8}\u{3}\u{12}"), "{:?}", reply.body);
     // What holds nothing is fine.
     assert_eq!(told("/v1/logs", JSON, b"{}"), (200, "{}".into()));
+    // A byte order mark is none of a body.
+    assert_eq!(told("/v1/logs", JSON, b"\xef\xbb\xbf{}"), (200, "{}".into()));
+    assert_eq!(told("/v1/logs", &packed, &gzip(b"\xef\xbb\xbf{}")), (200, "{}".into()));
     assert_eq!(told("/v1/traces", PROTOBUF, b""), (200, String::new()));
     assert!(trial.rows("out.jsonl").is_empty());
     running.stop();

@@ -3,7 +3,9 @@
 use super::{client, listening};
 use millstream_tests::page::Seen;
 use millstream_tests::{free_port, passing, until};
+use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, ErrorKind, Write};
+use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::thread;
 
@@ -108,6 +110,46 @@ fn connections_that_say_nothing_make_room() {
     }
 }
 
+/// A connection from another address of this machine.
+fn connection_from(address: [u8; 4], port: u16) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+    socket.into()
+}
+
+/// Be it with lines that have no end, with whole ones, or with requests that are coming in.
+#[test]
+fn two_addresses_keep_no_third_one_out() {
+    let line = "<13>Oct 11 22:14:15 host app: one\n";
+    let request = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n";
+    for (kind, begin, whole, theirs) in
+        [("syslog", "<13>x", line, 0), ("syslog", "<13>x\n", line, 10), ("http", request, &format!("{request}one"), 0)]
+    {
+        let port = free_port();
+        let source = format!("kind = \"{kind}\"\nlisten = \"127.0.0.1:{port}\"\nconnections_max = 10");
+        let trial = passing("batch = \"0s\"", &source, "");
+        let mut job = trial.start(&[]);
+        until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let crowd: Vec<TcpStream> = (0..10)
+            .map(|n| {
+                let mut stream = connection_from([127, 0, 0, 2 + n % 2], port);
+                stream.write_all(begin.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+        if theirs > 0 {
+            until("their rows are there", || trial.rows("out.jsonl").len() == theirs);
+        }
+        let mut sender = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        sender.write_all(whole.as_bytes()).unwrap();
+        until("the row is there", || trial.rows("out.jsonl").len() == theirs + 1);
+        job.until_stderr("all 10 connections that may be open are; closed ");
+        drop((crowd, sender));
+        job.stop();
+    }
+}
+
 /// A proxy in front may have read such a request in another way.
 #[test]
 fn what_a_request_says_twice_is_refused() {
@@ -139,6 +181,13 @@ fn what_a_request_says_twice_is_refused() {
     let head = format!("POST / HTTP/1.1\r\nHost: h\r\n{TOKEN}\r\nTransfer-Encoding: chunked\r\n");
     sender.say(format!("{head}Content-Length: 5\r\n\r\n3\r\none\r\n0\r\n\r\n").as_bytes()).unwrap();
     assert_eq!(sender.reply().unwrap().status, 400);
+    // Codings that nobody takes off.
+    for codings in ["gzip, chunked", "chunked, chunked", "gzip"] {
+        let mut sender = client(port);
+        let head = head.replace("chunked", codings);
+        sender.say(format!("{head}\r\n3\r\none\r\n0\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(sender.reply().unwrap().status, 400, "{codings}");
+    }
     let mut sender = client(port);
     for body in ["second", "third"] {
         sender.say(format!("{head}\r\n6;x=1\r\n{body:6}\r\n0\r\nT: x\r\n\r\n").as_bytes()).unwrap();

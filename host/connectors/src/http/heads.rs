@@ -1,5 +1,6 @@
-//! Rejects requests whose end is ambiguous: with both `Content-Length` and `Transfer-Encoding`, or with one of them twice. A proxy in
-//! front may see another end (request smuggling). hyper accepts them, so this makes their heads unreadable, and hyper answers 400.
+//! Rejects requests whose end is ambiguous: with both `Content-Length` and `Transfer-Encoding`, or with one of them twice, or with
+//! another `Transfer-Encoding` than `chunked`, whose bytes would be taken for the body. A proxy in front may see another end (request
+//! smuggling). hyper accepts them, so this makes their heads unreadable, and hyper answers 400.
 
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN};
 use std::io::{self, IoSlice};
@@ -9,7 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const LENGTH: &[u8] = b"content-length";
 const ENCODING: &[u8] = b"transfer-encoding";
-/// Longer names are of no interest.
+/// The only coding that is taken off.
+const CHUNKED: &[u8] = b"chunked";
+/// Longer names are of no interest, and longer codings are none.
 const NAME_BYTES_MAX: usize = 32;
 
 /// Headers that a request may have only once, as it is unclear which of two counts.
@@ -64,6 +67,8 @@ struct Head {
     named: bool,
     length: Option<u64>,
     chunked: bool,
+    /// The value of `Transfer-Encoding`, while it is read.
+    coding: Option<Vec<u8>>,
 }
 
 impl<S> CheckedHeads<S> {
@@ -136,6 +141,13 @@ impl Head {
     fn next(&mut self, byte: &mut u8) -> Option<Scan> {
         match *byte {
             b'\n' => {
+                if let Some(coding) = self.coding.take()
+                    && (coding.len() > NAME_BYTES_MAX || !coding.trim_ascii().eq_ignore_ascii_case(CHUNKED))
+                {
+                    // Not allowed in a value, so the head cannot be parsed.
+                    *byte = 0;
+                    return None;
+                }
                 let ends = self.begun && self.line == 0;
                 // Empty lines before a request are none of it.
                 self.begun |= self.line > 0;
@@ -153,12 +165,16 @@ impl Head {
                 } else if length {
                     self.length = Some(0);
                 } else if encoding {
-                    self.chunked = true;
+                    (self.chunked, self.coding) = (true, Some(Vec::new()));
                 }
             }
             digit if self.named && self.name == LENGTH && digit.is_ascii_digit() => {
                 let length = self.length.unwrap_or_default();
                 self.length = Some(length.saturating_mul(10).saturating_add((digit - b'0').into()));
+            }
+            other if self.coding.is_some() => {
+                let coding = self.coding.as_mut().filter(|coding| coding.len() <= NAME_BYTES_MAX);
+                coding.into_iter().for_each(|coding| coding.push(other));
             }
             other if !self.named && self.name.len() < NAME_BYTES_MAX => self.name.push(other.to_ascii_lowercase()),
             _ => {}
@@ -246,6 +262,32 @@ mod tests {
             ] {
                 assert_eq!(refused(&format!("{before}{request}")), 1, "{before}{twice}");
             }
+        }
+    }
+
+    #[test]
+    fn other_codings_than_chunks_are_refused() {
+        let request =
+            |coding: &str| format!("POST / HTTP/1.1\r\nTransfer-Encoding:{coding}\r\nHost: h\r\n\r\n0\r\n\r\n");
+        let long = format!(" chunked{}, gzip", " ".repeat(NAME_BYTES_MAX));
+        for wrong in [
+            " gzip, chunked",
+            " chunked, chunked",
+            " chunked, gzip",
+            " gzip",
+            " identity",
+            " chunked;x=1",
+            " chunked,",
+            "",
+            " ",
+            &long,
+        ] {
+            let request = request(wrong);
+            assert_eq!(refused(&request), 1, "{wrong}");
+            assert_eq!(refused(&format!("GET / HTTP/1.1\r\nHost: h\r\n\r\n{request}")), 1, "{wrong}");
+        }
+        for right in ["chunked", " chunked", "\tChunked ", " CHUNKED\t"] {
+            assert_eq!(refused(&request(right)), 0, "{right}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Listening on a port for whoever comes.
 
-use super::places::{Place, Places, sender};
+use super::places::{ClosedConnections, Place, Places, sender};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -96,6 +96,8 @@ pub fn cannot_listen(who: &str, address: &str, error: &io::Error) -> String {
 
 /// Connections that wait for a place, at most.
 const WAITING_MAX: usize = 64;
+/// How often the log tells of connections that were closed for others.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How often it is looked whether somebody who had time to say who it is has to make room.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -110,13 +112,16 @@ pub struct Acceptor<'a> {
     places: Arc<Places>,
     waiting: VecDeque<(TcpStream, SocketAddr)>,
     trouble: bool,
+    connections_max: u64,
+    /// When the log was last told of connections that were closed for others.
+    told: Option<Instant>,
 }
 
 impl<'a> Acceptor<'a> {
     /// Of so many at a time; more wait.
     pub fn new(listener: &'a TcpListener, who: &'a str, connections_max: u64) -> Acceptor<'a> {
         let places = Places::new(connections_max);
-        Acceptor { listener, who, places, waiting: VecDeque::new(), trouble: false }
+        Acceptor { listener, who, places, waiting: VecDeque::new(), trouble: false, connections_max, told: None }
     }
 
     /// The next one.
@@ -149,8 +154,22 @@ impl<'a> Acceptor<'a> {
         let waiting = self.waiting.iter().enumerate();
         let (first, from) = waiting.map(|(n, (_, peer))| (n, peer.ip())).min_by_key(|(_, ip)| self.places.of(*ip))?;
         let place = self.places.take(from)?;
+        self.tell_closed();
         let (stream, peer) = self.waiting.remove(first)?;
         Some((stream, peer, Arc::new(place)))
+    }
+
+    /// Tells the log, now and then, which connections had to make room.
+    fn tell_closed(&mut self) {
+        if self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+            return;
+        }
+        let ClosedConnections { count, last: Some(last) } = self.places.take_closed() else { return };
+        self.told = Some(Instant::now());
+        warn!(
+            "{}: all {} connections that may be open are; closed {count} of them for others, the last one from {last}",
+            self.who, self.connections_max
+        );
     }
 
     /// Lets a connection wait. Where too many do, one of the sender that has most is closed.

@@ -1,5 +1,6 @@
 //! Limits the connections of a listener. If all places are taken, a connection that has not shown a token is closed for the next
-//! one: of the address with the most connections, the one that has been idle for longest. One that has shown a token keeps its place.
+//! one: of the address with the most connections, the one that has been idle for longest. One that has shown a token keeps its place,
+//! and one that speaks the protocol keeps it from addresses that have as many.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ const STRANGER_TIME_MIN: Duration = Duration::from_millis(200);
 pub enum Standing {
     /// Nothing yet, or it is idle. It is closed for any other connection.
     Stranger,
-    /// It speaks the protocol, without a token. It is closed only if its address has more than half of the places.
+    /// It speaks the protocol, without a token. It is closed only for an address that has fewer, also with the new one.
     Guest,
     /// It has shown a token, or its rows wait for a batch. It is not closed.
     Known,
@@ -33,6 +34,16 @@ pub struct Places {
 struct HeldPlaces {
     by_id: BTreeMap<u64, HeldPlace>,
     last: u64,
+    closed: ClosedConnections,
+}
+
+/// Connections that were closed for others, since somebody last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClosedConnections {
+    /// How many.
+    pub count: u64,
+    /// Where the last one came from.
+    pub last: Option<IpAddr>,
 }
 
 struct HeldPlace {
@@ -62,9 +73,10 @@ impl Places {
         let from = sender(from);
         let mut held = self.held();
         if held.by_id.len() >= self.max {
-            let id = held.makes_room(from, self.max)?;
+            let id = held.makes_room(from)?;
             if let Some(place) = held.by_id.remove(&id) {
                 place.end.send_replace(true);
+                held.closed = ClosedConnections { count: held.closed.count + 1, last: Some(place.from) };
             }
         }
         held.last += 1;
@@ -77,6 +89,11 @@ impl Places {
     pub fn of(&self, from: IpAddr) -> usize {
         let from = sender(from);
         self.held().by_id.values().filter(|place| place.from == from).count()
+    }
+
+    /// Those that were closed for others since this was last asked.
+    pub fn take_closed(&self) -> ClosedConnections {
+        std::mem::take(&mut self.held().closed)
     }
 
     /// A place has become free.
@@ -92,7 +109,7 @@ impl Places {
 
 impl HeldPlaces {
     /// The connection to close for one from this address.
-    fn makes_room(&self, from: IpAddr, max: usize) -> Option<u64> {
+    fn makes_room(&self, from: IpAddr) -> Option<u64> {
         let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
         self.by_id.values().for_each(|place| *counts.entry(place.from).or_default() += 1);
         let count = |place: &HeldPlace| counts.get(&place.from).copied().unwrap_or_default();
@@ -103,9 +120,8 @@ impl HeldPlaces {
         let stranger =
             first(&|place| place.standing == Standing::Stranger && place.since.elapsed() >= STRANGER_TIME_MIN);
         let own = counts.get(&from).copied().unwrap_or_default();
-        stranger.or_else(|| {
-            first(&|place| place.standing == Standing::Guest && count(place) > max / 2 && count(place) > 2 * (own + 1))
-        })
+        // However many addresses hold all places, one that has none finds its share, and nobody is closed for an equal.
+        stranger.or_else(|| first(&|place| place.standing == Standing::Guest && count(place) > own + 1))
     }
 }
 
@@ -187,15 +203,35 @@ mod tests {
     }
 
     #[test]
-    fn guests_make_room_where_their_address_has_most_of_the_places() {
+    fn guests_make_room_where_their_address_has_more_places() {
         let places = Places::new(4);
         let guests: Vec<Place> = (0..4).map(|_| places.take(ip("10.0.0.1")).unwrap()).collect();
         guests.iter().for_each(|guest| guest.set_standing(Standing::Guest));
         assert!(places.take(ip("10.0.0.1")).is_none());
         let other = places.take(ip("10.0.0.2")).unwrap();
+        other.set_standing(Standing::Guest);
         assert!(is_ended(&guests[0]) && !is_ended(&guests[1]));
+        let second = places.take(ip("10.0.0.2")).unwrap();
+        second.set_standing(Standing::Guest);
+        assert!(is_ended(&guests[1]) && !is_ended(&guests[2]));
         assert!(places.take(ip("10.0.0.2")).is_none(), "its share is no smaller");
+        assert!(places.take(ip("10.0.0.1")).is_none(), "nor is that one's");
+        assert_eq!(places.take_closed(), ClosedConnections { count: 2, last: Some(ip("10.0.0.1")) });
+        assert_eq!(places.take_closed(), ClosedConnections::default());
         drop(other);
         assert!(places.take(ip("10.0.0.1")).is_some());
+    }
+
+    #[test]
+    fn several_addresses_together_keep_nobody_out() {
+        for addresses in [2, 3, 30] {
+            let places = Places::new(60);
+            let crowd: Vec<Place> =
+                (0..60).map(|n| places.take(IpAddr::from([10, 0, 0, n % addresses])).unwrap()).collect();
+            crowd.iter().for_each(|guest| guest.set_standing(Standing::Guest));
+            let other = places.take(ip("10.0.1.1")).unwrap();
+            other.set_standing(Standing::Guest);
+            assert!(places.take(ip("10.0.0.1")).is_none() && !is_ended(&other), "{addresses}");
+        }
     }
 }

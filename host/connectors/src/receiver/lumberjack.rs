@@ -218,7 +218,7 @@ async fn speak(stream: impl AsyncRead + AsyncWrite, (peer, place): (SocketAddr, 
         read
     };
     let work = async {
-        let ((), ()) = tokio::join!(put(received, intake, take), tell(writing, taken, intake, &waiting));
+        let ((), ()) = tokio::join!(put(received, intake, take), tell(writing, taken, (intake, place), &waiting));
     };
     let (mut read, mut work) = (pin!(read), pin!(work));
     tokio::select! {
@@ -279,9 +279,7 @@ async fn read<S: AsyncRead + AsyncWrite>(
         if count == 0 {
             continue;
         }
-        // Somebody who has shown a certificate.
-        let known = intake.source.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
-        place.set_standing(if known { Standing::Known } else { Standing::Guest });
+        place.set_standing(Standing::Known);
         waiting.fetch_add(1, Ordering::AcqRel);
         if receive.send(Received { window, coming }).await.is_err() {
             return Ok(());
@@ -319,7 +317,7 @@ fn cut(window: &Window, source: &SourceSpec) -> Vec<Chunk> {
 async fn tell<S: AsyncWrite>(
     mut stream: WriteHalf<S>,
     mut taken: mpsc::Receiver<TakenWindow>,
-    intake: &Arc<Intake>,
+    (intake, place): (&Arc<Intake>, &Place),
     waiting: &AtomicU64,
 ) {
     loop {
@@ -340,7 +338,11 @@ async fn tell<S: AsyncWrite>(
             }
         };
         let Some(last) = last else { break };
-        waiting.fetch_sub(1, Ordering::AcqRel);
+        // Who has shown a certificate keeps its place, and the others while there is something that they wait for.
+        let shown = intake.source.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
+        if waiting.fetch_sub(1, Ordering::AcqRel) == 1 && !shown {
+            place.set_standing(Standing::Guest);
+        }
         if !written(&mut stream, last).await {
             return;
         }

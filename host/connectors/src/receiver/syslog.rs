@@ -30,6 +30,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
+use tokio::time::timeout_at;
 use tracing::warn;
 
 const READ_BYTES: usize = 64 << 10;
@@ -40,6 +41,8 @@ const TOGETHER_MAX: usize = 1000;
 const WAITING_MAX: usize = 16;
 /// After an error of the system.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
+/// How long a message may take to come whole. After that its connection is closed if another one needs its place.
+const MESSAGE_TIME_MAX: Duration = Duration::from_secs(30);
 /// After which silence the system asks whether the other end is still there.
 const ASK_AFTER: Duration = Duration::from_secs(60);
 /// How often the log tells of dropped datagrams.
@@ -201,9 +204,20 @@ async fn read(
     let sender = peer.ip().to_string();
     // One whose other end has lost its power would else be there for ever.
     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK_AFTER));
+    // When the message that is coming has taken too long.
+    let mut late = None;
     loop {
-        let count = stream.read(&mut buffer).await.unwrap_or(0);
-        place.set_standing(Standing::Guest);
+        let reading = stream.read(&mut buffer);
+        let read = match late {
+            Some(late) => timeout_at(late, reading).await,
+            None => Ok(reading.await),
+        };
+        let Ok(read) = read else {
+            late = None;
+            place.set_standing(Standing::Stranger);
+            continue;
+        };
+        let (count, begun) = (read.unwrap_or(0), frames.is_unfinished());
         frames.add(buffer.get(..count).unwrap_or_default());
         let now = now();
         while let Some(frame) = frames.next() {
@@ -218,10 +232,27 @@ async fn read(
             rows.add(&reader, &rest, &sender, now);
         }
         let came = rows.take();
-        if (!came.is_empty() && tell.send(came).await.is_err()) || count == 0 {
+        // Bytes without an end show nothing, and more of them give no more time.
+        if !came.is_empty() || !begun {
+            late = frames.is_unfinished().then(|| tokio::time::Instant::now() + MESSAGE_TIME_MAX);
+        }
+        if (!came.is_empty() && !hand_over(came, &place, &tell).await) || count == 0 {
             return;
         }
     }
+}
+
+/// Whether rows could be handed over. While they wait for a batch, their connection is not closed for another.
+async fn hand_over(came: Vec<Chunk>, place: &Place, tell: &mpsc::Sender<Vec<Chunk>>) -> bool {
+    let handed = match tell.try_send(came) {
+        Err(mpsc::error::TrySendError::Full(came)) => {
+            place.set_standing(Standing::Known);
+            tell.send(came).await.is_ok()
+        }
+        tried => tried.is_ok(),
+    };
+    place.set_standing(Standing::Guest);
+    handed
 }
 
 /// Takes datagrams; those that come while nobody takes rows are dropped, as nothing would make their senders wait.

@@ -22,6 +22,8 @@ use tree::Tree;
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
+/// What some put in front of text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// Values of one request, which may be much larger in memory than their bytes are.
 const VALUES_MAX: usize = 1 << 20;
 /// Codes of gRPC, which refusals have in their bodies.
@@ -83,6 +85,7 @@ impl Call {
             false => None,
         };
         let body = unpacked.as_deref().unwrap_or(body);
+        let body = if self.is_json { body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body) } else { body };
         let json: Value = match self.is_json {
             true if values_in(body) > VALUES_MAX => return Err(too_many()),
             true => serde_json::from_slice(body).map_err(|error| bad(format!("the body is no JSON: {error}")))?,

@@ -118,18 +118,31 @@ fn old_time<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Option<
     rfc_3339(text, times).or_else(|| of_words(text, now, times))
 }
 
-/// A time as RFC 3339 has it, be it with a blank between day and time.
+/// A time as RFC 3339 has it, be it with a blank between day and time and one before the zone, or a comma before the fraction.
 fn rfc_3339<'a>(text: &'a str, times: &TimeReader) -> Option<OldTime<'a>> {
     let end = text.find(' ')?;
     // In the first form the day and the time are one word, else two.
     let end = if end == 10 { 11 + text.get(11..)?.find(' ')? } else { end };
     let word = text.get(..end).filter(|word| word.len() >= 19)?;
     let word = word.strip_suffix(':').unwrap_or(word);
-    let us = times.read(word)?;
-    Some(OldTime { text: Cow::Borrowed(word), us, behind: text.get(word.len()..)? })
+    let mut behind = text.get(word.len()..)?;
+    let mut time = if word.contains(',') { Cow::Owned(word.replacen(',', ".", 1)) } else { Cow::Borrowed(word) };
+    if word.get(11..)?.bytes().all(is_of_clock)
+        && let Some((zone, rest)) = zone_of(behind)
+    {
+        time = Cow::Owned(format!("{time}{zone}"));
+        behind = rest;
+    }
+    let us = times.read(&time)?;
+    Some(OldTime { text: time, us, behind })
 }
 
-/// The same in words: `[YEAR ]Nov 22 [YEAR ]19:35:58[.123][ ZONE][ YEAR]`, where the day of the week may stand in front.
+/// Whether a time without its day may have this byte.
+fn is_of_clock(byte: u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b':' | b'.' | b',')
+}
+
+/// The same in words: `[YEAR ]Nov 22 [YEAR ]19:35:58[.123][[ ]ZONE][ YEAR][ ZONE]`, where the day of the week may stand in front.
 fn of_words<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Option<OldTime<'a>> {
     let (mut year, mut rest) = year_of(text).map_or((None, text), |(year, rest)| (Some(year), rest));
     if let Some((_, behind)) = next_word(rest).filter(|(word, _)| WEEKDAYS.contains(word)) {
@@ -142,16 +155,17 @@ fn of_words<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Option<
     if let Some((found, behind)) = year_of(rest).filter(|_| year.is_none()) {
         (year, rest) = (Some(found), behind);
     }
-    let clock_end = rest.find(|c: char| !c.is_ascii_digit() && !matches!(c, ':' | '.' | ',')).unwrap_or(rest.len());
+    let clock_end = rest.bytes().position(|byte| !is_of_clock(byte)).unwrap_or(rest.len());
     let clock = rest.get(..clock_end)?;
     let clock = clock.strip_suffix(':').unwrap_or(clock);
     let mut rest = rest.get(clock.len()..)?;
+    let mut zone = None;
+    let glued = || rest.strip_prefix('Z').map(|behind| (Cow::from("Z"), behind)).or_else(|| offset_of(rest, 2));
+    if let Some((found, behind)) = glued().or_else(|| zone_of(rest)) {
+        (zone, rest) = (Some(found), behind);
+    }
     if !rest.is_empty() && !rest.starts_with([' ', ':']) {
         return None;
-    }
-    let mut zone = "";
-    if let Some((found, behind)) = zone_of(rest) {
-        (zone, rest) = (found, behind);
     }
     if year.is_none()
         && let Some((found, behind)) = rest.strip_prefix(' ').and_then(year_of)
@@ -159,6 +173,13 @@ fn of_words<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Option<
         // What is behind a year begins with a blank again, as behind a time.
         (year, rest) = (Some(found), rest.get(rest.len() - behind.len() - 1..)?);
     }
+    // A zone may be the last of all.
+    if zone.is_none()
+        && let Some((found, behind)) = zone_of(rest)
+    {
+        (zone, rest) = (Some(found), behind);
+    }
+    let zone = zone.unwrap_or_default();
     let year = year.unwrap_or_else(|| likely_year(month, now));
     let time = format!("{year:04}-{month:02}-{day:02}T{}{zone}", clock.replace(',', "."));
     let us = times.read(&time)?;
@@ -184,27 +205,42 @@ fn year_of(text: &str) -> Option<(i32, &str)> {
 
 /// A zone behind a clock, as RFC 3339 writes it, and what stands behind. The letters of one that is not UTC say nothing that is
 /// certain, and only count where nothing but a zone can stand there: before the `: %` of a device, or a year.
-fn zone_of(text: &str) -> Option<(&str, &str)> {
+fn zone_of(text: &str) -> Option<(Cow<'static, str>, &str)> {
     let rest = text.strip_prefix(' ')?;
+    if let Some(found) = offset_of(rest, 2) {
+        return Some(found);
+    }
+    // `UTC+2`.
+    let behind_name =
+        UTC.iter().find_map(|name| rest.strip_prefix(name).filter(|behind| behind.starts_with(['+', '-'])));
+    if let Some(found) = behind_name.and_then(|behind| offset_of(behind, 1)) {
+        return Some(found);
+    }
     let end = rest.find([' ', ':']).unwrap_or(rest.len());
     let (word, behind) = rest.split_at_checked(end)?;
     if UTC.contains(&word) {
-        return Some(("Z", behind));
-    }
-    if let Some(offset) = offset_of(rest) {
-        return Some((offset, rest.get(offset.len()..)?));
+        return Some(("Z".into(), behind));
     }
     let letters = (1..=ZONE_BYTES_MAX).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_uppercase());
     let alone = behind.starts_with(": %") || behind.strip_prefix(' ').and_then(year_of).is_some();
-    (letters && alone).then_some(("", behind))
+    (letters && alone).then_some(("".into(), behind))
 }
 
-/// `+01:00` at the beginning.
-fn offset_of(text: &str) -> Option<&str> {
-    let offset = text.get(..6).filter(|offset| offset.starts_with(['+', '-']))?;
-    let digits =
-        offset.bytes().enumerate().skip(1).all(|(at, byte)| if at == 3 { byte == b':' } else { byte.is_ascii_digit() });
-    (digits && text.get(6..).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ':']))).then_some(offset)
+/// `+01:00`, `+0100` or `+01` at the beginning, with so many digits of hours at least, as RFC 3339 writes it, and what stands behind.
+fn offset_of(text: &str, digits_min: usize) -> Option<(Cow<'static, str>, &str)> {
+    let (sign, figures) = text.split_at_checked(1).filter(|(sign, _)| matches!(*sign, "+" | "-"))?;
+    let digits = figures.bytes().take_while(u8::is_ascii_digit).count();
+    let (hours, behind) = figures.split_at_checked(if digits == 4 { 2 } else { digits })?;
+    let ends = |rest: &str| rest.is_empty() || rest.starts_with([' ', ':']);
+    // The colon may also end what stands in front of the message.
+    let minutes = if digits == 4 { Some(behind) } else { behind.strip_prefix(':') };
+    let (minutes, rest) = minutes
+        .and_then(|text| text.split_at_checked(2))
+        .filter(|(minutes, rest)| minutes.bytes().all(|byte| byte.is_ascii_digit()) && ends(rest))
+        .unwrap_or(("00", behind));
+    let found = (hours.parse::<u8>().ok()?, minutes.parse::<u8>().ok()?);
+    let fits = found.0 < 24 && found.1 < 60 && hours.len() >= digits_min && ends(rest);
+    fits.then(|| (format!("{sign}{:02}:{:02}", found.0, found.1).into(), rest))
 }
 
 /// The word before the next blank, and what stands behind it.
@@ -277,6 +313,30 @@ mod tests {
             ("Sep 08 18:11:57 h CISE: y", "2026-09-08T18:11:57|h|CISE|-|y|-"),
             ("Sun Nov 22 01:02:03 UTC 2026 h a: x", "2026-11-22T01:02:03Z|h|a|-|x|-"),
             ("Nov 22 01:02:03 +01:00 h a: x", "2026-11-22T01:02:03+01:00|h|a|-|x|-"),
+            ("Oct 11 22:14:15 +0200 h su: x", "2026-10-11T22:14:15+02:00|h|su|-|x|-"),
+            ("Oct 11 22:14:15.5 -0330 h su: x", "2026-10-11T22:14:15.5-03:30|h|su|-|x|-"),
+            ("Oct 11 22:14:15 -05 h su: x", "2026-10-11T22:14:15-05:00|h|su|-|x|-"),
+            ("Oct 11 22:14:15+0200 h su: x", "2026-10-11T22:14:15+02:00|h|su|-|x|-"),
+            ("Oct 11 22:14:15Z h su: x", "2026-10-11T22:14:15Z|h|su|-|x|-"),
+            ("Oct 11 22:14:15 GMT+2 h su: x", "2026-10-11T22:14:15+02:00|h|su|-|x|-"),
+            ("Oct 11 22:14:15 UTC-05:00 h su: x", "2026-10-11T22:14:15-05:00|h|su|-|x|-"),
+            ("Oct 11 22:14:15 +0200: %A-5-B: x", "2026-10-11T22:14:15+02:00|-|%A-5-B|-|x|-"),
+            ("Oct 11 22:14:15 +02: hello", "2026-10-11T22:14:15+02:00|-|-|-|hello|-"),
+            ("Oct 11 22:14:15 2025 UTC h su: x", "2025-10-11T22:14:15Z|h|su|-|x|-"),
+            ("Oct 11 22:14:15 2025 +0200 h su: x", "2025-10-11T22:14:15+02:00|h|su|-|x|-"),
+            ("Oct 11 22:14:15 +0200 2025 h su: x", "2025-10-11T22:14:15+02:00|h|su|-|x|-"),
+            ("Oct 11 2025 22:14:15 CET: %A-5-B: x", "2025-10-11T22:14:15|-|%A-5-B|-|x|-"),
+            ("Oct 11 22:14:15 2025 CET: %A-5-B: x", "2025-10-11T22:14:15|-|%A-5-B|-|x|-"),
+            ("Oct 11 22:14:15 -9999 h su: x", "2026-10-11T22:14:15|-9999|-|-|h su: x|-"),
+            ("Oct 11 22:14:15 -1 h su: x", "2026-10-11T22:14:15|-1|-|-|h su: x|-"),
+            ("2026-10-11 22:14:15.123 +0200 h su: x", "2026-10-11 22:14:15.123+02:00|h|su|-|x|-"),
+            ("2026-10-11 22:14:15,123 +02:00 h su: x", "2026-10-11 22:14:15.123+02:00|h|su|-|x|-"),
+            ("2026-10-11T22:14:15 -05 h su: x", "2026-10-11T22:14:15-05:00|h|su|-|x|-"),
+            ("2026-10-11 22:14:15 UTC h su: x", "2026-10-11 22:14:15Z|h|su|-|x|-"),
+            ("2026-10-11T22:14:15 CET: %A-5-B: x", "2026-10-11T22:14:15|-|%A-5-B|-|x|-"),
+            ("2026-10-11T22:14:15,003+0200 h su: x", "2026-10-11T22:14:15.003+0200|h|su|-|x|-"),
+            ("2026-10-11T22:14:15,003Z h su: x", "2026-10-11T22:14:15.003Z|h|su|-|x|-"),
+            ("2026-10-11T22:14:15Z UTC su: x", "2026-10-11T22:14:15Z|UTC|su|-|x|-"),
             ("Nov 22 01:02:03 CET a: x", "2026-11-22T01:02:03|CET|a|-|x|-"),
             ("2026-11-22 01:02:03.5 h a: x", "2026-11-22 01:02:03.5|h|a|-|x|-"),
             (
@@ -291,6 +351,20 @@ mod tests {
             ("Nov 22 01:02:03x h a: x", "-|-|-|-|Nov 22 01:02:03x h a: x|-"),
         ] {
             assert_eq!(parts(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn offsets_move_the_time() {
+        for text in [
+            "Oct 11 22:14:15 +0200 h su: x",
+            "Oct 11 22:14:15 2026 GMT+2 h su: x",
+            "2026-10-11 22:14:15 +0200 h su: x",
+            "2026-10-11T22:14:15,000+0200 h su: x",
+            "2026-10-11T20:14:15 UTC h su: x",
+        ] {
+            let found = read(text, (2026, 11), &TimeReader::new());
+            assert_eq!(found.time_us(), Some(1_791_749_655_000_000), "{text}");
         }
     }
 

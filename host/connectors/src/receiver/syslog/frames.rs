@@ -104,6 +104,11 @@ impl Frames {
         (!held.is_empty()).then_some(held)
     }
 
+    /// Whether a message has begun that is not whole, when all that are have been taken.
+    pub fn is_unfinished(&self) -> bool {
+        self.held.len() > self.taken || self.passed_over > 0 || self.passes_line
+    }
+
     fn length(&self) -> Length {
         let figures = self.held.iter().take_while(|byte| byte.is_ascii_digit()).count();
         match (self.held.first(), self.held.get(figures)) {
@@ -144,7 +149,9 @@ mod tests {
                 });
             }
         }
+        let unfinished = frames.is_unfinished();
         let rest = frames.rest();
+        assert!(unfinished || rest.is_none());
         (found, rest)
     }
 
@@ -169,6 +176,29 @@ mod tests {
                 "{at_once}"
             );
             assert_eq!(rest.as_deref(), Some(&b"<5>rest"[..]));
+        }
+    }
+
+    #[test]
+    fn what_has_no_end_is_unfinished() {
+        let mut frames = Frames::new(5);
+        for (bytes, unfinished) in [
+            (&b""[..], false),
+            (b"<1>", true),
+            (b"a\n", false),
+            (b"\r\n\0", false),
+            (b"3", true),
+            (b" <1", true),
+            (b">", false),
+            (b"<1>abcdef", true),
+            (b"ghi", true),
+            (b"\n", false),
+            (b"9 <1>", true),
+            (b"abcdef", false),
+        ] {
+            frames.add(bytes);
+            while frames.next().is_some() {}
+            assert_eq!(frames.is_unfinished(), unfinished, "{}", String::from_utf8_lossy(bytes));
         }
     }
 

@@ -176,7 +176,9 @@ fn structured(text: &str) -> Option<(Value, &str)> {
     while let Some(element) = rest.strip_prefix('[') {
         let end = element.find([' ', ']'])?;
         let (name, mut behind) = element.split_at_checked(end).filter(|(name, _)| !name.is_empty())?;
-        let mut parameters = Map::new();
+        // An element may come in several pieces, though the RFC does not allow it.
+        let held = elements.entry(name).or_insert_with(|| Value::Object(Map::new()));
+        let parameters = held.as_object_mut()?;
         while let Some(parameter) = behind.strip_prefix(' ') {
             let (key, quoted) =
                 parameter.split_once("=\"").filter(|(key, _)| !key.is_empty() && !key.contains([' ', ']', '"']))?;
@@ -185,7 +187,6 @@ fn structured(text: &str) -> Option<(Value, &str)> {
             behind = after;
         }
         rest = behind.strip_prefix(']')?;
-        elements.insert(name.into(), Value::Object(parameters));
     }
     let found = !elements.is_empty() && message(rest);
     found.then(|| (Value::Object(elements), rest.strip_prefix(' ').unwrap_or(rest)))
@@ -239,6 +240,8 @@ mod tests {
             (&told["facility"], &told["severity"], &told["time"], &told["message"]),
             (&json!("auth"), &json!("crit"), &Value::Null, &json!(""))
         );
+        let told = read("<34>1 - h a p - [a b=\"1\"][x][a c=\"3\"][a b=\"4\"] m");
+        assert_eq!(told["data"], json!({ "a": { "b": "4", "c": "3" }, "x": {} }));
         assert_eq!(read("<34>1 2003-10-11T22:14:15Z h a 1 - - line one\nline two")["message"], "line one\nline two");
     }
 

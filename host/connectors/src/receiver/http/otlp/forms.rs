@@ -2,6 +2,7 @@
 //! fraction, and who takes that for nothing loses it without a word.
 
 use super::tree::Leaf;
+use millstream_base::batch::binary_text::decode_base64;
 use millstream_base::batch::parse::float64;
 use serde_json::Value;
 
@@ -16,19 +17,37 @@ enum FieldKind {
     Text,
     Flag,
     Signed,
+    /// A whole number that Protobuf has names for.
+    Enum,
     Unsigned,
     Double,
+    Bytes,
+    /// So many hexadecimal digits.
+    Id(usize),
+    Message,
 }
 
 /// Looks at each field that rows have values of, wherever it stands; or says which is none of OTLP.
 pub fn check(value: &Value) -> Result<(), String> {
     match value {
-        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| match (form(name), value) {
-            (Some(form), Value::Array(values)) => values.iter().try_for_each(|value| fits(name, form, value)),
-            // `sum` and `value` are names of messages as well.
-            (None, _) | (_, Value::Object(_)) => check(value),
-            (Some(form), value) => fits(name, form, value),
-        }),
+        Value::Object(fields) => {
+            // The value of an attribute, not that of a quantile.
+            let is_attribute = fields.contains_key("key");
+            fields.iter().try_for_each(|(name, value)| {
+                let form = if is_attribute && name == "value" { Some(FieldKind::Message) } else { form(name) };
+                match (form, value) {
+                    (Some(form), Value::Array(values)) if is_list(name) => {
+                        values.iter().try_for_each(|value| fits(name, form, value))?;
+                        check(value)
+                    }
+                    (Some(_), value) if is_list(name) && !value.is_null() => Err(wrong(name, value, "a list")),
+                    (None | Some(FieldKind::Message), Value::Object(_)) | (None, _) => check(value),
+                    // Metrics of a kind are called like a value of points, and a key that is empty may be left out.
+                    (Some(FieldKind::Double), Value::Object(_)) if name == "sum" || name == "value" => check(value),
+                    (Some(form), value) => fits(name, form, value),
+                }
+            })
+        }
         Value::Array(values) => values.iter().try_for_each(check),
         _ => Ok(()),
     }
@@ -36,15 +55,29 @@ pub fn check(value: &Value) -> Result<(), String> {
 
 fn form(name: &str) -> Option<FieldKind> {
     Some(match name {
-        "stringValue" => FieldKind::Text,
-        "boolValue" => FieldKind::Flag,
-        "intValue" | "asInt" => FieldKind::Signed,
+        "stringValue" | "key" | "name" | "version" | "description" | "unit" | "severityText" | "eventName"
+        | "message" => FieldKind::Text,
+        "boolValue" | "isMonotonic" => FieldKind::Flag,
+        "intValue" | "asInt" | "scale" | "offset" => FieldKind::Signed,
+        "severityNumber" | "kind" | "code" | "aggregationTemporality" => FieldKind::Enum,
         "count" | "zeroCount" | "bucketCounts" => FieldKind::Unsigned,
+        "timeUnixNano" | "observedTimeUnixNano" | "startTimeUnixNano" | "endTimeUnixNano" => FieldKind::Unsigned,
         "doubleValue" | "asDouble" | "sum" | "min" | "max" | "explicitBounds" | "quantile" | "value" => {
             FieldKind::Double
         }
+        "bytesValue" => FieldKind::Bytes,
+        "traceId" => FieldKind::Id(32),
+        "spanId" | "parentSpanId" => FieldKind::Id(16),
+        "resource" | "scope" | "body" | "status" | "arrayValue" | "kvlistValue" | "attributes" | "values" => {
+            FieldKind::Message
+        }
         _ => return None,
     })
+}
+
+/// Whether a field may be there several times, as a list.
+fn is_list(name: &str) -> bool {
+    matches!(name, "bucketCounts" | "explicitBounds" | "attributes" | "values")
 }
 
 fn fits(name: &str, form: FieldKind, value: &Value) -> Result<(), String> {
@@ -53,15 +86,26 @@ fn fits(name: &str, form: FieldKind, value: &Value) -> Result<(), String> {
         FieldKind::Text => (value.is_string(), "a text"),
         FieldKind::Flag => (value.is_boolean(), "true or false"),
         FieldKind::Signed => (signed(&leaf).is_some(), "a whole number of 64 bits"),
+        FieldKind::Enum => (signed(&leaf).is_some(), "a whole number, as OTLP does not write names of enums"),
         FieldKind::Unsigned => (unsigned(&leaf).is_some(), "a whole number of 64 bits that is not negative"),
         FieldKind::Double => (double(&leaf).is_some(), "a number"),
+        FieldKind::Bytes => (value.as_str().and_then(decode_base64).is_some(), "bytes in Base64"),
+        FieldKind::Id(digits) => {
+            let is_id =
+                |id: &str| id.is_empty() || (id.len() == digits && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let wanted =
+                if digits == 32 { "32 hexadecimal digits, or empty" } else { "16 hexadecimal digits, or empty" };
+            (value.as_str().is_some_and(is_id), wanted)
+        }
+        FieldKind::Message => (value.is_object(), "an object"),
     };
     // As in Protobuf, what is null is not there.
-    if fits || value.is_null() {
-        return Ok(());
-    }
+    if fits || value.is_null() { Ok(()) } else { Err(wrong(name, value, wanted)) }
+}
+
+fn wrong(name: &str, value: &Value, wanted: &str) -> String {
     let shown: String = value.to_string().chars().take(SHOWN_CHARS).collect();
-    Err(format!("`{name}` is {shown}, and should be {wanted}; it is no such message"))
+    format!("`{name}` is {shown}, and should be {wanted}; it is no such message")
 }
 
 /// A whole number, which JSON may have as text.
@@ -117,6 +161,12 @@ mod tests {
             json!({ "count": "18446744073709551615", "sum": "NaN", "min": null, "bucketCounts": ["1", 2] }),
             json!({ "sum": { "dataPoints": [{ "asDouble": "1.5" }] } }),
             json!({ "attributes": [{ "key": "count", "value": { "stringValue": "many" } }] }),
+            json!({ "attributes": [{ "key": "a", "value": null }, { "key": "b", "value": {} }], "body": null }),
+            json!({ "quantileValues": [{ "quantile": 0.5, "value": 1 }] }),
+            json!({ "timeUnixNano": "18446744073709551615", "startTimeUnixNano": 1_544_712_660_000_000_000_u64 }),
+            json!({ "severityNumber": 17, "kind": "2", "status": { "code": 1, "message": "m" } }),
+            json!({ "traceId": "5B8EFFF798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "parentSpanId": "" }),
+            json!({ "body": { "bytesValue": "_-8" } }),
         ] {
             assert_eq!(check(&right), Ok(()), "{right}");
         }
@@ -128,6 +178,29 @@ mod tests {
             (json!({ "body": { "stringValue": 1 } }), "stringValue"),
             (json!({ "body": { "arrayValue": { "values": [{ "doubleValue": "abc" }] } } }), "doubleValue"),
             (json!([{ "count": -1 }]), "count"),
+            (json!({ "severityNumber": "SEVERITY_NUMBER_ERROR" }), "severityNumber"),
+            (json!({ "kind": "SPAN_KIND_SERVER" }), "kind"),
+            (json!({ "status": { "code": "STATUS_CODE_OK" } }), "code"),
+            (json!({ "sum": { "aggregationTemporality": "AGGREGATION_TEMPORALITY_DELTA" } }), "aggregationTemporality"),
+            (json!({ "sum": { "isMonotonic": "true" } }), "isMonotonic"),
+            (json!({ "timeUnixNano": "-1" }), "timeUnixNano"),
+            (json!({ "timeUnixNano": "1e18" }), "timeUnixNano"),
+            (json!({ "observedTimeUnixNano": 1.5447e18 }), "observedTimeUnixNano"),
+            (json!({ "traceId": 5 }), "traceId"),
+            (json!({ "traceId": "z".repeat(32) }), "traceId"),
+            (json!({ "traceId": "5b8e" }), "traceId"),
+            (json!({ "links": [{ "spanId": "7uGbfsPBsXQ=" }] }), "spanId"),
+            (json!({ "name": 5 }), "name"),
+            (json!({ "name": {} }), "name"),
+            (json!({ "body": "text" }), "body"),
+            (json!({ "body": { "intValue": [1] } }), "intValue"),
+            (json!({ "body": { "bytesValue": 5 } }), "bytesValue"),
+            (json!({ "body": { "bytesValue": "?" } }), "bytesValue"),
+            (json!({ "body": { "arrayValue": { "values": [5] } } }), "values"),
+            (json!({ "attributes": { "a": "b" } }), "attributes"),
+            (json!({ "attributes": [{ "key": "a", "value": 5 }] }), "value"),
+            (json!({ "attributes": [{ "key": "a", "value": { "doubleValue": {} } }] }), "doubleValue"),
+            (json!({ "bucketCounts": 5 }), "bucketCounts"),
             (json!([{ "bucketCounts": [1, "18446744073709551616"] }]), "bucketCounts"),
             (json!([{ "asDouble": "1e999" }]), "asDouble"),
         ] {

@@ -245,13 +245,7 @@ fn span(row: &mut Row, span: View<'_, '_>) {
 
 /// Nanoseconds since 1970 as microseconds; 0 is none.
 fn time(view: View<'_, '_>) -> Option<i64> {
-    let ns = match view.leaf {
-        Leaf::Text(digits) => digits.parse::<u64>().ok(),
-        Leaf::Unsigned(ns) => Some(*ns),
-        Leaf::Int(ns) => u64::try_from(*ns).ok(),
-        _ => None,
-    };
-    i64::try_from(ns.filter(|ns| *ns > 0)? / 1_000).ok()
+    i64::try_from(unsigned(view.leaf).filter(|ns| *ns > 0)? / 1_000).ok()
 }
 
 /// A list of attributes in the order of their names, each once: of several the last one counts.
