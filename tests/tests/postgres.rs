@@ -314,7 +314,7 @@ table = "t"
         server.stop();
         job.until("it says that it waits", |job| job.stderr().matches("the job waits").count() > warnings);
         server.start_again();
-        job.until("it goes on", |job| job.stderr().matches("is back; the job goes on").count() > warnings);
+        job.until("it goes on", |job| job.stderr().matches("takes rows again; the job goes on").count() > warnings);
     }
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);

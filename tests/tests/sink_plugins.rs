@@ -156,7 +156,7 @@ fn a_server_that_is_away_is_waited_for_at_the_start_and_later() {
     server.told().away = false;
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("it works again; the job goes on"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("it takes rows again; the job goes on"), "{}", ended.stderr);
     assert_eq!(server.sinks().values().next().unwrap().rows(), kept(2000));
 }
 

@@ -1,21 +1,21 @@
 //! A server of Redis, as sources and sinks name it: connections to it, and what its errors mean.
 
 mod connection;
+mod protocol;
 
 pub use connection::{Answer, Connection};
+pub use protocol::{Command, RedisError, Value, passes, words};
 
-use crate::tls::{Check, Tls, TlsRefusal, refused};
-use ::redis::{
-    self as library, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
-};
+use crate::tls::Tls;
 use connection::Stream;
 use millstream_base::job::http_url;
-use millstream_base::{secrets, shown};
+use millstream_base::secrets;
+use percent_encoding::percent_decode_str;
+use reqwest::Url;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +24,17 @@ use std::time::Duration;
 pub const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long a server may be asked to wait before it answers that there is nothing.
 pub const BLOCK_MAX: Duration = Duration::from_secs(1);
-const SHOWN_BYTES_MAX: usize = 300;
+/// The port of a URL without one.
+const PORT: u16 = 6379;
 
-/// Where a server is.
+/// Where a server is, and the login of the job there.
 pub struct Server {
-    info: ConnectionInfo,
+    host: String,
+    port: u16,
+    user: Option<String>,
+    password: Option<String>,
+    /// The number of its database.
+    database: u64,
     tls: Option<Arc<ClientConfig>>,
     place: String,
 }
@@ -41,26 +47,35 @@ impl Server {
         folder: &Path,
     ) -> Result<Server, (&'static str, String)> {
         let url = http_url::url(url).map_err(|message| ("url", message))?;
-        let info = url.as_str().into_connection_info();
-        // The library's words may hold the URL, and so a password.
-        let info = info.map_err(|_| {
-            ("url", "`url` cannot be used; write it as \"redis://user:${REDIS_PASSWORD}@host:6379/0\"".to_owned())
-        })?;
-        if let Some(password) = info.redis_settings().password() {
+        // The URL is not repeated, as there may be a password in it.
+        let unusable =
+            || ("url", "`url` cannot be used; write it as \"redis://user:${REDIS_PASSWORD}@host:6379/0\"".to_owned());
+        let url = Url::parse(&url).map_err(|_| unusable())?;
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8().ok().map(String::from).ok_or_else(unusable);
+        let password = url.password().map(decoded).transpose()?;
+        if let Some(password) = &password {
             secrets::keep(password, "(password)");
         }
-        let place = format!("Redis at {}", info.addr());
-        let tls = match info.addr() {
-            ConnectionAddr::TcpTls { insecure, .. } => {
-                let mut used = Tls::of(&tls.cloned().unwrap_or_default(), folder);
-                if *insecure {
-                    used.check = Check::Nothing;
-                }
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(unusable)?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
+        let database = match url.path().trim_start_matches('/') {
+            "" => 0,
+            number => number.parse().map_err(|_| unusable())?,
+        };
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(unusable());
+        }
+        let tls = match url.scheme() {
+            "rediss" => {
+                let used = Tls::of(&tls.cloned().unwrap_or_default(), folder);
                 Some(used.config().map_err(|refusal| ("tls", format!("`tls` cannot be used: {refusal}")))?)
             }
             _ => None,
         };
-        Ok(Server { info, tls, place })
+        let user = Some(decoded(url.username())?).filter(|user| !user.is_empty());
+        let port = url.port().unwrap_or(PORT);
+        let place = format!("Redis at {host}:{port}");
+        Ok(Server { host, port, user, password, database, tls, place })
     }
 
     /// Where it is, for people.
@@ -71,44 +86,29 @@ impl Server {
     /// A new connection, whose answers come in time or not at all, and take so many bytes of memory at most.
     pub fn connect(&self, answer_bytes_max: usize) -> Result<Connection, RedisError> {
         let mut connection = Connection::new(self.stream()?, answer_bytes_max);
-        let settings = self.info.redis_settings();
-        if let Some(password) = settings.password() {
-            let login = |user: Option<&str>| {
-                let mut login = library::cmd("AUTH");
-                login.arg(user).arg(password);
-                login
+        if let Some(password) = &self.password {
+            let login = |user: Option<&String>| {
+                let login = Command::new("AUTH");
+                user.into_iter().fold(login, Command::arg).arg(password)
             };
-            let told = match login(settings.username()).exec(&mut connection) {
+            let told = match connection.whole(&login(self.user.as_ref())) {
                 // Servers before Redis 6 know no users.
-                Err(error) if error.detail().is_some_and(|told| told.contains("wrong number of arguments")) => {
-                    login(None).exec(&mut connection)
+                Err(RedisError::Refused(words)) if words.contains("wrong number of arguments") => {
+                    connection.whole(&login(None))
                 }
                 told => told,
             };
-            told.map_err(|error| match passes(&error) {
-                true => error,
-                false => (ErrorKind::AuthenticationFailed, "it does not accept the password").into(),
-            })?;
+            told.map_err(|error| if passes(&error) { error } else { RedisError::Login })?;
         }
-        if settings.db() != 0 {
-            library::cmd("SELECT").arg(settings.db()).exec(&mut connection)?;
+        if self.database != 0 {
+            connection.whole(&Command::new("SELECT").arg(self.database))?;
         }
         Ok(connection)
     }
 
     fn stream(&self) -> io::Result<Box<dyn Stream>> {
-        let (host, port) = match self.info.addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => (host, *port),
-            ConnectionAddr::Unix(path) => {
-                let socket = UnixStream::connect(path)?;
-                socket.set_read_timeout(Some(ANSWER_MAX + BLOCK_MAX))?;
-                socket.set_write_timeout(Some(ANSWER_MAX))?;
-                return Ok(Box::new(socket));
-            }
-            _ => return Err(io::Error::other("it is named in a way that is not spoken here")),
-        };
         let mut failed = io::Error::other("its host has no address");
-        for address in (host.as_str(), port).to_socket_addrs()? {
+        for address in (self.host.as_str(), self.port).to_socket_addrs()? {
             let socket = match TcpStream::connect_timeout(&address, ANSWER_MAX) {
                 Ok(socket) => socket,
                 Err(error) => {
@@ -120,59 +120,10 @@ impl Server {
             socket.set_read_timeout(Some(ANSWER_MAX + BLOCK_MAX))?;
             socket.set_write_timeout(Some(ANSWER_MAX))?;
             let Some(tls) = &self.tls else { return Ok(Box::new(socket)) };
-            let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+            let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
             let session = ClientConnection::new(tls.clone(), name).map_err(io::Error::other)?;
             return Ok(Box::new(StreamOwned::new(session, socket)));
         }
         Err(failed)
     }
-}
-
-/// What a server or the library says, for people.
-pub fn words(error: &RedisError) -> String {
-    if let Some(refusal) = refusal(error) {
-        return format!("TLS: {refusal}");
-    }
-    let words = shown::harmless(&error.to_string(), SHOWN_BYTES_MAX);
-    match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed, _) => "it does not accept user or password; mend them in `url`".to_owned(),
-        (_, Some("NOAUTH")) => format!("{words}; write user and password into `url`"),
-        (ErrorKind::Server(ServerErrorKind::NoPerm), _) => format!("{words}; let it allow the user this"),
-        (ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot), _) => {
-            format!("{words}; it is a node of a cluster, which is not spoken to; name a server without one")
-        }
-        (_, Some("WRONGTYPE")) => "something that is no stream has this key; mend `stream`".to_owned(),
-        _ => words,
-    }
-}
-
-/// Whether what failed may succeed later: nobody answers, or the server is not ready.
-pub fn passes(error: &RedisError) -> bool {
-    match error.kind() {
-        ErrorKind::Io if refusal(error).is_some() => false,
-        ErrorKind::Io | ErrorKind::Parse => true,
-        ErrorKind::Server(kind) => matches!(
-            kind,
-            ServerErrorKind::BusyLoading
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::ReadOnly
-        ),
-        ErrorKind::Extension => {
-            error.code().is_some_and(|code| ["OOM", "MISCONF", "BUSY", "NOREPLICAS", "UNBLOCKED"].contains(&code))
-        }
-        _ => false,
-    }
-}
-
-/// What TLS has against the server, where that is what the error is about.
-fn refusal(error: &RedisError) -> Option<TlsRefusal> {
-    let source = std::error::Error::source(error)?;
-    // The library shares causes.
-    let cause = match source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
-        Some(shared) => shared.downcast_ref::<std::io::Error>(),
-        None => source.downcast_ref::<std::io::Error>(),
-    };
-    refused(cause?, "of the host in `url`")
 }

@@ -2,6 +2,7 @@
 
 mod binary;
 mod clickhouse;
+mod commit_retry;
 mod encode;
 mod encoder;
 mod files;

@@ -1,7 +1,7 @@
-//! A connection with a server of Redis. The library would keep whatever a server sends: here an answer takes no more memory than whoever
-//! asks allows, however long it is.
+//! A connection with a server of Redis, by the standard library alone: clients of others keep whatever a server sends, and here an answer
+//! takes no more memory than whoever asks allows, however long it is.
 
-use ::redis::{ConnectionLike, RedisError, RedisResult, Value, parse_redis_value};
+use super::protocol::{Command, RedisError, Value};
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Bytes of a line of an answer: an error, a number, a length.
@@ -19,12 +19,11 @@ const DEPTH_MAX: usize = 16;
 pub trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
 
-/// A connection, of version 2 of the protocol, which all servers speak.
+/// A connection.
 pub struct Connection {
     stream: BufReader<Box<dyn Stream>>,
     /// Bytes that an answer may take.
     kept_max: usize,
-    db: i64,
 }
 
 /// An answer of which no more was kept than may be.
@@ -38,24 +37,26 @@ pub struct Answer {
 impl Connection {
     /// On a stream that nobody has used yet.
     pub fn new(stream: Box<dyn Stream>, kept_max: usize) -> Connection {
-        Connection { stream: BufReader::new(stream), kept_max, db: 0 }
+        Connection { stream: BufReader::new(stream), kept_max }
     }
 
     /// What the server answers to a command, as far as there is room for it.
-    pub fn ask(&mut self, command: &[u8]) -> RedisResult<Answer> {
+    pub fn ask(&mut self, command: &Command) -> Result<Answer, RedisError> {
         let stream = self.stream.get_mut();
-        stream.write_all(command)?;
+        stream.write_all(&command.packed())?;
         stream.flush()?;
         let mut reading =
             AnswerReader { from: &mut self.stream, left: self.kept_max, read: 0, values: 0, is_cut: false };
         let value = reading.value(0)?;
         let cut = reading.is_cut.then_some(reading.read);
-        Ok(Answer { value: value.extract_error()?, cut })
+        match value {
+            Value::Error(words) => Err(RedisError::Refused(words)),
+            value => Ok(Answer { value, cut }),
+        }
     }
-}
 
-impl ConnectionLike for Connection {
-    fn req_packed_command(&mut self, command: &[u8]) -> RedisResult<Value> {
+    /// The whole answer to a command.
+    pub fn whole(&mut self, command: &Command) -> Result<Value, RedisError> {
         let Answer { value, cut } = self.ask(command)?;
         match cut {
             None => Ok(value),
@@ -66,20 +67,18 @@ impl ConnectionLike for Connection {
         }
     }
 
-    fn req_packed_commands(&mut self, _: &[u8], _: usize, _: usize) -> RedisResult<Vec<Value>> {
-        Err(RedisError::from(wrong("several commands at a time are not sent".into())))
+    /// The same as text.
+    pub fn text(&mut self, command: &Command) -> Result<String, RedisError> {
+        self.whole(command)?.text().ok_or(RedisError::Unexpected)
     }
 
-    fn get_db(&self) -> i64 {
-        self.db
-    }
-
-    fn check_connection(&mut self) -> bool {
-        ::redis::cmd("PING").exec(self).is_ok()
-    }
-
-    fn is_open(&self) -> bool {
-        true
+    /// The same as two texts.
+    pub fn two_texts(&mut self, command: &Command) -> Result<(String, String), RedisError> {
+        let Value::Array(values) = self.whole(command)? else { return Err(RedisError::Unexpected) };
+        match values.as_slice() {
+            [first, second] => first.text().zip(second.text()).ok_or(RedisError::Unexpected),
+            _ => Err(RedisError::Unexpected),
+        }
     }
 }
 
@@ -123,8 +122,8 @@ impl<R: BufRead> AnswerReader<'_, R> {
                     Ok(Value::Array(values))
                 }
             },
-            Some(b'+' | b'-' | b':') => match self.keep(line.len()) {
-                true => parse_redis_value(&line).map_err(|_| not_redis()),
+            Some(kind @ (b'+' | b'-' | b':')) => match self.keep(line.len()) {
+                true => short(*kind, &line).ok_or_else(not_redis),
                 false => Ok(Value::Nil),
             },
             _ => Err(not_redis()),
@@ -182,11 +181,24 @@ impl<R: BufRead> AnswerReader<'_, R> {
     }
 }
 
+/// What a line holds between its first byte and its end.
+fn content(line: &[u8]) -> Option<&str> {
+    line.get(1..)?.strip_suffix(b"\r\n").and_then(|rest| std::str::from_utf8(rest).ok())
+}
+
+/// A value that is one line.
+fn short(kind: u8, line: &[u8]) -> Option<Value> {
+    let content = content(line)?;
+    match kind {
+        b'+' => Some(Value::SimpleString(content.to_owned())),
+        b':' => content.parse().ok().map(Value::Int),
+        _ => Some(Value::Error(content.to_owned())),
+    }
+}
+
 /// The number of a line; `None`: there is nothing.
 fn length(line: &[u8]) -> io::Result<Option<u64>> {
-    let digits =
-        line.get(1..).and_then(|rest| rest.strip_suffix(b"\r\n")).and_then(|rest| std::str::from_utf8(rest).ok());
-    let number = digits.and_then(|digits| digits.parse::<i64>().ok()).ok_or_else(not_redis)?;
+    let number = content(line).and_then(|digits| digits.parse::<i64>().ok()).ok_or_else(not_redis)?;
     Ok(u64::try_from(number).ok())
 }
 
@@ -218,9 +230,10 @@ mod tests {
         let all = b"*6\r\n$2\r\na\n\r\n:-7\r\n+OK\r\n$-1\r\n*-1\r\n*1\r\n$0\r\n\r\n";
         let (value, is_cut) = read(&all[..], 10_000);
         let inner = Value::Array(vec![text("")]);
-        let expected = vec![text("a\n"), Value::Int(-7), Value::Okay, Value::Nil, Value::Nil, inner];
+        let expected =
+            vec![text("a\n"), Value::Int(-7), Value::SimpleString("OK".into()), Value::Nil, Value::Nil, inner];
         assert_eq!((value.unwrap(), is_cut), (Value::Array(expected), false));
-        assert!(matches!(read(&b"-ERR no\r\n"[..], 100).0, Ok(Value::ServerError(_))));
+        assert_eq!(read(&b"-ERR no\r\n"[..], 100).0.unwrap(), Value::Error("ERR no".into()));
         for end in 0..all.len() {
             assert!(read(&all[..end], 10_000).0.is_err(), "{end}");
         }

@@ -3,6 +3,7 @@
 
 mod window;
 
+use super::commit_retry::{CommitRetry, ServerFault};
 use super::waiting::{await_or_end, new_runtime};
 use super::{Sink, http, wrong};
 use crate::http::{Client, Fault, HttpRequest};
@@ -13,10 +14,8 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::job::spec::{ClickhouseSinkSpec, Origin, SinkKind, SinkSpec};
 use millstream_base::owner::Owner;
-use millstream_base::patience::longer;
-use millstream_base::{shown, units};
+use millstream_base::shown;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use std::time::{Duration, Instant};
 use window::{Table, Window};
 
 /// Bytes of an answer about a table, whose definition may be long.
@@ -141,47 +140,34 @@ impl TableClient<'_> {
     /// Asks until there is an answer, or it has taken too long.
     fn ask(&mut self, query: &str) -> Result<String> {
         let runtime = new_runtime()?;
-        let (began, mut pause) = (Instant::now(), Duration::ZERO);
-        let name = &self.spec.name;
-        loop {
+        let (name, place) = (self.spec.name.clone(), self.client.server().place().to_owned());
+        let (wait, failure) = (self.clickhouse.wait, self.failure.clone());
+        let asking = CommitRetry { sink: &name, place: &place, wait, failure: &failure };
+        asking.ask(|| {
             let path = self.client.server().path().split('?').next().unwrap_or("/").to_owned();
-            let asked = HttpRequest {
-                method: Method::POST,
-                path,
-                headers: self.headers.clone(),
-                body: query.to_owned().into(),
-            };
+            let (headers, body) = (self.headers.clone(), query.to_owned().into());
+            let asked = HttpRequest { method: Method::POST, path, headers, body };
             let asking = self.client.ask(&asked, self.clickhouse.timeout, ANSWER_BYTES_MAX);
-            let ended = || Error::environment(format!("sink `{name}`: the job has ended"));
-            let why = match await_or_end(&runtime, self.failure, asking).ok_or_else(ended)? {
-                Ok(reply) if reply.status.is_success() => return Ok(String::from_utf8_lossy(&reply.body).into_owned()),
-                Ok(reply) => {
-                    let body = String::from_utf8_lossy(&reply.body);
-                    let why = format!("{}: {}", reply.status, shown::harmless(body.trim(), SHOWN_BYTES_MAX));
-                    if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status)
-                        || body.contains("Code: 516")
-                    {
-                        return Err(self.lasting(&format!("{why}; mend `user` or `password`")));
-                    }
-                    if !reply.status.is_server_error() {
-                        return Err(self.lasting(&format!("{why}; mend `url`")));
-                    }
-                    why
-                }
-                Err(Fault::Passing(why)) => why,
-                Err(Fault::Lasting(why)) => return Err(self.lasting(&why)),
+            let ended = || ServerFault::Lasting(Error::environment(format!("sink `{name}`: the job has ended")));
+            let reply = match await_or_end(&runtime, &failure, asking).ok_or_else(ended)? {
+                Ok(reply) => reply,
+                Err(Fault::Passing(why)) => return Err(ServerFault::Passing(why)),
+                Err(Fault::Lasting(why)) => return Err(ServerFault::Lasting(self.lasting(&why))),
             };
-            let (waited, wait) = (began.elapsed(), self.clickhouse.wait);
-            if waited >= wait {
-                return Err(self.lasting(&format!("{why}; the job has waited for {} (`wait`)", units::show_time(wait))));
+            let body = String::from_utf8_lossy(&reply.body);
+            if reply.status.is_success() {
+                return Ok(body.into_owned());
             }
-            if pause.is_zero() {
-                let place = self.client.server().place();
-                tracing::warn!("sink `{name}`: {place}: {why}; the job waits, and tries again until it works");
+            let why = format!("{}: {}", reply.status, shown::harmless(body.trim(), SHOWN_BYTES_MAX));
+            let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status);
+            if refused || body.contains("Code: 516") {
+                return Err(ServerFault::Lasting(self.lasting(&format!("{why}; mend `user` or `password`"))));
             }
-            pause = longer(pause).min(wait - waited);
-            await_or_end(&runtime, self.failure, async { tokio::time::sleep(pause).await }).ok_or_else(ended)?;
-        }
+            if !reply.status.is_server_error() {
+                return Err(ServerFault::Lasting(self.lasting(&format!("{why}; mend `url`"))));
+            }
+            Err(ServerFault::Passing(why))
+        })
     }
 
     fn lasting(&self, why: &str) -> Error {

@@ -8,6 +8,7 @@ mod bulk;
 mod documents;
 mod requests;
 
+use super::commit_retry::{CommitRetry, ServerFault};
 use super::shares::Share;
 use super::waiting::{await_or_end, new_runtime};
 use super::{Sink, wrong};
@@ -26,12 +27,11 @@ use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::http_url;
 use millstream_base::job::spec::{HttpBody, HttpSinkSpec, KeyedDocuments, Origin, PartsBy, SinkKind, SinkSpec};
 use millstream_base::owner::Owner;
-use millstream_base::patience::longer;
-use millstream_base::{shown, units};
+use millstream_base::shown;
 use requests::RowsOfRequest;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// What stands in a URL or a header for the key of a request, and in a header for a number that is larger with each, and for whose
@@ -248,40 +248,18 @@ impl HttpSink {
 
     /// Sends a request until it is taken, the job has ended, or something is wrong that does not pass.
     fn send(&mut self, batch: BatchId, request: &RowsOfRequest) -> Result<()> {
-        let (began, mut pause) = (Instant::now(), Duration::ZERO);
+        let (name, place) = (self.name.clone(), self.client.server().place().to_owned());
+        let (wait, failure) = (self.spec.wait, self.failure.clone());
         let mut rows = requests::all(request);
-        loop {
-            let (left, why, after) = match self.attempt(batch, request, &rows)? {
-                RequestOutcome::Done => break,
-                RequestOutcome::Again(left, why, after) => (left, why, after),
-            };
-            rows = left;
-            let (name, place) = (&self.name, self.client.server().place());
-            let waited = began.elapsed();
-            if waited >= self.spec.wait {
-                let wait = units::show_time(self.spec.wait);
-                return Err(Error::environment(format!(
-                    "sink `{name}`: batch {batch}: {place}: {why}; the job has waited for {wait} (`wait`)"
-                )));
+        CommitRetry { sink: &name, place: &place, wait, failure: &failure }.commit(batch, || {
+            match self.attempt(batch, request, &rows).map_err(ServerFault::Lasting)? {
+                RequestOutcome::Done => Ok(()),
+                RequestOutcome::Again(left, why, after) => {
+                    rows = left;
+                    Err(ServerFault::Busy(why, after))
+                }
             }
-            if pause.is_zero() {
-                tracing::warn!(
-                    "sink `{name}`: batch {batch}: {place}: {why}; the job waits, and tries again until it works"
-                );
-            }
-            pause = longer(pause);
-            // Those who were turned away together do not come back together.
-            let spread = RandomState::new().hash_one(batch.0) % 1000;
-            let pause = pause.mul_f64(0.5 + spread as f64 / 2000.0).max(after).min(self.spec.wait - waited);
-            if await_or_end(&self.runtime, &self.failure, async { tokio::time::sleep(pause).await }).is_none() {
-                return Err(self.ended(batch));
-            }
-        }
-        if !pause.is_zero() {
-            let (name, place) = (&self.name, self.client.server().place());
-            tracing::info!("sink `{name}`: batch {batch}: {place} takes rows again; the job goes on");
-        }
-        Ok(())
+        })
     }
 
     fn ended(&self, batch: BatchId) -> Error {

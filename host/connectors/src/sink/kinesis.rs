@@ -3,6 +3,7 @@
 
 mod requests;
 
+use super::commit_retry::{CommitRetry, ServerFault};
 use super::waiting::{await_or_end, new_runtime};
 use super::{Sink, wrong};
 use crate::kinesis::{KinesisClient, KinesisFault, Stream};
@@ -17,12 +18,10 @@ use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::{KinesisSinkSpec, Origin, SinkKind, SinkSpec};
 use millstream_base::owner::Owner;
-use millstream_base::patience::longer;
-use millstream_base::{shown, units};
-use requests::{Records, RecordsOutcome};
+use millstream_base::shown;
+use requests::Records;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// Writes every row.
@@ -117,49 +116,29 @@ impl Sink for KinesisSink {
 impl KinesisSink {
     /// Sends these records until the stream has all of them, in their order: those that it did not take come again before others.
     fn send(&mut self, batch: BatchId, records: &Records, request: Range<usize>) -> Result<()> {
-        let (began, mut pause) = (Instant::now(), Duration::ZERO);
         let mut left: Vec<usize> = request.collect();
-        let (name, place) = (self.name.clone(), self.asker.stream().place());
-        loop {
+        let (name, place) = (self.name.clone(), self.asker.stream().place().to_owned());
+        let (wait, failure) = (self.spec.wait, self.failure.clone());
+        let lasting =
+            |why: String| ServerFault::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {why}")));
+        CommitRetry { sink: &name, place: "", wait, failure: &failure }.commit(batch, || {
             let asked = records.asked(self.asker.stream().name(), &left);
             let answer = await_or_end(&self.runtime, &self.failure, self.asker.ask("PutRecords", asked));
-            let why = match answer {
-                None => return Err(Error::environment(format!("sink `{name}`: batch {batch}: the job has ended"))),
-                Some(Ok(answer)) => match requests::outcome(answer, &left) {
-                    Ok(RecordsOutcome { again, .. }) if again.is_empty() => break,
-                    Ok(RecordsOutcome { again, why }) => {
-                        let of = left.len();
-                        left = again;
-                        format!("{place}: {} of {of} records are not taken: {}", left.len(), shown::harmless(&why, 300))
+            match answer.ok_or_else(|| lasting("the job has ended".to_owned()))? {
+                Ok(answer) => {
+                    let of = left.len();
+                    let outcome = requests::outcome(answer, &left).map_err(|why| lasting(format!("{place}: {why}")))?;
+                    left = outcome.again;
+                    if left.is_empty() {
+                        return Ok(());
                     }
-                    Err(why) => {
-                        return Err(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")));
-                    }
-                },
-                Some(Err(KinesisFault::Passing(why) | KinesisFault::Throttled(why))) => why,
-                Some(Err(KinesisFault::Expired)) => "it expects an iterator".to_owned(),
-                Some(Err(KinesisFault::Invalid(why) | KinesisFault::Lasting(why))) => {
-                    return Err(Error::environment(format!("sink `{name}`: batch {batch}: {why}")));
+                    let why = shown::harmless(&outcome.why, 300);
+                    Err(ServerFault::Passing(format!("{place}: {} of {of} records are not taken: {why}", left.len())))
                 }
-            };
-            let waited = began.elapsed();
-            if waited >= self.spec.wait {
-                let wait = units::show_time(self.spec.wait);
-                return Err(Error::environment(format!(
-                    "sink `{name}`: batch {batch}: {why}; the job has waited for {wait} (`wait`)"
-                )));
+                Err(KinesisFault::Passing(why) | KinesisFault::Throttled(why)) => Err(ServerFault::Passing(why)),
+                Err(KinesisFault::Expired) => Err(ServerFault::Passing("it expects an iterator".to_owned())),
+                Err(KinesisFault::Invalid(why) | KinesisFault::Lasting(why)) => Err(lasting(why)),
             }
-            if pause.is_zero() {
-                tracing::warn!("sink `{name}`: batch {batch}: {why}; the job waits, and tries again until it works");
-            }
-            pause = longer(pause).min(self.spec.wait - waited);
-            if await_or_end(&self.runtime, &self.failure, async { tokio::time::sleep(pause).await }).is_none() {
-                return Err(Error::environment(format!("sink `{name}`: batch {batch}: the job has ended")));
-            }
-        }
-        if !pause.is_zero() {
-            tracing::info!("sink `{name}`: batch {batch}: {place} takes records again; the job goes on");
-        }
-        Ok(())
+        })
     }
 }

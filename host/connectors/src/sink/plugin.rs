@@ -6,6 +6,7 @@
 mod calls;
 
 use super::Sink;
+use super::commit_retry::{CommitRetry, ServerFault};
 use super::waiting::pause_or_end;
 use arrow::array::RecordBatch;
 use millstream_base::batch::rejected::RefusedRow;
@@ -163,33 +164,14 @@ impl Sink for PluginSink {
 impl PluginSink {
     /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
     fn write(&mut self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<()> {
-        let (began, mut pause) = (Instant::now(), Duration::ZERO);
         fault::point("commit.before");
-        loop {
-            let why = match self.attempt(batch, time, rows) {
-                Ok(()) => break,
-                Err(WriteTrouble::Lasting(error)) => return Err(error),
-                Err(WriteTrouble::Passing(why)) => why,
-            };
-            let name = &self.name;
-            let waited = began.elapsed();
-            if waited >= self.spec.wait {
-                let wait = units::show_time(self.spec.wait);
-                return Err(Error::environment(format!(
-                    "sink `{name}`: batch {batch}: {why}; the job has waited for {wait} (`wait`)"
-                )));
-            }
-            if pause.is_zero() {
-                tracing::warn!("sink `{name}`: batch {batch}: {why}; the job waits, and tries again until it works");
-            }
-            pause = longer(pause);
-            if !pause_or_end(pause.min(self.spec.wait - waited), &self.failure) {
-                return Err(Error::environment(format!("sink `{name}`: batch {batch}: the job has ended")));
-            }
-        }
-        if !pause.is_zero() {
-            tracing::info!("sink `{}`: batch {batch}: it works again; the job goes on", self.name);
-        }
+        let (name, wait, failure) = (self.name.clone(), self.spec.wait, self.failure.clone());
+        CommitRetry { sink: &name, place: "", wait, failure: &failure }.commit(batch, || {
+            self.attempt(batch, time, rows).map_err(|trouble| match trouble {
+                WriteTrouble::Lasting(error) => ServerFault::Lasting(error),
+                WriteTrouble::Passing(why) => ServerFault::Passing(why),
+            })
+        })?;
         fault::point("commit.after");
         Ok(())
     }

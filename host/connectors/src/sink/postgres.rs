@@ -15,6 +15,7 @@ mod conversion;
 mod tests;
 
 use self::server::{CommitSession, Server};
+use super::commit_retry::{CommitRetry, ServerFault};
 use super::shares::Share;
 use super::waiting::{await_or_end, new_runtime};
 use super::{Sink, rows_refused, wrong};
@@ -32,9 +33,7 @@ use millstream_base::ids::BatchTime;
 use millstream_base::job::database;
 use millstream_base::job::spec::{Origin, SinkKind, SinkSpec, TableMode};
 use millstream_base::owner::Owner;
-use millstream_base::patience::longer;
-use millstream_base::units;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// For what a job asks of a server before it begins.
@@ -196,42 +195,25 @@ impl Sink for PostgresSink {
 impl PostgresSink {
     /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
     fn write(&mut self, batch: BatchId, rows: &[RecordBatch]) -> Result<()> {
-        let (began, mut pause) = (Instant::now(), Duration::ZERO);
-        let who = format!("{}: batch {batch}", self.server.who());
         fault::point("commit.before");
-        loop {
-            let fault = match self.attempt(batch, rows) {
-                Ok(()) => break,
-                Err(fault) => fault,
-            };
+        let who = format!("{}: batch {batch}", self.server.who());
+        let (name, place) = (self.server.sink.clone(), self.server.place().to_owned());
+        let (wait, failure) = (self.wait, self.failure.clone());
+        CommitRetry { sink: &name, place: &place, wait, failure: &failure }.commit(batch, || {
+            let Err(fault) = self.attempt(batch, rows) else { return Ok(()) };
             if let Some(session) = self.session.take() {
                 self.runtime.block_on(session.end());
             }
-            let (place, message) = (self.server.place(), fault.message);
-            let failed = || format!("{who}: {message}");
-            match fault.kind {
-                DatabaseErrorKind::Row => return Err(Error::plugin(failed())),
-                DatabaseErrorKind::Lasting | DatabaseErrorKind::Tls => return Err(Error::environment(failed())),
-                DatabaseErrorKind::TakenOver => return Err(Error::taken_over(failed())),
-                DatabaseErrorKind::Passing => {}
-            }
-            if began.elapsed() >= self.wait {
-                let wait = units::show_time(self.wait);
-                return Err(Error::environment(format!(
-                    "{who}: {place}: {message}; the job has waited for {wait} (`wait`)"
-                )));
-            }
-            if pause.is_zero() {
-                tracing::warn!("{who}: {place}: {message}; the job waits, and tries again until it works");
-            }
-            pause = longer(pause);
-            if await_or_end(&self.runtime, &self.failure, tokio_sleep(pause)).is_none() {
-                return Err(Error::environment(format!("{who}: the job has ended")));
-            }
-        }
-        if !pause.is_zero() {
-            tracing::info!("{who}: {} is back; the job goes on", self.server.place());
-        }
+            let message = fault.message;
+            Err(match fault.kind {
+                DatabaseErrorKind::Row => ServerFault::Lasting(Error::plugin(format!("{who}: {message}"))),
+                DatabaseErrorKind::Lasting | DatabaseErrorKind::Tls => {
+                    ServerFault::Lasting(Error::environment(format!("{who}: {message}")))
+                }
+                DatabaseErrorKind::TakenOver => ServerFault::Lasting(Error::taken_over(format!("{who}: {message}"))),
+                DatabaseErrorKind::Passing => ServerFault::Passing(message),
+            })
+        })?;
         fault::point("commit.after");
         Ok(())
     }
@@ -277,8 +259,4 @@ impl PostgresSink {
         let ended = || DatabaseError::lasting("the job has ended".into());
         await_or_end(&self.runtime, &self.failure, work).unwrap_or_else(|| Err(ended()))
     }
-}
-
-async fn tokio_sleep(time: Duration) {
-    tokio::time::sleep(time).await;
 }

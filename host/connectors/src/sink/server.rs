@@ -10,6 +10,7 @@ mod start;
 mod values;
 
 use super::Sink;
+use super::commit_retry::{CommitRetry, ServerFault};
 use crate::dial::Fault;
 use crate::postgres::ServerWait;
 use arrow::datatypes::SchemaRef;
@@ -18,21 +19,8 @@ use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
 use millstream_base::job::spec::{Origin, ServerSinkSpec, ServerWrites, SinkKind, SinkSpec};
 use millstream_base::owner::Owner;
-use millstream_base::units;
 use start::ask;
 use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, Instant};
-
-/// How often a waiting sink looks whether the job has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// Why a server did not take a batch.
-enum ServerFault {
-    /// It may work later: the server is away, or is not ready.
-    Passing(String),
-    /// It does not pass by itself.
-    Lasting(Error),
-}
 
 /// Why the messages of a batch were not sent.
 enum SendFailure {
@@ -136,14 +124,6 @@ fn job_id(owner: Option<&Owner>) -> String {
     }
 }
 
-/// What commits a batch, and how long it is tried.
-struct CommitRetry<'a> {
-    sink: &'a str,
-    place: &'a str,
-    wait: Duration,
-    failure: &'a Failure,
-}
-
 impl CommitRetry<'_> {
     /// What a fault means that a client of our own has met.
     fn trouble(&self, batch: BatchId, fault: Fault) -> ServerFault {
@@ -165,41 +145,5 @@ impl CommitRetry<'_> {
                 ServerFault::Lasting(Error::plugin(format!("sink `{sink}`: batch {batch}: {place}: {why}")))
             }
         }
-    }
-
-    /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
-    fn commit(&self, batch: BatchId, mut attempt: impl FnMut() -> std::result::Result<(), ServerFault>) -> Result<()> {
-        let (began, mut pause) = (Instant::now(), Duration::ZERO);
-        let CommitRetry { sink, place, wait, failure } = self;
-        loop {
-            let why = match attempt() {
-                Ok(()) => break,
-                Err(ServerFault::Lasting(error)) => return Err(error),
-                Err(ServerFault::Passing(why)) => why,
-            };
-            if began.elapsed() >= *wait {
-                let wait = units::show_time(*wait);
-                return Err(Error::environment(format!(
-                    "sink `{sink}`: batch {batch}: {place}: {why}; the job has waited for {wait} (`wait`)"
-                )));
-            }
-            if pause.is_zero() {
-                tracing::warn!(
-                    "sink `{sink}`: batch {batch}: {place}: {why}; the job waits, and tries again until it works"
-                );
-            }
-            pause = millstream_base::patience::longer(pause);
-            let again = Instant::now() + pause;
-            while Instant::now() < again && !failure.happened() {
-                std::thread::sleep(LOOK_EVERY.min(again.saturating_duration_since(Instant::now())));
-            }
-            if failure.happened() {
-                return Err(Error::environment(format!("sink `{sink}`: batch {batch}: the job has ended")));
-            }
-        }
-        if !pause.is_zero() {
-            tracing::info!("sink `{sink}`: batch {batch}: {place} takes rows again; the job goes on");
-        }
-        Ok(())
     }
 }

@@ -2,8 +2,7 @@
 //! entries which were trimmed before they were read are noticed: Redis itself trims without asking its readers.
 
 use super::word;
-use crate::redis::{Answer, BLOCK_MAX, Connection, Server, passes, words};
-use ::redis::{self as library, FromRedisValue, RedisError, Value};
+use crate::redis::{Answer, BLOCK_MAX, Command, Connection, RedisError, Server, Value, passes, words};
 use bytes::Bytes;
 use millstream_base::batch::envelope::ID;
 use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
@@ -160,22 +159,22 @@ impl Redis {
 
     /// What is known of a stream; `None`: it is not there (yet).
     fn facts(connection: &mut Connection, stream: &str) -> Result<Option<StreamFacts>, RedisError> {
-        let kind: String = library::cmd("TYPE").arg(stream).query(connection)?;
+        let kind = connection.text(&Command::new("TYPE").arg(stream))?;
         if kind == "none" {
             return Ok(None);
         }
         // It shows the first entry and the last, of which the ids are enough.
-        let told = connection.ask(&library::cmd("XINFO").arg("STREAM").arg(stream).get_packed_command())?.value;
+        let told = connection.ask(&Command::new("XINFO").arg("STREAM").arg(stream))?.value;
         let fields = pairs(told).unwrap_or_default();
         let field = |name: &str| {
-            fields.iter().find(|(field, _)| text(field).as_deref() == Some(name)).map(|(_, value)| value.clone())
+            fields.iter().find(|(field, _)| field.text().as_deref() == Some(name)).map(|(_, value)| value.clone())
         };
-        let number = |name: &str| u64::from_redis_value(field(name)?).ok();
+        let number = |name: &str| field(name)?.number();
         let first = match field("first-entry") {
-            Some(Value::Array(entry)) => entry.first().and_then(text).and_then(|id| EntryId::parse(&id)),
+            Some(Value::Array(entry)) => entry.first().and_then(Value::text).and_then(|id| EntryId::parse(&id)),
             _ => None,
         };
-        let last = field("last-generated-id").as_ref().and_then(text).and_then(|id| EntryId::parse(&id));
+        let last = field("last-generated-id").as_ref().and_then(Value::text).and_then(|id| EntryId::parse(&id));
         Ok(Some(StreamFacts {
             length: number("length").unwrap_or_default(),
             added: number("entries-added"),
@@ -265,10 +264,9 @@ impl Redis {
     fn read(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
         let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
         let count = (ANSWER_BYTES / self.entry_bytes.max(1)).clamp(1, rows_max.into());
-        let mut command = library::cmd("XREAD");
-        command.arg("COUNT").arg(count).arg("BLOCK").arg(wait.min(BLOCK_MAX).as_millis().max(1) as u64);
-        command.arg("STREAMS").arg(&open.stream).arg(open.at.id.shown());
-        let asked = open.connection.ask(&command.get_packed_command());
+        let wait_ms = wait.min(BLOCK_MAX).as_millis().max(1);
+        let command = Command::new("XREAD").arg("COUNT").arg(count).arg("BLOCK").arg(wait_ms);
+        let asked = open.connection.ask(&command.arg("STREAMS").arg(&open.stream).arg(open.at.id.shown()));
         let Answer { value, cut } = asked.map_err(|error| self.told(&open.stream, &error))?;
         if cut.is_some() && count > 1 {
             // They are longer than those before: one by one they may fit.
@@ -382,14 +380,6 @@ fn none() -> ReadRows {
     }
 }
 
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) => Some(text.clone()),
-        _ => None,
-    }
-}
-
 /// Names and values.
 fn pairs(value: Value) -> Option<Vec<(Value, Value)>> {
     match value {
@@ -417,7 +407,7 @@ fn entries_of(answer: Value) -> Option<Vec<Value>> {
 /// The id of the first entry of an answer of which not all was kept.
 fn first_id(answer: Value) -> Option<String> {
     match entries_of(answer)?.into_iter().next()? {
-        Value::Array(parts) => text(parts.first()?),
+        Value::Array(parts) => parts.first()?.text(),
         _ => None,
     }
 }
@@ -431,7 +421,7 @@ fn entries(answer: Value) -> Option<Vec<Entry>> {
     let entry = |entry: Value| {
         let Value::Array(parts) = entry else { return None };
         let mut parts = parts.into_iter();
-        let (id, fields) = (text(&parts.next()?)?, parts.next()?);
+        let (id, fields) = (parts.next()?.text()?, parts.next()?);
         let fields = match fields {
             Value::Array(fields) => fields,
             // It was deleted meanwhile.

@@ -7,9 +7,8 @@
 use super::values::{Fields, Values};
 use super::{CommitRetry, ServerFault, ask, job_id, of};
 use crate::postgres::ServerWait;
-use crate::redis::{Connection, Server, passes, words};
+use crate::redis::{Command, Connection, RedisError, Server, Value, passes, words};
 use crate::sink::{Sink, rows_refused, wrong};
-use ::redis::{self as library, RedisError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::error::{Error, Result};
@@ -128,9 +127,8 @@ pub(super) fn open(
         let (connection, (word, number)) = ask(spec, origin, server.place(), servers, || {
             let opened = server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| {
                 fault::point("start.sink");
-                let mut claim = library::cmd("EVAL");
-                claim.arg(CLAIM).arg(1).arg(marker).arg(generation).arg(&owner.job);
-                let told: (String, String) = claim.query(&mut connection)?;
+                let claim = Command::new("EVAL").arg(CLAIM).arg(1).arg(marker).arg(generation).arg(&owner.job);
+                let told = connection.two_texts(&claim)?;
                 Ok((connection, told))
             });
             opened.map_err(|error| trouble(spec, origin, &error))
@@ -155,7 +153,10 @@ pub(super) fn committed(
     let marker = marker(&writes(spec)?.stream, job_id, &spec.name);
     let read = ask(spec, origin, server.place(), servers, || {
         let read = server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| {
-            library::cmd("HGET").arg(&marker).arg("batch").query::<Option<String>>(&mut connection)
+            match connection.whole(&Command::new("HGET").arg(&marker).arg("batch"))? {
+                Value::Nil => Ok(None),
+                number => number.text().map(Some).ok_or(RedisError::Unexpected),
+            }
         });
         read.map_err(|error| trouble(spec, origin, &error))
     })?;
@@ -166,7 +167,7 @@ pub(super) fn committed(
 pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
     ask(spec, origin, server.place(), servers, || {
-        match server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| library::cmd("PING").exec(&mut connection)) {
+        match server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| connection.whole(&Command::new("PING"))) {
             Err(error) if passes(&error) => Err(ServerFault::Passing(words(&error))),
             _ => Ok(()),
         }
@@ -187,7 +188,7 @@ fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
 }
 
 fn type_of(connection: &mut Connection, key: &str) -> std::result::Result<String, RedisError> {
-    library::cmd("TYPE").arg(key).query(connection)
+    connection.text(&Command::new("TYPE").arg(key))
 }
 
 fn trouble(spec: &SinkSpec, origin: &Origin, error: &RedisError) -> ServerFault {
@@ -249,15 +250,12 @@ impl RedisSink {
             None => self.server.connect(ANSWER_BYTES_MAX).map_err(|error| told(self, error))?,
         };
         let known = self.committed.map_or(0, |batch| batch.0);
-        let mut script = library::cmd("EVAL");
-        script.arg(COMMIT).arg(2).arg(&self.writes.stream).arg(&self.marker);
-        script.arg(self.generation).arg(batch.0).arg(known);
-        script.arg(self.writes.entries_max.map_or(String::new(), |most| most.to_string()));
-        script.arg(if self.keeps { "" } else { MARKER_S });
-        arguments.iter().for_each(|argument| {
-            script.arg(argument.as_slice());
-        });
-        let (word, number): (String, String) = script.query(&mut connection).map_err(|error| told(self, error))?;
+        let script = Command::new("EVAL").arg(COMMIT).arg(2).arg(&self.writes.stream).arg(&self.marker);
+        let script = script.arg(self.generation).arg(batch.0).arg(known);
+        let script = script.arg(self.writes.entries_max.map_or(String::new(), |most| most.to_string()));
+        let script = script.arg(if self.keeps { "" } else { MARKER_S });
+        let script = arguments.iter().fold(script, |script, argument| script.bytes(argument));
+        let (word, number) = connection.two_texts(&script).map_err(|error| told(self, error))?;
         fault::point("commit.written");
         match word.as_str() {
             "done" => {

@@ -22,7 +22,7 @@ pub fn ask<T: Send>(
     let ServerWait::Until(until) = servers else {
         return apart(&mut question)?.map_err(|trouble| match trouble {
             ServerFault::Lasting(error) => error,
-            ServerFault::Passing(why) => {
+            ServerFault::Passing(why) | ServerFault::Busy(why, _) => {
                 Error::environment(format!("{who}: {place}: {why}; start that server, or mend `url`"))
             }
         });
@@ -39,7 +39,7 @@ pub fn ask<T: Send>(
                 return Ok(answer);
             }
             Err(ServerFault::Lasting(error)) => return Err(error),
-            Err(ServerFault::Passing(why)) => why,
+            Err(ServerFault::Passing(why) | ServerFault::Busy(why, _)) => why,
         };
         if until.is_some_and(|until| Instant::now() >= until) {
             return Err(Error::environment(format!(
