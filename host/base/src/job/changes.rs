@@ -61,7 +61,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         let OperatorSpec::Sql { query, .. } = &stage.operator else { continue };
         let path = format!("stages.{}", stage.name);
         let mut changes = stage.reads().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
-        let Some(changes) = changes.find(|changes| !names(query, &changes.op)) else { continue };
+        let Some(changes) = changes.find(|changes| changes.passed && !names(query, &changes.op)) else { continue };
         if !mistakes.within(&path) {
             let (source, word) = (&changes.source, &changes.op);
             let message = format!(
@@ -81,12 +81,18 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         }
         let mut changes = sink.from.iter().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
         let (key, message) = match fits {
-            SinkFit::Not { key, help } => {
-                let Some(ChangeStream { source, op, .. }) = changes.next() else { continue };
+            SinkFit::Not { key, help, appends } => {
+                // Rows that a query has chosen by what they did may be all that is wanted where each is one more.
+                let Some(changes) = changes.find(|changes| changes.passed || !appends) else { continue };
+                let ChangeStream { source, op, says, .. } = &changes;
+                let first = match says.contains(op) {
+                    true => String::new(),
+                    false => format!("put `{op}` among the columns of each stage on the way, and "),
+                };
                 let message = format!(
-                    "its rows are changes of {source}, and it would keep what was deleted; {}, or changes = \"rows\" where each change is \
+                    "its rows are changes of {source}, and it would keep what was deleted; {first}{}, or changes = \"rows\" where each change is \
                      wanted as a row",
-                    help.replace("OP", &op)
+                    help.replace("OP", op)
                 );
                 (key, message)
             }
@@ -228,8 +234,8 @@ enum SinkFit {
     Any,
     /// It does what they say.
     Keeps,
-    /// It keeps rows and does not know what they do: the key that is missing or wrong, and what to write.
-    Not { key: &'static str, help: &'static str },
+    /// It keeps rows and does not know what they do: the key that is missing or wrong, what to write, and whether each row is one more.
+    Not { key: &'static str, help: &'static str, appends: bool },
 }
 
 fn keeps(sink: &SinkKind) -> SinkFit {
@@ -250,7 +256,13 @@ fn keeps(sink: &SinkKind) -> SinkFit {
         }
         _ => return SinkFit::Any,
     };
-    if knows { SinkFit::Keeps } else { SinkFit::Not { key, help } }
+    let appends = match sink {
+        SinkKind::Files { layout: FilesLayout { mode, .. }, .. } | SinkKind::Postgres { mode, .. } => {
+            matches!(mode, TableMode::Append)
+        }
+        _ => false,
+    };
+    if knows { SinkFit::Keeps } else { SinkFit::Not { key, help, appends } }
 }
 
 /// Changes as they came, perhaps with other columns beside them.
@@ -267,6 +279,8 @@ struct ChangeStream<'a> {
     whole: bool,
     /// For each row that goes, another of its key comes.
     replaced: bool,
+    /// No query has chosen among them by what they do, and left that out.
+    passed: bool,
 }
 
 impl ChangeStream<'_> {
@@ -278,6 +292,7 @@ impl ChangeStream<'_> {
             inner: None,
             whole,
             replaced: false,
+            passed: true,
         }
     }
 
@@ -363,7 +378,8 @@ fn changes_of_query<'a>(job: &'a JobSpec, query: &str, seen: &mut BTreeSet<Strin
     let query = reads::row_query(query)?.ok()?;
     let changes = changes_in(job, &query.stream, seen)?;
     let passes = query.projection.origin(&changes.op) == Some(reads::Origin::Column(changes.op.clone()));
-    (passes || !changes.replaced).then(|| changes.listed(&query.projection))
+    (passes || !changes.replaced)
+        .then(|| ChangeStream { passed: changes.passed && passes, ..changes.listed(&query.projection) })
 }
 
 #[cfg(test)]

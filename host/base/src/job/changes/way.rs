@@ -549,7 +549,7 @@ impl Changes {
             }
             // What rows do of which nothing else is known is what is computed here; `then op else 'skip'` is no such thing.
             let is_made = |op: &&String| matches!(list.origin(op), Some(Origin::Computed { columns, .. }) if !columns.contains(*op));
-            if !self.certain {
+            if self.raw && !self.certain {
                 told.says.extend(meaning.op.iter().filter(is_made).cloned());
             }
         }
