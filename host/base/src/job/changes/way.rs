@@ -466,9 +466,12 @@ impl Way<'_> {
         let other = reads.columns.iter().find(|name| !told.alike.contains(*name) && !told.says.contains(*name));
         match other {
             Some(column) if of.raw => {
-                let why = format!(
-                    "it drops changes by `{column}`, but an update does not carry the old row, and a delete only its key"
-                );
+                let why = match meaning.op.as_ref() == Some(column) {
+                    true => format!("`{column}` is computed of columns that changes do not carry of the old row"),
+                    false => format!(
+                        "it drops changes by `{column}`, but an update does not carry the old row, and a delete only its key"
+                    ),
+                };
                 self.note(stage, key, of, meaning, &why);
             }
             Some(column) => {
