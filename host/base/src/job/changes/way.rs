@@ -314,7 +314,8 @@ impl Way<'_> {
         let inner = meaning.before(&list);
         let is_key = |name: &String| stage.key.contains(name);
         let key: BTreeSet<String> = stage.key.iter().cloned().collect();
-        let by_key = meaning.whole_key && meaning.key == key && !meaning.op.as_ref().is_some_and(is_key);
+        let of_op = meaning.op.as_ref().is_some_and(is_key);
+        let by_key = meaning.whole_key && meaning.key == key && !of_op;
         let of_batch = stage.window.is_none() && stage.event_time.is_none();
         if inner.op.is_some() && by_key && of_batch && !self.reader.wants_complete {
             let content = self.streams(&stage.from, &inner);
@@ -326,7 +327,7 @@ impl Way<'_> {
             changes.is_some_and(|changes| says.iter().any(|name| changes.says.contains(*name)))
         };
         let is_named = meaning.op.as_ref().is_some_and(|op| says.contains(op));
-        if is_named || !is_over_all(stage) && stage.from.iter().any(is_made_of) {
+        if of_op || !is_over_all(stage) && (is_named || stage.from.iter().any(is_made_of)) {
             let why = "it makes one row of several changes";
             return self.chosen(stage, &inner, "aggregate", why, "add window = \"all\", `op` and emit = \"changes\"");
         }

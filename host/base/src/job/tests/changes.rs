@@ -352,6 +352,8 @@ fn columns_are_known_by_what_they_are_computed_of() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let over_all = "key = \"id\"\naggregate = { op = \"last(op)\", price = \"last(price)\" }\nwindow = \"all\"";
+    assert_eq!(said_of(over_all, "s", "said"), None);
     let parts = "select = \"*, id % 2 as par\"\n[stages.t]\nfrom = \"s\"\nkey = [\"par\", \"COLUMN\"]\nrepartition = { partitions = 2 }";
     assert_eq!(said_of(&parts.replace("COLUMN", "id"), "t", "orders"), None);
     assert!(said_of(&parts.replace("COLUMN", "op"), "t", "orders").is_some_and(|said| said.contains("`key`")));
