@@ -502,10 +502,14 @@ fn a_condition_behind_latest_follows_updates_and_one_before_it_is_refused() {
     assert!(told.contains("latest = true, key = \"id\" and op = \"op\""), "{told}");
     server.sql("create unique index by_customer on cheap (customer)");
     let other = following(&url(&server), "\"orders\"", schema, &copy("in", "customer")).run(&[]);
+    let upper = "[stages.upper]\nfrom = \"in\"\nselect = \"id, price, upper(customer) as customer, op\"\n";
+    let computed =
+        following(&url(&server), "\"orders\"", schema, &(upper.to_owned() + &copy("upper", "customer"))).run(&[]);
     server.sql("drop index by_customer");
     assert_eq!(other.code, Some(2), "{}", other.stderr);
     let told = "sink `copy` keeps rows of the table `orders` by `customer`, which is not part of the table's key (id)";
     assert!(other.stderr.contains(told), "{}", other.stderr);
+    assert!(computed.code == Some(2) && computed.stderr.contains(told), "{}", computed.stderr);
     let latest = "[stages.all]\nfrom = \"in\"\nkey = \"id\"\nlatest = true\nop = \"op\"\n";
     let trial =
         following(&url(&server), "\"orders\"", schema, &(latest.to_owned() + &cheap("all") + &copy("few", "id")));

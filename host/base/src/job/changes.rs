@@ -24,7 +24,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         let OperatorSpec::Latest(LatestSpec { stream, op, .. }) = &stage.operator else { continue };
         let path = format!("stages.{}", stage.name);
         let Some(changes) = changes_in(job, stream, &mut BTreeSet::new()) else { continue };
-        let (source, word) = (&changes.source, changes.op);
+        let (source, word) = (&changes.source, &changes.op);
         let message = match (op, changes.inner) {
             (None, _) => format!(
                 "the rows of `{stream}` are changes of {source}, and the table would keep what was deleted; write op = \"{word}\""
@@ -41,13 +41,14 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         }
     }
     latest_without_op(job, mistakes);
+    all_without_op(job, mistakes);
     for stage in job.stages.iter().filter(|stage| stage.op.is_some() && is_over_all(stage)) {
         let path = format!("stages.{}", stage.name);
         let needs_whole = !matches!(stage.operator, OperatorSpec::Newest { .. });
         let mut changes = stage.reads().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
         let Some(changes) = changes.find(|changes| needs_whole && !changes.whole) else { continue };
         if !mistakes.within(&path) {
-            let word = changes.op;
+            let word = &changes.op;
             let message = format!(
                 "its rows are changes of {}, where an update does not tell the row that it replaces; put a stage in front that does, with \
                  latest = true, op = \"{word}\" and the table's `key`",
@@ -60,9 +61,9 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         let OperatorSpec::Sql { query, .. } = &stage.operator else { continue };
         let path = format!("stages.{}", stage.name);
         let mut changes = stage.reads().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
-        let Some(changes) = changes.find(|changes| !names(query, changes.op)) else { continue };
+        let Some(changes) = changes.find(|changes| changes.passed && !names(query, &changes.op)) else { continue };
         if !mistakes.within(&path) {
-            let (source, word) = (&changes.source, changes.op);
+            let (source, word) = (&changes.source, &changes.op);
             let message = format!(
                 "rows are changes of {source}, and the query does not look at `{word}`, so rows that are deleted would be like others; put `{word}` \
                  among the columns of a query that looks at each row by itself, and write aggregate, join or top with window = \"all\" and \
@@ -80,10 +81,16 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         }
         let mut changes = sink.from.iter().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
         let (key, message) = match fits {
-            SinkFit::Not { key, help } => {
-                let Some(ChangeStream { source, op, .. }) = changes.next() else { continue };
+            SinkFit::Not { key, help, appends } => {
+                // Rows that a query has chosen by what they did may be all that is wanted where each is one more.
+                let Some(changes) = changes.find(|changes| changes.passed || !appends) else { continue };
+                let ChangeStream { source, op, says, .. } = &changes;
+                let first = match says.contains(op) {
+                    true => String::new(),
+                    false => format!("put `{op}` among the columns of each stage on the way, and "),
+                };
                 let message = format!(
-                    "its rows are changes of {source}, and it would keep what was deleted; {}, or changes = \"rows\" where each change is \
+                    "its rows are changes of {source}, and it would keep what was deleted; {first}{}, or changes = \"rows\" where each change is \
                      wanted as a row",
                     help.replace("OP", op)
                 );
@@ -111,6 +118,34 @@ fn latest_without_op(job: &JobSpec, mistakes: &Mistakes) {
                 "the rows are changes of {source}, and without `op` it would keep what was deleted; write op = \"{op}\""
             );
             mistakes.add_new(format!("{path}.latest"), &format!("stage `{}`: `latest`: ", stage.name), message);
+        }
+    }
+}
+
+/// Notes stages over all rows that would take each change for one more row. One that looks at what they do counts changes.
+fn all_without_op(job: &JobSpec, mistakes: &Mistakes) {
+    for stage in job.stages.iter().filter(|stage| stage.op.is_none() && is_over_all(stage)) {
+        let counts = |says: &BTreeSet<String>| match &stage.operator {
+            OperatorSpec::Aggregate { columns, .. } => {
+                stage.key.iter().any(|name| says.contains(name)) || reads::totals(&[], columns).is_made_with(says)
+            }
+            OperatorSpec::Top { .. } | OperatorSpec::Join(_) => !says.is_empty(),
+            _ => true,
+        };
+        let path = format!("stages.{}", stage.name);
+        let mut changes = stage.reads().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
+        let Some(changes) = changes.find(|changes| !counts(&changes.says)) else { continue };
+        let (source, word) = (&changes.source, &changes.op);
+        let first = match changes.whole {
+            true => String::new(),
+            false => format!("put a stage in front with latest = true, op = \"{word}\" and the table's `key`, and "),
+        };
+        if !mistakes.within(&path) {
+            let message = format!(
+                "its rows are changes of {source}, and without `op` one that deletes would be one more row; {first}write op = \"{word}\" with \
+                 `{word}` among the columns that the stage reads, or take `{word}` into the key where changes are counted"
+            );
+            mistakes.add_new(path, &format!("stage `{}`: ", stage.name), message);
         }
     }
 }
@@ -199,8 +234,8 @@ enum SinkFit {
     Any,
     /// It does what they say.
     Keeps,
-    /// It keeps rows and does not know what they do: the key that is missing or wrong, and what to write.
-    Not { key: &'static str, help: &'static str },
+    /// It keeps rows and does not know what they do: the key that is missing or wrong, what to write, and whether each row is one more.
+    Not { key: &'static str, help: &'static str, appends: bool },
 }
 
 fn keeps(sink: &SinkKind) -> SinkFit {
@@ -221,19 +256,52 @@ fn keeps(sink: &SinkKind) -> SinkFit {
         }
         _ => return SinkFit::Any,
     };
-    if knows { SinkFit::Keeps } else { SinkFit::Not { key, help } }
+    let appends = match sink {
+        SinkKind::Files { layout: FilesLayout { mode, .. }, .. } | SinkKind::Postgres { mode, .. } => {
+            matches!(mode, TableMode::Append)
+        }
+        _ => false,
+    };
+    if knows { SinkFit::Keeps } else { SinkFit::Not { key, help, appends } }
 }
 
 /// Changes as they came, perhaps with other columns beside them.
 struct ChangeStream<'a> {
     /// What they come from, in words.
     source: String,
-    /// Its column that says what they do.
-    op: &'a str,
+    /// The column that says what they do, or did until a list of columns left it out.
+    op: String,
+    /// The columns that are it, or are computed of it.
+    says: BTreeSet<String>,
     /// A stage on their way that leaves some out.
     inner: Option<&'a str>,
     /// What goes is told with all that it held, and before what takes its place.
     whole: bool,
+    /// For each row that goes, another of its key comes.
+    replaced: bool,
+    /// No query has chosen among them by what they do, and left that out.
+    passed: bool,
+}
+
+impl ChangeStream<'_> {
+    fn of(source: String, op: &str, whole: bool) -> Self {
+        ChangeStream {
+            source,
+            op: op.to_owned(),
+            says: BTreeSet::from([op.to_owned()]),
+            inner: None,
+            whole,
+            replaced: false,
+            passed: true,
+        }
+    }
+
+    /// Behind a list of columns.
+    fn listed(mut self, list: &reads::Projection) -> Self {
+        self.op = list.name_of(&self.op).unwrap_or(self.op);
+        self.says = list.made_with(&self.says);
+        self
+    }
 }
 
 /// Whether a sink does what a column of its rows says.
@@ -259,7 +327,7 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     }
     if let Some(source) = job.sources.iter().find(|source| source.name == stream) {
         let op = op_of(source).filter(|_| is_of_changes(source))?;
-        return Some(ChangeStream { source: format!("source `{}`", source.name), op, inner: None, whole: false });
+        return Some(ChangeStream::of(format!("source `{}`", source.name), op, false));
     }
     let (part, side) = part_of(stream);
     let stage = job.stages.iter().find(|stage| stage.name == part)?;
@@ -268,9 +336,25 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     {
         return None;
     }
-    if changes_rows(stage) && stage.select.is_none() {
+    let changes = changes_of(job, stage, seen)?;
+    match (&stage.select, side) {
+        (Some(text), None) => Some(match reads::projection(text) {
+            Some(list) => changes.listed(&list),
+            None => changes,
+        }),
+        _ => Some(changes),
+    }
+}
+
+/// Those of the operator of a stage.
+fn changes_of<'a>(job: &'a JobSpec, stage: &'a StageSpec, seen: &mut BTreeSet<String>) -> Option<ChangeStream<'a>> {
+    if changes_rows(stage) {
         let op = stage.op.as_deref().unwrap_or(OPERATION);
-        return Some(ChangeStream { source: format!("stage `{}`", stage.name), op, inner: None, whole: true });
+        let changes = ChangeStream::of(format!("stage `{}`", stage.name), op, true);
+        let replaced = stage.op.is_none()
+            && matches!(stage.operator, OperatorSpec::Newest { .. } | OperatorSpec::Aggregate { .. });
+        // The last row of a key is the one that counts then, whatever `select` makes of it.
+        return (!replaced || stage.select.is_none()).then_some(ChangeStream { replaced, ..changes });
     }
     let kind = match &stage.operator {
         OperatorSpec::Union
@@ -289,12 +373,13 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     Some(ChangeStream { inner: changes.inner.or(inner), ..changes })
 }
 
-/// Those of a query that looks at each row separately and passes on what it does.
+/// Those of a query that looks at each row separately: they stay what they are where it does not pass on what they do.
 fn changes_of_query<'a>(job: &'a JobSpec, query: &str, seen: &mut BTreeSet<String>) -> Option<ChangeStream<'a>> {
     let query = reads::row_query(query)?.ok()?;
     let changes = changes_in(job, &query.stream, seen)?;
-    let passes = query.projection.origin(changes.op) == Some(reads::Origin::Column(changes.op.to_owned()));
-    passes.then_some(changes)
+    let passes = query.projection.origin(&changes.op) == Some(reads::Origin::Column(changes.op.clone()));
+    (passes || !changes.replaced)
+        .then(|| ChangeStream { passed: changes.passed && passes, ..changes.listed(&query.projection) })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 mod rewrite;
 
-pub(super) use rewrite::has_totals;
+pub(super) use rewrite::{has_totals, is_total};
 
 use super::mistakes::Mistakes;
 use super::spec::*;

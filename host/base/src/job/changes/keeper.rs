@@ -7,6 +7,8 @@ use crate::job::spec::*;
 pub(super) struct Keeper<'a> {
     /// As ``sink `copy` ``.
     pub who: String,
+    /// The place of `op` in the file.
+    pub path: String,
     /// The streams with the changes.
     pub streams: Vec<&'a String>,
     /// The columns by which it keeps rows; empty: all columns.
@@ -41,12 +43,16 @@ fn sink(sink: &SinkSpec) -> Option<Keeper<'_>> {
         _ => return None,
     };
     let who = format!("sink `{}`", sink.name);
-    Some(Keeper { who, streams: sink.from.iter().collect(), key, op, is_flag, wants_complete: false })
+    let path = format!("sinks.{}.{}", sink.name, if is_flag { "tombstones" } else { "op" });
+    Some(Keeper { who, path, streams: sink.from.iter().collect(), key, op, is_flag, wants_complete: false })
 }
 
 fn stage(stage: &StageSpec) -> Option<Keeper<'_>> {
     let who = format!("stage `{}`", stage.name);
-    let of = |streams, key, op, wants_complete| Some(Keeper { who, streams, key, op, is_flag: false, wants_complete });
+    let enriches = matches!(stage.operator, OperatorSpec::Latest(_));
+    let path = format!("stages.{}.{}", stage.name, if enriches { "enrich.op" } else { "op" });
+    let of =
+        |streams, key, op, wants_complete| Some(Keeper { who, path, streams, key, op, is_flag: false, wants_complete });
     match &stage.operator {
         OperatorSpec::Latest(latest) => {
             let key = latest.on.iter().map(|(_, name)| name).collect();

@@ -1,6 +1,9 @@
 //! What conditions, lists of columns and queries read, by their text: which columns a condition names, and which column of the
-//! input a column of the output is. A text that cannot be parsed gives nothing; loading the stage reports it.
+//! input a column of the output is. Of a text that cannot be parsed nothing is known, so it may read everything.
 
+mod deep;
+
+use crate::job::spec::{AggregateFunction, AggregateSpec};
 use crate::job::standing_query::has_totals;
 use crate::job::syntax::{Part, each_part};
 use sqlparser::ast::{
@@ -12,8 +15,6 @@ use sqlparser::parser::Parser;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-/// Brackets within each other in a text that is parsed: the parser tries some of them twice for each level.
-const BRACKETS_DEEP_MAX: usize = 12;
 /// Functions with another value in each batch or call.
 const VOLATILE: [&str; 9] = [
     "now",
@@ -47,6 +48,8 @@ pub enum Origin {
         columns: BTreeSet<String>,
         /// It only compares them with strings: another spelling of what a row does.
         spelling: bool,
+        /// A function in it with another value in each batch.
+        volatile: Option<String>,
     },
 }
 
@@ -71,18 +74,41 @@ pub struct RowQuery {
     pub projection: Projection,
 }
 
-/// What a condition reads.
+/// What a condition reads. `None`: it cannot be told.
 pub fn condition(text: &str) -> Option<Reads> {
-    let query = query(&format!("select 1 from rows where {text}"))?;
+    let query = parsed(deep::shallow(&format!("select 1 from rows where {text}"))?)?;
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
     Some(reads(select.selection.as_ref()?, &[]))
 }
 
-/// The columns of a `select`.
+/// A function in a condition with another value in each batch, where no more can be told of it.
+pub fn volatile_call(condition: &str) -> Option<String> {
+    deep::volatile_call(condition)
+}
+
+/// The columns of a `select`. `None`: they cannot be told.
 pub fn projection(text: &str) -> Option<Projection> {
     let query = query(&format!("select {text}"))?;
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
     projection_of(select, &[])
+}
+
+/// The columns of an aggregate: its key, and its totals; the last value of a column is that column.
+pub fn totals(key: &[String], totals: &[AggregateSpec]) -> Projection {
+    let mut named: BTreeMap<String, Origin> =
+        key.iter().map(|name| (name.clone(), Origin::Column(name.clone()))).collect();
+    for total in totals {
+        let origin = match (&total.column, &total.filter) {
+            (Some(column), None) if total.function == AggregateFunction::Last => Origin::Column(column.clone()),
+            (column, filter) => {
+                let filter = filter.as_deref().and_then(condition).unwrap_or_default();
+                let columns = filter.columns.into_iter().chain(column.clone()).collect();
+                Origin::Computed { columns, spelling: false, volatile: filter.volatile }
+            }
+        };
+        named.insert(total.output.clone(), origin);
+    }
+    Projection { named, ..Projection::default() }
 }
 
 /// A query of `sql`, or what in it looks at more than one row. `None`: it cannot be parsed.
@@ -152,28 +178,16 @@ fn over_rows(expression: &Expr) -> Option<String> {
 }
 
 fn query(text: &str) -> Option<Box<Query>> {
-    if brackets(text) > BRACKETS_DEEP_MAX {
-        return None;
-    }
-    let parsed = crate::panics::caught(|| Parser::parse_sql(&GenericDialect {}, text));
+    parsed(deep::flattened(text)?)
+}
+
+fn parsed(text: String) -> Option<Box<Query>> {
+    let parsed = crate::panics::caught(|| Parser::parse_sql(&GenericDialect {}, &text));
     let mut statements = parsed.ok()?.ok()?;
     match (statements.pop(), statements.is_empty()) {
         (Some(Statement::Query(query)), true) => Some(query),
         _ => None,
     }
-}
-
-/// How deep brackets are within each other.
-fn brackets(text: &str) -> usize {
-    let deep = text.chars().scan(0_usize, |depth, c| {
-        match c {
-            '(' | '[' | '{' => *depth += 1,
-            ')' | ']' | '}' => *depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        Some(*depth)
-    });
-    deep.max().unwrap_or_default()
 }
 
 fn reads(expression: &Expr, tables: &[String]) -> Reads {
@@ -285,8 +299,8 @@ fn origin(expression: &Expr, tables: &[String]) -> Origin {
     if let Some(name) = column(expression, tables).filter(|name| last_part(expression).as_ref() == Some(name)) {
         return Origin::Column(name);
     }
-    let columns = reads(expression, tables).columns;
-    Origin::Computed { columns, spelling: only_compares_strings(expression) }
+    let Reads { columns, volatile } = reads(expression, tables);
+    Origin::Computed { columns, spelling: only_compares_strings(expression), volatile }
 }
 
 /// Whether an expression is made of columns, strings, `case`, equality and functions of strings.
@@ -329,6 +343,55 @@ impl Projection {
         columns.extend(self.named.keys().cloned());
         Some(columns)
     }
+
+    /// The output columns that are, or are computed of, nothing but these.
+    pub fn made_of(&self, columns: &BTreeSet<String>) -> BTreeSet<String> {
+        self.that(columns, |read| read.is_subset(columns))
+    }
+
+    /// The output columns that are, or are computed of, one of these, perhaps among others.
+    pub fn made_with(&self, columns: &BTreeSet<String>) -> BTreeSet<String> {
+        self.that(columns, |read| !read.is_disjoint(columns))
+    }
+
+    /// The output columns with another value in each batch, and the function that makes it. `columns`: those of the input.
+    pub fn volatile(&self, columns: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let of = |name: String| {
+            let call = match self.origin(&name)? {
+                Origin::Column(column) => columns.get(&column).cloned(),
+                Origin::Computed { volatile: Some(call), .. } => Some(call),
+                Origin::Computed { columns: read, .. } => read.iter().find_map(|column| columns.get(column).cloned()),
+            };
+            Some((name, call?))
+        };
+        let names = self.columns(Some(columns.keys().cloned().collect())).unwrap_or_default();
+        names.into_iter().filter_map(of).collect()
+    }
+
+    /// The output column that is a column of the input, by its own name where there are several.
+    pub fn name_of(&self, column: &str) -> Option<String> {
+        let is = |name: &str| self.origin(name).is_some_and(|origin| origin == Origin::Column(column.to_owned()));
+        if is(column) {
+            return Some(column.to_owned());
+        }
+        self.named.keys().find(|name| is(name)).cloned()
+    }
+
+    /// Whether each column is computed of one of these, perhaps among others.
+    pub fn is_made_with(&self, columns: &BTreeSet<String>) -> bool {
+        let made = self.made_with(columns);
+        !made.is_empty() && self.named.keys().all(|name| made.contains(name))
+    }
+
+    fn that(&self, columns: &BTreeSet<String>, fits: impl Fn(&BTreeSet<String>) -> bool) -> BTreeSet<String> {
+        let fits = |name: &String| match self.origin(name) {
+            Some(Origin::Column(name)) => fits(&BTreeSet::from([name])),
+            Some(Origin::Computed { columns, volatile: None, .. }) => fits(&columns),
+            Some(Origin::Computed { .. }) | None => false,
+        };
+        let names = self.columns(Some(columns.clone())).unwrap_or_default();
+        names.into_iter().filter(fits).collect()
+    }
 }
 
 #[cfg(test)]
@@ -358,7 +421,8 @@ mod tests {
         let list = list.unwrap();
         let column = |name: &str| Some(Origin::Column(name.to_owned()));
         assert_eq!([list.origin("a"), list.origin("b"), list.origin("c")], [None, column("b"), column("b")]);
-        let computed = |names: &[&str], spelling| Some(Origin::Computed { columns: set(names), spelling });
+        let computed =
+            |names: &[&str], spelling| Some(Origin::Computed { columns: set(names), spelling, volatile: None });
         assert_eq!(projection("user").unwrap().origin("user"), column("user"));
         assert_eq!(list.origin("e"), computed(&["d"], true));
         assert_eq!(list.origin("op"), computed(&["kind"], true));
@@ -366,6 +430,33 @@ mod tests {
         assert_eq!([list.origin("op"), list.origin("other")], [computed(&["v"], false), None]);
         assert!(list.unnests);
         assert_eq!(list.columns(None), Some(set(&["id", "op"])));
+    }
+
+    #[test]
+    fn what_is_written_deep_within_brackets_is_seen() {
+        let deep = |inner: &str| format!("{}{inner}{}", "replace(".repeat(15), ", 'a', '')".repeat(15));
+        let list = projection(&format!("id, op, {} as s, {} as at", deep("status"), deep("now()"))).unwrap();
+        assert_eq!(list.origin("op"), Some(Origin::Column("op".into())));
+        assert!(matches!(list.origin("s"), Some(Origin::Computed { columns, .. }) if columns.contains("status")));
+        assert_eq!(list.volatile(&BTreeMap::new()), BTreeMap::from([("at".to_owned(), "now".to_owned())]));
+        assert!(projection(&format!("{} as s", deep("unnest(items)"))).unwrap().unnests);
+        assert!(projection(&format!("{} as s", deep("max(price)"))).is_none());
+        assert_eq!(condition("status <> '(((((((((((((((' -- ((((((((((((((((").unwrap().columns, set(&["status"]));
+        assert_eq!(condition(&deep("status")), None);
+        assert_eq!(volatile_call(&deep("now()")).as_deref(), Some("now"));
+        assert_eq!(volatile_call(&deep("now")), None);
+    }
+
+    #[test]
+    fn a_list_tells_what_each_column_is_made_of() {
+        let list = projection(
+            "*, order_id % 2 as par, op as o1, case when price < 10 then op end as some, now() as at, 1 as one",
+        );
+        let list = list.unwrap();
+        assert_eq!(list.made_of(&set(&["order_id", "op"])), set(&["order_id", "op", "par", "o1", "one"]));
+        assert_eq!(list.made_with(&set(&["op"])), set(&["op", "o1", "some"]));
+        assert_eq!([list.name_of("op"), list.name_of("price")], [Some("op".into()), Some("price".into())]);
+        assert_eq!(projection("op as what, op as x").unwrap().name_of("op").as_deref(), Some("what"));
     }
 
     #[test]

@@ -1,36 +1,53 @@
 //! What stands between changes and what keeps rows by them. Raw changes, as a database logs them, do not carry the row that they replace
 //! or delete: an update has the new row, a delete the key. So a stage must not choose among them by anything but the key, or what
 //! was chosen before would be kept. Complete changes carry the old row, and a condition on its values treats insert and delete alike.
+//!
+//! Columns have other names on the way, and may be computed of others. So the way is gone back first, to see what the source's columns
+//! mean for the reader, its key and operation; and then forth, to see of each stream which columns consist of these alone.
+
+mod columns;
 
 use super::keeper::Keeper;
 use super::reads::{self, Origin, Projection, Reads};
-use super::{changes_rows, is_of_changes, is_over_all, op_of};
+use super::{changes_in, changes_rows, is_of_changes, is_over_all, op_of};
 use crate::job::mistakes::Mistakes;
 use crate::job::names;
 use crate::job::spec::*;
+use columns::{alike, columns_of_source};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Streams with different needs that are looked at for one reader: there may be very many ways through a job.
 const LOOKED_AT_MAX: usize = 10_000;
 
-/// What the rows of a stream tell of those that they replace or delete.
-#[derive(Clone, Debug, PartialEq)]
-enum Content {
-    /// They are no changes.
-    Rows,
-    /// Only the key, and these columns, which all changes of a row have alike, as its table.
-    Raw(ChangesOf, BTreeSet<String>),
-    /// The old row; of some columns only, where these are named.
-    Complete(ChangesOf, Option<BTreeSet<String>>),
-}
+/// What a text may read that is not followed.
+const UNREAD: &str =
+    "its brackets stand too deep within each other, or it cannot be parsed, so nothing tells what it reads";
 
-/// Whose changes they are.
+/// What the rows of a stream tell of those that they replace or delete. `None`: they are no changes.
+type Content = Option<Changes>;
+
+/// Changes, and what is known of their columns.
 #[derive(Clone, Debug, PartialEq)]
-struct ChangesOf {
-    /// As ``source `orders` ``.
+struct Changes {
+    /// Whose they are, as ``source `orders` ``.
     who: String,
     /// It makes changes; else they are taken for changes because the reader takes them so.
     certain: bool,
+    /// Only the key is told of the old row.
+    raw: bool,
+    /// The columns that conditions may read; `None`: all.
+    told: Option<Told>,
+    /// The columns with another value when a row is deleted than when it was inserted, and the function that makes it.
+    volatile: BTreeMap<String, String>,
+}
+
+/// Columns by which all changes of a row, or none, fulfil a condition.
+#[derive(Clone, Debug, PartialEq)]
+struct Told {
+    /// All changes of a row have them alike: its key, its table.
+    alike: BTreeSet<String>,
+    /// They say what a change does.
+    says: BTreeSet<String>,
 }
 
 /// What the reader takes for key and operation, as columns of a stream.
@@ -42,12 +59,16 @@ struct Meaning {
     whole_key: bool,
     /// The column that says what a row does.
     op: Option<String>,
+    /// Columns of which parts of the key are computed.
+    key_made_of: BTreeSet<String>,
     /// Columns that say the same in other words.
     spelled: BTreeSet<String>,
     /// Columns of which it is computed.
     made_of: BTreeSet<String>,
     /// A source of which nothing is known has changes where it has these columns.
     demands: bool,
+    /// A plugin, or what cannot be followed, may have made the operation of anything.
+    opaque: bool,
 }
 
 /// The way of changes to one reader.
@@ -92,16 +113,17 @@ impl Way<'_> {
             return known.clone();
         }
         if self.known.len() > LOOKED_AT_MAX {
-            return Content::Rows;
+            return None;
         }
         // In a cycle there is nothing to be found.
-        self.known.insert(place.clone(), Content::Rows);
+        self.known.insert(place.clone(), None);
         let (part, side) = names::stream(stream);
         let content = match (self.job.sources.iter().find(|source| source.name == part), side) {
             (Some(source), None) => self.source(source, meaning),
             _ => match self.job.stages.iter().find(|stage| stage.name == part) {
-                Some(stage) if !matches!(side, Some("rejected" | "late")) => self.stage(stage, side, meaning),
-                _ => Content::Rows,
+                Some(stage) if side == Some("late") => self.late(stage, meaning),
+                Some(stage) if side != Some("rejected") => self.stage(stage, side, meaning),
+                _ => None,
             },
         };
         self.known.insert(place, content.clone());
@@ -109,74 +131,100 @@ impl Way<'_> {
     }
 
     fn streams<'s>(&mut self, streams: impl IntoIterator<Item = &'s String>, meaning: &Meaning) -> Content {
-        streams.into_iter().fold(Content::Rows, |all, stream| all.and(self.stream(stream, meaning)))
+        streams.into_iter().fold(None, |all, stream| both(all, self.stream(stream, meaning)))
     }
 
     fn source(&mut self, source: &SourceSpec, meaning: &Meaning) -> Content {
         let who = format!("source `{}`", source.name);
-        if is_of_changes(source) && op_of(source).is_some() {
-            self.keys.push((source.name.clone(), meaning.key.clone()));
-            return Content::Raw(ChangesOf { who, certain: true }, alike(source));
+        if let Some(op) = op_of(source).filter(|_| is_of_changes(source)) {
+            self.keys.push((source.name.clone(), meaning.key.union(&meaning.key_made_of).cloned().collect()));
+            self.follows(&who, op, meaning);
+            let alike = alike(source).into_iter().chain(meaning.key.iter().cloned()).collect();
+            // Another check refuses raw changes there.
+            let told = (!self.reader.wants_complete).then(|| Told { alike, says: BTreeSet::from([op.to_owned()]) });
+            return Some(Changes { who, certain: true, raw: true, told, volatile: BTreeMap::new() });
         }
         let columns = columns_of_source(source);
         let has = |name: &String| columns.as_ref().is_none_or(|columns| columns.contains(name));
         let says = meaning.op.iter().chain(&meaning.spelled).chain(&meaning.made_of).any(has);
-        match self.taken(who, meaning.demands && says) {
-            Content::Raw(of, _) => Content::Raw(of, alike(source)),
-            content => content,
+        let mut changes = self.taken(who, meaning.demands && says, meaning)?;
+        if let Some(told) = &mut changes.told {
+            told.alike.extend(alike(source));
         }
+        Some(changes)
+    }
+
+    /// Notes a reader whose operation is not made of the column that says what changes do.
+    fn follows(&self, who: &str, op: &str, meaning: &Meaning) {
+        let mut says = meaning.op.iter().chain(&meaning.spelled).chain(&meaning.made_of);
+        if meaning.opaque || says.any(|name| name == op) {
+            return;
+        }
+        let (reader, own) = (&self.reader.who, self.reader.op);
+        let message = format!(
+            "the rows are changes of {who}, whose column `{op}` says what they do, and `{own}` is not made of it, so rows that are deleted would be \
+             kept; put `{op}` among the columns of each stage on the way, and compute `{own}` of it"
+        );
+        self.mistakes.add_new(self.reader.path.clone(), &format!("{reader}: "), message);
     }
 
     /// What is taken for changes where the reader takes it so.
-    fn taken(&self, who: String, demanded: bool) -> Content {
-        let of = ChangesOf { who, certain: false };
-        match (demanded, self.reader.wants_complete) {
-            (false, _) => Content::Rows,
-            (true, false) => Content::Raw(of, BTreeSet::new()),
-            (true, true) => Content::Complete(of, None),
-        }
+    fn taken(&self, who: String, demanded: bool, meaning: &Meaning) -> Content {
+        let raw = !self.reader.wants_complete;
+        let told = raw.then(|| Told {
+            alike: meaning.key.clone(),
+            says: meaning.op.iter().chain(&meaning.spelled).cloned().collect(),
+        });
+        demanded.then(|| Changes { who, certain: false, raw, told, volatile: BTreeMap::new() })
     }
 
     fn stage(&mut self, stage: &StageSpec, side: Option<&str>, meaning: &Meaning) -> Content {
         // Branches have all columns of the operator, and pass no `filter`.
         let shape = side.is_none();
         let select = stage.select.as_deref().filter(|_| shape);
-        let Some(inner) = select.map_or(Some(meaning.clone()), |text| Some(meaning.before(&reads::projection(text)?)))
-        else {
-            return Content::Rows;
+        let list = select.map(reads::projection);
+        let inner = match &list {
+            None => meaning.clone(),
+            Some(Some(list)) => meaning.before(list),
+            Some(None) => Meaning { opaque: true, ..Meaning::default() },
         };
         let content = self.operator(stage, side, &inner);
-        if let Some(text) = stage.filter.as_deref().filter(|_| shape)
-            && let Some(reads) = reads::condition(text)
-        {
-            self.condition(stage, "filter", &reads, &content, &inner);
+        if let Some(text) = stage.filter.as_deref().filter(|_| shape) {
+            self.condition(stage, "filter", text, &content, &inner);
         }
-        match select.and_then(reads::projection) {
-            Some(list) => self.listed(stage, "select", &list, content, &inner),
+        match &list {
             None => content,
+            Some(list) => self.listed(stage, "select", list.as_ref(), content, (meaning, &inner)),
         }
     }
 
-    /// The rows of a list of columns.
-    fn listed(&self, stage: &StageSpec, key: &str, list: &Projection, content: Content, meaning: &Meaning) -> Content {
-        match content {
-            Content::Raw(of, alike) => {
-                if list.unnests {
-                    let why = "`unnest` makes no row of a delete, which carries only its key";
-                    self.note(stage, key, &of, meaning, why);
-                }
-                Content::Raw(of, passed_by(list, &alike))
-            }
-            Content::Complete(of, Some(carried)) => Content::Complete(of, Some(passed_by(list, &carried))),
-            content => content,
+    /// The rows of a list of columns. `meaning`: of these, and of those that it is made of.
+    fn listed(
+        &self,
+        stage: &StageSpec,
+        key: &str,
+        list: Option<&Projection>,
+        content: Content,
+        (meaning, inner): (&Meaning, &Meaning),
+    ) -> Content {
+        let changes = content?;
+        let why = match list {
+            None => Some(UNREAD),
+            Some(list) if list.unnests => Some("`unnest` makes no row of a delete, which carries only its key"),
+            Some(_) => None,
+        };
+        if let Some(why) = why.filter(|_| changes.raw) {
+            self.note(stage, key, &changes, inner, why);
         }
+        Some(changes.listed(list, meaning))
     }
 
     /// The rows of an operator, before `filter` and `select`.
     fn operator(&mut self, stage: &StageSpec, side: Option<&str>, meaning: &Meaning) -> Content {
         let who = format!("stage `{}`", stage.name);
         if changes_rows(stage) {
-            return Content::Complete(ChangesOf { who, certain: true }, None);
+            self.follows(&who, stage.op.as_deref().unwrap_or(OPERATION), meaning);
+            return Some(Changes { who, certain: true, raw: false, told: None, volatile: BTreeMap::new() });
         }
         match &stage.operator {
             OperatorSpec::Union => self.passed(stage, meaning),
@@ -186,9 +234,7 @@ impl Way<'_> {
                 // A row of a branch does not fulfil the conditions before it.
                 let end = branches.iter().position(|(name, _)| Some(name.as_str()) == side);
                 for (name, text) in branches.iter().take(end.map_or(branches.len(), |end| end + 1)) {
-                    if let Some(reads) = reads::condition(text) {
-                        self.condition(stage, &format!("split.{name}"), &reads, &content, meaning);
-                    }
+                    self.condition(stage, &format!("split.{name}"), text, &content, meaning);
                 }
                 content
             }
@@ -223,18 +269,13 @@ impl Way<'_> {
             ),
             OperatorSpec::Sql { query, .. } => self.query(stage, query, meaning),
             OperatorSpec::Join(_) => self.joined(stage, meaning),
-            OperatorSpec::Aggregate { .. } if meaning.op.as_ref().is_some_and(|op| stage.key.contains(op)) => {
-                let why = "it makes one row of several changes";
-                self.chosen(stage, meaning, "aggregate", why, "add window = \"all\", `op` and emit = \"changes\"")
-            }
+            OperatorSpec::Aggregate { columns, .. } => self.aggregated(stage, columns, meaning),
             // A transform has no key. It may pass changes on.
             OperatorSpec::Plugin(_) if stage.key.is_empty() && stage.window.is_none() => {
-                match self.streams(&stage.from, &Meaning { demands: false, ..meaning.clone() }) {
-                    Content::Rows => self.taken(who, meaning.demands),
-                    content => content,
-                }
+                let before = Meaning { demands: false, opaque: true, ..meaning.clone() };
+                self.streams(&stage.from, &before).or_else(|| self.taken(who, meaning.demands, meaning))
             }
-            _ => self.taken(who, meaning.demands),
+            _ => self.taken(who, meaning.demands, meaning),
         }
     }
 
@@ -248,11 +289,49 @@ impl Way<'_> {
         } else {
             return content;
         };
-        if let Some(of) = content.changes() {
+        if let Some(of) = &content {
             let why = "windows repeat changes, and late ones, or those without a time, are dropped";
             self.refused(stage, key, of, why, &format!("remove `{key}`"));
         }
         content
+    }
+
+    /// Rows that came too late for a stage: single changes.
+    fn late(&mut self, stage: &StageSpec, meaning: &Meaning) -> Content {
+        let streams: Vec<String> = stage.reads().cloned().collect();
+        let content = self.streams(&streams, &self.with_op(&streams, meaning));
+        if let Some(of) = &content {
+            let why = format!("of the changes of a row, `{}.late` has those that came late", stage.name);
+            self.refused(stage, "time", of, &why, "read what this stage reads instead");
+        }
+        content
+    }
+
+    /// Totals of the rows of a batch or window. The last change of each key of the reader is as good as all of them; other totals are rows
+    /// of their own, unless they are made of what changes do.
+    fn aggregated(&mut self, stage: &StageSpec, totals: &[AggregateSpec], meaning: &Meaning) -> Content {
+        let list = reads::totals(&stage.key, totals);
+        let inner = meaning.before(&list);
+        let is_key = |name: &String| stage.key.contains(name);
+        let key: BTreeSet<String> = stage.key.iter().cloned().collect();
+        let of_op = meaning.op.as_ref().is_some_and(is_key);
+        let by_key = meaning.whole_key && meaning.key == key && !of_op;
+        let of_batch = stage.window.is_none() && stage.event_time.is_none();
+        if inner.op.is_some() && by_key && of_batch && !self.reader.wants_complete {
+            let content = self.streams(&stage.from, &inner);
+            return self.listed(stage, "aggregate", Some(&list), content, (meaning, &inner));
+        }
+        let says: BTreeSet<&String> = inner.op.iter().chain(&inner.spelled).chain(&inner.made_of).collect();
+        let is_made_of = |stream: &String| {
+            let changes = changes_in(self.job, stream, &mut BTreeSet::new());
+            changes.is_some_and(|changes| says.iter().any(|name| changes.says.contains(*name)))
+        };
+        let is_named = meaning.op.as_ref().is_some_and(|op| says.contains(op));
+        if of_op || !is_over_all(stage) && (is_named || stage.from.iter().any(is_made_of)) {
+            let why = "it makes one row of several changes";
+            return self.chosen(stage, &inner, "aggregate", why, "add window = \"all\", `op` and emit = \"changes\"");
+        }
+        self.taken(format!("stage `{}`", stage.name), meaning.demands, meaning)
     }
 
     fn enriched(&mut self, stage: &StageSpec, meaning: &Meaning) -> Content {
@@ -263,24 +342,28 @@ impl Way<'_> {
             _ => JoinKind::Left,
         };
         if kind == JoinKind::Inner
-            && let Some(of) = content.changes().filter(|of| !of.certain)
+            && let Some(of) = content.as_ref().filter(|of| !of.certain)
         {
             let why = "it drops deletes of rows that its table does not have";
             self.refused(stage, "enrich", of, why, "remove type = \"inner\"");
         }
-        match content {
+        let mut changes = content?;
+        if !changes.raw && changes.told.is_none() {
             // What the table has of a row may be other values when the row is deleted.
-            Content::Complete(of, None) => Content::Complete(of, self.columns(&stage.from, 0)),
-            content => content,
+            let columns = self.columns(&stage.from, 0);
+            changes.told = columns.map(|columns| Told { alike: columns, says: BTreeSet::new() });
         }
+        Some(changes)
     }
 
     fn repartitioned(&mut self, stage: &StageSpec, meaning: &Meaning) -> Content {
         let content = self.passed(stage, meaning);
-        let is_alike = |name: &String| matches!(&content, Content::Raw(_, alike) if alike.contains(name));
-        let is_kept = |name: &String| meaning.key.contains(name) || is_alike(name);
-        let keeps_order = self.reader.wants_complete || stage.key.iter().all(is_kept);
-        if let Some(of) = content.changes().filter(|_| !keeps_order) {
+        let of_row = |of: &Changes, name: &String| {
+            let is_alike = of.told.as_ref().is_some_and(|told| told.alike.contains(name));
+            meaning.key.contains(name) || of.raw && is_alike && !of.volatile.contains_key(name)
+        };
+        let of = content.as_ref().filter(|_| !self.reader.wants_complete);
+        if let Some(of) = of.filter(|of| !stage.key.iter().all(|name| of_row(of, name))) {
             let why = "by this key, changes of one row change their order";
             self.refused(stage, "key", of, why, &format!("use the key of {}, or remove `key`", self.reader.who));
         }
@@ -290,27 +373,39 @@ impl Way<'_> {
     /// Rows of which an operator takes some.
     fn chosen(&mut self, stage: &StageSpec, meaning: &Meaning, key: &str, why: &str, instead: &str) -> Content {
         let content = self.streams(&stage.from, meaning);
-        match &content {
-            Content::Rows => {}
-            Content::Raw(of, _) => {
+        self.refused_where_it_is(stage, key, &content, meaning, (why, instead));
+        content
+    }
+
+    /// What is wrong with changes of either kind.
+    fn refused_where_it_is(
+        &self,
+        stage: &StageSpec,
+        key: &str,
+        content: &Content,
+        meaning: &Meaning,
+        (why, instead): (&str, &str),
+    ) {
+        match content {
+            None => {}
+            Some(of) if of.raw => {
                 let help = format!("{}, and then {instead}", self.latest_first(meaning));
                 self.refused(stage, key, of, why, &help);
             }
-            Content::Complete(of, _) => self.refused(stage, key, of, why, instead),
+            Some(of) => self.refused(stage, key, of, why, instead),
         }
-        content
     }
 
     fn query(&mut self, stage: &StageSpec, query: &str, meaning: &Meaning) -> Content {
         let several = match reads::row_query(query) {
-            None => return Content::Rows,
+            None => UNREAD.to_owned(),
             Some(Ok(query)) if stage.window.is_none() && stage.from.contains(&query.stream) => {
                 let inner = meaning.before(&query.projection);
                 let content = self.stream(&query.stream, &inner);
                 if let Some(reads) = &query.condition {
-                    self.condition(stage, "sql", reads, &content, &inner);
+                    self.reads(stage, "sql", reads, &content, &inner);
                 }
-                return self.listed(stage, "sql", &query.projection, content, &inner);
+                return self.listed(stage, "sql", Some(&query.projection), content, (meaning, &inner));
             }
             Some(Ok(_)) => "it looks at the rows of a window".to_owned(),
             Some(Err(why)) => why,
@@ -318,18 +413,11 @@ impl Way<'_> {
         let passes_op = meaning.op.as_ref().filter(|op| super::names(query, op));
         let content = match passes_op {
             Some(_) => self.streams(&stage.from, &self.with_op(&stage.from, meaning)),
-            None => Content::Rows,
+            None => None,
         };
         let instead = "use stages with `filter`, `select`, or `join`, `aggregate` and `top` with window = \"all\"";
-        match &content {
-            Content::Rows => {}
-            Content::Raw(of, _) => {
-                let help = format!("{}, and then {instead}", self.latest_first(meaning));
-                self.refused(stage, "sql", of, &several, &help);
-            }
-            Content::Complete(of, _) => self.refused(stage, "sql", of, &several, instead),
-        }
-        self.taken(format!("stage `{}`", stage.name), meaning.demands)
+        self.refused_where_it_is(stage, "sql", &content, meaning, (&several, instead));
+        self.taken(format!("stage `{}`", stage.name), meaning.demands, meaning)
     }
 
     /// A join of the rows of a batch, or within a time.
@@ -338,15 +426,8 @@ impl Way<'_> {
         let content = self.streams(&streams, &self.with_op(&streams, meaning));
         let why = "it drops changes, or repeats them, by what stands in the other input";
         let instead = "add window = \"all\" and `op` to this stage";
-        match &content {
-            Content::Rows => {}
-            Content::Raw(of, _) => {
-                let help = format!("{}, and then {instead}", self.latest_first(meaning));
-                self.refused(stage, "join", of, why, &help);
-            }
-            Content::Complete(of, _) => self.refused(stage, "join", of, why, instead),
-        }
-        self.taken(format!("stage `{}`", stage.name), meaning.demands)
+        self.refused_where_it_is(stage, "join", &content, meaning, (why, instead));
+        self.taken(format!("stage `{}`", stage.name), meaning.demands, meaning)
     }
 
     /// The same, where something is demanded of those streams only of which it is known that they have the column.
@@ -355,42 +436,57 @@ impl Way<'_> {
             let columns = self.columns(std::slice::from_ref(stream), 0);
             columns.is_some_and(|columns| meaning.op.iter().any(|op| columns.contains(op)))
         };
-        Meaning { demands: meaning.demands && streams.iter().any(has), ..meaning.clone() }
+        let has = streams.iter().any(has);
+        Meaning { demands: meaning.demands && has, opaque: meaning.opaque || !has, ..meaning.clone() }
     }
 
     /// A condition on changes.
-    fn condition(&self, stage: &StageSpec, key: &str, reads: &Reads, content: &Content, meaning: &Meaning) {
-        if let (Some(of), Some(call)) = (content.changes(), &reads.volatile) {
+    fn condition(&self, stage: &StageSpec, key: &str, text: &str, content: &Content, meaning: &Meaning) {
+        let Some(of) = content else { return };
+        match (reads::condition(text), &of.told) {
+            (Some(reads), _) => self.reads(stage, key, &reads, content, meaning),
+            (None, Some(_)) if of.raw => self.note(stage, key, of, meaning, UNREAD),
+            (None, Some(_)) => self.refused(stage, key, of, UNREAD, "take it apart"),
+            (None, None) => {
+                let reads = Reads { volatile: reads::volatile_call(text), ..Reads::default() };
+                self.reads(stage, key, &reads, content, meaning);
+            }
+        }
+    }
+
+    /// What a condition on changes reads.
+    fn reads(&self, stage: &StageSpec, key: &str, reads: &Reads, content: &Content, meaning: &Meaning) {
+        let Some(of) = content else { return };
+        let mut computed = reads.columns.iter().filter_map(|name| of.volatile.get(name));
+        if let Some(call) = reads.volatile.as_ref().or_else(|| computed.next()) {
             let why = format!("`{call}` has another value when a row is deleted than when it was inserted");
             self.refused(stage, key, of, &why, "use a column of the rows instead");
             return;
         }
-        match content {
-            Content::Rows | Content::Complete(_, None) => {}
-            Content::Raw(of, alike) => {
-                let says = |name: &&String| meaning.op.as_ref() == Some(*name) || meaning.spelled.contains(*name);
-                let is_carried = |name: &&String| meaning.key.contains(*name) || alike.contains(*name) || says(name);
-                let other = reads.columns.iter().find(|name| !is_carried(name));
-                if let Some(column) = other.filter(|_| !(of.certain && self.reader.wants_complete)) {
-                    let why = format!(
+        let Some(told) = &of.told else { return };
+        let other = reads.columns.iter().find(|name| !told.alike.contains(*name) && !told.says.contains(*name));
+        match other {
+            Some(column) if of.raw => {
+                let why = match meaning.op.as_ref() == Some(column) {
+                    true => format!("`{column}` is computed of columns that changes do not carry of the old row"),
+                    false => format!(
                         "it drops changes by `{column}`, but an update does not carry the old row, and a delete only its key"
-                    );
-                    self.note(stage, key, of, meaning, &why);
-                }
+                    ),
+                };
+                self.note(stage, key, of, meaning, &why);
             }
-            Content::Complete(of, Some(carried)) => {
-                if let Some(column) = reads.columns.difference(carried).next() {
-                    let why = format!(
-                        "`{column}` comes from the table of an `enrich`, which may have other values when a row is deleted"
-                    );
-                    self.refused(stage, key, of, &why, "use a `join` with window = \"all\" instead of the `enrich`");
-                }
+            Some(column) => {
+                let why = format!(
+                    "`{column}` comes from the table of an `enrich`, which may have other values when a row is deleted"
+                );
+                self.refused(stage, key, of, &why, "use a `join` with window = \"all\" instead of the `enrich`");
             }
+            None => {}
         }
     }
 
     /// Notes what complete changes would allow.
-    fn note(&self, stage: &StageSpec, key: &str, of: &ChangesOf, meaning: &Meaning, why: &str) {
+    fn note(&self, stage: &StageSpec, key: &str, of: &Changes, meaning: &Meaning, why: &str) {
         let help = format!("{}, or use only columns of the key", self.latest_first(meaning));
         self.refused(stage, key, of, why, &help);
     }
@@ -408,7 +504,7 @@ impl Way<'_> {
         format!("put a stage with latest = true, {key} and {op} before it, which makes complete changes")
     }
 
-    fn refused(&self, stage: &StageSpec, key: &str, of: &ChangesOf, why: &str, help: &str) {
+    fn refused(&self, stage: &StageSpec, key: &str, of: &Changes, why: &str, help: &str) {
         let message = format!(
             "the rows are changes of {}, and {} would keep rows that are gone: {why}; {help}",
             of.who, self.reader.who
@@ -419,83 +515,78 @@ impl Way<'_> {
             message,
         );
     }
-
-    /// The names of the columns of these streams, where they can be told.
-    fn columns(&self, streams: &[String], depth: usize) -> Option<BTreeSet<String>> {
-        // They all have the same.
-        let (part, side) = names::stream(streams.first()?);
-        if depth > crate::limits::JOB_PARTS_MAX || matches!(side, Some("rejected")) {
-            return None;
-        }
-        if let Some(source) = self.job.sources.iter().find(|source| source.name == part) {
-            return columns_of_source(source);
-        }
-        let stage = self.job.stages.iter().find(|stage| stage.name == part)?;
-        let own = match &stage.operator {
-            OperatorSpec::Union
-            | OperatorSpec::Split(_)
-            | OperatorSpec::Repartition { .. }
-            | OperatorSpec::Distinct(_)
-            | OperatorSpec::Deduplicate { .. }
-            | OperatorSpec::Sample(_) => self.columns(&stage.from, depth + 1),
-            OperatorSpec::Top { .. } if !is_over_all(stage) => self.columns(&stage.from, depth + 1),
-            OperatorSpec::Top { rank: None, .. } | OperatorSpec::Newest { .. } => {
-                let mut columns = self.columns(&stage.from, depth + 1)?;
-                columns.insert(stage.op.clone().unwrap_or_else(|| OPERATION.into()));
-                Some(columns)
-            }
-            OperatorSpec::Sql { query, .. } => {
-                let query = reads::row_query(query)?.ok()?;
-                return query.projection.columns(self.columns(std::slice::from_ref(&query.stream), depth + 1));
-            }
-            _ => None,
-        };
-        match (&stage.select, side) {
-            (Some(text), None) => reads::projection(text)?.columns(own),
-            _ => own,
-        }
-    }
 }
 
-impl Content {
-    fn changes(&self) -> Option<&ChangesOf> {
-        match self {
-            Content::Rows => None,
-            Content::Raw(of, _) | Content::Complete(of, _) => Some(of),
-        }
-    }
+/// The changes of two streams that become one.
+fn both(first: Content, second: Content) -> Content {
+    let (first, second) = match (first, second) {
+        (Some(first), Some(second)) if second.raw && !first.raw => (second, first),
+        (Some(first), Some(second)) => (first, second),
+        (one, other) => return one.or(other),
+    };
+    let told = match (first.told, second.told) {
+        (Some(first), Some(second)) => Some(Told {
+            alike: first.alike.intersection(&second.alike).cloned().collect(),
+            says: first.says.intersection(&second.says).cloned().collect(),
+        }),
+        (one, other) => one.or(other),
+    };
+    let volatile = first.volatile.into_iter().chain(second.volatile).collect();
+    Some(Changes { told, volatile, ..first })
+}
 
-    /// Of two streams that become one.
-    fn and(self, other: Content) -> Content {
-        match (self, other) {
-            (Content::Raw(of, a), Content::Raw(_, b)) => Content::Raw(of, a.intersection(&b).cloned().collect()),
-            (Content::Raw(of, alike), _) | (_, Content::Raw(of, alike)) => Content::Raw(of, alike),
-            (Content::Complete(of, Some(a)), Content::Complete(_, Some(b))) => {
-                Content::Complete(of, Some(a.intersection(&b).cloned().collect()))
+impl Changes {
+    /// The same behind a list of columns, of which the reader takes some for key and operation; `None`: one that is not followed.
+    fn listed(mut self, list: Option<&Projection>, meaning: &Meaning) -> Changes {
+        let Some(list) = list else {
+            self.told = self.told.map(|_| Told { alike: BTreeSet::new(), says: BTreeSet::new() });
+            return self;
+        };
+        if let Some(told) = &mut self.told {
+            let either: BTreeSet<String> = told.alike.union(&told.says).cloned().collect();
+            let alike = list.made_of(&told.alike);
+            told.says = list.made_of(&either).difference(&alike).cloned().collect();
+            told.alike = alike;
+            if self.raw {
+                // What a row is kept by is alike, whatever it is computed of.
+                told.alike.extend(meaning.key.iter().filter(|name| list.origin(name).is_some()).cloned());
             }
-            (Content::Complete(of, some), Content::Complete(_, None))
-            | (Content::Complete(of, None), Content::Complete(_, some)) => Content::Complete(of, some),
-            (Content::Complete(of, some), Content::Rows) | (Content::Rows, Content::Complete(of, some)) => {
-                Content::Complete(of, some)
+            // What rows do of which nothing else is known is what is computed here; `then op else 'skip'` is no such thing.
+            let is_made = |op: &&String| matches!(list.origin(op), Some(Origin::Computed { columns, .. }) if !columns.contains(*op));
+            if self.raw && !self.certain {
+                told.says.extend(meaning.op.iter().filter(is_made).cloned());
             }
-            (Content::Rows, Content::Rows) => Content::Rows,
         }
+        self.volatile = list.volatile(&self.volatile);
+        self
     }
 }
 
 impl Meaning {
     /// The same in the columns of the input of a list of columns.
     fn before(&self, list: &Projection) -> Meaning {
-        let mut before = Meaning { whole_key: self.whole_key, demands: self.demands, ..Meaning::default() };
+        let Meaning { whole_key, demands, opaque, .. } = *self;
+        let mut before = Meaning { whole_key, demands, opaque, ..Meaning::default() };
         for name in &self.key {
             match list.origin(name) {
                 Some(Origin::Column(name)) => drop(before.key.insert(name)),
-                _ => before.whole_key = false,
+                Some(Origin::Computed { columns, .. }) => {
+                    before.whole_key = false;
+                    before.key_made_of.extend(columns);
+                }
+                None => before.whole_key = false,
+            }
+        }
+        for name in &self.key_made_of {
+            match list.origin(name) {
+                Some(Origin::Column(name)) => drop(before.key_made_of.insert(name)),
+                Some(Origin::Computed { columns, .. }) => before.key_made_of.extend(columns),
+                None => {}
             }
         }
         match self.op.as_ref().and_then(|op| list.origin(op)) {
             Some(Origin::Column(name)) => before.op = Some(name),
-            Some(Origin::Computed { columns, spelling }) => {
+            Some(Origin::Computed { columns, spelling, .. }) => {
                 // One word for all rows: they are no changes.
                 before.demands &= !columns.is_empty();
                 if spelling { before.spelled.extend(columns) } else { before.made_of.extend(columns) }
@@ -505,8 +596,8 @@ impl Meaning {
         for name in &self.spelled {
             match list.origin(name) {
                 Some(Origin::Column(name)) => drop(before.spelled.insert(name)),
-                Some(Origin::Computed { columns, spelling: true }) => before.spelled.extend(columns),
-                Some(Origin::Computed { columns, spelling: false }) => before.made_of.extend(columns),
+                Some(Origin::Computed { columns, spelling: true, .. }) => before.spelled.extend(columns),
+                Some(Origin::Computed { columns, spelling: false, .. }) => before.made_of.extend(columns),
                 None => {}
             }
         }
@@ -519,28 +610,4 @@ impl Meaning {
         }
         before
     }
-}
-
-fn columns_of_source(source: &SourceSpec) -> Option<BTreeSet<String>> {
-    let columns: BTreeSet<String> = source.schema.iter().map(|column| column.name.clone()).collect();
-    (!columns.is_empty()).then_some(columns)
-}
-
-/// The columns of a source that all changes of a row have alike: where it is, and the key of its records.
-fn alike(source: &SourceSpec) -> BTreeSet<String> {
-    let is_alike = |from: &ColumnSource| {
-        matches!(from, ColumnSource::Table | ColumnSource::Topic | ColumnSource::Partition | ColumnSource::Key)
-    };
-    source.schema.iter().filter(|column| is_alike(&column.from)).map(|column| column.name.clone()).collect()
-}
-
-/// The output columns of a list that are, or are computed of, these.
-fn passed_by(list: &Projection, columns: &BTreeSet<String>) -> BTreeSet<String> {
-    let is_of_these = |name: &String| match list.origin(name) {
-        Some(Origin::Column(name)) => columns.contains(&name),
-        Some(Origin::Computed { columns: of, .. }) => of.is_subset(columns),
-        None => false,
-    };
-    let names = list.columns(Some(columns.clone())).unwrap_or_default();
-    names.into_iter().filter(is_of_these).collect()
 }

@@ -159,8 +159,12 @@ fn of_the_batch(call: &Function) -> String {
     )
 }
 
-/// Functions of SQL that make one value of many rows; what is none of ours is refused when it is looked at.
 fn is_aggregate(call: &Function) -> bool {
+    is_total(&call.name.to_string().to_lowercase())
+}
+
+/// Functions of SQL, in small letters, that make one value of many rows; what is none of ours is refused when it is looked at.
+pub fn is_total(name: &str) -> bool {
     const OTHERS: [&str; 34] = [
         "approx_distinct",
         "approx_median",
@@ -197,8 +201,7 @@ fn is_aggregate(call: &Function) -> bool {
         "var_pop",
         "var_samp",
     ];
-    let name = call.name.to_string().to_lowercase();
-    OTHERS.contains(&name.as_str()) || name.starts_with("approx_") || name.starts_with("regr_")
+    OTHERS.contains(&name) || name.starts_with("approx_") || name.starts_with("regr_")
 }
 
 /// Whether a total stands in an expression.

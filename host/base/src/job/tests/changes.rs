@@ -237,3 +237,208 @@ fn latest_without_op_would_keep_what_was_deleted() {
         assert!(said(&text).is_some_and(|said| said.contains("write op = \"op\"")), "{from}");
     }
 }
+
+/// A stage `s` over changes, and what is said where a sink keeps rows by `id`.
+const SAID: &[(&str, &str, &str)] = &[
+    // What cannot be told apart reads everything; brackets within strings are none.
+    ("orders", "filter = \"price < 10 and customer <> '(((((((((((((('\"", "stage `s`: `filter`: the rows are changes"),
+    ("orders", "filter = \"((((((((((((((price < 10))))))))))))))\"", "nothing tells what it reads"),
+    ("orders", "filter = \"price < 10\"\nselect = \"id, op, DEEP as customer\"", "by `price`"),
+    ("kept", "filter = \"length(replace(DEEP, cast(now() as text), '')) > 1\"", "`now` has another value"),
+    // What is computed of what changes do, and of more.
+    (
+        "orders",
+        "select = \"id, case when price < 10 then op else 'skip' end as op\"\n[stages.t]\nfrom = \"s\"\nfilter = \"op <> 'skip'\"",
+        "`op` is computed",
+    ),
+    (
+        "said",
+        "select = \"id, case when price < 10 then op else 'skip' end as op\"\n[stages.t]\nfrom = \"s\"\nfilter = \"op <> 'skip'\"",
+        "`op` is computed",
+    ),
+    (
+        "orders",
+        "select = \"id, case when price < 10 then op else 'skip' end as op\"\n[stages.t]\nfrom = \"s\"\nsplit = { a = \"op <> 'skip'\" }",
+        "`split.a`",
+    ),
+    (
+        "orders",
+        "filter = \"customer <> 'x'\"\nselect = \"id, case customer when 'a' then 'upsert' else 'delete' end as op\"",
+        "by `customer`",
+    ),
+    // Another operation than that of the source.
+    (
+        "orders",
+        "select = \"id, price, 'upsert' as op\"",
+        "sink `copy`: the rows are changes of source `orders`, whose column `op` says what they do",
+    ),
+    ("kept", "select = \"id, price, 'upsert' as op\"", "changes of stage `kept`, whose column `op`"),
+    ("kept", "select = \"id, case when price > 5 then 'upsert' else 'delete' end as op\"", "`op` is not made of it"),
+    // The last of several changes, which is not always the last.
+    (
+        "orders",
+        "key = \"id\"\naggregate = { op = \"last(op) filter (where price < 10)\" }\nfilter = \"op is not null\"",
+        "`aggregate`",
+    ),
+    ("orders", "key = \"id\"\naggregate = { op = \"first(op)\" }", "`aggregate`"),
+    ("said", "key = \"id\"\naggregate = { op = \"first(op)\" }", "`aggregate`"),
+    ("orders", "key = \"customer\"\naggregate = { op = \"last(op)\", id = \"last(id)\" }", "`aggregate`"),
+    ("kept", "key = \"id\"\naggregate = { op = \"last(op)\" }\nwindow = { size = \"10s\" }", "`aggregate`"),
+    (
+        "orders",
+        "key = \"id\"\naggregate = { does = \"max(op)\" }\n[stages.t]\nfrom = \"s\"\nselect = \"id, does as op\"",
+        "`aggregate`",
+    ),
+    (
+        "orders",
+        "key = \"id\"\naggregate = { op = \"last(op)\", price = \"last(price)\" }\nfilter = \"price < 10\"",
+        "by `price`",
+    ),
+    // Another time with each row.
+    (
+        "kept",
+        "select = \"*, now() as r\"\n[stages.t]\nfrom = \"s\"\nfilter = \"r < timestamp '1970-01-01T00:00:02Z'\"",
+        "`now` has another value",
+    ),
+    (
+        "orders",
+        "select = \"*, random() as r\"\n[stages.t]\nfrom = \"s\"\nselect = \"id, op, r * 2 as q\"\n[stages.u]\nfrom = \"t\"\nfilter = \"q < 1\"",
+        "`random` has another value",
+    ),
+    // Single changes.
+    (
+        "orders",
+        "time = \"to_timestamp_seconds(price)\"\nwindow = { size = \"1s\" }\naggregate = { n = \"count(*)\" }\n[stages.t]\nfrom = \"s.late\"",
+        "`s.late` has those that came late",
+    ),
+];
+
+/// The same, where nothing is wrong.
+const UNSAID: &[&str] = &[
+    "select = \"*, id % 2 as par, op as o1, id as a, upper(op) as what\"\n[stages.t]\nfrom = \"s\"\nfilter = \"par = 0 and o1 <> 'truncate' and a > 5 and what <> 'X'\"",
+    "sql = \"select id, op, id % 2 as par from IN\"\n[stages.t]\nfrom = \"s\"\nsplit = { a = \"par = 0\" }",
+    "select = \"id * 2 as id, op\"\n[stages.t]\nfrom = \"s\"\nfilter = \"id > 4\"",
+    "select = \"id, op, DEEP as customer\"",
+    "key = \"id\"\naggregate = { op = \"last(op)\", price = \"last(price)\" }\nfilter = \"op <> 'truncate'\"",
+    "select = \"id, op, now() as at\"\n[stages.t]\nfrom = \"s\"\nfilter = \"id > 5\"",
+    "select = \"op, id\"\n[stages.t]\nfrom = \"s\"\nselect = \"id, case op when 'delete' then 'delete' else 'upsert' end as op\"\n[stages.u]\nfrom = \"t\"\nfilter = \"op <> 'x'\"",
+];
+
+/// The last stage of several of which `s` is the first.
+fn last_of(stages: &str) -> &'static str {
+    match (stages.contains("[stages.u]"), stages.contains("[stages.t]")) {
+        (true, _) => "u",
+        (false, true) if stages.contains("split = { a") => "t.a",
+        (false, true) => "t",
+        (false, false) => "s",
+    }
+}
+
+#[test]
+fn columns_are_known_by_what_they_are_computed_of() {
+    let deep = format!("{}customer{}", "replace(".repeat(13), ", 'a', '')".repeat(13));
+    let mut wrong = Vec::new();
+    for (input, stages, why) in SAID {
+        let stages = stages.replace("DEEP", &deep);
+        let said = said_of(&stages, last_of(&stages), input).unwrap_or_default();
+        if !said.contains(why) {
+            wrong.push(format!("{input}: {stages}: {said}"));
+        }
+    }
+    for stages in UNSAID {
+        let stages = stages.replace("DEEP", &deep);
+        for input in ["orders", "said", "kept"] {
+            wrong.extend(said_of(&stages, last_of(&stages), input).map(|said| format!("{input}: {stages}: {said}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let over_all = "key = \"id\"\naggregate = { op = \"last(op)\", price = \"last(price)\" }\nwindow = \"all\"";
+    assert_eq!(said_of(over_all, "s", "said"), None);
+    let parts = "select = \"*, id % 2 as par\"\n[stages.t]\nfrom = \"s\"\nkey = [\"par\", \"COLUMN\"]\nrepartition = { partitions = 2 }";
+    assert_eq!(said_of(&parts.replace("COLUMN", "id"), "t", "orders"), None);
+    assert!(said_of(&parts.replace("COLUMN", "op"), "t", "orders").is_some_and(|said| said.contains("`key`")));
+}
+
+/// What is said of a stage `s` over changes that a sink without `op` reads.
+fn said_without_op(stage: &str, input: &str, sink: &str) -> Option<String> {
+    let table = LATEST.replace("IN", "orders");
+    let stage = stage.replace("IN", input);
+    said(&format!("{table}\n[stages.s]\nfrom = \"{input}\"\n{stage}\n[sinks.copy]\nfrom = \"s\"\n{sink}"))
+}
+
+#[test]
+fn changes_that_do_not_say_what_they_do_are_still_changes() {
+    let upsert = "kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"t\"\nmode = \"upsert\"\nkey = \"id\"\n";
+    for (input, stage) in [
+        ("orders", "sql = \"select id, price from IN where op <> 'delete'\""),
+        ("orders", "select = \"id, price, op as what\""),
+        ("kept", "sql = \"select id, price from IN where op = 'insert'\""),
+        ("kept", "sql = \"select id, price, op as what from IN\""),
+        ("orders", "key = \"id\"\nlatest = true\nop = \"op\"\nselect = \"id, price\""),
+    ] {
+        let said = said_without_op(stage, input, upsert).unwrap_or_default();
+        assert!(said.contains("it would keep what was deleted"), "{input}: {stage}: {said}");
+    }
+    let renamed = said_without_op("sql = \"select id, op as what from IN\"", "kept", upsert);
+    assert!(renamed.is_some_and(|said| said.contains("write op = \"what\"")));
+    let lost = said_without_op("select = \"id, price\"", "orders", upsert);
+    assert!(lost.is_some_and(|said| said.contains("put `op` among the columns of each stage on the way")));
+    // A history of some of them.
+    let files = "kind = \"files\"\npath = \"out\"\n";
+    assert_eq!(said_without_op("sql = \"select id from IN where op = 'insert'\"", "orders", files), None);
+}
+
+#[test]
+fn totals_of_all_changes_need_op() {
+    let screen = "kind = \"print\"\n";
+    for stage in [
+        "window = \"all\"\nsql = \"select customer, sum(price) as s, count(*) as n from IN group by customer\"",
+        "window = \"all\"\nsql = \"select customer, sum(price) as s from IN where op <> 'delete' group by customer\"",
+        "window = \"all\"\nkey = \"customer\"\naggregate = { s = \"sum(price)\" }",
+        "window = \"all\"\nkey = \"customer\"\naggregate = { s = \"sum(price)\" }\nemit = \"changes\"",
+    ] {
+        let raw = said_without_op(stage, "orders", screen).unwrap_or_default();
+        assert!(raw.contains("put a stage in front with latest = true") && raw.contains("write op = \"op\""), "{raw}");
+        let whole = said_without_op(stage, "kept", screen).unwrap_or_default();
+        assert!(whole.contains("changes of stage `kept`") && whole.contains("write op = \"op\""), "{stage}: {whole}");
+        assert!(!whole.contains("latest = true"), "{whole}");
+    }
+    let renamed = "[stages.r]\nfrom = \"kept\"\nselect = \"customer, price, op as what\"\n";
+    let totals = |more: &str| {
+        said(&format!(
+            "{}{renamed}[stages.s]\nfrom = \"r\"\nkey = \"customer\"\naggregate = {{ s = \"sum(price)\" }}\nwindow = \"all\"\n{more}\n\
+             [sinks.a]\nfrom = \"s\"\nkind = \"print\"\n",
+            LATEST.replace("IN", "orders")
+        ))
+    };
+    assert!(totals("").is_some_and(|said| said.contains("write op = \"what\"")));
+    assert_eq!(totals("op = \"what\""), None);
+    // Changes may be counted.
+    for stage in [
+        "window = \"all\"\nkey = [\"customer\", \"op\"]\naggregate = { n = \"count(*)\" }",
+        "window = \"all\"\nsql = \"select op as what, count(*) as n from IN group by op\"",
+        "window = \"all\"\nkey = \"customer\"\naggregate = { n = \"count(*) filter (where op = 'delete')\" }",
+        "key = \"customer\"\naggregate = { n = \"count(*)\" }\nwindow = { size = \"10s\" }",
+    ] {
+        assert_eq!(said_without_op(stage, "orders", screen), None, "{stage}");
+    }
+}
+
+#[test]
+fn a_key_that_is_computed_is_one_of_the_columns_that_it_is_computed_of() {
+    let text = format!(
+        "{SOURCES}[stages.s]\nfrom = \"orders\"\nselect = \"upper(customer) as cust, op, price\"\n[sinks.copy]\nfrom = \"s\"\nkind = \"postgres\"\n\
+         url = \"postgres://h/d\"\ntable = \"t\"\nmode = \"upsert\"\nkey = \"cust\"\nop = \"op\"\n"
+    );
+    let mut job = read(&text).unwrap();
+    crate::job::note_keys_of_changes(&mut job);
+    let keys = job.sources.iter().find_map(|source| match &source.kind {
+        crate::job::spec::SourceKind::Server(server) => match &server.reads {
+            crate::job::spec::ServerReads::Changes(reads) => Some(reads.keys.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let columns: Vec<Vec<String>> = keys.unwrap().into_iter().map(|key| key.columns).collect();
+    assert_eq!(columns, [["customer"]]);
+}
