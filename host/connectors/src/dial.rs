@@ -136,7 +136,7 @@ impl From<io::Error> for Fault {
 }
 
 /// An error of the system without its number.
-fn plain(error: &io::Error) -> String {
+pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -1,5 +1,6 @@
 //! Commands, values and errors of version 2 of the protocol of Redis, which all servers speak (redis.io, "Redis serialization protocol").
 
+use crate::dial::plain;
 use crate::tls::{TlsRefusal, refused};
 use millstream_base::shown;
 use std::fmt::Display;
@@ -130,7 +131,7 @@ pub fn words(error: &RedisError) -> String {
         return format!("TLS: {refusal}");
     }
     let words = match error {
-        RedisError::Io(error) => shown::harmless(&error.to_string(), SHOWN_BYTES_MAX),
+        RedisError::Io(error) => shown::harmless(&plain(error), SHOWN_BYTES_MAX),
         RedisError::Refused(words) => shown::harmless(words, SHOWN_BYTES_MAX),
         RedisError::Unexpected => "its answer is none to what was asked".to_owned(),
         RedisError::Login => return "it does not accept user or password; mend them in `url`".to_owned(),
