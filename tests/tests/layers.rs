@@ -13,13 +13,17 @@ const CRATES: [&str; 10] =
 /// Those that are one module, which has their name.
 const OF_ONE_MODULE: [&str; 4] = ["hosting", "metrics", "runtime", "sql"];
 
-/// The modules that files may be in, by how far from the bottom they stand in the table of the map.
-fn layers() -> BTreeMap<String, usize> {
+/// The rows of the table of layers in the map, from the bottom up.
+fn table() -> Vec<String> {
     let map = fs::read_to_string(Path::new(HOST).join("ARCHITECTURE.md")).expect("the map");
     let section = map.split("\n## ").find(|section| section.starts_with("Layers\n")).expect("the section `Layers`");
-    let rows = section.lines().filter(|line| line.starts_with("| `")).rev();
+    section.lines().filter(|line| line.starts_with("| `")).rev().map(str::to_owned).collect()
+}
+
+/// The modules that files may be in, by how far from the bottom they stand in the table of the map.
+fn layers() -> BTreeMap<String, usize> {
     let names = Regex::new("`([a-z_]+)`").expect("a pattern");
-    let modules = rows.flat_map(|row| {
+    let modules = table().into_iter().flat_map(|row| {
         let modules = row.split('|').nth(1).expect("a first cell");
         names.captures_iter(modules).map(|name| name[1].to_owned()).collect::<Vec<_>>().into_iter().rev()
     });
@@ -127,10 +131,8 @@ fn no_file_uses_a_layer_above_its_own() {
 
 /// The folders of the crates, from the bottom up, as the same table names them.
 fn crates() -> Vec<String> {
-    let map = fs::read_to_string(Path::new(HOST).join("ARCHITECTURE.md")).expect("the map");
-    let section = map.split("\n## ").find(|section| section.starts_with("Layers\n")).expect("the section `Layers`");
-    let cell = |row: &str| row.split('|').nth(2).expect("a second cell").trim().trim_matches('`').to_owned();
-    section.lines().filter(|line| line.starts_with("| `")).map(cell).filter(|name| !name.is_empty()).rev().collect()
+    let cell = |row: String| row.split('|').nth(2).expect("a second cell").trim().trim_matches('`').to_owned();
+    table().into_iter().map(cell).filter(|name| !name.is_empty()).collect()
 }
 
 /// Those of our own crates that a `Cargo.toml` names and that do not stand below its crate. `of`: their names by height.

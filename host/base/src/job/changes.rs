@@ -357,12 +357,7 @@ fn changes_of<'a>(job: &'a JobSpec, stage: &'a StageSpec, seen: &mut BTreeSet<St
         return (!replaced || stage.select.is_none()).then_some(ChangeStream { replaced, ..changes });
     }
     let kind = match &stage.operator {
-        OperatorSpec::Union
-        | OperatorSpec::Split(_)
-        | OperatorSpec::Repartition { .. }
-        | OperatorSpec::Distinct(_)
-        | OperatorSpec::Deduplicate { .. }
-        | OperatorSpec::Sample(_) => JoinKind::Left,
+        operator if operator.passes_rows() => JoinKind::Left,
         OperatorSpec::Sql { query, .. } => return changes_of_query(job, query, seen),
         OperatorSpec::Enrich(enrich) => enrich.kind,
         OperatorSpec::Latest(latest) => latest.kind,

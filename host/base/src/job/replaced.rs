@@ -193,15 +193,13 @@ fn sessions_behind<'a>(
         }
         match &stage.operator {
             OperatorSpec::Top { .. } if is_over_all(stage) => {}
-            OperatorSpec::Union
-            | OperatorSpec::Enrich(_)
-            | OperatorSpec::Latest(_)
-            | OperatorSpec::Split(_)
-            | OperatorSpec::Repartition { .. }
-            | OperatorSpec::Sample(_)
-            | OperatorSpec::Top { .. }
-            | OperatorSpec::Distinct(_)
-            | OperatorSpec::Deduplicate { .. } => {
+            operator
+                if operator.passes_rows()
+                    || matches!(
+                        operator,
+                        OperatorSpec::Enrich(_) | OperatorSpec::Latest(_) | OperatorSpec::Top { .. }
+                    ) =>
+            {
                 rest.extend(stage.from.iter().map(|stream| (stream.clone(), columns.clone())));
             }
             OperatorSpec::Sql { query, .. } => {

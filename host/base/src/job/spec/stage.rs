@@ -236,6 +236,19 @@ pub enum OperatorSpec {
 }
 
 impl OperatorSpec {
+    /// Whether it puts out rows of its input as they are, all or some of them.
+    pub fn passes_rows(&self) -> bool {
+        matches!(
+            self,
+            OperatorSpec::Union
+                | OperatorSpec::Split(_)
+                | OperatorSpec::Repartition { .. }
+                | OperatorSpec::Distinct(_)
+                | OperatorSpec::Deduplicate { .. }
+                | OperatorSpec::Sample(_)
+        )
+    }
+
     /// The operator as a job file names it; a union is not named.
     pub fn word(&self) -> Option<&'static str> {
         Some(match self {

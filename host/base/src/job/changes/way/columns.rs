@@ -19,12 +19,7 @@ impl Way<'_> {
         }
         let stage = self.job.stages.iter().find(|stage| stage.name == part)?;
         let own = match &stage.operator {
-            OperatorSpec::Union
-            | OperatorSpec::Split(_)
-            | OperatorSpec::Repartition { .. }
-            | OperatorSpec::Distinct(_)
-            | OperatorSpec::Deduplicate { .. }
-            | OperatorSpec::Sample(_) => self.columns(&stage.from, depth + 1),
+            operator if operator.passes_rows() => self.columns(&stage.from, depth + 1),
             OperatorSpec::Top { .. } if !is_over_all(stage) => self.columns(&stage.from, depth + 1),
             OperatorSpec::Top { rank: None, .. } | OperatorSpec::Newest { .. } => {
                 let mut columns = self.columns(&stage.from, depth + 1)?;
