@@ -38,10 +38,11 @@ use clap::{Parser, Subcommand};
 use millstream_base::error::{Error, Result};
 use millstream_base::job;
 use millstream_base::memory;
+use millstream_base::patience::ServerWait;
 use millstream_base::secrets;
 use millstream_base::shown::{self, harmless};
 use millstream_base::terminal;
-use millstream_connectors::postgres::ServerWait;
+use millstream_connectors::kinds;
 use millstream_engine::checkpoint::{manifest, store as checkpoints};
 use millstream_engine::graph::Graph;
 use millstream_engine::running::{Options, workers_of_all};
@@ -210,7 +211,7 @@ fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(arguments) => return run::run(*arguments),
         Command::Validate { job, sets } => {
-            let spec = job::load(&job, &sets)?;
+            let spec = job::load(&job, kinds::all(), &sets)?;
             warn_of(stale::of_job(&spec));
             memory::limit(spec.memory_bytes_max, 1)?;
             let begins = spec.checkpoint.is_none();
@@ -229,7 +230,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Pipe(arguments) => pipe::pipe(*arguments)?,
         Command::Serve(arguments) => serve::serve(arguments)?,
         Command::Schema => {
-            let schema = serde_json::to_string_pretty(&job::schema()).map_err(Error::bug)?;
+            let schema = serde_json::to_string_pretty(&job::schema(kinds::all())).map_err(Error::bug)?;
             show(&format!("{schema}\n"))?;
         }
         Command::Infer(arguments) => show(&infer::infer(&arguments)?)?,

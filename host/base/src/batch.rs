@@ -20,6 +20,7 @@ pub mod position;
 pub mod reading;
 pub mod ready;
 pub mod rejected;
+pub mod sink;
 pub mod slices;
 pub mod times;
 pub mod topic;

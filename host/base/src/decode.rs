@@ -133,7 +133,7 @@ impl Decoder {
         }
         let queue = matches!(source.kind, SourceKind::Queue { .. });
         let wanted = source.schema.clone();
-        let in_columns = |kind: &SourceKind| matches!(kind, SourceKind::Server(server) if server.reads.writes_hex());
+        let in_columns = |kind: &SourceKind| matches!(kind, SourceKind::Declared(config) if config.writes_hex());
         let may_refuse = source.format == Format::Parquet || in_columns(&source.kind);
         if source.format == Format::Parquet {
             source.schema = parquet::in_lines(&source.schema);
@@ -180,7 +180,7 @@ impl Decoder {
         // These lines of JSON are our own.
         let is_ours = |kind: &SourceKind| {
             matches!(kind, SourceKind::Retry { .. } | SourceKind::Plugin(_))
-                || matches!(kind, SourceKind::Server(server) if server.reads.writes_hex())
+                || matches!(kind, SourceKind::Declared(config) if config.writes_hex())
         };
         let ours = is_ours(&source.kind) || source.format == Format::Parquet;
         let columns = if ours { columns.with_hex() } else { columns };

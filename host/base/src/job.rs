@@ -5,15 +5,16 @@
 
 pub mod build;
 mod changes;
+pub mod connector;
 pub mod database;
 mod document;
 mod expression;
 mod graph;
 pub mod http_url;
-mod keys;
+pub mod keys;
 mod mistakes;
 mod names;
-mod parts;
+pub mod parts;
 pub mod pattern;
 pub mod plugin_part;
 mod read;
@@ -22,14 +23,11 @@ pub mod retry_source;
 mod schema;
 mod standing_query;
 pub mod spec;
-pub mod subject;
 pub mod suggest;
 pub mod syntax;
-mod table;
+pub mod table;
 mod variables;
 pub mod table_source;
-#[cfg(test)]
-mod tests;
 
 pub use changes::{changes_rows, follows_changes, is_of_changes};
 pub use names::stream;
@@ -37,6 +35,7 @@ pub use standing_query::query_of;
 
 use crate::error::{Error, Result};
 use crate::limits::JOB_FILE_BYTES_MAX;
+use connector::Kinds;
 use document::Document;
 use mistakes::Mistakes;
 use spec::JobSpec;
@@ -44,20 +43,20 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
-/// Reads and checks a job file. `sets` are keys (`sources.lines.address`) and values that replace what the file says.
+/// Reads and checks a job file with these `kinds` of sources and sinks. `sets` are keys (`sources.lines.address`) and values that replace what the file says.
 /// Every error is one of kind [`Job`](crate::error::Kind::Job).
-pub fn load(path: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
+pub fn load(path: &Path, kinds: &Kinds, sets: &[(String, String)]) -> Result<JobSpec> {
     let text = read_text(path)?;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    parse(&text, path, folder, sets)
+    parse(&text, kinds, path, folder, sets)
 }
 
 /// Reads and checks the text of a job file: `file` is its name for messages, relative paths start from `folder`.
-pub fn parse(text: &str, file: &Path, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
-    parse_as(text, file, folder, sets, Version::default())
+pub fn parse(text: &str, kinds: &Kinds, file: &Path, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
+    parse_as(text, kinds, (file, folder), sets, Version::default())
 }
 
 /// What a text says by the version of the time when it was written.
@@ -78,8 +77,8 @@ impl Default for Version {
 /// As [`parse`], for a text of some time.
 pub fn parse_as(
     text: &str,
-    file: &Path,
-    folder: &Path,
+    kinds: &Kinds,
+    (file, folder): (&Path, &Path),
     sets: &[(String, String)],
     version: Version,
 ) -> Result<JobSpec> {
@@ -90,17 +89,17 @@ pub fn parse_as(
     if !version.says_units {
         document.say_micros();
     }
-    made(document, file, folder)
+    made(document, kinds, file, folder)
 }
 
 /// Checks a job that the command of this name made of its arguments. `sets` are keys and values that replace what it wrote.
 /// Nobody can look at the lines of such a text, so mistakes are told without them.
-pub fn of_command(name: &str, text: &str, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
+pub fn of_command(name: &str, text: &str, kinds: &Kinds, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
     let file = Path::new(name);
     let mut document = document(text, file, sets)?;
     document.lines.clear();
     document.put_values(file, folder)?;
-    let mut job = made(document, file, folder)?;
+    let mut job = made(document, kinds, file, folder)?;
     job.origin.file = None;
     Ok(job)
 }
@@ -115,6 +114,7 @@ fn document(text: &str, file: &Path, sets: &[(String, String)]) -> Result<Docume
 /// stands for; mistakes are told with the lines of that file.
 pub fn made_of(
     text: &str,
+    kinds: &Kinds,
     (file, of): (&Path, &str),
     folder: &Path,
     place: impl Fn(&str) -> Vec<String>,
@@ -123,15 +123,15 @@ pub fn made_of(
     let lines = document::read(of, file)?.lines;
     document.lines =
         lines.into_iter().flat_map(|(path, line)| place(&path).into_iter().map(move |of| (of, line))).collect();
-    made(document, file, folder)
+    made(document, kinds, file, folder)
 }
 
-fn made(document: Document, file: &Path, folder: &Path) -> Result<JobSpec> {
+fn made(document: Document, kinds: &Kinds, file: &Path, folder: &Path) -> Result<JobSpec> {
     let parts = ["sources", "stages", "sinks"].map(|section| document.table.get(section)?.as_table().map(|t| t.len()));
     let count = graph::count(parts.into_iter().flatten().sum());
     count.map_err(|message| Error::job(format!("{}: {message}", file.display())))?;
     let mistakes = Mistakes::default();
-    let mut job = read::job(&document, file, folder, &mistakes);
+    let mut job = read::job(&document, kinds, file, folder, &mistakes);
     parts::check(&job, &mistakes);
     standing_query::take_apart(&mut job, &mistakes);
     // Behind a key such as `source` there may be parts that were meant: what misses them is right to do so.
@@ -172,8 +172,8 @@ pub fn order(job: &JobSpec) -> Result<Vec<usize>> {
 }
 
 /// The JSON Schema of the job file, for editors.
-pub fn schema() -> serde_json::Value {
-    schema::job()
+pub fn schema(kinds: &Kinds) -> serde_json::Value {
+    schema::job(kinds)
 }
 
 /// The whole file as text, within the limit.

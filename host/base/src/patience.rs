@@ -180,6 +180,16 @@ fn remedy(reason: &str) -> &'static str {
     if full { "there is room" } else { "this works again" }
 }
 
+/// Whether servers that are away are waited for.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum ServerWait {
+    /// They are not: a command only wants to know what is there.
+    #[default]
+    No,
+    /// As long as the job file allows (`wait`), and not longer than until then.
+    Until(Option<Instant>),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,9 @@
 //! Servers of Arrow Flight: where one is, who the job is there, and what its answers mean. Its protocol is gRPC, of which little is needed:
 //! messages with a length before them, in requests of HTTP/2, and a status behind them ([`grpc`]).
 
+pub mod declaration;
+mod sink;
+mod source;
 pub mod grpc;
 pub mod messages;
 
@@ -9,10 +12,11 @@ pub use crate::dial::Fault;
 use crate::dial::{ANSWER_MAX, ServerAddress, UrlForm};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use declaration::FlightDescriptor;
 use grpc::Connection;
 use hyper::header::HeaderValue;
 use messages::{Descriptor, DescriptorKind, HandshakeRequest};
-use millstream_base::job::spec::{FlightDescriptor, TlsSpec};
+use millstream_base::job::spec::TlsSpec;
 use millstream_base::shown;
 use reqwest::Url;
 use std::path::Path;

@@ -1,6 +1,9 @@
 //! Streams of Kinesis, for sources and sinks: where they are, who asks, requests that are signed as AWS wants them, and what errors
 //! mean. Who asks, and where, is told by the same environment variables as for buckets.
 
+pub mod declaration;
+mod sink;
+mod source;
 mod fault;
 
 pub use fault::KinesisFault;

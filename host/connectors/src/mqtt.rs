@@ -3,6 +3,9 @@
 //! The client is our own: it needs few kinds of packets, reads no more than it is asked for, and acknowledges a message when its rows are
 //! safe and not when it came.
 
+pub mod declaration;
+mod sink;
+mod source;
 mod connection;
 pub mod packet;
 

@@ -2,6 +2,10 @@
 //!
 //! The client is our own: the protocol is text and has few words, and what is needed of JetStream are some requests and answers of JSON.
 
+pub mod declaration;
+mod subject;
+mod sink;
+mod source;
 mod connection;
 mod credentials;
 mod protocol;

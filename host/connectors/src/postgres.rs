@@ -6,7 +6,7 @@ pub mod pgoutput;
 pub mod replication;
 mod tls;
 
-pub use self::patience::ServerWait;
+pub(crate) use self::patience::AwaitDatabase;
 use self::replication::Replication;
 use self::tls::Handshake;
 use crate::tls::{TlsRefusal, refusal};

@@ -6,7 +6,7 @@ mod compressed;
 mod content;
 mod lumberjack;
 pub mod outage;
-mod parquet;
+pub(crate) mod parquet;
 pub mod polled;
 mod directory;
 mod file_facts;
@@ -25,7 +25,6 @@ mod nexmark;
 mod object;
 mod queue;
 mod rate;
-mod server;
 pub mod registry;
 pub mod replay;
 mod socket;
@@ -33,7 +32,6 @@ mod syslog;
 pub mod table;
 mod wire;
 
-use crate::postgres::ServerWait;
 use crate::tls::Tls;
 pub use framing::Framer;
 use framing::Framing;
@@ -51,6 +49,7 @@ use millstream_base::fault;
 use millstream_base::job::spec::{Addresses, Format, KafkaSourceSpec, Origin, SourceKind, SourceSpec, WriterSchema};
 use millstream_base::job::{retry_source, table_source};
 use millstream_base::owner::Owner;
+use millstream_base::patience::ServerWait;
 use millstream_base::{regular, threads};
 use socket::Server;
 use socket::several::Servers;
@@ -112,14 +111,14 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
             let usable = lumberjack::check(source, &origin.folder);
             usable.map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))?;
         }
-        SourceKind::Server(server) => {
-            server::check(source, server, origin)?;
-        }
+        SourceKind::Declared(config) => config.check_start(source, origin)?,
     }
     check_columns(source, origin)?;
     check_schema(source, origin)?;
     let cut_by_length = match source.kind {
-        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Server(_) | SourceKind::Queue { .. } => false,
+        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Declared(_) | SourceKind::Queue { .. } => {
+            false
+        }
         // A body may be one record.
         SourceKind::Http(_) | SourceKind::HttpClient(_) => row_bytes(source).is_some(),
         _ => true,
@@ -255,8 +254,8 @@ pub fn start(
             });
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from, job.servers),
-        SourceKind::Server(server) => {
-            polled::start(&source, server::readers(&source, &server, origin, job.owner), inbox, runtime, &from, share);
+        SourceKind::Declared(config) => {
+            polled::start(&source, config.readers(&source, origin, job.owner), inbox, runtime, &from, share);
         }
         SourceKind::Plugin(_) => {
             inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));
@@ -345,7 +344,7 @@ fn reject_unfit_header(source: &SourceSpec, framer: &mut Framer) {
 }
 
 /// A mistake in the job file about one key of a source.
-fn wrong(source: &SourceSpec, origin: &Origin, key: &str, what: impl std::fmt::Display) -> Error {
+pub(crate) fn wrong(source: &SourceSpec, origin: &Origin, key: &str, what: impl std::fmt::Display) -> Error {
     let location = origin.at(&format!("sources.{}.{key}", source.name));
     Error::job(format!("{location}source `{}`: {key} {what}", source.name))
 }

@@ -1,5 +1,8 @@
 //! A server of Redis, as sources and sinks name it: connections to it, and what its errors mean.
 
+pub mod declaration;
+mod sink;
+mod source;
 mod connection;
 mod protocol;
 

@@ -2,22 +2,21 @@
 
 mod binary;
 mod clickhouse;
-mod commit_retry;
-mod encode;
+pub mod commit_retry;
+pub(crate) mod encode;
 mod encoder;
 mod files;
 mod http;
 pub mod kafka;
-mod kinesis;
 mod marker;
 mod nothing;
 pub mod plugin;
 mod postgres;
 mod print;
 mod queue;
-mod server;
+pub mod server;
 pub mod shares;
-mod waiting;
+pub(crate) mod waiting;
 mod websocket;
 #[cfg(test)]
 mod tests;
@@ -25,44 +24,23 @@ mod tests;
 pub use encode::{check as check_format, head, lines};
 pub use encoder::Encoder;
 pub use print::show_table;
-pub use server::await_server;
 
-use crate::postgres::ServerWait;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::sink::Sink;
 use millstream_base::batch::{cell, json};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::connector::SinkStart;
 use millstream_base::job::spec::{FileFormat, Origin, PartsBy, SinkKind, SinkSpec, bucket_url};
 use millstream_base::owner::Owner;
+use millstream_base::patience::ServerWait;
 use millstream_base::patience::io_failed;
 use millstream_base::terminal;
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// An open sink, or what one worker has of it. One worker of the job owns it.
-pub trait Sink: Send {
-    /// Makes the rows of a batch visible, whole or not at all. Called once for every batch that comes after the
-    /// [committed](Sink::committed) one, in order, also where it has no rows; `rows` are its parts in order, or what the sink's [`Encoder`] made of them.
-    fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()>;
-
-    /// The last batch that the sink's medium is known to hold, as found when the sink was opened and moved by every
-    /// commit; `None`: it holds none, or remembers nothing. Batches without rows may leave no trace, so it may be less
-    /// after a crash than it was before.
-    fn committed(&self) -> Option<BatchId>;
-
-    /// Called now and then while no batch comes, for what a sink does by the clock.
-    fn idle(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    /// The job ends in order, behind its last batch: what the sink has only begun comes to its end.
-    fn finish(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
 
 /// Checks what can be checked before anything runs (that a folder can be written, that the schema suits the format).
 /// `keeps_checkpoints`: of the job; `owner_id`: its id, where it goes on from a checkpoint and its rows may be there
@@ -92,9 +70,10 @@ pub fn check(
         SinkKind::Websocket(_) => websocket::check(spec, schema, origin),
         SinkKind::Postgres { .. } => postgres::check(spec, schema, origin, servers),
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin, servers),
-        SinkKind::Kinesis(_) => kinesis::check(spec, schema, origin),
         SinkKind::Clickhouse(_) => clickhouse::check(spec, schema, origin, keeps_checkpoints),
-        SinkKind::Server(_) => server::check(spec, schema, origin, keeps_checkpoints, servers),
+        SinkKind::Declared(config) => {
+            config.check_start(SinkStart { spec, origin, servers }, schema, keeps_checkpoints)
+        }
     }
 }
 
@@ -135,9 +114,8 @@ pub fn open(
             SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, None, owner, failure, servers)?,
             SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
             SinkKind::Plugin(_) => return Err(no_writer(spec)),
-            SinkKind::Kinesis(_) => kinesis::open(spec, &schema, origin, owner, failure)?,
             SinkKind::Clickhouse(_) => clickhouse::open(spec, origin, owner, failure)?,
-            SinkKind::Server(_) => server::open(spec, &schema, origin, owner, failure, servers)?,
+            SinkKind::Declared(config) => config.open(SinkStart { spec, origin, servers }, &schema, owner, failure)?,
         },
     ))
 }
@@ -189,7 +167,6 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: Server
         SinkKind::Print { .. }
         | SinkKind::Sample { .. }
         | SinkKind::Http(_)
-        | SinkKind::Kinesis(_)
         | SinkKind::Clickhouse(_)
         | SinkKind::Websocket(_)
         | SinkKind::Nothing => Ok(None),
@@ -201,7 +178,7 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: Server
         SinkKind::Postgres { .. } => postgres::committed(spec, origin, job_id, servers),
         SinkKind::Kafka(_) => kafka::committed(spec, origin, job_id),
         SinkKind::Plugin(_) => Err(no_writer(spec)),
-        SinkKind::Server(_) => server::committed(spec, origin, job_id, servers),
+        SinkKind::Declared(config) => config.committed(SinkStart { spec, origin, servers }, job_id),
     }
 }
 
@@ -216,9 +193,8 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
         | SinkKind::Postgres { .. }
         | SinkKind::Kafka(_)
         | SinkKind::Plugin(_)
-        | SinkKind::Kinesis(_)
-        | SinkKind::Clickhouse(_) => return Ok(None),
-        SinkKind::Server(_) => return Ok(None),
+        | SinkKind::Clickhouse(_)
+        | SinkKind::Declared(_) => return Ok(None),
         // Of several parts it is not known which are there.
         SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
         SinkKind::Files { path, format, layout, .. } => {
@@ -264,9 +240,8 @@ pub fn render(
         SinkKind::Queue { .. } => queue::render(batch, time, rows),
         SinkKind::Postgres { .. }
         | SinkKind::Kafka(_)
-        | SinkKind::Kinesis(_)
         | SinkKind::Clickhouse(_)
-        | SinkKind::Server(_)
+        | SinkKind::Declared(_)
         | SinkKind::Http(_)
         | SinkKind::Websocket(_)
         | SinkKind::Plugin(_)
@@ -276,7 +251,7 @@ pub fn render(
 }
 
 /// A mistake of the job file at one key of a sink.
-fn wrong(spec: &SinkSpec, origin: &Origin, key: &str, message: String) -> Error {
+pub(crate) fn wrong(spec: &SinkSpec, origin: &Origin, key: &str, message: String) -> Error {
     let location = origin.at(&format!("sinks.{}.{key}", spec.name));
     Error::job(format!("{location}sink `{}`: {message}", spec.name))
 }
@@ -289,7 +264,7 @@ fn commit_failed(sink: &str, batch: BatchId, what: impl Display, cause: impl Dis
 }
 
 /// Rows that a sink cannot hold, however often that is tried: the job ends.
-fn rows_refused(sink: &str, batch: BatchId, what: impl Display, cause: impl Display) -> Error {
+pub(crate) fn rows_refused(sink: &str, batch: BatchId, what: impl Display, cause: impl Display) -> Error {
     Error::plugin(format!("sink `{sink}`: batch {batch}: cannot write {what}: {cause}"))
 }
 

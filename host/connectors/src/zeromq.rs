@@ -1,6 +1,8 @@
 //! Sockets of ZeroMQ that receive, as sources name them: a connection with a socket that sends. The protocol is spoken by code of our own
 //! (`zmtp`, pure), without encryption: who the job is it proves by user and password (PLAIN), or not at all (NULL).
 
+pub mod declaration;
+mod source;
 mod zmtp;
 
 pub use zmtp::Incoming;

@@ -3,6 +3,7 @@
 use arrow::datatypes::Schema;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
+use millstream_base::job::connector::Kinds;
 use millstream_base::job::{self, spec::PluginSpec};
 use millstream_base::package_name::PackageRequest;
 use millstream_packages::lock::obtain::obtain;
@@ -79,7 +80,7 @@ pub fn load(host: &PluginHost, settings: &Settings) -> Result<ReadyPlugin> {
 
 /// What a job file would say of it, with the file of a package.
 fn found(settings: &Settings) -> Result<PluginSpec> {
-    let mut spec = job::of_command(settings.of, &text(settings)?, &settings.folder, &[])?;
+    let mut spec = job::of_command(settings.of, &text(settings)?, Kinds::of_language(), &settings.folder, &[])?;
     let package = PluginSpec::new(settings.plugin.clone()).package().transpose()?;
     match (&settings.registry, package) {
         (Some(registry), Some((name, version))) => {

@@ -266,7 +266,7 @@ fn receive(running: &Running, runtime: &Handle) -> Result<()> {
 }
 
 /// The sinks by number, each to be taken once by the worker that owns it.
-pub(super) type OpenSinks = Vec<Option<Box<dyn sink::Sink>>>;
+pub(super) type OpenSinks = Vec<Option<Box<dyn millstream_base::batch::sink::Sink>>>;
 
 /// Opens the sinks, where this process owns them.
 pub(super) fn open_sinks(

@@ -25,8 +25,9 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_base::job::{
     self,
-    spec::{JobSpec, ServerReads, SinkKind, SinkSpec, SourceKind, SourceSpec, StageSpec},
+    spec::{JobSpec, SinkKind, SinkSpec, SourceKind, SourceSpec, StageSpec},
 };
+use millstream_connectors::kinds;
 use millstream_engine::running::Running;
 use millstream_metrics::Snapshot;
 pub use stand_by::StandByNews;
@@ -81,7 +82,7 @@ impl JobEnd {
 impl Job {
     /// A job from a job file. Errors are those of the file; plugins are looked at by [`Job::start`].
     pub fn load(path: &Path, options: Options) -> Result<Job> {
-        Ok(Job { spec: job::load(path, &options.sets)?, options, ready: None, started: None })
+        Ok(Job { spec: job::load(path, kinds::all(), &options.sets)?, options, ready: None, started: None })
     }
 
     /// A job that a program puts together.
@@ -126,11 +127,10 @@ impl Job {
         self.spec.checkpoint = None;
         // The job itself may run, and what a server keeps for it stays where it is.
         for source in &mut self.spec.sources {
-            if let SourceKind::Server(server) = &mut source.kind
-                && let ServerReads::Mqtt(reads) = &mut server.reads
+            if let SourceKind::Declared(config) = &mut source.kind
+                && let Some(sampled) = config.sampled()
             {
-                reads.client_id = format!("{}-sample-{}", reads.client_id, std::process::id());
-                reads.session = Duration::ZERO;
+                *config = sampled;
             }
         }
     }
@@ -160,7 +160,7 @@ impl Job {
     ) -> Result<()> {
         let ready = StandBy::new(&self.spec, &self.options)?.until(tell, go)?;
         // An upgrade may have changed it meanwhile.
-        self.spec = job::load(file, &self.options.sets)?;
+        self.spec = job::load(file, kinds::all(), &self.options.sets)?;
         self.options.ahead = Some(ready.ahead.clone());
         self.ready = Some(ready);
         Ok(())

@@ -14,7 +14,7 @@ use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
 use millstream_base::job::spec::{SinkKind, SinkSpec};
 use millstream_base::owner::Owner;
-use millstream_connectors::postgres::ServerWait;
+use millstream_base::patience::ServerWait;
 use millstream_connectors::sink;
 use millstream_engine::checkpoint::loaded::{LoadProgress, LoadedCheckpoint};
 use millstream_engine::checkpoint::meaning::TableMeaning;

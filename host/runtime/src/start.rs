@@ -13,12 +13,12 @@ use millstream_base::error::{Error, Kind, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, Generation};
+use millstream_base::job::connector::SinkStart;
 use millstream_base::job::spec::{HttpSinkSpec, JobSpec, OnError, SinkKind, StateSpec};
 use millstream_base::memory;
+use millstream_base::patience::ServerWait;
 use millstream_base::threads::lost_connection;
-use millstream_connectors::postgres::ServerWait;
 use millstream_connectors::receiver::outage::until_there;
-use millstream_connectors::sink;
 use millstream_connectors::sink::kafka::await_cluster;
 use millstream_engine::checkpoint::store::{self, Store, Version};
 use millstream_engine::checkpoint::types::{JobRecord, JobStart};
@@ -68,8 +68,8 @@ pub(super) fn sharing(options: &Options) -> usize {
 /// Waits for the clusters of the job that are away: nothing is begun before all are there.
 fn await_clusters(spec: &JobSpec, options: &Options) -> Result<()> {
     for sink in spec.sinks.iter().filter(|_| owns_sinks(options)) {
-        if let SinkKind::Server(_) = &sink.kind {
-            sink::await_server(sink, &spec.origin, servers(options))?;
+        if let SinkKind::Declared(config) = &sink.kind {
+            config.await_server(SinkStart { spec: sink, origin: &spec.origin, servers: servers(options) })?;
         }
         if let SinkKind::Kafka(kafka) = &sink.kind {
             let at = spec.origin.at(&format!("sinks.{}.brokers", sink.name));

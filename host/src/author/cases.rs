@@ -30,6 +30,7 @@ mod questions;
 use compare::BatchLine;
 use millstream_base::error::{Error, Result};
 use millstream_base::progress;
+use millstream_connectors::kinds;
 pub use questions::{DescribeQuestion, questions};
 use serde::Deserialize;
 use std::fmt::{self, Display};
@@ -109,7 +110,7 @@ pub fn run(folder: &Path, accepts: bool) -> Result<CasesReport> {
     }
     run_with(folder, accepts, &|job| {
         let of = (job.file.as_path(), job.of.as_str());
-        let spec = millstream_base::job::made_of(&job.text, of, &job.folder, |path| job.places(path))?;
+        let spec = millstream_base::job::made_of(&job.text, kinds::all(), of, &job.folder, |path| job.places(path))?;
         let options = millstream_engine::running::Options { workers: Some(job.workers), ..Default::default() };
         let mut job = millstream_runtime::Job::new(spec, options);
         job.start()?;

@@ -3,6 +3,7 @@
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::package_name::PackageRequest;
+use millstream_connectors::kinds;
 use millstream_packages::lock::obtain::Obtained;
 use millstream_packages::lock::store::PackageStore;
 use millstream_packages::lock::{self, add, edit};
@@ -56,7 +57,7 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
         )));
     }
     if let Some(stage) = stage {
-        edit::check(job, stage, &reference)?;
+        edit::check(job, kinds::all(), stage, &reference)?;
     }
     add::pin(folder, obtained.pin.clone())?;
     let mut text = told(&obtained);

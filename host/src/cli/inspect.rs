@@ -11,8 +11,9 @@ use facts::FolderFacts;
 use millstream_base::error::{Error, Result};
 use millstream_base::job;
 use millstream_base::job::spec::CHECKPOINT_SCHEMES;
+use millstream_base::patience::ServerWait;
 use millstream_base::shown::harmless;
-use millstream_connectors::postgres::ServerWait;
+use millstream_connectors::kinds;
 use millstream_engine::checkpoint::{manifest, store};
 use millstream_engine::graph::Graph;
 use millstream_plugins::plugin::PluginHost;
@@ -87,7 +88,7 @@ fn checkpoint(path: &Path, json: bool) -> Result<String> {
 
 /// The job as `validate` shows it, and its checkpoint if there is one.
 fn job(path: &Path, json: bool) -> Result<String> {
-    let spec = job::load(path, &[])?;
+    let spec = job::load(path, kinds::all(), &[])?;
     warn_of(stale::of_job(&spec));
     let graph = Graph::resolve(spec, &PluginHost::new()?, false, ServerWait::No)?;
     let mut facts = None;

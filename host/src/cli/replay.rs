@@ -5,6 +5,7 @@ use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_base::job;
+use millstream_connectors::kinds;
 use millstream_connectors::sink::{show_table, shown_time};
 use millstream_engine::running::Options;
 use millstream_runtime::replay::{Replay, Replayed, replay};
@@ -35,7 +36,7 @@ pub struct ReplayArguments {
 
 /// Runs the batch again: what to print, and whether no sink holds anything else than what came out.
 pub fn run(arguments: &ReplayArguments) -> Result<(String, bool)> {
-    let spec = job::load(&arguments.job, &arguments.sets)?;
+    let spec = job::load(&arguments.job, kinds::all(), &arguments.sets)?;
     let options = Options { workers: arguments.workers, sets: arguments.sets.clone(), ..Options::default() };
     let Replay { time, sinks, not_replayable } = replay(spec, options, BatchId(arguments.batch), arguments.as_it_was)?;
     let mut text = String::new();

@@ -11,7 +11,8 @@ use folder::RetryFolder;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec};
 use millstream_base::job::{self, retry_source, suggest};
-use millstream_connectors::postgres::ServerWait;
+use millstream_base::patience::ServerWait;
+use millstream_connectors::kinds;
 use millstream_engine::graph::Graph;
 use millstream_plugins::plugin::PluginHost;
 use rows::RetryStage;
@@ -68,7 +69,7 @@ struct RetriedFile {
 
 /// Gives rows back; what to print. Nothing is written unless all rows of all files are good.
 pub fn retry(arguments: &RetryArguments) -> Result<String> {
-    let spec = job::load(&arguments.job, &arguments.sets)?;
+    let spec = job::load(&arguments.job, kinds::all(), &arguments.sets)?;
     check(&spec, &arguments.stage)?;
     let graph = Graph::resolve(spec, &PluginHost::new()?, false, ServerWait::No)?;
     let target = RetryStage::of(&graph, &arguments.stage)?;

@@ -9,7 +9,8 @@ use millstream_base::fault;
 use millstream_base::ids::{BatchId, Generation};
 use millstream_base::job::{self, plugin_part::PluginPart, spec::JobSpec};
 use millstream_base::package_name::PackageRequest;
-use millstream_connectors::postgres::ServerWait;
+use millstream_base::patience::ServerWait;
+use millstream_connectors::kinds;
 use millstream_engine::checkpoint::rollback::Rollback;
 use millstream_engine::checkpoint::store::{self, Store};
 use millstream_engine::checkpoint::types::{Manifest, TableOf};
@@ -56,7 +57,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     let RollbackArguments { job, stage, keep_state } = arguments;
     let stage = &edit::part_of(job, stage)?;
     let part = PluginPart::of(stage);
-    let spec = job::load(job, &[])?;
+    let spec = job::load(job, kinds::all(), &[])?;
     let folder = add::folder_of(job);
     let Some(before) = LockFile::read(folder)?.before(&spec.name, stage).cloned() else {
         return Err(Error::job(format!(
@@ -261,7 +262,7 @@ impl RollbackUndo {
 /// Whether the job can be started as its file is now, as of this batch or from where it is. A running job changes what is looked at, so that an
 /// error counts when it comes again and again.
 fn would_start(job: &Path, as_of: Option<u64>) -> Result<()> {
-    let graph = Graph::resolve(job::load(job, &[])?, &PluginHost::new()?, false, ServerWait::No)?;
+    let graph = Graph::resolve(job::load(job, kinds::all(), &[])?, &PluginHost::new()?, false, ServerWait::No)?;
     let Some(checkpoint) = &graph.spec.checkpoint else { return Ok(()) };
     let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;
     // Whoever starts it does so as before: with other workers some batches may not be run again.

@@ -24,6 +24,7 @@ use millstream_base::ids::BatchId;
 use millstream_base::job::spec::JobSpec;
 use millstream_base::threads::is_lost_connection;
 use millstream_base::{job, terminal, units};
+use millstream_connectors::kinds;
 use millstream_engine::running::{Cluster, Options};
 use millstream_metrics::Snapshot;
 use millstream_runtime::control::Control;
@@ -186,7 +187,7 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
     if arguments.sample {
         return run_here(arguments, None, None);
     }
-    let spec = job::load(&arguments.job, &arguments.sets)?;
+    let spec = job::load(&arguments.job, kinds::all(), &arguments.sets)?;
     if arguments.own_number() == 0 {
         warn_of(stale::of_job(&spec));
     }

@@ -19,8 +19,9 @@ use millstream_base::ids::BatchId;
 use millstream_base::job;
 use millstream_base::job::spec::{JobSpec, OperatorSpec, SqlLimits, StageSpec};
 use millstream_base::limits::PART_ROWS_MAX;
+use millstream_base::patience::ServerWait;
 use millstream_base::shown::harmless;
-use millstream_connectors::postgres::ServerWait;
+use millstream_connectors::kinds;
 use millstream_connectors::sink::show_table;
 use millstream_engine::checkpoint::manifest;
 use millstream_engine::checkpoint::store::{self, Store};
@@ -72,7 +73,7 @@ type Show<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 
 /// Runs the command.
 pub fn state(arguments: &StateArguments, show: Show<'_>) -> Result<()> {
-    let job = job::load(&arguments.job, &arguments.sets)?;
+    let job = job::load(&arguments.job, kinds::all(), &arguments.sets)?;
     let store = open(&job)?;
     let (checkpoint, mut tables) = read_tables(&*store, arguments.batch.map(BatchId))?;
     show_results(&job, &checkpoint, &mut tables)?;

@@ -5,6 +5,7 @@ use clap::Args;
 use millstream_base::error::Result;
 use millstream_base::job;
 use millstream_base::job::spec::JobSpec;
+use millstream_connectors::kinds;
 use millstream_packages::lock::store::{PackageStore, gc};
 use millstream_packages::lock::{self, LockFile, Pin, add, obtain, place};
 use millstream_packages::trust::policy::Policy;
@@ -46,7 +47,7 @@ pub fn verify(arguments: &VerifyArguments) -> Result<(String, bool)> {
             let folder = add::folder_of(path);
             let lock = LockFile::read(folder)?;
             found.lock(&lock, folder);
-            found.unpinned(&job::load(path, &[])?, &lock);
+            found.unpinned(&job::load(path, kinds::all(), &[])?, &lock);
         }
         None => {
             let checked = found.store.check()?;

@@ -10,6 +10,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::job;
 use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::package_name::{PackageRequest, version};
+use millstream_connectors::kinds;
 use millstream_engine::running::upgrade::shadow::rule::ShadowRule;
 use millstream_engine::running::upgrade::{UpgradeStatus, UpgradeStep};
 use millstream_packages::lock::store::PackageStore;
@@ -240,7 +241,7 @@ pub fn promote(
     next: &NextVersion,
     prepared: &UpgradeStatus,
 ) -> Result<UpgradeStatus> {
-    let spec = job::load(&running.file, &[])?;
+    let spec = job::load(&running.file, kinds::all(), &[])?;
     let folder = add::folder_of(&running.file);
     let held = LockFile::read(folder)?.before(&spec.name, stage).cloned();
     let before = PreviousVersion { job: spec.name, stage: stage.to_owned(), plugin: next.before.clone(), batch: None };

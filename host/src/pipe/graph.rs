@@ -5,7 +5,8 @@ use arrow::datatypes::SchemaRef;
 use millstream_base::error::{Error, Result};
 use millstream_base::job;
 use millstream_base::job::spec::{JobSpec, SourceSpec};
-use millstream_connectors::postgres::ServerWait;
+use millstream_base::patience::ServerWait;
+use millstream_connectors::kinds;
 use millstream_engine::graph::{Graph, Operator, PluginNode, StageNode};
 use millstream_packages::lock;
 use millstream_plugins::plugin::{LoadOptions, PluginHost, World};
@@ -40,7 +41,7 @@ impl PipeGraph {
     /// Puts it together, loads its plugins, and checks all of it.
     pub fn of(options: &Options, sample: &Sample) -> Result<PipeGraph> {
         let (text, sets) = text(options, sample)?;
-        let mut spec = job::of_command("pipe", &text, Path::new("."), &sets)?;
+        let mut spec = job::of_command("pipe", &text, kinds::all(), Path::new("."), &sets)?;
         let host = PluginHost::new()?;
         lock::resolve::resolve(&mut spec)?;
         check_worlds(&spec, &host)?;

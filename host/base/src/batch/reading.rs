@@ -1,9 +1,10 @@
 //! Reading a partition of a source that is polled, a plugin or a server: what a receiver needs of who does it.
 
 use super::ready::ReadyRows;
-use crate::error::Error;
+use crate::error::{self, Error};
 use arrow::array::RecordBatch;
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One who reads a partition.
@@ -57,6 +58,9 @@ pub trait ReadPartition: Send {
         Ok(())
     }
 }
+
+/// Makes one who reads a partition, or asks which there are.
+pub type MakeReader = Arc<dyn Fn() -> error::Result<Box<dyn ReadPartition>> + Send + Sync>;
 
 /// What a poll gave.
 pub struct ReadRows {

@@ -331,10 +331,10 @@ fn columns_of_what_came_with_a_value_stand_where_the_schema_has_them() {
 }
 
 fn kafka() -> SourceKind {
-    use crate::job::spec::{KafkaCluster, KafkaSourceSpec, KafkaStart, KafkaTopics};
+    use crate::job::spec::{KafkaCluster, KafkaSourceSpec, KafkaTopics, StreamStart};
     use std::time::Duration;
     let cluster = KafkaCluster { brokers: Vec::new(), tls: None, sasl: None, wait: Duration::ZERO };
     let topics = KafkaTopics::Named(vec!["topic".into()]);
     let poll = Duration::from_secs(1);
-    SourceKind::Kafka(Box::new(KafkaSourceSpec { cluster, topics, start: KafkaStart::Earliest, group: None, poll }))
+    SourceKind::Kafka(Box::new(KafkaSourceSpec { cluster, topics, start: StreamStart::Earliest, group: None, poll }))
 }

@@ -330,7 +330,7 @@ impl SourceSpec {
 
     /// Whether something stands before the value in each of its records (`batch::envelope`).
     pub fn in_envelopes(&self) -> bool {
-        matches!(self.kind, SourceKind::Kafka(_) | SourceKind::Server(_))
+        matches!(self.kind, SourceKind::Kafka(_) | SourceKind::Declared(_))
             || self.schema.iter().any(|column| column.from != ColumnSource::Value)
     }
 
@@ -436,7 +436,7 @@ impl SourceKind {
             SourceKind::Syslog(_) => "syslog",
             SourceKind::Lumberjack(_) => "lumberjack",
             SourceKind::Plugin(_) => "plugin",
-            SourceKind::Server(server) => server.reads.word(),
+            SourceKind::Declared(config) => config.kind(),
             SourceKind::Table(_) => "table",
             SourceKind::Retry { .. } => "retry",
         }
@@ -458,9 +458,8 @@ impl SinkKind {
             SinkKind::Postgres { .. } => "postgres",
             SinkKind::Kafka(_) => "kafka",
             SinkKind::Plugin(_) => "plugin",
-            SinkKind::Kinesis(_) => "kinesis",
             SinkKind::Clickhouse(_) => "clickhouse",
-            SinkKind::Server(server) => server.writes.word(),
+            SinkKind::Declared(config) => config.kind(),
         }
     }
 }

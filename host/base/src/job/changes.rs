@@ -167,11 +167,10 @@ pub(super) fn note_keys(job: &mut JobSpec) {
     }
     for (name, key) in found {
         let source = job.sources.iter_mut().find(|source| source.name == name);
-        if let Some(SourceKind::Server(server)) = source.map(|source| &mut source.kind)
-            && let ServerReads::Changes(reads) = &mut server.reads
-            && !reads.keys.contains(&key)
+        if let Some(SourceKind::Declared(config)) = source.map(|source| &mut source.kind)
+            && let Some(keeping) = config.keeping(&key)
         {
-            reads.keys.push(key);
+            *config = keeping;
         }
     }
 }
@@ -219,7 +218,7 @@ fn leaves_out(source: &str, inner: &str) -> String {
 
 /// Whether the rows of a source are changes of a table.
 pub fn is_of_changes(source: &SourceSpec) -> bool {
-    matches!(&source.kind, SourceKind::Server(server) if matches!(server.reads, ServerReads::Changes(_)))
+    matches!(&source.kind, SourceKind::Declared(config) if config.are_changes())
 }
 
 /// The column that says what a change does.

@@ -38,7 +38,7 @@ pub fn table(text: &str) -> Result<(Option<&str>, &str), String> {
 }
 
 /// Whether a URL is one, whatever the environment gives for its placeholders.
-pub(super) fn check_url(url: &str) -> Result<(), String> {
+pub fn check_url(url: &str) -> Result<(), String> {
     if url.is_empty() {
         return Err(format!("`url` is empty; {URL_HELP}"));
     }

@@ -10,7 +10,7 @@ pub(super) fn check(url: &str) -> Result<(), String> {
 }
 
 /// The same of a URL that may begin with one of these.
-pub(super) fn begins_with(url: &str, schemes: &[&str]) -> Result<(), String> {
+pub fn begins_with(url: &str, schemes: &[&str]) -> Result<(), String> {
     let pieces = variables::pieces(url).map_err(|message| format!("`url` {message}"))?;
     let begins = schemes.iter().any(|scheme| url.starts_with(scheme));
     if begins || matches!(pieces.first(), Some(TextPiece::Variable { .. } | TextPiece::File(_))) {

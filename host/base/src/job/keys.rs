@@ -2,18 +2,13 @@
 //! for editors is made, from these same tables.
 
 mod clickhouse;
-mod flight;
 mod lumberjack;
 mod otlp;
-mod nats;
 mod nexmark;
-mod rabbitmq;
-mod server;
 mod sink;
 mod source;
 mod stage;
 mod syslog;
-mod zeromq;
 
 pub(super) use sink::*;
 pub(super) use source::*;
@@ -23,7 +18,7 @@ use crate::limits;
 
 /// A key of a table.
 #[derive(Clone, Copy)]
-pub(super) struct TableKey {
+pub struct TableKey {
     /// Its name.
     pub name: &'static str,
     /// The kinds of sources or sinks that it is for; none named: all.
@@ -38,7 +33,7 @@ pub(super) struct TableKey {
 
 /// What a key takes.
 #[derive(Clone, Copy)]
-pub(super) enum KeyShape {
+pub enum KeyShape {
     /// Text.
     Text,
     /// A name of a job, source, stage or sink.
@@ -85,6 +80,10 @@ pub(super) enum KeyShape {
     Table(&'static [TableKey]),
     /// Tables with these keys, by name.
     Parts(&'static [TableKey]),
+    /// Tables with the keys of sources, by name.
+    Sources,
+    /// Tables with the keys of sinks, by name.
+    Sinks,
 }
 
 impl TableKey {
@@ -94,12 +93,8 @@ impl TableKey {
     }
 }
 
-/// Whether a source, stage, sink or `[checkpoint]` may have this key.
-pub(super) fn known(name: &str) -> bool {
-    [SOURCE, STAGE, SINK, CHECKPOINT].iter().any(|keys| keys.iter().any(|key| key.name == name))
-}
-
-const fn key(name: &'static str, shape: KeyShape, doc: &'static str) -> TableKey {
+/// A key that any kind may have and none needs.
+pub const fn key(name: &'static str, shape: KeyShape, doc: &'static str) -> TableKey {
     TableKey { name, kinds: &[], needed: &[], shape, doc }
 }
 
@@ -108,62 +103,56 @@ impl TableKey {
         self.kinds = kinds;
         self
     }
+    /// One of a declaration that its kind cannot do without.
+    pub const fn required(self) -> TableKey {
+        self.needed(&[""])
+    }
     const fn needed(mut self, kinds: &'static [&'static str]) -> TableKey {
         self.needed = kinds;
         self
     }
 }
 
-/// The kinds of sources.
-pub(super) const SOURCE_KINDS: &[&str] = &[
-    "socket",
-    "raw-socket",
-    "http",
-    "directory",
-    "file",
-    "kafka",
-    "redis",
-    "mqtt",
-    "nats",
-    "rabbitmq",
-    "zeromq",
-    "flight",
-    "kinesis",
-    "syslog",
-    "otlp",
-    "lumberjack",
-    "postgres-changes",
-    "plugin",
-    "rate",
-    "nexmark",
-    "queue",
+/// The kinds of sources that the language has itself, and where their records come from.
+pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[
+    ("socket", "lines of a TCP server"),
+    ("raw-socket", "its length-prefixed frames"),
+    ("http", "what others POST, or what a server answers or streams"),
+    ("directory", "the files of a folder and every new one"),
+    ("file", "one file"),
+    ("kafka", "topics of a Kafka cluster"),
+    ("syslog", "messages of syslog that others send"),
+    ("otlp", "what OpenTelemetry exports"),
+    ("lumberjack", "what Filebeat and other Beats send"),
+    ("plugin", "whatever a plugin of yours reads"),
+    ("rate", "rows made here"),
+    ("nexmark", "events of Nexmark"),
+    ("queue", "a file of test batches"),
 ];
+/// What the key `kind` of a source says.
+pub(super) const SOURCE_KIND_DOC: &str = "Where the records come from";
 /// The kinds of sources of versions to come.
 pub(super) const SOURCE_KINDS_LATER: &[&str] = &["s3"];
 /// The formats of sources.
 pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet", "avro", "protobuf"];
 /// The formats of sources of versions to come.
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
-/// The kinds of sinks.
-pub(super) const SINK_KINDS: &[&str] = &[
-    "print",
-    "files",
-    "delta",
-    "queue",
-    "postgres",
-    "kafka",
-    "redis",
-    "mqtt",
-    "nats",
-    "rabbitmq",
-    "flight",
-    "kinesis",
-    "clickhouse",
-    "http",
-    "websocket",
-    "plugin",
-    "nothing",
+/// The kinds of sinks that the language has itself, and where rows go.
+pub(super) const SINK_KINDS: &[(&str, &str)] = &[
+    ("print", "standard output"),
+    ("files", "a folder or bucket with files"),
+    ("delta", "a table of Delta"),
+    ("queue", "a file with a line a batch, for tests"),
+    ("postgres", "a table of a PostgreSQL database"),
+    ("kafka", "a topic of a Kafka cluster"),
+    ("clickhouse", "a table of ClickHouse"),
+    ("http", "a server over HTTP"),
+    ("websocket", "pages that follow them"),
+    ("plugin", "wherever a plugin of yours takes them"),
+    ("nothing", "nowhere, for trials"),
 ];
+/// What the key `kind` of a sink says.
+pub(super) const SINK_KIND_DOC: &str = "Where the rows go";
 /// The kinds of sinks of versions to come.
 pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.
@@ -246,9 +235,9 @@ pub(super) const JOB: &[TableKey] = &[
         KeyShape::Table(CHECKPOINT),
         "Where the job keeps what it needs to go on after a crash. Absent: a job that is started again begins afresh.",
     ),
-    key("sources", KeyShape::Parts(SOURCE), "The inputs of the job, by name.").needed(&[""]),
+    key("sources", KeyShape::Sources, "The inputs of the job, by name.").needed(&[""]),
     key("stages", KeyShape::Parts(STAGE), "The operators of the job, by name, in any order."),
-    key("sinks", KeyShape::Parts(SINK), "The outputs of the job, by name.").needed(&[""]),
+    key("sinks", KeyShape::Sinks, "The outputs of the job, by name.").needed(&[""]),
 ];
 
 /// `state`

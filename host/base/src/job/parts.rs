@@ -1,20 +1,17 @@
 //! What must hold of each source, stage and sink by itself, whether a file or a program made it.
 
-mod flight;
 mod http;
 mod http_client;
 mod join;
 mod kafka;
 mod plugin;
 mod records;
-mod nats;
 mod pattern;
-mod rabbitmq;
-mod server;
 mod socket;
-mod zeromq;
 mod stage;
 mod window;
+
+pub use http::token_fits as token;
 
 use super::mistakes::Mistakes;
 use super::spec::*;
@@ -27,8 +24,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-/// Where the mistakes of one part go.
-struct PartMistakes<'a> {
+/// Where the mistakes of one source, stage or sink go.
+pub struct PartMistakes<'a> {
     path: String,
     words: String,
     job: &'a JobSpec,
@@ -42,7 +39,8 @@ impl PartMistakes<'_> {
         if stands(places[1]) { places[1] } else { places[0] }
     }
 
-    fn wrong(&self, key: &str, message: impl Into<String>) {
+    /// Notes a mistake in the value of a key, unless it could not be read.
+    pub fn wrong(&self, key: &str, message: impl Into<String>) {
         self.mistakes.add_new(format!("{}.{key}", self.path), &self.words, message);
     }
 }
@@ -164,7 +162,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
         }
         SourceKind::Kafka(spec) => kafka::source(spec, part),
         SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
-        SourceKind::Server(server) => server::source(spec, server, part),
+        SourceKind::Declared(config) => config.check(spec, part),
         SourceKind::Syslog(syslog) => address("listen", &syslog.listen, part),
         SourceKind::Lumberjack(lumberjack) => http::lumberjack(spec, lumberjack, part),
         SourceKind::Rate { .. } | SourceKind::Nexmark(_) | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
@@ -355,7 +353,7 @@ fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
 /// Widths of the columns and length of a record must agree.
 fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartMistakes<'_>) {
     let framed = match &spec.kind {
-        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Server(_) | SourceKind::Http(_) => true,
+        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Declared(_) | SourceKind::Http(_) => true,
         SourceKind::HttpClient(client) => client.shape != HttpShape::Lines,
         _ => false,
     };
@@ -395,7 +393,7 @@ fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartMistakes<'_>)
 }
 
 /// `host:port`, as far as text tells.
-fn address(key: &str, text: &str, part: &PartMistakes<'_>) {
+pub fn address(key: &str, text: &str, part: &PartMistakes<'_>) {
     if !is_address(text) {
         let message =
             format!("`{key} = \"{text}\"` is not host and port; write it as \"127.0.0.1:9999\" or \"[::1]:9999\"");
@@ -453,15 +451,10 @@ fn is_text(sink: &SinkKind) -> bool {
     let format = match sink {
         SinkKind::Files { format, .. } => return !matches!(format, FileFormat::Parquet(_) | FileFormat::Avro),
         SinkKind::Kafka(spec) => spec.format,
-        SinkKind::Server(spec) => match &spec.writes {
-            ServerWrites::Mqtt(writes) => writes.format,
-            ServerWrites::Nats(writes) => writes.format,
-            ServerWrites::Rabbitmq(writes) => writes.format,
-            ServerWrites::Redis(_) | ServerWrites::Flight(_) => return false,
-        },
+        SinkKind::Declared(config) => return config.is_text(),
         _ => return true,
     };
-    matches!(format, RecordFormat::Json | RecordFormat::Text | RecordFormat::Csv)
+    format.is_text()
 }
 
 fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
@@ -509,9 +502,8 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
         }
         SinkKind::Kafka(spec) => kafka::sink(spec, part),
         SinkKind::Plugin(sink) => plugin::check_end(&sink.plugin, part),
-        SinkKind::Kinesis(spec) => server::kinesis_sink(spec, part),
         SinkKind::Clickhouse(spec) => http::clickhouse(spec, part),
-        SinkKind::Server(spec) => server::sink(spec, part),
+        SinkKind::Declared(config) => config.check(part),
     }
 }
 

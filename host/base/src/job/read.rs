@@ -3,28 +3,24 @@
 mod checkpoint;
 mod columns;
 mod files;
-mod flight;
 mod http;
 mod http_client;
 mod kafka;
 mod records;
-mod nats;
-mod rabbitmq;
-mod server;
-mod server_sink;
-mod zeromq;
 mod sink;
 mod source;
 mod stage;
 mod tls;
 
 pub(super) use source::poll_fits;
+pub(super) use tls::read as tls;
 
+use super::connector::Kinds;
 use super::document::Document;
 use super::keys;
 use super::mistakes::Mistakes;
 use super::names;
-use super::spec::{AtEnd, ClockSpec, JobSpec, Origin, StateSpec, Texts};
+use super::spec::{AtEnd, ClockSpec, JobSpec, Origin, SinkKind, SourceKind, StateSpec, Texts};
 use super::table::Reader;
 use std::path::Path;
 
@@ -40,9 +36,9 @@ fn state(top: &Reader<'_>) -> Option<StateSpec> {
 
 /// Reads the whole file. What cannot be read is noted in `mistakes` and gets a harmless value, so that the rest of the
 /// file is looked at as well.
-pub(super) fn job(document: &Document, file: &Path, folder: &Path, mistakes: &Mistakes) -> JobSpec {
-    let top =
-        Reader { path: String::new(), part: String::new(), inside: String::new(), table: &document.table, mistakes };
+pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, folder: &Path, mistakes: &Mistakes) -> JobSpec {
+    let (path, part, inside) = (String::new(), String::new(), String::new());
+    let top = Reader { path, part, inside, table: &document.table, kinds, mistakes };
     top.check_keys(keys::JOB, &[], None);
     let mut job = JobSpec::new(names::of_file(file));
     job.origin =
@@ -73,6 +69,25 @@ pub(super) fn job(document: &Document, file: &Path, folder: &Path, mistakes: &Mi
         top.parts("sources", "source").into_iter().map(|(name, r)| source::source(name, &r, folder)).collect();
     job.stages = top.parts("stages", "stage").into_iter().map(|(name, r)| stage::stage(name, &r)).collect();
     job.sinks = top.parts("sinks", "sink").into_iter().map(|(name, r)| sink::sink(name, &r, folder)).collect();
-    server::name_clients(&mut job);
+    name_clients(&mut job);
     job
+}
+
+/// Gives those for whom a server keeps something, and who have no name, one by the job and the part of it, so that they find it again.
+fn name_clients(job: &mut JobSpec) {
+    let name = |part: &str| format!("millstream-{}-{part}", job.name);
+    for source in &mut job.sources {
+        if let SourceKind::Declared(config) = &mut source.kind
+            && let Some(named) = config.named(&name(&source.name))
+        {
+            *config = named;
+        }
+    }
+    for sink in &mut job.sinks {
+        if let SinkKind::Declared(config) = &mut sink.kind
+            && let Some(named) = config.named(&name(&sink.name))
+        {
+            *config = named;
+        }
+    }
 }

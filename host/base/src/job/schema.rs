@@ -1,5 +1,6 @@
 //! The JSON Schema of the job file, made from the same tables of keys that reading uses.
 
+use super::connector::Kinds;
 use super::keys::{self, COLUMN, KeyShape, TableKey};
 use super::{expression, names};
 use crate::batch::types::ColumnType;
@@ -11,8 +12,13 @@ use serde_json::{Map, Value, json};
 const VARIABLE: &str = r"\$\{[^}]+\}";
 
 /// The schema of a whole job file.
-pub(super) fn job() -> Value {
+pub(super) fn job(kinds: &Kinds) -> Value {
     let mut schema = table(keys::JOB);
+    for (section, keys) in [("sources", kinds.source_keys()), ("sinks", kinds.sink_keys())] {
+        let doc = schema["properties"][section]["description"].take();
+        schema["properties"][section] = parts(keys);
+        schema["properties"][section]["description"] = doc;
+    }
     let head = [
         ("$schema", json!("https://json-schema.org/draft/2020-12/schema")),
         ("title", json!("Millstream job")),
@@ -45,6 +51,15 @@ fn table(keys: &[TableKey]) -> Map<String, Value> {
         schema.insert("allOf".into(), json!(rules));
     }
     schema
+}
+
+/// Sources, stages or sinks by name.
+fn parts(keys: &[TableKey]) -> Value {
+    json!({
+        "type": "object",
+        "propertyNames": { "pattern": names::PATTERN },
+        "additionalProperties": part(keys),
+    })
 }
 
 /// A source, stage or sink. Sources and sinks are of kinds; a stage has one operator, and keys that are for one operator need it.
@@ -206,10 +221,8 @@ fn shape(shape: &KeyShape) -> Value {
             "additionalProperties": pattern(expression::PATTERN),
         }),
         KeyShape::Table(keys) => Value::Object(table(keys)),
-        KeyShape::Parts(keys) => json!({
-            "type": "object",
-            "propertyNames": { "pattern": names::PATTERN },
-            "additionalProperties": part(keys),
-        }),
+        KeyShape::Parts(keys) => parts(keys),
+        // These depend on which kinds there are.
+        KeyShape::Sources | KeyShape::Sinks => json!({}),
     }
 }

@@ -2,45 +2,36 @@
 //! Rust programs may build one directly.
 
 mod addresses;
+mod changes;
 mod clickhouse;
-mod flight;
 mod http_client;
 mod kafka;
 mod kafka_sink;
 mod lumberjack;
 mod otlp;
 mod plugin_sink;
-mod kinesis;
-mod nats;
 mod nexmark;
-mod rabbitmq;
-mod server;
-mod server_sink;
-mod zeromq;
 mod stage;
+mod start;
 mod syslog;
 
 pub use crate::batch::binary_text::BinaryEncoding;
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
 pub use addresses::*;
+pub use changes::*;
 pub use clickhouse::*;
-pub use flight::*;
 pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
-pub use kinesis::*;
 pub use lumberjack::*;
-pub use nats::*;
 pub use nexmark::*;
 pub use otlp::*;
 pub use plugin_sink::*;
-pub use rabbitmq::*;
-pub use server::*;
-pub use server_sink::*;
 pub use stage::*;
+pub use start::*;
 pub use syslog::*;
-pub use zeromq::*;
 
+use super::connector::{SinkConfig, SourceConfig};
 use super::variables::ExpandedText;
 use crate::batch::partition::Share;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -306,8 +297,8 @@ pub enum SourceKind {
     Syslog(SyslogSpec),
     /// Events that Beats send.
     Lumberjack(LumberjackSpec),
-    /// Messages that a server keeps or hands out, partition by partition.
-    Server(Box<ServerSourceSpec>),
+    /// What the connector of a kind reads, partition by partition.
+    Declared(Arc<dyn SourceConfig>),
     /// Rows made here: `timestamp` and `value` = 0, 1, 2 … Their format is `Binary` with both columns.
     Rate {
         /// Rows a second.
@@ -347,7 +338,7 @@ impl SourceKind {
     pub fn has_partitions(&self) -> bool {
         match self {
             SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
-            SourceKind::Server(server) => server.reads.has_partitions(),
+            SourceKind::Declared(config) => config.has_partitions(),
             SourceKind::Socket { address } | SourceKind::RawSocket { address } => address.is_list(),
             _ => false,
         }
@@ -357,7 +348,7 @@ impl SourceKind {
     pub fn is_spread(&self) -> bool {
         match self {
             SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
-            SourceKind::Server(server) => server.reads.is_spread(),
+            SourceKind::Declared(config) => config.is_spread(),
             SourceKind::Socket { address } | SourceKind::RawSocket { address } => address.is_list(),
             SourceKind::Http(server) => server.spread,
             SourceKind::Syslog(syslog) => syslog.spread,
@@ -603,12 +594,10 @@ pub enum SinkKind {
     Kafka(Box<KafkaSinkSpec>),
     /// Wherever a plugin of world `sink` takes them.
     Plugin(Box<PluginSinkSpec>),
-    /// A stream of Kinesis.
-    Kinesis(Box<KinesisSinkSpec>),
     /// A table of ClickHouse.
     Clickhouse(Box<ClickhouseSinkSpec>),
-    /// A server that is named by a URL.
-    Server(Box<ServerSinkSpec>),
+    /// Wherever the connector of a kind writes.
+    Declared(Arc<dyn SinkConfig>),
 }
 
 /// Who writes the files, the records, or the rows of a table, of a sink.

@@ -1,6 +1,7 @@
 //! Typed access to one table of a job file. Every wrong value is noted as a mistake and read as if it were absent, so
 //! that reading goes on to the next one.
 
+use super::connector::{Kinds, Url};
 use super::document::join;
 use super::keys::{self, TableKey};
 use super::mistakes::Mistakes;
@@ -14,7 +15,7 @@ use toml::Value;
 
 /// A table, where it stands, and where its mistakes go.
 #[derive(Clone)]
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     /// Dotted path of the table; empty for the whole file.
     pub path: String,
     /// What messages begin with, as ``stage `words`: ``.
@@ -23,8 +24,10 @@ pub(super) struct Reader<'a> {
     pub inside: String,
     /// The table.
     pub table: &'a toml::Table,
+    /// The kinds of sources and sinks that there are.
+    pub(super) kinds: &'a Kinds,
     /// The mistakes of the job.
-    pub mistakes: &'a Mistakes,
+    pub(super) mistakes: &'a Mistakes,
 }
 
 impl<'a> Reader<'a> {
@@ -46,7 +49,7 @@ impl<'a> Reader<'a> {
     /// Notes that a key is missing which is needed here.
     pub fn need(&self, key: &str, example: &str) {
         // A key that is there under a misspelt name is reported as that.
-        let misspelt = |other: &String| !keys::known(other) && suggest::nearest(other, [key]).is_some();
+        let misspelt = |other: &String| !self.kinds.has_key(other) && suggest::nearest(other, [key]).is_some();
         if !self.has(key) && !self.table.keys().any(misspelt) {
             self.wrong(key, format!("`{}{key}` is missing; write {example}", self.inside));
         }
@@ -267,6 +270,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The key `url`, which is needed.
+    pub fn url(&self, example: &str) -> Url {
+        self.need("url", example);
+        Url(self.text("url", example).unwrap_or_default().to_owned())
+    }
+
+    /// Text of a key that is needed; empty where it is missing.
+    pub fn needed_text(&self, key: &str, example: &str) -> String {
+        self.need(key, example);
+        self.text(key, example).unwrap_or_default().to_owned()
+    }
+
     /// One of some words; `later` are those of versions to come.
     pub fn choice<T: Clone>(&self, key: &str, words: &[(&str, T)], later: &[&str]) -> Option<T> {
         let known = || words.iter().map(|(word, _)| *word);
@@ -293,6 +308,15 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// The key `kind` of a source or sink, which is needed.
+    pub(super) fn kind(&self, kinds: &[&'static str], later: &[&str]) -> Option<&'static str> {
+        if let Some((first, others)) = kinds.split_first() {
+            self.need("kind", &format!("kind = \"{first}\", or one of {}", others.join(", ")));
+        }
+        let words: Vec<_> = kinds.iter().map(|word| (*word, *word)).collect();
+        self.choice("kind", &words, later)
+    }
+
     /// A table inside this one.
     pub fn inner(&self, key: &str, example: &str) -> Option<Reader<'a>> {
         match self.table.get(key)? {
@@ -301,6 +325,7 @@ impl<'a> Reader<'a> {
                 part: self.part.clone(),
                 inside: format!("{}{key}.", self.inside),
                 table,
+                kinds: self.kinds,
                 mistakes: self.mistakes,
             }),
             other => {
@@ -326,7 +351,8 @@ impl<'a> Reader<'a> {
                 }
                 Value::Table(table) => {
                     let part = format!("{what} `{name}`: ");
-                    let reader = Reader { path, part, inside: String::new(), table, mistakes: self.mistakes };
+                    let (kinds, mistakes) = (self.kinds, self.mistakes);
+                    let reader = Reader { path, part, inside: String::new(), table, kinds, mistakes };
                     readers.push((name.clone(), reader));
                 }
                 other => {

@@ -1,23 +1,28 @@
 //! Waiting for a server that is away while a job starts: from the beginning, or in the middle of what it is asked.
 
 use super::DatabaseError;
-use millstream_base::patience::longer;
+use millstream_base::patience::{ServerWait, longer};
 use millstream_base::units;
 use std::time::{Duration, Instant};
 
-/// Whether servers that are away are waited for.
-#[derive(Clone, Copy, Debug, Default)]
-pub enum ServerWait {
-    /// They are not: a command only wants to know what is there.
-    #[default]
-    No,
-    /// As long as the job file allows (`wait`), and not longer than until then.
-    Until(Option<Instant>),
+/// Waiting for a database.
+pub(crate) trait AwaitDatabase {
+    /// What the next thing to do about an error of this kind is, for its words.
+    fn help(self, fault: &DatabaseError) -> &'static str;
+
+    /// Asks until there is an answer, or something is wrong that does not pass, or `wait` is over. Every attempt begins anew,
+    /// so it must do no harm where one before it came further than its answer. `who` and `place` are for the words.
+    async fn out<T>(
+        self,
+        who: &str,
+        place: &str,
+        wait: Duration,
+        ask: impl AsyncFnMut() -> Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError>;
 }
 
-impl ServerWait {
-    /// What the next thing to do about an error of this kind is, for its words.
-    pub fn help(self, fault: &DatabaseError) -> &'static str {
+impl AwaitDatabase for ServerWait {
+    fn help(self, fault: &DatabaseError) -> &'static str {
         match (fault.passes(), self) {
             (false, _) => "",
             (true, ServerWait::No) => "; start that server, or mend `url`",
@@ -25,9 +30,7 @@ impl ServerWait {
         }
     }
 
-    /// Asks until there is an answer, or something is wrong that does not pass, or `wait` is over. Every attempt begins anew,
-    /// so it must do no harm where one before it came further than its answer. `who` and `place` are for the words.
-    pub async fn out<T>(
+    async fn out<T>(
         self,
         who: &str,
         place: &str,

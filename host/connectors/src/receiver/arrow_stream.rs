@@ -1,8 +1,11 @@
 //! A stream of Arrow IPC that comes bit by bit, as a pipe brings it: its columns, in the types that are ours, and its rows. Nothing
 //! that it says of lengths is believed before it was checked.
 
-use super::server::Batches;
-use crate::flight::messages::Data;
+mod batches;
+mod fits;
+
+pub use batches::{Batches, IpcMessage};
+
 use crate::limits::{ARROW_HEADER_BYTES_MAX, ARROW_MESSAGE_BYTES_MAX};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
@@ -85,7 +88,7 @@ impl ArrowStream {
     }
 
     /// The next message, when all of it is here.
-    fn message(&mut self) -> Result<Option<Data>, String> {
+    fn message(&mut self) -> Result<Option<IpcMessage>, String> {
         if self.ended {
             return Ok(None);
         }
@@ -122,10 +125,10 @@ impl ArrowStream {
         let mut message = self.bytes.split_to(whole).freeze();
         let mut message = message.split_off(PREFIX_BYTES);
         let body = message.split_off(length);
-        Ok(Some(Data { header: message, body, ..Data::default() }))
+        Ok(Some(IpcMessage { header: message, body }))
     }
 
-    fn take(&mut self, message: &Data) -> Result<(), String> {
+    fn take(&mut self, message: &IpcMessage) -> Result<(), String> {
         if self.batches.is_none() {
             let columns = caught(|| columns_of(&message.header)).unwrap_or_else(unreadable)?;
             if self.columns.is_empty() {

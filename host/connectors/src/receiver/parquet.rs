@@ -2,7 +2,7 @@
 //! lines, as it counts those that a compressed file holds. Only columns that the job has are read. How a row is written must not change
 //! from one version to the next: a job may stop within a file.
 
-pub(super) mod columns;
+pub(crate) mod columns;
 mod leaves;
 pub(super) mod open;
 

@@ -6,6 +6,7 @@
 //!
 //! Who is asked is no matter of this module: [`ReadPartition`] is what it needs.
 
+pub mod backlog;
 mod messages;
 mod partition;
 mod position;
@@ -13,10 +14,10 @@ mod position;
 use super::inbox::Inbox;
 use millstream_base::batch::partition::{CLOCK_PREFIX, Share, rows_name};
 use millstream_base::batch::position::Positions;
-use millstream_base::batch::reading::{ReadPartition, ReadTrouble};
+use millstream_base::batch::reading::{MakeReader, ReadPartition, ReadTrouble};
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
-use millstream_base::job::spec::SourceSpec;
+use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_base::limits::POLLED_PARTITIONS_MAX;
 use millstream_base::threads;
 use partition::{PartitionReader, SharedRows, has_clock};
@@ -36,8 +37,40 @@ const HEARD_EVERY: Duration = Duration::from_millis(100);
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(10);
 
-/// Makes one who reads a partition, or asks for all.
-pub type MakeReader = Arc<dyn Fn() -> Result<Box<dyn ReadPartition>> + Send + Sync>;
+/// What it means for a source that its settings make no reader: the key that is wrong, and why.
+pub fn check<T>(
+    source: &SourceSpec,
+    origin: &Origin,
+    made: std::result::Result<T, (&'static str, String)>,
+) -> Result<()> {
+    made.map(drop).map_err(|mistake| unreadable(source, origin, mistake))
+}
+
+/// Makes readers of these settings, where they need not know of each other.
+pub fn readers<C, R>(
+    (source, config, origin): (&SourceSpec, &C, &Origin),
+    of: fn(&SourceSpec, &C, &Origin) -> std::result::Result<R, (&'static str, String)>,
+) -> MakeReader
+where
+    C: Clone + Send + Sync + 'static,
+    R: ReadPartition + 'static,
+{
+    let (source, config, origin) = (source.clone(), config.clone(), origin.clone());
+    Arc::new(move || {
+        let made = of(&source, &config, &origin);
+        Ok(Box::new(made.map_err(|mistake| unreadable(&source, &origin, mistake))?))
+    })
+}
+
+fn unreadable(source: &SourceSpec, origin: &Origin, (key, message): (&str, String)) -> Error {
+    let location = origin.at(&format!("sources.{}.{key}", source.name));
+    Error::job(format!("{location}source `{}`: {message}", source.name))
+}
+
+/// A word of a position that is written in words; all of it where there is none.
+pub fn word(position: &str, number: usize) -> &str {
+    position.split(' ').nth(number).unwrap_or(position)
+}
 
 /// Starts to read the partitions of this share; the thread ends when the inbox is closed.
 pub fn start(

@@ -53,7 +53,7 @@ impl Schemas {
         let Format::Avro(WriterSchema::Registry(registry)) = &source.format else { return None };
         let begin = match source.kind {
             SourceKind::RawSocket { .. } => |_: &[u8]| millstream_base::batch::chunk::FRAME_PREFIX_BYTES,
-            SourceKind::Kafka(_) | SourceKind::Server(_) => envelope::value_start,
+            SourceKind::Kafka(_) | SourceKind::Declared(_) => envelope::value_start,
             _ => |_: &[u8]| 0,
         };
         Some(Schemas {

@@ -94,7 +94,7 @@ impl<'a> Replayer<'a> {
             | SourceKind::Http(_)
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
-            | SourceKind::Server(_)
+            | SourceKind::Declared(_)
             | SourceKind::Syslog(_)
             | SourceKind::Lumberjack(_)
             | SourceKind::Kafka(_)
@@ -236,7 +236,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
         | SourceKind::Http(_)
         | SourceKind::HttpClient(_)
         | SourceKind::Plugin(_)
-        | SourceKind::Server(_)
+        | SourceKind::Declared(_)
         | SourceKind::Syslog(_)
         | SourceKind::Lumberjack(_)
         | SourceKind::Objects { .. }

@@ -12,7 +12,6 @@ pub use lookup::Lookup;
 
 use super::inbox::Inbox;
 use super::{panicked, plain, until_closed};
-use crate::postgres::ServerWait;
 use bytes::Bytes;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::{Extent, Positions};
@@ -21,6 +20,7 @@ use millstream_base::fault;
 use millstream_base::job::spec::{EnrichSpec, EnrichTable, Origin, SourceSpec};
 use millstream_base::job::table_source::{place, stage_of};
 use millstream_base::limits::ENRICH_BYTES_MAX;
+use millstream_base::patience::ServerWait;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Columns of bytes in the text that a sink's `encoding` names. What writes rows then sees columns of text.
 
-use super::Sink;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_base::batch::binary_text::BinaryEncoding;
+use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::{SinkKind, SinkSpec};

@@ -5,11 +5,12 @@ mod window;
 
 use super::commit_retry::{CommitRetry, ServerFault};
 use super::waiting::{await_or_end, new_runtime};
-use super::{Sink, http, wrong};
+use super::{http, wrong};
 use crate::http::{Client, Fault, HttpRequest};
 use arrow::datatypes::SchemaRef;
 use hyper::header::HeaderMap;
 use hyper::{Method, StatusCode};
+use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::job::spec::{ClickhouseSinkSpec, Origin, SinkKind, SinkSpec};

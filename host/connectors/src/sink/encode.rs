@@ -4,7 +4,7 @@
 pub(super) mod avro;
 pub(super) mod csv;
 mod parquet;
-pub(super) mod plain;
+pub(crate) mod plain;
 pub(super) mod protobuf;
 mod text;
 

@@ -45,8 +45,7 @@ impl Encoder {
             // Text is bytes already.
             SinkKind::Files { format: FileFormat::Text | FileFormat::Parquet(_) | FileFormat::Avro, .. }
             | SinkKind::Postgres { .. }
-            | SinkKind::Kinesis(_)
-            | SinkKind::Server(_)
+            | SinkKind::Declared(_)
             | SinkKind::Print { .. }
             | SinkKind::Sample { .. }
             | SinkKind::Nothing

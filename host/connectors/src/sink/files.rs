@@ -11,11 +11,12 @@ mod destination;
 mod reserve;
 
 use super::shares::Share;
-use super::{Sink, check_writable, commit_failed, encode, open_failed, rows_refused};
+use super::{check_writable, commit_failed, encode, open_failed, rows_refused};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use destination::BucketDestination;
 use exactly_once::CommittedFolder;
+use millstream_base::batch::sink::Sink;
 use millstream_base::durable;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;

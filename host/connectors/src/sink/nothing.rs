@@ -1,7 +1,7 @@
 //! Sink `nothing`: rows are counted as those of any other sink, and dropped.
 
-use super::Sink;
 use arrow::array::RecordBatch;
+use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::ids::{BatchId, BatchTime};
 

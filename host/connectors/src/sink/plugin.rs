@@ -5,11 +5,11 @@
 
 mod calls;
 
-use super::Sink;
 use super::commit_retry::{CommitRetry, ServerFault};
 use super::waiting::pause_or_end;
 use arrow::array::RecordBatch;
 use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::sink::Sink;
 use millstream_base::batch::writing::{WriteBatches, WriteTrouble};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;

@@ -1,12 +1,13 @@
 //! Sink `print`: batches on standard output, as tables for people.
 
-use super::{Sink, commit_failed};
+use super::commit_failed;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use millstream_base::batch::cell;
 use millstream_base::batch::cell::Cells;
+use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::hex;
 use millstream_base::ids::{BatchId, BatchTime};

@@ -5,9 +5,10 @@
 //! other job is refused.
 
 use super::marker::{self, LockBeside, Marker};
-use super::{Sink, check_writable, commit_failed, open_failed, rows_refused};
+use super::{check_writable, commit_failed, open_failed, rows_refused};
 use millstream_base::batch::cell;
 use millstream_base::batch::json::JsonRows;
+use millstream_base::batch::sink::Sink;
 use millstream_base::owner::Owner;
 
 use arrow::array::RecordBatch;

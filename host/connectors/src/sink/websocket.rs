@@ -6,7 +6,7 @@ mod client;
 mod messages;
 
 use super::waiting::runtime_of;
-use super::{Sink, wrong};
+use super::wrong;
 use crate::http::certificate::Certificate;
 use crate::http::listener::{bind, cannot_listen};
 use crate::http::refusals::Refusals;
@@ -14,6 +14,7 @@ use crate::limits::WEBSOCKET_MESSAGES_MAX;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::json;
+use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;

@@ -163,7 +163,7 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         // Brokers come and go, and positions name their topics; which cluster they are of is one of them.
         SourceKind::Kafka(_) => "kafka".to_owned(),
         // Positions name their partitions, and servers move.
-        SourceKind::Server(server) => server.reads.word().to_owned(),
+        SourceKind::Declared(config) => config.kind().to_owned(),
         SourceKind::Rate { .. } => "rate".to_owned(),
         // Rows are numbered by the kind of their events.
         SourceKind::Nexmark(nexmark) => format!("nexmark {}", nexmark.event.word()),
@@ -210,7 +210,7 @@ pub fn keeps_rows(source: &SourceSpec) -> bool {
             | SourceKind::Http(_)
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
-            | SourceKind::Server(_)
+            | SourceKind::Declared(_)
             | SourceKind::Syslog(_)
             | SourceKind::Lumberjack(_)
             | SourceKind::Table(_)

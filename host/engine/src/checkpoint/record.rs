@@ -15,6 +15,7 @@ use millstream_base::job::{
     spec::{ColumnSpec, JobSpec, OperatorSpec, TimeForm},
 };
 use millstream_base::patience::patiently;
+use millstream_connectors::kinds;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -144,7 +145,7 @@ pub fn damages(store: &dyn Store, start: &JobStart) -> BTreeMap<String, String> 
 pub fn text(record: &JobRecord) -> Result<JobSpec> {
     let origin = PathBuf::from(&record.folder);
     let version = Version { says_units: record.units_are_said, has_variables: record.has_variables };
-    job::parse_as(&record.text, &origin.join("job.toml"), &origin, &record.sets, version)
+    job::parse_as(&record.text, kinds::all(), (&origin.join("job.toml"), &origin), &record.sets, version)
 }
 
 /// The job of a record. Its components and files are written into `folder`, and the job refers to them there.

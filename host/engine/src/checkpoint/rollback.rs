@@ -102,6 +102,7 @@ mod tests {
             "[sources.in]\nkind = \"queue\"\npath = \"in.jsonl\"\nschema = { n = \"int64\" }\n\
              [stages.one]\nfrom = \"in\"\nplugin = \"one.wasm\"\n[stages.two]\nfrom = \"one\"\nplugin = \"two.wasm\"\n\
              [sinks.out]\nfrom = \"two\"\nkind = \"print\"\n",
+            millstream_connectors::kinds::all(),
             "job.toml".as_ref(),
             folder.path(),
             &[],

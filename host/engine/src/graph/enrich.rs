@@ -7,7 +7,7 @@ use millstream_base::batch::types::{self, ColumnType, columns_of_specs, with_fie
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
 use millstream_base::job::table_source;
-use millstream_connectors::postgres::ServerWait;
+use millstream_base::patience::ServerWait;
 use millstream_connectors::receiver::table;
 use std::sync::Arc;
 

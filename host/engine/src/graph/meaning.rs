@@ -15,7 +15,7 @@ use crate::checkpoint::meaning::{COLUMN, Label, Meaning, Meanings, TableMeaning}
 use millstream_base::error::Result;
 use millstream_base::job::spec::{JobSpec, Origin, SourceKind, SourceSpec, StageSpec};
 use millstream_base::job::{query_of, retry_source};
-use millstream_connectors::postgres::ServerWait;
+use millstream_base::patience::ServerWait;
 use millstream_sql::expression::Expression;
 use std::collections::{BTreeMap, BTreeSet};
 

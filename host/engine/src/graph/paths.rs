@@ -35,9 +35,8 @@ pub fn check(spec: &JobSpec) -> Result<()> {
             | SinkKind::Postgres { .. }
             | SinkKind::Kafka(_)
             | SinkKind::Plugin(_)
-            | SinkKind::Kinesis(_)
             | SinkKind::Clickhouse(_) => continue,
-            SinkKind::Server(_) => continue,
+            SinkKind::Declared(_) => continue,
             SinkKind::Files { path, .. } => (path, true),
             SinkKind::Queue { path } => (path, false),
         };
@@ -206,7 +205,7 @@ fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
             | SourceKind::Http(_)
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
-            | SourceKind::Server(_)
+            | SourceKind::Declared(_)
             | SourceKind::Syslog(_)
             | SourceKind::Lumberjack(_)
             | SourceKind::Rate { .. }

@@ -3,10 +3,10 @@
 use super::Graph;
 use super::connector::ConnectorSlot;
 use super::plugin::{granted, replace};
+use millstream_base::batch::reading::MakeReader;
 use millstream_base::batch::reading::{ReadPartition, ReadRows, ReadTrouble};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{JobSpec, PluginSpec};
-use millstream_connectors::receiver::polled::MakeReader;
 use millstream_metrics::{Counts, PluginId};
 use millstream_plugins::plugin::{
     ConnectorTally, Description, LoadOptions, Plugin, PluginHost, Reader, StageUse, World,

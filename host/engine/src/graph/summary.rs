@@ -8,8 +8,7 @@ mod tests;
 use super::Graph;
 use millstream_base::batch::types;
 use millstream_base::job::spec::{
-    FilesLayout, HttpBody, HttpShape, JobSpec, PartsBy, ServerReads, ServerWrites, SinkKind, SourceKind, SourceSpec,
-    TableMode,
+    FilesLayout, HttpBody, HttpShape, JobSpec, PartsBy, SinkKind, SourceKind, SourceSpec, TableMode,
 };
 use millstream_base::secrets;
 use std::fmt::Write as _;
@@ -56,28 +55,8 @@ impl Graph {
                     let _ = writeln!(text, "        {:<16} {line}", "");
                 }
             }
-            if let SinkKind::Server(server) = &sink.kind {
-                let promise = match &server.writes {
-                    ServerWrites::Redis(_) => {
-                        "exactly once, with [checkpoint], of a server that loses nothing it has confirmed"
-                    }
-                    ServerWrites::Nats(writes) if writes.exactly_once => {
-                        "exactly once, with [checkpoint], of a stream that keeps the job's marker"
-                    }
-                    ServerWrites::Nats(_) => {
-                        "at least once; what comes again within the stream's window of deduplication is there once"
-                    }
-                    ServerWrites::Rabbitmq(_) => {
-                        "at least once: after a crash, or when a connection is lost, some messages come again, with the id that they had"
-                    }
-                    ServerWrites::Flight(_) => {
-                        "at least once: after a crash, or when a connection is lost, some batches come again, with the number that they had"
-                    }
-                    ServerWrites::Mqtt(_) => {
-                        "at least once: after a crash, or when a connection is lost, some messages come again"
-                    }
-                };
-                let _ = writeln!(text, "        {:<16} {promise}", "");
+            if let SinkKind::Declared(config) = &sink.kind {
+                let _ = writeln!(text, "        {:<16} {}", "", config.promise());
             }
             if let SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } = &sink.kind {
                 let promise = "exactly once, with [checkpoint]: each commit of the table says which it is";
@@ -101,9 +80,6 @@ impl Graph {
                         ""
                     );
                 }
-            }
-            if let SinkKind::Kinesis(_) = &sink.kind {
-                let _ = writeln!(text, "        {:<16} at least once: a stream keeps no marker", "");
             }
             if let SinkKind::Clickhouse(clickhouse) = &sink.kind {
                 let promise = match clickhouse.exactly_once {
@@ -140,38 +116,7 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
                 "exactly once from the moment a batch is planned; what comes while nobody is connected is lost"
             }
         },
-        SourceKind::Server(server) => match &server.reads {
-            ServerReads::Changes(_) => {
-                "exactly once, with [checkpoint]: the rows that are there, and each change in the order of the commits"
-            }
-            ServerReads::Redis(_) => {
-                "exactly once, with [checkpoint]; entries that the server trims before they are read end the job"
-            }
-            ServerReads::Kinesis(_) => {
-                "exactly once, with [checkpoint]; records that the stream deletes before they are read end the job"
-            }
-            ServerReads::Nats(_) => {
-                "exactly once, with [checkpoint]; messages that the stream deletes before they are read end the job"
-            }
-            ServerReads::Rabbitmq(reads) if reads.streams => {
-                "exactly once, with [checkpoint]; messages that the stream deletes before they are read end the job"
-            }
-            ServerReads::Rabbitmq(_) => {
-                "at least once, with [checkpoint]: a message is acknowledged when a durable plan holds it"
-            }
-            ServerReads::Zeromq(_) => {
-                "exactly once from the moment a batch is planned; what is sent while nobody is connected is lost, and so is what was not planned at a crash"
-            }
-            ServerReads::Flight(_) => {
-                "exactly once, with [checkpoint], of a server that gives the same rows in the same order again; other rows end the job"
-            }
-            ServerReads::Mqtt(reads) if reads.acknowledged => {
-                "at least once, with [checkpoint], of what the server keeps; what it drops as too much while nobody reads is lost unseen"
-            }
-            ServerReads::Mqtt(_) => {
-                "at most once, as qos = 0: what is sent while nobody reads, or is in no plan at a crash, is lost"
-            }
-        },
+        SourceKind::Declared(config) => config.promise(),
         SourceKind::Syslog(_) => {
             "exactly once from the moment a batch is planned; datagrams that nobody takes are lost, and so is what was not planned at a crash"
         }

@@ -4,6 +4,7 @@ use super::add::folder_of;
 use super::file;
 use millstream_base::error::{Error, Result};
 use millstream_base::job;
+use millstream_base::job::connector::Kinds;
 use millstream_base::job::plugin_part::PluginPart;
 use std::ops::Range;
 use std::path::Path;
@@ -34,9 +35,9 @@ pub fn set_plugin(job: &Path, stage: &str, plugin: &str) -> Result<()> {
 }
 
 /// Whether the `plugin` of a part can be set to this: a job without mistakes must not get one by it.
-pub fn check(job: &Path, stage: &str, plugin: &str) -> Result<()> {
+pub fn check(job: &Path, kinds: &Kinds, stage: &str, plugin: &str) -> Result<()> {
     let (text, changed) = before_and_after(job, stage, plugin)?;
-    let parse = |text: &str| job::parse(text, job, folder_of(job), &[]);
+    let parse = |text: &str| job::parse(text, kinds, job, folder_of(job), &[]);
     if parse(&text).is_ok() { parse(&changed).map(drop) } else { Ok(()) }
 }
 

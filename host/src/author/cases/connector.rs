@@ -24,8 +24,9 @@ use millstream_base::error::{Error, Result};
 use millstream_base::job::Version;
 use millstream_base::job::spec::JobSpec;
 use millstream_base::limits::{PLUGIN_STACK_BYTES_MAX_MAX, THREAD_STACK_BYTES_RESERVED};
+use millstream_base::patience::ServerWait;
 use millstream_base::units;
-use millstream_connectors::postgres::ServerWait;
+use millstream_connectors::kinds;
 use millstream_engine::graph::Graph;
 use millstream_packages::package::facts::PackageFacts;
 use millstream_plugins::plugin::{PluginHost, World, component_file, read_component};
@@ -98,7 +99,8 @@ pub(super) fn described(folder: &Path) -> Result<JobSpec> {
     let nowhere = |text: &str| names.iter().fold(text.to_owned(), |text, name| text.replace(name, "127.0.0.1:9"));
     // What looks like a variable is data.
     let as_it_is = Version { has_variables: false, ..Version::default() };
-    millstream_base::job::parse_as(&case.job(Path::new("plugin"), &nowhere)?, Path::new("case"), folder, &[], as_it_is)
+    let text = case.job(Path::new("plugin"), &nowhere)?;
+    millstream_base::job::parse_as(&text, kinds::all(), (Path::new("case"), folder), &[], as_it_is)
 }
 
 /// Runs this on a thread of its own, whatever the stack of this one: a plugin has its stack there.
@@ -168,8 +170,9 @@ impl ConnectorCase {
         let text = self.job(plugin, &|text| peers.addressed(text))?;
         let (file, of) = (self.folder.join("case.toml"), self.text.clone());
         let job = CaseJob { text, file, of, inputs, section, folder: self.folder.clone(), workers: 1 };
-        let spec =
-            millstream_base::job::made_of(&job.text, (&job.file, &job.of), &job.folder, |path| job.places(path))?;
+        let spec = millstream_base::job::made_of(&job.text, kinds::all(), (&job.file, &job.of), &job.folder, |path| {
+            job.places(path)
+        })?;
         Graph::resolve(spec, &PluginHost::new()?, false, ServerWait::No)
     }
 

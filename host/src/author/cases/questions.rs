@@ -6,6 +6,7 @@ use millstream_base::decode::Decoder;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::Version;
 use millstream_base::job::spec::JobSpec;
+use millstream_connectors::kinds;
 use millstream_plugins::plugin::Granted;
 use std::path::Path;
 use std::sync::Arc;
@@ -68,5 +69,5 @@ fn stage(case: &TestCase, folder: &Path) -> Result<JobSpec> {
     let text = case.job(Path::new("plugin"), Path::new("out"), None)?;
     // What looks like a variable is data.
     let as_it_is = Version { has_variables: false, ..Version::default() };
-    millstream_base::job::parse_as(&text, Path::new("case"), folder, &[], as_it_is)
+    millstream_base::job::parse_as(&text, kinds::all(), (Path::new("case"), folder), &[], as_it_is)
 }

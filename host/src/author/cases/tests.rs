@@ -43,7 +43,14 @@ fn a_case_becomes_a_job_that_runs_with_one_worker_and_with_two() {
     let jobs = jobs.into_inner();
     assert_eq!([jobs[0].0, jobs[1].0], [1, 2]);
     let (_, case_folder, job) = &jobs[0];
-    millstream_base::job::parse(&toml::to_string(job).unwrap(), Path::new("job"), case_folder, &[]).unwrap();
+    millstream_base::job::parse(
+        &toml::to_string(job).unwrap(),
+        millstream_connectors::kinds::all(),
+        Path::new("job"),
+        case_folder,
+        &[],
+    )
+    .unwrap();
     assert_eq!(case_folder, &folder.path().join("cases/one"));
     assert_eq!(job["batch"].as_str(), Some("2s"));
     assert_eq!(job["sources"]["input"]["schema"]["word"].as_str(), Some("text"));

@@ -1,7 +1,7 @@
 //! The keys of a sink.
 
+use super::clickhouse;
 use super::*;
-use super::{clickhouse, flight, nats, rabbitmq, server};
 use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
@@ -11,10 +11,10 @@ const POSTGRES: &[&str] = &["postgres"];
 const TABLES: &[&str] = &["postgres", "delta"];
 const WEBSOCKET: &[&str] = &["websocket"];
 const WITH_TOKEN: &[&str] = &["http", "websocket"];
-const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka", "redis", "mqtt", "nats", "rabbitmq", "flight"];
+const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka"];
 const BY_URL: &[&str] = &["postgres", "http"];
 const PLUGIN: &[&str] = &["plugin"];
-const WAITING: &[&str] = &["postgres", "kafka", "redis", "mqtt", "nats", "rabbitmq", "flight", "http", "plugin"];
+const WAITING: &[&str] = &["postgres", "kafka", "http", "plugin"];
 const REFUSING: &[&str] = &["http", "plugin"];
 
 const OWN: &[TableKey] = &[
@@ -26,11 +26,8 @@ const OWN: &[TableKey] = &[
     .needed(&[""]),
     key(
         "kind",
-        KeyShape::Word(SINK_KINDS),
-        "Where the rows go: standard output (`print`), a folder or bucket with files (`files`), a table of Delta (`delta`), a table of a PostgreSQL \
-         database (`postgres`), a topic of a Kafka cluster (`kafka`), a stream of Redis (`redis`), topics of a server of MQTT (`mqtt`), a stream of NATS JetStream (`nats`), an exchange of RabbitMQ (`rabbitmq`), a stream of a server of Arrow Flight (`flight`), a stream of Kinesis (`kinesis`), a table of \
-         ClickHouse (`clickhouse`), a server over HTTP (`http`), pages that follow them (`websocket`), wherever a plugin of yours takes them (`plugin`), a file with a line a \
-         batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
+        KeyShape::Word(&[]),
+        "",
     )
     .needed(&[""]),
     key(
@@ -52,9 +49,9 @@ const OWN: &[TableKey] = &[
     key(
         "format",
         KeyShape::Word(SINK_FORMATS),
-        "What is in the files, or in the value of a record, json by default. Only files have parquet, only records of `kafka` protobuf, only records binary. A message of `mqtt`, `nats` and `rabbitmq` is json, text or binary.",
+        "What is in the files, or in the value of a record, json by default. Only files have parquet, only records of `kafka` protobuf, only records binary. A message of a server is json, text or binary.",
     )
-    .of(&["files", "kafka", "mqtt", "nats", "rabbitmq"]),
+    .of(&["files", "kafka"]),
     key(
         "parts",
         KeyShape::Word(&["batch", "worker"]),
@@ -192,7 +189,7 @@ const OWN: &[TableKey] = &[
         KeyShape::Word(&BinaryEncoding::WORDS),
         "How columns of type binary are written in json, csv and text: \"hex\", \"base64\" or \"utf8\"; \"hex\" by default. Format text writes such a column only with it.",
     )
-    .of(&["files", "http", "websocket", "kafka", "mqtt", "nats", "rabbitmq", "kinesis"]),
+    .of(&["files", "http", "websocket", "kafka"]),
     key("brokers", KeyShape::Texts, "Brokers to ask for all others, as \"127.0.0.1:9092\" or a list of such.")
         .of(KAFKA)
         .needed(KAFKA),
@@ -247,7 +244,7 @@ const OWN: &[TableKey] = &[
     .of(WAITING),
 ];
 
-const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SINK, nats::SINK, rabbitmq::SINK, flight::SINK, clickhouse::SINK];
+const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, clickhouse::SINK];
 
 /// A sink.
 pub(in crate::job) const SINK: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);

@@ -1,7 +1,7 @@
 //! The keys of a source.
 
 use super::*;
-use super::{flight, lumberjack, nats, nexmark, otlp, rabbitmq, server, syslog, zeromq};
+use super::{lumberjack, nexmark, otlp, syslog};
 use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
@@ -9,56 +9,18 @@ const WIRE: &[&str] = &["socket", "raw-socket"];
 const KAFKA: &[&str] = &["kafka"];
 const PLUGIN: &[&str] = &["plugin"];
 const OVER_HTTP: &[&str] = &["http"];
-const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka", "redis", "mqtt", "nats", "rabbitmq", "flight"];
+const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka"];
 const FILES: &[&str] = &["directory", "file", "queue"];
 const LINES: &[&str] = &["socket", "raw-socket", "http", "directory", "file"];
-const CELLS: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "nats", "rabbitmq", "zeromq", "kinesis"];
-const RECORDS: &[&str] = &[
-    "socket",
-    "raw-socket",
-    "http",
-    "directory",
-    "file",
-    "kafka",
-    "redis",
-    "mqtt",
-    "nats",
-    "rabbitmq",
-    "zeromq",
-    "flight",
-    "kinesis",
-    "postgres-changes",
-    "queue",
-];
+const CELLS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka"];
+const RECORDS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "queue"];
 /// Kinds whose records may be rejected.
-const REJECTING: &[&str] = &[
-    "socket",
-    "raw-socket",
-    "http",
-    "directory",
-    "file",
-    "kafka",
-    "redis",
-    "mqtt",
-    "nats",
-    "rabbitmq",
-    "zeromq",
-    "flight",
-    "kinesis",
-    "postgres-changes",
-    "syslog",
-    "otlp",
-    "lumberjack",
-    "plugin",
-    "queue",
-];
+const REJECTING: &[&str] =
+    &["socket", "raw-socket", "http", "directory", "file", "kafka", "syslog", "otlp", "lumberjack", "plugin", "queue"];
 /// Kinds whose records are frames by themselves.
-const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka", "redis", "mqtt", "nats", "rabbitmq", "zeromq", "kinesis"];
-const SINGLE_RECORDS: &[&str] =
-    &["raw-socket", "kafka", "redis", "mqtt", "nats", "rabbitmq", "zeromq", "kinesis", "http"];
-const MESSAGES: &[&str] =
-    &["raw-socket", "kafka", "redis", "mqtt", "nats", "rabbitmq", "zeromq", "kinesis", "http", "directory", "file"];
+const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka"];
+const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "http"];
+const MESSAGES: &[&str] = &["raw-socket", "kafka", "http", "directory", "file"];
 const CUT: &[&str] = &[
     "socket",
     "raw-socket",
@@ -66,14 +28,6 @@ const CUT: &[&str] = &[
     "directory",
     "file",
     "kafka",
-    "redis",
-    "mqtt",
-    "nats",
-    "rabbitmq",
-    "zeromq",
-    "flight",
-    "kinesis",
-    "postgres-changes",
     "syslog",
     "otlp",
     "lumberjack",
@@ -85,10 +39,8 @@ const CUT: &[&str] = &[
 const OWN: &[TableKey] = &[
     key(
         "kind",
-        KeyShape::Word(SOURCE_KINDS),
-        "Where the records come from: lines of a TCP server (`socket`), its length-prefixed frames (`raw-socket`), \
-         what others POST, or what a server answers or streams (`http`), the files of a folder and every new one (`directory`), one file (`file`), topics of a Kafka \
-         cluster (`kafka`), streams of Redis (`redis`), topics of a server of MQTT (`mqtt`), streams of NATS JetStream (`nats`), queues and streams of RabbitMQ (`rabbitmq`), what sockets of ZeroMQ send (`zeromq`), a stream of a server of Arrow Flight (`flight`), a stream of Kinesis (`kinesis`), changes of tables of PostgreSQL (`postgres-changes`), messages of syslog that others send (`syslog`), what OpenTelemetry exports (`otlp`), what Filebeat and other Beats send (`lumberjack`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), events of Nexmark (`nexmark`), or a file of test batches (`queue`).",
+        KeyShape::Word(&[]),
+        "",
     )
     .needed(&[""]),
     key(
@@ -246,7 +198,7 @@ const OWN: &[TableKey] = &[
          timestamp(s), (ms), (us) and (ns) for numbers since 1970, or a pattern: timestamp(%d/%b/%Y:%H:%M:%S %z).",
     )
     .of(RECORDS)
-    .needed(&["queue", "postgres-changes", "flight"]),
+    .needed(&["queue"]),
     key(
         "header",
         KeyShape::Flag,
@@ -357,18 +309,7 @@ const OWN: &[TableKey] = &[
     .of(REJECTING),
 ];
 
-const TABLES_OF_KEYS: &[&[TableKey]] = &[
-    OWN,
-    server::SOURCE,
-    nats::SOURCE,
-    nexmark::SOURCE,
-    rabbitmq::SOURCE,
-    zeromq::SOURCE,
-    flight::SOURCE,
-    syslog::SOURCE,
-    otlp::SOURCE,
-    lumberjack::SOURCE,
-];
+const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, nexmark::SOURCE, syslog::SOURCE, otlp::SOURCE, lumberjack::SOURCE];
 
 /// A source.
 pub(in crate::job) const SOURCE: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);
@@ -471,9 +412,8 @@ pub(in crate::job) const COLUMN: &[TableKey] = &[
     key(
         "from",
         KeyShape::Text,
-        "Kind kafka: which part of a record holds it, where that is not its value: \"key\", \"timestamp\", \"offset\", \
-         \"partition\", \"topic\", \"headers\" (all, as a JSON object), or \"header.NAME\". Kind redis: \"id\", \"timestamp\" or \"topic\". Kind mqtt: \"topic\", \"headers\" or \"header.NAME\". Kind nats: \"topic\" (the subject), \"timestamp\", \"offset\" (the sequence), \"headers\" or \"header.NAME\". Kind rabbitmq: \"topic\" (the routing key), \"id\", \"timestamp\", \"headers\" or \"header.NAME\", of a stream also \"offset\". Kind zeromq: \"topic\" (the first frame). Kind kinesis: \"key\", \"timestamp\" or \"id\". Kind http with stream = \"sse\": \"event\" \
-         or \"id\". Kind postgres-changes: \"op\", \"table\", \"timestamp\" (of the commit), \"offset\" (its LSN) or \"id\".",
+        "Which part of a record holds it, where that is not its value: \"key\", \"timestamp\", \"offset\", \"partition\", \"topic\", \
+         \"headers\" (all, as a JSON object), \"header.NAME\", \"id\", \"event\", \"op\" or \"table\". Each kind of source has some of them.",
     ),
     key(
         "zone",

@@ -113,7 +113,7 @@ pub(super) fn clickhouse(spec: &ClickhouseSinkSpec, part: &PartMistakes<'_>) {
 }
 
 /// A token stands in a header, where no other letters may.
-pub(super) fn token_fits(token: &str, part: &PartMistakes<'_>) {
+pub fn token_fits(token: &str, part: &PartMistakes<'_>) {
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         // It is not repeated: it may be a secret.
         let message = "`token` is empty, or has blanks or letters that no header can have; write visible ASCII letters";

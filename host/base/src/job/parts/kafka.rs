@@ -118,13 +118,13 @@ pub(super) fn column(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
     let has_parts = match &spec.kind {
         SourceKind::Kafka(_) => !of_event,
         SourceKind::HttpClient(client) => of_event && client.shape == HttpShape::Events,
-        SourceKind::Server(server) => server.reads.gives(&column.from),
+        SourceKind::Declared(config) => config.gives(&column.from),
         _ => false,
     };
-    if let (SourceKind::Server(server), false) = (&spec.kind, has_parts) {
+    if let (SourceKind::Declared(config), false) = (&spec.kind, has_parts) {
         return Some(format!(
             "column `{name}` is `{word}`, which messages of kind `{}` do not have; remove it",
-            server.reads.word()
+            config.kind()
         ));
     }
     if of_event && !has_parts {

@@ -1,10 +1,8 @@
 //! The keys that tell a Kafka cluster, in sources and in sinks.
 
 use super::tls;
-use crate::batch::times::TimeParser;
-use crate::batch::types::ColumnType;
 use crate::job::keys;
-use crate::job::spec::{ColumnSpec, KafkaCluster, KafkaSourceSpec, KafkaStart, KafkaTopics, SaslMechanism, SaslSpec};
+use crate::job::spec::{KafkaCluster, KafkaSourceSpec, KafkaTopics, SaslMechanism, SaslSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use std::time::Duration;
@@ -43,29 +41,10 @@ pub(super) fn source(r: &Reader<'_>) -> KafkaSourceSpec {
     KafkaSourceSpec {
         cluster: cluster(r),
         topics,
-        start: start(r).unwrap_or_default(),
+        start: r.stream_start().unwrap_or_default(),
         group: r.text("group", "group = \"orders-totals\"").map(str::to_owned),
         poll: r.time("poll").unwrap_or(Duration::from_millis(limits::KAFKA_POLL_MS)),
     }
-}
-
-/// `start`.
-pub(super) fn start(r: &Reader<'_>) -> Option<KafkaStart> {
-    let text = r.text("start", "start = \"latest\"")?;
-    let time = || {
-        let times = TimeParser::of(&ColumnSpec::new("start", ColumnType::Timestamp));
-        times.read(text).ok().map(|micros| KafkaStart::At(micros.div_euclid(1_000)))
-    };
-    let start = match text {
-        "earliest" => Some(KafkaStart::Earliest),
-        "latest" => Some(KafkaStart::Latest),
-        _ => time(),
-    };
-    if start.is_none() {
-        let hint = "write \"earliest\", \"latest\", or a time as \"2026-11-21T12:00:00Z\"";
-        r.wrong("start", format!("`start = \"{text}\"` is no place to begin at; {hint}"));
-    }
-    start
 }
 
 fn sasl(r: &Reader<'_>) -> Option<SaslSpec> {

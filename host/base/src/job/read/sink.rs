@@ -3,8 +3,8 @@
 use super::columns::encoding;
 use super::kafka::cluster;
 use super::stage::plugin::bare;
-use super::{flight, http, nats, rabbitmq, records, server, server_sink};
-use crate::job::keys::{self, SINK_KINDS, SINK_KINDS_LATER};
+use super::{http, records};
+use crate::job::keys::{self, SINK_KINDS_LATER};
 use crate::job::spec::{
     Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, PluginSinkSpec, RecordFormat, SinkKind,
     SinkSpec, TableMode,
@@ -17,13 +17,8 @@ use std::time::Duration;
 /// Reads `[sinks.<name>]`.
 pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
-    r.need(
-        "kind",
-        "kind = \"print\", or one of files, delta, queue, postgres, kafka, redis, mqtt, nats, rabbitmq, flight, kinesis, clickhouse, http, websocket, plugin, nothing",
-    );
-    let words: Vec<_> = SINK_KINDS.iter().map(|word| (*word, *word)).collect();
-    let word = r.choice("kind", &words, SINK_KINDS_LATER);
-    r.check_keys(keys::SINK, keys::SINK_KEYS_LATER, word);
+    let word = r.kind(&r.kinds.of_sinks(), SINK_KINDS_LATER);
+    r.check_keys(r.kinds.sink_keys(), keys::SINK_KEYS_LATER, word);
     let wants_changes = r.choice("changes", &[("rows", true)], &[]).unwrap_or_default();
     let from = r.texts("from", "from = \"words\" or from = [\"a\", \"b\"]").unwrap_or_default();
     let path = |example| {
@@ -37,7 +32,9 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkS
         ("parquet", FileFormat::Parquet(Compression::Snappy)),
         ("avro", FileFormat::Avro),
     ];
+    let declared = word.and_then(|word| r.kinds.sink(word));
     let kind = match word {
+        _ if let Some(declaration) = declared => SinkKind::Declared((declaration.read)(r)),
         Some("files") => SinkKind::Files {
             path: path("path = \"output\""),
             format: compressed(r.choice("format", &formats, &["arrow", "orc"]), r),
@@ -53,13 +50,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkS
         Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
         Some("postgres") => postgres(r),
         Some("kafka") => SinkKind::Kafka(Box::new(kafka(r, folder))),
-        Some("kinesis") => SinkKind::Kinesis(Box::new(server::kinesis_sink(r))),
         Some("clickhouse") => SinkKind::Clickhouse(Box::new(http::clickhouse(r))),
-        Some("redis") => SinkKind::Server(Box::new(server_sink::redis(r))),
-        Some("mqtt") => SinkKind::Server(Box::new(server_sink::mqtt(r))),
-        Some("nats") => SinkKind::Server(Box::new(nats::sink(r))),
-        Some("rabbitmq") => SinkKind::Server(Box::new(rabbitmq::sink(r))),
-        Some("flight") => SinkKind::Server(Box::new(flight::sink(r))),
         Some("http") => SinkKind::Http(http::sink(r)),
         Some("websocket") => SinkKind::Websocket(http::websocket(r)),
         Some("plugin") => SinkKind::Plugin(Box::new(plugin(r))),

@@ -1,8 +1,8 @@
 //! One source of a job file.
 
 use super::stage::plugin::bare;
-use super::{columns, files, flight, http, http_client, kafka, nats, rabbitmq, records, server, tls, zeromq};
-use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
+use super::{columns, files, http, http_client, kafka, records, tls};
+use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS_LATER};
 use crate::job::spec::{
     Addresses, ColumnSpec, Format, NexmarkEvent, NexmarkSpec, PluginSourceSpec, SourceKind, SourceSpec,
 };
@@ -14,16 +14,12 @@ use std::time::Duration;
 
 /// Reads `[sources.<name>]`.
 pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
-    r.need(
-        "kind",
-        "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, mqtt, nats, rabbitmq, zeromq, flight, kinesis, postgres-changes, syslog, otlp, lumberjack, plugin, rate, nexmark, queue",
-    );
-    let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
-    let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
-    r.check_keys(keys::SOURCE, keys::SOURCE_KEYS_LATER, word);
-    let kind = match word {
-        Some(word) => kind(word, r),
-        None => SourceKind::Queue { path: "?".into() },
+    let word = r.kind(&r.kinds.of_sources(), SOURCE_KINDS_LATER);
+    r.check_keys(r.kinds.source_keys(), keys::SOURCE_KEYS_LATER, word);
+    let kind = match (word, word.and_then(|word| r.kinds.source(word))) {
+        (_, Some(declaration)) => SourceKind::Declared((declaration.read)(r)),
+        (Some(word), None) => kind(word, r),
+        (None, None) => SourceKind::Queue { path: "?".into() },
     };
     let (mut kind, files) = files::read(kind, r);
     let given = columns::schema(r, "schema = { user = \"text\", amount = \"float64\" }");
@@ -84,17 +80,9 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         "socket" => SourceKind::Socket { address: address() },
         "raw-socket" => SourceKind::RawSocket { address: address() },
         "kafka" => SourceKind::Kafka(Box::new(kafka::source(r))),
-        "redis" => SourceKind::Server(Box::new(server::redis(r))),
-        "kinesis" => SourceKind::Server(Box::new(server::kinesis(r))),
         "syslog" => SourceKind::Syslog(http::syslog(r)),
         "otlp" => SourceKind::Http(http::otlp(r)),
         "lumberjack" => SourceKind::Lumberjack(http::lumberjack(r)),
-        "mqtt" => SourceKind::Server(Box::new(server::mqtt(r))),
-        "nats" => SourceKind::Server(Box::new(nats::source(r))),
-        "rabbitmq" => SourceKind::Server(Box::new(rabbitmq::source(r))),
-        "zeromq" => SourceKind::Server(Box::new(zeromq::source(r))),
-        "flight" => SourceKind::Server(Box::new(flight::source(r))),
-        "postgres-changes" => SourceKind::Server(Box::new(server::changes(r))),
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");
             SourceKind::Plugin(Box::new(PluginSourceSpec::new(bare(r))))
@@ -153,7 +141,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Pat
     let default = match kind {
         SourceKind::RawSocket { .. } | SourceKind::Rate { .. } | SourceKind::Nexmark(_) => "binary",
         SourceKind::Queue { .. } | SourceKind::Plugin(_) | SourceKind::Syslog(_) | SourceKind::Lumberjack(_) => "json",
-        SourceKind::Server(server) if server.reads.are_fields() => "json",
+        SourceKind::Declared(config) if config.are_fields() => "json",
         SourceKind::Http(server) if !server.otlp.is_empty() => "json",
         _ => "text",
     };
@@ -173,7 +161,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Pat
         ("message", "protobuf"),
         ("confluent", "protobuf"),
     ] {
-        let fits_kind = keys::SOURCE.iter().any(|k| k.name == key && k.fits(kind.word()));
+        let fits_kind = r.kinds.source_keys().iter().any(|k| k.name == key && k.fits(kind.word()));
         if known && fits_kind && r.has(key) && word != of {
             let message = format!(
                 "`{key}` is for format `{of}`, and the format is `{word}`; remove it, or write format = \"{of}\""
@@ -198,7 +186,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Pat
         "protobuf" => Format::Protobuf(records::protobuf(r, folder)),
         "binary" => Format::Binary {
             record_bytes: match kind {
-                SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Server(_) => None,
+                SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Declared(_) => None,
                 // Without any word of it a body is a record.
                 SourceKind::Http(_) | SourceKind::HttpClient(_) if !r.has("record_bytes") && !fixed(schema) => None,
                 SourceKind::Rate { .. } => Some(16),

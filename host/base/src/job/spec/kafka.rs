@@ -1,5 +1,6 @@
 //! A Kafka cluster, as sources and sinks name it.
 
+use super::StreamStart;
 use super::TlsSpec;
 use std::fmt;
 use std::time::Duration;
@@ -68,7 +69,7 @@ pub struct KafkaSourceSpec {
     /// Which topics.
     pub topics: KafkaTopics,
     /// Where a job begins that has not read them yet.
-    pub start: KafkaStart,
+    pub start: StreamStart,
     /// The consumer group that is told how far checkpoints have come; `None`: none is.
     pub group: Option<String>,
     /// How often it looks for new partitions and topics.
@@ -82,16 +83,4 @@ pub enum KafkaTopics {
     Named(Vec<String>),
     /// Those whose names are like this, with `*`, `?` and `[…]`.
     Pattern(String),
-}
-
-/// Where a job begins to read partitions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KafkaStart {
-    /// At the oldest records that are there.
-    #[default]
-    Earliest,
-    /// Behind the newest ones. Partitions that come later are read from their beginning.
-    Latest,
-    /// At the first records of this time, in milliseconds since 1970.
-    At(i64),
 }

@@ -73,6 +73,13 @@ pub enum RecordFormat {
     Protobuf,
 }
 
+impl RecordFormat {
+    /// Whether rows are written as text.
+    pub fn is_text(self) -> bool {
+        matches!(self, RecordFormat::Json | RecordFormat::Text | RecordFormat::Csv)
+    }
+}
+
 /// How records are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::job::connector::Kinds;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ fn stages(query: &str, more: &str) -> Result<Vec<StageSpec>, String> {
         "name = \"j\"\nbatch = \"1s\"\n[sources.t]\nkind = \"rate\"\nrows_per_second = 10\n[stages.q]\nfrom = \"t\"\nwindow = \"all\"\nsql = '''{query}'''\n{more}\n\
          [sinks.out]\nfrom = \"q\"\nkind = \"nothing\"\n"
     );
-    let job =
-        crate::job::parse(&text, Path::new("job.toml"), Path::new("."), &[]).map_err(|error| error.to_string())?;
+    let job = crate::job::parse(&text, Kinds::of_language(), Path::new("job.toml"), Path::new("."), &[])
+        .map_err(|error| error.to_string())?;
     assert_eq!(job.batch, Duration::from_secs(1));
     Ok(job.stages)
 }
@@ -68,7 +69,7 @@ fn names_of_groups_are_looked_up_in_a_schema() {
             "batch = \"1s\"\n[sources.t]\nkind = \"queue\"\npath = \"in\"\nschema = {{ k = \"int64\", v = \"int64\" }}\n[stages.q]\n\
              from = \"t\"\nwindow = \"all\"\nsql = '''{query}'''\n[sinks.out]\nfrom = \"q\"\nkind = \"nothing\"\n"
         );
-        let job = crate::job::parse(&text, Path::new("job.toml"), Path::new("."), &[]).unwrap();
+        let job = crate::job::parse(&text, Kinds::of_language(), Path::new("job.toml"), Path::new("."), &[]).unwrap();
         job.stages[0].select.clone().unwrap()
     };
     assert_eq!(selected("select 0 as g, count(*) as n from t group by g"), "0 as \"_key_0\"");
@@ -89,7 +90,9 @@ fn a_name_that_may_mean_two_things_is_refused_if_the_columns_of_the_input_are_no
             "batch = \"1s\"\n[sources.t]\nkind = \"rate\"\nrows_per_second = 10\n[stages.m]\nfrom = \"t\"\nselect = \"value\"\n\
              [stages.q]\nfrom = \"m\"\nwindow = \"all\"\nsql = '''{query}'''\n[sinks.out]\nfrom = \"q\"\nkind = \"nothing\"\n"
         );
-        let error = crate::job::parse(&text, Path::new("job.toml"), Path::new("."), &[]).unwrap_err().to_string();
+        let error = crate::job::parse(&text, Kinds::of_language(), Path::new("job.toml"), Path::new("."), &[])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(expected), "{query}: {error}");
     }
 }

@@ -7,7 +7,7 @@ use crate::kafka::{ANSWER_TIME_MAX, PAUSE_MAX};
 use millstream_base::batch::position::Positions;
 use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{KafkaSourceSpec, KafkaStart, KafkaTopics};
+use millstream_base::job::spec::{KafkaSourceSpec, KafkaTopics, StreamStart};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::time::{Duration, Instant};
 use tracing::debug;
@@ -113,10 +113,10 @@ pub fn starts(
     known: &EarlierStart<'_>,
 ) -> Result<Vec<u64>, Lost> {
     let at = match spec.start {
-        KafkaStart::At(time_ms) => {
+        StreamStart::At(time_ms) => {
             Some(consumer.offsets_at(partitions, time_ms, ANSWER_TIME_MAX).map_err(Lost::Fault)?)
         }
-        KafkaStart::Earliest | KafkaStart::Latest => None,
+        StreamStart::Earliest | StreamStart::Latest => None,
     };
     let mut starts = Vec::new();
     for (place, (topic, number)) in partitions.iter().enumerate() {
@@ -124,11 +124,11 @@ pub fn starts(
         let there = bounds(consumer, topic, *number).map_err(Lost::Fault)?;
         starts.push(match (position, spec.start) {
             (Some(position), _) => still_there(consumer, (topic, *number), position.offset, there)?,
-            (None, KafkaStart::Earliest) => there.low,
+            (None, StreamStart::Earliest) => there.low,
             // What came since the job was started for the first time was not there then.
-            (None, KafkaStart::Latest) if known.first => there.high,
-            (None, KafkaStart::Latest) => there.low,
-            (None, KafkaStart::At(_)) => {
+            (None, StreamStart::Latest) if known.first => there.high,
+            (None, StreamStart::Latest) => there.low,
+            (None, StreamStart::At(_)) => {
                 let found = at.as_ref().and_then(|at| at.get(place).copied().flatten());
                 found.map_or(there.high, |offset| offset.max(there.low))
             }

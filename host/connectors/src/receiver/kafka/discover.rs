@@ -10,7 +10,7 @@ use millstream_base::batch::partition::clock_name;
 use millstream_base::batch::position::{CLUSTER, Position, TOPIC_PREFIX};
 use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{KafkaStart, KafkaTopics};
+use millstream_base::job::spec::{KafkaTopics, StreamStart};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
@@ -124,7 +124,7 @@ impl SourceReader<'_> {
         // They may have something.
         self.inbox.idle(false);
         self.ends.add(&new);
-        let begun = self.first && !self.looked && self.order.spec.start == KafkaStart::Latest;
+        let begun = self.first && !self.looked && self.order.spec.start == StreamStart::Latest;
         self.looked = true;
         for ((topic, number), start) in new.into_iter().zip(starts) {
             let name = topic::name(&topic, number);

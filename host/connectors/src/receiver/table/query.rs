@@ -2,7 +2,7 @@
 
 use super::too_large;
 use crate::postgres::quoted;
-use crate::postgres::{Connection, DatabaseError, Driver, ServerWait};
+use crate::postgres::{AwaitDatabase as _, Connection, DatabaseError, Driver};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
@@ -16,6 +16,7 @@ use millstream_base::batch::types::{ColumnType, schema_of};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::database::{self, Database};
 use millstream_base::limits::ENRICH_BYTES_MAX;
+use millstream_base::patience::ServerWait;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::io;
 
 /// The bytes of a value that is not null: text and bytes as they are, so that every client finds the same, as the partition of a key;
 /// other values as text. `scratch` is any text, which is lost.
-pub(in crate::sink) fn write(cells: &Cells<'_>, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn write(cells: &Cells<'_>, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
     scratch.clear();
     match cells {
         Cells::Text(array) => scratch.push_str(array.value(row)),

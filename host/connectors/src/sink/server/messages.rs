@@ -13,7 +13,7 @@ use std::io;
 use xxhash_rust::xxh3::Xxh3;
 
 /// A message of a batch.
-pub(super) struct Outgoing {
+pub struct Outgoing {
     /// Its topic, subject or routing key.
     pub to: String,
     pub payload: Vec<u8>,
@@ -33,7 +33,7 @@ impl Outgoing {
 
 /// Where the messages of a sink go.
 #[derive(Clone, Copy)]
-pub(super) enum MessageTarget<'a> {
+pub enum MessageTarget<'a> {
     /// All there.
     Fixed(&'a str),
     /// Each to where this column says, which is not in the message.
@@ -42,7 +42,7 @@ pub(super) enum MessageTarget<'a> {
 
 /// How the rows of a sink become messages.
 #[derive(Clone, Copy)]
-pub(super) struct MessageForm<'a> {
+pub struct MessageForm<'a> {
     pub to: MessageTarget<'a>,
     /// The key that names the column.
     pub key: &'static str,

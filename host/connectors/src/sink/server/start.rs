@@ -1,23 +1,23 @@
 //! What is asked of a server before the job begins. One that is away is waited for, also where it goes away in the middle.
 
-use super::{ServerFault, of};
 use crate::dial::Fault;
-use crate::postgres::ServerWait;
+use crate::sink::commit_retry::ServerFault;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{Origin, SinkSpec};
+use millstream_base::job::connector::SinkStart;
+use millstream_base::patience::ServerWait;
 use millstream_base::patience::longer;
 use millstream_base::units;
 use std::time::{Duration, Instant};
 
-/// Asks until there is an answer, or something is wrong that does not pass, or the sink's `wait` is over. Every attempt begins anew, so it
+/// Asks until there is an answer, or something is wrong that does not pass, or `wait` is over. Every attempt begins anew, so it
 /// must do no harm where one before it came further than its answer.
 pub fn ask<T: Send>(
-    spec: &SinkSpec,
-    origin: &Origin,
+    start: SinkStart<'_>,
+    wait: Duration,
     place: &str,
-    servers: ServerWait,
     mut question: impl FnMut() -> std::result::Result<T, ServerFault> + Send,
 ) -> Result<T> {
+    let SinkStart { spec, origin, servers } = start;
     let who = format!("{}sink `{}`", origin.at(&format!("sinks.{}.url", spec.name)), spec.name);
     let ServerWait::Until(until) = servers else {
         return apart(&mut question)?.map_err(|trouble| match trouble {
@@ -27,7 +27,6 @@ pub fn ask<T: Send>(
             }
         });
     };
-    let wait = of(spec)?.wait;
     let shown = units::show_time(wait);
     let (began, mut pause, mut told) = (Instant::now(), Duration::ZERO, false);
     loop {
@@ -64,13 +63,12 @@ pub fn ask<T: Send>(
 
 /// Asks until somebody answers, whatever is said.
 pub fn await_answer(
-    spec: &SinkSpec,
-    origin: &Origin,
+    start: SinkStart<'_>,
+    wait: Duration,
     place: &str,
-    servers: ServerWait,
     mut question: impl FnMut() -> std::result::Result<(), Fault> + Send,
 ) -> Result<()> {
-    ask(spec, origin, place, servers, || match question() {
+    ask(start, wait, place, || match question() {
         Err(Fault::Passing(why)) => Err(ServerFault::Passing(why)),
         _ => Ok(()),
     })

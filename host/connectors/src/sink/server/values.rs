@@ -10,13 +10,13 @@ use millstream_base::job::spec::RecordFormat;
 use std::io;
 
 /// The columns of a schema without one of them.
-pub(super) fn without(schema: &SchemaRef, column: Option<usize>) -> SchemaRef {
+pub fn without(schema: &SchemaRef, column: Option<usize>) -> SchemaRef {
     let fields = schema.fields().iter().enumerate().filter(|(at, _)| Some(*at) != column);
     SchemaRef::new(Schema::new(fields.map(|(_, field)| field.clone()).collect::<Vec<_>>()))
 }
 
 /// Whether rows of these columns can be values of this format. `beside`: what the column is called that says where they go.
-pub(super) fn check(format: RecordFormat, schema: &SchemaRef, beside: &str) -> Result<(), String> {
+pub fn check(format: RecordFormat, schema: &SchemaRef, beside: &str) -> Result<(), String> {
     let (word, wanted) = match format {
         RecordFormat::Text => ("text", ColumnType::Text),
         RecordFormat::Binary => ("binary", ColumnType::Binary),
@@ -33,7 +33,7 @@ pub(super) fn check(format: RecordFormat, schema: &SchemaRef, beside: &str) -> R
 }
 
 /// The values of a part.
-pub(super) enum Values<'a> {
+pub enum Values<'a> {
     Json(JsonRows<'a>),
     Plain(&'a ArrayRef, Cells<'a>),
 }
@@ -59,7 +59,7 @@ impl<'a> Values<'a> {
 }
 
 /// The fields of a part: a column each.
-pub(super) struct Fields<'a> {
+pub struct Fields<'a> {
     columns: Vec<(String, &'a ArrayRef, Cells<'a>)>,
     scratch: String,
 }

@@ -3,7 +3,7 @@
 use crate::checkpoint::meaning::MeaningDigests;
 use crate::checkpoint::meaning::TableMeaning;
 use crate::graph::Graph;
-use millstream_connectors::postgres::ServerWait;
+use millstream_base::patience::ServerWait;
 use millstream_plugins::plugin::PluginHost;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -29,7 +29,14 @@ path = "out.jsonl"
 "#;
 
 fn graph(text: &str) -> Graph {
-    let spec = millstream_base::job::parse(text, Path::new("job.toml"), Path::new("."), &[]).unwrap();
+    let spec = millstream_base::job::parse(
+        text,
+        millstream_connectors::kinds::all(),
+        Path::new("job.toml"),
+        Path::new("."),
+        &[],
+    )
+    .unwrap();
     Graph::resolve(spec, &PluginHost::new().unwrap(), false, ServerWait::No).unwrap()
 }
 

@@ -41,7 +41,7 @@ fn a_job_is_made_again_of_what_is_kept() {
         fs::write(at(name), format!("first {name}")).unwrap();
     }
     fs::write(at("job.toml"), JOB).unwrap();
-    let spec = millstream_base::job::load(&at("job.toml"), &[]).unwrap();
+    let spec = millstream_base::job::load(&at("job.toml"), millstream_connectors::kinds::all(), &[]).unwrap();
     let graph = Graph::without_stages(spec);
     let recorded = super::record(&graph, &[], None).unwrap();
     let start = JobStart {

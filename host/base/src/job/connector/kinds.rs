@@ -1,0 +1,165 @@
+//! The kinds of sources and sinks of a program, and the keys that they may have.
+
+use super::{SinkDeclaration, SourceDeclaration};
+use crate::job::keys::{self, KeyShape, TableKey};
+use std::sync::LazyLock;
+
+/// A kind of source or sink.
+#[derive(Clone, Copy)]
+pub enum Kind<D: 'static> {
+    /// One of those that the language has itself.
+    OfLanguage(&'static str),
+    /// One that a connector declares.
+    Declared(&'static D),
+}
+
+/// All kinds of sources and sinks of a program, and the keys that these may have.
+pub struct Kinds {
+    sources: Vec<Kind<SourceDeclaration>>,
+    sinks: Vec<Kind<SinkDeclaration>>,
+    source_keys: Vec<TableKey>,
+    sink_keys: Vec<TableKey>,
+}
+
+/// What both kinds of declarations have.
+trait Declaration {
+    fn kind(&self) -> &'static str;
+    fn doc(&self) -> &'static str;
+    fn keys(&self) -> &'static [TableKey];
+    fn shared(&self) -> &'static [&'static [&'static str]];
+}
+
+macro_rules! declaration {
+    ($declaration:ty) => {
+        impl Declaration for $declaration {
+            fn kind(&self) -> &'static str {
+                self.kind
+            }
+            fn doc(&self) -> &'static str {
+                self.doc
+            }
+            fn keys(&self) -> &'static [TableKey] {
+                self.keys
+            }
+            fn shared(&self) -> &'static [&'static [&'static str]] {
+                self.shared
+            }
+        }
+    };
+}
+
+declaration!(SourceDeclaration);
+declaration!(SinkDeclaration);
+
+impl Kinds {
+    /// These kinds, in the order in which messages list them. It lives as long as the program, as its keys do.
+    pub fn new(sources: Vec<Kind<SourceDeclaration>>, sinks: Vec<Kind<SinkDeclaration>>) -> Kinds {
+        Kinds {
+            source_keys: keys_of(&sources, keys::SOURCE, (keys::SOURCE_KINDS, keys::SOURCE_KIND_DOC)),
+            sink_keys: keys_of(&sinks, keys::SINK, (keys::SINK_KINDS, keys::SINK_KIND_DOC)),
+            sources,
+            sinks,
+        }
+    }
+
+    /// The kinds that the language has itself, without any connector.
+    pub fn of_language() -> &'static Kinds {
+        static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
+            let sources = keys::SOURCE_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(*kind));
+            let sinks = keys::SINK_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(*kind));
+            Kinds::new(sources.collect(), sinks.collect())
+        });
+        &KINDS
+    }
+
+    /// The words for sources.
+    pub fn of_sources(&self) -> Vec<&'static str> {
+        self.sources.iter().map(word).collect()
+    }
+
+    /// The words for sinks.
+    pub fn of_sinks(&self) -> Vec<&'static str> {
+        self.sinks.iter().map(word).collect()
+    }
+
+    /// The declaration of a kind of source; `None`: the language has it.
+    pub(in crate::job) fn source(&self, kind: &str) -> Option<&'static SourceDeclaration> {
+        declared(&self.sources, kind)
+    }
+
+    /// The declaration of a kind of sink; `None`: the language has it.
+    pub(in crate::job) fn sink(&self, kind: &str) -> Option<&'static SinkDeclaration> {
+        declared(&self.sinks, kind)
+    }
+
+    /// The keys of all sources.
+    pub(in crate::job) fn source_keys(&self) -> &[TableKey] {
+        &self.source_keys
+    }
+
+    /// The keys of all sinks.
+    pub(in crate::job) fn sink_keys(&self) -> &[TableKey] {
+        &self.sink_keys
+    }
+
+    /// Whether a source, stage, sink or `[checkpoint]` may have this key.
+    pub(in crate::job) fn has_key(&self, name: &str) -> bool {
+        let all = [&*self.source_keys, keys::STAGE, &*self.sink_keys, keys::CHECKPOINT];
+        all.iter().any(|keys| keys.iter().any(|key| key.name == name))
+    }
+}
+
+fn word<D: Declaration>(kind: &Kind<D>) -> &'static str {
+    match kind {
+        Kind::OfLanguage(word) => word,
+        Kind::Declared(declaration) => declaration.kind(),
+    }
+}
+
+fn declared<D: Declaration>(kinds: &[Kind<D>], word: &str) -> Option<&'static D> {
+    kinds.iter().find_map(|kind| match kind {
+        Kind::Declared(declaration) if declaration.kind() == word => Some(*declaration),
+        _ => None,
+    })
+}
+
+/// The keys of all these kinds: those of the language, of which a kind that is declared has what it shares, and then its own.
+fn keys_of<D: Declaration>(
+    kinds: &[Kind<D>],
+    of_language: &[TableKey],
+    (docs, doc): (&[(&'static str, &'static str)], &str),
+) -> Vec<TableKey> {
+    let doc_of = |kind: &Kind<D>| match kind {
+        Kind::OfLanguage(word) => docs.iter().find(|(of, _)| of == word).map_or("", |(_, doc)| *doc),
+        Kind::Declared(declaration) => declaration.doc(),
+    };
+    let words: Vec<&'static str> = kinds.iter().map(word).collect();
+    let docs: Vec<String> = kinds.iter().map(|kind| format!("{} (`{}`)", doc_of(kind), word(kind))).collect();
+    let all = |key: &TableKey| {
+        let mut key = *key;
+        if key.name == "kind" {
+            key.shape = KeyShape::Word(words.clone().leak());
+            key.doc = format!("{doc}: {}.", docs.join(", ")).leak();
+        } else if !key.kinds.is_empty() {
+            let shares = |kind: &Kind<D>| match kind {
+                Kind::OfLanguage(word) => key.kinds.contains(word),
+                Kind::Declared(declaration) => declaration.shared().iter().any(|names| names.contains(&key.name)),
+            };
+            key.kinds = kinds.iter().filter(|kind| shares(kind)).map(word).collect::<Vec<_>>().leak();
+        }
+        key
+    };
+    let own = kinds.iter().filter_map(|kind| match kind {
+        Kind::Declared(declaration) => Some(declaration),
+        Kind::OfLanguage(_) => None,
+    });
+    let own = own.flat_map(|declaration| {
+        let kinds: &'static [&'static str] = vec![declaration.kind()].leak();
+        declaration.keys().iter().map(move |key| TableKey {
+            kinds,
+            needed: if key.needed.is_empty() { &[] } else { kinds },
+            ..*key
+        })
+    });
+    of_language.iter().map(all).chain(own).collect()
+}

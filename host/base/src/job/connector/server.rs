@@ -1,0 +1,111 @@
+//! What connectors of servers have in common: reading keys, and what must hold of them.
+
+use crate::batch::times::TimeParser;
+use crate::batch::types::ColumnType;
+use crate::job::http_url;
+use crate::job::keys::KeyShape;
+use crate::job::parts::PartMistakes;
+use crate::job::spec::{ColumnSpec, RecordFormat, ServerStart, StreamStart, TlsSpec};
+use crate::job::table::Reader;
+use crate::limits::POLLED_PARTITIONS_MAX;
+use std::collections::BTreeSet;
+
+/// The shape of a key `start` that [`Reader::start`] reads.
+pub const START: KeyShape = KeyShape::Word(&["earliest", "latest"]);
+
+impl Reader<'_> {
+    /// Texts, none of them empty; none where the key is absent.
+    pub fn list(&self, key: &str, example: &str) -> Vec<String> {
+        self.texts(key, example).unwrap_or_default()
+    }
+
+    /// The key `start`.
+    pub fn start(&self) -> ServerStart {
+        let words = [("earliest", ServerStart::Earliest), ("latest", ServerStart::Latest)];
+        self.choice("start", &words, &[]).unwrap_or_default()
+    }
+
+    /// The key `start` of what has times: also a time.
+    pub fn stream_start(&self) -> Option<StreamStart> {
+        let text = self.text("start", "start = \"latest\"")?;
+        let time = || {
+            let times = TimeParser::of(&ColumnSpec::new("start", ColumnType::Timestamp));
+            times.read(text).ok().map(|micros| StreamStart::At(micros.div_euclid(1_000)))
+        };
+        let start = match text {
+            "earliest" => Some(StreamStart::Earliest),
+            "latest" => Some(StreamStart::Latest),
+            _ => time(),
+        };
+        if start.is_none() {
+            let hint = "write \"earliest\", \"latest\", or a time as \"2026-11-21T12:00:00Z\"";
+            self.wrong("start", format!("`start = \"{text}\"` is no place to begin at; {hint}"));
+        }
+        start
+    }
+
+    /// Where messages go, which one of two keys says: all to one place, or (`Err`) each to where a column says.
+    pub fn either(&self, (fixed, one): (&str, &str), (from, column): (&str, &str)) -> Result<String, String> {
+        match (self.has(fixed), self.has(from)) {
+            (false, true) => Err(self.text(from, column).unwrap_or_default().to_owned()),
+            (true, true) => {
+                self.wrong(from, format!("`{fixed}` and `{from}` both say where messages go; remove one of them"));
+                Ok("?".into())
+            }
+            (has, false) => {
+                if !has {
+                    self.need(fixed, &format!("{one}, or {column}"));
+                }
+                Ok(self.text(fixed, one).unwrap_or_default().to_owned())
+            }
+        }
+    }
+
+    /// What is in a message.
+    pub fn message_format(&self) -> RecordFormat {
+        let formats = [("json", RecordFormat::Json), ("text", RecordFormat::Text), ("binary", RecordFormat::Binary)];
+        self.choice("format", &formats, &["csv", "parquet", "avro", "protobuf"]).unwrap_or(RecordFormat::Json)
+    }
+}
+
+impl PartMistakes<'_> {
+    /// The URL of a server, plain or with TLS.
+    pub fn url(&self, url: &str, [plain, safe]: [&str; 2], tls: Option<&TlsSpec>) {
+        if let Err(message) = http_url::begins_with(url, &[plain, safe]) {
+            self.wrong("url", message);
+        } else if tls.is_some() && url.starts_with(plain) {
+            let message = format!("`tls` does nothing where `url` begins with {plain}; write {safe}, or remove `tls`");
+            self.wrong("tls", message);
+        }
+    }
+
+    /// Names of what is read or written.
+    pub fn names(&self, key: &str, names: &[String]) {
+        let mut seen = BTreeSet::new();
+        for name in names {
+            if name.is_empty() || name.chars().any(char::is_control) {
+                self.wrong(key, format!("`{}` is no name; write one of visible characters", name.escape_debug()));
+            } else if !seen.insert(name) {
+                self.wrong(key, format!("`{key}` names `{name}` twice; remove one"));
+            }
+        }
+    }
+
+    /// As many partitions as a key names. `what`: they, as "streams".
+    pub fn partitions(&self, key: &str, count: usize, what: &str) {
+        if count > POLLED_PARTITIONS_MAX {
+            let message = format!(
+                "`{key}` names {count} {what}, and a source reads at most {POLLED_PARTITIONS_MAX}, each on a thread; write several \
+                 sources, and take them together with from = [\"a\", \"b\"]"
+            );
+            self.wrong(key, message);
+        }
+    }
+
+    /// The name of a column.
+    pub fn column(&self, key: &str, name: &str) {
+        if name.is_empty() {
+            self.wrong(key, format!("`{key}` is empty; write the name of a column"));
+        }
+    }
+}

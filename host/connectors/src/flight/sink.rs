@@ -1,0 +1,221 @@
+//! Sink `flight`: a batch is one stream of record batches (DoPut), which is there when the server has said that it is.
+//!
+//! A server of Flight keeps no marker for us: after a crash, or when a connection is lost, batches come again. Each message says which batch
+//! it is of, so that a server can know it again.
+
+use super::declaration::FlightWrites;
+use crate::flight::grpc::{Connection, framed, outgoing};
+use crate::flight::messages::Data;
+use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
+use crate::sink::commit_retry::{CommitRetry, ServerFault};
+use crate::sink::server::{ask, job_id, not_begun, start::await_answer as await_answer_of};
+use crate::sink::waiting::{await_or_end, runtime_of};
+use crate::sink::{rows_refused, wrong};
+use arrow::array::{Array, RecordBatch};
+use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
+use bytes::Bytes;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::connector::{SinkServer, SinkStart};
+
+use millstream_base::owner::Owner;
+use serde_json::json;
+use std::io;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+/// About how many bytes of rows are in a message: many servers take no more than 4 MiB.
+const MESSAGE_BYTES: usize = 2 << 20;
+
+/// Sends every batch that has rows.
+struct FlightSink {
+    name: String,
+    server: Server,
+    writes: FlightWrites,
+    /// Who sends, as messages say it.
+    job: String,
+    wait: Duration,
+    failure: Failure,
+    runtime: Runtime,
+    /// `None`: the connection was lost, or none was needed yet.
+    connection: Option<Connection>,
+}
+
+/// Checks what can be checked without asking the server.
+pub(super) fn check(writes: &FlightWrites, start: SinkStart<'_>) -> Result<()> {
+    server(writes, start).map(drop)
+}
+
+/// Connects.
+pub(super) fn open(
+    writes: &FlightWrites,
+    start: SinkStart<'_>,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    let SinkStart { spec, origin, .. } = start;
+    if owner.is_some() {
+        tracing::info!(
+            "sink `{}` writes at least once: after a crash some batches come again, with the number that they had",
+            spec.name
+        );
+    }
+    let server = server(writes, start)?;
+    let (runtime, connection) = ask(start, writes.server.wait, &server.place.shown(), || {
+        let runtime = runtime_of("flight-sink").map_err(ServerFault::Lasting)?;
+        match runtime.block_on(server.connect()) {
+            Ok(connection) => Ok((runtime, connection)),
+            Err(fault) => {
+                runtime.shutdown_background();
+                Err(not_begun(spec, origin, &server.place.shown(), fault))
+            }
+        }
+    })?;
+    let job = job_id(owner);
+    Ok(Box::new(FlightSink {
+        name: spec.name.clone(),
+        server,
+        writes: writes.clone(),
+        job,
+        wait: writes.server.wait,
+        failure: failure.clone(),
+        runtime,
+        connection: Some(connection),
+    }))
+}
+
+/// Waits until somebody listens there.
+pub(super) fn await_answer(writes: &FlightWrites, start: SinkStart<'_>) -> Result<()> {
+    let Ok(server) = server(writes, start) else { return Ok(()) };
+    await_answer_of(start, writes.server.wait, &server.place.shown(), || server.place.reach())
+}
+
+fn server(writes: &FlightWrites, start: SinkStart<'_>) -> Result<Server> {
+    let SinkServer { url, tls, .. } = &writes.server;
+    let usable = Server::of(url, writes.token.as_deref(), tls.as_ref(), &start.origin.folder);
+    usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
+}
+
+impl Sink for FlightSink {
+    fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
+        if count == 0 {
+            return Ok(());
+        }
+        let beside = json!({ "job": self.job, "sink": self.name, "batch": batch.0, "rows": count }).to_string();
+        let messages = messages(&rows, &self.writes, &Bytes::from(beside));
+        let messages = messages.map_err(|cause| rows_refused(&self.name, batch, "the rows", cause))?;
+        fault::point("commit.before");
+        let (name, place, failure) = (self.name.clone(), self.server.place.shown(), self.failure.clone());
+        let trying = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        trying.commit(batch, || {
+            self.attempt(&messages).map_err(|fault| match fault {
+                Fault::Lasting(why) => {
+                    let stream = flight::shown(&self.writes.to);
+                    trying.trouble(batch, Fault::Lasting(format!("stream {stream}: {why}")))
+                }
+                passing => trying.trouble(batch, passing),
+            })
+        })?;
+        fault::point("commit.after");
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        None
+    }
+}
+
+impl FlightSink {
+    /// Sends a batch once. Where the connection was lost while nothing was under way, that is no matter.
+    fn attempt(&mut self, messages: &[Bytes]) -> std::result::Result<(), Fault> {
+        let (server, within) = (&self.server, self.writes.timeout);
+        let kept = self.connection.take().filter(|connection| !connection.is_closed());
+        let sending = async {
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => server.connect().await?,
+            };
+            put(&mut connection, messages).await?;
+            Ok(connection)
+        };
+        let sending = async { timeout(within, sending).await.unwrap_or_else(|_| Err(flight::stalled(within))) };
+        let ended = || Fault::Passing("the job has ended".into());
+        self.connection = Some(await_or_end(&self.runtime, &self.failure, sending).ok_or_else(ended)??);
+        Ok(())
+    }
+}
+
+/// Sends messages as one stream, and waits until the server says that it has them.
+async fn put(connection: &mut Connection, messages: &[Bytes]) -> std::result::Result<(), Fault> {
+    let (queue, outgoing) = outgoing();
+    let mut answers = connection.call("DoPut", outgoing, ANSWER_BYTES_MAX);
+    let feeding = async {
+        for message in messages {
+            if queue.send(Some(message.clone())).await.is_err() {
+                return false;
+            }
+        }
+        queue.send(None).await.is_ok()
+    };
+    let hearing = async {
+        // What is said of single messages says no more than the end does.
+        while answers.next().await?.is_some() {}
+        Ok::<_, CallRefusal>(())
+    };
+    tokio::pin!(feeding, hearing);
+    let mut all_sent = false;
+    loop {
+        tokio::select! {
+            sent = &mut feeding, if !all_sent => match sent {
+                true => all_sent = true,
+                // Why it wants no more, it says.
+                false => break,
+            },
+            heard = &mut hearing => {
+                heard.map_err(|refused| refused.fault)?;
+                return match all_sent {
+                    true => Ok(()),
+                    false => Err(Fault::Lasting("it says that all went well before it has read all rows".into())),
+                };
+            }
+        }
+    }
+    hearing.await.map_err(|refused| refused.fault)?;
+    Err(Fault::Passing("it does not read all rows".into()))
+}
+
+/// The messages of a batch, all before the first is sent.
+fn messages(rows: &[RecordBatch], writes: &FlightWrites, beside: &Bytes) -> io::Result<Vec<Bytes>> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let (generator, options) = (IpcDataGenerator::default(), IpcWriteOptions::default());
+    let (mut tracker, mut context) = (DictionaryTracker::new(false), Default::default());
+    let message = |data: EncodedData, app_metadata: &Bytes| Data {
+        header: data.ipc_message.into(),
+        body: data.arrow_data.into(),
+        app_metadata: app_metadata.clone(),
+        descriptor: None,
+    };
+    let schema = generator.schema_to_bytes_with_dictionary_tracker(&first.schema(), &mut tracker, &options);
+    let descriptor = Some(flight::descriptor(&writes.to));
+    let mut messages = vec![framed(&Data { descriptor, ..message(schema, &Bytes::new()) })];
+    for part in rows.iter().filter(|part| part.num_rows() > 0) {
+        let bytes: usize =
+            part.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
+        let at_once = (part.num_rows() / (bytes / MESSAGE_BYTES + 1)).max(1);
+        let mut begin = 0;
+        while begin < part.num_rows() {
+            let slice = part.slice(begin, at_once.min(part.num_rows() - begin));
+            begin += slice.num_rows();
+            let encoded = generator.encode(&slice, &mut tracker, &options, &mut context);
+            let (dictionaries, data) = encoded.map_err(io::Error::other)?;
+            messages.extend(dictionaries.into_iter().map(|dictionary| framed(&message(dictionary, &Bytes::new()))));
+            messages.push(framed(&message(data, beside)));
+        }
+    }
+    Ok(messages)
+}

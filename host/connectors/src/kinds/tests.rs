@@ -1,0 +1,24 @@
+//! The job file as authors write it, well and badly.
+
+mod changes;
+mod good;
+mod mistakes;
+mod replaced;
+mod robust;
+
+use super::all;
+use millstream_base::error::Result;
+use millstream_base::job::parse;
+use millstream_base::job::spec::JobSpec;
+use std::path::Path;
+
+/// Parses a text as the file `job.toml` of the folder `jobs`.
+fn read(text: &str) -> Result<JobSpec> {
+    parse(text, all(), Path::new("job.toml"), Path::new("jobs"), &[])
+}
+
+/// The same with `--set`.
+fn read_with(text: &str, sets: &[(&str, &str)]) -> Result<JobSpec> {
+    let sets: Vec<_> = sets.iter().map(|(path, value)| (path.to_string(), value.to_string())).collect();
+    parse(text, all(), Path::new("job.toml"), Path::new("jobs"), &sets)
+}

@@ -1,0 +1,213 @@
+//! What a job file says of sources and sinks of kind `kinesis`. Where streams are and who asks stands in the environment (`AWS_…`).
+
+use super::{Stream, sink, source};
+use crate::objects::environment;
+use crate::receiver::wrong;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::reading::MakeReader;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::job::connector::{
+    COLUMNS, ENCODING, RECORDS, ROWS, SinkConfig, SinkDeclaration, SinkStart, SourceConfig, SourceDeclaration,
+};
+use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::parts::PartMistakes;
+use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec, StreamStart};
+use millstream_base::job::table::Reader;
+use millstream_base::limits::SERVER_WAIT_MS;
+use millstream_base::owner::Owner;
+use std::sync::Arc;
+use std::time::Duration;
+
+const KIND: &str = "kinesis";
+/// Letters of the name of a stream.
+const STREAM_BYTES_MAX: usize = 128;
+
+const STREAM: TableKey = key("stream", KeyShape::Text, "The stream of Kinesis.").required();
+const REGION: TableKey = key(
+    "region",
+    KeyShape::Text,
+    "Its region, as \"eu-west-1\"; by default that of AWS_REGION. The credentials, and another endpoint, stand in the environment, too.",
+);
+
+/// Sources.
+pub const SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "a stream of Kinesis",
+    keys: &[
+        STREAM,
+        REGION,
+        key(
+            "start",
+            KeyShape::Text,
+            "Where a job begins to read a stream that it has not read yet: \"earliest\" (the default), \"latest\", or a time as \
+             \"2026-11-21T12:00:00Z\".",
+        ),
+    ],
+    shared: &[ROWS, COLUMNS, RECORDS],
+    read: |r| Arc::new(KinesisReads::read(r)),
+};
+
+/// Sinks.
+pub const SINK: SinkDeclaration = SinkDeclaration {
+    kind: KIND,
+    doc: "a stream of Kinesis",
+    keys: &[
+        STREAM,
+        REGION,
+        key(
+            "key",
+            KeyShape::Text,
+            "The column that is the partition key of records, which decides about their shard; without it rows spread over all shards.",
+        ),
+        key("wait", KeyShape::Time, "How long the job waits where the stream takes nothing; 1h by default."),
+    ],
+    shared: &[ENCODING],
+    read: |r| Arc::new(KinesisWrites::read(r)),
+};
+
+/// Which stream is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KinesisReads {
+    /// Its name.
+    pub stream: String,
+    /// Its region; `None`: that of the environment.
+    pub region: Option<String>,
+    /// Where a job begins.
+    pub start: StreamStart,
+}
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KinesisWrites {
+    /// The stream.
+    pub stream: String,
+    /// Its region; `None`: that of the environment.
+    pub region: Option<String>,
+    /// The column that is the partition key of records; `None`: each has one of its own.
+    pub key: Option<String>,
+    /// How long the job waits where the stream takes nothing.
+    pub wait: Duration,
+}
+
+impl KinesisReads {
+    fn read(r: &Reader<'_>) -> KinesisReads {
+        let (stream, region) = stream(r);
+        KinesisReads { stream, region, start: r.stream_start().unwrap_or_default() }
+    }
+
+    /// The stream, or the key that is wrong and why.
+    pub fn open(&self) -> std::result::Result<Stream, (&'static str, String)> {
+        Stream::of(&self.stream, self.region.as_deref(), &environment())
+    }
+
+    fn found(&self, source: &SourceSpec, origin: &Origin) -> Result<Stream> {
+        self.open().map_err(|(key, why)| wrong(source, origin, key, format!("cannot be used: {why}")))
+    }
+}
+
+impl KinesisWrites {
+    fn read(r: &Reader<'_>) -> KinesisWrites {
+        let (stream, region) = stream(r);
+        KinesisWrites {
+            stream,
+            region,
+            key: r.text("key", "key = \"user\", the name of one column").map(str::to_owned),
+            wait: r.time("wait").unwrap_or(Duration::from_millis(SERVER_WAIT_MS)),
+        }
+    }
+}
+
+/// A stream, and its region.
+fn stream(r: &Reader<'_>) -> (String, Option<String>) {
+    let stream = r.needed_text("stream", "stream = \"orders\"");
+    (stream, r.text("region", "region = \"eu-west-1\"").map(str::to_owned))
+}
+
+impl SourceConfig for KinesisReads {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+        check_stream(&self.stream, self.region.as_deref(), part);
+    }
+
+    fn promise(&self) -> &'static str {
+        "exactly once, with [checkpoint]; records that the stream deletes before they are read end the job"
+    }
+
+    fn has_partitions(&self) -> bool {
+        true
+    }
+
+    fn gives(&self, part: &ColumnSource) -> bool {
+        matches!(part, ColumnSource::Id | ColumnSource::Timestamp | ColumnSource::Key)
+    }
+
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
+        self.found(source, origin).map(drop)
+    }
+
+    fn readers(&self, source: &SourceSpec, origin: &Origin, _owner: Option<&Owner>) -> MakeReader {
+        // What one of them has read to its end the others must know.
+        let shared =
+            self.found(source, origin).and_then(|stream| source::Shared::new(source, self, stream)).map(Arc::new);
+        Arc::new(move || Ok(Box::new(source::Kinesis::new(shared.as_ref().map_err(Clone::clone)?))))
+    }
+}
+
+impl SinkConfig for KinesisWrites {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, part: &PartMistakes<'_>) {
+        check_stream(&self.stream, self.region.as_deref(), part);
+        if self.key.as_ref().is_some_and(String::is_empty) {
+            part.wrong("key", "`key` has an empty name; write the name of a column");
+        }
+    }
+
+    fn promise(&self) -> &'static str {
+        "at least once: a stream keeps no marker"
+    }
+
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
+        sink::check(self, start, schema)
+    }
+
+    /// The first batch connects, and waits.
+    fn await_server(&self, _start: SinkStart<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, schema, owner, failure)
+    }
+}
+
+/// A stream, and its region.
+fn check_stream(name: &str, region: Option<&str>, part: &PartMistakes<'_>) {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if !(1..=STREAM_BYTES_MAX).contains(&name.len()) || !name.bytes().all(good) {
+        let shown = name.escape_debug();
+        let hint = match name.starts_with("arn:") {
+            true => "write the name that it ends with, and its region as `region`".to_owned(),
+            false => format!("names are of up to {STREAM_BYTES_MAX} letters, digits, `.`, `_` and `-`"),
+        };
+        part.wrong("stream", format!("`{shown}` is no name of a stream; {hint}"));
+    }
+    if let Some(region) = region
+        .filter(|region| region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
+    {
+        part.wrong("region", format!("`{}` is no region; write one as \"eu-west-1\"", region.escape_debug()));
+    }
+}

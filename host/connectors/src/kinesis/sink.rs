@@ -1,0 +1,140 @@
+//! Sink `kinesis`: each row is a record of a stream. A stream keeps no marker for us, so after a crash the batches since the last
+//! checkpoint are sent again.
+
+mod requests;
+
+use super::declaration::KinesisWrites;
+use crate::kinesis::{KinesisClient, KinesisFault, Stream};
+use crate::objects::environment;
+use crate::sink::commit_retry::{CommitRetry, ServerFault};
+use crate::sink::waiting::{await_or_end, new_runtime};
+use crate::sink::wrong;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::json;
+use millstream_base::batch::sink::Sink;
+use millstream_base::batch::types::{ColumnType, describe};
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::connector::SinkStart;
+use millstream_base::job::spec::{Origin, SinkSpec};
+use millstream_base::owner::Owner;
+use millstream_base::shown;
+use requests::Records;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+
+/// Writes every row.
+struct KinesisSink {
+    name: String,
+    spec: KinesisWrites,
+    /// The column of partition keys.
+    key: Option<usize>,
+    asker: KinesisClient,
+    failure: Failure,
+    runtime: Runtime,
+}
+
+/// Checks what can be checked without asking the server.
+pub(super) fn check(kinesis: &KinesisWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
+    let SinkStart { spec, origin, .. } = start;
+    json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
+    key(kinesis, schema).map_err(|message| wrong(spec, origin, "key", message))?;
+    stream(spec, kinesis, origin).map(drop)
+}
+
+/// Prepares to write; the first batch connects.
+pub(super) fn open(
+    kinesis: &KinesisWrites,
+    start: SinkStart<'_>,
+    schema: &SchemaRef,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    let SinkStart { spec, origin, .. } = start;
+    let name = &spec.name;
+    if owner.is_some() {
+        tracing::info!("sink `{name}` writes at least once: after a crash some records come again");
+    }
+    Ok(Box::new(KinesisSink {
+        name: name.clone(),
+        spec: kinesis.clone(),
+        key: key(kinesis, schema).map_err(|message| wrong(spec, origin, "key", message))?,
+        asker: KinesisClient::new(&Arc::new(stream(spec, kinesis, origin)?)),
+        failure: failure.clone(),
+        runtime: new_runtime()?,
+    }))
+}
+
+fn stream(spec: &SinkSpec, kinesis: &KinesisWrites, origin: &Origin) -> Result<Stream> {
+    let stream = Stream::of(&kinesis.stream, kinesis.region.as_deref(), &environment());
+    stream.map_err(|(key, message)| wrong(spec, origin, key, message))
+}
+
+/// The column of partition keys.
+fn key(kinesis: &KinesisWrites, schema: &SchemaRef) -> std::result::Result<Option<usize>, String> {
+    let Some(name) = &kinesis.key else { return Ok(None) };
+    let there = || format!("`key` names `{name}`, and the rows have {}; write one of these", describe(schema));
+    let at = schema.index_of(name).map_err(|_| there())?;
+    match ColumnType::of(schema.field(at).data_type()) {
+        ColumnType::Binary => {
+            Err("`key` names a column of bytes, and a partition key is text; write another column".into())
+        }
+        kind if kind.is_scalar() => Ok(Some(at)),
+        kind => Err(format!("`key` names a column of type {kind}, and a partition key is text or a plain value")),
+    }
+}
+
+impl Sink for KinesisSink {
+    fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        fault::point("commit.before");
+        // All of them are made before the first is sent: a row that no record can hold leaves nothing behind.
+        let records = Records::of(&rows, self.key, batch).map_err(|(row, why)| {
+            let (name, row) = (&self.name, row.map_or(String::new(), |row| format!("row {row} of the batch: ")));
+            Error::plugin(format!("sink `{name}`: batch {batch}: {row}{why}"))
+        })?;
+        for request in records.requests() {
+            self.send(batch, &records, request)?;
+            fault::point("commit.part");
+        }
+        fault::point("commit.after");
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        None
+    }
+}
+
+impl KinesisSink {
+    /// Sends these records until the stream has all of them, in their order: those that it did not take come again before others.
+    fn send(&mut self, batch: BatchId, records: &Records, request: Range<usize>) -> Result<()> {
+        let mut left: Vec<usize> = request.collect();
+        let (name, place) = (self.name.clone(), self.asker.stream().place().to_owned());
+        let (wait, failure) = (self.spec.wait, self.failure.clone());
+        let lasting =
+            |why: String| ServerFault::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {why}")));
+        CommitRetry { sink: &name, place: "", wait, failure: &failure }.commit(batch, || {
+            let asked = records.asked(self.asker.stream().name(), &left);
+            let answer = await_or_end(&self.runtime, &self.failure, self.asker.ask("PutRecords", asked));
+            match answer.ok_or_else(|| lasting("the job has ended".to_owned()))? {
+                Ok(answer) => {
+                    let of = left.len();
+                    let outcome = requests::outcome(answer, &left).map_err(|why| lasting(format!("{place}: {why}")))?;
+                    left = outcome.again;
+                    if left.is_empty() {
+                        return Ok(());
+                    }
+                    let why = shown::harmless(&outcome.why, 300);
+                    Err(ServerFault::Passing(format!("{place}: {} of {of} records are not taken: {why}", left.len())))
+                }
+                Err(KinesisFault::Passing(why) | KinesisFault::Throttled(why)) => Err(ServerFault::Passing(why)),
+                Err(KinesisFault::Expired) => Err(ServerFault::Passing("it expects an iterator".to_owned())),
+                Err(KinesisFault::Invalid(why) | KinesisFault::Lasting(why)) => Err(lasting(why)),
+            }
+        })
+    }
+}

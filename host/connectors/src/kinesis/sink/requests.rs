@@ -1,0 +1,223 @@
+//! The records of a batch, and the requests that bring them: as many as a request may have, in order.
+
+use crate::sink::encode::plain;
+use arrow::array::{Array, RecordBatch};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use millstream_base::batch::cell::Cells;
+use millstream_base::batch::json::JsonRows;
+use millstream_base::ids::BatchId;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::ops::Range;
+
+/// Records of a request, and bytes of all of them with their keys.
+const RECORDS_MAX: usize = 500;
+const REQUEST_BYTES_MAX: usize = 5 << 20;
+/// Bytes of a record with its key.
+const RECORD_BYTES_MAX: usize = 1 << 20;
+/// Letters of a partition key.
+const KEY_CHARS_MAX: usize = 256;
+
+/// The records of a batch.
+#[derive(Default)]
+pub struct Records {
+    data: Vec<u8>,
+    places: Vec<RecordRange>,
+}
+
+struct RecordRange {
+    key: String,
+    data: Range<usize>,
+}
+
+impl RecordRange {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.data.len()
+    }
+}
+
+impl Records {
+    /// Of these rows; the error has the row of the batch that cannot be one, where it is one of them, and why. `key`: the column of
+    /// partition keys.
+    pub fn of(rows: &[RecordBatch], key: Option<usize>, batch: BatchId) -> Result<Records, (Option<usize>, String)> {
+        let mut records = Records::default();
+        for part in rows.iter().filter(|part| part.num_rows() > 0) {
+            let mut objects = JsonRows::new(part).map_err(|error| (None, error.to_string()))?;
+            let keys = key.and_then(|at| part.columns().get(at)).map(|array| (array, Cells::of(array)));
+            let mut scratch = String::new();
+            for row in 0..part.num_rows() {
+                let number = records.places.len();
+                let failed = |error: std::io::Error| (Some(number), error.to_string());
+                let start = records.data.len();
+                objects.write(row, &mut records.data).map_err(failed)?;
+                let key = match &keys {
+                    Some((array, cells)) if array.is_valid(row) => {
+                        let mut bytes = Vec::new();
+                        plain::write(cells, row, &mut scratch, &mut bytes).map_err(failed)?;
+                        String::from_utf8_lossy(&bytes).into_owned()
+                    }
+                    // One of its own, so that such rows spread; the same when the batch comes again.
+                    _ => format!("{batch}/{number}"),
+                };
+                let place = RecordRange { key, data: start..records.data.len() };
+                match place.key.chars().count() {
+                    0 => {
+                        return Err((
+                            Some(number),
+                            "its partition key is empty; put a stage in front that makes one".into(),
+                        ));
+                    }
+                    chars if chars > KEY_CHARS_MAX => {
+                        let why = format!(
+                            "its partition key has {chars} letters, and {KEY_CHARS_MAX} are allowed; put a stage in front that makes a shorter one"
+                        );
+                        return Err((Some(number), why));
+                    }
+                    _ => {}
+                }
+                if place.bytes() > RECORD_BYTES_MAX {
+                    let why = format!(
+                        "it has {} bytes with its key, and a record of Kinesis {RECORD_BYTES_MAX} at most; select fewer columns",
+                        place.bytes()
+                    );
+                    return Err((Some(number), why));
+                }
+                records.places.push(place);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Which records go into which request.
+    pub fn requests(&self) -> Vec<Range<usize>> {
+        let (mut requests, mut start, mut bytes) = (Vec::new(), 0, 0);
+        for (at, place) in self.places.iter().enumerate() {
+            if at > start && (at - start >= RECORDS_MAX || bytes + place.bytes() > REQUEST_BYTES_MAX) {
+                requests.push(start..at);
+                (start, bytes) = (at, 0);
+            }
+            bytes += place.bytes();
+        }
+        if start < self.places.len() {
+            requests.push(start..self.places.len());
+        }
+        requests
+    }
+
+    /// What is asked with some of the records.
+    pub fn asked(&self, stream: &str, which: &[usize]) -> Value {
+        let record = |at: &usize| {
+            let place = self.places.get(*at)?;
+            let data = self.data.get(place.data.clone())?;
+            Some(json!({ "Data": STANDARD.encode(data), "PartitionKey": place.key }))
+        };
+        let records: Vec<Value> = which.iter().filter_map(record).collect();
+        json!({ "StreamName": stream, "Records": records })
+    }
+}
+
+/// What became of the records of a request.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct RecordsOutcome {
+    /// Those that are not taken, in order.
+    pub again: Vec<usize>,
+    /// Why the first of them is not.
+    pub why: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Answer {
+    records: Vec<AnsweredRecord>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AnsweredRecord {
+    error_code: Option<String>,
+    error_message: Option<String>,
+}
+
+/// Reads an answer to a request with these records; an error where it is none to them.
+pub fn outcome(answer: Answer, records: &[usize]) -> Result<RecordsOutcome, String> {
+    let (asked, answered) = (records.len(), answer.records.len());
+    if asked != answered {
+        return Err(format!("it was sent {asked} records and tells of {answered}; mend the endpoint"));
+    }
+    let mut outcome = RecordsOutcome::default();
+    for (at, record) in records.iter().zip(answer.records) {
+        let Some(code) = record.error_code.filter(|code| !code.is_empty()) else { continue };
+        if outcome.again.is_empty() {
+            outcome.why = format!("{code}: {}", record.error_message.unwrap_or_default());
+        }
+        outcome.again.push(*at);
+    }
+    Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, StringArray};
+    use std::sync::Arc;
+
+    fn rows(texts: &[Option<&str>]) -> Vec<RecordBatch> {
+        let column: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+        vec![RecordBatch::try_from_iter_with_nullable([("a", column, true)]).unwrap()]
+    }
+
+    #[test]
+    fn rows_become_records_with_keys() {
+        let rows = [rows(&[Some("x"), None]), rows(&[Some("y")])].concat();
+        let records = Records::of(&rows, Some(0), BatchId(7)).ok().unwrap();
+        let asked = records.asked("s", &[0, 1, 2]);
+        let data = |text: &str| STANDARD.encode(text);
+        assert_eq!(
+            asked,
+            json!({ "StreamName": "s", "Records": [
+                { "Data": data(r#"{"a":"x"}"#), "PartitionKey": "x" },
+                { "Data": data(r#"{"a":null}"#), "PartitionKey": "7/1" },
+                { "Data": data(r#"{"a":"y"}"#), "PartitionKey": "y" },
+            ] })
+        );
+        assert_eq!(records.asked("s", &[2])["Records"].as_array().unwrap().len(), 1);
+        assert_eq!((records.requests().len(), records.requests()[0].clone()), (1, 0..3));
+        assert!(Records::of(&[], None, BatchId(1)).ok().unwrap().requests().is_empty());
+    }
+
+    #[test]
+    fn requests_have_bounds_and_so_have_records() {
+        let many = rows(&vec![Some("x"); 1001]);
+        let records = Records::of(&many, Some(0), BatchId(1)).ok().unwrap();
+        assert_eq!(records.requests(), [0..500, 500..1000, 1000..1001]);
+        let long = "x".repeat(RECORD_BYTES_MAX - 100);
+        let records = Records::of(&rows(&[Some(&*long); 12]), None, BatchId(1)).ok().unwrap();
+        assert_eq!(records.requests(), [0..5, 5..10, 10..12]);
+        let longer = "x".repeat(RECORD_BYTES_MAX);
+        for (text, key, told) in [
+            (&*longer, None, "select fewer columns"),
+            (&longer[..257], Some(0), "257 letters"),
+            ("", Some(0), "is empty"),
+        ] {
+            let (row, why) = Records::of(&rows(&[Some("a"), Some(text)]), key, BatchId(1)).err().unwrap();
+            assert_eq!(row, Some(1));
+            assert!(why.contains(told), "{why}");
+        }
+    }
+
+    #[test]
+    fn records_that_are_not_taken_are_known_in_their_order() {
+        let answer = |text: &str| serde_json::from_str::<Answer>(text).unwrap();
+        let taken = r#"{"SequenceNumber":"1","ShardId":"s"}"#;
+        let full = r#"{"ErrorCode":"ProvisionedThroughputExceededException","ErrorMessage":"slow"}"#;
+        let text = format!("{{\"FailedRecordCount\":2,\"Records\":[{full},{taken},{full}]}}");
+        let found = outcome(answer(&text), &[4, 5, 9]).unwrap();
+        assert_eq!(
+            found,
+            RecordsOutcome { again: vec![4, 9], why: "ProvisionedThroughputExceededException: slow".into() }
+        );
+        assert!(outcome(answer(&text), &[4]).is_err());
+        assert_eq!(outcome(answer(&format!("{{\"Records\":[{taken}]}}")), &[0]), Ok(RecordsOutcome::default()));
+    }
+}

@@ -1,0 +1,311 @@
+//! What a job file says of sources and sinks of kind `mqtt`.
+
+use super::{sink, source};
+use crate::receiver::polled;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::reading::MakeReader;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::job::connector::{
+    COLUMNS, MESSAGES, RECORDS, ROWS, SinkConfig, SinkDeclaration, SinkServer, SinkStart, SourceConfig,
+    SourceDeclaration, TLS, Url, WAIT,
+};
+use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::parts::PartMistakes;
+use millstream_base::job::spec::{ColumnSource, Origin, RecordFormat, SourceSpec};
+use millstream_base::job::table::Reader;
+use millstream_base::owner::Owner;
+use std::sync::Arc;
+use std::time::Duration;
+
+const KIND: &str = "mqtt";
+const SCHEMES: [&str; 2] = ["mqtt://", "mqtts://"];
+const URL_EXAMPLE: &str = "url = \"mqtt://127.0.0.1:1883\"";
+/// Bytes of a topic, or of the name of a client.
+const TEXT_BYTES_MAX: usize = 65_535;
+/// How long the server keeps messages while the job is away: seven days.
+const SESSION_MS: u64 = 7 * 86_400_000;
+
+const URL: TableKey = key(
+    "url",
+    KeyShape::Text,
+    "The server of MQTT, as \"mqtt://user:${MQTT_PASSWORD}@host:1883\"; `mqtts://` speaks TLS. ${NAME} is replaced by the environment \
+     variable of that name, so that no password stands in the file.",
+)
+.required();
+
+/// Sources.
+pub const SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "topics of a server of MQTT",
+    keys: &[
+        URL,
+        key(
+            "topic",
+            KeyShape::Texts,
+            "The topic to subscribe to, or a list, with `+` for one level and `#` for all levels behind: \"plant/+/temperature\".",
+        )
+        .required(),
+        key(
+            "client_id",
+            KeyShape::Text,
+            "Under which name the server keeps messages for the job, `millstream-<job>-<source>` by default. No two clients may have one name.",
+        ),
+        key(
+            "qos",
+            KeyShape::Whole(0, 1),
+            "1 (the default): the server keeps each message until a plan that holds it is durable. 0: it sends each once and forgets it.",
+        ),
+        key(
+            "session",
+            KeyShape::Time,
+            "How long the server keeps messages while the job is away, 7d by default; a server may allow less, and fewer.",
+        ),
+    ],
+    shared: &[ROWS, COLUMNS, RECORDS, TLS],
+    read: |r| Arc::new(MqttReads::read(r)),
+};
+
+/// Sinks.
+pub const SINK: SinkDeclaration = SinkDeclaration {
+    kind: KIND,
+    doc: "topics of a server of MQTT",
+    keys: &[
+        URL,
+        key("topic", KeyShape::Text, "The topic that all messages go to. Instead, `topic_from` may name a column."),
+        key("topic_from", KeyShape::Text, "The column that holds the topic of each message; it is not in the message."),
+        key(
+            "retain",
+            KeyShape::Flag,
+            "Whether the server keeps the last message of each topic for those who subscribe later; false by default.",
+        ),
+        key(
+            "client_id",
+            KeyShape::Text,
+            "The name of the job at the server, `millstream-<job>-<sink>` by default. No two clients may have one name.",
+        ),
+    ],
+    shared: &[MESSAGES, TLS, WAIT],
+    read: |r| Arc::new(MqttWrites::read(r)),
+};
+
+/// Which topics are read, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttReads {
+    /// Where the server is, and the credentials.
+    pub url: Url,
+    /// Filters of topics, with `+` and `#`.
+    pub topics: Vec<String>,
+    /// Under which name the server keeps what the job has not acknowledged. No two clients may have one name.
+    pub client_id: String,
+    /// Whether the server keeps messages until they are acknowledged (QoS 1); else they are sent once and forgotten (QoS 0).
+    pub acknowledged: bool,
+    /// How long the server keeps them while the job is away.
+    pub session: Duration,
+}
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttWrites {
+    /// The server.
+    pub server: SinkServer,
+    /// The name of the job at the server. No two clients may have one name.
+    pub client_id: String,
+    /// Where messages go.
+    pub topic: MqttTopic,
+    /// What is in a message: JSON, or a single column of text or bytes.
+    pub format: RecordFormat,
+    /// Whether the server keeps the last message of each topic for those who subscribe later.
+    pub retain: bool,
+}
+
+/// Where the messages of a sink go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MqttTopic {
+    /// All to this topic.
+    Fixed(String),
+    /// Each to the topic that this column names, which is not in the message.
+    Column(String),
+}
+
+impl MqttReads {
+    fn read(r: &Reader<'_>) -> MqttReads {
+        let example = "topic = \"plant/+/temperature\", or topic = [\"a\", \"b/#\"]";
+        r.need("topic", example);
+        let acknowledged = r.whole("qos", 0, 1) != Some(0);
+        if !acknowledged && r.has("session") {
+            r.wrong(
+                "session",
+                "`session` does nothing with qos = 0, by which the server keeps nothing; remove one of both",
+            );
+        }
+        MqttReads {
+            client_id: client_id(r),
+            topics: r.list("topic", example),
+            acknowledged,
+            session: r.time("session").unwrap_or(Duration::from_millis(SESSION_MS)),
+            url: r.url(URL_EXAMPLE),
+        }
+    }
+}
+
+impl MqttWrites {
+    fn read(r: &Reader<'_>) -> MqttWrites {
+        let topic = r.either(
+            ("topic", "topic = \"plant/alerts\""),
+            ("topic_from", "topic_from = \"topic\", the name of a column"),
+        );
+        MqttWrites {
+            client_id: client_id(r),
+            topic: topic.map_or_else(MqttTopic::Column, MqttTopic::Fixed),
+            format: r.message_format(),
+            retain: r.flag("retain").unwrap_or(false),
+            server: SinkServer::read(r, URL_EXAMPLE),
+        }
+    }
+}
+
+/// Empty: it is made of the names of job and part.
+fn client_id(r: &Reader<'_>) -> String {
+    r.text("client_id", "client_id = \"plant-totals\"").unwrap_or_default().to_owned()
+}
+
+impl SourceConfig for MqttReads {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+        part.url(&self.url, SCHEMES, source.tls.as_ref());
+        part.names("topic", &self.topics);
+        for filter in &self.topics {
+            if let Err(message) = check_filter(filter) {
+                part.wrong("topic", message);
+            }
+        }
+        check_client(&self.client_id, part);
+    }
+
+    fn promise(&self) -> &'static str {
+        match self.acknowledged {
+            true => {
+                "at least once, with [checkpoint], of what the server keeps; what it drops as too much while nobody reads is lost unseen"
+            }
+            false => "at most once, as qos = 0: what is sent while nobody reads, or is in no plan at a crash, is lost",
+        }
+    }
+
+    fn has_partitions(&self) -> bool {
+        false
+    }
+
+    fn gives(&self, part: &ColumnSource) -> bool {
+        matches!(part, ColumnSource::Topic | ColumnSource::Headers | ColumnSource::Header(_))
+    }
+
+    fn named(&self, name: &str) -> Option<Arc<dyn SourceConfig>> {
+        self.client_id.is_empty().then(|| Arc::new(MqttReads { client_id: name.into(), ..self.clone() }) as _)
+    }
+
+    /// The job itself may run, and what the server keeps for it stays where it is.
+    fn sampled(&self) -> Option<Arc<dyn SourceConfig>> {
+        let client_id = format!("{}-sample-{}", self.client_id, std::process::id());
+        Some(Arc::new(MqttReads { client_id, session: Duration::ZERO, ..self.clone() }))
+    }
+
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
+        polled::check(source, origin, source::Mqtt::of(source, self, origin))
+    }
+
+    fn readers(&self, source: &SourceSpec, origin: &Origin, _owner: Option<&Owner>) -> MakeReader {
+        polled::readers((source, self, origin), source::Mqtt::of)
+    }
+}
+
+impl SinkConfig for MqttWrites {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, part: &PartMistakes<'_>) {
+        part.url(&self.server.url, SCHEMES, self.server.tls.as_ref());
+        match &self.topic {
+            MqttTopic::Fixed(topic) => {
+                part.names("topic", std::slice::from_ref(topic));
+                if topic.contains(['+', '#']) || topic.len() > TEXT_BYTES_MAX {
+                    let message = format!(
+                        "`{topic}` is no topic to send to, as `+` and `#` stand for others; write one topic, or topic_from = \"column\""
+                    );
+                    part.wrong("topic", message);
+                }
+            }
+            MqttTopic::Column(name) => part.column("topic_from", name),
+        }
+        check_client(&self.client_id, part);
+    }
+
+    fn promise(&self) -> &'static str {
+        "at least once: after a crash, or when a connection is lost, some messages come again"
+    }
+
+    fn is_text(&self) -> bool {
+        self.format.is_text()
+    }
+
+    fn named(&self, name: &str) -> Option<Arc<dyn SinkConfig>> {
+        self.client_id.is_empty().then(|| Arc::new(MqttWrites { client_id: name.into(), ..self.clone() }) as _)
+    }
+
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
+        sink::check(self, start, schema)
+    }
+
+    fn await_server(&self, start: SinkStart<'_>) -> Result<()> {
+        sink::await_answer(self, start)
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, schema, owner, failure)
+    }
+}
+
+/// Whether this may be subscribed to.
+fn check_filter(filter: &str) -> std::result::Result<(), String> {
+    let wrong = |what: &str| {
+        Err(format!(
+            "`{filter}` is no topic to subscribe to: {what}; write it as \"plant/+/temperature\" or \"plant/#\""
+        ))
+    };
+    if filter.len() > TEXT_BYTES_MAX {
+        return Err(format!("a `topic` has {} bytes, and MQTT allows {TEXT_BYTES_MAX}; shorten it", filter.len()));
+    }
+    if filter.starts_with("$share/") {
+        return wrong(
+            "the members of a shared subscription get a part of the messages each, and one job reads all of its own",
+        );
+    }
+    let mut levels = filter.split('/').peekable();
+    while let Some(level) = levels.next() {
+        if level == "#" && levels.peek().is_some() {
+            return wrong("`#` stands at the end");
+        }
+        if level.len() > 1 && level.contains(['+', '#']) {
+            return wrong("`+` and `#` stand alone between `/`");
+        }
+    }
+    Ok(())
+}
+
+fn check_client(name: &str, part: &PartMistakes<'_>) {
+    if name.is_empty() || name.len() > TEXT_BYTES_MAX || name.chars().any(char::is_control) {
+        let shown = name.escape_debug();
+        part.wrong("client_id", format!("`{shown}` is no name of a client; write one as \"plant-totals\""));
+    }
+}

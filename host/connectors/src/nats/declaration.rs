@@ -1,0 +1,283 @@
+//! What a job file says of sources and sinks of kind `nats`.
+
+use super::{sink, source, subject};
+use crate::receiver::polled;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::reading::MakeReader;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchId;
+use millstream_base::job::connector::{
+    COLUMNS, MESSAGES, RECORDS, ROWS, START, SinkConfig, SinkDeclaration, SinkServer, SinkStart, SourceConfig,
+    SourceDeclaration, TLS, Url, WAIT,
+};
+use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::parts::PartMistakes;
+use millstream_base::job::spec::{ColumnSource, Origin, RecordFormat, ServerStart, SourceSpec};
+use millstream_base::job::table::Reader;
+use millstream_base::owner::Owner;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const KIND: &str = "nats";
+const SCHEMES: [&str; 2] = ["nats://", "tls://"];
+const URL_EXAMPLE: &str = "url = \"nats://127.0.0.1:4222\"";
+const CREDENTIALS_EXAMPLE: &str = "credentials = \"job.creds\"";
+
+const URL: TableKey = key(
+    "url",
+    KeyShape::Text,
+    "The server of NATS, as \"nats://user:${NATS_PASSWORD}@host:4222\" or \"nats://${NATS_TOKEN}@host:4222\"; `tls://` speaks TLS. ${NAME} \
+     is replaced by the environment variable of that name, so that no password stands in the file.",
+)
+.required();
+const CREDENTIALS: TableKey = key(
+    "credentials",
+    KeyShape::Text,
+    "A file with the credentials: a file `.creds`, with a JWT and the seed of a key, or one with the seed alone (an nkey). It is read each \
+     time the job connects. Instead of user, password or token in `url`.",
+);
+
+/// Sources.
+pub const SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "a stream of NATS JetStream",
+    keys: &[
+        URL,
+        key("stream", KeyShape::Texts, "The stream of JetStream to read, or a list of streams; each is a partition.")
+            .required(),
+        key(
+            "subject",
+            KeyShape::Texts,
+            "Which subjects of a stream are read, with `*` for one token and `>` for all tokens behind: \"orders.*.new\", or a list; by \
+             default all.",
+        ),
+        key(
+            "start",
+            START,
+            "Where a job begins to read that has not read yet: at the oldest messages that are there (`earliest`, the default), or behind \
+             the newest (`latest`).",
+        ),
+        CREDENTIALS,
+    ],
+    shared: &[ROWS, COLUMNS, RECORDS, TLS],
+    read: |r| Arc::new(NatsReads::read(r)),
+};
+
+/// Sinks.
+pub const SINK: SinkDeclaration = SinkDeclaration {
+    kind: KIND,
+    doc: "a stream of NATS JetStream",
+    keys: &[
+        URL,
+        key(
+            "stream",
+            KeyShape::Text,
+            "The stream of JetStream that messages go into. It is made where it is not there and `subject` is written.",
+        )
+        .required(),
+        key(
+            "subject",
+            KeyShape::Text,
+            "The subject that all messages go to. Instead, `subject_from` may name a column.",
+        ),
+        key(
+            "subject_from",
+            KeyShape::Text,
+            "The column that holds the subject of each message; it is not in the message.",
+        ),
+        key(
+            "exactly_once",
+            KeyShape::Flag,
+            "Whether the job refuses a stream that takes no batches as a whole (allow_atomic), true by default; with false messages may \
+             come again after a crash.",
+        ),
+        CREDENTIALS,
+    ],
+    shared: &[MESSAGES, TLS, WAIT],
+    read: |r| Arc::new(NatsWrites::read(r)),
+};
+
+/// Which streams are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NatsReads {
+    /// Where the server is, and the credentials.
+    pub url: Url,
+    /// The names of the streams.
+    pub streams: Vec<String>,
+    /// Which subjects are read; none: all.
+    pub subjects: Vec<String>,
+    /// Where a job begins.
+    pub start: ServerStart,
+    /// The file with the credentials, where `url` has none.
+    pub credentials: Option<PathBuf>,
+}
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NatsWrites {
+    /// The server.
+    pub server: SinkServer,
+    /// The stream.
+    pub stream: String,
+    /// Where messages go.
+    pub subject: NatsSubject,
+    /// What is in a message: JSON, or a single column of text or bytes.
+    pub format: RecordFormat,
+    /// Whether the job refuses a stream that takes no batches as a whole; else messages may come again after a crash.
+    pub exactly_once: bool,
+    /// The file with the credentials, where the URL has none.
+    pub credentials: Option<PathBuf>,
+}
+
+/// Where the messages of a sink go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NatsSubject {
+    /// All to this subject.
+    Fixed(String),
+    /// Each to the subject that this column names, which is not in the message.
+    Column(String),
+}
+
+impl NatsReads {
+    fn read(r: &Reader<'_>) -> NatsReads {
+        let example = "stream = \"ORDERS\", or stream = [\"A\", \"B\"]";
+        r.need("stream", example);
+        NatsReads {
+            streams: r.list("stream", example),
+            subjects: r.list("subject", "subject = \"orders.*.new\", or subject = [\"a.>\", \"b\"]"),
+            start: r.start(),
+            credentials: r.path("credentials", CREDENTIALS_EXAMPLE),
+            url: r.url(URL_EXAMPLE),
+        }
+    }
+}
+
+impl NatsWrites {
+    fn read(r: &Reader<'_>) -> NatsWrites {
+        let stream = r.needed_text("stream", "stream = \"TOTALS\"");
+        let subject = r.either(
+            ("subject", "subject = \"totals.eu\""),
+            ("subject_from", "subject_from = \"subject\", the name of a column"),
+        );
+        NatsWrites {
+            stream,
+            subject: subject.map_or_else(NatsSubject::Column, NatsSubject::Fixed),
+            format: r.message_format(),
+            exactly_once: r.flag("exactly_once").unwrap_or(true),
+            credentials: r.path("credentials", CREDENTIALS_EXAMPLE),
+            server: SinkServer::read(r, URL_EXAMPLE),
+        }
+    }
+}
+
+impl SourceConfig for NatsReads {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+        part.url(&self.url, SCHEMES, source.tls.as_ref());
+        part.names("stream", &self.streams);
+        self.streams.iter().for_each(|stream| check_stream(stream, part));
+        part.names("subject", &self.subjects);
+        for filter in &self.subjects {
+            if let Err(why) = subject::filter(filter) {
+                part.wrong(
+                    "subject",
+                    format!(
+                        "`{}` is no subject to read: it {why}; write it as \"orders.*.new\" or \"orders.>\"",
+                        filter.escape_debug()
+                    ),
+                );
+            }
+        }
+        part.partitions("stream", self.streams.len(), "streams");
+    }
+
+    fn promise(&self) -> &'static str {
+        "exactly once, with [checkpoint]; messages that the stream deletes before they are read end the job"
+    }
+
+    fn has_partitions(&self) -> bool {
+        true
+    }
+
+    fn gives(&self, part: &ColumnSource) -> bool {
+        use ColumnSource::*;
+        matches!(part, Topic | Offset | Timestamp | Headers | Header(_))
+    }
+
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
+        polled::check(source, origin, source::Nats::of(source, self, origin))
+    }
+
+    fn readers(&self, source: &SourceSpec, origin: &Origin, _owner: Option<&Owner>) -> MakeReader {
+        polled::readers((source, self, origin), source::Nats::of)
+    }
+}
+
+impl SinkConfig for NatsWrites {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, part: &PartMistakes<'_>) {
+        part.url(&self.server.url, SCHEMES, self.server.tls.as_ref());
+        check_stream(&self.stream, part);
+        match &self.subject {
+            NatsSubject::Fixed(subject) => {
+                if let Err(why) = subject::check(subject) {
+                    let shown = subject.escape_debug();
+                    let help = "write one as \"totals.eu\", or subject_from = \"column\"";
+                    part.wrong("subject", format!("`{shown}` is no subject to publish to: it {why}; {help}"));
+                }
+            }
+            NatsSubject::Column(name) => part.column("subject_from", name),
+        }
+    }
+
+    fn promise(&self) -> &'static str {
+        match self.exactly_once {
+            true => "exactly once, with [checkpoint], of a stream that keeps the job's marker",
+            false => "at least once; what comes again within the stream's window of deduplication is there once",
+        }
+    }
+
+    fn is_text(&self) -> bool {
+        self.format.is_text()
+    }
+
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, keeps_checkpoints: bool) -> Result<()> {
+        sink::check(self, start, schema, keeps_checkpoints)
+    }
+
+    fn await_server(&self, start: SinkStart<'_>) -> Result<()> {
+        sink::await_answer(self, start)
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, schema, owner, failure)
+    }
+
+    fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
+        sink::committed(self, start, job_id)
+    }
+}
+
+fn check_stream(name: &str, part: &PartMistakes<'_>) {
+    if !subject::is_stream(name) {
+        let shown = name.escape_debug();
+        part.wrong(
+            "stream",
+            format!("`{shown}` is no name of a stream; names have no blanks, and none of `.`, `*`, `>`, `/` and `\\`"),
+        );
+    }
+}

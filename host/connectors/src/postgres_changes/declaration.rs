@@ -1,0 +1,142 @@
+//! What a job file says of sources of kind `postgres-changes`.
+
+use super::source::ChangesFollower;
+use crate::receiver::wrong;
+use millstream_base::batch::reading::MakeReader;
+use millstream_base::error::Result;
+use millstream_base::job::connector::{ROWS, START, SourceConfig, SourceDeclaration, Url};
+use millstream_base::job::database;
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::parts::PartMistakes;
+use millstream_base::job::spec::{ChangesKey, ColumnSource, Format, Origin, ServerStart, SourceSpec};
+use millstream_base::job::table::Reader;
+use millstream_base::owner::Owner;
+use std::sync::Arc;
+
+const KIND: &str = "postgres-changes";
+
+/// Sources.
+pub const SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "changes of tables of PostgreSQL",
+    keys: &[
+        key("url", KeyShape::Text, "The database, as \"postgres://user:${PGPASSWORD}@host/database\".").required(),
+        key(
+            "table",
+            KeyShape::Texts,
+            "The table whose changes are read, as \"orders\" or \"shop.orders\", or a list of tables.",
+        )
+        .required(),
+        key(
+            "publication",
+            KeyShape::Text,
+            "The publication that has the tables, where somebody has made one; by default the job makes its own.",
+        ),
+        key(
+            "start",
+            START,
+            "Where a job begins that has not read yet: with the rows that the tables have (`earliest`, the default), or with the changes \
+             from then on (`latest`).",
+        ),
+        key("schema", KeyShape::Columns, "The columns of the tables that are read: name = \"type\".").required(),
+    ],
+    shared: &[ROWS],
+    read: |r| Arc::new(ChangesReads::read(r)),
+};
+
+/// Which tables are followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangesReads {
+    /// Where the database is, and the credentials.
+    pub url: Url,
+    /// The tables, as `table` or `schema.table`.
+    pub tables: Vec<String>,
+    /// The publication that has them; `None`: the job makes one.
+    pub publication: Option<String>,
+    /// Whether the rows that are there come before the changes.
+    pub start: ServerStart,
+    /// By which columns of the tables the job keeps rows: they have to come with a delete. Not from the job file.
+    pub keys: Vec<ChangesKey>,
+}
+
+impl ChangesReads {
+    fn read(r: &Reader<'_>) -> ChangesReads {
+        let example = "table = \"orders\", or table = [\"orders\", \"shop.items\"]";
+        r.need("table", example);
+        r.need("schema", "schema = { id = \"int64\", name = \"text\" }, columns of the table");
+        ChangesReads {
+            tables: r.list("table", example),
+            publication: r.text("publication", "publication = \"orders\"").map(str::to_owned),
+            start: r.start(),
+            keys: Vec::new(),
+            url: r.url("url = \"postgres://user:${PGPASSWORD}@127.0.0.1/database\""),
+        }
+    }
+}
+
+impl SourceConfig for ChangesReads {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+        if let Err(message) = database::check_url(&self.url) {
+            part.wrong("url", message);
+        }
+        part.names("table", &self.tables);
+        for table in &self.tables {
+            if let Err(message) = database::table(table) {
+                part.wrong("table", message);
+            }
+        }
+        let most = database::NAME_BYTES_MAX;
+        if self.publication.as_ref().is_some_and(|name| name.len() > most || name.contains('\0')) {
+            let message = format!("`publication` is no name of PostgreSQL's, which have at most {most} bytes");
+            part.wrong("publication", message);
+        }
+        if source.format != Format::Json {
+            let word = source.format.word();
+            part.wrong("format", format!("rows of tables have no format, and it says `{word}`; remove `format`"));
+        }
+    }
+
+    fn promise(&self) -> &'static str {
+        "exactly once, with [checkpoint]: the rows that are there, and each change in the order of the commits"
+    }
+
+    fn has_partitions(&self) -> bool {
+        false
+    }
+
+    fn are_fields(&self) -> bool {
+        true
+    }
+
+    fn gives(&self, part: &ColumnSource) -> bool {
+        use ColumnSource::*;
+        matches!(part, Op | Table | Timestamp | Offset | Id)
+    }
+
+    fn writes_hex(&self) -> bool {
+        true
+    }
+
+    fn are_changes(&self) -> bool {
+        true
+    }
+
+    fn keeping(&self, key: &ChangesKey) -> Option<Arc<dyn SourceConfig>> {
+        let keys = || self.keys.iter().chain([key]).cloned().collect();
+        (!self.keys.contains(key)).then(|| Arc::new(ChangesReads { keys: keys(), ..self.clone() }) as _)
+    }
+
+    /// The URL must go with what the environment gives.
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
+        database::config(&self.url).map(drop).map_err(|message| wrong(source, origin, "url", message))
+    }
+
+    fn readers(&self, source: &SourceSpec, _origin: &Origin, owner: Option<&Owner>) -> MakeReader {
+        let (source, reads, owner) = (source.clone(), self.clone(), owner.cloned());
+        Arc::new(move || Ok(Box::new(ChangesFollower::of(&source, &reads, owner.as_ref()))))
+    }
+}

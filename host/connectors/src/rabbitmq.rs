@@ -1,0 +1,62 @@
+//! A server of AMQP 0-9-1, RabbitMQ, as sources and sinks name it: its URLs, a connection with it, and what its errors mean.
+//!
+//! The client is our own: of the protocol a dozen methods on one channel are needed, messages are acknowledged when their rows are safe,
+//! and no more is read than is asked for.
+
+pub mod declaration;
+mod sink;
+mod source;
+mod connection;
+mod wire;
+
+pub use crate::dial::{ANSWER_MAX, Fault};
+pub use connection::{CHANNEL, ClosedByServer, Connection, Delivery, Event};
+pub use wire::{Field, Outgoing, publish};
+
+use crate::dial::{ServerAddress, UrlForm};
+use millstream_base::job::http_url;
+use millstream_base::job::spec::TlsSpec;
+use percent_encoding::percent_decode_str;
+use std::path::Path;
+
+/// Its URLs.
+const FORM: UrlForm = UrlForm {
+    name: "RabbitMQ",
+    plain: ("amqp", 5672),
+    safe: ("amqps", 5671),
+    help: "write it as \"amqp://user:${RABBITMQ_PASSWORD}@host:5672/vhost\", or amqps:// with TLS",
+    closed: "it closed the connection",
+};
+
+/// Where a server is, and which of its virtual hosts is meant.
+#[derive(Clone)]
+pub struct Server {
+    pub place: ServerAddress,
+    pub vhost: String,
+}
+
+impl Server {
+    /// Of a URL of a job file; or the key that is wrong, and why.
+    pub fn of(url: &str, tls: Option<&TlsSpec>, folder: &Path) -> Result<Server, (&'static str, String)> {
+        let wrong = |why: &str| ("url", format!("`url` {why}; {}", FORM.help));
+        let url = http_url::url(url).map_err(|message| ("url", message))?;
+        // What is behind host and port is the virtual host; without it, the usual one.
+        let (head, vhost) = match url.split_once("://").and_then(|(_, rest)| rest.split_once('/')) {
+            Some((_, vhost)) => (url.strip_suffix(vhost).unwrap_or(&url).to_owned(), Some(vhost.to_owned())),
+            None => (url.clone(), None),
+        };
+        let vhost = match vhost.as_deref() {
+            None | Some("") => "/".to_owned(),
+            Some(name) if name.contains(['/', '?', '#']) => return Err(wrong("has something behind the virtual host")),
+            Some(name) => {
+                let name = percent_decode_str(name).decode_utf8();
+                name.map_err(|_| wrong("has a virtual host that is not UTF-8"))?.into_owned()
+            }
+        };
+        if vhost.len() > 255 {
+            return Err(wrong("has a virtual host of more than 255 bytes"));
+        }
+        // What the environment gave has been put in.
+        Ok(Server { place: ServerAddress::plain(&head, &FORM, tls, folder)?, vhost })
+    }
+}

@@ -1,0 +1,365 @@
+//! Rows out of the messages of a server. Nothing that these say of lengths, types and places is believed before it was checked: what takes
+//! more memory than a message may have, unpacked or written out, is refused.
+
+use super::fits::{self, BytesLeft};
+use crate::receiver::parquet::columns::{WantedRows, as_wanted};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::buffer::Buffer;
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::ipc::{self, CompressionType, Message, MessageHeader, MetadataVersion, convert, reader};
+use bytes::Bytes;
+use millstream_base::batch::column::ColumnSpec;
+use millstream_base::batch::types;
+use millstream_base::panics::caught;
+use millstream_base::shown;
+use std::collections::HashMap;
+use std::io::{self, Read as _};
+use std::sync::Arc;
+
+/// What stands before a compressed buffer: its length.
+const LENGTH_BYTES: usize = 8;
+/// How many types may lie within each other.
+const DEPTH_MAX: usize = 32;
+
+/// A message of Arrow IPC, as it came.
+#[derive(Clone, Default)]
+pub struct IpcMessage {
+    /// What it is, as a flat buffer.
+    pub header: Bytes,
+    /// The buffers of its columns.
+    pub body: Bytes,
+}
+
+/// What a stream holds, as far as it is read.
+pub struct Batches {
+    columns: Vec<ColumnSpec>,
+    bytes_max: usize,
+    schema: Option<(SchemaRef, Vec<usize>)>,
+    dictionaries: HashMap<i64, ArrayRef>,
+    /// Rows that are given out bit by bit.
+    rows: Option<RecordBatch>,
+}
+
+impl Batches {
+    /// Of a stream with these columns of the job. Messages have at most so many bytes, unpacked.
+    pub fn new(columns: &[ColumnSpec], bytes_max: usize) -> Batches {
+        Batches { columns: columns.to_vec(), bytes_max, schema: None, dictionaries: HashMap::new(), rows: None }
+    }
+
+    /// Takes a message in.
+    pub fn take(&mut self, data: &IpcMessage) -> Result<(), String> {
+        if data.header.is_empty() {
+            // Words for the reader alone.
+            return Ok(());
+        }
+        // What the library makes of a hostile message is not always an error.
+        caught(|| self.read(data)).unwrap_or_else(|panic| Err(format!("a message cannot be read: {panic}")))
+    }
+
+    fn read(&mut self, data: &IpcMessage) -> Result<(), String> {
+        let message =
+            ipc::root_as_message(&data.header).map_err(|error| format!("a message cannot be read: {error}"))?;
+        let version = message.version();
+        if message.header_type() == MessageHeader::Schema {
+            return self.begin(message);
+        }
+        let Some((schema, wanted)) = &self.schema else { return Err("rows come before their columns".into()) };
+        let body = Buffer::from(data.body.clone());
+        let unreadable = |error: arrow::error::ArrowError| format!("a message cannot be read: {error}");
+        match message.header_type() {
+            MessageHeader::DictionaryBatch => {
+                let batch = message.header_as_dictionary_batch().ok_or("a message has no dictionary")?;
+                let inner = batch.data().ok_or("a dictionary has no values")?;
+                self.check_body(inner, &body)?;
+                reader::read_dictionary(&body, batch, schema, &mut self.dictionaries, &version).map_err(unreadable)?;
+                let bytes = self.dictionaries.values().map(|values| values.get_buffer_memory_size()).sum::<usize>();
+                if bytes > self.bytes_max {
+                    return Err(self.too_large("its dictionaries", bytes as u64));
+                }
+                Ok(())
+            }
+            MessageHeader::RecordBatch => {
+                let batch = message.header_as_record_batch().ok_or("a message has no rows")?;
+                if batch.length() < 0 {
+                    return Err("a message has fewer than no rows".into());
+                }
+                self.check_body(batch, &body)?;
+                let rows = self.rows_of(&body, batch, schema, wanted, &version).map_err(unreadable)?;
+                self.rows = Some(rows);
+                Ok(())
+            }
+            other => Err(format!("it sends a message that is neither columns nor rows ({other:?})")),
+        }
+    }
+
+    fn rows_of(
+        &self,
+        body: &Buffer,
+        batch: ipc::RecordBatch<'_>,
+        schema: &SchemaRef,
+        wanted: &[usize],
+        version: &MetadataVersion,
+    ) -> Result<RecordBatch, arrow::error::ArrowError> {
+        reader::read_record_batch(body, batch, schema.clone(), &self.dictionaries, Some(wanted), version)
+    }
+
+    /// The columns of the stream, of which the job wants some.
+    fn begin(&mut self, message: Message<'_>) -> Result<(), String> {
+        if self.schema.is_some() {
+            return Err("it tells the columns twice".into());
+        }
+        let schema = message.header_as_schema().ok_or("a message has no columns")?;
+        let schema = Arc::new(convert::fb_to_schema(schema));
+        if schema.fields().iter().any(|field| !fits::is_shallow(field.data_type(), DEPTH_MAX)) {
+            return Err(format!("its columns have types with more than {DEPTH_MAX} others within each other"));
+        }
+        let mut wanted = Vec::new();
+        for column in &self.columns {
+            let root = column.path.first().unwrap_or(&column.name);
+            let shown = shown::harmless(&column.name, 100);
+            let Ok(place) = schema.index_of(root) else {
+                return Err(format!(
+                    "the stream has no column `{}`, which the job reads; it has {}",
+                    shown::harmless(root, 100),
+                    shown::harmless(&types::describe(&schema), 1_000)
+                ));
+            };
+            let kind = schema.field(place).data_type();
+            match fits::within(kind, column.path.get(1..).unwrap_or_default()) {
+                None => {
+                    let path = column.path.join(".");
+                    let path = shown::harmless(&path, 200);
+                    return Err(format!(
+                        "the stream has no `{path}`, which column `{shown}` of the job reads; `{root}` is {kind}"
+                    ));
+                }
+                Some(kind) if !fits::can_be(kind, &column.kind) => {
+                    let is = shown::harmless(&kind.to_string(), 300);
+                    return Err(format!(
+                        "column `{shown}` of the job is {}, and in the stream it is {is}; give it a type that holds that",
+                        column.kind
+                    ));
+                }
+                // The whole column is written, also where the job wants a part of it.
+                Some(_) if !fits::is_written(schema.field(place).data_type()) => {
+                    let is = shown::harmless(&schema.field(place).data_type().to_string(), 300);
+                    return Err(format!(
+                        "column `{shown}` of the job is a part of `{root}`, which is {is} and cannot be read; let the server send that part by itself"
+                    ));
+                }
+                Some(_) => {}
+            }
+            if !wanted.contains(&place) {
+                wanted.push(place);
+            }
+        }
+        // As they stand in the messages.
+        wanted.sort_unstable();
+        self.schema = Some((schema, wanted));
+        Ok(())
+    }
+
+    /// Whether the buffers of a message lie in it, and are not more than they should be when they are unpacked.
+    fn check_body(&self, batch: ipc::RecordBatch<'_>, body: &Buffer) -> Result<(), String> {
+        let compression = batch.compression().map(|compression| compression.codec());
+        let mut unpacked = 0_u64;
+        for buffer in batch.buffers().into_iter().flatten() {
+            let (start, length) = (usize::try_from(buffer.offset()), usize::try_from(buffer.length()));
+            let bytes =
+                start.ok().zip(length.ok()).and_then(|(start, length)| body.get(start..start.checked_add(length)?));
+            let Some(bytes) = bytes else { return Err("a message tells of bytes that it does not have".into()) };
+            let Some(codec) = compression else { continue };
+            let Some((length, packed)) = bytes.split_first_chunk::<LENGTH_BYTES>() else { continue };
+            let length = i64::from_le_bytes(*length);
+            let Ok(length) = u64::try_from(length) else { continue };
+            unpacked = unpacked.saturating_add(length);
+            if unpacked > self.bytes_max as u64 {
+                return Err(self.too_large("a message", unpacked));
+            }
+            // The library goes on to the end of these, whatever their length is said to be.
+            if codec == CompressionType::LZ4_FRAME {
+                let mut one_more = lz4_flex::frame::FrameDecoder::new(packed).take(length.saturating_add(1));
+                let found = io::copy(&mut one_more, &mut io::sink());
+                if found.map_err(|error| format!("a message cannot be unpacked: {error}"))? != length {
+                    return Err("a message unpacks to another length than it says".into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn too_large(&self, what: &str, bytes: u64) -> String {
+        format!(
+            "{what} would take {bytes} bytes, message_bytes_max is {}; raise that, or let the server send fewer rows at a time",
+            self.bytes_max
+        )
+    }
+
+    /// Whether the stream has told its columns.
+    pub fn has_begun(&self) -> bool {
+        self.schema.is_some()
+    }
+
+    /// The next rows, at most so many, as the job's columns have them; `None`: another message is needed.
+    pub fn next(&mut self, rows_max: usize) -> Result<Option<WantedRows>, String> {
+        let Some(rows) = self.rows.take() else { return Ok(None) };
+        if rows.num_rows() == 0 {
+            return Ok(None);
+        }
+        let mut count = rows.num_rows().min(rows_max.max(1));
+        // What lies in a message once may stand in many rows.
+        loop {
+            let part = rows.slice(0, count);
+            let mut room = BytesLeft::new(self.bytes_max as u64);
+            if part.columns().iter().all(|column| room.holds(column)) {
+                break;
+            }
+            if count == 1 {
+                return Err(format!(
+                    "a row is larger than a message may be, {} bytes (message_bytes_max)",
+                    self.bytes_max
+                ));
+            }
+            count /= 2;
+        }
+        let part = rows.slice(0, count);
+        if count < rows.num_rows() {
+            self.rows = Some(rows.slice(count, rows.num_rows() - count));
+        }
+        let made = caught(|| {
+            let part = if part.columns().iter().any(is_nested) { alone(&part)? } else { part };
+            as_wanted(&part, &self.columns).map_err(|error| error.to_string())
+        });
+        made.unwrap_or_else(|panic| Err(format!("rows cannot be read: {panic}"))).map(Some)
+    }
+}
+
+fn is_nested(column: &ArrayRef) -> bool {
+    column.data_type().is_nested() && !matches!(column.data_type(), DataType::Dictionary(..))
+}
+
+/// These rows with what belongs to them, and nothing of the others of their message.
+fn alone(rows: &RecordBatch) -> Result<RecordBatch, String> {
+    let all = UInt32Array::from_iter_values(0..u32::try_from(rows.num_rows()).unwrap_or(u32::MAX));
+    take_record_batch(rows, &all).map_err(|error| format!("rows cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Int64Array, ListArray, NullArray, StringArray, StringViewArray};
+    use arrow::datatypes::{Field, Int32Type, Schema};
+    use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
+    use millstream_base::batch::types::ColumnType;
+    use millstream_base::random::Random;
+
+    fn columns() -> Vec<ColumnSpec> {
+        let list = ColumnType::from_name("list<int64>").unwrap();
+        let of = |name: &str, kind: ColumnType| ColumnSpec::new(name, kind);
+        vec![
+            of("n", ColumnType::Int64),
+            of("text", ColumnType::Text),
+            of("view", ColumnType::Text),
+            of("word", ColumnType::Text),
+            of("list", list),
+            of("none", ColumnType::Bool),
+        ]
+    }
+
+    /// The messages of a stream.
+    fn messages(compression: Option<CompressionType>) -> Vec<IpcMessage> {
+        let lists = (0..20).map(|n| (n % 3 > 0).then(|| (0..n).map(Some).collect::<Vec<_>>()));
+        let words: arrow::array::DictionaryArray<Int32Type> = (0..20).map(|n| Some(["a", "b"][n % 2])).collect();
+        let rows = RecordBatch::try_from_iter_with_nullable([
+            ("n", Arc::new(Int64Array::from_iter_values(0..20)) as ArrayRef, true),
+            ("unread", Arc::new(Int64Array::from_iter_values(0..20)) as ArrayRef, true),
+            ("text", Arc::new(StringArray::from_iter_values((0..20).map(|n| format!("row {n}")))) as ArrayRef, true),
+            (
+                "view",
+                Arc::new(StringViewArray::from_iter_values((0..20).map(|n| format!("view {n} of many")))) as ArrayRef,
+                true,
+            ),
+            ("word", Arc::new(words) as ArrayRef, true),
+            ("list", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists)) as ArrayRef, true),
+            ("none", Arc::new(NullArray::new(20)) as ArrayRef, true),
+        ])
+        .unwrap();
+        let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+        let (generator, mut tracker) = (IpcDataGenerator::default(), DictionaryTracker::new(false));
+        let mut messages =
+            vec![generator.schema_to_bytes_with_dictionary_tracker(&rows.schema(), &mut tracker, &options)];
+        let (dictionaries, data) = generator.encode(&rows, &mut tracker, &options, &mut Default::default()).unwrap();
+        messages.extend(dictionaries);
+        messages.push(data);
+        let data = |message: arrow::ipc::writer::EncodedData| IpcMessage {
+            header: message.ipc_message.into(),
+            body: message.arrow_data.into(),
+        };
+        messages.into_iter().map(data).collect()
+    }
+
+    fn read(messages: &[IpcMessage], bytes_max: usize) -> Result<usize, String> {
+        let mut batches = Batches::new(&columns(), bytes_max);
+        let mut rows = 0;
+        for message in messages {
+            batches.take(message)?;
+            // A message may say that it has rows without end of columns that take nothing.
+            for _ in 0..20 {
+                let Some(part) = batches.next(7)? else { break };
+                rows += part.rows.num_rows();
+            }
+        }
+        Ok(rows)
+    }
+
+    #[test]
+    fn rows_are_as_they_were_sent() {
+        for compression in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
+            assert_eq!(read(&messages(compression), 1 << 20), Ok(20), "{compression:?}");
+        }
+        let told = read(&messages(Some(CompressionType::ZSTD)), 100).unwrap_err();
+        assert!(told.contains("message_bytes_max is 100"), "{told}");
+        let told = read(&messages(None)[1..], 1 << 20).unwrap_err();
+        assert!(told.contains("rows come before their columns"), "{told}");
+        let schema = Schema::new(vec![Field::new("n", DataType::Int64, true)]);
+        let schema = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
+            &schema,
+            &mut DictionaryTracker::new(false),
+            &IpcWriteOptions::default(),
+        );
+        let told = read(&[IpcMessage { header: schema.ipc_message.into(), ..IpcMessage::default() }], 1 << 20).unwrap_err();
+        assert!(told.contains("the stream has no column `text`, which the job reads; it has n int64"), "{told}");
+    }
+
+    /// Whatever is changed in it, a message is read or refused, and takes no more memory than it may.
+    #[test]
+    fn damaged_messages_do_no_harm() {
+        let mut random = Random(3);
+        let (mut refused, mut taken) = (0, 0);
+        for compression in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
+            let good = messages(compression);
+            for _ in 0..3_000 {
+                let mut damaged = good.clone();
+                let at = random.index(damaged.len());
+                let IpcMessage { header, body, .. } = &mut damaged[at];
+                let bytes = if body.is_empty() || random.below(3) > 0 { header } else { body };
+                let mut changed = bytes.to_vec();
+                for _ in 0..=random.below(3) {
+                    let place = random.index(changed.len());
+                    changed[place] = match random.below(3) {
+                        0 => 0xff,
+                        1 => 0,
+                        _ => random.below(256) as u8,
+                    };
+                }
+                *bytes = changed.into();
+                match read(&damaged, 1 << 20) {
+                    Ok(_) => taken += 1,
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(refused > 500 && taken > 500, "{refused} refused, {taken} taken");
+    }
+}

@@ -1,0 +1,217 @@
+//! What a job file says of sources and sinks of kind `redis`.
+
+use super::{sink, source};
+use crate::receiver::polled;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::reading::MakeReader;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchId;
+use millstream_base::job::connector::{
+    COLUMNS, RECORDS, ROWS, START, SinkConfig, SinkDeclaration, SinkServer, SinkStart, SourceConfig, SourceDeclaration,
+    TLS, Url, WAIT,
+};
+use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::parts::PartMistakes;
+use millstream_base::job::spec::{ColumnSource, Format, Origin, ServerStart, SourceSpec, TlsSpec};
+use millstream_base::job::table::Reader;
+use millstream_base::owner::Owner;
+use std::sync::Arc;
+
+const KIND: &str = "redis";
+const SCHEMES: [&str; 2] = ["redis://", "rediss://"];
+const URL_EXAMPLE: &str = "url = \"redis://127.0.0.1:6379\"";
+const FIELD_EXAMPLE: &str = "field = \"data\"";
+
+const URL: TableKey = key(
+    "url",
+    KeyShape::Text,
+    "The server of Redis, as \"redis://user:${REDIS_PASSWORD}@host:6379/0\"; `rediss://` speaks TLS. ${NAME} is replaced by the \
+     environment variable of that name, so that no password stands in the file.",
+)
+.required();
+
+/// Sources.
+pub const SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "streams of Redis",
+    keys: &[
+        URL,
+        key("stream", KeyShape::Texts, "The stream to read, or a list of streams; each is a partition.").required(),
+        key(
+            "field",
+            KeyShape::Text,
+            "The field of an entry that holds the record, in the format of the source. Without it the fields are the columns, by name.",
+        ),
+        key(
+            "start",
+            START,
+            "Where a job begins to read that has not read yet: at the oldest entries that are there (`earliest`, the default), or behind \
+             the newest (`latest`).",
+        ),
+    ],
+    shared: &[ROWS, COLUMNS, RECORDS, TLS],
+    read: |r| Arc::new(RedisReads::read(r)),
+};
+
+/// Sinks.
+pub const SINK: SinkDeclaration = SinkDeclaration {
+    kind: KIND,
+    doc: "a stream of Redis",
+    keys: &[
+        URL,
+        key("stream", KeyShape::Text, "The stream to which each row is added as an entry.").required(),
+        key(
+            "field",
+            KeyShape::Text,
+            "The one field of an entry, which holds the row as JSON. Without it each column is a field, as text, and a null none.",
+        ),
+        key(
+            "maxlen",
+            KeyShape::Whole(1, i64::MAX as u64),
+            "About how many entries the stream keeps: older ones are deleted, whether anybody read them or not. By default all stay.",
+        ),
+    ],
+    shared: &[TLS, WAIT],
+    read: |r| Arc::new(RedisWrites::read(r)),
+};
+
+/// Which streams are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisReads {
+    /// Where the server is, and the credentials.
+    pub url: Url,
+    /// The keys of the streams.
+    pub streams: Vec<String>,
+    /// The field that holds a record; `None`: all fields are one.
+    pub field: Option<String>,
+    /// Where a job begins.
+    pub start: ServerStart,
+}
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisWrites {
+    /// The server.
+    pub server: SinkServer,
+    /// The key of the stream.
+    pub stream: String,
+    /// The field that holds a row as JSON; `None`: a field for each column.
+    pub field: Option<String>,
+    /// About how many entries the stream keeps; `None`: all.
+    pub entries_max: Option<u64>,
+}
+
+impl RedisReads {
+    fn read(r: &Reader<'_>) -> RedisReads {
+        let example = "stream = \"orders\", or stream = [\"a\", \"b\"]";
+        r.need("stream", example);
+        RedisReads {
+            streams: r.list("stream", example),
+            field: r.text("field", FIELD_EXAMPLE).map(str::to_owned),
+            start: r.start(),
+            url: r.url(URL_EXAMPLE),
+        }
+    }
+}
+
+impl RedisWrites {
+    fn read(r: &Reader<'_>) -> RedisWrites {
+        RedisWrites {
+            stream: r.needed_text("stream", "stream = \"totals\""),
+            field: r.text("field", FIELD_EXAMPLE).map(str::to_owned),
+            entries_max: r.whole("maxlen", 1, i64::MAX as u64),
+            server: SinkServer::read(r, URL_EXAMPLE),
+        }
+    }
+}
+
+impl SourceConfig for RedisReads {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+        part.url(&self.url, SCHEMES, source.tls.as_ref());
+        check_tls_name(source.tls.as_ref(), part);
+        part.names("stream", &self.streams);
+        part.partitions("stream", self.streams.len(), "streams");
+        if self.are_fields() && source.format != Format::Json {
+            let word = source.format.word();
+            let message = format!(
+                "the fields of an entry are its columns, and the format is `{word}`; name the field that holds such a record, as field = \
+                 \"data\", or write format = \"json\""
+            );
+            part.wrong("format", message);
+        }
+    }
+
+    fn promise(&self) -> &'static str {
+        "exactly once, with [checkpoint]; entries that the server trims before they are read end the job"
+    }
+
+    fn has_partitions(&self) -> bool {
+        true
+    }
+
+    fn are_fields(&self) -> bool {
+        self.field.is_none()
+    }
+
+    fn gives(&self, part: &ColumnSource) -> bool {
+        matches!(part, ColumnSource::Id | ColumnSource::Timestamp | ColumnSource::Topic)
+    }
+
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
+        polled::check(source, origin, source::Redis::of(source, self, origin))
+    }
+
+    fn readers(&self, source: &SourceSpec, origin: &Origin, _owner: Option<&Owner>) -> MakeReader {
+        polled::readers((source, self, origin), source::Redis::of)
+    }
+}
+
+impl SinkConfig for RedisWrites {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, part: &PartMistakes<'_>) {
+        part.url(&self.server.url, SCHEMES, self.server.tls.as_ref());
+        check_tls_name(self.server.tls.as_ref(), part);
+        part.names("stream", std::slice::from_ref(&self.stream));
+    }
+
+    fn promise(&self) -> &'static str {
+        "exactly once, with [checkpoint], of a server that loses nothing it has confirmed"
+    }
+
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
+        sink::check(self, start, schema)
+    }
+
+    fn await_server(&self, start: SinkStart<'_>) -> Result<()> {
+        sink::await_answer(self, start)
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        _schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, owner, failure)
+    }
+
+    fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
+        sink::committed(self, start, job_id)
+    }
+}
+
+fn check_tls_name(tls: Option<&TlsSpec>, part: &PartMistakes<'_>) {
+    if tls.is_some_and(|tls| tls.name.is_some()) {
+        part.wrong("tls", "`tls.name` is not for kind `redis`; write the name that the certificate is for into `url`");
+    }
+}

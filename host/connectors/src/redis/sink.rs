@@ -1,0 +1,382 @@
+//! Sink `redis`: each row is an entry of a stream, all rows of a batch are added by one script.
+//!
+//! The script also moves a marker, a hash beside the stream which says which batch was committed last and by which start of the job, and
+//! looks at it before it adds anything. So a process that lost the job adds nothing, and a script whose answer was lost is simply run
+//! again. A transaction (MULTI) would go on behind a command that fails, and move the marker all the same; a script stops there.
+
+use super::declaration::RedisWrites;
+use crate::redis::{Command, Connection, RedisError, Server, Value, passes, words};
+use crate::sink::commit_retry::{CommitRetry, ServerFault};
+use crate::sink::server::values::{Fields, Values};
+use crate::sink::server::{ask, job_id};
+use crate::sink::{rows_refused, wrong};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::connector::{SinkServer, SinkStart};
+use millstream_base::job::spec::{Origin, RecordFormat, SinkSpec};
+use millstream_base::owner::Owner;
+use millstream_base::{batch::json, shown};
+use std::time::Duration;
+
+/// Writes into the marker that this start commits from now on; the last committed batch, or whose the sink is.
+const CLAIM: &str = "\
+local found = redis.call('HGET', KEYS[1], 'generation')
+if found and tonumber(found) > tonumber(ARGV[1]) then return {'lost', found} end
+redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'job', ARGV[2])
+return {'ours', redis.call('HGET', KEYS[1], 'batch') or '0'}";
+
+/// Adds the rows of a batch. KEYS: stream, marker. ARGV: generation, batch, the last batch that is known to be committed, how many
+/// entries are kept, for how long the marker is; then rows.
+const COMMIT: &str = "\
+local marker = redis.call('HMGET', KEYS[2], 'generation', 'batch')
+local batch = tonumber(marker[2] or '0')
+if tonumber(marker[1] or ARGV[1]) > tonumber(ARGV[1]) then return {'lost', marker[1]} end
+if batch < tonumber(ARGV[3]) then return {'forgotten', tostring(batch)} end
+if batch >= tonumber(ARGV[2]) then return {'done', ''} end
+for at = 6, #ARGV do
+  for _, fields in ipairs(cmsgpack.unpack(ARGV[at])) do
+    if ARGV[4] == '' then redis.call('XADD', KEYS[1], '*', unpack(fields))
+    else redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*', unpack(fields)) end
+  end
+end
+redis.call('HSET', KEYS[2], 'generation', ARGV[1], 'batch', ARGV[2])
+if ARGV[5] ~= '' then redis.call('EXPIRE', KEYS[2], ARGV[5]) end
+return {'done', ''}";
+
+/// About how many bytes of rows stand in one argument.
+const ARGUMENT_BYTES: usize = 64 << 10;
+/// Columns of a row: a script passes no more arguments on.
+const COLUMNS_MAX: usize = 1_000;
+/// How long a marker of a job without checkpoints is kept, in seconds: it only answers whether a commit whose answer was lost happened.
+const MARKER_S: &str = "86400";
+/// Bytes of an answer: words, and numbers.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Adds every batch that has rows.
+struct RedisSink {
+    name: String,
+    server: Server,
+    writes: RedisWrites,
+    /// The key of the marker.
+    marker: String,
+    generation: u64,
+    /// Whether the marker outlives the job.
+    keeps: bool,
+    wait: Duration,
+    failure: Failure,
+    /// `None`: the connection was lost.
+    connection: Option<Connection>,
+    committed: Option<BatchId>,
+}
+
+/// Checks the columns, and asks the server what has the key of the stream.
+pub(super) fn check(writes: &RedisWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
+    let SinkStart { spec, origin, .. } = start;
+    let fits = match &writes.field {
+        None if schema.fields().len() > COLUMNS_MAX => Err(format!("an entry has at most {COLUMNS_MAX} fields here")),
+        None => Fields::check(schema),
+        Some(_) => json::check(schema),
+    };
+    fits.map_err(|message| wrong(spec, origin, "from", message))?;
+    let server = server(writes, start)?;
+    let found = ask(start, writes.server.wait, server.place(), || {
+        let found =
+            server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| type_of(&mut connection, &writes.stream));
+        found.map_err(|error| trouble(spec, origin, &error))
+    })?;
+    match found.as_str() {
+        "none" | "stream" => Ok(()),
+        other => {
+            let other = shown::harmless(other, 100);
+            Err(wrong(
+                spec,
+                origin,
+                "stream",
+                format!("`{}` is there and is a {other}, no stream; name another key", writes.stream),
+            ))
+        }
+    }
+}
+
+/// Takes the sink over from earlier starts of the job.
+pub(super) fn open(
+    writes: &RedisWrites,
+    start: SinkStart<'_>,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    let SinkStart { spec, origin, .. } = start;
+    let server = server(writes, start)?;
+    let mut sink = RedisSink {
+        name: spec.name.clone(),
+        marker: marker(&writes.stream, &job_id(owner), &spec.name),
+        server,
+        writes: writes.clone(),
+        generation: owner.map_or(0, |owner| owner.generation.0),
+        keeps: owner.is_some(),
+        wait: writes.server.wait,
+        failure: failure.clone(),
+        connection: None,
+        committed: None,
+    };
+    if let Some(owner) = owner {
+        let (server, marker, generation) = (&sink.server, &sink.marker, sink.generation);
+        let (connection, (word, number)) = ask(start, writes.server.wait, server.place(), || {
+            let opened = server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| {
+                fault::point("start.sink");
+                let claim = Command::new("EVAL").arg(CLAIM).arg(1).arg(marker).arg(generation).arg(&owner.job);
+                let told = connection.two_texts(&claim)?;
+                Ok((connection, told))
+            });
+            opened.map_err(|error| trouble(spec, origin, &error))
+        })?;
+        if word == "lost" {
+            return Err(sink.lost(&number));
+        }
+        sink.connection = Some(connection);
+        sink.committed = batch(&number);
+    }
+    Ok(Box::new(sink))
+}
+
+/// Reads the marker.
+pub(super) fn committed(writes: &RedisWrites, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
+    let SinkStart { spec, origin, .. } = start;
+    let server = server(writes, start)?;
+    let marker = marker(&writes.stream, job_id, &spec.name);
+    let read = ask(start, writes.server.wait, server.place(), || {
+        let read = server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| {
+            match connection.whole(&Command::new("HGET").arg(&marker).arg("batch"))? {
+                Value::Nil => Ok(None),
+                number => number.text().map(Some).ok_or(RedisError::Unexpected),
+            }
+        });
+        read.map_err(|error| trouble(spec, origin, &error))
+    })?;
+    Ok(read.and_then(|number| batch(&number)))
+}
+
+/// Waits until the server answers, whatever it says.
+pub(super) fn await_answer(writes: &RedisWrites, start: SinkStart<'_>) -> Result<()> {
+    let Ok(server) = server(writes, start) else { return Ok(()) };
+    ask(start, writes.server.wait, server.place(), || {
+        match server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| connection.whole(&Command::new("PING"))) {
+            Err(error) if passes(&error) => Err(ServerFault::Passing(words(&error))),
+            _ => Ok(()),
+        }
+    })
+}
+
+fn server(writes: &RedisWrites, start: SinkStart<'_>) -> Result<Server> {
+    let SinkServer { url, tls, .. } = &writes.server;
+    let usable = Server::of(url, tls.as_ref(), &start.origin.folder);
+    usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
+}
+
+fn type_of(connection: &mut Connection, key: &str) -> std::result::Result<String, RedisError> {
+    connection.text(&Command::new("TYPE").arg(key))
+}
+
+fn trouble(spec: &SinkSpec, origin: &Origin, error: &RedisError) -> ServerFault {
+    match passes(error) {
+        true => ServerFault::Passing(words(error)),
+        false => {
+            let location = origin.at(&format!("sinks.{}.url", spec.name));
+            ServerFault::Lasting(Error::environment(format!("{location}sink `{}`: {}", spec.name, words(error))))
+        }
+    }
+}
+
+/// The key of a marker. Where keys are spread over servers, what is between braces keeps it beside its stream.
+fn marker(stream: &str, job_id: &str, sink: &str) -> String {
+    let tag = stream.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(stream, |(tag, _)| tag);
+    let tag = if tag.is_empty() { stream } else { tag };
+    format!("millstream:{{{tag}}}:{job_id}:{sink}")
+}
+
+/// The batch of a marker; zero: none yet.
+fn batch(number: &str) -> Option<BatchId> {
+    number.parse().ok().filter(|number| *number > 0).map(BatchId)
+}
+
+impl Sink for RedisSink {
+    fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        if !rows.iter().any(|part| part.num_rows() > 0) {
+            // Of a batch without rows there is no trace, so it does not count as held.
+            return Ok(());
+        }
+        let arguments = self.arguments(&rows).map_err(|cause| rows_refused(&self.name, batch, "the rows", cause))?;
+        fault::point("commit.before");
+        let (name, wait, failure) = (self.name.clone(), self.wait, self.failure.clone());
+        let place = self.server.place().to_owned();
+        let trying = CommitRetry { sink: &name, place: &place, wait, failure: &failure };
+        trying.commit(batch, || self.attempt(batch, &arguments))?;
+        fault::point("commit.after");
+        self.committed = Some(batch).filter(|_| self.keeps);
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        self.committed
+    }
+}
+
+impl RedisSink {
+    /// Runs the script once; connects where the connection was lost.
+    fn attempt(&mut self, batch: BatchId, arguments: &[Vec<u8>]) -> std::result::Result<(), ServerFault> {
+        let told = |this: &RedisSink, error: RedisError| match passes(&error) {
+            true => ServerFault::Passing(words(&error)),
+            false => {
+                let (name, place, why) = (&this.name, this.server.place(), words(&error));
+                ServerFault::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")))
+            }
+        };
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.server.connect(ANSWER_BYTES_MAX).map_err(|error| told(self, error))?,
+        };
+        let known = self.committed.map_or(0, |batch| batch.0);
+        let script = Command::new("EVAL").arg(COMMIT).arg(2).arg(&self.writes.stream).arg(&self.marker);
+        let script = script.arg(self.generation).arg(batch.0).arg(known);
+        let script = script.arg(self.writes.entries_max.map_or(String::new(), |most| most.to_string()));
+        let script = script.arg(if self.keeps { "" } else { MARKER_S });
+        let script = arguments.iter().fold(script, |script, argument| script.bytes(argument));
+        let (word, number) = connection.two_texts(&script).map_err(|error| told(self, error))?;
+        fault::point("commit.written");
+        match word.as_str() {
+            "done" => {
+                self.connection = Some(connection);
+                Ok(())
+            }
+            "lost" => Err(ServerFault::Lasting(self.lost(&number))),
+            // It is not started again, as that would go on without these rows.
+            "forgotten" => Err(ServerFault::Lasting(Error::job(format!(
+                "sink `{}`: batch {batch}: {} holds batch {} of this job, and has confirmed batch {known}: it has lost what it had \
+                 confirmed. Let it keep each write (appendonly yes, appendfsync always, maxmemory-policy noeviction) and bring back its data; \
+                 a start of the job as it is goes on without the rows that are missing, and --fresh begins anew",
+                self.name,
+                self.server.place(),
+                shown::harmless(&number, 30)
+            )))),
+            _ => Err(ServerFault::Lasting(Error::environment(format!(
+                "sink `{}`: batch {batch}: {}: its answer is none of the job's script",
+                self.name,
+                self.server.place()
+            )))),
+        }
+    }
+
+    /// The job was taken over.
+    fn lost(&self, generation: &str) -> Error {
+        Error::taken_over(format!(
+            "sink `{}`: the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+            self.name,
+            shown::harmless(generation, 30),
+            self.generation
+        ))
+    }
+
+    /// The rows, packed as the script unpacks them: arrays of arrays of names and values.
+    fn arguments(&self, rows: &[RecordBatch]) -> std::io::Result<Vec<Vec<u8>>> {
+        let mut packed = PackedEntries::default();
+        for part in rows.iter().filter(|part| part.num_rows() > 0) {
+            match &self.writes.field {
+                Some(field) => {
+                    let mut values = Values::of(RecordFormat::Json, part)?;
+                    let mut value = Vec::new();
+                    for row in 0..part.num_rows() {
+                        value.clear();
+                        values.write(row, &mut value)?;
+                        packed.entry(&[(field.as_bytes(), &value)]);
+                    }
+                }
+                None => {
+                    let mut fields = Fields::of(part);
+                    for row in 0..part.num_rows() {
+                        let mut entry: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+                        fields.each(row, |name, value| entry.push((name.into(), value.into())))?;
+                        let entry: Vec<_> = entry.iter().map(|(name, value)| (&name[..], value)).collect();
+                        packed.entry(&entry);
+                    }
+                }
+            }
+        }
+        Ok(packed.done())
+    }
+}
+
+/// Entries as MessagePack, some in an argument.
+#[derive(Default)]
+struct PackedEntries {
+    arguments: Vec<Vec<u8>>,
+    entries: Vec<u8>,
+    count: u32,
+}
+
+impl PackedEntries {
+    fn entry(&mut self, fields: &[(&[u8], &Vec<u8>)]) {
+        array(&mut self.entries, fields.len() * 2);
+        for (name, value) in fields {
+            text(&mut self.entries, name);
+            text(&mut self.entries, value);
+        }
+        self.count += 1;
+        if self.entries.len() >= ARGUMENT_BYTES {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.count > 0 {
+            let mut argument = Vec::with_capacity(self.entries.len() + 5);
+            array(&mut argument, self.count as usize);
+            argument.append(&mut self.entries);
+            self.arguments.push(argument);
+            self.count = 0;
+        }
+    }
+
+    fn done(mut self) -> Vec<Vec<u8>> {
+        self.flush();
+        self.arguments
+    }
+}
+
+/// How an array of so many begins. What is shorter could be written in fewer bytes; all readers take it so.
+fn array(to: &mut Vec<u8>, length: usize) {
+    to.push(0xdd);
+    to.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+}
+
+/// A text, of any bytes.
+fn text(to: &mut Vec<u8>, bytes: &[u8]) {
+    to.push(0xdb);
+    to.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    to.extend(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_stays_beside_its_stream() {
+        assert_eq!(marker("a", "j", "s"), "millstream:{a}:j:s");
+        assert_eq!(marker("x{a}y", "j", "s"), "millstream:{a}:j:s");
+        assert_eq!(marker("x{}y", "j", "s"), "millstream:{x{}y}:j:s");
+    }
+
+    #[test]
+    fn entries_are_packed_as_messagepack_has_it() {
+        let mut packed = PackedEntries::default();
+        packed.entry(&[(b"a", &vec![0xff])]);
+        let written = [0xdd, 0, 0, 0, 1, 0xdd, 0, 0, 0, 2, 0xdb, 0, 0, 0, 1, b'a', 0xdb, 0, 0, 0, 1, 0xff];
+        assert_eq!(packed.done(), [written.to_vec()]);
+        assert_eq!(PackedEntries::default().done(), Vec::<Vec<u8>>::new());
+    }
+}

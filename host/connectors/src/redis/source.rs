@@ -1,0 +1,452 @@
+//! Streams of Redis. A position is the id of the last entry that was read, and how many entries had been added to the stream up to it, so that
+//! entries which were trimmed before they were read are noticed: Redis itself trims without asking its readers.
+
+use super::declaration::RedisReads;
+use crate::receiver::polled::word;
+use crate::redis::{Answer, BLOCK_MAX, Command, Connection, RedisError, Server, Value, passes, words};
+use bytes::Bytes;
+use millstream_base::batch::envelope::ID;
+use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::Error;
+use millstream_base::job::spec::{ColumnSource, Origin, ServerStart, SourceSpec, TimeForm};
+use millstream_base::shown;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// About how many bytes one answer is to have.
+const ANSWER_BYTES: u64 = 1 << 20;
+/// What an answer with one entry may take beside the entry, which is as long as a record: the fields that no column has, and names.
+const BESIDE_BYTES: u64 = 16 << 20;
+/// Bytes of an entry until some were seen: a few large ones, and soon more where they are small.
+const ENTRY_BYTES: u64 = 64 << 10;
+/// How often a stream without new entries is looked at, which may be gone.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Reads one stream.
+pub struct Redis {
+    source: String,
+    server: Server,
+    reads: RedisReads,
+    /// What columns make of the fields of entries.
+    columns: BTreeMap<String, FieldForm>,
+    open: Option<OpenStream>,
+    /// Where the end of the stream was when this start first looked, for `start = "latest"`: nothing behind it is passed over where the
+    /// connection is lost before there is a position.
+    began: Option<RedisPosition>,
+    /// Bytes that an entry has, about.
+    entry_bytes: u64,
+    /// Bytes of a record.
+    record_bytes_max: u64,
+}
+
+/// How a field stands in the record that is made of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FieldForm {
+    /// As a number or another value of JSON, where it is one.
+    Json,
+    /// As text.
+    Text,
+}
+
+/// A stream that is read.
+struct OpenStream {
+    connection: Connection,
+    stream: String,
+    at: RedisPosition,
+    looked: Instant,
+}
+
+/// How far a stream of Redis was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct RedisPosition {
+    /// The last entry that was read.
+    id: EntryId,
+    /// How many were added to the stream up to it; `None`: the server does not count them.
+    added: Option<u64>,
+}
+
+/// The id of an entry: milliseconds since 1970, and a number within the millisecond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct EntryId(u64, u64);
+
+impl EntryId {
+    fn parse(text: &str) -> Option<EntryId> {
+        let (ms, number) = text.split_once('-')?;
+        Some(EntryId(ms.parse().ok()?, number.parse().ok()?))
+    }
+
+    fn shown(self) -> String {
+        format!("{}-{}", self.0, self.1)
+    }
+}
+
+impl RedisPosition {
+    fn parse(position: &[u8]) -> Option<RedisPosition> {
+        let text = std::str::from_utf8(position).ok()?;
+        let (id, added) = text.split_once(' ')?;
+        let added = if added == "?" { None } else { Some(added.parse().ok()?) };
+        Some(RedisPosition { id: EntryId::parse(id)?, added })
+    }
+
+    fn written(self) -> Vec<u8> {
+        let added = self.added.map_or("?".to_owned(), |added| added.to_string());
+        format!("{} {added}", self.id.shown()).into_bytes()
+    }
+}
+
+/// What a server knows of a stream.
+struct StreamFacts {
+    length: u64,
+    /// Entries that were ever added; servers before Redis 7 do not say.
+    added: Option<u64>,
+    first: Option<EntryId>,
+    last: EntryId,
+}
+
+impl Redis {
+    /// One who reads streams of this source, or the key that is wrong and why.
+    pub fn of(source: &SourceSpec, reads: &RedisReads, origin: &Origin) -> Result<Redis, (&'static str, String)> {
+        let mut columns = BTreeMap::new();
+        for column in source.schema.iter().filter(|column| column.from == ColumnSource::Value) {
+            let Some(field) = column.path.first() else { continue };
+            let form = match column.kind {
+                _ if column.path.len() > 1 => FieldForm::Json,
+                ColumnType::Text | ColumnType::Binary => FieldForm::Text,
+                ColumnType::Timestamp if !matches!(column.form, TimeForm::Number(_)) => FieldForm::Text,
+                _ => FieldForm::Json,
+            };
+            if columns.insert(field.clone(), form).is_some_and(|other| other != form) {
+                let name = field.escape_debug();
+                let message = format!(
+                    "columns take field `{name}` both as text and as a value of JSON; give it one column, and make the \
+                     others with `select`"
+                );
+                return Err(("schema", message));
+            }
+        }
+        Ok(Redis {
+            source: source.name.clone(),
+            server: Server::of(&reads.url, source.tls.as_ref(), &origin.folder)?,
+            reads: reads.clone(),
+            columns,
+            open: None,
+            began: None,
+            entry_bytes: ENTRY_BYTES,
+            record_bytes_max: source.record_bytes_max,
+        })
+    }
+
+    fn told(&self, stream: &str, error: &RedisError) -> ReadTrouble {
+        let words = words(error);
+        match passes(error) {
+            true => ReadTrouble::Passing(words),
+            false => self.lasting(stream, &words),
+        }
+    }
+
+    fn lasting(&self, stream: &str, what: &str) -> ReadTrouble {
+        let (source, stream) = (&self.source, shown::harmless(stream, 200));
+        ReadTrouble::Lasting(Error::job(format!("source `{source}`: stream `{stream}`: {what}")))
+    }
+
+    /// What is known of a stream; `None`: it is not there (yet).
+    fn facts(connection: &mut Connection, stream: &str) -> Result<Option<StreamFacts>, RedisError> {
+        let kind = connection.text(&Command::new("TYPE").arg(stream))?;
+        if kind == "none" {
+            return Ok(None);
+        }
+        // It shows the first entry and the last, of which the ids are enough.
+        let told = connection.ask(&Command::new("XINFO").arg("STREAM").arg(stream))?.value;
+        let fields = pairs(told).unwrap_or_default();
+        let field = |name: &str| {
+            fields.iter().find(|(field, _)| field.text().as_deref() == Some(name)).map(|(_, value)| value.clone())
+        };
+        let number = |name: &str| field(name)?.number();
+        let first = match field("first-entry") {
+            Some(Value::Array(entry)) => entry.first().and_then(Value::text).and_then(|id| EntryId::parse(&id)),
+            _ => None,
+        };
+        let last = field("last-generated-id").as_ref().and_then(Value::text).and_then(|id| EntryId::parse(&id));
+        Ok(Some(StreamFacts {
+            length: number("length").unwrap_or_default(),
+            added: number("entries-added"),
+            first,
+            last: last.unwrap_or_default(),
+        }))
+    }
+
+    /// Whether all entries behind this one are still there.
+    fn check(&self, stream: &str, at: RedisPosition, facts: &StreamFacts) -> Result<(), ReadTrouble> {
+        let other = || {
+            let what = "it is another stream than the one that the job has read up to entry";
+            let told = format!("{what} {}; give the source another name to read it from its beginning", at.id.shown());
+            Err(self.lasting(stream, &told))
+        };
+        if facts.last < at.id {
+            return other();
+        }
+        let (Some(added), Some(read)) = (facts.added, at.added) else { return Ok(()) };
+        let all_new = facts.first.is_none_or(|first| first > at.id);
+        let Some(new) = added.checked_sub(read).filter(|new| !all_new || facts.length <= *new) else { return other() };
+        let missing = new.saturating_sub(facts.length);
+        if all_new && missing > 0 {
+            let told = format!(
+                "{missing} entries behind {} were deleted before the job read them; let the stream keep more (MAXLEN, MINID), and give \
+                 the source another name to go on with what is there",
+                at.id.shown()
+            );
+            return Err(self.lasting(stream, &told));
+        }
+        Ok(())
+    }
+
+    /// Looks whether a stream that has nothing new is still the one that was read: what was deleted with it is told of.
+    fn look(&self, open: &mut OpenStream) -> Result<(), ReadTrouble> {
+        if open.looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        open.looked = Instant::now();
+        let facts =
+            Redis::facts(&mut open.connection, &open.stream).map_err(|error| self.told(&open.stream, &error))?;
+        match facts {
+            Some(facts) => self.check(&open.stream, open.at, &facts),
+            None if open.at.id == EntryId::default() => Ok(()),
+            None => Err(self.gone(&open.stream)),
+        }
+    }
+
+    fn gone(&self, stream: &str) -> ReadTrouble {
+        ReadTrouble::Passing(format!("stream `{}` is not there any more", shown::harmless(stream, 200)))
+    }
+
+    /// An entry as a message; or what it is and why it is none.
+    fn message(&self, stream: &str, id: &str, fields: Vec<(Bytes, Bytes)>) -> Result<Message, (Vec<u8>, String)> {
+        let value = match &self.reads.field {
+            Some(name) => fields.into_iter().find(|(field, _)| field == name.as_bytes()).map(|(_, value)| value),
+            None => Some(self.object(&fields)?),
+        };
+        let time_ms = EntryId::parse(id).and_then(|id| i64::try_from(id.0).ok());
+        let headers = vec![(ID.to_owned(), Some(Bytes::copy_from_slice(id.as_bytes())))];
+        Ok(Message { value, headers, time_ms, topic: Some(stream.to_owned()), ..Message::default() })
+    }
+
+    /// Fields as a JSON object.
+    fn object(&self, fields: &[(Bytes, Bytes)]) -> Result<Bytes, (Vec<u8>, String)> {
+        let mut object = String::from("{");
+        for (name, value) in fields {
+            let Ok(name) = std::str::from_utf8(name) else { continue };
+            let Some(form) = self.columns.get(name) else { continue };
+            let Ok(value) = std::str::from_utf8(value) else {
+                return Err((value.to_vec(), format!("field `{}` is not UTF-8", shown::harmless(name, 100))));
+            };
+            if object.len() > 1 {
+                object.push(',');
+            }
+            object.push_str(&Json::from(name).to_string());
+            object.push(':');
+            match *form == FieldForm::Json && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok() {
+                true => object.push_str(value),
+                false => object.push_str(&Json::from(value).to_string()),
+            }
+        }
+        object.push('}');
+        Ok(object.into())
+    }
+
+    fn read(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+        let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
+        let count = (ANSWER_BYTES / self.entry_bytes.max(1)).clamp(1, rows_max.into());
+        let wait_ms = wait.min(BLOCK_MAX).as_millis().max(1);
+        let command = Command::new("XREAD").arg("COUNT").arg(count).arg("BLOCK").arg(wait_ms);
+        let asked = open.connection.ask(&command.arg("STREAMS").arg(&open.stream).arg(open.at.id.shown()));
+        let Answer { value, cut } = asked.map_err(|error| self.told(&open.stream, &error))?;
+        if cut.is_some() && count > 1 {
+            // They are longer than those before: one by one they may fit.
+            self.entry_bytes = ANSWER_BYTES;
+            self.open = Some(open);
+            return Ok(none());
+        }
+        let found = match cut {
+            None => entries(value),
+            Some(_) => first_id(value).map(|id| vec![(id, Vec::new())]),
+        };
+        let mut entries = found.ok_or_else(|| self.lasting(&open.stream, "the server's answer is none to XREAD"))?;
+        // What is more than was asked for is asked for again.
+        entries.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+        let before = open.at;
+        if entries.is_empty() {
+            self.look(&mut open)?;
+            self.open = Some(open);
+            return Ok(none());
+        }
+        let (mut messages, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0_u64);
+        let count = entries.len() as u64;
+        for (id, fields) in entries {
+            let parsed = EntryId::parse(&id).filter(|id| *id > open.at.id);
+            open.at.id = parsed.ok_or_else(|| self.lasting(&open.stream, "the server's entries are in no order"))?;
+            bytes += fields.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum::<u64>();
+            if let Some(cut) = cut {
+                let reason = format!("{cut} bytes, record_bytes_max is {}", self.record_bytes_max);
+                refused.push((id.into_bytes(), reason));
+                continue;
+            }
+            match self.message(&open.stream, &id, fields) {
+                Ok(message) => messages.push(message),
+                Err(row) => refused.push(row),
+            }
+        }
+        // So that the next answer is no more than some times as long as this one, whatever it was like.
+        self.entry_bytes = cut.unwrap_or(bytes).div_ceil(count).max(self.entry_bytes / 4).max(1);
+        // Whether nothing was trimmed between what was read before and this is known by what the server counts.
+        let facts =
+            Redis::facts(&mut open.connection, &open.stream).map_err(|error| self.told(&open.stream, &error))?;
+        open.at.added = before.added.map(|added| added + count);
+        if let Some(facts) = facts {
+            self.check(&open.stream, open.at, &facts)?;
+        }
+        let position = Some(open.at.written());
+        self.open = Some(open);
+        Ok(ReadRows { content: ReadContent::Messages(messages), refused, position, pause: Some(Duration::ZERO) })
+    }
+}
+
+impl ReadPartition for Redis {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+        Ok(self.reads.streams.clone())
+    }
+
+    fn open(&mut self, stream: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
+        let told = |this: &Redis, error: RedisError| this.told(stream, &error);
+        let kept_max = usize::try_from(self.record_bytes_max.saturating_add(BESIDE_BYTES)).unwrap_or(usize::MAX);
+        let mut connection = self.server.connect(kept_max).map_err(|error| told(self, error))?;
+        let facts = Redis::facts(&mut connection, stream).map_err(|error| told(self, error))?;
+        let at = match (position, facts) {
+            (Some(position), Some(facts)) => {
+                let at = RedisPosition::parse(position)
+                    .ok_or_else(|| self.lasting(stream, "its position is none of Redis"))?;
+                self.check(stream, at, &facts)?;
+                at
+            }
+            (Some(_), None) => {
+                return Err(self.gone(stream));
+            }
+            (None, None) => RedisPosition { id: EntryId::default(), added: Some(0) },
+            (None, Some(facts)) => match (self.reads.start, self.began) {
+                (ServerStart::Latest, Some(began)) => {
+                    self.check(stream, began, &facts)?;
+                    began
+                }
+                (ServerStart::Latest, None) => RedisPosition { id: facts.last, added: facts.added },
+                (ServerStart::Earliest, _) => RedisPosition {
+                    id: EntryId::default(),
+                    added: facts.added.map(|added| added.saturating_sub(facts.length)),
+                },
+            },
+        };
+        if position.is_none() {
+            self.began = Some(at);
+        }
+        self.open = Some(OpenStream { connection, stream: stream.to_owned(), at, looked: Instant::now() });
+        Ok(())
+    }
+
+    fn shown<'a>(&self, position: &'a str) -> &'a str {
+        word(position, 0)
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+        self.read(rows_max, wait)
+    }
+}
+
+fn none() -> ReadRows {
+    ReadRows {
+        content: ReadContent::Messages(Vec::new()),
+        refused: Vec::new(),
+        position: None,
+        pause: Some(Duration::ZERO),
+    }
+}
+
+/// Names and values.
+fn pairs(value: Value) -> Option<Vec<(Value, Value)>> {
+    match value {
+        Value::Array(values) => {
+            let mut values = values.into_iter();
+            Some(std::iter::from_fn(|| Some((values.next()?, values.next()?))).collect())
+        }
+        _ => None,
+    }
+}
+
+type Entry = (String, Vec<(Bytes, Bytes)>);
+
+/// The entries of an answer about one stream, as they are; `None`: it is none.
+fn entries_of(answer: Value) -> Option<Vec<Value>> {
+    // One stream was asked for.
+    let Value::Array(streams) = answer else { return None };
+    let Value::Array(stream) = streams.into_iter().next()? else { return None };
+    match stream.into_iter().nth(1)? {
+        Value::Array(entries) => Some(entries),
+        _ => None,
+    }
+}
+
+/// The id of the first entry of an answer of which not all was kept.
+fn first_id(answer: Value) -> Option<String> {
+    match entries_of(answer)?.into_iter().next()? {
+        Value::Array(parts) => parts.first()?.text(),
+        _ => None,
+    }
+}
+
+/// The entries of an answer about one stream; `None`: it is none.
+fn entries(answer: Value) -> Option<Vec<Entry>> {
+    if answer == Value::Nil {
+        return Some(Vec::new());
+    }
+    let entries = entries_of(answer)?;
+    let entry = |entry: Value| {
+        let Value::Array(parts) = entry else { return None };
+        let mut parts = parts.into_iter();
+        let (id, fields) = (parts.next()?.text()?, parts.next()?);
+        let fields = match fields {
+            Value::Array(fields) => fields,
+            // It was deleted meanwhile.
+            _ => Vec::new(),
+        };
+        let bytes = |value: Option<Value>| match value? {
+            Value::BulkString(bytes) => Some(Bytes::from(bytes)),
+            _ => None,
+        };
+        let mut fields = fields.into_iter();
+        let mut pairs = Vec::new();
+        while let Some(name) = fields.next() {
+            pairs.push((bytes(Some(name))?, bytes(fields.next())?));
+        }
+        Some((id, pairs))
+    };
+    entries.into_iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_they_were_written() {
+        for at in [RedisPosition::default(), RedisPosition { id: EntryId(1, u64::MAX), added: Some(7) }] {
+            assert_eq!(RedisPosition::parse(&at.written()), Some(at));
+        }
+        for other in [&b""[..], b"1-2", b"1 2", b"1-x 3", b"\xff"] {
+            assert_eq!(RedisPosition::parse(other), None, "{other:?}");
+        }
+        assert!(EntryId::parse("2-0") > EntryId::parse("1-999"));
+    }
+}

@@ -1,0 +1,125 @@
+//! What a job file says of sources of kind `zeromq`.
+
+use super::source;
+use crate::receiver::polled;
+use millstream_base::batch::reading::MakeReader;
+use millstream_base::error::Result;
+use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceConfig, SourceDeclaration, Url};
+use millstream_base::job::http_url;
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::parts::{self, PartMistakes};
+use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
+use millstream_base::job::table::Reader;
+use millstream_base::owner::Owner;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+const KIND: &str = "zeromq";
+
+/// Sources.
+pub const SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "what sockets of ZeroMQ send",
+    keys: &[
+        key(
+            "url",
+            KeyShape::Text,
+            "The socket to connect with, as \"tcp://host:5556\" or \"tcp://user:${ZEROMQ_PASSWORD}@host:5556\". Instead, `listen` may say \
+             where others connect to.",
+        ),
+        key("listen", KeyShape::Address, "Where sockets that send connect to, as \"0.0.0.0:5556\", in place of `url`."),
+        key(
+            "socket",
+            KeyShape::Word(&["sub", "pull"]),
+            "What the job is to the other side: `sub` (the default) hears PUB sockets, `pull` takes its share of what PUSH sockets send.",
+        ),
+        key(
+            "topic",
+            KeyShape::Texts,
+            "What the messages for a `sub` socket begin with, or a list; by default it hears all.",
+        ),
+    ],
+    shared: &[ROWS, COLUMNS, RECORDS],
+    read: |r| Arc::new(ZeromqReads::read(r)),
+};
+
+/// Which messages are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZeromqReads {
+    /// The socket to connect with, where there is no `listen`.
+    pub url: Url,
+    /// The address to listen at.
+    pub listen: Option<String>,
+    /// Whether the job is a PULL socket, which shares messages with others; else a SUB socket.
+    pub pull: bool,
+    /// What topics begin with, of a SUB socket; none: all.
+    pub topics: Vec<String>,
+}
+
+impl ZeromqReads {
+    fn read(r: &Reader<'_>) -> ZeromqReads {
+        let (url, listen) = ("url = \"tcp://127.0.0.1:5556\"", "listen = \"127.0.0.1:5556\"");
+        match (r.has("url"), r.has("listen")) {
+            (false, false) => {
+                r.need("url", &format!("{url} to connect with a socket, or {listen} to let sockets connect"));
+            }
+            (true, true) => {
+                r.wrong("listen", "`url` and `listen` both say where messages come from; remove one of them");
+            }
+            _ => {}
+        }
+        let pull = r.choice("socket", &[("sub", false), ("pull", true)], &[]).unwrap_or(false);
+        if pull && r.has("topic") {
+            r.wrong(
+                "topic",
+                "`topic` does nothing with socket = \"pull\", which takes what it is sent; remove one of both",
+            );
+        }
+        ZeromqReads {
+            listen: r.text("listen", listen).map(str::to_owned),
+            pull,
+            topics: r.list("topic", "topic = \"weather.\", or topic = [\"a\", \"b\"]"),
+            url: Url(r.text("url", url).unwrap_or_default().to_owned()),
+        }
+    }
+}
+
+impl SourceConfig for ZeromqReads {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+        match &self.listen {
+            Some(listen) => parts::address("listen", listen, part),
+            None if http_url::begins_with(&self.url, &["tcp://"]).is_err() => {
+                part.wrong("url", "`url` does not begin with tcp://; write it as \"tcp://host:5556\"");
+            }
+            None => {}
+        }
+        let mut seen = BTreeSet::new();
+        for topic in self.topics.iter().filter(|topic| !seen.insert(*topic)) {
+            part.wrong("topic", format!("`topic` names `{}` twice; remove one", topic.escape_debug()));
+        }
+    }
+
+    fn promise(&self) -> &'static str {
+        "exactly once from the moment a batch is planned; what is sent while nobody is connected is lost, and so is what was not planned at a crash"
+    }
+
+    fn has_partitions(&self) -> bool {
+        false
+    }
+
+    fn gives(&self, part: &ColumnSource) -> bool {
+        matches!(part, ColumnSource::Topic)
+    }
+
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
+        polled::check(source, origin, source::Zeromq::of(source, self, origin))
+    }
+
+    fn readers(&self, source: &SourceSpec, origin: &Origin, _owner: Option<&Owner>) -> MakeReader {
+        polled::readers((source, self, origin), source::Zeromq::of)
+    }
+}
