@@ -1,5 +1,6 @@
 //! Which kinds of sources and sinks there are: the one list of connectors, in the order in which messages name them.
 
+use crate::receiver::table::query;
 use crate::{flight, kinesis, mqtt, nats, postgres_changes, rabbitmq, redis, zeromq};
 use millstream_base::job::connector::Kind::{Declared, OfLanguage};
 use millstream_base::job::connector::Kinds;
@@ -35,6 +36,8 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         OfLanguage("delta"),
         OfLanguage("queue"),
         OfLanguage("postgres"),
+        #[cfg(feature = "sqlite")]
+        Declared(&crate::sqlite::declaration::SINK),
         OfLanguage("kafka"),
         Declared(&redis::declaration::SINK),
         Declared(&mqtt::declaration::SINK),
@@ -48,7 +51,12 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         OfLanguage("plugin"),
         OfLanguage("nothing"),
     ];
-    Kinds::new(sources, sinks)
+    let tables = vec![
+        &query::POSTGRES,
+        #[cfg(feature = "sqlite")]
+        &crate::sqlite::TABLE,
+    ];
+    Kinds::new(sources, sinks, tables)
 });
 
 /// All kinds of this program.

@@ -20,5 +20,7 @@ pub mod receiver;
 mod redis;
 pub mod schema_registry;
 pub mod sink;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 pub mod tls;
 pub mod zeromq;

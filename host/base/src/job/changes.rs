@@ -239,12 +239,10 @@ enum SinkFit {
 
 fn keeps(sink: &SinkKind) -> SinkFit {
     let (knows, key, help) = match sink {
-        SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } | SinkKind::Postgres { mode, .. } => {
-            match mode {
-                TableMode::Append => (false, "mode", "write mode = \"upsert\" with the table's `key` and op = \"OP\""),
-                TableMode::Upsert { op, .. } => (op.is_some(), "mode", "write op = \"OP\""),
-            }
-        }
+        sink if let Some(mode) = sink.table_mode() => match mode {
+            TableMode::Append => (false, "mode", "write mode = \"upsert\" with the table's `key` and op = \"OP\""),
+            TableMode::Upsert { op, .. } => (op.is_some(), "mode", "write op = \"OP\""),
+        },
         SinkKind::Files { .. } => (false, "from", "write to a `postgres` or `kafka` sink with op = \"OP\""),
         SinkKind::Kafka(kafka) => {
             (kafka.op.is_some() || kafka.tombstones.is_some(), "topic", "write op = \"OP\" and the `key` of records")
@@ -255,12 +253,8 @@ fn keeps(sink: &SinkKind) -> SinkFit {
         }
         _ => return SinkFit::Any,
     };
-    let appends = match sink {
-        SinkKind::Files { layout: FilesLayout { mode, .. }, .. } | SinkKind::Postgres { mode, .. } => {
-            matches!(mode, TableMode::Append)
-        }
-        _ => false,
-    };
+    let appends = matches!(sink, SinkKind::Files { .. }) || sink.table_mode().is_some();
+    let appends = appends && !matches!(sink.table_mode(), Some(TableMode::Upsert { .. }));
     if knows { SinkFit::Keeps } else { SinkFit::Not { key, help, appends } }
 }
 

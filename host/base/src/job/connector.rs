@@ -9,7 +9,7 @@ pub use server::START;
 
 use super::keys::TableKey;
 use super::parts::PartMistakes;
-use super::spec::{ChangesKey, ColumnSource, Origin, SinkSpec, SourceSpec, TlsSpec};
+use super::spec::{ChangesKey, ColumnSource, Origin, SinkSpec, SourceSpec, TableMode, TlsSpec};
 use super::table::Reader;
 use crate::batch::reading::MakeReader;
 use crate::batch::sink::Sink;
@@ -20,6 +20,7 @@ use crate::limits;
 use crate::owner::Owner;
 use crate::patience::ServerWait;
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -53,6 +54,53 @@ pub struct SinkDeclaration {
     pub read: fn(&Reader<'_>) -> Arc<dyn SinkConfig>,
 }
 
+/// A kind of database whose queries are tables of stages with `enrich`.
+pub struct TableDeclaration {
+    /// What its URLs begin with.
+    pub schemes: &'static [&'static str],
+    /// A URL in a message, to write by.
+    pub example: &'static str,
+    /// What is wrong with a URL, whatever the environment gives for its placeholders.
+    pub check: fn(&str) -> std::result::Result<(), String>,
+    /// What is wrong with a URL with what the environment gives.
+    pub check_start: fn(&str) -> std::result::Result<(), String>,
+    /// All rows of a query, as a stream of Arrow IPC. Rows without an order must come in the same one each time.
+    pub fetch: fn(TableQuery<'_>) -> Result<Bytes>,
+}
+
+/// A query for a table.
+#[derive(Clone, Copy)]
+pub struct TableQuery<'a> {
+    /// The database.
+    pub url: &'a str,
+    /// The query.
+    pub query: &'a str,
+    /// Where the job comes from.
+    pub origin: &'a Origin,
+    /// Who asks, for messages.
+    pub who: &'a str,
+    /// How long a database that is away is waited for.
+    pub wait: Duration,
+    /// Whether it is waited for.
+    pub servers: ServerWait,
+}
+
+/// The kind of database of one table.
+#[derive(Clone, Copy)]
+pub struct TableKind(pub &'static TableDeclaration);
+
+impl fmt::Debug for TableKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0.schemes)
+    }
+}
+
+impl PartialEq for TableKind {
+    fn eq(&self, other: &TableKind) -> bool {
+        self.0.schemes == other.0.schemes
+    }
+}
+
 /// What all sources have that read records: their format, and bounds.
 pub const ROWS: &[&str] =
     &["format", "rows_per_batch_max", "bytes_per_batch_max", "record_bytes_max", "rejected_bytes_max", "max_rejected"];
@@ -66,6 +114,8 @@ pub const TLS: &[&str] = &["tls"];
 pub const WAIT: &[&str] = &["wait"];
 /// What is in a message: JSON, text or bytes.
 pub const MESSAGES: &[&str] = &["format", "encoding"];
+/// What rows do to a table.
+pub const TABLE: &[&str] = &["mode", "key", "op", "changes"];
 /// How bytes are written where rows are always text.
 pub const ENCODING: &[&str] = &["encoding"];
 
@@ -156,6 +206,11 @@ pub trait SinkConfig: Config {
     /// Whether rows are written as text, in which bytes stand by an `encoding`.
     fn is_text(&self) -> bool {
         true
+    }
+
+    /// What a row does to the table that is written, where it is one whose rows may be replaced by key.
+    fn table_mode(&self) -> Option<&TableMode> {
+        None
     }
 
     /// The same under this name, where a server keeps something for the job by its name and the job file says none.

@@ -154,7 +154,7 @@ pub(super) const SINK_KINDS: &[(&str, &str)] = &[
 /// What the key `kind` of a sink says.
 pub(super) const SINK_KIND_DOC: &str = "Where the rows go";
 /// The kinds of sinks of versions to come.
-pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3"];
+pub(super) const SINK_KINDS_LATER: &[&str] = &["s3"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.
 pub(super) const SINK_FORMATS: &[&str] = &["text", "json", "csv", "parquet", "avro", "protobuf", "binary"];
 /// The ways in which sinks compress records, and pages of Parquet.

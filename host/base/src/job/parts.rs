@@ -429,7 +429,8 @@ fn url_of_bucket(url: &str, part: &PartMistakes<'_>) {
     }
 }
 
-fn file_path(key: &str, path: &Path, part: &PartMistakes<'_>) {
+/// A path of a local file or folder.
+pub fn file_path(key: &str, path: &Path, part: &PartMistakes<'_>) {
     let text = path.to_string_lossy();
     if text.is_empty() {
         part.wrong(key, format!("`{key}` is empty; write the path of a file or folder"));
@@ -507,7 +508,7 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
     }
 }
 
-fn mode(mode: &TableMode, part: &PartMistakes<'_>) {
+pub(super) fn mode(mode: &TableMode, part: &PartMistakes<'_>) {
     let TableMode::Upsert { key, .. } = mode else { return };
     if key.is_empty() {
         part.wrong("key", "mode = \"upsert\" needs `key`; write key = \"word\", or key = [\"a\", \"b\"]");

@@ -89,7 +89,7 @@ fn wrong_latest(job: &JobSpec, stage: &StageSpec) -> Option<String> {
 /// A sink that replaces rows by their start does not know which have gone.
 fn check_sink(job: &JobSpec, sink: &SinkSpec, mistakes: &Mistakes) {
     let key: Vec<&String> = match &sink.kind {
-        SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } | SinkKind::Postgres { mode, .. } => {
+        kind if let Some(mode) = kind.table_mode() => {
             let TableMode::Upsert { key, op: None } = mode else { return };
             key.iter().collect()
         }

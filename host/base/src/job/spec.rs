@@ -663,6 +663,16 @@ impl SinkKind {
         }
     }
 
+    /// What a row does to the table that is written, where it is one whose rows may be replaced by key.
+    pub fn table_mode(&self) -> Option<&TableMode> {
+        match self {
+            SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } => Some(mode),
+            SinkKind::Postgres { mode, .. } => Some(mode),
+            SinkKind::Declared(config) => config.table_mode(),
+            _ => None,
+        }
+    }
+
     /// Whether each worker commits the rows that it has by itself.
     pub fn by_worker(&self) -> bool {
         match self {

@@ -3,7 +3,7 @@
 use crate::beside::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
-use millstream::internals::amqp::{CHANNEL, Connection, Event, Outgoing, Server, publish};
+use millstream::internals::rabbitmq::{CHANNEL, Connection, Event, Outgoing, Server, publish};
 use millstream_tests::Rabbitmq;
 use std::path::Path;
 use std::time::Duration;

@@ -5,7 +5,8 @@
 mod content;
 mod guess;
 mod lookup;
-mod query;
+pub mod query;
+pub mod rows;
 
 pub use content::columns_of;
 pub use lookup::Lookup;
@@ -17,6 +18,7 @@ use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::{Extent, Positions};
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
+use millstream_base::job::connector::TableQuery;
 use millstream_base::job::spec::{EnrichSpec, EnrichTable, Origin, SourceSpec};
 use millstream_base::job::table_source::{place, stage_of};
 use millstream_base::limits::ENRICH_BYTES_MAX;
@@ -36,7 +38,7 @@ const POLL_MIN: Duration = Duration::from_millis(1);
 pub fn check(enrich: &EnrichSpec) -> Result<()> {
     match &enrich.table {
         EnrichTable::File { .. } => Ok(()),
-        EnrichTable::Postgres { url, .. } => query::config(url).map(drop).map_err(Error::job),
+        EnrichTable::Query { kind, url, .. } => (kind.0.check_start)(url).map_err(Error::job),
     }
 }
 
@@ -44,7 +46,7 @@ pub fn check(enrich: &EnrichSpec) -> Result<()> {
 pub fn check_file(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
     match &enrich.table {
         EnrichTable::File { path, .. } => open(path, origin).map(drop).map_err(Error::job),
-        EnrichTable::Postgres { .. } => Ok(()),
+        EnrichTable::Query { .. } => Ok(()),
     }
 }
 
@@ -52,7 +54,9 @@ pub fn check_file(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
 pub fn fetch(enrich: &EnrichSpec, origin: &Origin, who: &str, servers: ServerWait) -> Result<Bytes> {
     match &enrich.table {
         EnrichTable::File { path, .. } => read(path, origin).map_err(Error::job),
-        EnrichTable::Postgres { url, query, wait } => query::fetch(url, query, who, *wait, servers),
+        EnrichTable::Query { kind, url, query, wait } => {
+            (kind.0.fetch)(TableQuery { url, query, origin, who, wait: *wait, servers })
+        }
     }
 }
 
@@ -173,7 +177,7 @@ impl WatchedTable {
 pub fn named(enrich: &EnrichSpec, message: String) -> String {
     match &enrich.table {
         EnrichTable::File { path, .. } => format!("`{}`: {message}", path.display()),
-        EnrichTable::Postgres { .. } => message,
+        EnrichTable::Query { .. } => message,
     }
 }
 
@@ -201,7 +205,7 @@ fn read(path: &Path, origin: &Origin) -> Result<Bytes, String> {
 }
 
 /// What to say of a table above the limit.
-fn too_large(what: &str) -> String {
+pub fn too_large(what: &str) -> String {
     format!(
         "{what} has more than {} MiB, and each worker holds all of it in memory; leave out what is not needed, or join \
          streams instead",

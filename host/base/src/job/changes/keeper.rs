@@ -28,7 +28,7 @@ pub(super) fn all(job: &JobSpec) -> Vec<Keeper<'_>> {
 
 fn sink(sink: &SinkSpec) -> Option<Keeper<'_>> {
     let (key, op, is_flag) = match &sink.kind {
-        SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } | SinkKind::Postgres { mode, .. } => {
+        kind if let Some(mode) = kind.table_mode() => {
             let TableMode::Upsert { key, op: Some(op) } = mode else { return None };
             (key.iter().collect(), op, false)
         }

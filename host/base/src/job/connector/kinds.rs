@@ -1,6 +1,6 @@
 //! The kinds of sources and sinks of a program, and the keys that they may have.
 
-use super::{SinkDeclaration, SourceDeclaration};
+use super::{SinkDeclaration, SourceDeclaration, TableDeclaration, TableKind};
 use crate::job::keys::{self, KeyShape, TableKey};
 use std::sync::LazyLock;
 
@@ -17,6 +17,7 @@ pub enum Kind<D: 'static> {
 pub struct Kinds {
     sources: Vec<Kind<SourceDeclaration>>,
     sinks: Vec<Kind<SinkDeclaration>>,
+    tables: Vec<&'static TableDeclaration>,
     source_keys: Vec<TableKey>,
     sink_keys: Vec<TableKey>,
 }
@@ -52,9 +53,15 @@ declaration!(SourceDeclaration);
 declaration!(SinkDeclaration);
 
 impl Kinds {
-    /// These kinds, in the order in which messages list them. It lives as long as the program, as its keys do.
-    pub fn new(sources: Vec<Kind<SourceDeclaration>>, sinks: Vec<Kind<SinkDeclaration>>) -> Kinds {
+    /// These kinds, in the order in which messages list them. They live as long as the program, as their keys do. Of `tables` the first
+    /// counts where a URL tells of none.
+    pub fn new(
+        sources: Vec<Kind<SourceDeclaration>>,
+        sinks: Vec<Kind<SinkDeclaration>>,
+        tables: Vec<&'static TableDeclaration>,
+    ) -> Kinds {
         Kinds {
+            tables,
             source_keys: keys_of(&sources, keys::SOURCE, (keys::SOURCE_KINDS, keys::SOURCE_KIND_DOC)),
             sink_keys: keys_of(&sinks, keys::SINK, (keys::SINK_KINDS, keys::SINK_KIND_DOC)),
             sources,
@@ -67,7 +74,7 @@ impl Kinds {
         static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
             let sources = keys::SOURCE_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(*kind));
             let sinks = keys::SINK_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(*kind));
-            Kinds::new(sources.collect(), sinks.collect())
+            Kinds::new(sources.collect(), sinks.collect(), Vec::new())
         });
         &KINDS
     }
@@ -90,6 +97,12 @@ impl Kinds {
     /// The declaration of a kind of sink; `None`: the language has it.
     pub(in crate::job) fn sink(&self, kind: &str) -> Option<&'static SinkDeclaration> {
         declared(&self.sinks, kind)
+    }
+
+    /// The kind of database that a URL is of; `None`: there are none.
+    pub(in crate::job) fn table(&self, url: &str) -> Option<TableKind> {
+        let of = |kind: &&&TableDeclaration| kind.schemes.iter().any(|scheme| url.starts_with(scheme));
+        self.tables.iter().find(of).or(self.tables.first()).map(|kind| TableKind(kind))
     }
 
     /// The keys of all sources.

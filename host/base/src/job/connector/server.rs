@@ -5,7 +5,7 @@ use crate::batch::types::ColumnType;
 use crate::job::http_url;
 use crate::job::keys::KeyShape;
 use crate::job::parts::PartMistakes;
-use crate::job::spec::{ColumnSpec, RecordFormat, ServerStart, StreamStart, TlsSpec};
+use crate::job::spec::{ColumnSpec, RecordFormat, ServerStart, StreamStart, TableMode, TlsSpec};
 use crate::job::table::Reader;
 use crate::limits::POLLED_PARTITIONS_MAX;
 use std::collections::BTreeSet;
@@ -61,6 +61,36 @@ impl Reader<'_> {
         }
     }
 
+    /// `mode`, `key` and `op` of a table.
+    pub fn table_mode(&self) -> TableMode {
+        let upsert = self.choice("mode", &[("append", false), ("upsert", true)], &["replace", "update", "delete"]);
+        let example = "key = \"word\", or key = [\"a\", \"b\"]";
+        match upsert {
+            Some(true) => {
+                self.need("key", example);
+                TableMode::Upsert { key: self.texts("key", example).unwrap_or_default(), op: self.op() }
+            }
+            append => {
+                // Where the mode could not be read, the key may be right.
+                if self.has("key") && (append.is_some() || !self.has("mode")) {
+                    self.wrong("key", "`key` does nothing without mode = \"upsert\"; write that, or remove `key`");
+                }
+                if self.has("op") && (append.is_some() || !self.has("mode")) {
+                    self.wrong(
+                        "op",
+                        "`op` does nothing without mode = \"upsert\"; write that and `key`, or remove `op`",
+                    );
+                }
+                TableMode::Append
+            }
+        }
+    }
+
+    /// The column that says what a row does.
+    pub fn op(&self) -> Option<String> {
+        self.text("op", "op = \"op\", the name of a column").map(str::to_owned)
+    }
+
     /// What is in a message.
     pub fn message_format(&self) -> RecordFormat {
         let formats = [("json", RecordFormat::Json), ("text", RecordFormat::Text), ("binary", RecordFormat::Binary)];
@@ -100,6 +130,11 @@ impl PartMistakes<'_> {
             );
             self.wrong(key, message);
         }
+    }
+
+    /// `mode` and `key` of a table.
+    pub fn table_mode(&self, mode: &TableMode) {
+        super::super::parts::mode(mode, self);
     }
 
     /// The name of a column.

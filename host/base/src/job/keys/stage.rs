@@ -330,7 +330,11 @@ pub(in crate::job) const ENRICH: &[TableKey] = &[
         "With `stream`: its column that says what a row does to the table, as \"op\" of a `postgres-changes` source: \
          `insert`, `update` and `upsert` write the row, `delete` deletes that of its key, and `truncate` all.",
     ),
-    key("url", KeyShape::Text, "The PostgreSQL database of the table, as of a `postgres` sink."),
+    key(
+        "url",
+        KeyShape::Text,
+        "The database of the table: of PostgreSQL as of a `postgres` sink, or a file of SQLite as \"sqlite:shop.db\".",
+    ),
     key("query", KeyShape::Text, "With `url`: the query whose rows are the table."),
     key(
         "wait",

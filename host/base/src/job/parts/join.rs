@@ -1,8 +1,8 @@
 //! What must hold of joins, cogroups and enrichments.
 
 use super::{PartMistakes, file_path, twice, window};
+use crate::job::read;
 use crate::job::spec::*;
-use crate::job::{database, read};
 use crate::units;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -118,8 +118,8 @@ pub(super) fn enrich(enrich: &EnrichSpec, part: &PartMistakes<'_>) {
     on("enrich.on", &enrich.on, part);
     match &enrich.table {
         EnrichTable::File { path, .. } => file_path("enrich.file", path, part),
-        EnrichTable::Postgres { url, query, .. } => {
-            if let Err(message) = database::check_url(url) {
+        EnrichTable::Query { kind, url, query, .. } => {
+            if let Err(message) = (kind.0.check)(url) {
                 part.wrong("enrich.url", message);
             }
             if query.trim().is_empty() {

@@ -7,7 +7,7 @@ use super::{http, records};
 use crate::job::keys::{self, SINK_KINDS_LATER};
 use crate::job::spec::{
     Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, PluginSinkSpec, RecordFormat, SinkKind,
-    SinkSpec, TableMode,
+    SinkSpec,
 };
 use crate::job::table::Reader;
 use crate::limits;
@@ -45,7 +45,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkS
             path: path("path = \"lake/orders\""),
             format: compressed(Some(FileFormat::Parquet(Compression::Snappy)), r),
             parts: parts(r),
-            layout: FilesLayout { delta: true, mode: mode(r), ..layout(r) },
+            layout: FilesLayout { delta: true, mode: r.table_mode(), ..layout(r) },
         },
         Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
         Some("postgres") => postgres(r),
@@ -123,36 +123,9 @@ fn postgres(r: &Reader<'_>) -> SinkKind {
     };
     let url = text("url", "url = \"postgres://user:${PGPASSWORD}@127.0.0.1/database\"");
     let table = text("table", "table = \"counts\"");
-    let mode = mode(r);
+    let mode = r.table_mode();
     let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
     SinkKind::Postgres { url, table, mode, parts: parts(r), wait }
-}
-
-/// `mode`, `key` and `op` of a table.
-fn mode(r: &Reader<'_>) -> TableMode {
-    let upsert = r.choice("mode", &[("append", false), ("upsert", true)], &["replace", "update", "delete"]);
-    let example = "key = \"word\", or key = [\"a\", \"b\"]";
-    match upsert {
-        Some(true) => {
-            r.need("key", example);
-            TableMode::Upsert { key: r.texts("key", example).unwrap_or_default(), op: op(r) }
-        }
-        append => {
-            // Where the mode could not be read, the key may be right.
-            if r.has("key") && (append.is_some() || !r.has("mode")) {
-                r.wrong("key", "`key` does nothing without mode = \"upsert\"; write that, or remove `key`");
-            }
-            if r.has("op") && (append.is_some() || !r.has("mode")) {
-                r.wrong("op", "`op` does nothing without mode = \"upsert\"; write that and `key`, or remove `op`");
-            }
-            TableMode::Append
-        }
-    }
-}
-
-/// The column that says what a row does.
-fn op(r: &Reader<'_>) -> Option<String> {
-    r.text("op", "op = \"op\", the name of a column").map(str::to_owned)
 }
 
 fn kafka(r: &Reader<'_>, folder: &Path) -> KafkaSinkSpec {
@@ -191,7 +164,7 @@ fn kafka(r: &Reader<'_>, folder: &Path) -> KafkaSinkSpec {
     spec.compression = r.choice("compression", &Compression::ALL, &[]).unwrap_or(spec.compression);
     spec.key = text("key", "key = \"word\", the name of one column");
     spec.tombstones = text("tombstones", "tombstones = \"removed\", the name of a column");
-    spec.op = op(r);
+    spec.op = r.op();
     if spec.op.is_some() && spec.tombstones.is_some() {
         r.wrong("op", "`op` and `tombstones` both say which rows are tombstones; remove one");
     }

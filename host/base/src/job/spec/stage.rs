@@ -7,6 +7,7 @@ pub use pattern::*;
 pub use plugin::*;
 
 use super::ColumnSpec;
+use crate::job::connector::TableKind;
 use crate::limits;
 use crate::zone::Zone;
 use std::collections::BTreeMap;
@@ -354,9 +355,11 @@ pub enum EnrichTable {
         /// What is in it, by default as its name ends.
         format: EnrichFormat,
     },
-    /// A query against a PostgreSQL database.
-    Postgres {
-        /// As of a `postgres` sink.
+    /// A query against a database.
+    Query {
+        /// Which kind of database it is.
+        kind: TableKind,
+        /// The database.
         url: String,
         /// The query.
         query: String,

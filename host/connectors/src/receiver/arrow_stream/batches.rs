@@ -328,7 +328,8 @@ mod tests {
             &mut DictionaryTracker::new(false),
             &IpcWriteOptions::default(),
         );
-        let told = read(&[IpcMessage { header: schema.ipc_message.into(), ..IpcMessage::default() }], 1 << 20).unwrap_err();
+        let told =
+            read(&[IpcMessage { header: schema.ipc_message.into(), ..IpcMessage::default() }], 1 << 20).unwrap_err();
         assert!(told.contains("the stream has no column `text`, which the job reads; it has n int64"), "{told}");
     }
 

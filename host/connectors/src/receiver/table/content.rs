@@ -35,7 +35,7 @@ pub fn columns_of(table: &EnrichTable, content: &Bytes) -> Result<Vec<ColumnSpec
             return guess::of_json(without_mark(content)).map(guessed);
         }
         EnrichTable::File { format: EnrichFormat::Parquet, .. } => parquet(content, None)?.schema(),
-        EnrichTable::Postgres { .. } => ipc(content)?.schema(),
+        EnrichTable::Query { .. } => ipc(content)?.schema(),
     };
     let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
     Ok(schema.fields().iter().map(column).collect())
@@ -50,7 +50,7 @@ pub fn rows(enrich: &EnrichSpec, content: &Bytes) -> Result<RecordBatch, String>
             decode(&Format::Json, &enrich.schema, without_mark(content))?
         }
         EnrichTable::File { format: EnrichFormat::Parquet, .. } => parquet(content, Some(&enrich.schema))?,
-        EnrichTable::Postgres { .. } => ipc(content)?,
+        EnrichTable::Query { .. } => ipc(content)?,
     };
     let wanted = columns_of_specs(&enrich.schema);
     let mut columns = Vec::new();

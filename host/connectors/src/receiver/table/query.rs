@@ -1,24 +1,16 @@
 //! The rows of a query against a PostgreSQL database, as an Arrow IPC stream.
 
+use super::rows::{ResultValues, encode};
 use super::too_large;
 use crate::postgres::quoted;
 use crate::postgres::{AwaitDatabase as _, Connection, DatabaseError, Driver};
-use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
-};
-use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::take_record_batch;
-use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use millstream_base::batch::keys::Keys;
-use millstream_base::batch::types::{ColumnType, schema_of};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::database::{self, Database};
+use millstream_base::job::connector::{TableDeclaration, TableQuery};
+use millstream_base::job::database;
 use millstream_base::limits::ENRICH_BYTES_MAX;
-use millstream_base::patience::ServerWait;
 use std::error::Error as StdError;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, Kind, Type};
@@ -31,15 +23,18 @@ const QUERY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Microseconds between 1970 and 2000, where PostgreSQL's timestamps begin.
 const EPOCH_US: i64 = 946_684_800_000_000;
 
-/// Where the database is, with what the environment gives.
-pub fn config(url: &str) -> Result<Database, String> {
-    database::config(url)
-}
+/// Queries against databases of PostgreSQL.
+pub const POSTGRES: TableDeclaration = TableDeclaration {
+    schemes: &["postgres://", "postgresql://"],
+    example: "postgres://user:${PGPASSWORD}@127.0.0.1/database",
+    check: database::check_url,
+    check_start: |url| database::config(url).map(drop),
+    fetch,
+};
 
-/// Runs the query. The error says whether the author of the job can mend it. `who` asks, and waits for a database that is away
-/// for at most `wait`, as `servers` says.
-pub fn fetch(url: &str, query: &str, who: &str, wait: Duration, servers: ServerWait) -> Result<Bytes> {
-    let connection = Connection::new(config(url).map_err(Error::job)?);
+/// Runs the query. The error says whether the author of the job can mend it.
+fn fetch(TableQuery { url, query, who, wait, servers, .. }: TableQuery<'_>) -> Result<Bytes> {
+    let connection = Connection::new(database::config(url).map_err(Error::job)?);
     let place = connection.place();
     let work = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -134,6 +129,7 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, SelectError> 
             break;
         }
     }
+    let columns = columns.into_iter().map(|column| (column.name, column.values)).collect();
     encode(columns, count).map_err(|error| DatabaseError::lasting(error.to_string()).into())
 }
 
@@ -175,38 +171,11 @@ fn values_of(from: &Type) -> Option<ResultValues> {
     })
 }
 
-fn encode(columns: Vec<ResultColumn>, rows: usize) -> Result<Bytes, arrow::error::ArrowError> {
-    let schema = schema_of(&columns.iter().map(|column| (column.name.clone(), column.kind())).collect::<Vec<_>>());
-    let arrays: Vec<ArrayRef> = columns.into_iter().map(|column| column.values.into_array()).collect();
-    let keys = Keys::encode(&arrays, rows)?;
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let rows = RecordBatch::try_new_with_options(schema, arrays, &options)?;
-    // A query without an order gives the same rows in another one, which is no change.
-    let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
-    order.sort_unstable_by_key(|row| keys.view().get(*row as usize));
-    let rows = take_record_batch(&rows, &UInt32Array::from(order))?;
-    let mut bytes = Vec::new();
-    let mut writer = StreamWriter::try_new(&mut bytes, &rows.schema())?;
-    writer.write(&rows)?;
-    writer.finish()?;
-    drop(writer);
-    Ok(bytes.into())
-}
-
 /// A column of the result.
 struct ResultColumn {
     name: String,
     from: Type,
     values: ResultValues,
-}
-
-enum ResultValues {
-    Bool(Vec<Option<bool>>),
-    Int64(Vec<Option<i64>>),
-    Float64(Vec<Option<f64>>),
-    Text(Vec<Option<String>>),
-    Binary(Vec<Option<Vec<u8>>>),
-    Timestamp(Vec<Option<i64>>),
 }
 
 impl ResultColumn {
@@ -215,17 +184,6 @@ impl ResultColumn {
             || format!("column `{name}` of the query is {from}, which jobs do not have; write {name}::text in it");
         let values = values_of(&from).ok_or_else(|| DatabaseError::lasting(wrong()))?;
         Ok(ResultColumn { name, from, values })
-    }
-
-    fn kind(&self) -> ColumnType {
-        match self.values {
-            ResultValues::Bool(_) => ColumnType::Bool,
-            ResultValues::Int64(_) => ColumnType::Int64,
-            ResultValues::Float64(_) => ColumnType::Float64,
-            ResultValues::Text(_) => ColumnType::Text,
-            ResultValues::Binary(_) => ColumnType::Binary,
-            ResultValues::Timestamp(_) => ColumnType::Timestamp,
-        }
     }
 
     /// Takes the value of a row; how many bytes it has.
@@ -267,19 +225,6 @@ impl ResultColumn {
             }
         }
         Ok(8)
-    }
-}
-
-impl ResultValues {
-    fn into_array(self) -> ArrayRef {
-        match self {
-            ResultValues::Bool(values) => Arc::new(BooleanArray::from(values)),
-            ResultValues::Int64(values) => Arc::new(Int64Array::from(values)),
-            ResultValues::Float64(values) => Arc::new(Float64Array::from(values)),
-            ResultValues::Text(values) => Arc::new(StringArray::from(values)),
-            ResultValues::Binary(values) => Arc::new(values.into_iter().collect::<BinaryArray>()),
-            ResultValues::Timestamp(values) => Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")),
-        }
     }
 }
 

@@ -212,7 +212,7 @@ fn enrich(enrich: &EnrichSpec) -> String {
     // The URL may hold a password.
     let table = match &enrich.table {
         EnrichTable::File { path, .. } => path.display().to_string(),
-        EnrichTable::Postgres { .. } => "a query".into(),
+        EnrichTable::Query { .. } => "a query".into(),
     };
     let (kind, on, poll) = (enrich.kind.name(), self::on(&enrich.on), show_time(enrich.poll));
     format!("{kind} join with {table} on {on}, looked at every {poll}")

@@ -111,7 +111,7 @@ pub(super) fn enrich(r: &Reader<'_>) -> OperatorSpec {
     }
     let table = table(&r);
     let poll_ms = match table {
-        Some(EnrichTable::Postgres { .. }) => limits::ENRICH_QUERY_POLL_MS,
+        Some(EnrichTable::Query { .. }) => limits::ENRICH_QUERY_POLL_MS,
         _ => limits::ENRICH_FILE_POLL_MS,
     };
     OperatorSpec::Enrich(EnrichSpec {
@@ -150,7 +150,12 @@ fn table(r: &Reader<'_>) -> Option<EnrichTable> {
         r.need("query", query);
         let (url, query) = (r.text("url", url), r.text("query", query));
         let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
-        return Some(EnrichTable::Postgres { url: url?.into(), query: query?.into(), wait });
+        let (url, query) = (url?, query?);
+        let Some(kind) = r.kinds.table(url) else {
+            r.wrong("url", "`url` names a database, and this program reads none; write `file`");
+            return None;
+        };
+        return Some(EnrichTable::Query { kind, url: url.into(), query: query.into(), wait });
     }
     let example = "file = \"inventory.csv\"";
     r.need(

@@ -5,6 +5,7 @@ use super::described;
 use super::plugins::strict_limits;
 use crate::kinds::all;
 use millstream_base::batch::types::ColumnType;
+use millstream_base::job::connector::TableKind;
 use millstream_base::job::spec::*;
 use millstream_base::job::{check, order, schema};
 use serde_json::Value;
@@ -222,8 +223,12 @@ fn every_operator_is_read() {
     };
     assert_eq!(*stock, expected);
     let OperatorSpec::Enrich(prices) = of("prices") else { panic!("an enrichment") };
-    let table =
-        EnrichTable::Postgres { url: "postgres://me:${PW}@h/d".into(), query: "select 1".into(), wait: seconds(3600) };
+    let table = EnrichTable::Query {
+        kind: TableKind(&crate::receiver::table::query::POSTGRES),
+        url: "postgres://me:${PW}@h/d".into(),
+        query: "select 1".into(),
+        wait: seconds(3600),
+    };
     let (on, kind) = (vec![pair("sku", "sku")], JoinKind::Left);
     assert_eq!(*prices, EnrichSpec { table, on, kind, schema: Vec::new(), poll: seconds(30) });
     let best = job.stages.iter().find(|stage| stage.name == "best").unwrap();

@@ -1,0 +1,125 @@
+//! What a job file says of sinks of kind `sqlite`.
+
+use super::sink;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchId;
+use millstream_base::job::connector::{SinkConfig, SinkDeclaration, SinkStart, TABLE, WAIT};
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::parts::{self, PartMistakes};
+use millstream_base::job::spec::TableMode;
+use millstream_base::job::table::Reader;
+use millstream_base::limits::SERVER_WAIT_MS;
+use millstream_base::owner::Owner;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+const KIND: &str = "sqlite";
+
+/// Sinks.
+pub const SINK: SinkDeclaration = SinkDeclaration {
+    kind: KIND,
+    doc: "a table in a file of SQLite",
+    keys: &[
+        key(
+            "path",
+            KeyShape::Text,
+            "The file of the database, relative to the job file. It is made if it is missing, in a folder that exists.",
+        )
+        .required(),
+        key("table", KeyShape::Text, "The table, as \"counts\". It is made if it is missing.").required(),
+    ],
+    shared: &[TABLE, WAIT],
+    read: |r| Arc::new(SqliteWrites::read(r)),
+};
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteWrites {
+    /// The file of the database, as in the job file.
+    pub path: PathBuf,
+    /// The table.
+    pub table: String,
+    /// What a row does to it.
+    pub mode: TableMode,
+    /// How long the job waits while others write to the database, or the disk is full.
+    pub wait: Duration,
+}
+
+impl SqliteWrites {
+    fn read(r: &Reader<'_>) -> SqliteWrites {
+        let path = "path = \"shop.db\"";
+        r.need("path", path);
+        SqliteWrites {
+            path: r.path("path", path).unwrap_or_default(),
+            table: r.needed_text("table", "table = \"counts\""),
+            mode: r.table_mode(),
+            wait: r.time("wait").unwrap_or(Duration::from_millis(SERVER_WAIT_MS)),
+        }
+    }
+}
+
+impl SinkConfig for SqliteWrites {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, part: &PartMistakes<'_>) {
+        parts::file_path("path", &self.path, part);
+        if self.table.is_empty() || self.table.contains('\0') {
+            part.wrong("table", "`table` is empty, or has a zero byte; write it as \"counts\"");
+        } else if let Some(of) = reserved(&self.table) {
+            let table = self.table.escape_debug();
+            part.wrong("table", format!("`{table}` is a name that {of} keeps for itself; write another one"));
+        }
+        part.table_mode(&self.mode);
+    }
+
+    fn promise(&self) -> &'static str {
+        "exactly once, with [checkpoint]: each transaction says which batch it is"
+    }
+
+    /// Columns of bytes are blobs.
+    fn is_text(&self) -> bool {
+        false
+    }
+
+    fn table_mode(&self) -> Option<&TableMode> {
+        Some(&self.mode)
+    }
+
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
+        sink::check(self, start, schema)
+    }
+
+    /// There is none.
+    fn await_server(&self, _start: SinkStart<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, schema, owner, failure)
+    }
+
+    fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
+        sink::committed(self, start, job_id)
+    }
+}
+
+/// Whose a name of a table is that no job may write to. Names of SQLite have no capital letters.
+fn reserved(table: &str) -> Option<&'static str> {
+    let table = table.to_ascii_lowercase();
+    match table.as_str() {
+        sink::MARKERS => Some("Millstream"),
+        _ => table.starts_with("sqlite_").then_some("SQLite"),
+    }
+}

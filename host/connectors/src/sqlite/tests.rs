@@ -1,0 +1,188 @@
+//! The sink and the table against files of SQLite.
+
+use super::declaration::{SINK, SqliteWrites};
+use super::{TABLE, open};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::ipc::reader::StreamReader;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::{Kind, Result};
+use millstream_base::failure::Failure;
+use millstream_base::ids::{BatchId, BatchTime, Generation};
+use millstream_base::job::connector::{SinkConfig, SinkStart, TableQuery};
+use millstream_base::job::spec::{Origin, SinkKind, SinkSpec, TableMode};
+use millstream_base::owner::Owner;
+use millstream_base::patience::ServerWait;
+use rusqlite::OpenFlags;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A sink `out` of rows of `k` (text), `n` (int64) and perhaps `op` in the file `a.db` of a folder.
+struct TestSink {
+    origin: Origin,
+    writes: SqliteWrites,
+}
+
+impl TestSink {
+    fn new(folder: &Path, mode: TableMode) -> TestSink {
+        let writes =
+            SqliteWrites { path: "a.db".into(), table: "odd \"t".into(), mode, wait: Duration::from_millis(50) };
+        TestSink { origin: Origin { folder: folder.into(), ..Origin::default() }, writes }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(SinkStart<'_>) -> Result<T>) -> Result<T> {
+        let spec = SinkSpec::new("out", ["in"], SinkKind::Declared(Arc::new(self.writes.clone())));
+        work(SinkStart { spec: &spec, origin: &self.origin, servers: ServerWait::No })
+    }
+
+    fn check(&self) -> Result<()> {
+        self.with(|start| self.writes.check_start(start, &rows(&[]).schema(), true))
+    }
+
+    fn open(&self, generation: u64) -> Result<Box<dyn Sink>> {
+        let owner = Owner { job: "j".into(), job_id: "id".into(), generation: Generation(generation) };
+        let schema = rows(&[]).schema();
+        self.with(|start| self.writes.open(start, &schema, Some(&owner), &Failure::default()))
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        self.with(|start| self.writes.committed(start, "id")).unwrap()
+    }
+
+    fn rows(&self) -> Vec<(String, Option<i64>)> {
+        let connection = open(&self.origin.folder.join("a.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let mut rows = connection.prepare("select k, n from \"odd \"\"t\" order by k, n").unwrap();
+        rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(|row| row.unwrap()).collect()
+    }
+}
+
+fn rows(rows: &[(Option<&str>, Option<i64>, &str)]) -> RecordBatch {
+    let text = |value: &dyn Fn(usize) -> Option<String>| -> ArrayRef {
+        Arc::new(StringArray::from((0..rows.len()).map(value).collect::<Vec<_>>()))
+    };
+    let n: ArrayRef = Arc::new(Int64Array::from(rows.iter().map(|row| row.1).collect::<Vec<_>>()));
+    RecordBatch::try_from_iter_with_nullable([
+        ("op", text(&|at| Some(rows[at].2.into())), true),
+        ("k", text(&|at| rows[at].0.map(str::to_owned)), true),
+        ("n", n, true),
+    ])
+    .unwrap()
+}
+
+fn upsert() -> TableMode {
+    TableMode::Upsert { key: vec!["k".into()], op: Some("op".into()) }
+}
+
+fn commit(sink: &mut dyn Sink, batch: u64, part: RecordBatch) -> Result<()> {
+    sink.commit(BatchId(batch), BatchTime(0), vec![part])
+}
+
+#[test]
+fn rows_replace_and_delete_those_of_their_key_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let test = TestSink::new(folder.path(), upsert());
+    test.check().unwrap();
+    assert_eq!(test.committed(), None);
+    let mut sink = test.open(1).unwrap();
+    assert_eq!(sink.committed(), None);
+    let first = [(Some("a"), Some(1), "insert"), (Some("b"), Some(2), "upsert"), (Some("a"), None, "update")];
+    commit(&mut *sink, 1, rows(&first)).unwrap();
+    assert_eq!(test.rows(), [("a".into(), None), ("b".into(), Some(2))]);
+    commit(&mut *sink, 2, rows(&[])).unwrap();
+    assert_eq!(test.committed(), Some(BatchId(1)));
+    let second = [(Some("b"), None, "delete"), (Some("c"), Some(3), "insert"), (Some("zzz"), None, "delete")];
+    commit(&mut *sink, 3, rows(&second)).unwrap();
+    assert_eq!((test.rows(), test.committed()), (vec![("a".into(), None), ("c".into(), Some(3))], Some(BatchId(3))));
+    commit(&mut *sink, 4, rows(&[(None, None, "truncate"), (Some("d"), Some(4), "insert")])).unwrap();
+    assert_eq!(test.rows(), [("d".into(), Some(4))]);
+    test.check().unwrap();
+}
+
+#[test]
+fn a_start_takes_over_and_the_one_before_writes_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let test = TestSink::new(folder.path(), upsert());
+    let mut first = test.open(1).unwrap();
+    commit(&mut *first, 1, rows(&[(Some("a"), Some(1), "insert")])).unwrap();
+    let mut second = test.open(2).unwrap();
+    assert_eq!(second.committed(), Some(BatchId(1)));
+    let lost = commit(&mut *first, 2, rows(&[(Some("a"), Some(2), "insert")])).unwrap_err();
+    assert!(lost.message.contains("the job was started again elsewhere"), "{lost}");
+    assert_eq!(test.rows(), [("a".into(), Some(1))]);
+    commit(&mut *second, 2, rows(&[(Some("a"), Some(3), "insert")])).unwrap();
+    assert_eq!((test.rows(), test.committed()), (vec![("a".into(), Some(3))], Some(BatchId(2))));
+    assert!(test.open(1).err().is_some_and(|error| error.message.contains("started again elsewhere")));
+}
+
+#[test]
+fn a_row_that_the_table_refuses_leaves_nothing_of_its_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let test = TestSink::new(folder.path(), upsert());
+    let mut sink = test.open(1).unwrap();
+    let error = commit(&mut *sink, 1, rows(&[(Some("a"), Some(1), "insert"), (None, Some(2), "insert")])).unwrap_err();
+    assert_eq!(error.kind, Kind::Plugin);
+    assert_eq!(error.message, "sink `out`: batch 1: row 2: column `k` is null, and it is the key");
+    assert_eq!((test.rows(), test.committed()), (Vec::new(), None));
+    let error = commit(&mut *sink, 1, rows(&[(Some("a"), None, "drop")])).unwrap_err();
+    assert!(error.message.contains("none of insert, update, upsert, delete and truncate"), "{error}");
+}
+
+#[test]
+fn a_table_that_does_not_fit_is_told_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let connection = open(&folder.path().join("a.db"), flags).unwrap();
+    let test = TestSink::new(folder.path(), upsert());
+    let told = || test.check().unwrap_err().message;
+    connection.execute("create table \"odd \"\"t\" (k text, m int)", []).unwrap();
+    assert_eq!(told(), "sink `out`: table `odd \\\"t` has no column `n`; it has k, m");
+    connection.execute("alter table \"odd \"\"t\" rename column m to N", []).unwrap();
+    assert!(told().contains("may have two rows of the same key: make a unique index over exactly k"), "{}", told());
+    connection.execute("create unique index i on \"odd \"\"t\" (k) where k > 'a'", []).unwrap();
+    assert!(told().contains("make a unique index"), "{}", told());
+    connection.execute("create unique index j on \"odd \"\"t\" (k)", []).unwrap();
+    test.check().unwrap();
+    std::fs::write(folder.path().join("a.db"), "no database at all, and longer than a header of one would be").unwrap();
+    assert!(told().contains("`a.db` cannot be used: "), "{}", told());
+}
+
+#[test]
+fn a_query_gives_the_rows_that_a_sink_wrote_with_their_types() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin { folder: folder.path().into(), ..Origin::default() };
+    let part = RecordBatch::try_from_iter_with_nullable([
+        ("yes", Arc::new(BooleanArray::from(vec![Some(true), None])) as ArrayRef, true),
+        ("n", Arc::new(Int64Array::from(vec![Some(i64::MIN), None])), true),
+        ("x", Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(0.1)])), true),
+        ("t", Arc::new(StringArray::from(vec![Some("zwölf\0"), Some("")])), true),
+        ("at", Arc::new(TimestampMicrosecondArray::from(vec![Some(-1), None]).with_timezone("UTC")), true),
+    ])
+    .unwrap();
+    let writes =
+        SqliteWrites { path: "a.db".into(), table: "t".into(), mode: TableMode::Append, wait: Duration::from_secs(1) };
+    let spec = SinkSpec::new("out", ["in"], SinkKind::Declared(Arc::new(writes.clone())));
+    let start = SinkStart { spec: &spec, origin: &origin, servers: ServerWait::No };
+    let mut sink = writes.open(start, &part.schema(), None, &Failure::default()).unwrap();
+    commit(&mut *sink, 1, part.clone()).unwrap();
+    let query = |query| {
+        let wait = Duration::ZERO;
+        (TABLE.fetch)(TableQuery { url: "sqlite:a.db", query, origin: &origin, who: "", wait, servers: ServerWait::No })
+    };
+    let read = |bytes: &[u8]| StreamReader::try_new(bytes, None).unwrap().next().unwrap().unwrap();
+    let found = read(&query("select * from t").unwrap());
+    assert_eq!(found.schema().fields().len(), part.num_columns());
+    let sorted = read(&query("select yes, n, x, t, at from t order by n desc").unwrap());
+    assert_eq!(sorted, found, "an order of the query is no change");
+    for (at, field) in part.schema().fields().iter().enumerate() {
+        assert_eq!(found.column(at).data_type(), field.data_type(), "{}", field.name());
+    }
+    let told = |sql| query(sql).unwrap_err().message;
+    assert!(told("select ?1").contains("the query has parameters"), "{}", told("select ?1"));
+    assert!(told("delete from t").contains("readonly"), "{}", told("delete from t"));
+    assert!(told("select nothing from t").contains("no such column"), "{}", told("select nothing from t"));
+    let other = "select 1 as a union all select 'x'";
+    assert!(told(other).contains("column `a` is int64, and has a value of type Text"), "{}", told(other));
+    assert_eq!(SINK.kind, "sqlite");
+}
