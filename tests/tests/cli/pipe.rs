@@ -1,6 +1,6 @@
 //! `millstream pipe`: from standard input through plugins and a query to standard output, as a program in a shell.
 
-use millstream_tests::{Ended, Process, Trial, block, blocks, millstream, plugin, root};
+use millstream_tests::{Ended, Expected, Process, Trial, block, blocks, millstream, plugin, root};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -323,40 +323,34 @@ fn rows_that_are_refused_end_it_or_are_left_out() {
 #[test]
 fn mistakes_say_what_to_write() {
     let null = |arguments: &[&str]| piped(arguments, "a\n");
-    for (arguments, told) in [
-        (&["./none"][..], "none"),
-        (&["split-words@9.9.9"], "is not pinned in"),
-        (
-            &["{split-words}", "--schema", "v=text"],
-            "reads a column `value` (text), which `input` does not have; it has: v text",
-        ),
-        (&["{split-words}", "{split-words}"], "stage `split-words-2`: plugin split-words"),
-        (&["{running-count}"], "is of world update, which works on the rows of a key together: a job does that"),
-        (&["{bad-source}"], "is of world source, which is an end of a job"),
-        (&["--config", "{}", "{split-words}"], "--config and --set stand behind the plugin that they are for"),
-        (&["{split-words}", "--config", "7"], "--config: it is no object"),
-        (&["{split-words}", "--config", "{\"lower\":true}"], "stage `split-words`: plugin"),
-        (
-            &["{split-words}", "--set", "key=word"],
-            "--set key: of `split-words` a pipe sets `config`, `limits`, `grant`, `replayable`",
-        ),
-        (&["{split-words}", "--set", "limits.tmie=2s"], "--set stages.split-words.limits.tmie: "),
-        (&["{split-words}", "--set", "limits.time=2"], "--set stages.split-words.limits.time: "),
-        (&["--from", "csv", "--schema", "a=txt"], "column `a`: unknown type `txt`; did you mean `text`?"),
-        (&["--from", "csv", "--schema", "a"], "--schema: `a` is no column"),
-        (&["--from", "xml"], "possible values: text, json, csv, arrow"),
-        (
-            &["--from", "csv", "--schema", "a=int64", "--to", "text"],
-            "--to text: a line is one column of type text, and the rows have a int64; write --to json, or make one column with --sql",
-        ),
-        (&["--on-error", "fail", "--rejected", "x"], "write one of them"),
-        (&["--memory", "1"], "memory"),
+    let mut expected = Expected::of(file!(), "mistakes_say_what_to_write");
+    for arguments in [
+        &["./none"][..],
+        &["split-words@9.9.9"],
+        &["{split-words}", "--schema", "v=text"],
+        &["{split-words}", "{split-words}"],
+        &["{running-count}"],
+        &["{bad-source}"],
+        &["--config", "{}", "{split-words}"],
+        &["{split-words}", "--config", "7"],
+        &["{split-words}", "--config", "{\"lower\":true}"],
+        &["{split-words}", "--set", "key=word"],
+        &["{split-words}", "--set", "limits.tmie=2s"],
+        &["{split-words}", "--set", "limits.time=2"],
+        &["--from", "csv", "--schema", "a=txt"],
+        &["--from", "csv", "--schema", "a"],
+        &["--from", "xml"],
+        &["--from", "csv", "--schema", "a=int64", "--to", "text"],
+        &["--on-error", "fail", "--rejected", "x"],
+        &["--memory", "1"],
     ] {
         let ended = null(arguments);
-        assert!(ended.code == Some(2) && ended.stderr.contains(told), "{arguments:?}: {}", ended.stderr);
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.stderr);
+        expected.told(&arguments.join(" "), &ended.stderr.replace(&root().display().to_string(), "PROJECT"));
         assert_eq!(ended.stdout, "", "{arguments:?}");
         assert!(!ended.stderr.contains("job.toml") && !ended.stderr.contains("pipe:1"), "{}", ended.stderr);
     }
+    expected.check_parts();
     let ended = piped(&["{split-words}", "--set", "limits.memory=64KiB"], "a\n");
     assert!(ended.code.is_some_and(|code| code > 0), "{ended:?}");
     // A folder cannot be read.

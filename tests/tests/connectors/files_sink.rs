@@ -1,7 +1,7 @@
 //! Sinks of kind `files` whose parts lie in folders by their values, grow over batches, or are objects of a real S3 server that is
 //! killed and started again.
 
-use millstream_tests::{Process, Trial, WeedServer, kill, root, two_hosts, until};
+use millstream_tests::{Expected, Process, Trial, WeedServer, kill, root, two_hosts, until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -316,21 +316,17 @@ fn a_server_that_is_away_is_waited_for_and_what_it_refuses_is_told() {
 
 #[test]
 fn mistakes_are_told_with_their_lines() {
+    let mut expected = Expected::of(file!(), "mistakes_are_told_with_their_lines");
     let refused = |sink: &str| job(1, sink).refused(&["validate", "job.toml"]);
-    let words = refused("path = \"out\"\npartition_by = \"hour\"");
-    assert!(words.contains("job.toml:16: sink `out`: the rows have no column `hour`; they have `n`, `day`"), "{words}");
-    let words = refused("path = \"out\"\npartition_by = [\"n\", \"day\"]");
-    assert!(words.contains("it leaves no column for the files"), "{words}");
-    let words = refused("path = \"out\"\nroll = { size = \"1B\" }");
-    assert!(words.contains("out of range; write 1KiB to 4GiB"), "{words}");
-    let words = refused("path = \"out\"\nopen_parts_max = 3");
-    assert!(words.contains("`open_parts_max` is for files that `roll`"), "{words}");
-    let words = refused("path = \"s3:///x\"");
-    assert!(words.contains("names no bucket; write s3://bucket/prefix"), "{words}");
+    expected.told("no such column", &refused("path = \"out\"\npartition_by = \"hour\""));
+    expected.told("no column for the files", &refused("path = \"out\"\npartition_by = [\"n\", \"day\"]"));
+    expected.told("too small", &refused("path = \"out\"\nroll = { size = \"1B\" }"));
+    expected.told("open_parts_max without roll", &refused("path = \"out\"\nopen_parts_max = 3"));
+    expected.told("no bucket", &refused("path = \"s3:///x\""));
     let trial = job(1, "path = \"s3://bucket/a/b\"");
     trial.change("dir = \"kept\"", "dir = \"s3://bucket/a\"");
-    let words = trial.refused(&["validate", "job.toml"]);
-    assert!(words.contains("sink `out` writes to s3://bucket/a/b, and the job keeps its checkpoints there"), "{words}");
+    expected.told("checkpoints around the sink", &trial.refused(&["validate", "job.toml"]));
+    expected.check_parts();
 }
 
 /// Rows that come from a source as they are lie with whichever worker has them: a batch that runs again gives each the same ones.

@@ -2,7 +2,7 @@
 
 use super::formats::container;
 use flate2::write::GzEncoder;
-use millstream_tests::{Process, Trial, WeedServer, plugin};
+use millstream_tests::{Expected, Process, Trial, WeedServer, plugin};
 use serde_json::Value;
 use std::io::Write;
 
@@ -258,22 +258,23 @@ fn what_a_server_refuses_is_an_error_that_says_what_to_do() {
 
 #[test]
 fn mistakes_about_buckets_are_told_with_their_lines() {
+    let mut expected = Expected::of(file!(), "mistakes_about_buckets_are_told_with_their_lines");
     let refused = |from: &str, to: &str| {
         let trial = copying("");
         trial.change(from, to);
         trial.refused(&["validate", "job.toml"])
     };
-    let words = refused("poll = \"20ms\"", "settle = \"1s\"");
-    assert!(words.contains("job.toml:8: ") && words.contains("`settle` is for files"), "{words}");
-    let words = refused("s3://bucket/in", "s3:///in");
-    assert!(words.contains("names no bucket; write s3://bucket/prefix"), "{words}");
-    let words = refused(
-        "kind = \"directory\"\npath = \"s3://bucket/in\"\npoll = \"20ms\"",
-        "kind = \"file\"\npath = \"s3://b/x\"",
+    expected.told("settle", &refused("poll = \"20ms\"", "settle = \"1s\""));
+    expected.told("no bucket", &refused("s3://bucket/in", "s3:///in"));
+    expected.told(
+        "a file in a bucket",
+        &refused(
+            "kind = \"directory\"\npath = \"s3://bucket/in\"\npoll = \"20ms\"",
+            "kind = \"file\"\npath = \"s3://b/x\"",
+        ),
     );
-    assert!(words.contains("only sources of kind `directory` read"), "{words}");
-    let words = refused("dir = \"kept\"", "dir = \"s3://bucket/in\"");
-    assert!(words.contains("and source `in` reads there"), "{words}");
+    expected.told("checkpoints where the source reads", &refused("dir = \"kept\"", "dir = \"s3://bucket/in\""));
+    expected.check_parts();
 }
 
 /// Rows of the formats, from a bucket as from files.

@@ -1,6 +1,6 @@
 //! The source `otlp`, with the exporters of OpenTelemetry for Python, and requests that tests write themselves.
 
-use millstream_tests::{HttpClient, Process, Reply, Trial, free_port, python_with, root, until};
+use millstream_tests::{Expected, HttpClient, Process, Reply, Trial, free_port, python_with, root, until};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
@@ -314,11 +314,15 @@ fn what_was_answered_is_there_though_the_job_is_killed() {
 
 #[test]
 fn mistakes_are_told() {
-    let refused = |source: &str| job(4318, source).refused(&["validate", "job.toml"]);
-    let words = refused("signals = [\"logs\", \"profiles\"]");
-    assert!(words.contains("job.toml:8: source `in`: `signals` has `profiles`, which is none of"), "{words}");
-    assert!(refused("signals = []").contains("`signals` names nothing"));
-    assert!(refused("signals = [\"logs\", \"logs\"]").contains("names `logs` twice"));
-    assert!(refused("format = \"json\"").contains("`format`"));
-    assert!(refused("request_bytes_max = \"1GiB\"").contains("more than `bytes_per_batch_max`"));
+    let mut expected = Expected::of(file!(), "mistakes_are_told");
+    for source in [
+        "signals = [\"logs\", \"profiles\"]",
+        "signals = []",
+        "signals = [\"logs\", \"logs\"]",
+        "format = \"json\"",
+        "request_bytes_max = \"1GiB\"",
+    ] {
+        expected.told(source, &job(4318, source).refused(&["validate", "job.toml"]));
+    }
+    expected.check_parts();
 }

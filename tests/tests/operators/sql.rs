@@ -1,7 +1,7 @@
 //! Queries, expressions and functions in them, through the program: what is refused, in which words; what fails while the
 //! job runs; and that rows are the same on any number of workers.
 
-use millstream_tests::{Process, Trial, one_stage, plugin};
+use millstream_tests::{Expected, Process, Trial, one_stage, plugin};
 use std::fmt::Write as _;
 
 /// A job with one stage `made` over words.
@@ -11,11 +11,14 @@ fn job(stage: &str) -> Trial {
     trial
 }
 
-/// The job is refused in these words, behind the place and name of the stage.
+/// Jobs with these stages are refused in the words that the test's file has below each.
 #[track_caller]
-fn refused(stage: &str, words: &str) {
-    let told = job(stage).refused(&["run", "job.toml"]);
-    assert_eq!(told, format!("error: job.toml:8: stage `made`: {words}\n"));
+fn refused(test: &str, stages: &[&str]) {
+    let mut expected = Expected::of(file!(), test);
+    for stage in stages {
+        expected.error(stage, &job(stage).refused(&["run", "job.toml"]));
+    }
+    expected.check();
 }
 
 /// The job stops in its second batch, which leaves nothing.
@@ -31,87 +34,48 @@ fn fails(stage: &str, words: &str) {
 #[test]
 fn expressions_are_checked_when_the_job_is_loaded() {
     refused(
-        "filter = \"wrod = 'a'\"",
-        "`filter`: there is no column `wrod`; there are: word, n, order-id; did you mean `word`?\n  \
-         SQL | wrod = 'a'\n      | ^^^^",
-    );
-    refused(
-        "select = \"word, uper(word) as big\"",
-        "`select`: there is no function `uper`; did you mean `upper`?\n  \
-         SQL | word, uper(word) as big\n      |       ^^^^",
-    );
-    refused(
-        "filter = \"n + 1\"",
-        "`filter`: `n + 1` is int64, and a condition is true or false; compare it, as `n + 1 = …`",
-    );
-    refused(
-        "filter = \"word + n > 3\"",
-        "`filter`: text + int64 cannot be computed; make one type of both, as `cast(… as bigint)`\n  \
-         SQL | word + n > 3\n      | ^^^^^^^^^^^^",
-    );
-    refused(
-        "filter = \"max(n) > 3\"",
-        "`filter`: an aggregate cannot stand here, as it needs more than one row\n  SQL | max(n) > 3\n      | ^^^^^^^^^^",
-    );
-    refused(
-        "select = \"word, n as word\"",
-        "its rows would have two columns `word` (word text, word int64); name one of them otherwise",
-    );
-    refused(
-        "select = \"order-id as id\"",
-        "`select`: there is no column `order`; there are: word, n, order-id; write \"order-id\" in double quotes\n  \
-         SQL | order-id as id\n      | ^^^^^",
+        "expressions_are_checked_when_the_job_is_loaded",
+        &[
+            "filter = \"wrod = 'a'\"",
+            "select = \"word, uper(word) as big\"",
+            "filter = \"n + 1\"",
+            "filter = \"word + n > 3\"",
+            "filter = \"max(n) > 3\"",
+            "select = \"word, n as word\"",
+            "select = \"order-id as id\"",
+        ],
     );
 }
 
 #[test]
 fn queries_are_checked_when_the_job_is_loaded() {
     refused(
-        "sql = \"\"\"\nselect word,\n  cuont(*) as n\nfrom words group by word\"\"\"",
-        "`sql`: there is no function `cuont`; did you mean `count`?\n  line 2 |   cuont(*) as n\n         |   ^^^^^",
-    );
-    refused(
-        "sql = \"select word from wrods\"",
-        "`sql`: there is no table `wrods`; the stage's inputs are: words; did you mean `words`?\n  \
-         SQL | select word from wrods\n      |                  ^^^^^",
-    );
-    refused(
-        "sql = \"select max(wrod) as m from words\"",
-        "`sql`: there is no column `wrod`; there are: word, n, order-id; did you mean `word`?\n  \
-         SQL | select max(wrod) as m from words\n      |            ^^^^",
-    );
-    refused(
-        "sql = \"select sum(word) as s from words\"",
-        "`sql`: `sum(…)` does not take a value of type text\n  \
-         SQL | select sum(word) as s from words\n      |        ^^^",
-    );
-    refused(
-        "sql = \"select word from words where random() < 0.5\"",
-        "`sql`: `random()` would give something else in a replay of the batch; make such values before the job\n  \
-         SQL | select word from words where random() < 0.5\n      |                              ^^^^^^",
+        "queries_are_checked_when_the_job_is_loaded",
+        &[
+            "sql = \"\"\"\nselect word,\n  cuont(*) as n\nfrom words group by word\"\"\"",
+            "sql = \"select word from wrods\"",
+            "sql = \"select max(wrod) as m from words\"",
+            "sql = \"select sum(word) as s from words\"",
+            "sql = \"select word from words where random() < 0.5\"",
+        ],
     );
 }
 
 #[test]
 fn queries_only_read() {
-    for (statement, verb) in [
-        ("insert into words values ('a', 1, 2)", "insert"),
-        ("update words set n = 3", "update"),
-        ("delete from words", "delete"),
-        ("drop table words", "drop"),
-        ("create table more as select * from words", "create"),
-        ("copy words to 'words.csv'", "copy"),
-        ("set time_zone = 'UTC'", "set"),
-        ("explain select * from words", "explain"),
-    ] {
-        let marked = format!("{statement}\n      | {}", "^".repeat(verb.len()));
-        let words = format!("`sql`: `sql` only reads: write one `select`, not `{verb}`\n  SQL | {marked}");
-        refused(&format!("sql = \"{statement}\""), &words);
-    }
-    refused(
-        "sql = \"select 1 as a; select 2 as a\"",
-        "`sql`: `sql` is one query; write one `select`\n  SQL | select 1 as a; select 2 as a",
-    );
+    let statements = [
+        "insert into words values ('a', 1, 2)",
+        "update words set n = 3",
+        "delete from words",
+        "drop table words",
+        "create table more as select * from words",
+        "copy words to 'words.csv'",
+        "set time_zone = 'UTC'",
+        "explain select * from words",
+        "select 1 as a; select 2 as a",
+    ];
+    let stages = statements.map(|statement| format!("sql = \"{statement}\""));
+    refused("queries_only_read", &stages.each_ref().map(String::as_str));
 }
 
 #[test]
@@ -152,34 +116,23 @@ fn with_function(sql: &str, plugin_name: &str, config: &str) -> String {
 
 #[test]
 fn functions_are_checked_when_the_job_is_loaded() {
-    let refused = |stage: &str, words: &str| {
-        let told = job(stage).refused(&["run", "job.toml"]);
-        assert!(told.contains(words), "{told}");
+    let mut expected = Expected::of(file!(), "functions_are_checked_when_the_job_is_loaded");
+    let mut refused = |case: &str, stage: &str| {
+        expected.told(case, &job(stage).refused(&["run", "job.toml"]));
     };
-    refused(
-        &with_function("select f(word, n) as x from words", "sentiment", ""),
-        "function `f` (plugin sentiment 0.1.0) takes value text, and is given 2 values",
-    );
-    refused(
-        &with_function("select word from words", "sentiment", ""),
-        "the query does not call the function `f`; remove `functions.f`",
-    );
-    refused(
-        &with_function("select f(word) as x from words", "running-count", ""),
-        "stage `made`: function `f`: a function is a plugin of world transform, and PROJECT/plugins/running-count/running-count.wasm",
-    );
+    refused("two values for one", &with_function("select f(word, n) as x from words", "sentiment", ""));
+    refused("a function that is not called", &with_function("select word from words", "sentiment", ""));
+    refused("a plugin of world update", &with_function("select f(word) as x from words", "running-count", ""));
     // What could be taken as another type is not, without a cast that says so.
+    refused("a number for a text", &with_function("select f(n) as x from words", "sentiment", ""));
     refused(
-        &with_function("select f(n) as x from words", "sentiment", ""),
-        "takes `value` as text, and is given int64; cast it, as `cast(… as double)`\n  SQL | select f(n) as x from words\n      |        ^",
-    );
-    refused(
+        "a limit that functions do not have",
         &format!(
             "limits = {{ stack = \"1MiB\" }}\n{}",
             with_function("select f(word) as x from words", "sentiment", "")
         ),
-        "stage `made`: unknown key `limits.stack`; these keys fit: `memory`, `time`",
     );
+    expected.check_parts();
 }
 
 #[test]
@@ -298,14 +251,15 @@ path = "first.jsonl"
 
 #[test]
 fn constants_that_cannot_be_cast_are_told_when_the_job_is_loaded() {
-    for (stage, words) in [
-        ("filter = \"n > cast('abc' as bigint)\"", "Cannot cast string 'abc' to value of int64 type"),
-        ("select = \"cast('x' as int) as n\"", "Cannot cast string 'x' to value of Int32 type"),
-        ("sql = \"select n from words where n > 'abc'\"", "Cannot cast string 'abc' to value of int64 type"),
+    let mut expected = Expected::of(file!(), "constants_that_cannot_be_cast_are_told_when_the_job_is_loaded");
+    for stage in [
+        "filter = \"n > cast('abc' as bigint)\"",
+        "select = \"cast('x' as int) as n\"",
+        "sql = \"select n from words where n > 'abc'\"",
     ] {
-        let told = job(stage).refused(&["validate", "job.toml"]);
-        assert!(told.contains("job.toml:8: stage `made`") && told.contains(words), "{told}");
+        expected.told(stage, &job(stage).refused(&["validate", "job.toml"]));
     }
+    expected.check_parts();
 }
 
 /// A comparison sees what a cast gives, and not the value before it.

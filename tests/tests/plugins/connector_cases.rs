@@ -1,7 +1,7 @@
 //! Cases of sources and sinks: what passes, what is found that is wrong with a plugin, and what a case that is wrong is told. The
 //! templates pass in `authoring.rs`.
 
-use millstream_tests::{Ended, Process, Trial};
+use millstream_tests::{Ended, Expected, Process, Trial};
 use std::fs;
 use std::time::Duration;
 
@@ -213,22 +213,19 @@ fn what_a_sink_says_is_accepted() {
 fn mistakes_in_cases_are_told() {
     let trial = project("source");
     build(&trial);
-    for (file, text, words) in [
-        (
-            "case.toml",
-            "schema = { value = \"text\" }\n",
-            "case.toml: `schema` is for other plugins: a source says by itself",
-        ),
-        ("server.txt", "> FROM {n}\n<< to\n", "server.txt:2: `<< to` is none of: > what is heard"),
-        ("expected.jsonl", "{\"row\":1}\n", "expected.jsonl:1: unknown field `row`"),
+    let mut expected = Expected::of(file!(), "mistakes_in_cases_are_told");
+    for (file, text) in [
+        ("case.toml", "schema = { value = \"text\" }\n"),
+        ("server.txt", "> FROM {n}\n<< to\n"),
+        ("expected.jsonl", "{\"row\":1}\n"),
     ] {
         let path = trial.path("a/cases/example").join(file);
         let right = fs::read_to_string(&path).unwrap();
         fs::write(&path, text).unwrap();
-        let told = trial.refused(&["test", "a"]);
-        assert!(told.contains(words), "{words}: {told}");
+        expected.told(&format!("{file}\n{text}"), &trial.refused(&["test", "a"]));
         fs::write(path, right).unwrap();
     }
+    expected.check_parts();
     // What a job would say of the plugin is told with the line of the case.
     change(&trial, "cases/example/case.toml", "grant = { tcp", "grant = { tpc");
     fails(&trial, &[], "case.toml:5: source `case`: ");

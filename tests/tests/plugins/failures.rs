@@ -1,7 +1,7 @@
 //! Plugins that fail or break the rules: each stops the job with exit code 1 and a story that names stage, plugin,
 //! version and batch, and tells what happened in the guest's own words.
 
-use millstream_tests::{Ended, Trial, plugin};
+use millstream_tests::{Ended, Expected, Trial, plugin};
 
 /// A job whose stage `bad` uses the plugin `misbehave`; `stage` holds more keys of it.
 fn job(how: &str, stage: &str) -> Trial {
@@ -211,18 +211,15 @@ fn output_that_is_no_batch_is_refused() {
 
 #[test]
 fn failures_of_describe_come_before_anything_runs() {
-    for (how, code, words) in [
-        ("describe-panic", 1, "failed in `describe`: panicked at "),
-        ("describe-twice", 1, "returned invalid output in `describe`: `output` names column `value` twice"),
-        ("refuse-config", 2, "refuses its config in `describe`: `how` must not be refuse-config"),
-        ("refuse-input", 2, "refuses its input in `describe`: not this input"),
-    ] {
+    let mut expected = Expected::of(file!(), "failures_of_describe_come_before_anything_runs");
+    for (how, code) in [("describe-panic", 1), ("describe-twice", 1), ("refuse-config", 2), ("refuse-input", 2)] {
         let trial = job(how, "");
         let ended = run_quietly(&trial);
         assert_eq!(ended.code, Some(code), "{how}: {}", ended.stderr);
-        assert!(ended.stderr.contains(words) && ended.stderr.contains("stage `bad`: "), "{how}: {}", ended.stderr);
+        expected.told(how, &ended.stderr);
         assert!(!trial.path("out.jsonl").exists(), "{how}: nothing was started");
     }
+    expected.check_parts();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Changes of tables of a real PostgreSQL: each row and each change comes once and in order, whatever dies, and sinks know what they do.
 
-use millstream_tests::{Certificates, Postgres, Process, Random, Relay, Trial, kill, until};
+use millstream_tests::{Certificates, Expected, Postgres, Process, Random, Relay, Trial, kill, until};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -431,54 +431,51 @@ fn what_cannot_be_followed_is_told() {
 
 #[test]
 fn mistakes_of_the_job_file_are_found() {
+    let mut expected = Expected::of(file!(), "mistakes_of_the_job_file_are_found");
     let refused = |change: &dyn Fn(String) -> String| {
         let trial = following("postgres://me@h/d", "\"t\"", "id = \"int64\"", "");
         trial.write("job.toml", change(trial.text("job.toml")));
         trial.refused(&["validate", "job.toml"])
     };
-    let told = refused(&|job| job.replace(", op = { type = \"text\", from = \"op\" }", ""));
-    assert!(told.contains("an insert and a delete look alike") && told.contains("from = \"op\""), "{told}");
-    let told = refused(&|job| job.replace("postgres://me@h/d", "mysql://h/d"));
-    assert!(told.contains("`url` is not that of a PostgreSQL database"), "{told}");
+    expected.told("no op", &refused(&|job| job.replace(", op = { type = \"text\", from = \"op\" }", "")));
+    expected.told("a URL of another database", &refused(&|job| job.replace("postgres://me@h/d", "mysql://h/d")));
     let told = refused(&|job| job.replace("table = \"t\"", "table = [\"t\", \"a.b.c\"]"));
     assert!(told.contains("`a.b.c` is not a table") || told.contains("\"a.b.c\"` is not a table"), "{told}");
-    let told = refused(&|job| job.replace("table = \"t\"", "table = [\"t\", \"t\"]"));
-    assert!(told.contains("`table` names `t` twice"), "{told}");
-    let told = refused(&|job| job.replace("table = \"t\"", "format = \"csv\"\ntable = \"t\""));
-    assert!(told.contains("rows of tables have no format"), "{told}");
-    let told = refused(&|job| job.replace("from = \"op\"", "from = \"key\""));
-    assert!(told.contains("which messages of kind `postgres-changes` do not have"), "{told}");
+    expected.told("a table twice", &refused(&|job| job.replace("table = \"t\"", "table = [\"t\", \"t\"]")));
+    expected.told("a format", &refused(&|job| job.replace("table = \"t\"", "format = \"csv\"\ntable = \"t\"")));
+    expected.told("a part that changes do not have", &refused(&|job| job.replace("from = \"op\"", "from = \"key\"")));
     let sink = |keys: &str| {
         let sink = format!("[stages.some]\nfrom = \"in\"\nfilter = \"id > 0\"\n[sinks.kept]\nfrom = \"some\"\n{keys}");
         refused(&move |job| job + &sink)
     };
-    let told = sink("kind = \"files\"\npath = \"out\"");
-    assert!(told.contains("changes of source `in`, and it would keep what was deleted"), "{told}");
-    let told = sink("kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\"");
-    assert!(told.contains("mode = \"upsert\"") && told.contains("op = \"op\""), "{told}");
-    let told = sink("kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\"\nmode = \"upsert\"\nkey = \"id\"");
-    assert!(told.contains("write op = \"op\", or changes = \"rows\""), "{told}");
-    let told = sink("kind = \"kafka\"\nbrokers = \"h:1\"\ntopic = \"t\"\nkey = \"id\"");
-    assert!(told.contains("write op = \"op\""), "{told}");
-    let told = sink("kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\"\nop = \"op\"\nchanges = \"rows\"");
-    assert!(told.contains("`op` does nothing without mode = \"upsert\""), "{told}");
-    let told = sink("kind = \"kafka\"\nbrokers = \"h:1\"\ntopic = \"t\"\nop = \"op\"\nchanges = \"no\"");
-    assert!(told.contains("`op` needs `key`") && told.contains("changes = \"no\""), "{told}");
+    expected.told("a sink of files", &sink("kind = \"files\"\npath = \"out\""));
+    expected.told("a sink that adds rows", &sink("kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\""));
+    expected.told(
+        "upsert without op",
+        &sink("kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\"\nmode = \"upsert\"\nkey = \"id\""),
+    );
+    expected.told("kafka with a key", &sink("kind = \"kafka\"\nbrokers = \"h:1\"\ntopic = \"t\"\nkey = \"id\""));
+    expected.told(
+        "op without upsert",
+        &sink("kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\"\nop = \"op\"\nchanges = \"rows\""),
+    );
+    expected.told(
+        "kafka with op and without a key",
+        &sink("kind = \"kafka\"\nbrokers = \"h:1\"\ntopic = \"t\"\nop = \"op\"\nchanges = \"no\""),
+    );
     let inner = |more: &str| {
         let names = "[sources.names]\nkind = \"queue\"\npath = \"names\"\nschema = { value = \"text\", name = \"text\" }\n[stages.named]\nfrom = \"in\"\n\
                      enrich = { stream = \"names\", on = \"value\", type = \"inner\" }\n";
         refused(&move |job| job + names + more)
     };
     let kept = "[sinks.kept]\nfrom = \"named\"\nkind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\"\nmode = \"upsert\"\nkey = \"id\"\nop = \"op\"\n";
-    let told = inner(kept);
-    assert!(told.contains("deletions too") && told.contains("take type = \"inner\" out of `named`"), "{told}");
-    let told = inner(
+    expected.told("an inner join before a sink", &inner(kept));
+    expected.told("an inner join before a table", &inner(
         "[sources.clicks]\nkind = \"rate\"\nrows_per_second = 1\n[stages.seen]\nfrom = \"clicks\"\nenrich = { stream = \"named\", on = { value = \"id\" }, op = \"op\" }\n",
-    );
-    assert!(told.contains("`enrich.stream`: the rows are changes of source `in`, and stage `named`"), "{told}");
+    ));
     let clicks = "[sources.clicks]\nkind = \"rate\"\nrows_per_second = 1\n[stages.seen]\nfrom = \"clicks\"\nenrich = { stream = \"in\", on = { value = \"id\" } }\n";
-    let told = refused(&|job| job + clicks);
-    assert!(told.contains("and the table would keep what was deleted; write op = \"op\""), "{told}");
+    expected.told("a table of changes without op", &refused(&|job| job + clicks));
+    expected.check_parts();
 }
 
 /// A table that is kept by key, of the rows that fulfil a condition: a row whose update no longer does goes.
