@@ -131,17 +131,17 @@ torture: tools servers wheel
 	@"$(MILLSTREAM)" build $(OTHER_PLUGINS) $(TEST_PLUGINS)
 	cargo test --release --workspace --no-fail-fast --test program --test toolchains --test library --test torture -- ::long::
 	cargo build --release --workspace $(WITH_BUGS) --bin millstream-with-bugs
-	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test torture kill:: -- --nocapture
-	FAULTS=$(FAULTS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test torture network:: -- --nocapture
-	cargo test --release --workspace $(WITH_BUGS) --test program -- retry:: upgrade::
-	FUZZ_SECONDS=$(FUZZ_SECONDS) SEED=$(SEED) cargo test --release --workspace --test torture fuzz:: -- --nocapture --test-threads=3
+	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test torture recovery::kill:: -- --nocapture
+	FAULTS=$(FAULTS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test torture cluster::network:: -- --nocapture
+	cargo test --release --workspace $(WITH_BUGS) --test program -- plugins::retry:: plugins::upgrade::
+	FUZZ_SECONDS=$(FUZZ_SECONDS) SEED=$(SEED) cargo test --release --workspace --test torture plugins::fuzz:: -- --nocapture --test-threads=3
 
 # What it measures is in the folder, also while it runs.
 HOURS ?= 10
 SOAK_DIR ?= $(CARGO_TARGET_DIR)/soak
 soak: tools servers
 	@"$(MILLSTREAM)" build plugins/count-char-py tests/plugins/ledger
-	HOURS=$(HOURS) SOAK_DIR="$(SOAK_DIR)" cargo test --release --workspace --test torture soak:: -- --nocapture
+	HOURS=$(HOURS) SOAK_DIR="$(SOAK_DIR)" cargo test --release --workspace --test torture recovery::soak:: -- --nocapture
 
 # All parts, or those that are named; RATES=write puts what a server's part measures into docs/connectors.md.
 PARTS ?=

@@ -41,7 +41,7 @@ pub struct Measured {
 /// Names the folder with the order, in the process that measures.
 const ORDER: &str = "MILLSTREAM_TEST_MEASURE";
 /// The test of a program that uses [`measured`] which calls [`measure`].
-const TEST: &str = "memory::measuring";
+const TEST: &str = "operators::memory::measuring";
 
 /// Runs a command to its end, no longer than this. What a process had at most begins with what the one had that started it, so
 /// a small one does: this program, again. Its test `measuring` calls [`measure`].

@@ -1,12 +1,29 @@
 //! Millstream as a library, and its parts: tests that call the host in their own process.
 
-mod damage;
-mod embedding;
-mod interface;
-mod layers;
-mod loading;
-mod lock;
-mod model;
-mod registry;
-mod s3;
-mod schema;
+mod cli {
+    mod schema;
+}
+
+mod embedding {
+    mod library;
+}
+
+mod packages {
+    mod lock;
+    mod registry;
+}
+
+mod plugins {
+    mod interface;
+    mod loading;
+}
+
+mod recovery {
+    mod damage;
+    mod model;
+    mod s3;
+}
+
+mod structure {
+    mod layers;
+}

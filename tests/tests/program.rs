@@ -1,111 +1,151 @@
 //! The program as users run it: jobs, commands, errors.
 
-mod addresses;
-mod changed_job;
-mod changed_tables;
-mod changes;
-mod changing;
-mod choosing;
-mod connector_tls;
-mod connector_upgrades;
-mod connectors_page;
-mod clickhouse_sink;
-mod cluster_tls;
-mod counters;
-mod delta;
-mod e2e;
-mod elsewhere;
-mod ending;
-mod enrich;
-mod errors;
-mod files_sink;
-mod flight;
-mod formats;
-mod grants;
-mod growing;
-mod guarantees;
-mod hdfs;
-mod hostile_servers;
-mod hostile_text;
-mod http;
-mod infer;
-mod joins;
-mod kafka;
-mod kafka_avro;
-mod kafka_partitions;
-mod kafka_protobuf;
-mod kafka_between;
-mod kafka_cluster;
-mod kafka_compacted;
-mod kafka_idle;
-mod kafka_shares;
-mod kafka_sink;
-mod kafka_source;
-mod keys;
-mod kinesis;
-mod large_groups;
-mod latest;
-mod lumberjack;
-mod machines;
-mod migrate;
-mod mqtt;
-mod nats;
-mod nats_keys;
-mod nats_sink;
-mod no_files;
-mod objects;
-mod order;
-mod otlp;
-mod packages;
-mod packed;
-mod page;
-mod page_acts;
-mod page_tls;
-mod parquet;
-mod patterns;
-mod pipe;
-mod plugin_failures;
-mod postgres;
-mod postgres_shares;
-mod postgres_start;
-mod process;
-mod readme;
-mod recovery;
-mod python;
-mod rabbitmq;
-mod redis;
-mod redis_sink;
-mod reject;
-mod retry;
-mod rollback;
-mod scale;
-mod secrets;
-mod serve;
-mod shadow;
-mod sink_examples;
-mod sink_plugins;
-mod sink_start;
-mod sinks;
-mod slow_workers;
-mod source_examples;
-mod source_plugins;
-mod sources;
-mod spill;
-mod spread_files;
-mod spread_sockets;
-mod sql;
-mod sql_limits;
-mod sql_oracle;
-mod status;
-mod strangers;
-mod supervise;
-mod syslog;
-mod terminal;
-mod text_forms;
-mod tls;
-mod top;
-mod traces;
-mod upgrade;
-mod watch;
-mod windows;
-mod zeromq;
+mod cli {
+    mod errors;
+    mod hostile_text;
+    mod infer;
+    mod pipe;
+    mod process;
+    mod secrets;
+    mod status;
+    mod terminal;
+    mod top;
+    mod watch;
+}
+
+mod cluster {
+    mod elsewhere;
+    mod machines;
+    mod scale;
+    mod slow_workers;
+    mod strangers;
+    mod tls;
+}
+
+mod connectors {
+    mod clickhouse;
+    mod delta;
+    mod files_sink;
+    mod flight;
+    mod formats;
+    mod growing;
+    mod hdfs;
+    mod hostile_servers;
+    mod http;
+    mod kafka {
+        mod avro;
+        mod between;
+        mod broker;
+        mod cluster;
+        mod compacted;
+        mod idle;
+        mod partitions;
+        mod protobuf;
+        mod shares;
+        mod sink;
+        mod source;
+    }
+    mod kinesis;
+    mod lumberjack;
+    mod mqtt;
+    mod nats {
+        mod keys;
+        mod sink;
+        mod source;
+    }
+    mod no_files;
+    mod objects;
+    mod otlp;
+    mod packed;
+    mod parquet;
+    mod postgres {
+        mod changed_tables;
+        mod changes;
+        mod shares;
+        mod sink;
+        mod start;
+    }
+    mod rabbitmq;
+    mod redis {
+        mod sink;
+        mod source;
+    }
+    mod sink_start;
+    mod sinks;
+    mod sources;
+    mod spread_files;
+    mod spread_sockets;
+    mod syslog;
+    mod text_forms;
+    mod tls;
+    mod zeromq;
+}
+
+mod docs {
+    mod connectors_page;
+    mod readme;
+}
+
+mod embedding {
+    mod python;
+    mod serve;
+}
+
+mod operators {
+    mod changing;
+    mod choosing;
+    mod e2e;
+    mod enrich;
+    mod joins;
+    mod latest;
+    mod order;
+    mod patterns;
+    mod spill;
+    mod sql;
+    mod sql_limits;
+    mod sql_oracle;
+}
+
+mod packages {
+    mod components;
+    mod keys;
+}
+
+mod page {
+    mod acts;
+    mod served;
+    mod tls;
+    mod traces;
+}
+
+mod plugins {
+    mod addresses;
+    mod connector_tls;
+    mod connector_upgrades;
+    mod counters;
+    mod failures;
+    mod grants;
+    mod large_groups;
+    mod migrate;
+    mod reject;
+    mod retry;
+    mod rollback;
+    mod shadow;
+    mod sink_examples;
+    mod sink_plugins;
+    mod source_examples;
+    mod source_plugins;
+    mod upgrade;
+}
+
+mod recovery {
+    mod changed_job;
+    mod guarantees;
+    mod restart;
+    mod supervise;
+}
+
+mod time {
+    mod ending;
+    mod windows;
+}

@@ -1,0 +1,280 @@
+//! Messages that tests pin, in files beside them: a better wording costs one command, and the files show all that is told.
+
+use crate::root;
+use std::path::PathBuf;
+
+/// Writes what is told into the files, where it is `1`.
+const UPDATE: &str = "UPDATE_EXPECT";
+
+/// What is told in the cases of one test, which must be what its file has: `# ` and the case, and below it the message.
+#[derive(Debug)]
+#[must_use = "nothing is compared before `check` or `check_parts`"]
+pub struct Expected {
+    path: PathBuf,
+    test: String,
+    told: Vec<Section>,
+}
+
+/// A case, and what it is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Section {
+    case: String,
+    message: String,
+}
+
+impl Expected {
+    /// Of a test in a file, `file!()`: the messages of `words` in `tests/tests/cli/errors.rs` are in `tests/tests/cli/errors/words.expected`.
+    pub fn of(file: &str, test: &str) -> Expected {
+        let folder = file.strip_suffix(".rs").expect("a file of tests");
+        let module = folder.rsplit_once("tests/").map_or(folder, |(_, module)| module).replace('/', "::");
+        let path = root().join(folder).join(format!("{test}.expected"));
+        Expected { path, test: format!("{module}::{test}"), told: Vec::new() }
+    }
+
+    /// What a case is told. The case may have several lines.
+    pub fn told(&mut self, case: &str, message: &str) {
+        assert!(!case.trim().is_empty(), "a case needs a name: {message}");
+        let case = case.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+        assert!(!message.lines().any(is_case), "a line like that of a case: {message}");
+        self.told.push(Section { case, message: message.to_owned() });
+    }
+
+    /// An error of a case, which is all that is told.
+    #[track_caller]
+    pub fn error(&mut self, case: &str, told: &str) {
+        let words = told.strip_prefix("error: ").and_then(|rest| rest.strip_suffix('\n'));
+        self.told(case, words.unwrap_or_else(|| panic!("{case}: no error alone: {told}")));
+    }
+
+    /// The file has these cases and no other, and each message to the letter.
+    ///
+    /// # Panics
+    /// They are others.
+    #[track_caller]
+    pub fn check(self) {
+        self.compare(Section::is, is_update()).unwrap_or_else(|difference| panic!("{difference}"));
+    }
+
+    /// The file has these cases and no other, and of each message a part, or several with a line `…` between them.
+    ///
+    /// # Panics
+    /// There are others, or a message does not have its parts.
+    #[track_caller]
+    pub fn check_parts(self) {
+        self.compare(Section::has, is_update()).unwrap_or_else(|difference| panic!("{difference}"));
+    }
+
+    /// Or how they differ. Where the file is updated, they do not.
+    fn compare(self, fits: fn(&Section, &Section) -> bool, update: bool) -> Result<(), String> {
+        let text = std::fs::read_to_string(&self.path).unwrap_or_default();
+        let expected = sections(&text);
+        let same = |(told, expected): (&Section, &Section)| told.case == expected.case && fits(told, expected);
+        // What nobody reads would be no part of any case.
+        let whole = expected.len() == self.told.len() && written(&expected) == text;
+        if whole && self.told.iter().zip(&expected).all(same) {
+            return Ok(());
+        }
+        // A part that still fits stays as it is.
+        let kept = |told: &Section| expected.iter().find(|expected| same((told, *expected))).unwrap_or(told).clone();
+        let new = written(&self.told.iter().map(kept).collect::<Vec<_>>());
+        if update {
+            std::fs::create_dir_all(self.path.parent().expect("a folder of a file")).expect("a folder can be made");
+            std::fs::write(&self.path, new).expect("a file can be written");
+            return Ok(());
+        }
+        Err(format!(
+            "{} is not what is told:\n{}\nWhere what is told is right:\n  {UPDATE}=1 {}\n",
+            self.path.display(),
+            difference(&text, &new),
+            self.command()
+        ))
+    }
+
+    /// What runs this test.
+    fn command(&self) -> String {
+        let program = std::env::current_exe().expect("a test knows its path");
+        let name = program.file_stem().expect("a program has a name").to_string_lossy();
+        let name = name.rsplit_once('-').map_or(&*name, |(name, _)| name);
+        format!("cargo test --release --workspace --test {name} {}", self.test)
+    }
+}
+
+impl Section {
+    fn is(&self, expected: &Section) -> bool {
+        self == expected
+    }
+
+    fn has(&self, expected: &Section) -> bool {
+        expected.message.split("\n…\n").all(|part| !part.is_empty() && self.message.contains(part))
+    }
+}
+
+fn is_update() -> bool {
+    std::env::var_os(UPDATE).is_some_and(|value| value == "1")
+}
+
+fn is_case(line: &str) -> bool {
+    line.starts_with("# ")
+}
+
+/// The sections of a file.
+fn sections(text: &str) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    let mut in_case = false;
+    for line in text.lines() {
+        match (line.strip_prefix("# "), in_case, sections.last_mut()) {
+            (Some(line), true, Some(section)) => section.case += &format!("\n{line}"),
+            (Some(line), ..) => sections.push(Section { case: line.to_owned(), message: String::new() }),
+            (None, _, Some(section)) => section.message += &format!("{line}\n"),
+            // Written again, it is missing.
+            (None, _, None) => {}
+        }
+        in_case = is_case(line);
+    }
+    // An empty line between two, and the end of the last line of each.
+    let last = sections.len().saturating_sub(1);
+    for (number, section) in sections.iter_mut().enumerate() {
+        let end = if number == last { "\n" } else { "\n\n" };
+        if let Some(message) = section.message.strip_suffix(end) {
+            section.message = message.to_owned();
+        }
+    }
+    sections
+}
+
+/// The file of these sections.
+fn written(sections: &[Section]) -> String {
+    let case = |section: &Section| section.case.lines().map(|line| format!("# {line}\n")).collect::<String>();
+    sections.iter().map(|section| case(section) + &section.message + "\n").collect::<Vec<_>>().join("\n")
+}
+
+/// The lines that differ, each behind the case that it belongs to.
+fn difference(old: &str, new: &str) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    // How many lines are the same from these on.
+    let mut same = vec![vec![0_usize; new.len() + 1]; old.len() + 1];
+    for (a, b) in (0..old.len()).rev().flat_map(|a| (0..new.len()).rev().map(move |b| (a, b))) {
+        same[a][b] = if old[a] == new[b] { same[a + 1][b + 1] + 1 } else { same[a + 1][b].max(same[a][b + 1]) };
+    }
+    let (mut a, mut b, mut told, mut case) = (0, 0, Vec::new(), None);
+    while a < old.len() || b < new.len() {
+        if a < old.len() && b < new.len() && old[a] == new[b] {
+            case = Some(old[a]).filter(|line| is_case(line)).or(case);
+            (a, b) = (a + 1, b + 1);
+            continue;
+        }
+        told.extend(case.take().map(|case| format!("  {case}")));
+        if b == new.len() || a < old.len() && same[a + 1][b] >= same[a][b + 1] {
+            told.push(format!("- {}", old[a]));
+            a += 1;
+        } else {
+            told.push(format!("+ {}", new[b]));
+            b += 1;
+        }
+    }
+    told.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str =
+        "# kind = \"qeue\"\n# n = 1\nunknown kind\n  did you mean `queue`?\n\n# no sink\nthe job has no sink\n";
+
+    /// What these cases are told, and the file with this text, in a folder of its own.
+    fn expected(text: Option<&str>, told: &[(&str, &str)]) -> (tempfile::TempDir, Expected) {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("errors/words.expected");
+        if let Some(text) = text {
+            std::fs::create_dir(folder.path().join("errors")).unwrap();
+            std::fs::write(&path, text).unwrap();
+        }
+        let mut expected = Expected { path, ..Expected::of("tests/tests/cli/errors.rs", "words") };
+        told.iter().for_each(|(case, message)| expected.told(case, message));
+        (folder, expected)
+    }
+
+    const QUEUE: (&str, &str) = ("kind = \"qeue\"\nn = 1", "unknown kind\n  did you mean `queue`?");
+    const SINK: (&str, &str) = ("no sink", "the job has no sink");
+
+    fn compared(text: Option<&str>, told: &[(&str, &str)], fits: fn(&Section, &Section) -> bool) -> Result<(), String> {
+        expected(text, told).1.compare(fits, false)
+    }
+
+    #[test]
+    fn what_is_told_is_in_the_file() {
+        assert_eq!(compared(Some(FILE), &[QUEUE, SINK], Section::is), Ok(()));
+        assert_eq!(compared(Some(FILE), &[QUEUE, SINK], Section::has), Ok(()));
+        let told = [QUEUE, (SINK.0, "error: the job has no sink; add one")];
+        assert_eq!(compared(Some(FILE), &told, Section::has), Ok(()));
+        let parts = "# no sink\nno sink\n…\nadd one\n";
+        assert_eq!(compared(Some(parts), &told[1..], Section::has), Ok(()));
+        // Empty lines at an end, and within.
+        for message in ["a\n", "a\n\n", "\na", "a\n\nb", ""] {
+            let told = [("one", message), ("two", message)];
+            let (_folder, mut first) = expected(None, &told);
+            first.path = std::env::temp_dir().join("none");
+            let text = written(&first.told);
+            assert_eq!(compared(Some(&text), &told, Section::is), Ok(()), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_planted_is_found() {
+        let wrong = [
+            vec![QUEUE, (SINK.0, "the job has no sinks")],
+            vec![QUEUE, (SINK.0, "the job has no sink\n")],
+            vec![QUEUE, (SINK.0, "the job has no ")],
+            vec![(QUEUE.0, "unknown kind"), SINK],
+            vec![("kind = \"qeue\"", QUEUE.1), SINK],
+            vec![SINK, QUEUE],
+            vec![QUEUE],
+            vec![QUEUE, SINK, SINK],
+            vec![],
+        ];
+        for told in wrong {
+            assert!(compared(Some(FILE), &told, Section::is).is_err(), "{told:?}");
+        }
+        for told in [&[QUEUE, (SINK.0, "the job has no sort")][..], &[SINK, QUEUE], &[QUEUE], &[QUEUE, SINK, SINK]] {
+            assert!(compared(Some(FILE), told, Section::has).is_err(), "{told:?}");
+        }
+        assert!(compared(Some("# no sink\nno sink\n…\nadd one\n"), &[SINK], Section::has).is_err());
+        assert!(compared(Some("# no sink\nno sink\n…\n\n"), &[SINK], Section::has).is_err());
+        for text in [None, Some(""), Some("a line\n# no sink\nthe job has no sink\n"), Some("# no sink\n")] {
+            assert!(compared(text, &[SINK], Section::is).is_err(), "{text:?}");
+            assert!(compared(text, &[SINK], Section::has).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_difference_is_shown_with_what_updates_the_file() {
+        let told = compared(Some(FILE), &[QUEUE, (SINK.0, "add a sink")], Section::is).unwrap_err();
+        assert!(
+            told.contains(
+                "errors/words.expected is not what is told:\n  # no sink\n- the job has no sink\n+ add a sink\n"
+            ),
+            "{told}"
+        );
+        assert!(!told.contains("qeue"), "{told}");
+        let command = "UPDATE_EXPECT=1 cargo test --release --workspace --test millstream_tests cli::errors::words\n";
+        assert!(told.ends_with(command), "{told}");
+    }
+
+    #[test]
+    fn an_update_writes_what_is_told() {
+        let (folder, told) = expected(None, &[QUEUE, SINK]);
+        assert_eq!(told.compare(Section::is, true), Ok(()));
+        let text =
+            |folder: &tempfile::TempDir| std::fs::read_to_string(folder.path().join("errors/words.expected")).unwrap();
+        assert_eq!(text(&folder), FILE);
+        // Parts that fit are left as they are.
+        let (folder, told) =
+            expected(Some(FILE), &[(QUEUE.0, "error: unknown thing"), (SINK.0, "error: the job has no sink")]);
+        assert_eq!(told.compare(Section::has, true), Ok(()));
+        assert_eq!(
+            text(&folder),
+            "# kind = \"qeue\"\n# n = 1\nerror: unknown thing\n\n# no sink\nthe job has no sink\n"
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! TLS towards servers: sockets, and a real PostgreSQL.
+
+use millstream_tests::{Certificates, Expected, Postgres, Process, Trial, free_port, passing, until};
+use std::path::PathBuf;
+
+fn job(port: u16, tls: &str) -> Trial {
+    passing("batch = \"0s\"", &format!("kind = \"socket\"\naddress = \"localhost:{port}\"\ntls = {tls}"), "")
+}
+
+fn serve(port: u16, made: &(PathBuf, PathBuf)) -> Process {
+    Process::start(&mut Certificates::server(port, made, &[]))
+}
+
+#[test]
+fn lines_come_through_tls_and_a_connection_is_made_again() {
+    let (made, port) = (Certificates::make(), free_port());
+    let good = made.of("good", "DNS:localhost", 2);
+    let trial = job(port, &format!("{{ ca = \"{}\" }}", made.ca().display()));
+    let job = trial.start(&[]);
+    for round in 1..=2 {
+        let mut server = serve(port, &good);
+        until("it is connected", || job.stderr().matches("connected to localhost").count() == round);
+        server.say(&format!("line {round}\n"));
+        until("the line is there", || trial.values("out.jsonl").len() == round);
+        server.kill();
+    }
+    assert_eq!(trial.values("out.jsonl"), ["line 1", "line 2"]);
+}
+
+#[test]
+fn each_server_of_a_list_is_spoken_to_with_tls() {
+    let (made, ports) = (Certificates::make(), [free_port(), free_port()]);
+    let good = made.of("good", "DNS:localhost", 2);
+    let addresses = ports.map(|port| format!("\"localhost:{port}\"")).join(", ");
+    let source = format!("kind = \"socket\"\naddress = [{addresses}]\ntls = {{ ca = \"{}\" }}", made.ca().display());
+    let trial = passing("batch = \"0s\"", &source, "");
+    let mut servers = ports.map(|port| serve(port, &good));
+    let mut job = trial.start(&[]);
+    for (port, server) in ports.iter().zip(&mut servers) {
+        job.until_stderr(&format!("connected to localhost:{port}"));
+        server.say(&format!("line of {port}\n"));
+    }
+    job.until("the lines are there", |_| trial.values("out.jsonl").len() == 2);
+    let mut came = trial.values("out.jsonl");
+    came.sort();
+    let mut sent = ports.map(|port| format!("line of {port}")).to_vec();
+    sent.sort();
+    assert_eq!(came, sent);
+}
+
+#[test]
+fn a_server_that_is_not_what_it_should_be_is_refused_and_told() {
+    let (made, others) = (Certificates::make(), Certificates::make());
+    let ca = format!("ca = \"{}\"", made.ca().display());
+    let cases = [
+        (made.of("old", "DNS:localhost", -1), ca.clone(), "the server's certificate has expired; renew it there"),
+        (made.of("other", "DNS:example.org", 2), ca.clone(), "not for the name `localhost` but for"),
+        (
+            others.of("foreign", "DNS:localhost", 2),
+            ca.clone(),
+            "made by somebody whom this job does not trust; name a file",
+        ),
+        (others.of("unknown", "DNS:localhost", 2), String::new(), "made by somebody whom this job does not trust"),
+    ];
+    for (certificate, tls, words) in cases {
+        let port = free_port();
+        let trial = job(port, &format!("{{ {tls} }}"));
+        let mut server = serve(port, &certificate);
+        let mut job = trial.start(&[]);
+        job.until_stderr(words);
+        server.say("secret\n");
+        assert_eq!(trial.values("out.jsonl").len(), 0);
+        assert!(job.stderr().contains(&format!("cannot connect to localhost:{port} (TLS: ")), "{}", job.stderr());
+    }
+    // The name of the certificate can be said.
+    let port = free_port();
+    let trial = job(port, &format!("{{ {ca}, name = \"example.org\" }}"));
+    let mut server = serve(port, &made.of("named", "DNS:example.org", 2));
+    let mut job = trial.start(&[]);
+    job.until_stderr("connected to localhost");
+    server.say("a line\n");
+    until("the line is there", || trial.values("out.jsonl").len() == 1);
+    // Who does not speak TLS.
+    let port = free_port();
+    let trial = self::job(port, "true");
+    let mut server = Process::nc(port);
+    let mut job = trial.start(&[]);
+    until("it listens", || !job.stderr().is_empty());
+    server.say("hello, this is plain text\n");
+    job.until_stderr("what answers there does not speak TLS; turn TLS on in the server, or off in the job");
+}
+
+#[test]
+fn a_server_may_want_a_certificate_of_the_job() {
+    let made = Certificates::make();
+    let (good, own) = (made.of("good", "DNS:localhost", 2), made.of("own", "DNS:job", 2));
+    let port = free_port();
+    let mut server = Process::start(&mut Certificates::server(port, &good, &[&made.ca()]));
+    let ca = made.ca().display().to_string();
+    let without = job(port, &format!("{{ ca = \"{ca}\" }}"));
+    let mut refused = without.start(&[]);
+    refused.until_stderr("it may want a certificate of the job; give `cert` and `key`");
+    refused.kill();
+    let with = format!("{{ ca = \"{ca}\", cert = \"{}\", key = \"{}\" }}", own.0.display(), own.1.display());
+    let trial = job(port, &with);
+    let mut job = trial.start(&[]);
+    job.until_stderr("connected to localhost");
+    server.say("a line\n");
+    until("the line is there", || trial.values("out.jsonl") == ["a line"]);
+}
+
+#[test]
+fn files_that_cannot_be_used_are_told_with_their_line() {
+    let trial = job(1, "{ ca = \"none.pem\" }");
+    assert!(trial.refused(&["validate", "job.toml"]).contains("tls cannot be used: `./none.pem` cannot be read"));
+    trial.write("none.pem", "nothing");
+    let told = trial.refused(&["validate", "job.toml"]);
+    assert!(told.contains("job.toml:") && told.contains("does not give a certificate in PEM"), "{told}");
+    let mut expected = Expected::of(file!(), "files_that_cannot_be_used_are_told_with_their_line");
+    for tls in ["{ cert = \"a.pem\" }", "{ verify = false }", "\"yes\""] {
+        expected.told(tls, &job(1, tls).refused(&["validate", "job.toml"]));
+    }
+    expected.check_parts();
+}
+
+/// A job that writes a row into a table of the database at this URL.
+fn table(url: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        "clock = \"manual\"\n[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = {{ n = \"int64\" }}\n\
+         [sinks.out]\nfrom = \"in\"\nkind = \"postgres\"\nurl = \"{url}\"\ntable = \"t\"\nwait = \"1s\"\n"
+    ));
+    trial.write("input.jsonl", "[[1]]\n");
+    trial
+}
+
+fn run(url: &str) -> (Option<i32>, String) {
+    let trial = table(url);
+    let ended = Process::start(trial.command(&["run", "job.toml"]).env("PW", Postgres::PASSWORD)).wait();
+    (ended.code, ended.stderr)
+}
+
+#[test]
+fn a_database_is_reached_with_tls_as_sslmode_says() {
+    let made = Certificates::make();
+    let mut server = Postgres::start();
+    let url = |host: &str, more: &str| format!("{}{more}", server.url().replace("127.0.0.1", host));
+    let (plain, full) = (url("localhost", "?sslmode=require"), |ca: &PathBuf| {
+        format!("?sslmode=verify-full&sslrootcert={}", ca.display())
+    });
+    let (code, told) = run(&plain);
+    assert!(code == Some(1) && told.contains("TLS: the server has none; turn it on there (`ssl = on`)"), "{told}");
+    assert_eq!(run(&url("localhost", "")).0, Some(0), "without TLS nobody asks for it");
+    let urls = [
+        ("localhost", String::new(), None),
+        ("localhost", "?sslmode=disable".into(), None),
+        ("localhost", "?sslmode=require".into(), None),
+        ("localhost", full(&made.ca()), None),
+        ("127.0.0.1", format!("?sslmode=verify-ca&sslrootcert={}", made.ca().display()), None),
+        ("127.0.0.1", full(&made.ca()), Some("not for the name `127.0.0.1` but for")),
+        ("localhost", "?sslmode=verify-full".into(), Some("whom this job does not trust")),
+        ("localhost", "?sslmode=verify-ca&sslrootcert=/none.pem".into(), Some("`/none.pem` cannot be read")),
+    ];
+    let urls = urls.map(|(host, more, words)| (url(host, &more), words));
+    let expired = url("localhost", &full(&made.ca()));
+    server.speak_tls(&made.of("server", "DNS:localhost", 2));
+    for (url, words) in urls {
+        let (code, told) = run(&url);
+        match words {
+            None => assert_eq!(code, Some(0), "{url}: {told}"),
+            Some(words) => assert!(code == Some(1) && told.contains(words), "{url}: {code:?} {told}"),
+        }
+    }
+    let count = server.sql("select count(*) from t");
+    assert_eq!(count, "6");
+    server.sql("alter system set log_connections = on");
+    server.speak_tls(&made.of("expired", "DNS:localhost", -1));
+    let (code, told) = run(&expired);
+    assert!(code == Some(1) && told.contains("the server's certificate has expired"), "{told}");
+}

@@ -1,0 +1,798 @@
+//! What readers are told to do works: every block of every README is run, compiled, or checked against the program.
+//!
+//! Rust blocks of `sdk/rust/README.md` are doc tests of the SDK.
+
+use millstream_tests::{
+    Block, Certificates, DEADLINE, Ended, Process, Trial, blocks, free_port, millstream, plugin, root, until,
+};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Plugins are compiled with nothing built before, perhaps behind other builds.
+const BUILDS_WITHIN: Duration = Duration::from_secs(600);
+
+/// Every README but those of projects to come, which bear the project's name, and the pages of `docs/`.
+fn readmes() -> Vec<String> {
+    let mut readmes = vec!["README.md".to_string()];
+    readmes.extend(
+        ["demo", "sdk", "sdk/rust", "tests", "tests/conformance", "tests/fault", "wit"]
+            .map(|folder| format!("{folder}/README.md")),
+    );
+    let folders = names_in(&root().join("tests/tests")).into_iter().filter(|name| !name.contains('.'));
+    readmes.extend(folders.map(|name| format!("tests/tests/{name}/README.md")));
+    readmes.extend(plugins().into_iter().map(|name| format!("plugins/{name}/README.md")));
+    let docs = names_in(&root().join("docs")).into_iter().filter(|name| name.ends_with(".md"));
+    readmes.extend(docs.map(|name| format!("docs/{name}")));
+    readmes
+}
+
+/// The names of the plugins that come with the project.
+fn plugins() -> Vec<String> {
+    names_in(&root().join("plugins"))
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The blocks of a README in a language.
+fn blocks_in(file: &str, language: &str) -> Vec<Block> {
+    blocks(file).into_iter().filter(|block| block.language == language).collect()
+}
+
+/// The one block with this text.
+#[track_caller]
+fn block_with(file: &str, language: &str, text: &str) -> Block {
+    let mut found: Vec<_> = blocks_in(file, language).into_iter().filter(|block| block.text.contains(text)).collect();
+    assert_eq!(found.len(), 1, "{file} has so many {language} blocks with {text:?}");
+    found.remove(0)
+}
+
+#[test]
+fn the_job_of_the_readme_is_the_demo() {
+    let demo = fs::read_to_string(root().join("demo/word-count.toml")).unwrap();
+    assert_eq!(block_with("README.md", "toml", "[sources.lines]").text, demo);
+}
+
+#[test]
+fn the_demo_counts_what_nc_sends() {
+    let port = free_port();
+    let trial = Trial::new("");
+    let results = trial.path("totals");
+    let command = |name: &str| {
+        let mut command = Command::new(millstream());
+        command.current_dir(root()).args([name, "demo/word-count.toml"]);
+        command.args(["--set", &format!("sources.lines.address=127.0.0.1:{port}")]);
+        command.args(["--set", &format!("sinks.results.path={}", results.display())]);
+        command
+    };
+    let valid = Process::start(&mut command("validate")).wait();
+    assert_eq!(valid.code, Some(0), "{}", valid.stderr);
+    assert!(valid.stdout.ends_with("demo/word-count.toml: valid\n"), "{}", valid.stdout);
+
+    let mut nc = Process::nc(port);
+    let mut job = Process::start(&mut command("run"));
+    job.until_stderr("source `lines`: connected to");
+    nc.say("To be or not to be\n");
+    until("the first totals are written", || newest(&results) == ["be,2", "not,1", "or,1", "to,2"]);
+    nc.say("that is\n\nthe question: to\n");
+    until("the totals go on", || {
+        newest(&results) == ["be,2", "is,1", "not,1", "or,1", "question:,1", "that,1", "the,1", "to,3"]
+    });
+    job.until("the screen shows both", |job| {
+        job.stdout().contains("| to   | 2 |") && job.stdout().contains("| question: | 1 |")
+    });
+    job.signal("INT");
+    assert_eq!(job.wait().code, Some(0));
+}
+
+/// The sorted lines of the newest csv part, without its header.
+fn newest(folder: &Path) -> Vec<String> {
+    let parts = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let newest = parts.filter(|path| path.extension().is_some_and(|ending| ending == "csv")).max();
+    let text = newest.map(|path| fs::read_to_string(path).unwrap()).unwrap_or_default();
+    let mut lines: Vec<String> = text.lines().skip(1).map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// A folder of its own where a reader types. It stays from run to run and at the same place, so that cargo finds built
+/// what has not changed; nothing in it is of the checkout.
+struct Reader {
+    folder: PathBuf,
+}
+
+impl Reader {
+    fn new(name: &str) -> Reader {
+        let folder = reading().join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).unwrap();
+        }
+        fs::create_dir_all(folder.join("bin")).unwrap();
+        std::os::unix::fs::symlink(millstream().canonicalize().unwrap(), folder.join("bin/millstream")).unwrap();
+        Reader { folder }
+    }
+
+    /// With the demo's jobs and text, and the plugins, as in the project's folder.
+    fn with_demo(name: &str) -> Reader {
+        let reader = Reader::new(name);
+        fs::create_dir(reader.folder.join("demo")).unwrap();
+        for file in ["kept.toml", "text.txt"] {
+            fs::copy(root().join("demo").join(file), reader.folder.join("demo").join(file)).unwrap();
+        }
+        std::os::unix::fs::symlink(root().join("plugins"), reader.folder.join("plugins")).unwrap();
+        reader
+    }
+
+    /// With an example and the plugins, as in the project's folder.
+    fn with_example(name: &str) -> Reader {
+        let reader = Reader::new(name);
+        let (from, to) = (root().join("docs/examples").join(name), reader.folder.join("docs/examples").join(name));
+        fs::create_dir_all(&to).unwrap();
+        for file in names_in(&from).into_iter().filter(|file| from.join(file).is_file()) {
+            fs::copy(from.join(&file), to.join(&file)).unwrap();
+        }
+        std::os::unix::fs::symlink(root().join("plugins"), reader.folder.join("plugins")).unwrap();
+        reader
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.join(name), text).unwrap();
+    }
+
+    /// What a shell makes of these lines in a folder of the reader.
+    fn tries(&self, within: &str, lines: &str) -> Ended {
+        let path = format!("{}:{}", self.folder.join("bin").display(), std::env::var("PATH").unwrap());
+        let mut shell = Command::new("bash");
+        shell.args(["-euc", lines]).current_dir(self.folder.join(within)).env("PATH", path);
+        shell.env("CARGO_TARGET_DIR", reading().join("target"));
+        // The SDK needs no crate that the project itself does not need.
+        shell.env("CARGO_NET_OFFLINE", "true");
+        // Nobody looks for mistakes in these builds with a debugger, and nothing in them is built twice.
+        shell.envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")]);
+        Process::start(&mut shell).wait_within(BUILDS_WITHIN)
+    }
+
+    /// Runs these lines, which must do. Returns what they say.
+    #[track_caller]
+    fn runs(&self, within: &str, lines: &str) -> String {
+        let ended = self.tries(within, lines);
+        assert_eq!(ended.code, Some(0), "{lines}\n{}\n{}", ended.stdout, ended.stderr);
+        ended.stdout
+    }
+
+    /// Runs a job with this stage on one row and returns the rows that come out.
+    #[track_caller]
+    fn runs_stage(&self, stage: &str) -> Vec<Value> {
+        self.write("job.toml", &job_with(stage));
+        self.write("input.jsonl", ROW);
+        self.runs("", "millstream run job.toml");
+        let batch = fs::read_to_string(self.folder.join("out.jsonl")).unwrap();
+        let mut batch: Value = serde_json::from_str(&batch).unwrap();
+        serde_json::from_value(batch["rows"].take()).unwrap()
+    }
+}
+
+/// Where readers have their folders and their builds.
+fn reading() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme")
+}
+
+/// A row with every column that a stage of a README may read.
+const ROW: &str = r#"[{"value":"to be","word":"be","user":"ann","shop":"here","name":"tea","amount":20,"price":2.5,"paid":5,"formula":"6 * 7","vehicle":"tram","latitude":52.5,"longitude":13.4,"at":"2024-05-01T12:00:00Z"}]"#;
+
+/// A row for what reads access logs.
+const LOG: &str = r#"[{"value":"192.0.2.1 - ann [10/Oct/2000:13:55:36 -0700] \"GET /tea HTTP/1.0\" 200 2326"}]"#;
+
+/// A job of a stage as READMEs show them: its source is a queue of [`ROW`], and its rows go to `out.jsonl`.
+fn job_with(stage: &str) -> String {
+    let word = |before: &str, after: &str| {
+        let rest = stage.split_once(before).unwrap_or_else(|| panic!("no {before} in\n{stage}")).1;
+        rest.split_once(after).unwrap().0.to_owned()
+    };
+    let (from, name) = (word("\nfrom = \"", "\""), word("[stages.", "]"));
+    let columns = "value = \"text\", word = \"text\", user = \"text\", shop = \"text\", name = \"text\", \
+                   amount = \"float64\", price = \"float64\", paid = \"float64\", formula = \"text\", \
+                   vehicle = \"text\", latitude = \"float64\", longitude = \"float64\", at = \"timestamp\"";
+    let source =
+        |name: &str| format!("[sources.{name}]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = {{ {columns} }}\n");
+    let other = if stage.contains("\ncogroup = [") { source(&word("\ncogroup = [\"", "\"]")) } else { String::new() };
+    let first = source(&from);
+    format!(
+        "clock = \"manual\"\n{first}{other}{stage}\n[sinks.out]\nfrom = \"{name}\"\nkind = \"queue\"\npath = \"out.jsonl\"\n"
+    )
+}
+
+/// Does what a README says of the plugin `shout`, from `millstream new` to a stage of a job.
+#[track_caller]
+fn shouts(file: &str, expected: &[&str], row: Value) {
+    let reader = Reader::new("shout");
+    let lines = |text: &str| block_with(file, "sh", text).text;
+    reader.runs("", &lines("millstream new shout"));
+    reader.write("shout/src/lib.rs", &block_with(file, "rust", "fn shout").text);
+    let told = if file == "README.md" {
+        reader.runs("", &lines("shout/cases/example"));
+        reader.runs("", &lines("millstream build shout"))
+    } else {
+        reader.runs("shout", &lines("millstream build ."))
+    };
+    for line in expected {
+        assert!(told.contains(line), "no {line:?} in\n{told}");
+    }
+    assert_eq!(reader.runs_stage(&block_with(file, "toml", "plugin = \"shout\"").text), [row]);
+    if file == "README.md" {
+        assert_eq!(reader.runs("", &lines("millstream pipe shout")), "TO BE\n");
+    }
+}
+
+/// A project of a world as it is made: what its README says can be done with it, all at once.
+#[track_caller]
+fn a_new_project_passes(world: &str, expected: Value) {
+    let reader = Reader::new(world);
+    let name = format!("tea-{world}");
+    reader.runs("", &format!("millstream new {name} --world {world}"));
+    let path = reader.folder.join(&name).join("README.md");
+    let file = path.to_str().unwrap();
+    let here = names_in(path.parent().unwrap());
+    assert_eq!(here, [".gitignore", "Cargo.toml", "README.md", "cases", "sdk", "src"]);
+    let told = reader.runs(&name, &block_with(file, "sh", "cargo test").text);
+    assert!(told.contains("test result: ok. 1 passed"), "its test in Rust\n{told}");
+    assert!(told.contains("1 case, 0 failed"), "its case\n{told}");
+    assert!(told.contains(&format!("{world} of millstream:plugin@")), "{told}");
+    let rows = reader.runs_stage(&block_with(file, "toml", &format!("plugin = \"{name}\"")).text);
+    assert_eq!(Value::from(rows), expected);
+}
+
+#[test]
+fn a_new_transform_passes() {
+    a_new_project_passes("transform", json!([{ "name": "tea", "total": 25.0 }]));
+}
+
+/// How many words the demo's text has.
+fn words() -> usize {
+    fs::read_to_string(root().join("demo/text.txt")).unwrap().split_ascii_whitespace().count()
+}
+
+/// A job is killed and started again, as a page says.
+#[track_caller]
+fn is_killed_and_goes_on(reader: &Reader, page: &str) -> String {
+    let job = fs::read_to_string(root().join("demo/kept.toml")).unwrap();
+    assert!(job.contains(&block_with(page, "toml", "[checkpoint]").text), "{page} shows another [checkpoint]");
+    reader.runs("", &block_with(page, "sh", "kill -9").text)
+}
+
+#[test]
+fn the_job_of_the_readme_is_killed_and_loses_nothing() {
+    let told = is_killed_and_goes_on(&Reader::with_demo("killed"), "README.md");
+    assert!(told.contains(&format!("| {} |", words())) && told.contains(&format!("\n{}\n", words())), "{told}");
+    assert!(told.contains("positions:     lines (file text.txt): read to the end"), "{told}");
+    assert!(told.contains(", the same as was committed\n"), "{told}");
+}
+
+#[test]
+fn the_page_about_checkpoints_is_true_from_top_to_bottom() {
+    let (page, reader) = ("docs/checkpoints.md", Reader::with_demo("checkpoints"));
+    let mut told = is_killed_and_goes_on(&reader, page);
+    // What follows but for the job that needs two machines.
+    for block in blocks_in(page, "sh").iter().skip(1).filter(|block| !block.text.contains("--hosts")) {
+        told += &reader.runs("", &block.text);
+    }
+    let words = words();
+    assert!(told.contains(&format!("| {words} |\n")) && told.contains(&format!("\n{words}\n")), "{told}");
+    assert!(told.contains("\"place\": \"demo/out/kept\""), "{told}");
+    assert_eq!(told.matches(", the same as was committed\n").count(), 2, "{told}");
+    let totals = fs::read_to_string(reader.folder.join("demo/out/totals.jsonl")).unwrap();
+    let python = Process::start(&mut Command::new(root().join("scripts/python.sh"))).wait_within(BUILDS_WITHIN);
+    reader.write("totals.py", &blocks_in(page, "python")[0].text);
+    let read = reader.runs("", &format!("{} totals.py", python.stdout.trim()));
+    assert_eq!(read, format!("{} {words}\n", totals.lines().count()));
+}
+
+#[test]
+fn the_example_of_the_page_about_untrusted_plugins_does_what_the_page_says() {
+    let (page, reader) = ("docs/untrusted.md", Reader::with_example("poison"));
+    plugin("formulas");
+    let job = fs::read_to_string(root().join("docs/examples/poison/job.toml")).unwrap();
+    assert!(job.contains(&block_with(page, "toml", "on_error").text), "the page shows another stage");
+
+    let shown = reader.runs("", "millstream validate docs/examples/poison/job.toml");
+    for line in [
+        "rows that make a call fail go to values.rejected, and the others go on",
+        "more than 100 rejected rows in a batch stop the job",
+        "limits: time 10ms",
+        "rejected rows to values.rejected: id int64, formula text, reason text, backtrace text, stage text, plugin text, \
+         version text, digest text, batch int64",
+    ] {
+        assert!(shown.contains(&format!(" {line}\n")), "no {line:?} in\n{shown}");
+    }
+
+    let first = block_with(page, "sh", "rejected/part-*        #").text;
+    let (run, shown) = first.split_once('\n').unwrap();
+    reader.runs("", run);
+    let (values, rejected) = shown.split_once('\n').unwrap();
+    let four = reader.runs("", values);
+    assert_eq!(numbers(&four), [14, 20, 1_000_000_000_000_000_000, 3], "{four}");
+    let refused = reader.runs("", rejected);
+    let rows: Vec<Value> = refused.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> = rows.iter().map(|row| row["id"].as_i64().unwrap()).collect();
+    assert_eq!(told, [2, 4, 5], "{refused}");
+    let reasons = ["attempt to divide by zero", "expected a number or `(` at `one`", "instructions"];
+    for (row, words) in rows.iter().zip(reasons) {
+        assert!(row["reason"].as_str().unwrap().contains(words), "{row}");
+        assert_eq!(row["plugin"], "formulas", "{row}");
+    }
+    assert!(rows[0]["backtrace"].as_str().unwrap().contains("formulas::parse"), "{refused}");
+    assert!(rows[1]["backtrace"].is_null(), "{refused}");
+
+    let again = block_with(page, "sh", "millstream retry docs").text;
+    let told = reader.runs("", &again);
+    let values: String = told.lines().filter(|line| line.starts_with('{')).map(|line| format!("{line}\n")).collect();
+    assert_eq!(numbers(&values), [14, 20, 1_000_000_000_000_000_000, 3, 1], "{told}");
+    let refused = reader.runs("", rejected);
+    let ids = |text: &str| -> Vec<Value> {
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect()
+    };
+    assert_eq!(ids(&refused), [2, 4, 5, 2, 4], "{refused}");
+
+    let asks = reader.runs("", &block_with(page, "sh", "millstream inspect").text);
+    assert!(asks.contains("formulas 0.1.0"), "{asks}");
+    reader.runs("", &block_with(page, "sh", "rm -r").text);
+    assert_eq!(names_in(&reader.folder.join("docs/examples/poison")), ["formulas.jsonl", "job.toml"]);
+}
+
+/// The column `value` of JSON lines.
+fn numbers(lines: &str) -> Vec<i64> {
+    lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["value"].as_i64().unwrap()).collect()
+}
+
+/// The table tells of every limit, with the default that the program has.
+#[test]
+fn every_limit_is_told_with_its_default() {
+    let schema = Process::start(Command::new(millstream()).arg("schema")).wait();
+    let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
+    let stage = &schema["properties"]["stages"]["additionalProperties"]["properties"];
+    let limits = stage["limits"]["properties"].as_object().unwrap();
+    let page = fs::read_to_string(root().join("docs/untrusted.md")).unwrap();
+    let rows = page.split_once("\n| key | default |").unwrap().1.split("\n\n").next().unwrap();
+    let mut told = Vec::new();
+    for row in rows.lines().filter(|row| row.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let says = limits[cells[1]]["description"].as_str().unwrap();
+        // Fuel has no default of its own.
+        assert!(cells[1] == "fuel" || says.contains(&format!(" {} by default", cells[2])), "{row}\n{says}");
+        told.push(cells[1]);
+    }
+    let mut keys: Vec<_> = limits.keys().map(String::as_str).collect();
+    told.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(told, keys);
+}
+
+/// The tables tell of every kind of source and sink that a job file may name.
+#[test]
+fn every_source_and_sink_has_its_guarantee() {
+    let schema = Process::start(Command::new(millstream()).arg("schema")).wait();
+    let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
+    let page = fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+    for part in ["source", "sink"] {
+        let rows = page.split_once(&format!("\n| {part} |")).unwrap().1.split("\n\n").next().unwrap();
+        let mut told: Vec<_> = rows.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+        let mut kinds = kinds_in(&schema["properties"][format!("{part}s")]);
+        told.sort_unstable();
+        // A kind may have rows for several of its forms.
+        told.dedup();
+        kinds.sort_unstable();
+        assert_eq!(told, kinds, "the {part}s of docs/guarantees.md");
+    }
+}
+
+/// The pages of sources and sinks tell of every key, kind and format, and their jobs are right.
+#[test]
+fn every_key_of_sources_and_sinks_is_told() {
+    let schema = Process::start(Command::new(millstream()).arg("schema")).wait();
+    let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
+    let issuer = Certificates::make();
+    let own = issuer.of("own", "DNS:localhost", 1);
+    let certificates = [("own.pem", own.0), ("own.key", own.1), ("senders.pem", issuer.ca())];
+    for part in ["sources", "sinks"] {
+        let page = format!("docs/{part}.md");
+        let text = fs::read_to_string(root().join(&page)).unwrap();
+        let of_part = &schema["properties"][part]["additionalProperties"]["properties"];
+        let column = &of_part["schema"]["additionalProperties"]["anyOf"][1]["properties"];
+        let keys = [of_part, column].into_iter().filter_map(Value::as_object).flat_map(|keys| keys.keys());
+        for key in keys {
+            assert!(text.contains(&format!("\n| `{key}` |")), "{page} has no line of `{key}`");
+        }
+        for word in
+            ["kind", "format", "mode"].iter().filter_map(|key| of_part[*key]["anyOf"][0]["enum"].as_array()).flatten()
+        {
+            let word = word.as_str().unwrap();
+            assert!(text.contains(&format!("`{word}`")), "{page} says nothing of `{word}`");
+        }
+        for block in blocks_in(&page, "toml") {
+            let streams = "[sources.orders]\nkind = \"rate\"\nrows_per_second = 1\n[sources.payments]\nkind = \"file\"\npath = \"a\"\n\
+                           [stages.totals]\nfrom = \"orders\"\nselect = \"value as sku\"\n";
+            // Passwords that are the reader's: without them nobody is asked.
+            let missing = ["SHOP_PASSWORD", "REDIS_PASSWORD", "NATS_PASSWORD", "RABBITMQ_PASSWORD"]
+                .into_iter()
+                .find(|name| block.text.contains(name));
+            let missing = missing.filter(|_| part == "sinks");
+            let named = block.text.split("[sources.").nth(1).and_then(|rest| rest.split(']').next());
+            let source = if block.text.contains("[sources.ticks]") { Some("ticks") } else { named }.unwrap_or_default();
+            let job = match part {
+                "sources" => format!("{}[sinks.out]\nfrom = [\"{source}\"]\nkind = \"print\"\n", block.text),
+                _ => format!("{}{streams}", block.text),
+            };
+            let trial = Trial::new(&job);
+            trial.write("stock.csv", "sku;count;since\n");
+            trial.write("a", "");
+            for (name, file) in &certificates {
+                trial.write(name, fs::read(file).unwrap());
+            }
+            std::fs::create_dir(trial.path("incoming")).unwrap();
+            let mut command = trial.command(&["validate", "job.toml"]);
+            command.env("SEARCH_TOKEN", "a-token").env("KAFKA_PASSWORD", "secret").env("MQTT_PASSWORD", "secret");
+            command.env("CLICKHOUSE_PASSWORD", "secret").env("FLIGHT_TOKEN", "secret");
+            if part == "sources" {
+                command.env("REDIS_PASSWORD", "secret").env("NATS_PASSWORD", "secret");
+                command.env("RABBITMQ_PASSWORD", "secret");
+            }
+            let ended = Process::start(&mut command).wait();
+            assert_eq!(ended.code, Some(if missing.is_some() { 2 } else { 0 }), "{}\n{}", block.place, ended.stderr);
+            let only = |name| ended.stderr.matches("error:").count() == 1 && ended.stderr.contains(name);
+            assert!(missing.is_none_or(only), "{}\n{}", block.place, ended.stderr);
+        }
+    }
+}
+
+/// The kinds that a schema of sources or sinks allows.
+fn kinds_in(schema: &Value) -> Vec<&str> {
+    let kinds = &schema["additionalProperties"]["properties"]["kind"]["anyOf"][0]["enum"];
+    kinds.as_array().unwrap_or_else(|| panic!("no kinds in {schema}")).iter().filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn the_stages_of_the_plugins_run() {
+    for name in plugins() {
+        plugin(&name);
+        let stages = blocks_in(&format!("plugins/{name}/README.md"), "toml");
+        assert!(!stages.is_empty(), "{name} shows no stage");
+        for stage in stages {
+            if stage.text.starts_with("[sources.") {
+                // What it reads is elsewhere; `source_examples` and `source_plugins` run it.
+                let source = stage.text.trim_start_matches("[sources.").split(']').next().unwrap();
+                let trial = Trial::new(&format!("{}[sinks.out]\nfrom = \"{source}\"\nkind = \"print\"\n", stage.text));
+                std::os::unix::fs::symlink(root().join("plugins"), trial.path("plugins")).unwrap();
+                trial.well(&["validate", "job.toml"]);
+                continue;
+            }
+            if stage.text.starts_with("[sinks.") {
+                // Where it writes is elsewhere; `sink_examples` runs it.
+                let from = stage.text.split_once("from = \"").unwrap().1.split('"').next().unwrap();
+                let columns = "user = \"text\", amount = \"float64\"";
+                let source =
+                    format!("[sources.{from}]\nkind = \"queue\"\npath = \"in.jsonl\"\nschema = {{ {columns} }}\n");
+                let trial = Trial::new(&(source + &stage.text));
+                trial.write("in.jsonl", "[]\n");
+                std::os::unix::fs::symlink(root().join("plugins"), trial.path("plugins")).unwrap();
+                let mut command = trial.command(&["validate", "job.toml"]);
+                let told =
+                    Process::start(command.env("CHAT_WEBHOOK", "https://hooks.slack.com/services/T0/B0/x")).wait();
+                assert_eq!(told.code, Some(0), "{}\n{}", stage.place, told.stderr);
+                continue;
+            }
+            let trial = Trial::new(&job_with(&stage.text));
+            trial.write("input.jsonl", if name == "weblog" { LOG } else { ROW });
+            // The stages name plugins as from the project's folder.
+            std::os::unix::fs::symlink(root().join("plugins"), trial.path("plugins")).unwrap();
+            trial.run_well(&[]);
+            assert!(!trial.rows("out.jsonl").is_empty(), "{}: nothing comes out", stage.place);
+        }
+    }
+}
+
+/// The pages whose stages read the streams of [`STREAMS`], and the part of the README that does.
+const PAGES: [&str; 8] = [
+    "docs/windows.md",
+    "docs/patterns.md",
+    "docs/joins.md",
+    "docs/sql.md",
+    "docs/operators.md",
+    "docs/untrusted.md",
+    "docs/from-spark.md",
+    "README.md",
+];
+
+/// The streams of the pages: name, columns, and a row.
+const STREAMS: [(&str, &str, &str); 12] = [
+    ("lines", "value = 'text'", r#"["to be"]"#),
+    ("words", "word = 'text'", r#"["be"]"#),
+    (
+        "clicks",
+        "visitor = 'text', page = 'text', sku = 'text', at = 'timestamp'",
+        r#"["ann", "/home", "A1", "2026-01-05T12:00:00Z"]"#,
+    ),
+    (
+        "orders",
+        "order_id = 'int64', sku = 'text', customer = 'text', country = 'text', price = 'float64', at = 'timestamp'",
+        r#"[1, "A1", "ann", "no", 2.5, "2026-01-05T12:00:00Z"]"#,
+    ),
+    ("payments", "order_id = 'int64', paid = 'float64', paid_at = 'timestamp'", r#"[1, 2.5, "2026-01-05T12:10:00Z"]"#),
+    ("withdrawals", "account = 'text', amount = 'float64', at = 'timestamp'", r#"["ann", 5, "2026-01-05T12:00:00Z"]"#),
+    (
+        "comments",
+        "visitor = 'text', message = 'text', at = 'timestamp'",
+        r#"["ann", "It is soggy", "2026-01-05T12:00:00Z"]"#,
+    ),
+    (
+        "readings",
+        "machine = 'text', temperature = 'float64', at = 'timestamp'",
+        r#"["m1", 20.5, "2026-01-05T12:00:00Z"]"#,
+    ),
+    ("trades", "symbol = 'text', price = 'float64', amount = 'int64'", r#"["ACME", 10.5, 100]"#),
+    ("posts", "message = 'text'", r#"["I love #tea"]"#),
+    ("prices", "sku = 'text', price = 'float64'", r#"["A1", 2.5]"#),
+    ("sales", "sku = 'text', amount = 'int64'", r#"["A1", 2]"#),
+];
+
+#[test]
+fn the_stages_of_the_pages_run() {
+    for page in PAGES {
+        let mut ran = 0;
+        for block in blocks_in(page, "toml") {
+            let job: toml::Table = toml::from_str(&block.text).unwrap_or_else(|e| panic!("{}: {e}", block.place));
+            let Some(stages) = job.get("stages").and_then(toml::Value::as_table) else { continue };
+            // The README's plugin `shout`, the demo and the example of untrusted plugins have tests of their own.
+            if block.text.contains("plugin = \"shout\"") || block.text.contains("plugin = \"../") {
+                continue;
+            }
+            let trial = Trial::new(&if job.contains_key("sources") {
+                block.text.clone()
+            } else {
+                job_of_streams(&block.text, stages)
+            });
+            STREAMS.iter().for_each(|(name, _, row)| drop(trial.write(&format!("{name}.jsonl"), format!("[{row}]\n"))));
+            trial.write("inventory.csv", "sku,name,stock\nA1,teapot,20\n");
+            trial.write("stopwords.txt", "the\n");
+            std::os::unix::fs::symlink(root().join("plugins"), trial.path("plugins")).unwrap();
+            if let Some(missing) = ["cogroup", "postgres://"].iter().find(|word| block.text.contains(**word)) {
+                // A plugin that the reader has yet to write, and somebody's database: all else must be right.
+                let told = trial.refused(&["validate", "job.toml"]);
+                let expected = if *missing == "cogroup" { "plugins/interest" } else { "SHOP_PASSWORD" };
+                assert!(told.contains(expected) && told.matches("error:").count() == 1, "{}\n{told}", block.place);
+            } else if job.contains_key("sources") {
+                let told = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
+                assert_eq!(told.code, Some(0), "{}\n{}", block.place, told.stderr);
+            } else {
+                let ended = trial.run(&[]);
+                assert_eq!(ended.code, Some(0), "{}\n{}", block.place, ended.stderr);
+            }
+            ran += 1;
+        }
+        assert!(ran > 0, "{page} shows no stage");
+    }
+}
+
+#[test]
+fn the_job_of_the_page_about_nexmark_makes_its_events() {
+    let ended = Trial::new(&block_with("docs/nexmark.md", "toml", "[sources.bid]").text).run_well(&[]);
+    // Of a million events 46 of 50 are bids.
+    assert!(ended.stderr.contains("rows: bid 920000, screen 920000"), "{}", ended.stderr);
+}
+
+/// A job of stages as the pages show them: queues of the streams that they read, and a sink for each.
+fn job_of_streams(block: &str, stages: &toml::Table) -> String {
+    let mut job = format!("clock = \"manual\"\n{block}\n");
+    let texts = |value: Option<&toml::Value>| match value {
+        Some(toml::Value::String(text)) => vec![text.clone()],
+        Some(toml::Value::Array(texts)) => texts.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect(),
+        _ => Vec::new(),
+    };
+    let mut read: Vec<String> = Vec::new();
+    for (name, stage) in stages {
+        let with = stage.get("join").and_then(|join| join.get("with"));
+        let table = stage.get("enrich").and_then(|enrich| enrich.get("stream"));
+        read.extend([stage.get("from"), stage.get("cogroup"), with, table].into_iter().flat_map(texts));
+        job += &format!("[sinks.{name}-out]\nfrom = \"{name}\"\nkind = \"queue\"\npath = \"{name}.out.jsonl\"\n");
+    }
+    read.sort();
+    read.dedup();
+    for name in read.iter().filter(|name| !stages.contains_key(name.split('.').next().unwrap())) {
+        let stream = STREAMS.iter().find(|stream| stream.0 == name);
+        let (_, columns, _) = stream.unwrap_or_else(|| panic!("no stream {name} in\n{block}"));
+        job += &format!("[sources.{name}]\nkind = \"queue\"\npath = \"{name}.jsonl\"\nschema = {{ {columns} }}\n");
+    }
+    job
+}
+
+/// The page tells of each example, and nothing else is called one.
+#[test]
+fn every_example_is_told_of() {
+    let page = fs::read_to_string(root().join("docs/examples.md")).unwrap();
+    let heads = page.lines().filter(|line| line.starts_with("## "));
+    let mut told: Vec<_> = heads.map(|line| line.rsplit('/').next().unwrap().trim_matches('`')).collect();
+    told.sort_unstable();
+    assert_eq!(told, names_in(&root().join("docs/examples")));
+    for name in told {
+        let folder = root().join("docs/examples").join(name);
+        assert!(page.contains(&format!("millstream run docs/examples/{name}/job.toml")), "{name}");
+        assert!(folder.join("job.toml").is_file(), "{name}");
+    }
+}
+
+#[test]
+fn filter_expr_tells_mistakes_as_its_readme_shows() {
+    let shown = &blocks_in("plugins/filter-expr/README.md", "text")[0];
+    let wrong = shown.text.lines().nth(1).unwrap().trim();
+    let stage = format!(
+        "[stages.large]\nfrom = \"orders\"\nplugin = \"{}\"\nconfig = {{ where = \"{wrong}\" }}",
+        plugin("filter-expr").display()
+    );
+    let columns = "schema = { user = \"text\", amount = \"float64\" }";
+    let job: String = job_with(&stage)
+        .lines()
+        .map(|line| if line.starts_with("schema") { columns } else { line })
+        .fold(String::new(), |job, line| job + line + "\n");
+    let trial = Trial::new(&job);
+    trial.write("input.jsonl", ROW);
+    let told = trial.refused(&["validate", "job.toml"]);
+    // Further lines of a plugin's words are indented in a message.
+    let plain = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    assert!(plain(&told).ends_with(&plain(&shown.text)), "{told}");
+}
+
+/// A line of shell names a target of the Makefile, or a command and options that the program has.
+fn check_line(line: &str, place: &str) {
+    let words: Vec<&str> = line.split('#').next().unwrap().split_whitespace().collect();
+    match words[..] {
+        ["make", target] => {
+            let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+            assert!(makefile.contains(&format!("\n{target}:")), "{place}: the Makefile has no {target}");
+        }
+        ["millstream", command, ref arguments @ ..] => {
+            let help = Process::start(Command::new(millstream()).args([command, "--help"])).wait_within(DEADLINE);
+            assert_eq!(help.code, Some(0), "{place}: {line}\n{}", help.stderr);
+            for option in arguments.iter().filter(|word| word.starts_with("--")) {
+                let is_there = help.stdout.split_whitespace().any(|word| word == *option);
+                assert!(is_there, "{place}: `{command}` has no {option}\n{}", help.stdout);
+            }
+            for path in arguments.iter().filter(|word| word.ends_with(".toml")) {
+                assert!(root().join(path).exists(), "{place}: there is no {path}");
+            }
+        }
+        ["python3", path, ..] => assert!(root().join(path).is_file(), "{place}: there is no {path}"),
+        ["cargo" | "cat" | "cd" | "echo" | "export" | "nc" | "rm" | "sleep" | "wc", ..] | [] => {}
+        // `addresses.rs` runs that line.
+        ["ulimit", ..] => assert!(place.starts_with("docs/memory.md"), "{place}"),
+        _ => panic!("{place}: nothing checks `{line}`"),
+    }
+}
+
+#[test]
+fn no_block_goes_unchecked() {
+    let worlds = ["transform", "update", "aggregate", "cogroup", "source"]
+        .map(|world| format!("sdk/rust/template/{world}/README.md"));
+    // The tests of these pages run all of them.
+    let own = [
+        "docs/plugins.md",
+        "docs/other-languages.md",
+        "docs/packages.md",
+        "docs/upgrade.md",
+        "docs/install.md",
+        "docs/http.md",
+        "docs/kafka.md",
+        "docs/machines.md",
+        "docs/pipe.md",
+        "docs/python.md",
+        "docs/scale.md",
+    ];
+    let others = readmes().into_iter().filter(|file| !own.contains(&file.as_str()));
+    for file in others.chain(worlds) {
+        for block in blocks(&file) {
+            match block.language.as_str() {
+                "sh" => block.text.lines().for_each(|line| check_line(line, &block.place)),
+                // The tests above take these where they are.
+                "toml" => assert!(!file.starts_with("demo") && !file.starts_with("tests"), "{}", block.place),
+                "rust" => assert!(["README.md", "sdk/rust/README.md"].contains(&file.as_str()), "{}", block.place),
+                // `serve.rs` runs the client, and compares what it prints.
+                "python" => assert!(["docs/checkpoints.md", "docs/serve.md"].contains(&&*file), "{}", block.place),
+                // Of from-spark: a program of Spark's, which is shown beside its job. `memory.rs` compares that of memory, and
+                // `top.rs` and `terminal.rs` those of the page, and `patterns.rs` runs those of patterns.
+                "text" => assert!(
+                    [
+                        "plugins/filter-expr/README.md",
+                        "docs/from-spark.md",
+                        "docs/memory.md",
+                        "docs/page.md",
+                        "docs/patterns.md",
+                        "docs/serve.md",
+                    ]
+                    .contains(&file.as_str()),
+                    "{}",
+                    block.place
+                ),
+                // `http/page.rs` compares it with the sink beside it.
+                "html" => assert_eq!(file, "docs/sinks.md", "{}", block.place),
+                // `http/clickhouse.rs` makes that table, and `serve.rs` asks that query.
+                "sql" => assert!(["docs/sinks.md", "docs/elsewhere.md"].contains(&&*file), "{}", block.place),
+                // `serve.rs` gives it to a ClickHouse.
+                "xml" => assert_eq!(file, "docs/elsewhere.md", "{}", block.place),
+                "wit" => is_in_the_interface(&block),
+                // `make flink` runs that test.
+                "java" => {
+                    let example = root().join("sdk/flink/src/test/java/dev/millstream/flink/ExampleTest.java");
+                    let lines = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+                    assert!(
+                        lines(&fs::read_to_string(example).unwrap()).contains(&lines(&block.text)),
+                        "{}",
+                        block.place
+                    );
+                }
+                other => panic!("{}: nothing checks {other}", block.place),
+            }
+        }
+    }
+}
+
+/// A WIT block shows lines of `wit/` as they are.
+fn is_in_the_interface(block: &Block) {
+    let entries = fs::read_dir(root().join("wit")).unwrap().map(|entry| entry.unwrap().path());
+    let interface = entries.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap());
+    assert!(
+        interface.filter(|text| text.starts_with("package")).any(|text| text.contains(&block.text)),
+        "{}",
+        block.place
+    );
+}
+
+/// Paths of the project that a README names in backquotes are there.
+#[test]
+fn what_readmes_point_to_is_there() {
+    for file in readmes() {
+        let text = fs::read_to_string(root().join(&file)).unwrap();
+        for path in text.split('`').skip(1).step_by(2).filter(|word| is_path(word)) {
+            let near = root().join(&file).with_file_name(path);
+            assert!(root().join(path).exists() || near.exists(), "{file}: there is no {path}");
+        }
+    }
+}
+
+fn is_path(word: &str) -> bool {
+    let tops = ["demo/", "docs/", "host/", "plugins/", "scripts/", "sdk/", "tests/", "wit/"];
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/.-_".contains(c);
+    tops.iter().any(|top| word.starts_with(top)) && word.chars().all(plain) && !word.starts_with("demo/out")
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn a_new_update_passes() {
+        a_new_project_passes("update", json!([{ "user": "ann", "balance": 20.0, "closed": false }]));
+    }
+
+    #[test]
+    fn a_new_cogroup_passes() {
+        a_new_project_passes("cogroup", json!([{ "user": "ann", "orders": 1, "open": 15.0 }]));
+    }
+
+    #[test]
+    fn a_new_aggregate_passes() {
+        a_new_project_passes("aggregate", json!([{ "shop": "here", "mean": 2.5 }]));
+    }
+
+    /// One after the other: both projects have the same name and share cargo's folder.
+    #[test]
+    fn the_plugins_of_the_readmes_shout() {
+        shouts("README.md", &["1 case, 0 failed", "shout 0.1.0", "value text not null"], json!({ "value": "TO BE" }));
+        let told = ["test shouts ... ok", "shout 0.1.0", "length int64"];
+        shouts("sdk/rust/README.md", &told, json!({ "value": "TO BE", "length": 5 }));
+    }
+}

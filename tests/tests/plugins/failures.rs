@@ -1,0 +1,286 @@
+//! Plugins that fail or break the rules: each stops the job with exit code 1 and a story that names stage, plugin,
+//! version and batch, and tells what happened in the guest's own words.
+
+use millstream_tests::{Ended, Expected, Trial, plugin};
+
+/// A job whose stage `bad` uses the plugin `misbehave`; `stage` holds more keys of it.
+fn job(how: &str, stage: &str) -> Trial {
+    let plugin = plugin("misbehave");
+    let trial = Trial::new(&format!(
+        r#"
+        clock = "manual"
+        workers = 2
+        [sources.lines]
+        kind = "queue"
+        path = "input.jsonl"
+        schema = {{ value = "text" }}
+        [stages.bad]
+        from = "lines"
+        plugin = "{}"
+        config = {{ how = "{how}" }}
+        {stage}
+        [sinks.out]
+        from = "bad"
+        kind = "queue"
+        path = "out.jsonl"
+        "#,
+        plugin.display()
+    ));
+    trial.write("input.jsonl", "[\"first\",\"second\"]\n");
+    trial
+}
+
+/// Runs a job that fails, with nothing else on standard error.
+fn fails(trial: &Trial) -> String {
+    let ended = run_quietly(trial);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(trial.rows("out.jsonl").is_empty(), "a failed batch is not committed");
+    ended.stderr
+}
+
+fn run_quietly(trial: &Trial) -> Ended {
+    millstream_tests::Process::start(trial.command(&["run", "job.toml"]).env("MILLSTREAM_LOG", "off")).wait()
+}
+
+const WHO: &str = "error: stage `bad`: plugin misbehave 0.1.0";
+
+#[test]
+fn a_panic_tells_its_words_place_and_backtrace() {
+    let told = fails(&job("panic", ""));
+    assert!(told.starts_with(&format!("{WHO} failed in batch 1: panicked at ")), "{told}");
+    assert!(told.contains("src/lib.rs:") && told.contains("I give up on batch 1"), "{told}");
+    assert!(told.contains("\n  backtrace, innermost call first:\n    "), "{told}");
+    assert!(told.contains("\n  the row: value = first (1 of 2 in the call)\n"), "{told}");
+    assert!(told.contains("misbehave::give_up"), "the function that panicked is in the backtrace: {told}");
+    assert!(told.ends_with("\n  The plugin must be mended; `millstream test` runs its cases.\n"), "{told}");
+}
+
+#[test]
+fn a_loop_meets_the_time_limit() {
+    let told = fails(&job("loop", "limits = { time = \"100ms\" }"));
+    assert!(
+        told.starts_with(&format!("{WHO} failed in batch 1: it ran longer than its time limit of 100ms\n")),
+        "{told}"
+    );
+    assert!(told.contains("misbehave::forever"), "the function that loops is in the backtrace: {told}");
+    assert!(told.contains("\n  The call had 2 rows. It was the first of the batch on this worker.\n"), "{told}");
+    assert!(
+        told.contains("\n  Raise `limits.time` of the stage, which is that of one call, and start again"),
+        "{told}"
+    );
+    assert!(told.ends_with(". Or mend the plugin if it loops for ever.\n"), "{told}");
+}
+
+/// A job whose plugin works for a while in each call, behind so many lines that wait.
+fn backlog(lines: usize, stage: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"
+        workers = 1
+        [sources.lines]
+        kind = "file"
+        path = "input.txt"
+        schema = {{ value = "text" }}
+        format = "text"
+        [stages.bad]
+        from = "lines"
+        plugin = "{}"
+        {stage}
+        [sinks.out]
+        from = "bad"
+        kind = "files"
+        path = "out"
+        format = "text"
+        [checkpoint]
+        dir = "checkpoint"
+        "#,
+        plugin("misbehave").display()
+    ));
+    trial.write("input.txt", "x\n".repeat(lines));
+    trial
+}
+
+fn lines_out(trial: &Trial) -> usize {
+    let files = std::fs::read_dir(trial.path("out")).into_iter().flatten().flatten().map(|file| file.path());
+    let parts = files.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("part-")));
+    parts.map(|path| std::fs::read_to_string(path).expect("a part").lines().count()).sum()
+}
+
+#[test]
+fn a_time_limit_does_not_depend_on_how_much_waited() {
+    // Twenty calls of a batch, each far within the limit, also on a busy machine, and beyond it together.
+    let lines = 20 * 16_384;
+    let trial = backlog(lines, "config = { how = \"slow\", turns = 250_000_000 }\nlimits = { time = \"3s\" }");
+    trial.run_well(&["--until-idle"]);
+    assert_eq!(lines_out(&trial), lines);
+}
+
+#[test]
+fn a_planned_batch_that_took_too_long_runs_again_under_the_limits_of_now() {
+    let lines = 3 * 16_384;
+    let trial = backlog(lines, "config = { how = \"slow\", turns = 100_000_000 }\nlimits = { time = \"10ms\" }");
+    // A call may fail before the plan of its batch is durable, and then there is none: this start is over when there is one.
+    trial.killed("plan.durable:1", &["--until-idle", "--set", "stages.bad.limits.time=2m"]);
+    for arguments in [vec![], vec!["--set", "sources.lines.rows_per_batch_max=10"]] {
+        let ended = trial.run(&[&["--until-idle"], &*arguments].concat());
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("it ran longer than its time limit of 10ms"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("The call had 16384 rows."), "{}", ended.stderr);
+        assert!(ended.stderr.contains("a batch that was planned runs again"), "{}", ended.stderr);
+    }
+    trial.run_well(&["--until-idle", "--set", "stages.bad.limits.time=2m"]);
+    assert_eq!(lines_out(&trial), lines, "each line once");
+}
+
+#[test]
+fn memory_meets_its_limit() {
+    let told = fails(&job("memory", "limits = { memory = \"32MiB\" }"));
+    assert!(
+        told.starts_with(&format!("{WHO} failed in batch 1: it needs more memory than its limit of 32 MiB\n")),
+        "{told}"
+    );
+    assert!(told.ends_with("\n  Raise `limits.memory` of the stage, or give the plugin smaller batches.\n"), "{told}");
+}
+
+#[test]
+fn output_meets_its_limit() {
+    let told = fails(&job("output", "limits = { output = \"1MiB\" }"));
+    assert!(
+        told.starts_with(&format!("{WHO} failed in batch 1: it returned more than its output limit of 1 MiB\n")),
+        "{told}"
+    );
+    assert!(told.ends_with("\n  Raise `limits.output` of the stage, or give the plugin smaller batches.\n"), "{told}");
+    let told = fails(&job("output", "limits = { output = \"16MiB\" }"));
+    assert!(told.contains("it returned more than the 1 MiB that its input of "), "{told}");
+    assert!(told.contains("\n  Raise `limits.expansion` of the stage, or mend the plugin"), "{told}");
+    let enough = job("output", "limits = { output = \"16MiB\", expansion = 1_000_000 }");
+    enough.run_well(&[]);
+    assert_eq!(enough.rows("out.jsonl")[1]["value"].as_str().unwrap().len(), 4 << 20);
+}
+
+#[test]
+fn a_recursion_without_end_overflows_the_stack_of_the_guest_alone() {
+    // Worker threads have room for the largest stack that a job may ask for.
+    for stack in ["64KiB", "8MiB"] {
+        let told = fails(&job("recurse", &format!("limits = {{ stack = \"{stack}\" }}")));
+        assert!(
+            told.starts_with(&format!("{WHO} failed in batch 1: its call stack overflowed: it recurses too deeply\n"))
+                || told.starts_with(&format!("{WHO} failed in batch 1: it trapped: out of bounds memory access\n")),
+            "{stack}: {told}"
+        );
+    }
+}
+
+#[test]
+fn a_returned_error_stops_the_job() {
+    let told = fails(&job("error", ""));
+    let row = "  the row: value = first (1 of 2 in the call)";
+    assert_eq!(told, format!("{WHO} failed in batch 1: these rows are not to my liking\n{row}\n"));
+}
+
+#[test]
+fn a_failure_in_a_later_batch_names_it_and_keeps_what_was_committed() {
+    let trial = job("error", "");
+    trial.write("input.jsonl", "[]\n[]\n[\"x\"]\n");
+    let ended = run_quietly(&trial);
+    assert_eq!(ended.code, Some(1));
+    let row = "  the row: value = x (1 of 1 in the call)";
+    assert_eq!(ended.stderr, format!("{WHO} failed in batch 3: these rows are not to my liking\n{row}\n"));
+    let committed: Vec<u64> = trial.batches("out.jsonl").iter().map(|batch| batch["batch"].as_u64().unwrap()).collect();
+    assert!([1, 2].starts_with(&committed), "{committed:?}");
+}
+
+#[test]
+fn output_that_is_no_batch_is_refused() {
+    for (how, words) in [
+        ("not-utf8", "column `value`"),
+        ("offsets", "column `value`"),
+        ("no-offsets", "column `value`"),
+        ("rows", "column `value`"),
+        ("columns", "column"),
+        ("rejection", "row 2"),
+    ] {
+        let told = fails(&job(how, ""));
+        assert!(told.starts_with(&format!("{WHO} returned invalid output in batch 1: ")), "{how}: {told}");
+        assert!(told.contains(words), "{how}: {told}");
+        assert!(
+            told.ends_with("\n  The plugin, or the SDK that it was built with, must be mended.\n"),
+            "{how}: {told}"
+        );
+    }
+}
+
+#[test]
+fn failures_of_describe_come_before_anything_runs() {
+    let mut expected = Expected::of(file!(), "failures_of_describe_come_before_anything_runs");
+    for (how, code) in [("describe-panic", 1), ("describe-twice", 1), ("refuse-config", 2), ("refuse-input", 2)] {
+        let trial = job(how, "");
+        let ended = run_quietly(&trial);
+        assert_eq!(ended.code, Some(code), "{how}: {}", ended.stderr);
+        expected.told(how, &ended.stderr);
+        assert!(!trial.path("out.jsonl").exists(), "{how}: nothing was started");
+    }
+    expected.check_parts();
+}
+
+#[test]
+fn rows_that_a_plugin_refuses_are_rejected_rows() {
+    let trial = job("reject", "");
+    let ended = trial.run_well(&[]);
+    assert!(
+        ended.stderr.contains("`bad` rejected a row in batch 1: row 0 is bad; the row: \"first\""),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains("`bad` rejected 2 rows that nothing read"), "{}", ended.stderr);
+}
+
+#[test]
+fn log_lines_are_limited_cut_and_harmless() {
+    let logged = |ended: &Ended| ended.stderr.lines().filter(|line| line.contains(" line ")).count();
+    let ended = job("log", "limits = { log = \"10KiB\" }").run_well(&[]);
+    assert_eq!(logged(&ended), 2, "10 KiB are two lines that are cut at 4 KiB: {}", ended.stderr);
+    let trial = job("log", "limits = { log = \"1MiB\" }");
+    let ended = trial.run_well(&[]);
+    let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains(" line ")).collect();
+    assert_eq!(lines.len(), 100, "of 1000 lines");
+    assert!(lines.iter().all(|line| line.len() < 5000 && !line.contains('\u{1b}')));
+    assert!(lines[0].contains("bad") && lines[0].contains("misbehave 0.1.0"), "{}", lines[0]);
+    assert!(ended.stderr.contains("900 log lines were dropped"), "{}", &ended.stderr[ended.stderr.len() - 1000..]);
+}
+
+#[test]
+fn counters_are_summed_and_shown() {
+    let trial = job("count", "");
+    trial.write("input.jsonl", "[\"a\",\"b\"]\n[\"c\"]\n");
+    let ended = trial.run_well(&[]);
+    assert!(ended.stderr.contains("`bad` counted rows_seen = 3"), "{}", ended.stderr);
+}
+
+/// Also where an instance is kept from batch to batch.
+#[test]
+fn a_kept_instance_works_as_a_new_one() {
+    let trial = job("well", "instance = \"worker\"");
+    trial.write("input.jsonl", "[\"a\"]\n[\"b\",\"c\"]\n");
+    trial.run_well(&[]);
+    let rows: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(rows, ["a", "b", "c"]);
+}
+
+#[test]
+fn instances_that_no_process_has_room_for_are_told_before_anything_runs() {
+    let kept = |workers: u32| {
+        let trial = job("", "instance = \"worker\"");
+        let text = trial.text("job.toml").replace("workers = 2", &format!("workers = {workers}"));
+        trial.write("job.toml", text);
+        trial
+    };
+    let told = kept(257).refused(&["validate", "job.toml"]);
+    let words = "stage `bad` with instance = \"worker\" would keep 257 plugin instances, 1 on each of 257 workers, and a \
+                 process has room for 256";
+    assert!(told.contains(words) && told.contains("(`workers = 256`)"), "{told}");
+    assert!(kept(2).refused(&["run", "job.toml", "--workers", "300"]).contains("would keep 300 plugin instances"));
+    assert_eq!(
+        millstream_tests::Process::start(&mut kept(256).command(&["validate", "job.toml"])).wait().code,
+        Some(0)
+    );
+}

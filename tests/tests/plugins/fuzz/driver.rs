@@ -1,0 +1,145 @@
+//! The loop around a target. It runs in a process of its own, which is watched: whatever input was at work when it died or
+//! hung is known by its number.
+
+use millstream_tests::{Process, Random, alone, held_bytes, is_alone};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Where the process tells which input it works on.
+const PROGRESS: &str = "FUZZ_PROGRESS";
+/// One input may take so long; the machine may be busy.
+const INPUT_MAX: Duration = Duration::from_secs(180);
+/// After so many inputs a process has what it needs: one of the most expensive to compile is among them.
+const WARM: u64 = 600;
+/// What it may hold more from then on.
+const GROWTH_BYTES_MAX: u64 = 128 << 20;
+
+/// What is driven.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// The name of the test.
+    pub test: &'static str,
+    /// Inputs where the environment gives no time.
+    pub runs: u64,
+    /// Bytes of an input.
+    pub input_bytes: usize,
+}
+
+/// What a target does with one input; an error says what is wrong.
+pub type Run = Box<dyn FnMut(&[u8]) -> Result<(), String>>;
+
+/// Which inputs are run.
+struct Plan {
+    seed: u64,
+    seconds: Option<u64>,
+}
+
+impl Plan {
+    fn of_environment() -> Plan {
+        let number = |name: &str| {
+            let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+            Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, and must be a number")))
+        };
+        let seconds = number("FUZZ_SECONDS");
+        Plan { seed: number("SEED").unwrap_or(1), seconds }
+    }
+}
+
+/// Runs the target, as the test `target.test`.
+pub fn drive(target: Target, make: fn() -> Run) {
+    let plan = Plan::of_environment();
+    if is_alone() {
+        work(target, &plan, make());
+    } else {
+        watch(target, &plan);
+    }
+}
+
+/// The input of this number: it depends on nothing but the seed.
+fn input(target: Target, seed: u64, number: u64) -> Vec<u8> {
+    let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number));
+    std::iter::repeat_with(|| random.number().to_le_bytes()).flatten().take(target.input_bytes).collect()
+}
+
+fn work(target: Target, plan: &Plan, mut run: Run) {
+    if let Some(path) = std::env::var_os("FUZZ_INPUT") {
+        return run(&std::fs::read(path).expect("FUZZ_INPUT is a file")).unwrap_or_else(|words| panic!("{words}"));
+    }
+    let progress = File::options().write(true).open(std::env::var_os(PROGRESS).expect("it is set")).unwrap();
+    let (begun, mut number, mut warm, mut most) = (Instant::now(), 0, None, 0);
+    let goes_on = |number| match plan.seconds {
+        Some(seconds) => begun.elapsed() < Duration::from_secs(seconds),
+        None => number < target.runs,
+    };
+    while goes_on(number) {
+        progress.write_all_at(&number.to_le_bytes(), 0).unwrap();
+        run(&input(target, plan.seed, number)).unwrap_or_else(|words| panic!("{words}"));
+        number += 1;
+        if number == WARM {
+            warm = Some(held_bytes());
+        }
+        if number % 100 == 0 {
+            most = most.max(held_bytes());
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let per_second = number as f64 / seconds;
+    let mib = |bytes: u64| bytes >> 20;
+    let (warm, end) = (warm.unwrap_or_default(), held_bytes());
+    let seed = plan.seed;
+    eprintln!(
+        "fuzz {}: {number} inputs in {seconds:.1} s, {per_second:.0} a second, seed {seed}; memory {} MiB at first, {} at \
+         most, {} at last",
+        target.test,
+        mib(warm),
+        mib(most),
+        mib(end)
+    );
+    assert!(warm == 0 || end <= warm + GROWTH_BYTES_MAX, "the process grew from {warm} to {end} bytes");
+}
+
+fn watch(target: Target, plan: &Plan) {
+    let folder = tempfile::tempdir().unwrap();
+    let progress = folder.path().join("progress");
+    std::fs::write(&progress, u64::MAX.to_le_bytes()).unwrap();
+    let mut command = alone(target.test, folder.path());
+    let mut process = Process::start(command.env(PROGRESS, &progress));
+    let number = || std::fs::read(&progress).unwrap().try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
+    let (mut last, mut since, mut hangs) = (number(), Instant::now(), false);
+    while !process.ended() && !hangs {
+        std::thread::sleep(Duration::from_millis(5));
+        let now = number();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        hangs = since.elapsed() > INPUT_MAX;
+    }
+    let told = process.stderr();
+    if hangs {
+        process.kill();
+        panic!("it hangs for {INPUT_MAX:?}. {}\n{told}", repeat(target, plan, last));
+    }
+    let ended = process.wait();
+    let told = ended.stderr;
+    let words: Vec<&str> = told.lines().rev().take(40).collect();
+    let words = words.into_iter().rev().collect::<Vec<_>>().join("\n");
+    assert!(ended.code == Some(0), "it ended with {:?}. {}\n{words}", ended.code, repeat(target, plan, number()));
+    told.lines().filter(|line| line.starts_with("fuzz")).for_each(|line| eprintln!("{line}"));
+}
+
+/// Keeps the input of this number, and says how it is run again.
+fn repeat(target: Target, plan: &Plan, number: u64) -> String {
+    let (test, seed) = (target.test, plan.seed);
+    if number == u64::MAX {
+        return format!("No input was begun (seed {seed}).");
+    }
+    let path =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{seed}-{number}.input", test.replace("::", "-")));
+    std::fs::write(&path, input(target, seed, number)).unwrap();
+    let path = path.display();
+    format!(
+        "Input {number} of seed {seed}, repeat it with:\n  FUZZ_INPUT={path} cargo test --release --workspace --test torture {test}"
+    )
+}
