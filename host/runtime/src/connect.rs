@@ -1,6 +1,6 @@
 //! The connections between the processes of a job: each connects to those before it in `--hosts` and waits for those
 //! after it. timely's own way of doing so writes to standard output, which belongs to `print` sinks, and trusts whoever
-//! connects. Here both ends of each connection show their certificates where they have such, and prove that they know the job's key
+//! connects. Here both ends of each connection speak TLS, with certificates where they have such, and prove that they know the job's key
 //! (`hello`), strangers cost nothing that matters (`port`), and what is sent is sealed (`sealed`, `records`) and looked at before
 //! timely sees it (`message`).
 

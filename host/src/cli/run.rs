@@ -28,7 +28,7 @@ use millstream_connectors::kinds;
 use millstream_engine::running::{Cluster, Options};
 use millstream_metrics::Snapshot;
 use millstream_runtime::control::Control;
-use millstream_runtime::{ClusterKey, Job, JobLayout, LayoutNews, LocalPorts, PeerTrust, Stop, Stopper};
+use millstream_runtime::{ClusterKey, Job, JobLayout, LayoutNews, LocalPorts, Stop, Stopper};
 use page_notice::PageNotice;
 pub(super) use place::PROCESSES_MAX;
 use place::{ProcessNumber, place, trust};
@@ -81,8 +81,8 @@ pub struct RunArguments {
     /// where --hosts names other machines
     #[arg(long, value_name = "FILE")]
     pub(super) cluster_key: Option<PathBuf>,
-    /// A folder with tls.crt, tls.key and ca.crt (PEM): the processes speak TLS, and each shows a certificate that is for its name in
-    /// --hosts and made by an issuer in ca.crt
+    /// A folder with tls.crt, tls.key and ca.crt (PEM): each process shows a certificate that is for its name in --hosts and made by an
+    /// issuer in ca.crt
     #[arg(long, value_name = "FOLDER")]
     pub(super) cluster_tls: Option<PathBuf>,
     /// Forget what the checkpoint folder holds and begin at batch 1
@@ -233,12 +233,7 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
             place.iter().for_each(|(_, hosts)| arguments.hosts.clone_from(hosts));
             // What is wrong is told before anything is started; a worker process reads certificates itself, as they may be new by then.
             let trust = place.map(|(process, hosts)| trust(&arguments, &hosts, process, None)).transpose()?;
-            let key = match trust {
-                Some(PeerTrust::Key(key)) => Some(key),
-                Some(PeerTrust::Certificates { key, .. }) => key,
-                None => None,
-            };
-            (vec![None], key)
+            (vec![None], trust.and_then(|trust| trust.key().cloned()))
         }
     };
     let layout = Layout { _ports: ports, ..Layout::of(&arguments, numbers, key) };

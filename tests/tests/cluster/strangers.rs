@@ -2,9 +2,14 @@
 //! nobody puts anything into a connection of two processes.
 
 use millstream_tests::{DEADLINE, Process, Relay, Trial, free_port, holds_within};
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hmac;
-use std::io::{Read, Write};
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -71,11 +76,105 @@ fn connect(port: u16) -> TcpStream {
     socket
 }
 
+/// What goes over a connection, and how many bytes of it this end has sent.
+struct Counted {
+    socket: TcpStream,
+    sent: usize,
+}
+
+impl Read for Counted {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(bytes)
+    }
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.socket.write(bytes)?;
+        self.sent += sent;
+        Ok(sent)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+/// Takes whatever key the other end shows.
+#[derive(Debug)]
+struct AnyKey(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for AnyKey {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        unreachable!()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        key: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(key.as_ref()), signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+type Secured = StreamOwned<ClientConnection, Counted>;
+
+/// A connection on which both ends have greeted each other with TLS, as anybody can.
+fn secured(port: u16) -> io::Result<Secured> {
+    let socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_read_timeout(Some(DEADLINE))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let any = AnyKey(provider.signature_verification_algorithms);
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13]).unwrap();
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(any));
+    let mut config = builder.with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    config.enable_sni = false;
+    let mut connection = ClientConnection::new(Arc::new(config), ServerName::try_from("process").unwrap()).unwrap();
+    let mut counted = Counted { socket, sent: 0 };
+    while connection.is_handshaking() {
+        connection.complete_io(&mut counted)?;
+    }
+    Ok(StreamOwned::new(connection, counted))
+}
+
+/// Bytes that a process has sent when the other knows who it is: the greeting of TLS, and records with the hello and the proof.
+fn greeting_bytes(port: u16) -> usize {
+    let record_bytes = |plain: usize| 5 + plain + 1 + 16;
+    secured(port).unwrap().sock.sent + record_bytes(HELLO_BYTES) + record_bytes(32)
+}
+
 /// A hello that is right in all its words: those that the process itself says.
 fn right_hello(port: u16, process: u32, purpose: u32) -> [u8; HELLO_BYTES] {
     let mut hello = [0; HELLO_BYTES];
     hello[..8].copy_from_slice(MAGIC);
-    let mut socket = connect(port);
+    let mut socket = secured(port).unwrap();
     socket.write_all(&hello).unwrap();
     socket.read_exact(&mut hello).unwrap();
     hello[8..12].copy_from_slice(&process.to_le_bytes());
@@ -83,43 +182,27 @@ fn right_hello(port: u16, process: u32, purpose: u32) -> [u8; HELLO_BYTES] {
     hello
 }
 
-/// A process of the job as far as its port tells, with what it needs to say more.
-struct Guest {
-    socket: TcpStream,
-    seal: LessSafeKey,
-    count: u64,
-}
+/// A process of the job as far as its port tells.
+struct Guest(Secured);
 
 impl Guest {
     /// With the key; returns once it is let in.
     fn new(port: u16, process: u32, purpose: u32, key: &[u8]) -> Guest {
         let hello = right_hello(port, process, purpose);
-        let mut socket = connect(port);
+        let mut socket = secured(port).unwrap();
         socket.write_all(&hello).unwrap();
         let mut answer = [0; HELLO_BYTES + 32];
         socket.read_exact(&mut answer).unwrap();
+        let exported = socket.conn.export_keying_material([0; 32], b"EXPORTER-millstream-peer", None).unwrap();
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        let key = hmac::sign(&key, &[&b"millstream: a connection with TLS"[..], &exported].concat());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_ref());
         let said = [&hello[..], &answer[..HELLO_BYTES]].concat();
-        let derive = |label: &[u8; 31]| hmac::sign(&key, &[&label[..], &said[..]].concat());
-        assert_eq!(derive(b"millstream: this one listens   ").as_ref(), &answer[HELLO_BYTES..]);
-        socket.write_all(derive(b"millstream: this one connects  ").as_ref()).unwrap();
-        let seal = derive(b"millstream: seal who connects  ");
-        let seal = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, seal.as_ref()).unwrap());
-        let mut welcome = [0; 4 + 9 + 16];
-        socket.read_exact(&mut welcome).unwrap();
-        Guest { socket, seal, count: 0 }
-    }
-
-    /// Sends a frame as processes do. The other may be gone.
-    fn send(&mut self, plain: &[u8]) {
-        let mut nonce = [0; 12];
-        nonce[..8].copy_from_slice(&self.count.to_le_bytes());
-        self.count += 1;
-        let mut sealed = plain.to_vec();
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        self.seal.seal_in_place_append_tag(nonce, Aad::empty(), &mut sealed).unwrap();
-        let length = u32::try_from(sealed.len()).unwrap().to_le_bytes();
-        let _ = self.socket.write_all(&[&length[..], &sealed].concat());
+        let proof = |label: &[u8; 31]| hmac::sign(&key, &[&label[..], &said[..]].concat());
+        assert_eq!(proof(b"millstream: this one listens   ").as_ref(), &answer[HELLO_BYTES..]);
+        socket.write_all(proof(b"millstream: this one connects  ").as_ref()).unwrap();
+        socket.read_exact(&mut [0; 9]).unwrap();
+        Guest(socket)
     }
 }
 
@@ -187,7 +270,8 @@ fn strangers_neither_hold_up_a_start_nor_fill_memory() {
     let mut first = start(&trial, 0, &[port, other, free_port()], "right.key");
     first.until_stderr("waiting for 2 of 3 processes");
     let seen = start(&trial, 1, &[relay.port, other, free_port()], "right.key");
-    let heard = holds_within(DEADLINE, || relay.seen.lock().unwrap().iter().any(|seen| seen.len() >= HELLO_BYTES + 32));
+    let greeting = greeting_bytes(port);
+    let heard = holds_within(DEADLINE, || relay.seen.lock().unwrap().iter().any(|seen| seen.len() >= greeting));
     assert!(heard, "{}", seen.stderr());
     seen.kill();
     let replayed: Vec<Vec<u8>> = relay.seen.lock().unwrap().clone();
@@ -197,36 +281,50 @@ fn strangers_neither_hold_up_a_start_nor_fill_memory() {
     // Some say nothing, some a byte every now and then, faster than any pause is noticed.
     let silent: Vec<TcpStream> = (0..300).map(|_| connect(port)).collect();
     let hello = right_hello(port, 1, 0);
+    let begun = replayed.iter().find(|said| said.len() >= greeting).unwrap().clone();
     for _ in 0..20 {
-        let stop = stop.clone();
+        let (stop, begun) = (stop.clone(), begun.clone());
         crowd.push(thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)) else {
                     thread::sleep(Duration::from_millis(10));
                     continue;
                 };
-                for byte in hello {
+                for byte in &begun {
                     thread::sleep(Duration::from_millis(100));
-                    if stop.load(Ordering::Relaxed) || socket.write_all(&[byte]).is_err() {
+                    if stop.load(Ordering::Relaxed) || socket.write_all(&[*byte]).is_err() {
                         break;
                     }
                 }
             }
         }));
     }
-    // Junk, a right hello with junk behind, and what another process has said before.
+    // Junk, the beginning of a greeting with junk behind, and what another process has said before.
     let junk = vec![0x55; 1 << 20];
+    let texts = [junk.clone(), [&begun[..100], &junk].concat(), [&[0x16, 3, 1, 0x3f, 0xff][..], &junk].concat()];
+    for text in texts.into_iter().chain(replayed) {
+        let stop = stop.clone();
+        crowd.push(thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                if let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)) {
+                    let _ = socket.write_all(&text);
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        }));
+    }
+    // Behind the greeting, which anybody can say: a right hello with junk behind, and with a proof that is none.
     let texts = [
         junk.clone(),
         [&hello[..], &junk].concat(),
         [&MAGIC[..], &junk].concat(),
         [&hello[..], &[0; 32], &junk].concat(),
     ];
-    for text in texts.into_iter().chain(replayed) {
+    for text in texts {
         let stop = stop.clone();
         crowd.push(thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                if let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)) {
+                if let Ok(mut socket) = secured(port) {
                     let _ = socket.write_all(&text);
                 }
                 thread::sleep(Duration::from_millis(1));
@@ -263,23 +361,24 @@ fn junk_in_a_connection_ends_the_job_without_a_panic() {
     let header = |numbers: [u64; 6]| numbers.map(u64::to_be_bytes).concat();
     let large = header([1, 1, 0, 1, 1 << 40, 0]);
     let nobody = header([1, 1, 7, 900, 8, 0]);
-    let frames: [(&str, Option<Vec<u8>>); 3] = [
-        ("a frame that no process of the job has sealed", None),
+    let sent: [(&str, Option<Vec<u8>>); 3] = [
+        ("a record that no process of the job has sealed", None),
         ("a message larger than messages are", Some(large)),
         ("a message between workers that there are not", Some(nobody)),
     ];
-    for (told, frame) in frames {
+    for (told, message) in sent {
         let trial = job();
         let port = free_port();
         let mut first = start(&trial, 0, &[port, free_port()], "right.key");
         first.until_stderr("waiting for 1 of 2 processes");
         let mut data = Guest::new(port, 1, 0, &key);
         let _more = [1, 2].map(|purpose| Guest::new(port, 1, purpose, &key));
-        match frame {
-            Some(frame) => data.send(&frame),
+        match message {
+            // It may be gone.
+            Some(message) => drop(data.0.write_all(&message)),
             None => {
-                let junk = [&4096_u32.to_le_bytes()[..], &[0; 4096]].concat();
-                data.socket.write_all(&junk).unwrap();
+                let junk = [&[0x17, 3, 3, 0x10, 0][..], &[0; 4096]].concat();
+                data.0.sock.write_all(&junk).unwrap();
             }
         }
         let ended = first.wait_within(Duration::from_secs(20));
@@ -294,9 +393,10 @@ fn junk_in_a_connection_ends_the_job_without_a_panic() {
     let trial = job();
     let (port, other) = (free_port(), free_port());
     let relay = Relay::to(port);
-    // The hello and the proof go through.
-    *relay.junk_behind.lock().unwrap() = Some(HELLO_BYTES + 32);
     let mut first = start(&trial, 0, &[port, other], "right.key");
+    first.until_stderr("waiting for 1 of 2 processes");
+    // The hello and the proof go through.
+    *relay.junk_behind.lock().unwrap() = Some(greeting_bytes(port));
     let second = start(&trial, 1, &[relay.port, other], "right.key");
     let ended = second.wait_within(Duration::from_secs(20));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);

@@ -1,4 +1,4 @@
-//! Processes that speak TLS with each other (`--cluster-tls`): who shows no certificate of theirs takes no part, and hears why; nobody between
+//! Processes that show certificates to each other (`--cluster-tls`): who shows no certificate of theirs takes no part, and hears why; nobody between
 //! them reads what they send.
 
 use millstream_tests::{Certificates, DEADLINE, Ended, Process, Relay, Trial, free_port, hosts};
@@ -149,8 +149,8 @@ fn who_shows_no_certificate_of_the_job_takes_no_part_and_hears_why() {
         (
             &local,
             &[],
-            "it does not speak TLS; where it is a process of the job, start it with --cluster-tls as well",
-            "(what answers there speaks TLS, and this process does not; start all with the same --cluster-tls, or none)",
+            "it has no certificate; where it is a process of the job, start it with --cluster-tls as well",
+            "(it wants certificates, and this process has none; start all with the same --cluster-tls, or none)",
         ),
     ] {
         let filled = |words: &str| words.replace("{port}", &port.to_string()).replace("{second}", &second.to_string());
@@ -196,7 +196,7 @@ fn who_shows_no_certificate_of_the_job_takes_no_part_and_hears_why() {
 
 /// Those who only stand there, and those who greet and say no more, hold nobody up.
 #[test]
-fn a_process_that_does_not_speak_tls_yet_is_told_of_it_and_strangers_hold_nobody_up() {
+fn a_process_that_has_no_certificate_yet_is_told_of_it_and_strangers_hold_nobody_up() {
     let trial = job();
     let _ca = two(&trial);
     let (port, second) = (free_port(), free_port());
@@ -205,7 +205,9 @@ fn a_process_that_does_not_speak_tls_yet_is_told_of_it_and_strangers_hold_nobody
     let mut first = start(&trial, 0, &plain, &[]);
     first.until_stderr("waiting for 1 of 2 processes");
     let mut other = start(&trial, 1, &hosts, &["--cluster-tls", "b"]);
-    first.until_stderr("it speaks TLS, and this process does not; start all with the same --cluster-tls, or none");
+    first.until_stderr(
+        "it wants certificates, and this process has none; start all with the same --cluster-tls, or none",
+    );
     other.until_stderr("it may not have been started with --cluster-tls");
     first.kill();
     let mut first = start(&trial, 0, &hosts, &["--cluster-tls", "a"]);

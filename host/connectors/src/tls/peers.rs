@@ -1,5 +1,8 @@
 //! TLS between the processes of a job: each end of a connection shows a certificate of an issuer that the other knows, for the name by
-//! which `--hosts` has it. Only TLS 1.3 is spoken, and no session is taken up again: each connection is checked anew.
+//! which `--hosts` has it, or they have none (`raw_keys`). Only TLS 1.3 is spoken, and no session is taken up again: each connection is
+//! checked anew.
+
+mod raw_keys;
 
 use super::{PEM_BYTES_MAX, TlsRefusal, certificates, roots_in, unusable};
 use millstream_base::private;
@@ -11,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::version::TLS13;
-use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, ServerConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, PeerIncompatible, ServerConfig};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -27,6 +30,7 @@ const ISSUERS: &str = "ca.crt";
 pub struct Peers {
     connects: Arc<ClientConfig>,
     listens: Arc<ServerConfig>,
+    certified: bool,
 }
 
 impl fmt::Debug for Peers {
@@ -66,18 +70,57 @@ impl Peers {
         let builder = builder.map_err(no_tls)?.with_client_cert_verifier(clients);
         let mut listens = builder.with_single_cert(chain, secret).map_err(together)?;
         listens.send_tls13_tickets = 0;
-        Ok(Peers { connects: Arc::new(connects), listens: Arc::new(listens) })
+        Ok(Peers { connects: Arc::new(connects), listens: Arc::new(listens), certified: true })
+    }
+
+    /// Without certificates: whoever is at the other end has to prove in another way that it is of the job.
+    pub fn uncertified() -> Result<Peers, TlsRefusal> {
+        let provider = Arc::new(ring::default_provider());
+        let shown = raw_keys::shown(&provider)?;
+        let no_tls = |error| TlsRefusal(format!("TLS cannot be used here: {error}"));
+        let any = raw_keys::AnyKey(provider.signature_verification_algorithms);
+        let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&TLS13]);
+        let builder = builder.map_err(no_tls)?.dangerous().with_custom_certificate_verifier(Arc::new(any));
+        let mut connects = builder.with_no_client_auth();
+        connects.resumption = Resumption::disabled();
+        connects.enable_sni = false;
+        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13]);
+        let mut listens = builder.map_err(no_tls)?.with_no_client_auth().with_cert_resolver(shown);
+        listens.send_tls13_tickets = 0;
+        Ok(Peers { connects: Arc::new(connects), listens: Arc::new(listens), certified: false })
     }
 
     /// This end of a connection to the process of this name.
     pub fn connects(&self, name: &str) -> io::Result<ClientConnection> {
-        let name = server_name(name).map_err(io::Error::other)?;
+        // A name that no certificate could have will do where there is none.
+        let name = server_name(if self.certified { name } else { "process" }).map_err(io::Error::other)?;
         ClientConnection::new(self.connects.clone(), name).map_err(io::Error::other)
     }
 
     /// How connections of others are taken.
     pub fn listens(&self) -> Arc<ServerConfig> {
         self.listens.clone()
+    }
+
+    /// Whether the ends of a connection show certificates.
+    pub fn are_certified(&self) -> bool {
+        self.certified
+    }
+
+    /// Whether what a process has shown is for the name by which others reach it; why not, otherwise. Who made it was looked at before.
+    pub fn is_for(&self, shown: Option<&[CertificateDer<'_>]>, name: &str) -> Result<(), String> {
+        if !self.certified {
+            return Ok(());
+        }
+        let Some([first, ..]) = shown else { return Err("it shows no certificate".into()) };
+        let parsed = ParsedCertificate::try_from(first).map_err(|error| of_peer(&error))?;
+        let name = server_name(name).map_err(|refusal| refusal.0)?;
+        verify_server_name(&parsed, &name).map_err(|error| of_peer(&error))
+    }
+
+    /// What is wrong with the other end of a connection, and what to do.
+    pub fn refused(&self, error: &io::Error) -> Option<String> {
+        cause(error).map(if self.certified { of_peer } else { raw_keys::of_peer })
     }
 }
 
@@ -87,20 +130,10 @@ fn server_name(name: &str) -> Result<ServerName<'static>, TlsRefusal> {
     })
 }
 
-/// Whether what a process has shown is for the name by which others reach it; why not, otherwise. Who made it was looked at before.
-pub fn is_for(shown: Option<&[CertificateDer<'_>]>, name: &str) -> Result<(), String> {
-    let Some([first, ..]) = shown else { return Err("it shows no certificate".into()) };
-    let parsed = ParsedCertificate::try_from(first).map_err(|error| of_peer(&error))?;
-    let name = server_name(name).map_err(|refusal| refusal.0)?;
-    verify_server_name(&parsed, &name).map_err(|error| of_peer(&error))
-}
-
-/// What is wrong with the other end of a connection, and what to do.
-pub fn refused(error: &io::Error) -> Option<String> {
-    match error.get_ref()?.downcast_ref::<rustls::Error>() {
-        Some(cause) => Some(of_peer(cause)),
-        None => refused(error.get_ref()?.downcast_ref()?),
-    }
+/// What an error says of TLS.
+fn cause(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref().or_else(|| cause(inner.downcast_ref()?))
 }
 
 /// The names that a certificate is for, in words.
@@ -153,7 +186,13 @@ fn of_peer(error: &rustls::Error) -> String {
             "it does not accept the certificate of this process; its issuer must be in `ca.crt` there, and its name in --hosts"
                 .into()
         }
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            "it ended the greeting; it may not have been started with --cluster-tls".into()
+        }
         rustls::Error::AlertReceived(alert) => format!("it does not go on ({alert:?}); see what it says itself"),
+        rustls::Error::PeerIncompatible(PeerIncompatible::IncorrectCertificateTypeExtension) => {
+            "it has no certificate; where it is a process of the job, start it with --cluster-tls as well".into()
+        }
         rustls::Error::PeerIncompatible(why) => format!("it does not speak TLS 1.3: {why:?}"),
         other => other.to_string(),
     }

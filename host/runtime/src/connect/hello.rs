@@ -1,4 +1,4 @@
-//! How two processes make sure of each other, before anything else is said:
+//! How two processes make sure of each other, within TLS and before anything else is said:
 //!
 //! | who | says |
 //! |---|---|
@@ -6,11 +6,10 @@
 //! | the one that listens | the same of its own, and a proof that it knows the key |
 //! | the one that connects | its proof |
 //!
-//! A proof is an HMAC over both hellos and both numbers, so one that was heard elsewhere, or earlier, proves nothing. Of the
-//! same come the keys of the connection, see [`super::sealed`]. Where the processes speak TLS, all of this is said within it, and
-//! proofs are made with what only the two ends of that connection have as well (`running/peer_trust`).
+//! A proof is an HMAC over both hellos and both numbers, so one that was heard earlier proves nothing. Its key is made of the job's key and
+//! of what only the two ends of this connection with TLS have (`running/peer_trust`), so one that was heard elsewhere proves nothing either,
+//! also where somebody between the two speaks TLS with each of them.
 
-use super::sealed::{Opener, Sealer};
 use millstream_base::ids::Generation;
 use millstream_base::private::random;
 use ring::hmac;
@@ -125,7 +124,9 @@ impl Transcript {
 
     /// What only an end with the key can say.
     pub fn proof(&self, of: ConnectionEnd) -> [u8; PROOF_BYTES] {
-        self.derive(proof_label(of))
+        let mut bytes = [0; PROOF_BYTES];
+        bytes.copy_from_slice(hmac::sign(&self.key, &self.labelled(proof_label(of))).as_ref());
+        bytes
     }
 
     /// Whether this is the proof of that end. Takes the same time for every wrong one.
@@ -133,26 +134,12 @@ impl Transcript {
         hmac::verify(&self.key, &self.labelled(proof_label(of)), proof).is_ok()
     }
 
-    /// What seals the words of `own`, and what opens those of the other end.
-    pub fn seals(&self, own: ConnectionEnd) -> (Sealer, Opener) {
-        let connects = self.derive(b"millstream: seal who connects  ");
-        let listens = self.derive(b"millstream: seal who listens   ");
-        let (own, other) = if own == ConnectionEnd::Connects { (connects, listens) } else { (listens, connects) };
-        (Sealer::new(&own), Opener::new(&other))
-    }
-
-    fn derive(&self, label: &Label) -> [u8; PROOF_BYTES] {
-        let mut bytes = [0; PROOF_BYTES];
-        bytes.copy_from_slice(hmac::sign(&self.key, &self.labelled(label)).as_ref());
-        bytes
-    }
-
     fn labelled(&self, label: &Label) -> Vec<u8> {
         [&label[..], &self.said[..]].concat()
     }
 }
 
-/// What a use of the key begins with. All are of one length, so that no two uses mean the same bytes.
+/// What a proof begins with. Both are of one length, so that neither is the other.
 type Label = [u8; 31];
 
 fn proof_label(of: ConnectionEnd) -> &'static Label {

@@ -3,12 +3,11 @@
 
 use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBytes, MAGIC, PROOF_BYTES, Transcript};
 use super::records::exported;
-use super::sealed::{FRAME_BYTES_MAX, Opener, Sealer, with_tls};
+use super::sealed::{FRAME_BYTES_MAX, Opener, Sealer, both};
 use super::status::{STATUS_EVERY, Status};
 use crate::limits::{HELLO_MS_MAX, STRANGERS_MAX};
 use millstream_base::error::{Error, Result};
 use millstream_base::threads;
-use millstream_connectors::tls::peers;
 use millstream_engine::running::Cluster;
 use millstream_engine::running::layout::JobLayout;
 use millstream_engine::running::peer_trust::{EXPORTED_BYTES, PeerTrust, name_in};
@@ -211,46 +210,41 @@ async fn hear(socket: TcpStream, from: SocketAddr, admission: Arc<Admission>) {
 
 type CheckedHello = (Hello, ConnectionPurpose, (Sealer, Opener));
 
-/// What a connection with TLS begins with: a record of a greeting.
-const TLS_GREETING: [u8; 2] = [0x16, 3];
-
 /// Both ends make sure of each other, with certificates where the processes have them.
-async fn greet(mut socket: TcpStream, admission: &Admission) -> Result<(TcpStream, CheckedHello), String> {
+async fn greet(socket: TcpStream, admission: &Admission) -> Result<(TcpStream, CheckedHello), String> {
     socket.set_nodelay(true).map_err(lost)?;
-    let Some(peers) = admission.trust.peers() else {
-        let (hello, purpose, transcript) = meet(&mut socket, admission, None).await?;
-        return Ok((socket, (hello, purpose, transcript.seals(ConnectionEnd::Listens))));
-    };
-    let refused = |error: io::Error| peers::refused(&error).unwrap_or_else(|| lost(error));
+    let peers = admission.trust.peers();
+    let refused = |error: io::Error| peers.refused(&error).unwrap_or_else(|| lost(error));
     let mut stream = TlsAcceptor::from(peers.listens()).accept(socket).await.map_err(refused)?;
     let secret = exported(stream.get_ref().1).map_err(lost)?;
-    let (hello, purpose, _) = meet(&mut stream, admission, Some(&secret)).await?;
+    let (hello, purpose) = meet(&mut stream, admission, &secret).await?;
     let host = admission.hosts.get(hello.process as usize).map_or("", String::as_str);
     let (socket, connection) = stream.into_inner();
-    peers::is_for(connection.peer_certificates(), name_in(host))
+    peers
+        .is_for(connection.peer_certificates(), name_in(host))
         .map_err(|why| format!("it says that it is process {}, at {host} in --hosts: {why}", hello.process))?;
-    Ok((socket, (hello, purpose, with_tls(connection.into()))))
+    Ok((socket, (hello, purpose, both(connection.into(), peers))))
 }
 
 fn lost(error: io::Error) -> String {
-    format!("it did not say that it is a process of a job ({error})")
+    let why = match error.kind() {
+        // The library says it at length.
+        io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("it did not say that it is a process of a job ({why})")
 }
 
 /// Both ends prove what they know, see [`super::hello`].
 async fn meet(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     admission: &Admission,
-    exported: Option<&[u8; EXPORTED_BYTES]>,
-) -> Result<(Hello, ConnectionPurpose, Transcript), String> {
+    exported: &[u8; EXPORTED_BYTES],
+) -> Result<(Hello, ConnectionPurpose), String> {
     let foreign = || "it is no process of a job, or one of another version".to_owned();
     let mut said = HelloBytes([0; HELLO_BYTES]);
     // The magic first: a stranger may say less than a hello and wait for an answer.
     stream.read_exact(&mut said.0[..MAGIC.len()]).await.map_err(lost)?;
-    if said.0.starts_with(&TLS_GREETING) {
-        return Err(
-            "it speaks TLS, and this process does not; start all with the same --cluster-tls, or none".to_owned()
-        );
-    }
     if !said.0.starts_with(&MAGIC) {
         return Err(foreign());
     }
@@ -266,12 +260,12 @@ async fn meet(
         return Err("it does not know the key of the job's processes".to_owned());
     }
     if admission.own.is_elsewhere(hello) {
-        return Ok((hello, purpose, transcript));
+        return Ok((hello, purpose));
     }
     match admission.own.differs(hello) {
         // The other has found the same, and says so.
         Some(difference) => Err(difference),
-        None => Ok((hello, purpose, transcript)),
+        None => Ok((hello, purpose)),
     }
 }
 
@@ -293,8 +287,8 @@ async fn wait(
         if is_ready {
             break;
         }
-        let Ok(frame) = seals.0.seal(&Status::Wait.bytes()) else { return };
-        let sent = tokio::time::timeout(STATUS_EVERY, socket.write_all(frame)).await;
+        let Ok(sealed) = seals.0.seal(&Status::Wait.bytes()) else { return };
+        let sent = tokio::time::timeout(STATUS_EVERY, socket.write_all(sealed)).await;
         if !matches!(sent, Ok(Ok(()))) {
             return;
         }

@@ -2,13 +2,13 @@
 
 use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBytes, MAGIC, PROOF_BYTES, Transcript};
 use super::records::exported;
-use super::sealed::{Opener, Sealed, Sealer, with_tls};
+use super::sealed::{Opener, Sealed, Sealer, both};
 use super::status::{STATUS_SILENCE_MAX, Status};
 use crate::limits::HELLO_MS_MAX;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::Generation;
 use millstream_base::threads::lost_connection;
-use millstream_connectors::tls::peers::{self, Peers};
+use millstream_connectors::tls::peers::Peers;
 use millstream_engine::running::Cluster;
 use millstream_engine::running::layout::JobLayout;
 use millstream_engine::running::peer_trust::{EXPORTED_BYTES, name_in};
@@ -124,37 +124,24 @@ fn greet(
     socket.set_write_timeout(Some(time_max))?;
     // For all that is said, not for each byte of it.
     let mut heard = UntilDeadline { socket: &socket, deadline: Instant::now() + time_max };
-    let (mut tls, secret) = match trust.peers() {
-        None => (None, None),
-        Some(peers) => {
-            let (seals, secret) = secure(&mut heard, peers, host)?;
-            (Some(seals), Some(secret))
-        }
-    };
+    let ((mut sealer, mut opener), secret) = secure(&mut heard, trust.peers(), host)?;
     let said = HelloBytes::new(own, purpose)?;
-    say(&socket, tls.as_mut(), &said.0)?;
+    (&socket).write_all(sealer.seal(&said.0)?)?;
     let mut other = HelloBytes([0; HELLO_BYTES]);
-    hear(&mut heard, tls.as_mut(), &mut other.0[..TLS_REFUSAL.len()])?;
-    if other.0.starts_with(&TLS_REFUSAL) {
-        return Err(stranger(
-            "what answers there speaks TLS, and this process does not; start all with the same --cluster-tls, or none",
-        )
-        .into());
-    }
-    hear(&mut heard, tls.as_mut(), &mut other.0[TLS_REFUSAL.len()..])?;
+    opened(&mut opener, &mut heard, &mut other.0)?;
     if !other.0.starts_with(&MAGIC) {
         return Err(stranger("what answers there is no process of a job, or one of another version").into());
     }
     let mut proof = [0; PROOF_BYTES];
-    hear(&mut heard, tls.as_mut(), &mut proof)?;
-    let transcript = Transcript::new(trust.proof_key(secret.as_ref()), &said, &other);
+    opened(&mut opener, &mut heard, &mut proof)?;
+    let transcript = Transcript::new(trust.proof_key(&secret), &said, &other);
     if !transcript.proves(ConnectionEnd::Listens, &proof) {
         return Err(stranger(
             "what answers there does not know the key of this process; give all the same file with --cluster-key",
         )
         .into());
     }
-    say(&socket, tls.as_mut(), &transcript.proof(ConnectionEnd::Connects))?;
+    (&socket).write_all(sealer.seal(&transcript.proof(ConnectionEnd::Connects))?)?;
     let Some((hello, _)) = other.hello() else {
         return Err(stranger("what answers there is a process of another version").into());
     };
@@ -165,23 +152,18 @@ fn greet(
         )));
     }
     if own.is_elsewhere(hello) {
-        let (_, mut opener) = tls.unwrap_or_else(|| transcript.seals(ConnectionEnd::Connects));
         return Err(elsewhere(&mut heard, &mut opener)?);
     }
     if let Some(difference) = own.differs(hello) {
         return Err(ConnectFailure::Differs(difference));
     }
-    let (sealer, mut opener) = tls.unwrap_or_else(|| transcript.seals(ConnectionEnd::Connects));
     let generation = welcome(&socket, &mut opener, caller)?;
     socket.set_read_timeout(None)?;
     socket.set_write_timeout(None)?;
     Ok((Sealed::new(socket, (sealer, opener)), generation))
 }
 
-/// What somebody who speaks TLS says to one who does not.
-const TLS_REFUSAL: [u8; 2] = [0x15, 3];
-
-/// Both ends show their certificates, and agree on what only they have.
+/// Both ends greet each other, with their certificates where they have such, and agree on what only they have.
 fn secure(
     heard: &mut UntilDeadline<'_>,
     peers: &Peers,
@@ -189,41 +171,28 @@ fn secure(
 ) -> io::Result<((Sealer, Opener), [u8; EXPORTED_BYTES])> {
     let mut connection = peers.connects(name_in(host))?;
     while connection.is_handshaking() {
-        connection.complete_io(heard).map_err(in_words)?;
+        connection.complete_io(heard).map_err(|error| in_words(error, peers))?;
     }
     let secret = exported(&connection)?;
-    Ok((with_tls(connection.into()), secret))
+    Ok((both(connection.into(), peers), secret))
 }
 
-/// What is wrong with the certificate of the other end, or with that of this one, as the other says.
-fn in_words(error: io::Error) -> io::Error {
-    match peers::refused(&error) {
+/// What is wrong with the other end, or with this one, as the other says.
+fn in_words(error: io::Error, peers: &Peers) -> io::Error {
+    match peers.refused(&error) {
         Some(words) => stranger(&words),
-        None if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => io::Error::new(
-            error.kind(),
-            "it closed the connection in the middle of the greeting; it may not have been started with --cluster-tls",
-        ),
+        None if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+            let why = match peers.are_certified() {
+                true => "it may not have been started with --cluster-tls",
+                false => "it may be no process of a job, or one of another version",
+            };
+            io::Error::new(error.kind(), format!("it closed the connection in the middle of the greeting; {why}"))
+        }
         None => error,
     }
 }
 
-/// Says something, within TLS where it is spoken.
-fn say(mut socket: &TcpStream, tls: Option<&mut (Sealer, Opener)>, bytes: &[u8]) -> io::Result<()> {
-    match tls {
-        None => socket.write_all(bytes),
-        Some((sealer, _)) => socket.write_all(sealer.seal(bytes)?),
-    }
-}
-
-/// Fills `bytes` with what the other says, within TLS where it is spoken.
-fn hear(heard: &mut UntilDeadline<'_>, tls: Option<&mut (Sealer, Opener)>, bytes: &mut [u8]) -> io::Result<()> {
-    match tls {
-        None => heard.read_exact(bytes),
-        Some((_, opener)) => opened(opener, heard, bytes),
-    }
-}
-
-/// Fills `bytes` with what frames hold.
+/// Fills `bytes` with what the other says.
 fn opened(opener: &mut Opener, heard: &mut UntilDeadline<'_>, mut bytes: &mut [u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match opener.read(&mut *heard, bytes)? {
@@ -311,18 +280,6 @@ impl Read for UntilDeadline<'_> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Err(late()),
             read => read,
         }
-    }
-
-    fn read_exact(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.read(bytes) {
-                Ok(0) => return Err(closed()),
-                Ok(count) => bytes = &mut bytes[count..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,172 +1,60 @@
-//! A connection of which every frame is sealed with a key that only its two ends have, and counted: what somebody else puts in,
-//! leaves out or sends once more ends the connection, and nothing of it is used. Where the processes speak TLS, its records
-//! are the frames (`records`); otherwise they are our own (AES-256-GCM).
-//!
-//! On the wire a frame of our own is the number of its bytes, the sealed bytes, and their tag. How large a frame may be is known, so
-//! nobody makes the other end keep more than that.
+//! A connection of which every piece is sealed with keys that only its two ends have, and counted, in records of TLS (`records`): what
+//! somebody else puts in, leaves out or sends once more ends the connection, and nothing of it is used.
 
 use super::message::Messages;
-use super::records::Records;
+use super::records::{Records, Taken};
 use millstream_base::fault;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use std::io::{self, ErrorKind, Read, Write};
+use millstream_connectors::tls::peers::Peers;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use timely::communication::allocator::zero_copy::stream::Stream;
 
-/// Bytes of a frame, before they are sealed.
+/// Bytes that are sealed at a time: what becomes of them is kept until it is sent.
 pub const FRAME_BYTES_MAX: usize = 128 << 10;
-/// Bytes of the length in front of a frame.
-const LENGTH_BYTES: usize = 4;
-const TAG_BYTES: usize = 16;
 
-fn wrong(words: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, words)
-}
-
-/// No number is used twice with one key.
-fn next(count: &mut u64) -> io::Result<Nonce> {
-    let mut bytes = [0; 12];
-    bytes[..8].copy_from_slice(&count.to_le_bytes());
-    *count = count.checked_add(1).ok_or_else(|| wrong("a connection has sent all it can"))?;
-    Ok(Nonce::assume_unique_for_key(bytes))
-}
-
-fn key(bytes: &[u8; 32]) -> Option<Box<LessSafeKey>> {
-    UnboundKey::new(&AES_256_GCM, bytes).ok().map(LessSafeKey::new).map(Box::new)
-}
-
-/// Seals the frames of one direction.
+/// Seals what goes in one direction.
 pub struct Sealer {
-    seals: SealingKey,
+    records: Records,
     frame: Vec<u8>,
 }
 
-enum SealingKey {
-    /// `None`: the library does not take the key.
-    Own(Option<Box<LessSafeKey>>, u64),
-    Tls(Records),
-}
-
 impl Sealer {
-    /// Seals with this key, which nothing else may use.
-    pub fn new(bytes: &[u8; 32]) -> Sealer {
-        Sealer { seals: SealingKey::Own(key(bytes), 0), frame: Vec::new() }
-    }
-
-    /// The next frame as it goes over the connection. Takes at most [`FRAME_BYTES_MAX`].
+    /// The next bytes as they go over the connection. Takes at most [`FRAME_BYTES_MAX`].
     pub fn seal(&mut self, plain: &[u8]) -> io::Result<&[u8]> {
         self.frame.clear();
-        match &mut self.seals {
-            SealingKey::Tls(records) => records.seal(plain, &mut self.frame)?,
-            SealingKey::Own(key, count) => {
-                let key = key.as_ref().ok_or_else(|| wrong("no cipher"))?;
-                let length = u32::try_from(plain.len() + TAG_BYTES).map_err(|_| wrong("a frame is too large"))?;
-                self.frame.extend_from_slice(&length.to_le_bytes());
-                self.frame.extend_from_slice(plain);
-                let nonce = next(count)?;
-                let sealed = &mut self.frame[LENGTH_BYTES..];
-                let tag =
-                    key.seal_in_place_separate_tag(nonce, Aad::empty(), sealed).map_err(|_| wrong("no cipher"))?;
-                self.frame.extend_from_slice(tag.as_ref());
-            }
-        }
+        self.records.seal(plain, &mut self.frame)?;
         Ok(&self.frame)
     }
 }
 
-/// Opens the frames of one direction.
+/// Opens what comes from the other direction.
 pub struct Opener {
-    opens: OpeningKey,
-    frame: Vec<u8>,
-    /// Of the opened frame: what was not read yet.
-    from: usize,
-    to: usize,
-    /// Checks what is in the frames.
+    records: Records,
+    taken: Taken,
+    /// Checks what is in it.
     messages: Option<Messages>,
 }
 
-enum OpeningKey {
-    Own(Option<Box<LessSafeKey>>, u64),
-    /// With what was taken from the socket last.
-    Tls(Records, Vec<u8>),
-}
-
 impl Opener {
-    /// Opens what was sealed with this key.
-    pub fn new(bytes: &[u8; 32]) -> Opener {
-        Opener::of(OpeningKey::Own(key(bytes), 0))
-    }
-
-    fn of(opens: OpeningKey) -> Opener {
-        Opener { opens, frame: Vec::new(), from: 0, to: 0, messages: None }
-    }
-
-    /// Reads the next frame from the socket and opens it; `false`: the connection has ended.
-    fn next(&mut self, socket: &mut impl Read) -> io::Result<bool> {
-        // What there was of it counts for nothing where an error follows.
-        (self.from, self.to) = (0, 0);
-        let (key, count) = match &mut self.opens {
-            OpeningKey::Own(key, count) => (key, count),
-            OpeningKey::Tls(records, taken) => {
-                let more = records.open(socket, taken, &mut self.frame)?;
-                self.to = self.frame.len();
-                return Ok(more);
-            }
-        };
-        let mut head = [0; LENGTH_BYTES];
-        // The connection may end here, and nowhere else.
-        match socket.read(&mut head)? {
-            0 => return Ok(false),
-            got => socket.read_exact(&mut head[got..])?,
-        }
-        let length = u32::from_le_bytes(head) as usize;
-        if !(TAG_BYTES..=FRAME_BYTES_MAX + TAG_BYTES).contains(&length) {
-            return Err(wrong("a frame of a length that there is not"));
-        }
-        self.frame.resize(length, 0);
-        socket.read_exact(&mut self.frame)?;
-        let key = key.as_ref().ok_or_else(|| wrong("no cipher"))?;
-        let opened = key.open_in_place(next(count)?, Aad::empty(), &mut self.frame);
-        self.to = opened.map_err(|_| wrong("a frame that no process of the job has sealed"))?.len();
-        Ok(true)
-    }
-
-    /// Reads what the next frames hold.
+    /// Reads what was sealed next.
     pub fn read(&mut self, mut socket: impl Read, to: &mut [u8]) -> io::Result<usize> {
         if self.messages.is_some() {
             fault::thread("connection");
         }
-        while self.from == self.to {
-            match self.next(&mut socket) {
-                Ok(true) => {}
-                Ok(false) => return Ok(0),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            }
-            if let Some(messages) = &mut self.messages {
-                let checked = messages.check(&self.frame[self.from..self.to]);
-                if let Err(error) = checked {
-                    tracing::error!("what another process sent: {error}");
-                    self.from = self.to;
-                    return Err(error);
-                }
-            }
+        let count = self.records.open(&mut socket, &mut self.taken, to)?;
+        if let Some(messages) = &mut self.messages {
+            messages.check(&to[..count]).inspect_err(|error| tracing::error!("what another process sent: {error}"))?;
         }
-        let count = to.len().min(self.to - self.from);
-        to[..count].copy_from_slice(&self.frame[self.from..self.from + count]);
-        self.from += count;
         Ok(count)
     }
 }
 
-/// Both directions of a connection with TLS.
-pub fn with_tls(connection: rustls::Connection) -> (Sealer, Opener) {
-    let records = Records::new(connection);
-    (
-        Sealer { seals: SealingKey::Tls(records.clone()), frame: Vec::new() },
-        Opener::of(OpeningKey::Tls(records, Vec::new())),
-    )
+/// Both directions of a connection with these processes, whose ends have greeted each other.
+pub fn both(connection: rustls::Connection, peers: &Peers) -> (Sealer, Opener) {
+    let records = Records::new(connection, peers.clone());
+    let opener = Opener { records: records.clone(), taken: Taken::default(), messages: None };
+    (Sealer { records, frame: Vec::new() }, opener)
 }
 
 /// A connection between two processes that know each other. Clones are handles of the same connection: one may read while
@@ -179,7 +67,7 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// A connection whose ends have agreed on keys.
+    /// A connection whose ends have made sure of each other.
     pub fn new(socket: TcpStream, (sealer, opener): (Sealer, Opener)) -> Sealed {
         let (sealer, opener) = (Arc::new(Mutex::new(sealer)), Arc::new(Mutex::new(opener)));
         Sealed { socket: Arc::new(socket), sealer, opener }
@@ -236,67 +124,127 @@ impl Stream for Sealed {
 /// Two ends of one connection.
 #[cfg(test)]
 pub fn pair() -> (Sealed, Sealed) {
+    use rustls::{ClientConnection, ServerConnection};
+    let peers = Peers::uncertified().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let seals = |own, other| (Sealer::new(&[own; 32]), Opener::new(&[other; 32]));
-    (Sealed::new(near, seals(1, 2)), Sealed::new(listener.accept().unwrap().0, seals(2, 1)))
+    let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut far = listener.accept().unwrap().0;
+    let listens = peers.listens();
+    let listening = std::thread::spawn(move || {
+        let mut listens = ServerConnection::new(listens).unwrap();
+        while listens.is_handshaking() {
+            listens.complete_io(&mut far).unwrap();
+        }
+        (far, listens)
+    });
+    let mut connects: ClientConnection = peers.connects("other").unwrap();
+    while connects.is_handshaking() {
+        connects.complete_io(&mut near).unwrap();
+    }
+    let (far, listens) = listening.join().unwrap();
+    let [near, far] = [(near, connects.into()), (far, listens.into())]
+        .map(|(socket, connection)| Sealed::new(socket, both(connection, &peers)));
+    (near, far)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use millstream_base::random::Random;
+    use rustls::{Connection, ServerConnection};
 
-    /// What one end sends of these pieces, and where each frame ends.
-    fn sealed(pieces: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
-        let mut sealer = Sealer::new(&[7; 32]);
+    /// What seals at one end of a connection, and what opens at the other; each has greeted the other in memory.
+    fn greeted(peers: &Peers) -> (Sealer, Opener) {
+        let mut connects = Connection::from(peers.connects("other").unwrap());
+        let mut listens = Connection::from(ServerConnection::new(peers.listens()).unwrap());
+        while connects.is_handshaking() || listens.is_handshaking() {
+            pass(&mut connects, &mut listens);
+            pass(&mut listens, &mut connects);
+        }
+        (both(connects, peers).0, both(listens, peers).1)
+    }
+
+    fn pass(from: &mut Connection, to: &mut Connection) {
+        let mut wire = Vec::new();
+        while from.wants_write() {
+            from.write_tls(&mut wire).unwrap();
+        }
+        let mut wire = &wire[..];
+        while !wire.is_empty() {
+            to.read_tls(&mut wire).unwrap();
+            to.process_new_packets().unwrap();
+        }
+    }
+
+    /// What one end sends of these pieces, where each of them ends, and who opens it.
+    fn sealed(peers: &Peers, pieces: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>, Opener) {
+        let (mut sealer, opener) = greeted(peers);
         let (mut wire, mut ends) = (Vec::new(), vec![0]);
         for piece in pieces {
             wire.extend_from_slice(sealer.seal(piece).unwrap());
             ends.push(wire.len());
         }
-        (wire, ends)
+        (wire, ends, opener)
     }
 
-    fn opened(mut wire: &[u8]) -> io::Result<Vec<u8>> {
-        let (mut opener, mut all, mut bytes) = (Opener::new(&[7; 32]), Vec::new(), [0; 1000]);
+    /// What is read until the end, or until an error.
+    fn opened(mut opener: Opener, mut wire: &[u8]) -> (Vec<u8>, Option<io::Error>) {
+        let (mut all, mut bytes) = (Vec::new(), [0; 1000]);
         loop {
-            match opener.read(&mut wire, &mut bytes)? {
-                0 => return Ok(all),
-                count => all.extend_from_slice(&bytes[..count]),
+            match opener.read(&mut wire, &mut bytes) {
+                Ok(0) => return (all, None),
+                Ok(count) => all.extend_from_slice(&bytes[..count]),
+                Err(error) => return (all, Some(error)),
             }
         }
     }
 
     #[test]
     fn only_what_was_sealed_in_its_order_is_read() {
-        let mut random = Random(5);
-        let pieces: Vec<Vec<u8>> = [0, 1, 15, 16, 17, 5000, FRAME_BYTES_MAX]
-            .iter()
-            .map(|length| (0..*length).map(|_| random.next().to_le_bytes()[0]).collect())
-            .collect();
-        let (wire, ends) = sealed(&pieces);
-        assert_eq!(opened(&wire).unwrap(), pieces.concat());
-        // Every flipped bit of what comes before the large frame, and the end at every byte but those between frames.
-        let end = ends[6];
-        for byte in 0..end {
-            let mut changed = wire[..end].to_vec();
-            changed[byte] ^= 1 << random.below(8);
-            assert!(opened(&changed).is_err(), "byte {byte}");
-            let cut = opened(&wire[..byte]);
-            assert_eq!(cut.is_ok(), ends.contains(&byte), "byte {byte}");
+        let (mut random, peers) = (Random(5), Peers::uncertified().unwrap());
+        let mut piece = |length: usize| -> Vec<u8> { (0..length).map(|_| random.next().to_le_bytes()[0]).collect() };
+        let large = [0, 1, 5000, FRAME_BYTES_MAX].map(&mut piece);
+        let (wire, _, opener) = sealed(&peers, &large);
+        let (read, error) = opened(opener, &wire);
+        assert!(error.is_none() && read == large.concat());
+        let pieces = [1, 15, 16, 17, 60].map(&mut piece);
+        let (sent, bytes) = (pieces.concat(), sealed(&peers, &pieces).0.len());
+        let mut bits = Random(6);
+        // Every byte with a flipped bit, and the end at every byte. The keys are others each time.
+        for byte in 0..bytes {
+            let (mut wire, ends, opener) = sealed(&peers, &pieces);
+            wire[byte] ^= 1 << bits.below(8);
+            let (read, _) = opened(opener, &wire);
+            // What a record is called in front of its length means nothing.
+            let named = ends.iter().any(|end| (*end..end + 3).contains(&byte));
+            assert!(sent.starts_with(&read) && (named || read.len() < sent.len()), "byte {byte}");
+            let (wire, ends, opener) = sealed(&peers, &pieces);
+            let there = ends.iter().filter(|end| **end <= byte).count() - 1;
+            let (read, error) = opened(opener, &wire[..byte]);
+            assert!(error.is_none() && read == pieces[..there].concat(), "byte {byte}");
         }
-        let frame = |number: usize| wire[ends[number]..ends[number + 1]].to_vec();
-        assert!(opened(&[frame(0), frame(0)].concat()).is_err(), "a frame comes twice");
-        assert!(opened(&[frame(0), frame(2)].concat()).is_err(), "a frame is left out");
-        assert!(opened(&[frame(1), frame(0)].concat()).is_err(), "frames have changed places");
+        for (numbers, what) in [
+            (&[0, 0][..], "a piece comes twice"),
+            (&[0, 2], "a piece is left out"),
+            (&[1, 0], "pieces have changed places"),
+        ] {
+            let (wire, ends, opener) = sealed(&peers, &pieces);
+            let wire: Vec<u8> = numbers.iter().flat_map(|at| wire[ends[*at]..ends[at + 1]].to_vec()).collect();
+            assert!(opened(opener, &wire).1.is_some(), "{what}");
+        }
+        // Of another connection between the same processes.
+        let ((wire, ..), (_, _, other)) = (sealed(&peers, &pieces), sealed(&peers, &pieces));
+        assert!(matches!(opened(other, &wire), (read, Some(_)) if read.is_empty()));
     }
 
     #[test]
-    fn a_frame_too_large_is_refused_before_it_is_kept() {
-        for length in [0, 15, u32::try_from(FRAME_BYTES_MAX).unwrap() + 17, u32::MAX] {
-            let error = opened(&[&length.to_le_bytes()[..], &[0; 64]].concat()).unwrap_err();
-            assert_eq!(error.to_string(), "a frame of a length that there is not");
+    fn a_record_too_large_is_refused_before_it_is_kept() {
+        let peers = Peers::uncertified().unwrap();
+        for length in [(18 << 10) + 1, u16::MAX] {
+            let (_, opener) = greeted(&peers);
+            let [high, low] = length.to_be_bytes();
+            let (read, error) = opened(opener, &[&[0x17, 3, 3, high, low][..], &[0; 64]].concat());
+            assert!(read.is_empty() && error.is_some(), "{length}");
         }
     }
 }

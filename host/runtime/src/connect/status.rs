@@ -1,4 +1,4 @@
-//! What the end that listens tells the one that has connected, once both know each other: sealed frames of one size.
+//! What the end that listens tells the one that has connected, once both know each other: sealed, and of one size.
 
 use millstream_base::ids::Generation;
 use std::time::Duration;

@@ -1,8 +1,11 @@
+use super::hello::{HELLO_BYTES, PROOF_BYTES};
 use super::*;
 use millstream_base::error::Kind;
+use millstream_connectors::tls::peers::Peers;
 use millstream_engine::running::cluster_key::ClusterKey;
 use millstream_engine::running::layout::{JobLayout, LayoutNews};
 use millstream_engine::running::peer_trust::PeerTrust;
+use rustls::{ServerConnection, StreamOwned};
 use std::io::Read;
 use std::thread;
 
@@ -35,7 +38,7 @@ type Connecting = thread::JoinHandle<(Connected, Liveness)>;
 fn three() -> (Vec<String>, PeerTrust, impl FnMut(u32, u64) -> Connecting) {
     let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let hosts: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
-    let key = PeerTrust::Key(ClusterKey::generate().unwrap());
+    let key = PeerTrust::with_key(ClusterKey::generate().unwrap()).unwrap();
     let (mut listeners, all, trust) = (listeners.into_iter(), hosts.clone(), key.clone());
     let start = move |process: u32, generation| {
         let cluster = Cluster {
@@ -103,7 +106,7 @@ fn a_process_that_says_nothing_any_more_gives_its_place_to_the_next_one() {
 fn processes_of_different_starts_never_pair() {
     let listeners: Vec<_> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
-    let key = PeerTrust::Key(ClusterKey::generate().unwrap());
+    let key = PeerTrust::with_key(ClusterKey::generate().unwrap()).unwrap();
     let mut listeners = listeners.into_iter();
     let mut start = |process: u32, zero: usize, generation| {
         let hosts = [&addresses[zero], &addresses[2], &addresses[3]].map(String::clone).to_vec();
@@ -141,7 +144,7 @@ fn processes_of_different_starts_never_pair() {
 fn who_waits_hears_that_the_other_lives_until_it_is_ready() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
-    let key = PeerTrust::Key(ClusterKey::generate().unwrap());
+    let key = PeerTrust::with_key(ClusterKey::generate().unwrap()).unwrap();
     let cluster = Cluster {
         process: 0,
         hosts: vec![host.clone()],
@@ -165,7 +168,7 @@ fn who_waits_hears_that_the_other_lives_until_it_is_ready() {
 fn who_comes_with_other_machines_hears_which_ones_there_are() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
-    let trust = PeerTrust::Key(ClusterKey::generate().unwrap());
+    let trust = PeerTrust::with_key(ClusterKey::generate().unwrap()).unwrap();
     let machines =
         |hosts: &[&str]| JobLayout { workers: Some(2), hosts: hosts.iter().map(|host| (*host).to_owned()).collect() };
     let given = machines(&[&host, "b:1", "c:1"]);
@@ -196,4 +199,37 @@ fn who_comes_with_other_machines_hears_which_ones_there_are() {
     assert_eq!(connection.hello.process, 1);
     let_in(connection, Status::Welcome(Generation(4))).unwrap();
     assert_eq!(waiting.join().unwrap().unwrap(), Generation(4));
+}
+
+/// It speaks TLS with both, and passes on what they say: what each proves is of its own connection, and holds for no other.
+#[test]
+fn who_sits_between_two_processes_is_taken_for_neither() {
+    let (listener, between) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (far, host) = (listener.local_addr().unwrap(), between.local_addr().unwrap().to_string());
+    let trust = PeerTrust::with_key(ClusterKey::generate().unwrap()).unwrap();
+    let at = |process| {
+        let (hosts, layout) = (vec![host.clone(); 2], LayoutNews::default());
+        Cluster { process, hosts, listen: None, trust: trust.clone(), layout }
+    };
+    let port = PeerPort::open(listener, hello(0, 0), &at(0)).unwrap();
+    port.ready();
+    let passing = thread::spawn(move || {
+        let peers = Peers::uncertified().unwrap();
+        let (near, far) = (between.accept().unwrap().0, TcpStream::connect(far).unwrap());
+        let mut near = StreamOwned::new(ServerConnection::new(peers.listens()).unwrap(), near);
+        let mut far = StreamOwned::new(peers.connects("other").unwrap(), far);
+        let (mut said, mut answer) = ([0; HELLO_BYTES], [0; HELLO_BYTES + PROOF_BYTES]);
+        near.read_exact(&mut said).unwrap();
+        far.write_all(&said).unwrap();
+        far.read_exact(&mut answer).unwrap();
+        near.write_all(&answer).unwrap();
+        assert!(!matches!(near.read(&mut [0]), Ok(1..)), "the end that connects proves nothing to it");
+        far.write_all(&answer[HELLO_BYTES..]).unwrap();
+        assert!(!matches!(far.read(&mut [0]), Ok(1..)), "nor can it prove anything to the end that listens");
+    });
+    let cluster = at(1);
+    let caller = PeerToReach { cluster: &cluster, process: 0, is_over: &|| passing.is_finished() };
+    assert!(reach(&caller, hello(1, 0), ConnectionPurpose::Dataflow).is_err());
+    passing.join().unwrap();
+    assert!(port.next(Duration::from_millis(100)).unwrap().is_none() && port.waiting() == 0);
 }

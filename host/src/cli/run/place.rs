@@ -142,7 +142,7 @@ pub(super) fn trust(
         let name = hosts.get(process).map_or("", |host| name_in(host));
         return PeerTrust::with_certificates(folder, name, key);
     }
-    key.map_or_else(|| key_of_user(arguments, hosts), Ok).map(PeerTrust::Key)
+    key.map_or_else(|| key_of_user(arguments, hosts), Ok).and_then(PeerTrust::with_key)
 }
 
 /// The key of processes that are started one by one, where nothing else is named. On one machine that of the user will do; others

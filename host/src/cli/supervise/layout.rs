@@ -2,7 +2,7 @@
 
 use crate::cli::run::{PROCESSES_MAX, RunArguments, trust_of};
 use millstream_base::error::{Error, Result};
-use millstream_runtime::{ClusterKey, JobLayout, LAYOUT_BYTES_MAX, LocalPorts, PeerTrust};
+use millstream_runtime::{ClusterKey, JobLayout, LAYOUT_BYTES_MAX, LocalPorts};
 
 /// The processes of a job that one supervisor runs.
 pub struct Layout {
@@ -83,10 +83,7 @@ impl Layout {
         let key = match (&self.key, hosts.len()) {
             (Some(key), _) => Some(key.clone()),
             (None, 1) => None,
-            (None, _) => match trust_of(arguments, &hosts, number)? {
-                PeerTrust::Key(key) => Some(key),
-                PeerTrust::Certificates { key, .. } => key,
-            },
+            (None, _) => trust_of(arguments, &hosts, number)?.key().cloned(),
         };
         Ok(Some(Layout {
             numbers: vec![Some(number)],

@@ -1,5 +1,8 @@
 //! What `protoc --descriptor_set_out` wrote: the messages of a job, with their fields and enums. It is a message of
 //! Protobuf itself (`google/protobuf/descriptor.proto`), of which only what decoding needs is read.
+//!
+//! Why not `prost-types`: in 0.14 its descriptors have no features of editions (tokio-rs/prost#1031), and drop the options that say them.
+//! They read all of a file, and refuse it for a comment in it that is not UTF-8.
 
 use super::plan::MessagePlan;
 use super::wire::{Raw, Wire};
