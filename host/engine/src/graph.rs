@@ -1,6 +1,7 @@
 //! A job with its plugins loaded and every edge type-checked: what the dataflow is built from.
 
 mod aggregate;
+mod around;
 mod config;
 mod connector;
 pub mod counters;
@@ -435,11 +436,6 @@ impl Graph {
         })
     }
 
-    /// Whether the parts of these streams have the same places on any number of workers.
-    pub fn places_are_fixed(&self, streams: &[String]) -> bool {
-        self.all_pass(streams, |_| true)
-    }
-
     /// Whether these streams come from sources through nothing but stages without a key that parts pass through, each of which
     /// is one of these.
     fn all_pass(&self, streams: &[String], good: fn(&StageNode) -> bool) -> bool {
@@ -455,12 +451,6 @@ impl Graph {
             }
         }
         all(streams, &passing)
-    }
-
-    /// Whether all rows of a stage come right out of sources, so that there are none in batches into which sources put nothing.
-    pub fn reads_only_sources(&self, stage: &StageNode) -> bool {
-        let made_of_rows = |stage: &StageNode| matches!(stage.operator, Operator::Union | Operator::Transform(_));
-        stage.inputs.iter().all(|input| self.all_pass(&input.from, made_of_rows))
     }
 
     /// For how many microseconds windows of processing time may hold rows back before they come to a stage, by its name; stages
@@ -487,23 +477,6 @@ impl Graph {
     fn made_by(&self, stream: &str) -> Option<&StageNode> {
         // Rows that are given back to a stage have its name, but come from a source.
         self.stages.iter().find(|stage| stage.name == part_of(stream) && !retry_source::is_name(stream))
-    }
-
-    /// Whether rows of a stage come into one stream with those of others, somewhere behind it.
-    pub fn meets_others(&self, stage: &str) -> bool {
-        let (mut behind, mut seen) = (vec![stage], BTreeSet::new());
-        while let Some(name) = behind.pop() {
-            let reads =
-                |from: &[String]| from.iter().any(|stream| part_of(stream) == name && !retry_source::is_name(stream));
-            let merges = |from: &[String]| from.len() > 1 && reads(from);
-            let stages = || self.stages.iter().flat_map(|stage| stage.inputs.iter().map(move |input| (stage, input)));
-            if self.spec.sinks.iter().any(|sink| merges(&sink.from)) || stages().any(|(_, input)| merges(&input.from)) {
-                return true;
-            }
-            let readers = stages().filter(|(_, input)| reads(&input.from)).map(|(stage, _)| stage.name.as_str());
-            behind.extend(readers.filter(|name| seen.insert(*name)));
-        }
-        false
     }
 
     /// Whose clocks the rows of these inputs follow.

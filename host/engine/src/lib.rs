@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod graph;
 pub mod join;
 mod limits;
+pub mod operators;
 pub mod pattern;
 pub mod running;
 pub mod state;

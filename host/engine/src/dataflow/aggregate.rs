@@ -2,10 +2,10 @@
 
 use super::plugin::{OperatorPlugin, WholeRows};
 use super::shadow::{AggregateShadow, ShadowSlot};
-use super::stages::BuildContext;
 use crate::aggregate::builtin::Builtin;
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{PluginNode, StageNode};
+use crate::operators::context::BuildContext;
 use crate::timely_ext::{Parts, SHADOW, each_batch, each_part};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -24,8 +24,8 @@ pub fn aggregate<'s>(
     input: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> (Parts<'s>, Parts<'s>) {
-    let failure = build.running.failure.clone();
-    let metrics = build.running.metrics.of(&stage.name);
+    let failure = build.failure.clone();
+    let metrics = build.metrics.of(&stage.name);
     let (local, peers, mut grouper) = (builtin.clone(), build.peers, Grouper::default());
     let (partial, _) =
         each_part(input, &format!("{} partial", stage.name), failure.clone(), move |context, part, output| {
@@ -64,14 +64,14 @@ pub fn reduce<'s>(
     input: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
-    let failure = build.running.failure.clone();
-    let metrics = build.running.metrics.of(&stage.name);
+    let failure = build.failure.clone();
+    let metrics = build.metrics.of(&stage.name);
     let keys = stage.input.project(&stage.key).map_err(Error::arrow)?;
     let fields = keys.fields().iter().chain(node.description.state.fields()).cloned();
     let between: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
 
-    let mut lifting = OperatorPlugin::new(stage, node, build.running);
-    let mut whole = WholeRows::to_lift(stage, node, build.running);
+    let mut lifting = OperatorPlugin::new(stage, node, build);
+    let mut whole = WholeRows::to_lift(stage, node, build);
     let (key, schema, peers, mut grouper) = (stage.key.clone(), between.clone(), build.peers, Grouper::default());
     let mut shadow = ShadowSlot::default();
     let (partial, refused) =
@@ -98,7 +98,7 @@ pub fn reduce<'s>(
             Ok(())
         });
 
-    let mut calling = OperatorPlugin::new(stage, node, build.running);
+    let mut calling = OperatorPlugin::new(stage, node, build);
     let (stage_input, key, output_schema) = (stage.input.clone(), stage.key.clone(), stage.output.clone());
     let (index, mut grouper) = (build.index, Grouper::default());
     let mut shadow = ShadowSlot::default();

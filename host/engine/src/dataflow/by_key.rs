@@ -1,8 +1,8 @@
 //! Rows on their way to the worker that owns their key.
 
-use super::stages::BuildContext;
 use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::StageNode;
+use crate::operators::context::BuildContext;
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
@@ -20,7 +20,7 @@ pub fn by_key<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, 
     if stage.key.is_empty() {
         return input;
     }
-    let (key, failure) = (stage.key.clone(), build.running.failure.clone());
+    let (key, failure) = (stage.key.clone(), build.failure.clone());
     let (grouped, _) = each_part(input, &format!("{} group", stage.name), failure.clone(), move |_, part, output| {
         let rows = by_key_group(&part.rows, &hashes(&key, &part.rows)?).map_err(Error::arrow)?;
         output.rows.push(Part { rows, ..part });
@@ -57,7 +57,7 @@ pub fn moved_in_order<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildCont
 }
 
 fn places_are_fixed(stage: &StageNode, build: &BuildContext<'_, '_>) -> bool {
-    stage.inputs.iter().all(|input| build.running.graph.places_are_fixed(&input.from))
+    stage.inputs.iter().all(|input| build.graph.places_are_fixed(&input.from))
 }
 
 /// Makes one part of those of a batch, clock and window, where they go.
@@ -70,7 +70,7 @@ fn in_order<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_
         }
         Ok(())
     };
-    let (name, failure) = (format!("{} gather", stage.name), build.running.failure.clone());
+    let (name, failure) = (format!("{} gather", stage.name), build.failure.clone());
     each_batch(input, build.ticks.clone(), &name, failure, |part| part.to, work).0
 }
 
@@ -118,7 +118,7 @@ pub fn split_marked<'s>(
 ) -> Parts<'s> {
     let (key, peers) = (stage.key.clone(), build.peers);
     let name = format!("{} by key", stage.name);
-    let (split, _) = each_part(input, &name, build.running.failure.clone(), move |_, mut part, output| {
+    let (split, _) = each_part(input, &name, build.failure.clone(), move |_, mut part, output| {
         mark(&mut part)?;
         let split = split_by_key(&part.rows, &hashes(&key, &part.rows)?, peers).map_err(Error::arrow)?;
         output.rows.extend(parts_of(split, &part));

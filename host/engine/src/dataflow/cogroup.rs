@@ -5,10 +5,10 @@ use super::by_key::{hashes, keys};
 use super::event_time;
 use super::plugin::{CurrentPlugin, caller};
 use super::shadow::{CallerShadow, ShadowSlot};
-use super::stages::{BuildContext, Input, StageStreams, split_late};
 use super::update::GroupCursor;
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{CogroupInput, CogroupNode, Operator, StageNode};
+use crate::operators::context::{BuildContext, Input, StageStreams, split_late};
 use crate::state::StateTable;
 use crate::timely_ext::{BatchWork, Output, each_batch_in_time, each_part};
 use crate::window::{WindowNode, bounds};
@@ -35,13 +35,13 @@ pub fn build<'s>(
     input: Input<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let metrics = build.running.metrics.of(&stage.name);
-    let failure = build.running.failure.clone();
+    let metrics = build.metrics.of(&stage.name);
+    let failure = build.failure.clone();
     let timed = input.progress.is_some();
     let (whole, nulls) = each_part(input.parts, &format!("{} by key", stage.name), failure.clone(), {
         let (mut node, metrics, peers) = (node.clone(), metrics.clone(), build.peers);
         let mut rejected = stage.rejected.clone();
-        let mut current = CurrentPlugin::of(stage, &build.running.plugins.versions);
+        let mut current = CurrentPlugin::of(stage, build.versions);
         move |context, part, output| {
             if let Some(stage) = current.renewed() {
                 (node, rejected) = (node_of(&stage)?.clone(), stage.rejected.clone());
@@ -63,7 +63,7 @@ pub fn build<'s>(
         node: node.clone(),
         rejected: stage.rejected.clone(),
         caller: caller(&node.plugin, &metrics),
-        current: CurrentPlugin::of(stage, &build.running.plugins.versions),
+        current: CurrentPlugin::of(stage, build.versions),
         shadow: ShadowSlot::default(),
         metrics,
         worker: build.index as u64,

@@ -1,12 +1,12 @@
 //! A table from outside beside each row. Every worker holds all of it; a new one takes effect with the batch that it comes
 //! with, so that rows need not move.
 
-use super::stages::{BuildContext, StageStreams};
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::positions::ALL_GROUPS;
 use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::types::TableOf;
 use crate::graph::{EnrichNode, StageNode, content_table};
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::state::StateTable;
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
@@ -42,7 +42,7 @@ pub fn build<'s>(
         rows.concat(tables.exchange(|part: &Part| part.to)),
         build.ticks.clone(),
         &stage.name,
-        build.running.failure.clone(),
+        build.failure.clone(),
         |part| part.to,
         work,
     );
@@ -80,13 +80,13 @@ impl Enrich {
                 format!("that of the checkpoint does not fit the job any more ({message}); bring back its columns as they were")
             });
         }
-        let loaded = build.running.checkpoints.as_ref().map(|checkpoints| &checkpoints.loaded);
+        let loaded = build.checkpoints.map(|checkpoints| &checkpoints.loaded);
         let place = loaded.and_then(|loaded| loaded.place(TableOf::Stage, &name));
         Ok(Enrich {
             stage: stage.name.clone(),
             node: node.clone(),
             table,
-            metrics: build.running.metrics.of(&stage.name),
+            metrics: build.metrics.of(&stage.name),
             unsaved: place.filter(|_| build.index == 0).map(|table| UnsavedTable { table, changed: None }),
         })
     }

@@ -1,9 +1,9 @@
 //! The time of rows: computed once where they come into the stage, and told to all workers as progress.
 
 use super::plugin::CurrentPlugin;
-use super::stages::BuildContext;
 use crate::event_time::{EventClock, Lapses, TIME, Watermarks, saved};
 use crate::graph::{EventTimeNode, StageNode, watermark_table};
+use crate::operators::context::BuildContext;
 use crate::timely_ext::{Output, Parts, ProgressStream, each_part};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use arrow::compute::{concat, filter_record_batch, max};
@@ -43,10 +43,10 @@ pub fn build<'s>(
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> TimedStreams<'s> {
-    let current = CurrentPlugin::of(stage, &build.running.plugins.versions);
+    let current = CurrentPlugin::of(stage, build.versions);
     let mut stamp = Stamp { node: node.clone(), stage: stage.clone(), current };
-    let metrics = build.running.metrics.of(&stage.name);
-    let failure = build.running.failure.clone();
+    let metrics = build.metrics.of(&stage.name);
+    let failure = build.failure.clone();
     let (rows, rejected) = each_part(parts, &format!("{} time", stage.name), failure.clone(), {
         move |context, part, output| {
             let rejected = stamp.part(context, part, output)?;
@@ -80,12 +80,12 @@ pub fn telling_clock(stage: &StageNode, node: &EventTimeNode, build: &BuildConte
 /// This worker's clock of a stage, as the checkpoint that is loaded has it.
 pub fn clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '_>) -> Result<EventClock> {
     let mut watermarks = Watermarks::new(node.clocks.keys().copied(), node.lateness_us, node.idle_us)
-        .ending(node.ends.clone(), build.running.graph.spec.at_end)
+        .ending(node.ends.clone(), build.job.at_end)
         .behind(node.behind.clone())
         .fed(node.fed.clone())
         .of_folders(node.folders.clone())
         .running_on(node.horizon_us);
-    let mut lapses = Lapses { interval_us: microseconds(build.running.graph.spec.batch), last: None };
+    let mut lapses = Lapses { interval_us: microseconds(build.job.batch), last: None };
     let checkpoint = build.table_checkpoint(&watermark_table(&stage.name));
     if let Some(checkpoint) = &checkpoint
         && let Some(rows) = checkpoint.load_all()?

@@ -1,8 +1,8 @@
 //! Rows that go to the worker that owns their key, and come back to where they were, in the order that they had: what comes behind may
 //! keep the last row of another key.
 
-use super::stages::BuildContext;
 use crate::graph::StageNode;
+use crate::operators::context::BuildContext;
 use crate::timely_ext::{Output, Parts, each_batch};
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
@@ -56,7 +56,7 @@ pub fn back<'s>(stage: &StageNode, rows: Parts<'s>, build: &BuildContext<'s, '_>
         }
         Ok(())
     };
-    let (name, failure) = (format!("{} back", stage.name), build.running.failure.clone());
+    let (name, failure) = (format!("{} back", stage.name), build.failure.clone());
     each_batch(rows, build.ticks.clone(), &name, failure, |part| u64::from(part.input.saturating_sub(AWAY)), work).0
 }
 

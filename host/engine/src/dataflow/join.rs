@@ -7,10 +7,10 @@ mod on_time;
 
 use super::by_key::hashes;
 use super::event_time;
-use super::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{JoinNode, StageNode};
 use crate::join::{self, Side};
+use crate::operators::context::{BuildContext, Input, StageStreams, split_late};
 use crate::timely_ext::{Output, Parts, each_batch, each_batch_that_holds, each_part};
 use arrow::array::RecordBatch;
 use intervals::Intervals;
@@ -33,8 +33,8 @@ pub fn build<'s>(
     if let Some(changing) = &node.changing {
         return changing::build(stage, node, changing, split, build);
     }
-    let metrics = build.running.metrics.of(&stage.name);
-    let failure = build.running.failure.clone();
+    let metrics = build.metrics.of(&stage.name);
+    let failure = build.failure.clone();
     let timed = node.interval.is_some() || node.as_of.is_some();
     let Some(event_time) = stage.event_time.as_ref().filter(|_| timed) else {
         let work = PerBatch { name: stage.name.clone(), node: node.clone(), worker: build.index as u64, metrics };
@@ -44,7 +44,7 @@ pub fn build<'s>(
     };
     let Some(progress) = input.progress else { return Err(Error::bug("an interval join without event time")) };
     let time = Some((progress, event_time::telling_clock(stage, event_time, build)?));
-    let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());
+    let (place, ticks) = (build.graph.held_place(stage), build.ticks.clone());
     let (name, to) = (&stage.name, |part: &Part| part.to);
     let (rows, rejected, changes, holds) = if node.as_of.is_some() {
         let work = as_of::AsOfWork::new(stage, node, metrics, build)?;
@@ -66,7 +66,7 @@ pub fn build<'s>(
 fn split<'s>(stage: &StageNode, node: &JoinNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
     let (layouts, on, peers) = (node.layouts.clone(), node.on, build.peers);
     let name = format!("{} by key", stage.name);
-    let (split, _) = each_part(parts, &name, build.running.failure.clone(), move |_, part, output| {
+    let (split, _) = each_part(parts, &name, build.failure.clone(), move |_, part, output| {
         let layout = layouts.get(part.input as usize).ok_or_else(|| Error::bug("a part of an unknown input"))?;
         let mut rows = part.rows.project(layout).map_err(Error::arrow)?;
         let floats = |rows: &RecordBatch| rows.columns().iter().take(on).any(|c| has_floats(c.data_type()));

@@ -4,10 +4,10 @@
 
 use super::by_key::{hashes, keys};
 use super::in_place::{self, AWAY, placed};
-use super::stages::{BuildContext, StageStreams};
 use crate::checkpoint::changes::TableChanges;
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{LatestNode, StageNode};
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{Slot, StateTable};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state, each_part};
@@ -35,7 +35,7 @@ pub fn build<'s>(
 ) -> Result<StageStreams<'s>> {
     let split = split(stage, node, parts, build);
     let work = Latest::new(stage, node, build)?;
-    let (ticks, failure) = (build.ticks.clone(), build.running.failure.clone());
+    let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     let (rows, rejected, changes) =
         each_batch_with_state(split, ticks, &stage.name, failure.clone(), |part| part.to, work);
     let rows = in_place::back(stage, rows, build);
@@ -46,7 +46,7 @@ pub fn build<'s>(
 fn split<'s>(stage: &StageNode, node: &LatestNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
     let (node, peers, mut mark) = (node.clone(), build.peers, in_place::mark(build));
     let name = format!("{} by key", stage.name);
-    let (split, _) = each_part(parts, &name, build.running.failure.clone(), move |_, mut part, output| {
+    let (split, _) = each_part(parts, &name, build.failure.clone(), move |_, mut part, output| {
         if part.input != TABLE {
             mark(&mut part)?;
         }
@@ -66,7 +66,7 @@ pub(super) fn split_by_op<'s>(
     build: &BuildContext<'s, '_>,
 ) -> Parts<'s> {
     let (name, peers) = (format!("{stage} by key"), build.peers);
-    let (split, _) = each_part(parts, &name, build.running.failure.clone(), move |_, part, output| {
+    let (split, _) = each_part(parts, &name, build.failure.clone(), move |_, part, output| {
         output.rows.extend(parts_of(split_rows(&part.rows, &key, op, peers)?, &part));
         Ok(())
     });
@@ -123,7 +123,7 @@ impl Latest {
         let table = StateTable::new(key_fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
         let mut table = build.spilling(&stage.name, table)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
-        let metrics = build.running.metrics.of(&stage.name);
+        let metrics = build.metrics.of(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
         Ok(Latest { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, held })
     }

@@ -3,9 +3,9 @@
 use super::by_key::by_key;
 use super::event_time::{self, take_times};
 use super::late::LateRows;
-use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use crate::checkpoint::changes::TableChanges;
 use crate::graph::StageNode;
+use crate::operators::context::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use crate::pattern::{PatternNode, PatternState};
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
@@ -31,8 +31,8 @@ pub fn build<'s>(
     let work = PatternWork::new(stage, node, build)?;
     // Without a key there is one worker that has all rows.
     let to = if stage.key.is_empty() { 0 } else { build.index as u64 };
-    let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());
-    let failure = build.running.failure.clone();
+    let (place, ticks) = (build.graph.held_place(stage), build.ticks.clone());
+    let failure = build.failure.clone();
     let (rows, rejected, changes, holds) =
         each_batch_that_holds(keyed, time, place, ticks, &stage.name, failure, move |_| to, work);
     let (rejected, late) = split_late(rejected);
@@ -60,9 +60,9 @@ struct PatternWork {
 
 impl PatternWork {
     fn new(stage: &StageNode, node: &PatternNode, build: &BuildContext<'_, '_>) -> Result<PatternWork> {
-        let metrics = build.running.metrics.of(&stage.name);
+        let metrics = build.metrics.of(&stage.name);
         let mut state = PatternState::new(node.clone()).map_err(in_checkpoint(&stage.name))?;
-        if stage.may_spill() && build.running.graph.budget.is_some() {
+        if stage.may_spill() && build.budget.is_some() {
             state = state.spilling(|table| build.spilling(&stage.name, table))?;
         }
         let checkpoint = build.restore(&stage.name, &stage.name, state.table())?;

@@ -1,11 +1,10 @@
 //! Stages with a plugin of world `transform`, and what stages with any plugin need.
 
 use super::shadow::{CallerShadow, MakeShadow, ShadowSlot};
-use super::stages::BuildContext;
 use crate::graph::{PluginNode, StageNode};
-use crate::running::Running;
-use crate::running::upgrade::shadow::Shadow;
-use crate::running::versions::{PluginSlot, RunningPlugin, SeenChange, Versions};
+use crate::operators::context::BuildContext;
+use crate::operators::plugin::shadow::Shadow;
+use crate::operators::plugin::versions::{PluginSlot, RunningPlugin, SeenChange, Versions};
 use crate::timely_ext::{Output, Parts, each_part};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -27,11 +26,11 @@ pub fn transform<'s>(
     input: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> (Parts<'s>, Parts<'s>) {
-    let metrics = build.running.metrics.of(&stage.name);
-    let mut calling = OperatorPlugin::new(stage, node, build.running);
-    let mut whole = WholeRows::new(stage, node, build.running);
+    let metrics = build.metrics.of(&stage.name);
+    let mut calling = OperatorPlugin::new(stage, node, build);
+    let mut whole = WholeRows::new(stage, node, build);
     let mut shadow = ShadowSlot::default();
-    each_part(input, &stage.name, build.running.failure.clone(), move |context, part, output| {
+    each_part(input, &stage.name, build.failure.clone(), move |context, part, output| {
         whole.renew()?;
         // A stage before it may have made a large part.
         for part in part.for_calls() {
@@ -109,13 +108,9 @@ pub struct OperatorPlugin {
 
 impl OperatorPlugin {
     /// Makes a caller for the plugin of this stage.
-    pub fn new(stage: &StageNode, node: &PluginNode, running: &Running) -> OperatorPlugin {
-        let metrics = running.metrics.of(&stage.name);
-        OperatorPlugin {
-            current: CurrentPlugin::of(stage, &running.plugins.versions),
-            caller: caller(node, &metrics),
-            metrics,
-        }
+    pub fn new(stage: &StageNode, node: &PluginNode, build: &BuildContext<'_, '_>) -> OperatorPlugin {
+        let metrics = build.metrics.of(&stage.name);
+        OperatorPlugin { current: CurrentPlugin::of(stage, build.versions), caller: caller(node, &metrics), metrics }
     }
 
     /// The caller for this batch: another one than before where the plugin was replaced.
@@ -148,22 +143,22 @@ pub struct WholeRows {
 
 impl WholeRows {
     /// For the plugin of this stage.
-    pub fn new(stage: &StageNode, node: &PluginNode, running: &Running) -> WholeRows {
+    pub fn new(stage: &StageNode, node: &PluginNode, build: &BuildContext<'_, '_>) -> WholeRows {
         WholeRows {
             reads: node.reads.clone(),
             needs: node.description.input.clone(),
             rejected: stage.rejected.clone(),
-            metrics: running.metrics.of(&stage.name),
-            current: CurrentPlugin::of(stage, &running.plugins.versions),
+            metrics: build.metrics.of(&stage.name),
+            current: CurrentPlugin::of(stage, build.versions),
             lifting: None,
         }
     }
 
     /// For the aggregate of this stage.
-    pub fn to_lift(stage: &StageNode, node: &PluginNode, running: &Running) -> WholeRows {
+    pub fn to_lift(stage: &StageNode, node: &PluginNode, build: &BuildContext<'_, '_>) -> WholeRows {
         let rejects = node.stage.on_error == OnError::Reject;
-        let lifting = rejects.then(|| caller(node, &running.metrics.of(&stage.name)));
-        WholeRows { lifting, ..WholeRows::new(stage, node, running) }
+        let lifting = rejects.then(|| caller(node, &build.metrics.of(&stage.name)));
+        WholeRows { lifting, ..WholeRows::new(stage, node, build) }
     }
 
     /// A batch begins, or goes on: it is for the plugin that runs now.

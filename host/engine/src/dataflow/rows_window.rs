@@ -4,12 +4,12 @@
 
 use super::event_time::take_times;
 use super::late::LateRows;
-use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use super::window_ends::WindowEnds;
 use super::{event_time, sessions};
 use crate::checkpoint::changes::TableChanges;
 use crate::graph::{StageNode, rows_table, with_bounds};
 use crate::limits::STATE_SLICE_MAX;
+use crate::operators::context::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use crate::state::StateTable;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::TableCheckpoint;
@@ -46,7 +46,7 @@ pub fn build<'s>(
             Windows::Sliding(Slices::new(size_us, slide_us).beginning(begin))
         }
     };
-    let failure = build.running.failure.clone();
+    let failure = build.failure.clone();
     let peers = build.peers;
     let (placed, _) = each_part(input.parts, &format!("{} place", stage.name), failure.clone(), {
         move |context, part, output| {
@@ -58,7 +58,7 @@ pub fn build<'s>(
     let time = event_time::of(stage, input.progress, build)?;
     let work = RowsWindow::new(stage, windows, build)?;
     let name = format!("{} window", stage.name);
-    let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());
+    let (place, ticks) = (build.graph.held_place(stage), build.ticks.clone());
     let (rows, rejected, changes, holds) =
         each_batch_that_holds(placed, time, place, ticks, &name, failure, |part| part.to, work);
     let (rejected, late) = split_late(rejected);
@@ -104,7 +104,7 @@ impl KeptPieces {
         let tracked = checkpoint.is_some();
         let mut pieces = Pieces::new(tracked);
         let Some(checkpoint) = checkpoint else { return Ok(KeptPieces::Memory(pieces)) };
-        if build.running.graph.budget.is_some() {
+        if build.budget.is_some() {
             let mut table = build.spilling(&stage.name, ColdPieces::table_of()?)?;
             checkpoint.restore(&mut table)?;
             return Ok(match table.cold() {
@@ -148,7 +148,7 @@ impl RowsWindow {
         let checkpoint = build.table_checkpoint(&rows_table(&stage.name));
         let pieces = KeptPieces::restored(stage, checkpoint.as_ref(), build).map_err(in_checkpoint(&stage.name))?;
         let budget = build.stage_budget(&stage.name).filter(|_| matches!(pieces, KeptPieces::Memory(_)));
-        let metrics = build.running.metrics.of(&stage.name);
+        let metrics = build.metrics.of(&stage.name);
         Ok(RowsWindow {
             name: stage.name.clone(),
             windows,

@@ -8,9 +8,9 @@ use super::by_key::by_key;
 use super::event_time::{self, take_times};
 use super::late::LateRows;
 use super::plugin::{CurrentPlugin, WholeRows};
-use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use crate::checkpoint::changes::TableChanges;
 use crate::graph::{Operator, StageNode, pieces_table, rows_table};
+use crate::operators::context::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use crate::state::Slot;
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
@@ -33,7 +33,7 @@ use timely::dataflow::operators::vec::{Filter, Map};
 
 /// Builds the stage. Without an aggregate the rows of sessions come out, for the stage's operator.
 pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
-    let metrics = build.running.metrics.of(&stage.name);
+    let metrics = build.metrics.of(&stage.name);
     let (whole, nulls) = without_nulls(stage, input.parts, build);
     let keyed = by_key(stage, whole, build);
     let time = event_time::of(stage, input.progress, build)?;
@@ -41,8 +41,8 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '
     // Without a key there is one worker that has all sessions.
     let to = if stage.key.is_empty() { 0 } else { build.index as u64 };
     let name = format!("{} sessions", stage.name);
-    let failure = build.running.failure.clone();
-    let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());
+    let failure = build.failure.clone();
+    let (place, ticks) = (build.graph.held_place(stage), build.ticks.clone());
     let (rows, rejected, changes, holds) =
         each_batch_that_holds(keyed, time, place, ticks, &name, failure, move |_| to, work);
     let (rejected, late) = split_late(rejected);
@@ -64,9 +64,9 @@ fn without_nulls<'s>(
     build: &BuildContext<'s, '_>,
 ) -> (Parts<'s>, Option<Parts<'s>>) {
     let Operator::Reduce(node) = &stage.operator else { return (parts, None) };
-    let mut whole = WholeRows::to_lift(stage, node, build.running);
+    let mut whole = WholeRows::to_lift(stage, node, build);
     let name = format!("{} nulls", stage.name);
-    let (parts, nulls) = each_part(parts, &name, build.running.failure.clone(), move |context, part, output| {
+    let (parts, nulls) = each_part(parts, &name, build.failure.clone(), move |context, part, output| {
         let rows = whole.of(context, &part, output)?;
         output.push(context, part.order.clone(), rows);
         Ok(())
@@ -114,7 +114,7 @@ impl SessionWork {
         let contents = Contents::of(stage, metrics)?;
         let key = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut sessions = OpenSessions::new(&key, &*contents.accumulators()?, gap)?;
-        let may_spill = build.running.graph.budget.is_some();
+        let may_spill = build.budget.is_some();
         if may_spill {
             sessions = sessions.spilling(|table| build.spilling(&stage.name, table))?;
         }
@@ -145,11 +145,11 @@ impl SessionWork {
             replaces: stage.puts_out_replaced(),
             late,
             held,
-            current: CurrentPlugin::of(stage, &build.running.plugins.versions),
+            current: CurrentPlugin::of(stage, build.versions),
             newest_us: None,
             put_out_late: false,
             index: build.index,
-            alone: build.peers == 1 && !build.running.graph.meets_others(&stage.name),
+            alone: build.peers == 1 && !build.graph.meets_others(&stage.name),
         })
     }
 

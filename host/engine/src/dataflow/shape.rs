@@ -1,7 +1,7 @@
 //! `filter` and `select`: what happens to a stage's rows before they leave it.
 
-use super::stages::{BuildContext, StageStreams};
 use crate::graph::{OutputShape, StageNode};
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::timely_ext::each_part;
 use arrow::array::{Array as _, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
@@ -15,8 +15,8 @@ pub fn build<'s>(
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     let Some(shape) = stage.shape.clone() else { return Ok(streams) };
-    let metrics = build.running.metrics.of(&stage.name);
-    let (name, failure) = (stage.name.clone(), build.running.failure.clone());
+    let metrics = build.metrics.of(&stage.name);
+    let (name, failure) = (stage.name.clone(), build.failure.clone());
     let (rows, _) = each_part(streams.rows, &format!("{name} shape"), failure, move |context, part, output| {
         let before = part.rows.num_rows();
         let rows = shaped(&shape, context, part.rows).map_err(|error| error.within(format!("stage `{name}`")))?;

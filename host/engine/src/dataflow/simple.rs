@@ -10,8 +10,8 @@ mod sample;
 mod split;
 mod top;
 
-use super::stages::{BuildContext, Input, StageStreams};
 use crate::graph::{SimpleNode, StageNode};
+use crate::operators::context::{BuildContext, Input, StageStreams};
 use arrow::array::RecordBatch;
 use millstream_base::batch::part::Part;
 use millstream_base::error::Result;

@@ -1,9 +1,9 @@
 //! Stages with a query.
 
 use super::by_key::hashes;
-use super::stages::{BuildContext, StageStreams};
 use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::{SqlNode, StageNode};
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use crate::window::{WindowNode, bounds};
 use arrow::array::RecordBatch;
@@ -24,7 +24,7 @@ pub fn build<'s>(
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let metrics = build.running.metrics.of(&stage.name);
+    let metrics = build.metrics.of(&stage.name);
     let functions: Vec<_> = node.functions.iter().map(|function| function.callable(Some(metrics.clone()))).collect();
     let query = StageQuery {
         stage: stage.clone(),
@@ -32,7 +32,7 @@ pub fn build<'s>(
         prepared: node.query.prepare(&stage.name, &functions, node.limits)?,
         metrics,
     };
-    let (name, failure) = (stage.name.as_str(), build.running.failure.clone());
+    let (name, failure) = (stage.name.as_str(), build.failure.clone());
     let (rows, rejected) = match node.query.placement() {
         QueryPlacement::Parts => {
             each_part(parts, name, failure, move |context, part, output| query.part(context, part, output))
@@ -78,7 +78,7 @@ fn split<'s>(node: &SqlNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> 
     if peers == 1 {
         return parts;
     }
-    let (parts, _) = each_part(parts, "sql by key", build.running.failure.clone(), move |_, part, output| {
+    let (parts, _) = each_part(parts, "sql by key", build.failure.clone(), move |_, part, output| {
         let Some(key) = keys.get(part.input as usize) else { return Err(Error::bug("a part of an unknown input")) };
         let split = split_by_key(&part.rows, &hashes(key, &part.rows)?, peers).map_err(Error::arrow)?;
         output.rows.extend(parts_of(split, &part));

@@ -10,108 +10,10 @@ use super::{
     update, windowed,
 };
 use crate::graph::{Operator, StageNode};
-use crate::running::Running;
-use crate::state::StateTable;
-use crate::state::spill::stage_budget::StageBudget;
-use crate::state::table_checkpoint::TableCheckpoint;
-use crate::timely_ext::{ChangesStream, LATE, Parts, ProgressStream, Ticks, each_part};
+use crate::operators::context::{BuildContext, Input, StageStreams};
+use crate::timely_ext::{Parts, each_part};
 use crate::window::WindowNode;
-use millstream_base::batch::part::Part;
-use millstream_base::error::{Error, Result};
-use millstream_base::ids::{BatchId, BatchTime};
-use timely::dataflow::operators::Concat;
-use timely::dataflow::operators::vec::{Filter, Map};
-
-/// All that a stage needs of its surroundings while it is built.
-pub struct BuildContext<'s, 'r> {
-    /// The ticks that this worker sees.
-    pub ticks: Ticks<'s>,
-    /// Which sources have ended, and how far the stages have come that hold rows of this one back.
-    pub upstream: ProgressStream<'s>,
-    /// The table from outside, in a stage that has one.
-    pub table: Option<Parts<'s>>,
-    /// This worker.
-    pub index: usize,
-    /// How many workers there are.
-    pub peers: usize,
-    /// The job that runs.
-    pub running: &'r Running,
-}
-
-impl BuildContext<'_, '_> {
-    /// What this worker reads and writes of a table in checkpoints; `None` where the job keeps none.
-    pub fn table_checkpoint(&self, table: &str) -> Option<TableCheckpoint> {
-        let checkpoints = self.running.checkpoints.as_ref()?;
-        let ahead = self.running.options.ahead.as_ref();
-        TableCheckpoint::open_ahead(checkpoints, ahead, table, (self.index, self.peers))
-    }
-
-    /// The same, with the rows of the table as the checkpoint that is loaded holds them, of the keys that this worker owns.
-    pub fn restore(&self, stage: &str, name: &str, table: &mut StateTable) -> Result<Option<TableCheckpoint>> {
-        let checkpoint = self.table_checkpoint(name);
-        if let Some(checkpoint) = &checkpoint {
-            checkpoint.restore(table).map_err(in_checkpoint(stage))?;
-        }
-        Ok(checkpoint)
-    }
-
-    /// The table of a stage, whose rows may lie in files where the job says how much memory its state may take.
-    pub fn spilling(&self, stage: &str, table: StateTable) -> Result<StateTable> {
-        table.spilling_within(self.running.graph.budget.as_ref(), &self.running.failure, stage)
-    }
-
-    /// How much memory the rows of a stage may take while all of them are in memory, where the job says so.
-    pub fn stage_budget(&self, stage: &str) -> Option<StageBudget> {
-        let budget = self.running.graph.budget.as_ref();
-        budget.map(|budget| StageBudget::new(budget, &self.running.failure, stage))
-    }
-
-    /// The last batch of the checkpoint that is loaded, with its time; batch 0 where there is none.
-    pub fn last_batch(&self) -> (BatchId, BatchTime) {
-        self.running.checkpoints.as_ref().map(|checkpoints| checkpoints.loaded.last_batch).unwrap_or_default()
-    }
-}
-
-/// An error in what the checkpoint that is loaded holds of a stage.
-pub fn in_checkpoint(stage: &str) -> impl Fn(Error) -> Error {
-    move |error| error.within(format!("stage `{stage}`: its state in the checkpoint"))
-}
-
-/// What an operator works on.
-pub struct Input<'s> {
-    /// The rows. [`Part::input`](millstream_base::batch::part::Part::input) tells the stage's inputs apart. In a stage with event
-    /// time their last column is [`crate::event_time::TIME`], until a window took it off.
-    pub parts: Parts<'s>,
-    /// The progress of event time, in a stage that has it.
-    pub progress: Option<ProgressStream<'s>>,
-}
-
-/// What a stage puts out.
-pub struct StageStreams<'s> {
-    /// Its rows.
-    pub rows: Parts<'s>,
-    /// Its rejected rows.
-    pub rejected: Parts<'s>,
-    /// As [`StageNode::sides`]: late rows, then branches.
-    pub sides: Vec<Parts<'s>>,
-    /// What checkpoints have to hold of it.
-    pub changes: Vec<ChangesStream<'s>>,
-    /// How far it has come, where it holds rows back.
-    pub holds: Option<ProgressStream<'s>>,
-}
-
-impl<'s> StageStreams<'s> {
-    /// Rows and rejected rows alone.
-    pub fn of(rows: Parts<'s>, rejected: Parts<'s>) -> StageStreams<'s> {
-        StageStreams { rows, rejected, sides: Vec::new(), changes: Vec::new(), holds: None }
-    }
-
-    /// The same with more rejected rows.
-    #[must_use]
-    pub fn with_rejected(self, more: Parts<'s>) -> StageStreams<'s> {
-        StageStreams { rejected: self.rejected.concat(more), ..self }
-    }
-}
+use millstream_base::error::Result;
 
 /// Builds a stage.
 pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
@@ -151,8 +53,8 @@ fn over_batches<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s
     let parts = input.parts;
     let (rows, rejected) = match &stage.operator {
         Operator::Union => {
-            let metrics = build.running.metrics.of(&stage.name);
-            each_part(parts, &stage.name, build.running.failure.clone(), move |context, part, output| {
+            let metrics = build.metrics.of(&stage.name);
+            each_part(parts, &stage.name, build.failure.clone(), move |context, part, output| {
                 metrics.add_rows(part.rows.num_rows());
                 output.push(context, part.order, part.rows);
                 Ok(())
@@ -180,10 +82,4 @@ fn over_batches<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s
         Operator::Simple(node) => return simple::build(stage, node, Input { parts, progress: input.progress }, build),
     };
     Ok(StageStreams::of(rows, rejected))
-}
-
-/// Takes late rows out of the rejected ones, among which operators put them: rejected, late.
-pub fn split_late<'s>(rejected: Parts<'s>) -> (Parts<'s>, Parts<'s>) {
-    let late = rejected.clone().filter(|part: &Part| part.input == LATE).map(|part| Part { input: 0, ..part });
-    (rejected.filter(|part: &Part| part.input != LATE), late)
 }

@@ -6,10 +6,9 @@ use super::by_key::split_parts;
 use super::event_time;
 use super::plugin::{CurrentPlugin, WholeRows, caller};
 use super::shadow::{ShadowRun, ShadowSlot, ShadowState};
-use super::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::checkpoint::changes::TableChanges;
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
-use crate::running::upgrade::Upgrades;
+use crate::operators::context::{BuildContext, Input, NextVersions, StageStreams, split_late};
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::timers;
@@ -21,6 +20,7 @@ use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_metrics::{Counts, StateSize};
 pub use stage::{GroupCursor, UpdateStage};
+use std::sync::Arc;
 use timely::dataflow::operators::Concat;
 
 /// Builds the stage.
@@ -31,10 +31,10 @@ pub fn build<'s>(
     input: Input<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let metrics = build.running.metrics.of(&stage.name);
+    let metrics = build.metrics.of(&stage.name);
     let caller = caller(node, &metrics);
-    let mut whole = WholeRows::new(stage, node, build.running);
-    let failure = build.running.failure.clone();
+    let mut whole = WholeRows::new(stage, node, build);
+    let failure = build.failure.clone();
     let timed = input.progress.is_some();
     let (checked, nulls) =
         each_part(input.parts, &format!("{} nulls", stage.name), failure.clone(), move |context, part, output| {
@@ -48,7 +48,7 @@ pub fn build<'s>(
         UpdateStage::new(update.clone(), stage.rejected.clone(), caller, (build.index, build.peers), failure.clone())?;
     let work = StateWork::new(stage, node, state, metrics, build)?;
     let time = event_time::of(stage, input.progress, build)?;
-    let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());
+    let (place, ticks) = (build.graph.held_place(stage), build.ticks.clone());
     let (rows, refused, changes, holds) =
         each_batch_that_holds(split, time, place, ticks, &stage.name, failure, |part| part.to, work);
     let (refused, late) = split_late(refused);
@@ -65,7 +65,7 @@ struct StateWork {
     checkpoint: Option<TableCheckpoint>,
     timers: Option<TableCheckpoint>,
     current: CurrentPlugin,
-    upgrades: Upgrades,
+    next_versions: Arc<dyn NextVersions>,
     /// The next version, where it runs in a shadow.
     shadow: ShadowSlot<ShadowState>,
     /// The table for the upgrade that takes place next, where it keeps other columns.
@@ -85,11 +85,10 @@ impl StateWork {
         if let Some(checkpoint) = &checkpoint {
             state.restore(plugin, checkpoint, timers.as_ref())?;
         }
-        let (current, upgrades) =
-            (CurrentPlugin::of(stage, &build.running.plugins.versions), build.running.plugins.upgrades.clone());
+        let (current, next_versions) = (CurrentPlugin::of(stage, build.versions), build.next_versions.clone());
         let shadow = ShadowSlot::default();
         let held = metrics.held(&stage.name);
-        Ok(StateWork { state, metrics, held, checkpoint, timers, current, upgrades, shadow, migrated: None })
+        Ok(StateWork { state, metrics, held, checkpoint, timers, current, next_versions, shadow, migrated: None })
     }
 
     /// From the batch that begins now on, the stage is this one.
@@ -155,13 +154,13 @@ impl BatchWork for StateWork {
     /// Migrates the state now, beside what there is: if that fails, nothing has happened and the old plugin goes on.
     fn swap(&mut self, id: u64, time: BatchTime) {
         self.migrated = None;
-        let Some(next) = self.upgrades.next_of(id, self.state.name()) else { return };
+        let Some(next) = self.next_versions.next_of(id, self.state.name()) else { return };
         match self.state.migrated(&next, time) {
             Ok(migrated) => {
                 self.migrated = migrated;
                 fault::point("upgrade.migrated");
             }
-            Err(error) => self.upgrades.object(id, error.message),
+            Err(error) => self.next_versions.object(id, error.message),
         }
     }
 }

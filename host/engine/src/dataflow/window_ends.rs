@@ -1,14 +1,12 @@
 //! When windows of processing time are due, across restarts: every worker knows when the job's first batch began.
 
-use super::stages::BuildContext;
+use crate::checkpoint::JobCheckpoints;
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::state_file::REMOVED;
 use crate::graph::{StageNode, window_ends_table};
-use crate::running::Running;
+use crate::operators::context::{BuildContext, StagesAround};
 use crate::state::table_checkpoint::TableCheckpoint;
-use crate::window::WindowNode;
 use crate::window::batches::BatchEnd;
-use crate::window::empty_batches::EmptyBatches;
 use crate::window::schedule::{self, WindowSchedule};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -19,6 +17,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_base::time::microseconds;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The key of when the first batch began.
 const FIRST: &str = "first";
@@ -26,6 +25,16 @@ const FIRST: &str = "first";
 const NEXT: &str = "next";
 /// The keys of the slides with batches that may hold rows, with numbers behind them: the ends of the first and the last of a run.
 const RUN: [&str; 2] = ["run from ", "run to "];
+
+/// What windows of processing time depend on beside their stage.
+pub struct JobOfWindows<'r> {
+    /// The batch interval.
+    pub batch: Duration,
+    /// The stages around.
+    pub graph: &'r dyn StagesAround,
+    /// What is kept of the job where it keeps checkpoints.
+    pub checkpoints: Option<&'r Arc<JobCheckpoints>>,
+}
 
 /// The ends of a stage's windows, on one worker.
 pub struct WindowEnds {
@@ -39,20 +48,21 @@ pub struct WindowEnds {
 impl WindowEnds {
     /// Goes on as the checkpoint that is loaded has it.
     pub fn new(stage: &StageNode, window: (i64, i64), build: &BuildContext<'_, '_>) -> Result<WindowEnds> {
-        WindowEnds::of_worker(stage, window, build.index, build.peers, build.running)
+        let whole = JobOfWindows { batch: build.job.batch, graph: build.graph, checkpoints: build.checkpoints };
+        WindowEnds::of_worker(stage, window, (build.index, build.peers), &whole)
     }
 
-    fn of_worker(
+    /// The same on this of so many workers.
+    pub fn of_worker(
         stage: &StageNode,
         (size_us, slide_us): (i64, i64),
-        index: usize,
-        peers: usize,
-        running: &Running,
+        (index, peers): (usize, usize),
+        job: &JobOfWindows<'_>,
     ) -> Result<WindowEnds> {
-        let checkpoints = running.checkpoints.as_ref();
+        let checkpoints = job.checkpoints;
         let table = window_ends_table(&stage.name);
         let checkpoint = checkpoints.and_then(|checkpoints| TableCheckpoint::open(checkpoints, &table, index, peers));
-        let mut schedule = WindowSchedule::new(size_us, slide_us, running.graph.reads_only_sources(stage));
+        let mut schedule = WindowSchedule::new(size_us, slide_us, job.graph.reads_only_sources(stage));
         if let (Some(checkpoint), Some(checkpoints)) = (&checkpoint, checkpoints) {
             let files = checkpoint.load_all()?.unwrap_or_default();
             let time = |key: &str| files.iter().rev().find_map(|rows| time_of(rows, key));
@@ -67,7 +77,7 @@ impl WindowEnds {
                 schedule = schedule.restored(origin_us, last_us, more);
             }
         }
-        let interval_us = microseconds(running.graph.spec.batch);
+        let interval_us = microseconds(job.batch);
         let mut ends = WindowEnds { schedule, interval_us, checkpoint, written: Vec::new() };
         ends.written = ends.owned()?;
         Ok(ends)
@@ -80,6 +90,11 @@ impl WindowEnds {
             return Err(Error::bug("a batch before the first"));
         };
         Ok(BatchEnd { origin_us, time_us: time.0, holds: self.schedule.holds(time.0), end_us, next_us })
+    }
+
+    /// When they end, for one who follows them without batches.
+    pub fn into_schedule(self) -> WindowSchedule {
+        self.schedule
     }
 
     /// When the first batch began.
@@ -132,16 +147,4 @@ fn time_of(rows: &RecordBatch, key: &str) -> Option<i64> {
     let times = rows.column_by_name("time")?.as_primitive_opt::<TimestampMicrosecondType>()?;
     let row = (0..names.len()).find(|row| names.value(*row) == key)?;
     times.is_valid(row).then(|| times.value(row))
-}
-
-/// The batches that worker 0 makes up for the windows of the job.
-pub fn empty_batches(running: &Running) -> Result<EmptyBatches> {
-    let (mut windows, held_back) = (Vec::new(), running.graph.held_back_us());
-    for stage in &running.graph.stages {
-        if let Some(WindowNode::Batches { size_us, slide_us }) = stage.window {
-            let ends = WindowEnds::of_worker(stage, (size_us, slide_us), 0, running.threads.count, running)?;
-            windows.push((ends.schedule, held_back.get(stage.name.as_str()).copied().unwrap_or_default()));
-        }
-    }
-    Ok(EmptyBatches::new(windows, microseconds(running.graph.spec.batch)))
 }

@@ -9,9 +9,9 @@ mod totals;
 mod values;
 
 use super::plugin::{CurrentPlugin, caller};
-use super::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::aggregate::functions::{Functions, Reducer};
 use crate::graph::{Operator, StageNode, aggregated};
+use crate::operators::context::{BuildContext, Input, StageStreams, split_late};
 use crate::timely_ext::{Output, each_batch_that_holds, each_batch_with_state};
 use crate::window::WindowNode;
 use crate::window::batches::{PartialRows, Window};
@@ -30,7 +30,7 @@ use millstream_metrics::Counts;
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
-    let failure = build.running.failure.clone();
+    let failure = build.failure.clone();
     let ticks = build.ticks.clone();
     match (stage.window, &stage.event_time, input.progress) {
         (Some(WindowNode::Batches { size_us, slide_us }), _, _) => {
@@ -54,7 +54,7 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '
             let clock = super::event_time::telling_clock(stage, node, build)?;
             let work = times::TimeWindowWork::new(stage, slices, update, build)?;
             let time = Some((progress, clock));
-            let place = build.running.graph.held_place(stage);
+            let place = build.graph.held_place(stage);
             let to = |part: &Part| part.to;
             let (rows, _, changes, holds) =
                 each_batch_that_holds(parts, time, place, ticks, &stage.name, failure, to, work);
@@ -107,7 +107,7 @@ struct WindowOutput {
 
 impl WindowOutput {
     fn new(stage: &StageNode, build: &BuildContext<'_, '_>) -> Result<WindowOutput> {
-        let metrics = build.running.metrics.of(&stage.name);
+        let metrics = build.metrics.of(&stage.name);
         Ok(WindowOutput {
             functions: functions(stage, &metrics)?,
             output: aggregated(stage)?,
@@ -115,7 +115,7 @@ impl WindowOutput {
             has_key: !stage.key.is_empty(),
             index: build.index,
             metrics,
-            current: CurrentPlugin::of(stage, &build.running.plugins.versions),
+            current: CurrentPlugin::of(stage, build.versions),
         })
     }
 

@@ -138,12 +138,4 @@ impl Graph {
     pub fn place_of(&self, stage: &str) -> u32 {
         self.spec.stages.iter().position(|spec| spec.name == stage).unwrap_or_default() as u32
     }
-
-    /// The place of a stage, where a stage behind it wants to know what it holds back.
-    pub fn held_place(&self, stage: &StageNode) -> Option<u32> {
-        let place = self.place_of(&stage.name);
-        let times = self.stages.iter().filter_map(|stage| stage.event_time.as_ref());
-        let wanted = times.flat_map(|time| time.behind.values()).any(|stages| stages.contains_key(&place));
-        wanted.then_some(place)
-    }
 }

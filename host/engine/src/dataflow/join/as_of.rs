@@ -3,9 +3,9 @@
 use super::by_side;
 use super::on_time::OnTime;
 use crate::checkpoint::changes::TableChanges;
-use crate::dataflow::stages::BuildContext;
 use crate::graph::{JoinNode, StageNode, right_table};
 use crate::join::{AsOfJoin, Side};
+use crate::operators::context::BuildContext;
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
@@ -30,7 +30,7 @@ impl AsOfWork {
     pub fn new(stage: &StageNode, node: &JoinNode, metrics: Counts, build: &BuildContext<'_, '_>) -> Result<AsOfWork> {
         let as_of = node.as_of.clone().ok_or_else(|| Error::bug("an as-of join that is none"))?;
         let mut state = AsOfJoin::new(as_of)?;
-        if build.running.graph.budget.is_some() {
+        if build.budget.is_some() {
             state = state.spilling(|table| build.spilling(&stage.name, table))?;
         }
         let names = [stage.name.clone(), right_table(&stage.name)];

@@ -3,9 +3,9 @@
 
 use super::{as_they_came, by_side};
 use crate::checkpoint::changes::TableChanges;
-use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::graph::{ChangingNode, JoinNode, StageNode, right_table};
 use crate::join::{ChangingJoin, Side};
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
@@ -29,7 +29,7 @@ pub fn build<'s>(
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     let work = ChangingWork::new(stage, node, changing, build)?;
-    let (ticks, failure) = (build.ticks.clone(), build.running.failure.clone());
+    let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     let (rows, rejected, changes) =
         each_batch_with_state(split, ticks, &stage.name, failure, |part: &Part| part.to, work);
     Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
@@ -55,13 +55,13 @@ impl ChangingWork {
         build: &BuildContext<'_, '_>,
     ) -> Result<ChangingWork> {
         let mut state = ChangingJoin::new(changing.what.clone())?;
-        if build.running.graph.budget.is_some() {
+        if build.budget.is_some() {
             state = state.spilling(|table| build.spilling(&stage.name, table))?;
         }
         let first = build.restore(&stage.name, &stage.name, &mut state.tables()[0])?;
         let second = build.restore(&stage.name, &right_table(&stage.name), &mut state.tables()[1])?;
         state.restored()?;
-        let metrics = build.running.metrics.of(&stage.name);
+        let metrics = build.metrics.of(&stage.name);
         let held = metrics.held(&stage.name);
         Ok(ChangingWork {
             stage: stage.clone(),

@@ -4,10 +4,10 @@
 use super::by_side;
 use super::on_time::OnTime;
 use crate::checkpoint::changes::TableChanges;
-use crate::dataflow::stages::{BuildContext, in_checkpoint};
 use crate::graph::{JoinNode, StageNode, right_table};
 use crate::join::{ColdIntervals, IntervalJoin, Side};
 use crate::limits::STATE_SLICE_MAX;
+use crate::operators::context::{BuildContext, in_checkpoint};
 use crate::state::StateTable;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::TableCheckpoint;
@@ -48,7 +48,7 @@ impl Intervals {
         let checkpoints = checkpoints.map(|(first, second)| [first, second]);
         let (mut tables, mut restored) = (Vec::new(), false);
         for side in Side::BOTH {
-            let mut table = match &build.running.graph.budget {
+            let mut table = match &build.budget {
                 Some(_) => build.spilling(&stage.name, interval.table_in_files(side)?)?,
                 None => interval.table(side)?,
             };

@@ -7,9 +7,9 @@ use crate::checkpoint::changes::TableChanges;
 use crate::dataflow::by_key::{keys, split_marked};
 use crate::dataflow::event_time;
 use crate::dataflow::in_place;
-use crate::dataflow::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::event_time::END_US;
 use crate::graph::StageNode;
+use crate::operators::context::{BuildContext, Input, StageStreams, split_late};
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds};
@@ -35,8 +35,8 @@ pub fn build<'s>(
     let time = event_time::of(stage, input.progress, build)?;
     let timed = time.is_some();
     let work = Deduplicate::new(stage, within_us, timed, build)?;
-    let (failure, ticks) = (build.running.failure.clone(), build.ticks.clone());
-    let place = build.running.graph.held_place(stage);
+    let (failure, ticks) = (build.failure.clone(), build.ticks.clone());
+    let place = build.graph.held_place(stage);
     let (rows, rejected_and_late, changes, holds) =
         each_batch_that_holds(split, time, place, ticks, &stage.name, failure, |part| part.to, work);
     let rows = in_place::back(stage, rows, build);
@@ -64,8 +64,7 @@ impl Deduplicate {
     fn new(stage: &StageNode, within_us: i64, timed: bool, build: &BuildContext<'_, '_>) -> Result<Deduplicate> {
         let key_fields = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut seen = KeptTimes::new(key_fields.fields().iter().cloned().collect(), within_us)?;
-        let running = build.running;
-        seen = seen.spilling(running.graph.budget.as_ref(), &running.failure, &stage.name)?;
+        seen = seen.spilling(build.budget, build.failure, &stage.name)?;
         let checkpoint = build.restore(&stage.name, &stage.name, seen.table())?;
         Ok(Deduplicate {
             schema: stage.input.clone(),
@@ -75,8 +74,8 @@ impl Deduplicate {
             seen,
             grouper: Grouper::default(),
             worker: build.index as u64,
-            held: build.running.metrics.of(&stage.name).held(&stage.name),
-            metrics: build.running.metrics.of(&stage.name),
+            held: build.metrics.of(&stage.name).held(&stage.name),
+            metrics: build.metrics.of(&stage.name),
             checkpoint,
         })
     }

@@ -3,9 +3,9 @@
 
 use super::with_rows;
 use crate::dataflow::by_key::{hashes, keys};
-use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::StageNode;
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
@@ -30,7 +30,7 @@ pub fn build<'s>(
     let numbered = with_place(&stage.input);
     let few = first_of_parts(stage, columns, numbered.clone(), parts, build);
     let first = first_of_batch(stage, columns, numbered, few, build);
-    let (schema, metrics) = (stage.input.clone(), build.running.metrics.of(&stage.name));
+    let (schema, metrics) = (stage.input.clone(), build.metrics.of(&stage.name));
     let work = move |_: BatchContext, parts: Vec<Part>, output: &mut Output| {
         for pieces in parts.chunk_by(|a, b| a.order == b.order) {
             let Some(first) = pieces.first() else { continue };
@@ -41,14 +41,8 @@ pub fn build<'s>(
         Ok(())
     };
     let name = format!("{} back", stage.name);
-    let (rows, rejected) = each_batch(
-        first,
-        build.ticks.clone(),
-        &name,
-        build.running.failure.clone(),
-        |part| u64::from(part.input),
-        work,
-    );
+    let (rows, rejected) =
+        each_batch(first, build.ticks.clone(), &name, build.failure.clone(), |part| u64::from(part.input), work);
     StageStreams::of(rows, rejected)
 }
 
@@ -64,7 +58,7 @@ fn first_of_parts<'s>(
     let (columns, peers, index) = (columns.to_vec(), build.peers, build.index as u32);
     let mut grouper = Grouper::default();
     let name = format!("{} of a part", stage.name);
-    let (few, _) = each_part(parts, &name, build.running.failure.clone(), move |_, part, output| {
+    let (few, _) = each_part(parts, &name, build.failure.clone(), move |_, part, output| {
         let grouped = grouper.group(&keys(&columns, &part.rows)?);
         let places = UInt32Array::from(grouped.first_rows);
         let rows = take_record_batch(&part.rows, &places).map_err(Error::arrow)?;
@@ -101,7 +95,7 @@ fn first_of_batch<'s>(
         }
         Ok(())
     };
-    each_batch(parts, build.ticks.clone(), &stage.name, build.running.failure.clone(), |part| part.to, work).0
+    each_batch(parts, build.ticks.clone(), &stage.name, build.failure.clone(), |part| part.to, work).0
 }
 
 /// The pieces of a part as one, in the order of their rows' places.

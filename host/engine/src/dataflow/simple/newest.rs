@@ -4,8 +4,8 @@
 use crate::checkpoint::changes::TableChanges;
 use crate::dataflow::by_key::keys;
 use crate::dataflow::latest::split_by_op;
-use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::graph::{NewestNode, StageNode};
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{Slot, StateTable};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
@@ -36,7 +36,7 @@ pub fn build<'s>(
 ) -> Result<StageStreams<'s>> {
     let split = split_by_op(&stage.name, stage.key.clone(), node.op, parts, build);
     let work = NewestStage::new(stage, node, build)?;
-    let (ticks, failure) = (build.ticks.clone(), build.running.failure.clone());
+    let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     let (rows, rejected, changes) =
         each_batch_with_state(split, ticks, &stage.name, failure, |part: &Part| part.to, work);
     Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
@@ -66,7 +66,7 @@ impl NewestStage {
         let table = StateTable::new(fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
         let mut table = build.spilling(&stage.name, table)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
-        let metrics = build.running.metrics.of(&stage.name);
+        let metrics = build.metrics.of(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
         Ok(NewestStage { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, held })
     }

@@ -3,8 +3,8 @@
 
 use crate::checkpoint::changes::TableChanges;
 use crate::dataflow::by_key::{keys, split_parts};
-use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::graph::{RankingNode, StageNode};
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{Slot, StateTable};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
@@ -37,7 +37,7 @@ pub fn build<'s>(
     let keyed = !stage.key.is_empty();
     let moved = if keyed { split_parts(stage, parts, build) } else { parts };
     let work = Ranking::new(stage, node, build)?;
-    let (ticks, failure) = (build.ticks.clone(), build.running.failure.clone());
+    let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     let route = move |part: &Part| if keyed { part.to } else { 0 };
     let (rows, rejected, changes) = each_batch_with_state(moved, ticks, &stage.name, failure, route, work);
     Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
@@ -113,11 +113,11 @@ impl Ranking {
     fn new(stage: &StageNode, node: &RankingNode, build: &BuildContext<'_, '_>) -> Result<Ranking> {
         let mut table =
             StateTable::new(node.place_fields.clone(), node.held_schema.clone(), None).map_err(Error::arrow)?;
-        if stage.may_spill() && build.running.graph.budget.is_some() {
+        if stage.may_spill() && build.budget.is_some() {
             table = build.spilling(&stage.name, table.ordered_by(stage.key.len()))?;
         }
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
-        let metrics = build.running.metrics.of(&stage.name);
+        let metrics = build.metrics.of(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
         let (stage, node) = (stage.clone(), node.clone());
         Ok(Ranking { stage, node, table, checkpoint, grouper: Grouper::default(), worker, metrics, held })

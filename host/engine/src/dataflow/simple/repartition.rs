@@ -3,9 +3,9 @@
 
 use super::with_rows;
 use crate::dataflow::by_key::{hashes, moved_in_order};
-use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::exchange::{by_key_group, split_by_key};
 use crate::graph::StageNode;
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::timely_ext::{Parts, each_part};
 use millstream_base::batch::part::Part;
 use millstream_base::error::Error;
@@ -21,11 +21,11 @@ pub fn build<'s>(
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> StageStreams<'s> {
-    let metrics = build.running.metrics.of(&stage.name);
+    let metrics = build.metrics.of(&stage.name);
     let (key, peers) = (stage.key.clone(), build.peers);
     let partitions = partitions.map_or(peers, |partitions| partitions as usize).max(1);
     let worker = move |partition: u64| (partition as usize).saturating_mul(peers) as u64 / partitions as u64;
-    let (rows, rejected) = each_part(parts, &stage.name, build.running.failure.clone(), move |_, part, output| {
+    let (rows, rejected) = each_part(parts, &stage.name, build.failure.clone(), move |_, part, output| {
         metrics.add_rows(part.rows.num_rows());
         if key.is_empty() {
             output

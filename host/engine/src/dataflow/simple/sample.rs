@@ -2,8 +2,8 @@
 //! and on any number of workers, which may have other parts but the same rows in the same order.
 
 use super::with_rows;
-use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::graph::StageNode;
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::filter_record_batch;
@@ -23,7 +23,7 @@ const COUNT: u32 = 1;
 
 /// Builds the stage. A row stays where its hash is less than `below`.
 pub fn build<'s>(stage: &StageNode, below: u128, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> StageStreams<'s> {
-    let (failure, index, peers) = (build.running.failure.clone(), build.index as u64, build.peers as u64);
+    let (failure, index, peers) = (build.failure.clone(), build.index as u64, build.peers as u64);
     let name = format!("{} count", stage.name);
     let (counts, _) = each_part(parts.clone(), &name, failure.clone(), move |_, part, output| {
         let rows = count(part.rows.num_rows())?;
@@ -31,7 +31,7 @@ pub fn build<'s>(stage: &StageNode, below: u128, parts: Parts<'s>, build: &Build
         Ok(())
     });
     let parts = parts.map(move |part: Part| Part { to: index, ..part }).concat(counts);
-    let (name, metrics) = (stage.name.clone(), build.running.metrics.of(&stage.name));
+    let (name, metrics) = (stage.name.clone(), build.metrics.of(&stage.name));
     let work = move |context: BatchContext, parts: Vec<Part>, output: &mut Output| {
         let starts = starts(&parts)?;
         for part in parts.iter().filter(|part| part.input != COUNT) {

@@ -1,8 +1,8 @@
 //! One stream split into several by predicates.
 
 use super::with_rows;
-use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::graph::StageNode;
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::timely_ext::{Parts, each_part};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not, prep_null_mask_filter};
@@ -19,11 +19,11 @@ pub fn build<'s>(
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> StageStreams<'s> {
-    let metrics = build.running.metrics.of(&stage.name);
+    let metrics = build.metrics.of(&stage.name);
     let branches = predicates.len() as u32;
     let predicates = predicates.to_vec();
     let (rows, branches_of_rows) =
-        each_part(parts, &stage.name, build.running.failure.clone(), move |context, part, output| {
+        each_part(parts, &stage.name, build.failure.clone(), move |context, part, output| {
             metrics.add_rows(part.rows.num_rows());
             let mut rest = part.rows.clone();
             for (branch, predicate) in (0u32..).zip(&predicates) {

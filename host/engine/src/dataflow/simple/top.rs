@@ -2,8 +2,8 @@
 
 use super::with_rows;
 use crate::dataflow::by_key::split_parts;
-use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::graph::StageNode;
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, make_comparator};
 use arrow::compute::{SortOptions, concat_batches, take_record_batch};
@@ -36,7 +36,7 @@ pub fn build<'s>(
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> StageStreams<'s> {
-    let (failure, worker) = (build.running.failure.clone(), build.index as u64);
+    let (failure, worker) = (build.failure.clone(), build.index as u64);
     let mut chooser = Chooser { order, key: stage.key.clone(), grouper: Grouper::default() };
     let mut local = Chooser { order: chooser.order.clone(), key: chooser.key.clone(), grouper: Grouper::default() };
     let (few, _) = each_part(parts, &format!("{} of a part", stage.name), failure.clone(), move |_, part, output| {
@@ -53,7 +53,7 @@ pub fn build<'s>(
     });
     let moved = if stage.key.is_empty() { few } else { split_parts(stage, few, build) };
     let keyed = !stage.key.is_empty();
-    let metrics = build.running.metrics.of(&stage.name);
+    let metrics = build.metrics.of(&stage.name);
     let schema = stage.input.clone();
     let work = move |context: BatchContext, parts: Vec<Part>, output: &mut Output| {
         chooser.batch(context, &schema, &parts, worker, output)?;

@@ -4,10 +4,10 @@
 mod versions;
 
 use crate::checkpoint::read;
-use crate::dataflow::stages::in_checkpoint;
 use crate::event_time::END_US;
 use crate::graph::{PluginNode, UpdateNode};
 use crate::limits::{STATE_SLICE_MAX, TIMER_ROUNDS_MAX};
+use crate::operators::context::in_checkpoint;
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::state::timers::{self, TimerClock, Timers};
 use crate::state::{OwnedKey, Slot, StateTable};

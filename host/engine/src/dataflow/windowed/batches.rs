@@ -2,9 +2,9 @@
 
 use super::{WindowOutput, gather};
 use crate::checkpoint::changes::TableChanges;
-use crate::dataflow::stages::{BuildContext, in_checkpoint};
 use crate::dataflow::window_ends::WindowEnds;
 use crate::graph::StageNode;
+use crate::operators::context::{BuildContext, in_checkpoint};
 use crate::state::StateTable;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
@@ -52,7 +52,7 @@ impl BatchWindowWork {
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut table = Panes::table_of(&keys, results.functions.accumulators()?)?;
-        if build.running.graph.budget.is_some() {
+        if build.budget.is_some() {
             table = build.spilling(&stage.name, table.ordered_by(keys.len()))?;
         }
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;

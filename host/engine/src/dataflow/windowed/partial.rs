@@ -5,9 +5,9 @@ use crate::aggregate::functions::Functions;
 use crate::dataflow::event_time::{self, take_times};
 use crate::dataflow::late::LateRows;
 use crate::dataflow::plugin::{CurrentPlugin, WholeRows};
-use crate::dataflow::stages::BuildContext;
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{EventTimeNode, Operator, StageNode};
+use crate::operators::context::BuildContext;
 use crate::state::StateTable;
 use crate::timely_ext::{BatchWork, Output, Parts, ProgressStream, each_batch_in_time, each_part};
 use crate::window::rows::{SlicePlace, Slices};
@@ -30,7 +30,7 @@ pub fn of_batches<'s>(
 ) -> Result<(Parts<'s>, Parts<'s>)> {
     let mut front = PartialStage::new(stage, build)?;
     let name = format!("{} partial", stage.name);
-    Ok(each_part(parts, &name, build.running.failure.clone(), move |context, part, output| {
+    Ok(each_part(parts, &name, build.failure.clone(), move |context, part, output| {
         let rows = front.whole(context, &part, output)?;
         let Some(op) = front.op else { return front.add(context, &rows, &part, output) };
         let (added, deleted) = front.by_op(context, op, &rows, &part, output)?;
@@ -53,10 +53,10 @@ pub fn of_times<'s>(
     progress: ProgressStream<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
-    let late = LateRows::of(stage, &build.running.metrics.of(&stage.name));
+    let late = LateRows::of(stage, &build.metrics.of(&stage.name));
     let work = TimedFront { front: PartialStage::new(stage, build)?, slices, late };
     let (name, index) = (format!("{} partial", stage.name), build.index as u64);
-    let (ticks, failure) = (build.ticks.clone(), build.running.failure.clone());
+    let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     // The stage's other operator has a clock that shows the same, and saves it for both.
     let time = Some((progress, event_time::clock(stage, node, build)?));
     let (rows, refused, _) = each_batch_in_time(parts, time, ticks, &name, failure, move |_| index, work);
@@ -78,9 +78,9 @@ struct PartialStage {
 
 impl PartialStage {
     fn new(stage: &StageNode, build: &BuildContext<'_, '_>) -> Result<PartialStage> {
-        let metrics = build.running.metrics.of(&stage.name);
+        let metrics = build.metrics.of(&stage.name);
         let whole = match &stage.operator {
-            Operator::Reduce(node) => Some(WholeRows::to_lift(stage, node, build.running)),
+            Operator::Reduce(node) => Some(WholeRows::to_lift(stage, node, build)),
             _ => None,
         };
         let op = match &stage.operator {
@@ -91,7 +91,7 @@ impl PartialStage {
             stage: stage.clone(),
             functions: functions(stage, &metrics)?,
             op,
-            current: CurrentPlugin::of(stage, &build.running.plugins.versions),
+            current: CurrentPlugin::of(stage, build.versions),
             metrics,
             whole,
             keys: stage.key.len(),

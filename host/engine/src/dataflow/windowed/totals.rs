@@ -2,8 +2,8 @@
 
 use super::{WindowOutput, changed, gather};
 use crate::checkpoint::changes::TableChanges;
-use crate::dataflow::stages::BuildContext;
 use crate::graph::{Operator, StageNode};
+use crate::operators::context::BuildContext;
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};

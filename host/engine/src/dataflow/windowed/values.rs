@@ -4,8 +4,8 @@ use super::changed;
 use crate::aggregate::builtin::{Builtin, Tally};
 use crate::checkpoint::changes::TableChanges;
 use crate::dataflow::by_key::split_parts;
-use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::graph::{Operator, StageNode, values_table};
+use crate::operators::context::{BuildContext, StageStreams};
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
@@ -24,7 +24,7 @@ pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, build: &BuildContext<'s, '
     let keyed = !stage.key.is_empty();
     let moved = if keyed { split_parts(stage, parts, build) } else { parts };
     let work = ValuesWork::new(stage, functions, build)?;
-    let (ticks, failure) = (build.ticks.clone(), build.running.failure.clone());
+    let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     let route = move |part: &Part| if keyed { part.to } else { 0 };
     let (rows, rejected, changes) = each_batch_with_state(moved, ticks, &stage.name, failure, route, work);
     Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
@@ -52,7 +52,7 @@ impl ValuesWork {
             checkpoints.push(build.restore(&stage.name, &name, table)?);
         }
         totals.restored()?;
-        let metrics = build.running.metrics.of(&stage.name);
+        let metrics = build.metrics.of(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
         Ok(ValuesWork {
             stage: stage.clone(),

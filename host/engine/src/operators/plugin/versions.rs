@@ -1,8 +1,8 @@
 //! The plugins that the stages of a running job have now. An upgrade puts another in a stage's place between two batches:
 //! when nothing is in flight, so that no batch runs on two versions.
 
-use crate::graph::{Graph, StageNode};
-use crate::running::upgrade::shadow::Shadow;
+use crate::graph::StageNode;
+use crate::operators::plugin::shadow::Shadow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -33,12 +33,12 @@ pub struct SeenChange(u64);
 
 impl Versions {
     /// The plugins of a job that starts.
-    pub fn of(graph: &Graph) -> Versions {
+    pub fn of(stages: &[StageNode]) -> Versions {
         let slot = |stage: &StageNode| {
             let now = RunningPlugin { node: Arc::new(stage.clone()), shadow: None };
             (stage.name.clone(), Arc::new(PluginSlot { number: AtomicU64::new(0), now: RwLock::new(now) }))
         };
-        Versions(graph.stages.iter().filter(|stage| stage.plugin().is_some()).map(slot).collect())
+        Versions(stages.iter().filter(|stage| stage.plugin().is_some()).map(slot).collect())
     }
 
     /// The slot of a stage that has a plugin.

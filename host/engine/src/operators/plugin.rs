@@ -1,0 +1,4 @@
+//! Plugins as stages run them.
+
+pub mod shadow;
+pub mod versions;
