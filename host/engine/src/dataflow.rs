@@ -4,37 +4,18 @@
 //! ticks -> source -> decode -> [stage -> exchange -> stage …] -> sink
 //! ```
 
-mod aggregate;
-mod by_key;
 mod checkpoint;
-mod cogroup;
 mod counters;
 pub mod empty_batches;
-mod enrich;
-mod event_time;
-mod in_place;
-mod join;
-mod latest;
-mod pattern;
-mod late;
-mod plugin;
 mod rejections;
-mod rows_window;
-mod sessions;
-mod shadow;
-mod shape;
 mod sinks;
-mod simple;
 mod source;
-mod sql;
-mod stages;
 mod swap;
-mod update;
-mod window_ends;
-mod windowed;
 
-use crate::graph::{Graph, StageNode, rejected_name};
+use crate::graph::{Graph, rejected_name};
+use crate::operators;
 use crate::operators::context::{BuildContext, StagesAround};
+use crate::operators::stage::StageNode;
 use crate::running::Running;
 use crate::timely_ext::{ChangesStream, Parts, ProgressStream, Ticks};
 use millstream_base::batch::part::Part;
@@ -106,7 +87,7 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
                 let _of_stage =
                     running.part_of_stage(&stage.name).map(|part| building(running.metrics.batches(), part));
                 let input = sampled(stage, input.clone(), this.0);
-                stages::build(stage, input, &build)?
+                operators::run::build(stage, input, &build)?
             };
             built.gate.extend(rejections::build(stage, input, streams.rejected.clone(), &all_ticks, running));
             built.streams.insert(stage.name.clone(), streams.rows);

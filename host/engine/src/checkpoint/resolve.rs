@@ -62,7 +62,7 @@ pub struct Planned {
     pub time: BatchTime,
     /// The generation whose plan counts.
     pub generation: Generation,
-    /// It was made up for windows of processing time, see [`crate::window::empty_batches`].
+    /// It was made up for windows of processing time, see [`crate::operators::window::state::empty_batches`].
     pub made_up: bool,
 }
 

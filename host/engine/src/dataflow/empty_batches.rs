@@ -1,9 +1,9 @@
 //! The batches without rows by which windows of processing time end in time.
 
-use super::window_ends::{JobOfWindows, WindowEnds};
+use crate::operators::window::ends::{JobOfWindows, WindowEnds};
+use crate::operators::window::node::WindowNode;
+use crate::operators::window::state::empty_batches::EmptyBatches;
 use crate::running::Running;
-use crate::window::WindowNode;
-use crate::window::empty_batches::EmptyBatches;
 use millstream_base::error::Result;
 use millstream_base::time::microseconds;
 

@@ -1,7 +1,7 @@
 //! `max_rejected`: a batch of which a source or stage rejects too many rows stops the job before anything of it is committed.
 
 use super::source::SourceStreams;
-use crate::graph::StageNode;
+use crate::operators::stage::StageNode;
 use crate::running::Running;
 use crate::timely_ext::{Parts, Ticks, each_batch};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};

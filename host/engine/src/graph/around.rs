@@ -1,7 +1,8 @@
 //! What operators ask about the stages around their own.
 
-use super::{Graph, Operator, StageNode, part_of};
+use super::{Graph, part_of};
 use crate::operators::context::StagesAround;
+use crate::operators::stage::{Operator, StageNode};
 use millstream_base::job::retry_source;
 use std::collections::BTreeSet;
 

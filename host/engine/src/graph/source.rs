@@ -2,7 +2,7 @@
 
 use super::Graph;
 use super::connector::ConnectorSlot;
-use super::plugin::{granted, replace};
+use crate::operators::plugin::check::{granted, replace};
 use millstream_base::batch::reading::{ReadPartition, ReadRows, ReadTrouble};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{JobSpec, PluginSpec};

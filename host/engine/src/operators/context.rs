@@ -1,8 +1,8 @@
 //! What a stage is built from, and what becomes of it: below all operators, so that only their dispatch knows them all.
 
 use crate::checkpoint::JobCheckpoints;
-use crate::graph::StageNode;
 use crate::operators::plugin::versions::Versions;
+use crate::operators::stage::StageNode;
 use crate::state::StateTable;
 use crate::state::ahead::TablesAhead;
 use crate::state::spill::budget::StateBudget;

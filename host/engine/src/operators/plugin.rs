@@ -1,4 +1,7 @@
-//! Plugins as stages run them.
+//! Plugins: of world `transform`, and what stages with any plugin need.
 
+pub mod check;
+pub mod node;
+pub mod run;
 pub mod shadow;
 pub mod versions;

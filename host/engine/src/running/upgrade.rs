@@ -11,9 +11,9 @@ mod replacement;
 
 use super::Running;
 use crate::checkpoint::record::NextPlugin;
-use crate::graph::StageNode;
 use crate::operators::context::NextVersions;
 use crate::operators::plugin::shadow::{Shadow, ShadowReport};
+use crate::operators::stage::StageNode;
 use bytes::Bytes;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;

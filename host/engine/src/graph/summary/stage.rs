@@ -1,8 +1,10 @@
 //! What a stage does, in words: defaults that were not written become visible.
 
-use super::super::{EventTimeNode, Graph, Operator, StageNode, rejected_name};
+use super::super::{Graph, rejected_name};
 use super::plugin;
-use crate::window::WindowNode;
+use crate::event_time::node::EventTimeNode;
+use crate::operators::stage::{Operator, StageNode};
+use crate::operators::window::node::WindowNode;
 use millstream_base::batch::types;
 use millstream_base::job::retry_source;
 use millstream_base::job::spec::{

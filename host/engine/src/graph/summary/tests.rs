@@ -2,8 +2,9 @@
 
 use super::plugin;
 use super::stage::{event_time, operator, window};
-use crate::graph::{EventTimeNode, Operator};
-use crate::window::WindowNode;
+use crate::event_time::node::EventTimeNode;
+use crate::operators::stage::Operator;
+use crate::operators::window::node::WindowNode;
 use millstream_base::job::spec::*;
 use std::time::Duration;
 

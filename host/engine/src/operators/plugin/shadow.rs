@@ -1,15 +1,16 @@
 //! A version of a plugin that runs beside the one that counts, on the same rows: what it makes is compared and dropped.
 //!
 //! A shadow begins with a batch and ends some batches later, on all workers alike. Whatever goes wrong in it ends the shadow
-//! and not the job. What calls it: `dataflow/shadow`.
+//! and not the job. What calls it: `shadow/run`.
 
 pub mod compare;
 pub mod report;
 pub mod rule;
+pub mod run;
 
 pub use report::ShadowReport;
 
-use crate::graph::{Operator, StageNode};
+use crate::operators::stage::{Operator, StageNode};
 use compare::Comparison;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;

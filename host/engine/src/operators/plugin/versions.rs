@@ -1,8 +1,8 @@
 //! The plugins that the stages of a running job have now. An upgrade puts another in a stage's place between two batches:
 //! when nothing is in flight, so that no batch runs on two versions.
 
-use crate::graph::StageNode;
 use crate::operators::plugin::shadow::Shadow;
+use crate::operators::stage::StageNode;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -4,7 +4,7 @@
 use super::replacement::Replacement;
 use super::{Prepare, Upgrade, UpgradeStatus, UpgradeStep, connectors};
 use crate::checkpoint::types::{Column, Table};
-use crate::graph::{Operator, StageNode};
+use crate::operators::stage::{Operator, StageNode};
 use crate::running::Running;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
