@@ -3,7 +3,7 @@
 use crate::event_time::node::{EventTimeNode, watermark_table};
 use crate::event_time::{EventClock, Lapses, TIME, Watermarks, saved};
 use crate::operators::context::BuildContext;
-use crate::operators::plugin::run::CurrentPlugin;
+use crate::operators::plugin::current::CurrentPlugin;
 use crate::operators::stage::StageNode;
 use crate::timely_ext::{Output, Parts, ProgressStream, each_part};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, new_null_array};

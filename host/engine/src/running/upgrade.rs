@@ -5,6 +5,7 @@
 //! prepare -> [shadow] -> commit: barrier after a batch, its checkpoint, swap, next batch
 //! ```
 
+mod candidate;
 mod connectors;
 mod prepare;
 mod replacement;

@@ -5,7 +5,7 @@ use super::files::{SliceSink, TableSlice};
 use super::idle::Idle;
 use super::table::{Slot, StateTable};
 use super::table_copy::TableCopy;
-use crate::checkpoint::state_file::{REMOVED, TOUCHED};
+use crate::checkpoint::types::{REMOVED, TOUCHED};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;

@@ -2,7 +2,7 @@
 
 use super::row_form::RowForm;
 use super::table::{Slot, StateTable};
-use crate::checkpoint::state_file::{REMOVED, TOUCHED};
+use crate::checkpoint::types::{REMOVED, TOUCHED};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{Field, TimestampMicrosecondType};
 use millstream_base::batch::keys::{KeyHash, Keys, KeysView};

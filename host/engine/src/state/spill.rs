@@ -12,6 +12,7 @@ mod direct;
 mod file;
 mod frozen;
 mod merge;
+mod merging;
 pub(super) mod page;
 pub mod stage_budget;
 #[cfg(test)]
@@ -348,7 +349,7 @@ impl StateTable {
         let cold = self
             .spill
             .as_ref()
-            .map_or(0, |spill| spill.cold.memory() + spill.cold.merge.as_ref().map_or(0, merge::Merge::memory));
+            .map_or(0, |spill| spill.cold.memory() + spill.cold.merge.as_ref().map_or(0, merging::Merge::memory));
         let rows = self.rows_in_memory() as u64 * self.slot_bytes();
         let removed = self.changes.as_ref().map_or(0, super::changes::TrackedChanges::removed_bytes);
         // Keys are copied when those that left are given back.

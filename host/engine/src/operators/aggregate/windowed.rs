@@ -10,11 +10,12 @@ mod values;
 
 use crate::operators::aggregate::functions::{Functions, Reducer};
 use crate::operators::context::{BuildContext, Input, StageStreams, split_late};
-use crate::operators::plugin::run::{CurrentPlugin, caller};
+use crate::operators::plugin::current::CurrentPlugin;
+use crate::operators::plugin::run::caller;
 use crate::operators::stage::{Operator, StageNode};
 use crate::operators::window::check::aggregated;
 use crate::operators::window::node::WindowNode;
-use crate::operators::window::state::batches::{PartialRows, Window};
+use crate::operators::window::state::partial::{PartialRows, Window};
 use crate::operators::window::state::rows::Slices;
 use crate::timely_ext::{Output, each_batch_that_holds, each_batch_with_state};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};

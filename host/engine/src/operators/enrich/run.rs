@@ -3,8 +3,7 @@
 
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::positions::ALL_GROUPS;
-use crate::checkpoint::state_file::REMOVED;
-use crate::checkpoint::types::TableOf;
+use crate::checkpoint::types::{REMOVED, TableOf};
 use crate::operators::context::{BuildContext, StageStreams};
 use crate::operators::enrich::check::content_table;
 use crate::operators::enrich::node::EnrichNode;

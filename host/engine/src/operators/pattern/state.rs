@@ -5,17 +5,20 @@
 //! knows of keys whose rows may lie in files, and `search` brings the parts together. What checkpoints hold are rows: the partial matches of a key are made anew from the rows that it keeps.
 
 mod asleep;
+mod layout;
 mod matcher;
 mod plan;
 mod rows;
 mod search;
+mod sleeping;
 mod taken;
 mod value;
 
+pub use layout::Layout;
 pub use plan::{Condition, ForbiddenRows, Plan, Skip, Step};
 pub use rows::{saved_fields, saved_schema};
 pub use search::{PatternNode, PatternState};
-pub use value::{Layout, Value};
+pub use value::Value;
 
 #[cfg(test)]
 mod tests;

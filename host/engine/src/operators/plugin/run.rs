@@ -1,10 +1,9 @@
 //! Stages with a plugin of world `transform`, and what stages with any plugin need.
 
 use crate::operators::context::BuildContext;
+use crate::operators::plugin::current::{CurrentPlugin, plugin_of};
 use crate::operators::plugin::node::PluginNode;
-use crate::operators::plugin::shadow::Shadow;
 use crate::operators::plugin::shadow::run::{CallerShadow, MakeShadow, ShadowSlot};
-use crate::operators::plugin::versions::{PluginSlot, RunningPlugin, SeenChange, Versions};
 use crate::operators::stage::StageNode;
 use crate::timely_ext::{Output, Parts, each_part};
 use arrow::array::{BooleanArray, RecordBatch};
@@ -18,7 +17,6 @@ use millstream_base::ids::PartOrder;
 use millstream_base::job::spec::OnError;
 use millstream_metrics::{Counts, PluginId};
 use millstream_plugins::plugin::{Caller, Processed};
-use std::sync::Arc;
 
 /// A stage with a plugin of world `transform`: its rows, and its rejected rows.
 pub fn transform<'s>(
@@ -63,40 +61,6 @@ pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
     metrics.share_counters(caller.counters().clone());
     metrics.share_account(PluginId::of(&node.plugin, &node.description), caller.account().clone());
     caller
-}
-
-/// A stage as one operator on this worker knows it. An upgrade may replace the stage's plugin from one batch to the next.
-pub struct CurrentPlugin {
-    /// `None`: the stage has no plugin of its own.
-    slot: Option<Arc<PluginSlot>>,
-    seen: SeenChange,
-    now: Option<RunningPlugin>,
-}
-
-impl CurrentPlugin {
-    /// The stage as it runs when the operator is built.
-    pub fn of(stage: &StageNode, versions: &Versions) -> CurrentPlugin {
-        let slot = versions.slot(&stage.name);
-        CurrentPlugin { now: slot.as_ref().map(|slot| slot.now()), slot, seen: SeenChange::default() }
-    }
-
-    /// The stage as it is from now on, where that is not what it was when this was last asked. To be asked at the beginning
-    /// of a batch.
-    pub fn renewed(&mut self) -> Option<Arc<StageNode>> {
-        let now = self.slot.as_ref()?.renewed(&mut self.seen)?;
-        let before = self.now.replace(now.clone());
-        before.is_none_or(|before| !Arc::ptr_eq(&before.node, &now.node)).then_some(now.node)
-    }
-
-    /// The shadow that gets the same rows, where there is one; see [`CurrentPlugin::renewed`].
-    pub fn shadow(&self) -> Option<&Arc<Shadow>> {
-        self.now.as_ref()?.shadow.as_ref()
-    }
-}
-
-/// The plugin of a stage that was renewed.
-pub fn plugin_of(stage: &StageNode) -> Result<&PluginNode> {
-    stage.plugin().ok_or_else(|| Error::bug("a stage that lost its plugin"))
 }
 
 /// The plugin of a stage, ready to be called by one operator.

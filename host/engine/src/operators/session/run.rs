@@ -10,16 +10,16 @@ use crate::operators::context::{BuildContext, Input, StageStreams, in_checkpoint
 use crate::operators::event_time;
 use crate::operators::event_time::take_times;
 use crate::operators::late::LateRows;
-use crate::operators::plugin::run::{CurrentPlugin, WholeRows};
+use crate::operators::plugin::current::CurrentPlugin;
+use crate::operators::plugin::run::WholeRows;
 use crate::operators::session::state::{
     Gap, NewPiece, OpenSessions, SessionPart, SessionPieces, TouchedSession, with_places,
 };
 use crate::operators::stage::{Operator, StageNode};
 use crate::operators::window::check::{pieces_table, rows_table};
 use crate::operators::window::node::WindowNode;
-use crate::state::Slot;
-use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
+use crate::state::{Slot, StateTable};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_that_holds, each_part};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};

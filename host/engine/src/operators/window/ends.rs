@@ -2,11 +2,11 @@
 
 use crate::checkpoint::JobCheckpoints;
 use crate::checkpoint::changes::TableChanges;
-use crate::checkpoint::state_file::REMOVED;
+use crate::checkpoint::types::REMOVED;
 use crate::operators::context::{BuildContext, StagesAround};
 use crate::operators::stage::StageNode;
 use crate::operators::window::check::window_ends_table;
-use crate::operators::window::state::batches::BatchEnd;
+use crate::operators::window::state::partial::BatchEnd;
 use crate::operators::window::state::schedule;
 use crate::operators::window::state::schedule::WindowSchedule;
 use crate::state::table_checkpoint::TableCheckpoint;

@@ -8,6 +8,7 @@ mod cold_totals;
 pub mod schedule;
 pub mod empty_batches;
 pub mod panes;
+pub mod partial;
 pub mod rows;
 mod sums;
 pub mod totals;

@@ -5,7 +5,7 @@
 use super::Side;
 use super::changing::KeyIndex;
 use super::interval::{Interval, IntervalJoin};
-use crate::checkpoint::state_file::REMOVED;
+use crate::checkpoint::types::REMOVED;
 use crate::limits::STATE_SLICE_MAX;
 use crate::state::time_counts::TimeCounts;
 use crate::state::{IdleBy, Slot, StateTable};

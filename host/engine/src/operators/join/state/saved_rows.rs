@@ -1,7 +1,7 @@
 //! What checkpoints hold of the rows of an interval join: a row of the table for each row that waits.
 
 use super::kept_rows::KeptRows;
-use crate::checkpoint::state_file::REMOVED;
+use crate::checkpoint::types::REMOVED;
 use crate::state::StateTable;
 use crate::state::files::{SliceSink, TableSlice};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};

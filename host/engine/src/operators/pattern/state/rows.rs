@@ -1,10 +1,10 @@
 //! The rows that a pattern keeps, by key and time: a row of the table each. Those that have been looked at and with which no attempt
 //! that is still open begins, or has begun before them, are forgotten.
 
-use super::asleep::SleepingKeys;
+use super::layout::Layout;
 use super::matcher::Matcher;
+use super::sleeping::SleepingKeys;
 use super::taken::MatchedRow;
-use super::value::Layout;
 use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take;

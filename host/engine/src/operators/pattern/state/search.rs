@@ -1,11 +1,12 @@
 //! The pattern of a stage on one worker: rows wait until the watermark has passed their times, then each moves the matches of its key
 //! on. All keys take a step at a time together, so that conditions are computed for many of them at once.
 
+use super::layout::Layout;
 use super::matcher::DecidedMatches;
 use super::plan::Plan;
 use super::rows::PatternRows;
 use super::taken::MatchedRow;
-use super::value::{Item, Layout, Value};
+use super::value::{Item, Value};
 use crate::event_time::END_US;
 use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};

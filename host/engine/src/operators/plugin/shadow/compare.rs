@@ -1,6 +1,5 @@
 //! What two versions made of the same rows, compared. Their order does not count: a plugin may put rows out in another one.
 
-use super::report::EXAMPLES_MAX;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::row::{Row, RowConverter, Rows, SortField};
 use arrow::util::display::array_value_to_string;
@@ -8,6 +7,8 @@ use millstream_base::error::{Error, Result};
 use millstream_base::shown::printable;
 use std::collections::{BTreeSet, HashMap};
 
+/// Rows and states that a report shows.
+pub const EXAMPLES_MAX: usize = 6;
 /// How many bytes of one value are shown.
 const VALUE_BYTES_MAX: usize = 60;
 /// Columns of one row that are shown.

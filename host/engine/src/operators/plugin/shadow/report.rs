@@ -1,11 +1,8 @@
 //! What a shadow has shown, as a process tells it, and as all processes of a job add up.
 
-use super::compare::Comparison;
+use super::compare::{Comparison, EXAMPLES_MAX};
 use millstream_base::ids::BatchId;
 use serde::{Deserialize, Serialize};
-
-/// Rows and states that a report shows.
-pub const EXAMPLES_MAX: usize = 6;
 
 /// What a shadow has shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

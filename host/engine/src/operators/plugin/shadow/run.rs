@@ -2,8 +2,8 @@
 //! of them is compared. Nothing of it leaves the stage, and an error ends the shadow alone.
 
 use crate::exchange::split_by_key;
+use crate::operators::plugin::current::CurrentPlugin;
 use crate::operators::plugin::node::PluginNode;
-use crate::operators::plugin::run::CurrentPlugin;
 use crate::operators::plugin::shadow::Shadow;
 use crate::operators::plugin::shadow::compare::{Comparison, States};
 use crate::operators::stage::{Operator, StageNode};

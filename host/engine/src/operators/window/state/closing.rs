@@ -1,8 +1,8 @@
 //! Aggregates over windows of event time: a pane is a slice, named by its start.
 
-use super::batches::{PartialRows, Window};
 use super::cold_panes::ColdPanes;
 use super::panes::{Accumulate, KeyId, Panes, RowsByPane};
+use super::partial::{PartialRows, Window};
 use super::rows::Slices;
 use super::sums::SlidingSums;
 use crate::state::{Slot, StateTable};

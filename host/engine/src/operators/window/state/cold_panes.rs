@@ -2,8 +2,8 @@
 //! A window is put together when it closes, from rows that are shown in the order of their keys, some at a time; what it puts out is the
 //! same to the byte.
 
-use super::batches::{PartialRows, Window};
 use super::panes::{Accumulate, Panes, RUNNING, fold_into};
+use super::partial::{PartialRows, Window};
 use super::rows::Slices;
 use super::sums::SlidingSums;
 use crate::state::{OwnedKey, Slot, StateTable};

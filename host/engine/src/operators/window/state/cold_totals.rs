@@ -2,9 +2,9 @@
 //! [`ColdPanes`]. What enters or leaves is worked on for some keys at a time, as [`Panes`] does it for all; so what comes out is the same
 //! to the byte.
 
-use super::batches::{BatchEnd, PartialRows, Window};
 use super::cold_panes::{ColdPanes, copy, in_pane, without_pane};
 use super::panes::{Accumulate, Panes, RUNNING, all};
+use super::partial::{BatchEnd, PartialRows, Window};
 use crate::state::{OwnedKey, Slot, StateTable};
 use arrow::array::{ArrayRef, Int64Array, UInt32Array};
 use arrow::compute::take_arrays;

@@ -1,8 +1,9 @@
 //! Windows against plain recomputation: random rows, batches, watermarks, and restarts.
 
-use super::batches::{BatchEnd, BatchWindows, PartialRows, Window};
+use super::batches::BatchWindows;
 use super::closing::TimeWindows;
 use super::panes::{Accumulate, Panes};
+use super::partial::{BatchEnd, PartialRows, Window};
 use super::rows::Slices;
 use super::schedule::WindowSchedule;
 use crate::state::StateTable;

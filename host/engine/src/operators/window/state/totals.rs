@@ -1,7 +1,7 @@
 //! Running totals: an accumulator for each key, of all rows that ever came.
 
-use super::batches::{PartialRows, Window};
 use super::panes::{Accumulate, fold_into};
+use super::partial::{PartialRows, Window};
 use crate::state::{Slot, StateTable};
 use millstream_base::batch::keys::Keys;
 use millstream_base::error::{Error, Result};

@@ -4,8 +4,7 @@ mod cold;
 
 pub use cold::ColdPieces;
 
-use crate::checkpoint::state_file::REMOVED;
-use crate::checkpoint::types::Column;
+use crate::checkpoint::types::{Column, REMOVED};
 use crate::state::files::{SliceSink, TableSlice};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
