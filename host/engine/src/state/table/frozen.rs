@@ -2,12 +2,14 @@
 //! change, or to leave memory, is copied before. No barrier waits until many rows are copied. It is what a virtual machine does whose
 //! memory is saved while it runs (copy on write).
 
-use super::budget::StateBudget;
-use super::file::{self, FilePlace, SpillFile, SpillWriter};
-use super::page::{self, ColdRow};
-use super::{ColdFile, Spill, not_a_row};
-use crate::state::table::{Slot, StateTable};
-use crate::state::table_copy::TableCopy;
+use super::StateTable;
+use super::copy::TableCopy;
+use crate::state::keys::Slot;
+use crate::state::spill::budget::StateBudget;
+use crate::state::spill::cold::ColdFile;
+use crate::state::spill::file::{self, FilePlace, SpillFile, SpillWriter};
+use crate::state::spill::kept::Spill;
+use crate::state::spill::page::{self, ColdRow};
 use millstream_base::batch::key_order::sort_keys;
 use millstream_base::batch::keys::KeyHash;
 use millstream_base::error::{Error, Result};
@@ -199,14 +201,14 @@ impl StateTable {
     }
 
     /// Writes what was copied before it changed.
-    pub(super) fn write_copied(&mut self) -> Result<()> {
+    pub(in crate::state) fn write_copied(&mut self) -> Result<()> {
         let Some(frozen) = self.frozen.as_mut().filter(|frozen| !frozen.before_change.starts.is_empty()) else {
             return Ok(());
         };
         let rows = std::mem::take(&mut frozen.before_change);
         let mut writer = self.copy_writer(rows.starts.len())?;
         for number in rows.in_order() {
-            let row = rows.row(number).ok_or_else(not_a_row)?;
+            let row = rows.row(number).ok_or_else(page::not_a_row)?;
             writer.add(row.bytes, row.hash, row.touched)?;
         }
         let file = writer.finish()?;

@@ -1,9 +1,12 @@
 //! Rows of a table as they were at a barrier, for a thread that makes files of them: no barrier waits until many rows are in order and
 //! encoded.
 
-use super::changes::TrackedChanges;
-use super::spill::{ColdFile, Spill, page};
-use super::table::{Slot, StateTable};
+use super::StateTable;
+use crate::state::keys::Slot;
+use crate::state::spill::cold::ColdFile;
+use crate::state::spill::kept::Spill;
+use crate::state::spill::page;
+use crate::state::tracked::TrackedChanges;
 use millstream_base::batch::keys::KeyHash;
 use millstream_base::error::{Error, Result};
 
@@ -18,7 +21,7 @@ pub struct TableCopy {
 
 impl TableCopy {
     /// Without those in memory, and with all that are not, or those of them that changed.
-    pub(super) fn of(of: &StateTable, changed_only: bool) -> Result<TableCopy> {
+    pub(in crate::state) fn of(of: &StateTable, changed_only: bool) -> Result<TableCopy> {
         let mut table = of.empty_with(&of.state_schema())?;
         table.forget_index();
         table.spill = of.spill.as_ref().map(|spill| Box::new(spill.of_copy(changed_only)));
@@ -26,7 +29,7 @@ impl TableCopy {
     }
 
     /// Adds the rows of these slots; nothing where they take more than so many bytes.
-    pub(super) fn with(mut self, of: &StateTable, slots: &[Slot], bytes_max: u64) -> Option<TableCopy> {
+    pub(in crate::state) fn with(mut self, of: &StateTable, slots: &[Slot], bytes_max: u64) -> Option<TableCopy> {
         let rows = &mut self.rows;
         let added = of.each_row(slots, |of, slot, touched| {
             let fits = (rows.len() + of.bytes_of(slot)) as u64 <= bytes_max;
@@ -39,19 +42,19 @@ impl TableCopy {
     }
 
     /// Rows may be added that are in spill files.
-    pub(super) fn may_have_files(&mut self, spill: impl FnOnce() -> Spill) {
+    pub(in crate::state) fn may_have_files(&mut self, spill: impl FnOnce() -> Spill) {
         self.table.spill.get_or_insert_with(|| Box::new(spill()));
     }
 
     /// Adds rows that are in a spill file.
-    pub(super) fn add_file(&mut self, file: ColdFile) {
+    pub(in crate::state) fn add_file(&mut self, file: ColdFile) {
         if let Some(spill) = &mut self.table.spill {
             spill.add_file(file);
         }
     }
 
     /// These keys are in files and were removed.
-    pub(super) fn set_removed(&mut self, removed: TrackedChanges) {
+    pub(in crate::state) fn set_removed(&mut self, removed: TrackedChanges) {
         self.removed = removed;
     }
 
