@@ -246,6 +246,7 @@ pub fn told(path: &str, rows: u64, bytes: &Bytes, footer: &str) -> StateFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::types::{REMOVED, TOUCHED};
     use arrow::array::{
         ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int64Array, ListArray, StringArray,
         TimestampMicrosecondArray,
