@@ -1,5 +1,5 @@
 //! What stages do. An operator is one folder: what is checked when a job is loaded (`check`), what that makes (`node`), what is kept
-//! (`state`) and what runs (`run`). Only `check` and `run` beside them know all operators.
+//! (`state`) and what runs (`run`). Only `check`, `run` and `words` beside them know all operators.
 
 pub mod aggregate;
 pub mod by_key;
@@ -28,6 +28,8 @@ pub mod split;
 pub mod sql;
 pub mod stage;
 pub mod stage_check;
+pub mod stage_words;
 pub mod top;
 pub mod update;
 pub mod window;
+pub mod words;

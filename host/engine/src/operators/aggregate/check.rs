@@ -5,6 +5,7 @@ use crate::operators::aggregate::builtin::Builtin;
 use crate::operators::plugin::node::PluginNode;
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::StageWords;
 use crate::operators::window;
 use crate::operators::window::node::WindowNode;
 use crate::operators::window::state::panes::pane_field;
@@ -126,4 +127,10 @@ fn tables(
     let inverse = if inverse && batches { ", with inverse" } else { "" };
     let columns = [key, Column::of([&Arc::new(pane_field())]), accumulators];
     Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{inverse}{words}"), columns).reading(reads)])
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, inverse: bool) -> Option<String> {
+    let takes_out = inverse && words.spec.event_time.is_none();
+    takes_out.then(|| "what leaves a window is taken out by the inverse".into())
 }

@@ -4,6 +4,7 @@ use crate::operators::cogroup::node::{CogroupInput, CogroupNode};
 use crate::operators::plugin::check::{check_key, check_options, load, read_places, world_of};
 use crate::operators::stage::{InputNode, Operator};
 use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::StageWords;
 use crate::operators::window;
 use crate::operators::window::node::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -76,4 +77,9 @@ fn key_of_input(key: &Schema, input: &InputNode, schema: &Schema) -> Result<Vec<
         Ok(place)
     };
     key.fields().iter().map(place).collect()
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>) -> String {
+    format!("cogroup of {}{} in each {}", words.inputs().join(", "), words.each(" by "), words.rows())
 }

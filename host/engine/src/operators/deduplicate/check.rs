@@ -5,7 +5,10 @@ use crate::operators::deduplicate::state::deduplicate_state;
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::StageWords;
 use millstream_base::error::{Error, Result};
+use millstream_base::units::show_time;
+use std::time::Duration;
 
 /// Checks the stage.
 pub fn check(check: &StageCheck<'_>, within_us: i64) -> Result<CheckedStage> {
@@ -25,4 +28,10 @@ pub fn check(check: &StageCheck<'_>, within_us: i64) -> Result<CheckedStage> {
     let table = Table::of_stage(&check.spec.name, identity, columns);
     let operator = Operator::Simple(SimpleNode::Deduplicate { within_us });
     Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(check.input.clone(), operator) })
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, within: Duration) -> String {
+    let time = if words.spec.event_time.is_some() { "event" } else { "processing" };
+    format!("the first row of each {} within {} of {time} time", words.each(""), show_time(within))
 }

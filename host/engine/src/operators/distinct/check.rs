@@ -2,6 +2,7 @@
 
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage_check::{StageCheck, not_compared};
+use crate::operators::stage_words::StageWords;
 use crate::operators::window::node::WindowNode;
 use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::error::Result;
@@ -29,4 +30,10 @@ pub fn check(check: &StageCheck<'_>, columns: &[String]) -> Result<SimpleNode> {
         }
     }
     Ok(SimpleNode::Distinct(places))
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, columns: &[String]) -> String {
+    let columns = if columns.is_empty() { "all columns".into() } else { columns.join(", ") };
+    format!("of rows of a {} that are equal in {columns} the first", words.rows())
 }

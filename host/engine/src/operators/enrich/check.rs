@@ -4,11 +4,14 @@ use crate::checkpoint::types::{Column, Table};
 use crate::operators::enrich::node::EnrichNode;
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::on;
 use arrow::datatypes::{Field, Schema};
 use millstream_base::batch::types::{self, ColumnType, columns_of_specs, with_fields};
 use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::EnrichTable;
 use millstream_base::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
 use millstream_base::job::table_source;
+use millstream_base::units::show_time;
 use millstream_connectors::postgres::ServerWait;
 use millstream_connectors::receiver::table;
 use std::sync::Arc;
@@ -111,4 +114,15 @@ pub fn keys(
         places.push((place, table_place));
     }
     Ok(places)
+}
+
+/// What the stage does, in words.
+pub fn in_words(enrich: &EnrichSpec) -> String {
+    // The URL may hold a password.
+    let table = match &enrich.table {
+        EnrichTable::File { path, .. } => path.display().to_string(),
+        EnrichTable::Postgres { .. } => "a query".into(),
+    };
+    let (kind, on, poll) = (enrich.kind.name(), on(&enrich.on), show_time(enrich.poll));
+    format!("{kind} join with {table} on {on}, looked at every {poll}")
 }

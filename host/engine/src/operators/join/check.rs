@@ -12,6 +12,7 @@ use crate::operators::join::state::{
 };
 use crate::operators::stage::{InputNode, Operator};
 use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::{StageWords, on, signed, time};
 use crate::operators::window;
 use crate::operators::window::node::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -19,6 +20,7 @@ use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{JoinKind, JoinSpec, OPERATION};
 use millstream_base::time::microseconds;
+use millstream_base::units::show_time;
 use std::sync::Arc;
 
 /// What checkpoints call the rows of the second input that wait.
@@ -280,4 +282,31 @@ fn table(check: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -
     let columns = [Column::of(&columns.key), Column::of(&columns.sub), Column::of(columns.state.fields())];
     let of = check.inputs.get(side.place()).map_or(String::new(), |input| format!("`{}`", input.name));
     Ok(Table::of_stage(name, identity, columns).reading(of))
+}
+
+/// The rows among which a join looks for partners.
+enum PartnerRows<'a> {
+    /// Those of a batch or window, by that word.
+    These(&'a str),
+    /// All that ever came; the column that says what a row of the result does.
+    All(&'a str),
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, join: &JoinSpec) -> String {
+    let among = if words.is_over_all() { PartnerRows::All(words.op()) } else { PartnerRows::These(words.rows()) };
+    let among = match (join.within_us, among) {
+        (within, _) if join.as_of => {
+            let most = within.map_or(String::new(), |(from, _)| format!(", at most {} before", time(from)));
+            format!("with the latest row at the time of each{most}")
+        }
+        (Some((from, to)), _) => format!("within {} to {} of event time", signed(from), signed(to)),
+        (None, PartnerRows::These(rows)) => format!("in each {rows}"),
+        (None, PartnerRows::All(op)) => {
+            let ttl =
+                join.ttl.map_or(String::new(), |ttl| format!(", forgotten {} after the last of a key", show_time(ttl)));
+            format!("of all rows{ttl}; put out as it changes, with `{op}` for what a row does")
+        }
+    };
+    format!("{} join of {} on {}, {among}", join.kind.name(), words.inputs().join(" and "), on(&join.on))
 }

@@ -5,6 +5,7 @@ use crate::operators::enrich;
 use crate::operators::latest::node::LatestNode;
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::on;
 use arrow::datatypes::{Field, Schema};
 use millstream_base::batch::types::{self, ColumnType, with_fields};
 use millstream_base::error::{Error, Result};
@@ -55,4 +56,11 @@ pub fn check(check: &StageCheck<'_>, latest: &LatestSpec) -> Result<CheckedStage
     let inner = latest.kind == JoinKind::Inner;
     let node = LatestNode { on, key, holds, op, key_schema, held_schema, inner, output: output.clone() };
     Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(output, Operator::Latest(Box::new(node))) })
+}
+
+/// What the stage does, in words.
+pub fn in_words(latest: &LatestSpec) -> String {
+    let (kind, on) = (latest.kind.name(), on(&latest.on));
+    let does = latest.op.as_ref().map_or(String::new(), |op| format!(", of which `{op}` says what a row does"));
+    format!("{kind} join with the latest row of {} on {on}{does}", latest.stream)
 }

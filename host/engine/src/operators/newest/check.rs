@@ -6,6 +6,7 @@ use crate::operators::newest::node::{NewestNode, REPLACED};
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::{InputNode, Operator};
 use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::StageWords;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::error::{Error, Result};
@@ -76,4 +77,11 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
     let node = NewestNode { by, op, passes, held_schema, replaces, output: output.clone() };
     let operator = Operator::Simple(SimpleNode::Newest(Box::new(node)));
     Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(output, operator) })
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, by: Option<&str>) -> String {
+    let by = by.map_or(String::new(), |by| format!(" by {by}"));
+    let (key, op) = (words.each(""), words.op());
+    format!("the latest row of each {key}{by}; put out as it changes, with `{op}` for what a row does")
 }

@@ -7,11 +7,13 @@ use crate::operators::pattern::state::{
 };
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::StageWords;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{PatternNots, PatternSkip, PatternSpec};
 use millstream_base::time::microseconds;
+use millstream_base::units::show_time;
 use millstream_sql::references::{BEFORE, Reference, ReferringText};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -227,4 +229,18 @@ fn skip(spec: &PatternSpec) -> Result<Skip> {
         PatternSkip::ToFirst(name) => Skip::ToFirst(step(name)?),
         PatternSkip::ToLast(name) => Skip::ToLast(step(name)?),
     })
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, pattern: &PatternSpec) -> String {
+    let within =
+        pattern.within.map_or_else(String::new, |within| format!(" within {} of event time", show_time(within)));
+    let each = words.each(" of each ");
+    let skip = match &pattern.skip {
+        PatternSkip::PastLastRow => "past its last row".to_owned(),
+        PatternSkip::ToNextRow => "at the row behind its first".to_owned(),
+        PatternSkip::ToFirst(name) => format!("at its first row of {name}"),
+        PatternSkip::ToLast(name) => format!("at its last row of {name}"),
+    };
+    format!("pattern {}{each}{within}; behind a match the search goes on {skip}", pattern.steps.text)
 }

@@ -5,6 +5,7 @@ use crate::operators::ranking::node::RankingNode;
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::StageWords;
 use arrow::datatypes::{DataType, Field, Schema};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
@@ -76,4 +77,14 @@ pub fn check(
     };
     let operator = Operator::Simple(SimpleNode::Ranking(Box::new(node)));
     Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(output, operator) })
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, n: u64, (by, ascending): (&str, bool), rank: Option<&str>) -> String {
+    let order = if ascending { "smallest" } else { "largest" };
+    let rank = rank.map_or(String::new(), |rank| format!(", with their places in `{rank}`"));
+    let (each, op) = (words.each(", for each "), words.op());
+    format!(
+        "top {n} of all rows by {by}, {order} first{each}{rank}; put out as they change, with `{op}` for what a row does"
+    )
 }

@@ -11,3 +11,8 @@ pub fn check(share: f64) -> Result<SimpleNode> {
     // Exact: a float has fewer bits than this number.
     Ok(SimpleNode::Sample((share * 18_446_744_073_709_551_616.0) as u128))
 }
+
+/// What the stage does, in words.
+pub fn in_words(share: f64) -> String {
+    format!("a share of {share} of the rows")
+}

@@ -3,6 +3,7 @@
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::StageWords;
 use arrow::datatypes::DataType;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
@@ -25,4 +26,11 @@ pub fn check(check: &StageCheck<'_>, branches: &[(String, String)]) -> Result<Ch
     let branches = branches.iter().map(|(name, _)| (name.clone(), check.input.clone())).collect();
     let operator = Operator::Simple(SimpleNode::Split(predicates));
     Ok(CheckedStage { branches, ..CheckedStage::of(check.input.clone(), operator) })
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, branches: &[(String, String)]) -> String {
+    let name = &words.spec.name;
+    let streams: Vec<String> = branches.iter().map(|(branch, _)| format!("{name}.{branch}")).collect();
+    format!("split into {}; the other rows stay in {name}", streams.join(", "))
 }

@@ -4,6 +4,7 @@ use crate::operators::plugin;
 use crate::operators::sql::node::SqlNode;
 use crate::operators::stage::{InputNode, Operator};
 use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::StageWords;
 use crate::operators::window::check::with_bounds;
 use crate::operators::window::node::WindowNode;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -80,4 +81,13 @@ fn function(check: &StageCheck<'_>, name: &str, spec: &PluginSpec) -> Result<Plu
         PluginFunction::new(name, plugin, stage)
     };
     load().map_err(|error| error.within(format!("function `{name}`")))
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, functions: &BTreeMap<String, PluginSpec>) -> String {
+    let (rows, inputs) = (words.rows(), words.inputs().join(", "));
+    let functions: Vec<String> =
+        functions.iter().map(|(name, plugin)| format!("{name} ({})", plugin.path.display())).collect();
+    let with = if functions.is_empty() { "" } else { ", with functions " };
+    format!("sql over each {rows} of {inputs}{with}{}", functions.join(", "))
 }

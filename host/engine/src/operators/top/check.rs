@@ -2,6 +2,7 @@
 
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage_check::StageCheck;
+use crate::operators::stage_words::StageWords;
 use millstream_base::batch::types;
 use millstream_base::error::{Error, Result};
 
@@ -20,4 +21,10 @@ pub fn ordering(check: &StageCheck<'_>, by: &str) -> Result<usize> {
     let place = types::column(check.input, by).map_err(|error| error.within(format!("top by `{by}`")))?;
     check.comparable(place, "top by")?;
     Ok(place)
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, n: u64, by: &str, ascending: bool) -> String {
+    let order = if ascending { "smallest" } else { "largest" };
+    format!("top {n} of each {} by {by}, {order} first{}", words.rows(), words.each(", for each "))
 }

@@ -5,6 +5,7 @@ use crate::operators::session;
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::{InputNode, Operator, StageNode};
 use crate::operators::stage_check::StageCheck;
+use crate::operators::stage_words::{signed, time};
 use crate::operators::window::node::{WINDOW_END, WINDOW_START, WindowNode};
 use crate::operators::window::state::{bounds, rows as pieces};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -12,8 +13,10 @@ use millstream_base::batch::types::{ColumnType, describe, with_fields};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{JobSpec, OperatorSpec, StageSpec, WindowEmit, WindowExtent};
 use millstream_base::time::microseconds;
+use millstream_base::units::show_time;
 use millstream_plugins::plugin::{LoadOptions, PluginHost, World};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Checks the stage.
 pub fn check(job: &JobSpec, stage: &StageSpec) -> Result<Option<WindowNode>> {
@@ -221,5 +224,39 @@ pub fn has_own_windows(operator: &Operator) -> bool {
         | Operator::Simple(SimpleNode::Ranking(_) | SimpleNode::Newest(_)) => true,
         Operator::Join(node) => node.changing.is_some(),
         _ => false,
+    }
+}
+
+/// What the stage does, in words.
+pub fn in_words(window: &WindowNode, batch: Duration) -> String {
+    let results = |update: bool| match update {
+        true => "results refined with every batch",
+        false => "results when a window is complete",
+    };
+    let gaps = if window.leaves_gaps() { "; rows between windows are dropped" } else { "" };
+    match *window {
+        WindowNode::All => "totals of all rows; each batch puts out those of its keys".into(),
+        WindowNode::Batches { size_us, slide_us } => format!(
+            "window {} every {} of processing time (each batch: {}){}",
+            time(size_us),
+            time(slide_us),
+            show_time(batch),
+            gaps,
+        ),
+        WindowNode::Sliding { size_us, slide_us, begin, update } => {
+            let (size, slide, results) = (time(size_us), time(slide_us), results(update));
+            let offset = match begin.offset_us {
+                0 => String::new(),
+                us => format!(", {} after its multiples", signed(us)),
+            };
+            let zone = begin.zone.map_or_else(String::new, |zone| format!(", by the clocks of {zone}"));
+            format!("window {size} every {slide} of event time{offset}{zone}, {results}{gaps}")
+        }
+        WindowNode::Session { gap_us, length_us_max, update } => format!(
+            "sessions with less than {} between rows, at most {} long, of event time, {}",
+            time(gap_us),
+            time(length_us_max),
+            results(update),
+        ),
     }
 }
