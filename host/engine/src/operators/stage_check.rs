@@ -37,15 +37,15 @@ pub struct StageCheck<'a> {
     pub job: &'a JobSpec,
     /// The stage as its author wrote it.
     pub spec: &'a StageSpec,
-    /// See [`StageNode::inputs`].
+    /// Its inputs.
     pub inputs: &'a [InputNode],
-    /// See [`StageNode::input`].
+    /// The columns that the operator works on, with the bounds of its window where it has one.
     pub input: &'a SchemaRef,
-    /// See [`StageNode::key`].
+    /// Places of its key columns in `input`.
     pub key: &'a [usize],
-    /// See [`StageNode::window`].
+    /// The rows that the operator works on, where these are not those of one batch.
     pub window: Option<&'a WindowNode>,
-    /// See [`StageNode::event_time`].
+    /// How its rows tell their time.
     pub event_time: Option<&'a EventTimeNode>,
     /// Whether the parts that come in hold the same rows on any number of workers. Only where the stage has plugins.
     pub parts_are_fixed: bool,
