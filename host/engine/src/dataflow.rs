@@ -4,35 +4,18 @@
 //! ticks -> source -> decode -> [stage -> exchange -> stage …] -> sink
 //! ```
 
-mod aggregate;
-mod by_key;
 mod checkpoint;
-mod cogroup;
 mod counters;
-mod enrich;
-mod event_time;
-mod in_place;
-mod join;
-mod latest;
-mod pattern;
-mod late;
-mod plugin;
+pub mod empty_batches;
 mod rejections;
-mod rows_window;
-mod sessions;
-mod shadow;
-mod shape;
 mod sinks;
-mod simple;
 mod source;
-mod sql;
-mod stages;
 mod swap;
-mod update;
-pub mod window_ends;
-mod windowed;
 
-use crate::graph::{Graph, StageNode, rejected_name};
+use crate::graph::{Graph, rejected_name};
+use crate::operators;
+use crate::operators::context::{BuildContext, StagesAround};
+use crate::operators::stage::StageNode;
 use crate::running::Running;
 use crate::timely_ext::{ChangesStream, Parts, ProgressStream, Ticks};
 use millstream_base::batch::part::Part;
@@ -84,14 +67,29 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
             let held = behind.into_iter().filter_map(|name| holds.get(name)).cloned();
             let upstream = scope.concatenate(held.chain([ended.clone()]).collect::<Vec<_>>());
             let (ticks, (index, peers)) = (all_ticks.clone(), this);
-            let build = stages::BuildContext { ticks, upstream, table, index, peers, running };
+            let build = BuildContext {
+                ticks,
+                upstream,
+                table,
+                index,
+                peers,
+                job: &running.graph.spec,
+                graph: &running.graph,
+                budget: running.graph.budget.as_ref(),
+                failure: &running.failure,
+                metrics: &running.metrics,
+                checkpoints: running.checkpoints.as_ref(),
+                ahead: running.options.ahead.as_ref(),
+                versions: &running.plugins.versions,
+                next_versions: Arc::new(running.plugins.upgrades.clone()),
+            };
             let streams = {
                 let _of_stage =
                     running.part_of_stage(&stage.name).map(|part| building(running.metrics.batches(), part));
                 let input = sampled(stage, input.clone(), this.0);
-                stages::build(stage, input, &build)?
+                operators::run::build(stage, input, &build)?
             };
-            built.gate.extend(rejections::build(stage, input, streams.rejected.clone(), &build));
+            built.gate.extend(rejections::build(stage, input, streams.rejected.clone(), &all_ticks, running));
             built.streams.insert(stage.name.clone(), streams.rows);
             built.streams.insert(rejected_name(&stage.name), streams.rejected);
             built.streams.extend(stage.sides.iter().map(|(name, _)| name.clone()).zip(streams.sides));

@@ -2,6 +2,7 @@
 
 pub mod saved;
 mod holds;
+pub mod node;
 mod watermark;
 
 pub use watermark::{ClockEnds, ClockFeeds, HoldingStage, HoldingStages, Silence, SourceClock, Watermarks};

@@ -1,55 +1,31 @@
 //! A job with its plugins loaded and every edge type-checked: what the dataflow is built from.
 
-mod aggregate;
+mod around;
 mod config;
 mod connector;
 pub mod counters;
-mod enrich;
 mod event_time;
 mod holding;
-mod initial;
 mod instances;
-mod join;
-mod latest;
 mod meaning;
-mod newest;
 mod paths;
-mod pattern;
-mod plugin;
-mod ranking;
 mod recorded;
 mod retry;
-mod shape;
 mod shares;
-mod simple;
 mod source;
-mod sql;
 mod summary;
-mod window;
 mod writer;
 
-pub use aggregate::values_table;
 pub use connector::{ConnectorSlot, ConnectorTrial};
-pub use enrich::{EnrichNode, content_table};
-pub use event_time::{EventTimeNode, watermark_table};
-pub use join::{ChangingNode, JoinNode, right_table};
-pub use latest::LatestNode;
-pub use newest::NewestNode;
-pub use plugin::{CogroupInput, CogroupNode, PluginNode, UpdateNode};
-pub use ranking::RankingNode;
 pub use recorded::record;
-pub use shape::OutputShape;
-pub use simple::{SimpleNode, deduplicate_state};
 pub use source::SourceNode;
-pub use sql::SqlNode;
-pub use window::{aggregated, has_own_windows, pieces_table, rows_table, window_ends_table, with_bounds};
 pub use writer::SinkNode;
 
-use crate::aggregate::builtin::Builtin;
-use crate::checkpoint::types::Table;
-use crate::pattern::PatternNode;
+use crate::operators::stage::{InputNode, Operator, StageNode, plugin_of};
+use crate::operators::stage_check::StageCheck;
+use crate::operators::window::node::WindowNode;
+use crate::operators::{self, enrich, newest, plugin, shape, window};
 use crate::state::spill::budget::StateBudget;
-use crate::window::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use millstream_base::batch::rejected::{RejectedRows, RejectionOrigin, mixed_late_schema};
 use millstream_base::batch::types::{self, ColumnType};
@@ -90,94 +66,6 @@ pub struct Graph {
     host: PluginHost,
 }
 
-/// A checked stage.
-#[derive(Clone)]
-pub struct StageNode {
-    /// Its name.
-    pub name: String,
-    /// Its inputs.
-    pub inputs: Vec<InputNode>,
-    /// The columns that the operator works on: those of the first input, with the bounds of its window behind them where
-    /// rows of event time windows come out of a window first.
-    pub input: SchemaRef,
-    /// Places of its key columns in `input`.
-    pub key: Vec<usize>,
-    /// The columns of its rows.
-    pub output: SchemaRef,
-    /// How it puts out the rows that it refuses.
-    pub rejected: RejectedRows,
-    /// The rows that the operator works on, where these are not those of one batch.
-    pub window: Option<WindowNode>,
-    /// How its rows tell their time.
-    pub event_time: Option<EventTimeNode>,
-    /// Its operator.
-    pub operator: Operator,
-    /// What happens to the operator's rows before they leave the stage.
-    pub shape: Option<OutputShape>,
-    /// Streams beside `<name>` and `<name>.rejected`, with their columns: late rows first, then branches.
-    pub sides: Vec<(String, SchemaRef)>,
-    /// What checkpoints hold of it, without files.
-    pub tables: Vec<Table>,
-}
-
-/// An input of a stage: the streams that it reads under one name.
-#[derive(Clone)]
-pub struct InputNode {
-    /// Its name in queries.
-    pub name: String,
-    /// The streams: their union.
-    pub from: Vec<String>,
-    /// The columns.
-    pub schema: SchemaRef,
-}
-
-/// The operator of a stage, ready to be built.
-#[derive(Clone)]
-pub enum Operator {
-    /// Passes rows on.
-    Union,
-    /// A plugin of world `transform`.
-    Transform(PluginNode),
-    /// A plugin of world `update`.
-    Update(PluginNode, Box<UpdateNode>),
-    /// A plugin of world `aggregate`.
-    Reduce(PluginNode),
-    /// A plugin of world `cogroup`.
-    Cogroup(Box<CogroupNode>),
-    /// Built-in aggregates.
-    Aggregate(Builtin),
-    /// A query.
-    Sql(Box<SqlNode>),
-    /// A join.
-    Join(Box<JoinNode>),
-    /// A table from outside beside each row.
-    Enrich(Box<EnrichNode>),
-    /// The latest row that another stream has of the same key, beside each row.
-    Latest(Box<LatestNode>),
-    /// Sequences of rows of a key.
-    Pattern(Box<PatternNode>),
-    /// Chooses or spreads rows.
-    Simple(SimpleNode),
-}
-
-/// The result of checking an operator.
-struct CheckedStage {
-    /// The columns of its rows, before `filter` and `select`.
-    output: SchemaRef,
-    operator: Operator,
-    /// What checkpoints hold of it.
-    tables: Vec<Table>,
-    /// Branches, without the stage's name.
-    branches: Vec<(String, SchemaRef)>,
-}
-
-impl CheckedStage {
-    /// An operator without state and branches.
-    fn of(output: SchemaRef, operator: Operator) -> CheckedStage {
-        CheckedStage { output, operator, tables: Vec::new(), branches: Vec::new() }
-    }
-}
-
 /// What the job says of the memory of state.
 fn budget(state: &StateSpec, spec: &JobSpec) -> Arc<StateBudget> {
     let temporary = || std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
@@ -186,26 +74,6 @@ fn budget(state: &StateSpec, spec: &JobSpec) -> Arc<StateBudget> {
         None => temporary().unwrap_or_else(|| PathBuf::from("/var/tmp")),
     };
     StateBudget::new(state.memory_bytes_max, folder)
-}
-
-/// A stage that is being checked: what the checks of its operator look at.
-struct StageCheck<'a> {
-    graph: &'a Graph,
-    spec: &'a StageSpec,
-    inputs: &'a [InputNode],
-    /// See [`StageNode::input`].
-    input: &'a SchemaRef,
-    key: &'a [usize],
-    window: Option<&'a WindowNode>,
-    event_time: Option<&'a EventTimeNode>,
-    host: &'a PluginHost,
-}
-
-impl StageCheck<'_> {
-    /// The key columns.
-    fn key_schema(&self) -> Result<Schema> {
-        self.input.project(self.key).map_err(|e| Error::bug(e.to_string()))
-    }
 }
 
 #[cfg(test)]
@@ -234,7 +102,7 @@ impl Graph {
         let writers = BTreeMap::new();
         let budget = spec.state.as_ref().map(|state| budget(state, &spec));
         let mut graph = Graph { stages, streams, clocks, readers, writers, servers, budget, host: host.clone(), spec };
-        graph.spec.sources.append(&mut enrich::sources(&graph.spec, servers)?);
+        graph.spec.sources.append(&mut enrich::check::sources(&graph.spec, servers)?);
         for (number, source) in (0u32..).zip(&graph.spec.sources) {
             receiver::check(source, &graph.spec.origin)?;
             let schema = decode::Decoder::new(source).schema();
@@ -292,7 +160,7 @@ impl Graph {
         };
         match &mut spec.operator {
             OperatorSpec::Plugin(of) | OperatorSpec::Cogroup { plugin: of, .. } => {
-                *of = plugin::replace(of.clone(), path, file, signers)?;
+                *of = plugin::check::replace(of.clone(), path, file, signers)?;
             }
             _ => return Err(Error::job(format!("stage `{stage}` has no plugin of its own that could be replaced"))),
         }
@@ -346,31 +214,34 @@ impl Graph {
         let inputs = self.inputs(stage)?;
         let Some(first) = inputs.first() else { return Err(Error::job("`from` is empty")) };
         let event_time = event_time::check(self, stage, &inputs)?;
-        let window = window::check(self, stage)?;
-        let input = window::operator_input(self, stage, window.as_ref(), &inputs, &first.schema, host)?;
+        let window = window::check::check(&self.spec, stage)?;
+        let input = window::check::operator_input(&self.spec, stage, window.as_ref(), &inputs, &first.schema, host)?;
         let key = key_places(stage, &input)?;
         let check = StageCheck {
-            graph: self,
+            job: &self.spec,
             spec: stage,
             inputs: &inputs,
             input: &input,
             key: &key,
             window: window.as_ref(),
             event_time: event_time.as_ref(),
+            parts_are_fixed: !stage.plugins().is_empty()
+                && inputs.iter().all(|input| self.parts_are_fixed(&input.from)),
+            budget: self.budget.as_ref(),
             host,
         };
-        let mut made = check.operator()?;
+        let mut made = operators::check::operator(&check)?;
         let mut tables = event_time::tables(&check);
-        tables.append(&mut window::tables(&check, &made.operator)?);
+        tables.append(&mut window::check::tables(&check, &made.operator)?);
         tables.append(&mut made.tables);
-        let shape = shape::check(stage, &made.output)?;
+        let shape = shape::check::check(stage, &made.output)?;
         let output = shape.as_ref().map_or(made.output, |shape| shape.output.clone());
         distinct_columns(&output)?;
         let late = event_time.as_ref().map(|_| {
             let columns = if inputs.len() == 1 { first.schema.clone() } else { mixed_late_schema() };
             (late_name(&stage.name), columns)
         });
-        made.branches.extend(newest::replaced_stream(&self.spec, stage, &output));
+        made.branches.extend(newest::check::replaced_stream(&self.spec, stage, &output));
         let branches = made.branches.into_iter().map(|(name, schema)| (format!("{}.{name}", stage.name), schema));
         // What sessions replace comes beside the rows of an input, and is not rejected.
         let own = if matches!(stage.operator, OperatorSpec::Newest { .. }) { 1 } else { inputs.len() };
@@ -404,7 +275,7 @@ impl Graph {
             let name = stage.from.first().cloned().unwrap_or_default();
             let mut input = vec![InputNode { name, schema: self.union(&stage.from)?, from: stage.from.clone() }];
             retry::join(&self.spec, stage, &mut input);
-            input.extend(input.first().and_then(|rows| newest::replaced_input(&self.spec, stage, rows)));
+            input.extend(input.first().and_then(|rows| newest::check::replaced_input(&self.spec, stage, rows)));
             return Ok(input);
         }
         let input = |name: &String| {
@@ -435,11 +306,6 @@ impl Graph {
         })
     }
 
-    /// Whether the parts of these streams have the same places on any number of workers.
-    pub fn places_are_fixed(&self, streams: &[String]) -> bool {
-        self.all_pass(streams, |_| true)
-    }
-
     /// Whether these streams come from sources through nothing but stages without a key that parts pass through, each of which
     /// is one of these.
     fn all_pass(&self, streams: &[String], good: fn(&StageNode) -> bool) -> bool {
@@ -455,12 +321,6 @@ impl Graph {
             }
         }
         all(streams, &passing)
-    }
-
-    /// Whether all rows of a stage come right out of sources, so that there are none in batches into which sources put nothing.
-    pub fn reads_only_sources(&self, stage: &StageNode) -> bool {
-        let made_of_rows = |stage: &StageNode| matches!(stage.operator, Operator::Union | Operator::Transform(_));
-        stage.inputs.iter().all(|input| self.all_pass(&input.from, made_of_rows))
     }
 
     /// For how many microseconds windows of processing time may hold rows back before they come to a stage, by its name; stages
@@ -489,23 +349,6 @@ impl Graph {
         self.stages.iter().find(|stage| stage.name == part_of(stream) && !retry_source::is_name(stream))
     }
 
-    /// Whether rows of a stage come into one stream with those of others, somewhere behind it.
-    pub fn meets_others(&self, stage: &str) -> bool {
-        let (mut behind, mut seen) = (vec![stage], BTreeSet::new());
-        while let Some(name) = behind.pop() {
-            let reads =
-                |from: &[String]| from.iter().any(|stream| part_of(stream) == name && !retry_source::is_name(stream));
-            let merges = |from: &[String]| from.len() > 1 && reads(from);
-            let stages = || self.stages.iter().flat_map(|stage| stage.inputs.iter().map(move |input| (stage, input)));
-            if self.spec.sinks.iter().any(|sink| merges(&sink.from)) || stages().any(|(_, input)| merges(&input.from)) {
-                return true;
-            }
-            let readers = stages().filter(|(_, input)| reads(&input.from)).map(|(stage, _)| stage.name.as_str());
-            behind.extend(readers.filter(|name| seen.insert(*name)));
-        }
-        false
-    }
-
     /// Whose clocks the rows of these inputs follow.
     fn clocks_of_inputs(&self, inputs: &[InputNode]) -> BTreeSet<ClockId> {
         let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
@@ -526,86 +369,6 @@ impl Graph {
     }
 }
 
-impl StageCheck<'_> {
-    fn operator(&self) -> Result<CheckedStage> {
-        match &self.spec.operator {
-            OperatorSpec::Union => Ok(CheckedStage::of(self.input.clone(), Operator::Union)),
-            OperatorSpec::Aggregate { columns, inverse } => aggregate::check(self, columns, *inverse),
-            OperatorSpec::Plugin(plugin) => plugin::check(self, plugin),
-            OperatorSpec::Cogroup { plugin, .. } => plugin::check_cogroup(self, plugin),
-            OperatorSpec::Sql { query, functions, limits } => sql::check(self, query, functions, *limits),
-            OperatorSpec::Join(join) => join::check(self, join),
-            OperatorSpec::Enrich(enrich) => enrich::check(self, enrich),
-            OperatorSpec::Latest(latest) => latest::check(self, latest),
-            OperatorSpec::Pattern(pattern) => pattern::check(self, pattern),
-            OperatorSpec::Top { .. }
-            | OperatorSpec::Newest { .. }
-            | OperatorSpec::Distinct(_)
-            | OperatorSpec::Deduplicate { .. }
-            | OperatorSpec::Sample(_)
-            | OperatorSpec::Split(_)
-            | OperatorSpec::Repartition { .. } => simple::check(self),
-        }
-    }
-}
-
-impl StageNode {
-    /// Its plugin, if it is one.
-    pub fn plugin(&self) -> Option<&PluginNode> {
-        plugin_of(&self.operator)
-    }
-
-    /// The same, to be changed.
-    pub fn plugin_mut(&mut self) -> Option<&mut PluginNode> {
-        match &mut self.operator {
-            Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => Some(node),
-            Operator::Cogroup(node) => Some(&mut node.plugin),
-            _ => None,
-        }
-    }
-
-    /// Whether it keeps a total of each key, in one row, of all rows that ever came.
-    pub fn keeps_totals(&self) -> bool {
-        let keeps_values = matches!(&self.operator, Operator::Aggregate(functions) if functions.keeps_values);
-        matches!(self.window, Some(WindowNode::All)) && !keeps_values
-    }
-
-    /// Whether what it keeps may lie in files where the job says how much memory state may take. Update stages know that themselves.
-    pub fn may_spill(&self) -> bool {
-        if self.window.is_some_and(|window| !matches!(window, WindowNode::All)) {
-            return true;
-        }
-        match &self.operator {
-            Operator::Latest(_) | Operator::Simple(SimpleNode::Newest(_) | SimpleNode::Deduplicate { .. }) => true,
-            // All rows of a key come back together.
-            Operator::Pattern(_) | Operator::Simple(SimpleNode::Ranking(_)) => !self.key.is_empty(),
-            Operator::Join(join) => join.interval.is_some() || join.as_of.is_some() || join.changing.is_some(),
-            Operator::Aggregate(_) | Operator::Reduce(_) => self.keeps_totals(),
-            _ => false,
-        }
-    }
-
-    /// Whether keys have running totals, which what leaves a window of processing time is taken out of.
-    pub fn has_inverse(&self) -> bool {
-        match &self.operator {
-            Operator::Aggregate(builtin) => builtin.inverse,
-            Operator::Reduce(node) => node.description.inverse,
-            _ => false,
-        }
-    }
-
-    /// Whether parts only pass through it: each comes out whole, in pieces or not at all, with its place in the batch.
-    fn keeps_parts(&self) -> bool {
-        let keeps = match &self.operator {
-            Operator::Union | Operator::Transform(_) | Operator::Enrich(_) | Operator::Latest(_) => true,
-            Operator::Simple(node) => node.keeps_parts(self.event_time.is_some()),
-            Operator::Sql(node) => node.keeps_parts(),
-            _ => false,
-        };
-        keeps && self.window.is_none()
-    }
-}
-
 /// How many bytes of rows a stage may reject in a batch.
 fn rejected_bytes_max(stage: &StageSpec) -> u64 {
     let limits = stage.plugins().first().map_or_else(PluginLimits::default, |plugin| plugin.limits);
@@ -621,15 +384,6 @@ fn blame(stage: &StageSpec, operator: &Operator) -> Option<RejectionOrigin> {
         version: node.description.version.clone(),
         digest: node.plugin.digest(),
     })
-}
-
-/// The plugin of an operator, if it is one.
-fn plugin_of(operator: &Operator) -> Option<&PluginNode> {
-    match operator {
-        Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => Some(node),
-        Operator::Cogroup(node) => Some(&node.plugin),
-        _ => None,
-    }
 }
 
 /// The source or stage that puts out a stream: names have no dots, and what comes beside has one.

@@ -3,17 +3,14 @@
 // What the crate `millstream` shows to users must have documentation (`warn` below); the rest has it where it helps.
 #![allow(missing_docs)]
 
-pub mod aggregate;
 pub mod checkpoint;
 pub mod dataflow;
 pub mod event_time;
 pub mod exchange;
 pub mod graph;
-pub mod join;
 mod limits;
-pub mod pattern;
+pub mod operators;
 pub mod running;
 pub mod state;
 pub mod timely_ext;
-pub mod window;
 pub mod worker;

@@ -6,10 +6,10 @@ pub mod layout;
 pub mod loads;
 pub mod peer_trust;
 pub mod upgrade;
-pub mod versions;
 
 use crate::checkpoint::JobCheckpoints;
 use crate::graph::Graph;
+use crate::operators::plugin::versions::Versions;
 use crate::state::ahead::TablesAhead;
 use handover::HandoverRequests;
 use layout::LayoutNews;
@@ -29,7 +29,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use upgrade::Upgrades;
-use versions::Versions;
 
 /// How a job is run, beside what its file says.
 #[derive(Clone, Debug, Default)]

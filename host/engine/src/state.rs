@@ -3,8 +3,11 @@
 pub mod ahead;
 mod changes;
 mod column;
+mod file_rows;
 pub mod files;
 mod idle;
+mod idle_keys;
+mod keys;
 mod left_files;
 pub mod table_checkpoint;
 pub mod merged;
@@ -13,10 +16,11 @@ mod restore;
 mod row_form;
 pub mod spill;
 mod table;
-mod table_copy;
 pub mod time_counts;
 pub mod timers;
+mod tracked;
 
 pub use column::StateColumn;
 pub use idle::IdleBy;
-pub use table::{OwnedKey, Slot, StateTable};
+pub use keys::{OwnedKey, Slot};
+pub use table::StateTable;

@@ -21,9 +21,9 @@ use millstream_engine::checkpoint::JobCheckpoints;
 use millstream_engine::checkpoint::counters::TABLE;
 use millstream_engine::checkpoint::types::TableOf;
 use millstream_engine::graph::{Graph, inbox_bytes_max};
+use millstream_engine::operators::plugin::versions::Versions;
 use millstream_engine::running::loads::Loads;
 use millstream_engine::running::upgrade::Upgrades;
-use millstream_engine::running::versions::Versions;
 use millstream_engine::running::{
     JobEnds, JobRequests, Options, Running, RunningPlugins, SinkShares, WorkerThreads, workers,
 };
@@ -119,7 +119,7 @@ pub(super) fn launch(
     let loads = Loads::new(workers * processes, graph.spec.sources.len());
     let running = Arc::new(Running {
         loads,
-        plugins: RunningPlugins { versions: Versions::of(&graph), upgrades: Upgrades::default() },
+        plugins: RunningPlugins { versions: Versions::of(&graph.stages), upgrades: Upgrades::default() },
         graph,
         options,
         threads: WorkerThreads { count: workers, first: process * workers },

@@ -17,16 +17,19 @@ use millstream_base::threads;
 use millstream_engine::checkpoint::manifest;
 use millstream_engine::checkpoint::store::{self, Store};
 use millstream_engine::checkpoint::types::{Manifest, Table, TableOf};
-use millstream_engine::graph::{
-    Graph, Operator, SimpleNode, StageNode, content_table, pieces_table, right_table, rows_table,
-};
-use millstream_engine::join::Side;
+use millstream_engine::graph::Graph;
+use millstream_engine::operators::enrich::check::content_table;
+use millstream_engine::operators::join::check::right_table;
+use millstream_engine::operators::join::state::Side;
+use millstream_engine::operators::simple::SimpleNode;
+use millstream_engine::operators::stage::{Operator, StageNode};
+use millstream_engine::operators::window::check::{pieces_table, rows_table};
+use millstream_engine::operators::window::node::WindowNode;
 use millstream_engine::running::{Options, workers};
 use millstream_engine::state::IdleBy;
 use millstream_engine::state::ahead::{TablesAhead, WantedTable};
 use millstream_engine::state::spill::budget::StateBudget;
 use millstream_engine::state::timers;
-use millstream_engine::window::WindowNode;
 use millstream_plugins::plugin::PluginHost;
 use std::ops::Range;
 use std::sync::Arc;

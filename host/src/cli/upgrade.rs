@@ -11,7 +11,7 @@ use millstream_base::job;
 use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::package_name::{PackageRequest, version};
 use millstream_connectors::kinds;
-use millstream_engine::running::upgrade::shadow::rule::ShadowRule;
+use millstream_engine::operators::plugin::shadow::rule::ShadowRule;
 use millstream_engine::running::upgrade::{UpgradeStatus, UpgradeStep};
 use millstream_packages::lock::store::PackageStore;
 use millstream_packages::lock::{LockFile, Pin, PreviousVersion, add, edit};

@@ -14,7 +14,7 @@ use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::limits::SHADOW_BATCHES_MAX;
 use millstream_base::package_name::version;
 use millstream_base::time;
-use millstream_engine::running::upgrade::shadow::rule::ShadowRule;
+use millstream_engine::operators::plugin::shadow::rule::ShadowRule;
 use millstream_runtime::control::{ControlAnswer, ControlQuestion, ProcessAnswer, put};
 use serde::Serialize;
 use serde_json::json;

@@ -2,7 +2,7 @@
 //! hashes, the checksum of each record batch, and a filter that tells which keys are not there.
 
 use super::filter::Filter;
-use crate::checkpoint::state_file::TOUCHED;
+use crate::checkpoint::types::TOUCHED;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;

@@ -40,7 +40,7 @@ pub struct Head {
     pub time: BatchTime,
     /// The source.
     pub source: String,
-    /// The batch was made up for windows of processing time, see [`crate::window::empty_batches`].
+    /// The batch was made up for windows of processing time, see [`crate::operators::window::state::empty_batches`].
     pub made_up: bool,
 }
 

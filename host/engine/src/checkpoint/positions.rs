@@ -1,9 +1,8 @@
 //! How far a source was read, as a table of a checkpoint.
 
 use super::meaning::MeaningDigests;
-use super::state_file::REMOVED;
 use super::store::Store;
-use super::types::{Column, StateFile, Table, TableOf};
+use super::types::{Column, REMOVED, StateFile, Table, TableOf};
 use super::{fold, read};
 use crate::checkpoint::changes::TableChanges;
 use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};

@@ -16,6 +16,7 @@
 //!    version of step 1. If another was faster, begin at step 1.
 
 mod claim;
+mod dropped;
 mod followers;
 mod furthest;
 mod history;
@@ -62,7 +63,7 @@ pub struct Planned {
     pub time: BatchTime,
     /// The generation whose plan counts.
     pub generation: Generation,
-    /// It was made up for windows of processing time, see [`crate::window::empty_batches`].
+    /// It was made up for windows of processing time, see [`crate::operators::window::state::empty_batches`].
     pub made_up: bool,
 }
 
@@ -198,7 +199,7 @@ fn as_before(
     let is_damaged = |path: &String| path.starts_with("jobs/") || path.starts_with("blobs/");
     if last.job_digest == wanted.job_digest && last.workers == wanted.workers {
         // The plans of these batches say how far the source was read, which is not to come back.
-        let is_dropped = |table: &Table| table.of == TableOf::Source && tables::dropped(&wanted.drop, table);
+        let is_dropped = |table: &Table| table.of == TableOf::Source && dropped::dropped(&wanted.drop, table);
         let drops = wanted.tables.iter().any(is_dropped) && !found.damaged.keys().any(is_damaged);
         return Ok(replay.iter().map(|(batch, _)| *batch).max().filter(|_| drops));
     }

@@ -1,6 +1,6 @@
 //! Files of state tables: Arrow IPC files, as pyarrow, Polars and DuckDB read them, checked by checksum.
 //!
-//! Columns: the key, the state, [`TOUCHED`] where the stage has a timeout, and [`REMOVED`]. Rows are in the order of the
+//! Columns: the key, the state, [`TOUCHED`](super::types::TOUCHED) where the stage has a timeout, and [`REMOVED`](super::types::REMOVED). Rows are in the order of the
 //! hashes of their keys; each key is there once. A base of a table that may be larger than memory has an index in its footer
 //! ([`block_index`](super::block_index)), and small record batches.
 
@@ -27,11 +27,6 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
-
-/// When the key last had rows: a timestamp, in microseconds.
-pub const TOUCHED: &str = "millstream_touched";
-/// Whether the key's state was removed: a boolean. Such a row has no state.
-pub const REMOVED: &str = "millstream_removed";
 
 /// Rows of one record batch of a file.
 const ROWS_MAX: usize = STATE_SLICE_MAX.rows;
@@ -251,6 +246,7 @@ pub fn told(path: &str, rows: u64, bytes: &Bytes, footer: &str) -> StateFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::types::{REMOVED, TOUCHED};
     use arrow::array::{
         ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int64Array, ListArray, StringArray,
         TimestampMicrosecondArray,

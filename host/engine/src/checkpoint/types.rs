@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The column of a state file that tells when the key last had rows: a timestamp, in microseconds.
+pub const TOUCHED: &str = "millstream_touched";
+/// The column of a state file that tells whether the key's state was removed: a boolean. Such a row has no state.
+pub const REMOVED: &str = "millstream_removed";
+
 /// The one object that says what counts. It is replaced atomically: a checkpoint exists when the manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Manifest {
@@ -243,7 +248,7 @@ pub struct PlanEntry {
     pub time: BatchTime,
     /// The source.
     pub source: String,
-    /// The batch was made up for windows of processing time, see [`crate::window::empty_batches`].
+    /// The batch was made up for windows of processing time, see [`crate::operators::window::state::empty_batches`].
     pub made_up: bool,
     /// The chunks, in order. Replay makes the same ones.
     pub chunks: Vec<PlannedChunk>,

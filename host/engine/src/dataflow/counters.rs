@@ -1,12 +1,12 @@
 //! Counters of plugins as a part of checkpoints: what a batch counted goes to the worker that owns the counter when nothing
 //! of the batch can fail any more. A batch that runs again after a restart is in no checkpoint yet, so it counts once.
 
-use super::by_key::hashes;
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::counters::{COLUMNS, TABLE};
 use crate::checkpoint::loaded::LoadedCheckpoint;
 use crate::checkpoint::read::fields;
 use crate::exchange::{parts_of, split_by_key};
+use crate::operators::by_key::hashes;
 use crate::running::Running;
 use crate::state::StateTable;
 use crate::state::table_checkpoint::TableCheckpoint;

@@ -1,8 +1,7 @@
 //! `max_rejected`: a batch of which a source or stage rejects too many rows stops the job before anything of it is committed.
 
 use super::source::SourceStreams;
-use super::stages::BuildContext;
-use crate::graph::StageNode;
+use crate::operators::stage::StageNode;
 use crate::running::Running;
 use crate::timely_ext::{Parts, Ticks, each_batch};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
@@ -22,9 +21,10 @@ pub fn build<'s>(
     stage: &StageNode,
     input: Parts<'s>,
     rejected: Parts<'s>,
-    build: &BuildContext<'s, '_>,
+    ticks: &Ticks<'s>,
+    running: &Running,
 ) -> Option<Ticks<'s>> {
-    let most = limit_of(stage, build)?;
+    let most = limit_of(stage, running)?;
     let who = match stage.plugin() {
         Some(node) => format!("stage `{}`: plugin {} {}", stage.name, node.description.name, node.description.version),
         None => format!("stage `{}`", stage.name),
@@ -33,7 +33,7 @@ pub fn build<'s>(
     let came_in = input.map(|part: Part| counted(part, IN, None));
     let reason_at = Some(stage.rejected.reason_at());
     let refused = rejected.map(move |part: Part| counted(part, REJECTED, reason_at));
-    Some(checked(limit, &stage.name, came_in.concat(refused), build.ticks.clone(), build.running))
+    Some(checked(limit, &stage.name, came_in.concat(refused), ticks.clone(), running))
 }
 
 /// The same of a source, to which all records come: those that become rows, and those that it rejects.
@@ -72,8 +72,8 @@ fn checked<'s>(limit: Limit, name: &str, counts: Parts<'s>, ticks: Ticks<'s>, ru
 }
 
 /// The limit of a stage, if it has one.
-fn limit_of(stage: &StageNode, build: &BuildContext<'_, '_>) -> Option<RejectedMax> {
-    let spec = build.running.graph.spec.stages.iter().find(|spec| spec.name == stage.name)?;
+fn limit_of(stage: &StageNode, running: &Running) -> Option<RejectedMax> {
+    let spec = running.graph.spec.stages.iter().find(|spec| spec.name == stage.name)?;
     match &spec.operator {
         OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. } => plugin.rejected_max,
         _ => None,

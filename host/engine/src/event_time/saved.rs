@@ -2,8 +2,7 @@
 
 use super::holds::HeldClock;
 use super::{ClockNames, Silence, SourceClock, Watermarks};
-use crate::checkpoint::state_file::REMOVED;
-use crate::checkpoint::types::Column;
+use crate::checkpoint::types::{Column, REMOVED};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };

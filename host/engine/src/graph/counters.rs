@@ -1,8 +1,9 @@
 //! What checkpoints hold of the counters of a job's plugins.
 
-use super::{Graph, Operator, StageNode};
+use super::Graph;
 use crate::checkpoint::counters::{COLUMNS, TABLE};
 use crate::checkpoint::types::{Column, Table};
+use crate::operators::stage::{Operator, StageNode};
 use millstream_base::batch::types::ColumnType;
 use millstream_plugins::plugin::Plugin;
 

@@ -1,8 +1,11 @@
 //! How the rows of a stage tell their time: `time`, `lateness`, `idle`.
 
-use super::{Graph, InputNode, Operator, StageCheck, StageNode, holding, part_of};
+use super::{Graph, holding, part_of};
 use crate::checkpoint::types::Table;
-use crate::event_time::{ClockEnds, ClockFeeds, ClockNames, HoldingStages, saved};
+use crate::event_time::node::{EventTimeNode, watermark_table};
+use crate::event_time::{ClockEnds, ClockFeeds, ClockNames, saved};
+use crate::operators::stage::{InputNode, Operator, StageNode};
+use crate::operators::stage_check::StageCheck;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::ClockId;
@@ -10,31 +13,6 @@ use millstream_base::job::spec::{ClockSpec, OperatorSpec, SourceKind, SourceSpec
 use millstream_base::time::microseconds;
 use millstream_sql::expression::Expression;
 use std::collections::BTreeSet;
-
-/// Event time of a stage, checked. Times are in microseconds.
-#[derive(Clone)]
-pub struct EventTimeNode {
-    /// The expressions that compute the time of a row, by input.
-    pub times: Vec<Expression>,
-    /// How much older than the newest row of its clock a row may be.
-    pub lateness_us: i64,
-    /// A clock without rows for so long does not hold the watermark back.
-    pub idle_us: Option<i64>,
-    /// How far behind its newest row the stage waits for times; `None`: a plugin decides.
-    pub horizon_us: Option<i64>,
-    /// Rows further ahead of the batch time are rejected.
-    pub ahead_us_max: Option<i64>,
-    /// The clocks that the rows may follow.
-    pub clocks: ClockNames,
-    /// When these clocks end.
-    pub ends: ClockEnds,
-    /// The stages before that hold rows of these clocks back.
-    pub behind: HoldingStages,
-    /// The sources that tell of the ends of their partitions and that these clocks are fed by, where stages made their rows.
-    pub fed: ClockFeeds,
-    /// The folders among the sources: their clocks may be those of files.
-    pub folders: BTreeSet<u32>,
-}
 
 /// Ahead of the machine's clock, where the job does not say how far a row may be.
 const AHEAD_US_MAX: i64 = 24 * 3600 * 1_000_000;
@@ -101,11 +79,6 @@ fn horizon_us(stage: &StageSpec) -> Option<i64> {
         OperatorSpec::Plugin(_) | OperatorSpec::Cogroup { .. } => None,
         _ => Some(0),
     }
-}
-
-/// The table of a stage's watermarks.
-pub fn watermark_table(stage: &str) -> String {
-    format!("{stage}.watermark")
 }
 
 pub(super) fn tables(check: &StageCheck<'_>) -> Vec<Table> {

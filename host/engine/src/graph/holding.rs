@@ -1,10 +1,12 @@
 //! Stages that hold rows back: which of them the clocks of a stage behind are of, and whether their rows keep their times.
 
-use super::pattern::MATCH_TIMES;
-use super::{Graph, InputNode, Operator, SimpleNode, StageNode, part_of};
+use super::{Graph, part_of};
 use crate::event_time::{HoldingStage, HoldingStages};
-use crate::join::{ColumnSource, Side};
-use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
+use crate::operators::join::state::{ColumnSource, Side};
+use crate::operators::pattern::check::MATCH_TIMES;
+use crate::operators::simple::SimpleNode;
+use crate::operators::stage::{InputNode, Operator, StageNode};
+use crate::operators::window::node::{WINDOW_END, WINDOW_START, WindowNode};
 use millstream_base::ids::ClockId;
 use millstream_sql::expression::Expression;
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,30 +122,9 @@ fn keeps_times(stage: &StageNode, time: &Expression) -> bool {
     }
 }
 
-impl StageNode {
-    /// Whether its own watermark says how old the rows that it still puts out may be: it puts them out later than what they
-    /// are made of came, or those of several sources, of which one may be behind the others, by one clock.
-    pub fn holds_rows(&self) -> bool {
-        let holds = match &self.operator {
-            Operator::Join(node) => node.interval.is_some() || node.as_of.is_some(),
-            Operator::Update(..) | Operator::Pattern(_) | Operator::Simple(SimpleNode::Deduplicate { .. }) => true,
-            _ => false,
-        };
-        self.event_time.is_some() && (holds || self.window.is_some_and(|window| window.of_event_time()))
-    }
-}
-
 impl Graph {
     /// The place of a stage in the job.
     pub fn place_of(&self, stage: &str) -> u32 {
         self.spec.stages.iter().position(|spec| spec.name == stage).unwrap_or_default() as u32
-    }
-
-    /// The place of a stage, where a stage behind it wants to know what it holds back.
-    pub fn held_place(&self, stage: &StageNode) -> Option<u32> {
-        let place = self.place_of(&stage.name);
-        let times = self.stages.iter().filter_map(|stage| stage.event_time.as_ref());
-        let wanted = times.flat_map(|time| time.behind.values()).any(|stages| stages.contains_key(&place));
-        wanted.then_some(place)
     }
 }

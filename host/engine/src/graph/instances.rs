@@ -1,6 +1,7 @@
 //! Plugin instances that are kept (`instance = "worker"`): a process has room for so many, which is told before anything runs.
 
-use super::{Graph, Operator};
+use super::Graph;
+use crate::operators::stage::Operator;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{InstanceSpec, PluginSpec};
 use millstream_base::limits::PLUGIN_INSTANCES_MAX;

@@ -10,8 +10,9 @@ mod sinks;
 #[cfg(test)]
 mod tests;
 
-use super::{Graph, InputNode, StageNode, rejected_name};
+use super::{Graph, rejected_name};
 use crate::checkpoint::meaning::{COLUMN, Label, Meaning, Meanings, TableMeaning};
+use crate::operators::stage::{InputNode, StageNode};
 use millstream_base::error::Result;
 use millstream_base::job::spec::{JobSpec, Origin, SourceKind, SourceSpec, StageSpec};
 use millstream_base::job::{query_of, retry_source};

@@ -1,8 +1,9 @@
 //! What checkpoints keep of a job, so that its batches can be run again as they were.
 
-use super::{Graph, StageNode};
+use super::Graph;
 use crate::checkpoint::record::{Recorded, has_times_without_unit};
 use crate::checkpoint::types::{JobRecord, blob_path};
+use crate::operators::stage::StageNode;
 use bytes::Bytes;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::digest::Digest;

@@ -1,6 +1,7 @@
 //! Sources that nobody wrote: rows that `millstream retry` gives back to a stage that rejected them.
 
-use super::{Graph, InputNode, StageNode, rejected_name};
+use super::{Graph, rejected_name};
+use crate::operators::stage::{InputNode, StageNode};
 use millstream_base::decode;
 use millstream_base::job::retry_source;
 use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec, SourceSpec, StageSpec};

@@ -1,8 +1,9 @@
 //! Sinks of which each worker writes its share (`parts = "worker"`): they do not wait for each other, so where a row takes the place of
 //! an older one of its key, one worker must have all rows of that key.
 
-use super::simple::SimpleNode;
-use super::{Graph, Operator, StageNode};
+use super::Graph;
+use crate::operators::simple::SimpleNode;
+use crate::operators::stage::{Operator, StageNode};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{HttpBody, HttpSinkSpec, SinkKind, SinkSpec, TableMode, UpdateEmit};
 

@@ -2,7 +2,7 @@
 
 use super::Graph;
 use super::connector::ConnectorSlot;
-use super::plugin::{granted, replace};
+use crate::operators::plugin::check::{granted, replace};
 use millstream_base::batch::reading::MakeReader;
 use millstream_base::batch::reading::{ReadPartition, ReadRows, ReadTrouble};
 use millstream_base::error::{Error, Result};

@@ -2,7 +2,7 @@
 
 use super::Graph;
 use super::connector::ConnectorSlot;
-use super::plugin::{granted, read_places, replace};
+use crate::operators::plugin::check::{granted, read_places, replace};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::rejected::RefusedRow;

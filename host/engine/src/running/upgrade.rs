@@ -5,14 +5,16 @@
 //! prepare -> [shadow] -> commit: barrier after a batch, its checkpoint, swap, next batch
 //! ```
 
+mod candidate;
 mod connectors;
 mod prepare;
 mod replacement;
-pub mod shadow;
 
 use super::Running;
 use crate::checkpoint::record::NextPlugin;
-use crate::graph::StageNode;
+use crate::operators::context::NextVersions;
+use crate::operators::plugin::shadow::{Shadow, ShadowReport};
+use crate::operators::stage::StageNode;
 use bytes::Bytes;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
@@ -22,7 +24,6 @@ use millstream_base::job::plugin_part::PluginPart;
 pub use prepare::prepare;
 use replacement::Replacement;
 use serde::{Deserialize, Serialize};
-use shadow::{Shadow, ShadowReport};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -151,6 +152,20 @@ impl Upgrade {
     }
 }
 
+impl NextVersions for Upgrades {
+    fn next_of(&self, id: u64, stage: &str) -> Option<Arc<StageNode>> {
+        let mut state = self.state();
+        let upgrade = state.of(id).filter(|upgrade| upgrade.status.stage == stage);
+        upgrade.and_then(|upgrade| upgrade.replacement.stage().cloned())
+    }
+
+    fn object(&self, id: u64, why: String) {
+        if let Some(upgrade) = self.state().of(id) {
+            upgrade.objection.get_or_insert(why);
+        }
+    }
+}
+
 impl Upgrades {
     /// One that is prepared. It takes the place of one that whoever prepared it has left lying.
     fn begin(&self, upgrade: Upgrade) -> Result<UpgradeStatus> {
@@ -220,20 +235,6 @@ impl Upgrades {
         let upgrade = state.of(id)?;
         let commits = upgrade.status.step == UpgradeStep::Committing;
         Some(DueUpgrade { upgrade: id, shadow_batches: if commits { 0 } else { upgrade.shadow_batches } })
-    }
-
-    /// A stage as it will be if this upgrade takes place and is one of that stage.
-    pub fn next_of(&self, id: u64, stage: &str) -> Option<Arc<StageNode>> {
-        let mut state = self.state();
-        let upgrade = state.of(id).filter(|upgrade| upgrade.status.stage == stage);
-        upgrade.and_then(|upgrade| upgrade.replacement.stage().cloned())
-    }
-
-    /// This upgrade cannot take place.
-    pub fn object(&self, id: u64, why: String) {
-        if let Some(upgrade) = self.state().of(id) {
-            upgrade.objection.get_or_insert(why);
-        }
     }
 
     /// What stands against an upgrade, in this process; where nothing does, nothing can come in between any more.

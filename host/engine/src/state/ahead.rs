@@ -4,10 +4,9 @@
 use super::spill::budget::StateBudget;
 use super::{IdleBy, StateTable};
 use crate::checkpoint::fold::{self, LiveFile};
-use crate::checkpoint::read;
-use crate::checkpoint::state_file;
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
+use crate::checkpoint::{read, state_file};
 use arrow::datatypes::Schema;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;

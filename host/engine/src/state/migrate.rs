@@ -2,7 +2,8 @@
 
 use super::column::StateColumn;
 use super::idle::Idle;
-use super::table::{Slot, StateTable};
+use super::keys::Slot;
+use super::table::StateTable;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::keys::{GROUP_SHIFT, KeyHash};

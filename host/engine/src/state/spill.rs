@@ -7,24 +7,25 @@
 
 pub mod budget;
 mod checkpoint_pages;
-mod cold;
+pub(super) mod cold;
 mod direct;
-mod file;
-mod frozen;
+pub(super) mod file;
+pub(super) mod kept;
 mod merge;
+mod merging;
 pub(super) mod page;
 pub mod stage_budget;
 #[cfg(test)]
 mod tests;
 
 use super::idle::Idle;
-use super::table::{Slot, StateTable};
+use super::keys::{OwnedKey, Slot};
+use super::table::StateTable;
 use budget::{BudgetShare, StateBudget};
 pub use checkpoint_pages::FileGroups;
-pub(super) use cold::ColdFile;
-use cold::{ColdRows, WantedKey};
+use cold::{ColdFile, ColdRows, WantedKey};
 use file::SpillWriter;
-pub(super) use frozen::FrozenRows;
+use kept::Spill;
 use millstream_base::batch::keys::{GROUP_SHIFT, KEY_GROUPS, KeyHash, KeysView};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
@@ -33,7 +34,7 @@ use millstream_base::limits::STATE_MEMORY_BYTES_MIN;
 use millstream_base::memory;
 use millstream_base::units::show_size;
 use millstream_metrics::StateSize;
-use page::{ColdRow, ROW_BYTES_MAX};
+use page::{ColdRow, ROW_BYTES_MAX, not_a_row};
 use std::fs::File;
 use std::hint::black_box;
 use std::mem::take;
@@ -52,61 +53,6 @@ const FREED_BYTES: u64 = 4 << 20;
 const CHANGED_KEYS_SHARE: u64 = 8;
 /// Bytes of cold rows that are in memory at a time while all of a table is looked at, about.
 const LOOK_BYTES: u64 = 4 << 20;
-
-/// What a table that spills has beside its rows in memory.
-pub struct Spill {
-    share: BudgetShare,
-    failure: Failure,
-    cold: ColdRows,
-    /// How often a slot was used since it was last passed over.
-    uses: Vec<u8>,
-    /// The slot that is looked at next when rows are to leave.
-    hand: usize,
-    /// What the table took when rows had left for the last time, and how much it has grown from one such time to the next of late.
-    settled: u64,
-    growth: u64,
-    /// What rows took that have left since memory was last given back.
-    freed: u64,
-}
-
-impl Spill {
-    fn new(share: BudgetShare, failure: Failure) -> Spill {
-        Spill { share, failure, cold: ColdRows::default(), uses: Vec::new(), hand: 0, settled: 0, growth: 0, freed: 0 }
-    }
-
-    /// How much the table, which takes so much now, is to be expected to grow until rows may leave again: as the rows of batches do
-    /// that are under way then.
-    fn expected_growth(&mut self, bytes: u64) -> u64 {
-        self.growth = bytes.saturating_sub(self.settled).max(self.growth / 8 * 7);
-        self.growth.min(self.share.budget().bytes_max() / 4)
-    }
-
-    /// Of a table that takes part in the same budget, without rows.
-    pub(super) fn another(&self) -> Spill {
-        let (share, failure) = (self.share.another(), self.failure.clone());
-        Spill::new(share, failure)
-    }
-
-    /// The same cold rows, all or those that changed, for a copy of some of the table that never grows.
-    pub(super) fn of_copy(&self, changed_only: bool) -> Spill {
-        let cold = if changed_only { self.cold.only_changed() } else { self.cold.clone() };
-        Spill { cold, ..Spill::new(self.share.uncounted(), self.failure.clone()) }
-    }
-
-    /// One file more.
-    pub(super) fn add_file(&mut self, file: ColdFile) {
-        self.cold.files.push(file);
-    }
-
-    /// The same cold rows, for a copy of the table.
-    pub(super) fn copied(&self) -> Spill {
-        Spill {
-            cold: self.cold.clone(),
-            uses: self.uses.clone(),
-            ..Spill::new(self.share.another(), self.failure.clone())
-        }
-    }
-}
 
 /// The hashes of key groups.
 fn hashes(groups: &Range<u64>) -> RangeInclusive<u64> {
@@ -225,7 +171,7 @@ impl StateTable {
     }
 
     /// The same of keys that are known one by one.
-    pub fn warm_owned(&mut self, keys: &[super::OwnedKey]) -> Result<()> {
+    pub fn warm_owned(&mut self, keys: &[OwnedKey]) -> Result<()> {
         if self.is_warm() {
             return Ok(());
         }
@@ -327,7 +273,7 @@ impl StateTable {
 
     /// The memory that a slot takes beside the bytes of its key and its values.
     fn slot_bytes(&self) -> u64 {
-        let columns: usize = self.columns.iter().map(super::StateColumn::slot_bytes).sum();
+        let columns: usize = self.columns.iter().map(super::column::StateColumn::slot_bytes).sum();
         let idle = self
             .idle
             .as_ref()
@@ -344,13 +290,13 @@ impl StateTable {
 
     /// The memory that the table takes, without what it holds ready for rows that may come.
     pub fn used_bytes(&self) -> u64 {
-        let values: usize = self.columns.iter().map(super::StateColumn::value_bytes).sum();
+        let values: usize = self.columns.iter().map(super::column::StateColumn::value_bytes).sum();
         let cold = self
             .spill
             .as_ref()
-            .map_or(0, |spill| spill.cold.memory() + spill.cold.merge.as_ref().map_or(0, merge::Merge::memory));
+            .map_or(0, |spill| spill.cold.memory() + spill.cold.merge.as_ref().map_or(0, merging::Merge::memory));
         let rows = self.rows_in_memory() as u64 * self.slot_bytes();
-        let removed = self.changes.as_ref().map_or(0, super::changes::TrackedChanges::removed_bytes);
+        let removed = self.changes.as_ref().map_or(0, super::tracked::TrackedChanges::removed_bytes);
         // Keys are copied when those that left are given back.
         let keys = 2 * self.key_bytes.len() - self.key_bytes_dead;
         rows + self.index_bytes() + (values + keys) as u64 + cold + removed
@@ -486,7 +432,7 @@ impl StateTable {
     }
 
     /// Writes the rows of these slots, which are in the order of their keys.
-    fn put_rows(&self, slots: &[Slot], writer: &mut SpillWriter) -> Result<()> {
+    pub(super) fn put_rows(&self, slots: &[Slot], writer: &mut SpillWriter) -> Result<()> {
         let (mut row, mut written) = (Vec::new(), Ok(()));
         self.each_row(slots, |table, slot, touched| {
             row.clear();
@@ -507,7 +453,7 @@ impl StateTable {
     }
 
     /// When the key of a slot was last touched.
-    fn touched(&self, slot: Slot) -> i64 {
+    pub(super) fn touched(&self, slot: Slot) -> i64 {
         self.idle.as_ref().map_or(Idle::NEVER, |idle| idle.touched[slot as usize])
     }
 
@@ -603,7 +549,7 @@ impl StateTable {
     /// Brings those of the rows of some key groups into memory that are wanted.
     fn warm_groups(&mut self, groups: &Range<u64>, is_wanted: impl Fn(&ColdRow<'_>) -> bool) -> Result<Vec<Slot>> {
         let Some(spill) = &self.spill else { return Ok(Vec::new()) };
-        let mut keys: Vec<super::OwnedKey> = Vec::new();
+        let mut keys: Vec<OwnedKey> = Vec::new();
         spill.cold.each(hashes(groups), false, |_, row| {
             if is_wanted(&row) {
                 keys.push((KeyHash(row.hash), row.key.into()));
@@ -721,9 +667,4 @@ impl StateTable {
         }
         Ok(())
     }
-}
-
-/// The error of a row that is whole and yet none of this table.
-fn not_a_row() -> Error {
-    Error::bug("a cold row that is none of its table")
 }

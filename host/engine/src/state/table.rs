@@ -1,14 +1,18 @@
 //! The state table of a stage on one worker: keys to slots, slots to values.
 
-use super::changes::TrackedChanges;
+pub(super) mod copy;
+mod frozen;
+
 use super::column::{self, StateColumn};
 use super::idle::{Idle, IdleBy};
-use super::row_form;
-use super::spill::{FrozenRows, Spill};
+use super::keys::{OwnedKey, Slot, hashes_of};
+use super::spill::kept::Spill;
+use super::tracked::TrackedChanges;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
+use frozen::FrozenRows;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use millstream_base::batch::key_order::sort_keys;
@@ -22,12 +26,6 @@ use std::sync::Arc;
 
 /// Slots that are looked at to tell how a table lies over key groups: it takes less than a millisecond.
 const SPREAD_SLOTS_MAX: usize = 16_384;
-
-/// A place in the table; reused after its key was removed.
-pub type Slot = u32;
-
-/// A key outside of its table: its hash and its bytes.
-pub type OwnedKey = (KeyHash, Box<[u8]>);
 
 /// One row per key, for the keys that a worker owns.
 pub struct StateTable {
@@ -110,7 +108,7 @@ impl StateTable {
 
     /// The hashes of keys, which are those of these columns, as the table has them.
     pub fn hashes_of(&self, columns: &[ArrayRef], keys: &Keys) -> Result<Vec<KeyHash>, ArrowError> {
-        row_form::hashes_of(columns, keys, self.order_columns)
+        hashes_of(columns, keys, self.order_columns)
     }
 
     /// A table with the same keys and states, which notes no changes.

@@ -5,7 +5,7 @@ use super::ahead::TablesAhead;
 use super::files::{Files, SliceSink, TableSlice};
 use super::left_files::{self, FilesLeft};
 use super::spill::FileGroups;
-use super::table_copy::TableCopy;
+use super::table::copy::TableCopy;
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::fold::LiveFile;
 use crate::checkpoint::loaded::LoadedCheckpoint;

@@ -1,9 +1,10 @@
 //! The timers of an update stage on one worker: which keys are to be called when a time has come.
 
 use super::idle::IdleBy;
+use super::keys::Slot;
 use super::spill::budget::StateBudget;
 use super::spill::stage_budget::StageBudget;
-use super::table::{Slot, StateTable};
+use super::table::StateTable;
 use super::table_checkpoint::TableCheckpoint;
 use super::time_counts::TimeCounts;
 use crate::checkpoint::types::{Column, Table};

@@ -6,10 +6,10 @@ use super::clock::JobClock;
 use super::pace::{Pace, PaceFacts, PaceStep};
 use crate::checkpoint::positions::keeps_rows;
 use crate::checkpoint::resolve::Planned;
-use crate::dataflow::{TickInput, window_ends};
+use crate::dataflow::{TickInput, empty_batches};
+use crate::operators::window::state::empty_batches::EmptyBatches;
 use crate::running::Running;
 use crate::running::upgrade::DueUpgrade;
-use crate::window::empty_batches::EmptyBatches;
 use millstream_base::context::Tick;
 use millstream_base::error::Result;
 use millstream_base::fault;
@@ -113,7 +113,7 @@ impl Coordinator {
         let barriers = written.map(|checkpoints| {
             Barriers::new(checkpoints.every, spec.clock, now.min(checkpoints.replay.since), last_time)
         });
-        let (pace, empty) = (Pace::new(spec, now), window_ends::empty_batches(running)?);
+        let (pace, empty) = (Pace::new(spec, now), empty_batches::empty_batches(running)?);
         let in_flight = VecDeque::new();
         Ok(Coordinator {
             begun: BegunBatches { ticks: Some(ticks), last: BatchId(0), last_time, next, in_flight },

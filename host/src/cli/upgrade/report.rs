@@ -4,7 +4,7 @@ use crate::cli::status::words::duration;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::units::grouped;
-use millstream_engine::running::upgrade::shadow::ShadowReport;
+use millstream_engine::operators::plugin::shadow::ShadowReport;
 use millstream_engine::running::upgrade::{UpgradeStatus, UpgradeStep};
 use serde::Serialize;
 use std::fmt::Write as _;

@@ -4,7 +4,7 @@ use crate::cli::run::signals;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
 use millstream_base::time;
-use millstream_engine::running::upgrade::shadow::ShadowReport;
+use millstream_engine::operators::plugin::shadow::ShadowReport;
 use millstream_engine::running::upgrade::{Prepare, UpgradeStatus, UpgradeStep};
 use millstream_runtime::control::{
     ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, StatusAnswers, ask, put,

@@ -6,7 +6,6 @@
 //! the lengths of the records, mostly one byte each.
 
 use super::Head;
-use super::frame::MADE_UP_VERSION;
 use crate::checkpoint::types::PlanEntry;
 use bytes::Bytes;
 use millstream_base::batch::chunk::PlannedChunk;
@@ -16,6 +15,10 @@ use millstream_base::batch::ready::ReadyRows;
 use millstream_base::decode::varint;
 use millstream_base::error::Error;
 use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::owner::FORMAT_VERSION;
+
+/// The first version that says of a batch whether it was made up.
+pub(super) const MADE_UP_VERSION: u32 = FORMAT_VERSION + 2;
 
 /// The most bytes that a number takes.
 const NUMBER_BYTES_MAX: usize = 10;

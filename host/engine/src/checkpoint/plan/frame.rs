@@ -23,7 +23,6 @@ use super::{Head, LogName, entry};
 use crate::checkpoint::types::PlanEntry;
 use bytes::Bytes;
 use millstream_base::error::{Error, Result};
-use millstream_base::owner::FORMAT_VERSION;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 const MAGIC: [u8; 8] = *b"mllsplan";
@@ -31,9 +30,7 @@ const HEADER_BYTES: usize = 40;
 const FRAME_BYTES: usize = 16;
 const CHECKSUM_BYTES: usize = 8;
 /// Version of logs: what came as columns is kept as columns since the second one, and the third says which batches were made up.
-pub(super) const LOG_VERSION: u32 = MADE_UP_VERSION;
-/// The first version that says of a batch whether it was made up.
-pub(super) const MADE_UP_VERSION: u32 = FORMAT_VERSION + 2;
+pub(super) const LOG_VERSION: u32 = entry::MADE_UP_VERSION;
 /// Ends every body.
 const LAST: u8 = 0xa5;
 

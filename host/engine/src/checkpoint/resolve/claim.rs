@@ -1,6 +1,7 @@
 //! The manifests that a start and a checkpoint write.
 
-use super::{Resume, StartRequest, tables};
+use super::dropped::dropped as is_dropped;
+use super::{Resume, StartRequest};
 use crate::checkpoint::gc::trim_starts;
 use crate::checkpoint::types::{Checkpoint, JobStart, Manifest, TableOf};
 use crate::limits::{CHECKPOINTS_KEPT, ROLLBACK_BATCHES_MAX};
@@ -57,7 +58,7 @@ fn sources(wanted: &StartRequest) -> Vec<String> {
 
 fn drop_tables(checkpoint: Option<&mut Checkpoint>, dropped: &[String]) {
     if let Some(checkpoint) = checkpoint {
-        checkpoint.tables.retain(|table| !tables::dropped(dropped, table));
+        checkpoint.tables.retain(|table| !is_dropped(dropped, table));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whether stages and sinks that follow changes go on together with those that make the changes.
 
-use super::tables::{dropped, part_of};
+use super::dropped::{dropped, part_of};
 use super::{StartFacts, StartRequest};
 use crate::checkpoint::types::{Table, TableOf};
 use millstream_base::ids::BatchId;

@@ -1,11 +1,11 @@
 //! Whether the tables of a checkpoint still fit the job.
 
+use super::dropped::{dropped, is_retry, part_of};
 use super::meanings::Mixed;
 use super::{StartFacts, StartRequest, followers, meanings};
 use crate::checkpoint::counters;
 use crate::checkpoint::types::{Column, Table, TableOf};
 use millstream_base::ids::BatchId;
-use millstream_base::job::retry_source;
 use std::collections::BTreeSet;
 
 /// Compares the tables of the checkpoint after a batch with those that the job wants. The error tells all that do not
@@ -39,21 +39,6 @@ pub fn check(batch: BatchId, tables: &[Table], found: &StartFacts, wanted: &Star
     }
     wrong.extend(followers::check(batch, tables, found, wanted));
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
-}
-
-/// Whether `--drop-state` names a table, or the stage that it is of: a stage may have several, as `hot` and `hot.watermark`.
-/// How far rows that were given back are read is no state of the stage: they would all come a second time.
-pub fn dropped(drop: &[String], table: &Table) -> bool {
-    drop.contains(&table.name) || (!is_retry(table) && drop.iter().any(|drop| drop == part_of(&table.name)))
-}
-
-fn is_retry(table: &Table) -> bool {
-    table.of == TableOf::Source && retry_source::is_name(&table.name)
-}
-
-/// The stage or source that a table is of.
-pub fn part_of(table: &str) -> &str {
-    table.split('.').next().unwrap_or(table)
 }
 
 fn unknown_drops(batch: BatchId, tables: &[Table], wanted: &StartRequest) -> Vec<String> {

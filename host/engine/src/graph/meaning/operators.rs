@@ -1,14 +1,23 @@
 //! What each operator makes of its inputs, and what it keeps of them.
 
 use super::{Label, Made, Meaning, Rows, StageParts, label, made};
-use crate::aggregate::builtin::Builtin;
-use crate::graph::{
-    CogroupNode, EnrichNode, JoinNode, LatestNode, NewestNode, Operator, PluginNode, RankingNode, SimpleNode, SqlNode,
-    UpdateNode, has_own_windows, watermark_table,
-};
-use crate::join::ColumnSource;
-use crate::pattern::PatternNode;
-use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
+use crate::event_time::node::watermark_table;
+use crate::operators::aggregate::builtin::Builtin;
+use crate::operators::cogroup::node::CogroupNode;
+use crate::operators::enrich::node::EnrichNode;
+use crate::operators::join::node::JoinNode;
+use crate::operators::join::state::ColumnSource;
+use crate::operators::latest::node::LatestNode;
+use crate::operators::newest::node::NewestNode;
+use crate::operators::pattern::state::PatternNode;
+use crate::operators::plugin::node::PluginNode;
+use crate::operators::ranking::node::RankingNode;
+use crate::operators::simple::SimpleNode;
+use crate::operators::sql::node::SqlNode;
+use crate::operators::stage::Operator;
+use crate::operators::update::node::UpdateNode;
+use crate::operators::window::check::has_own_windows;
+use crate::operators::window::node::{WINDOW_END, WINDOW_START, WindowNode};
 use arrow::datatypes::Schema;
 use millstream_base::job::spec::{JoinKind, OperatorSpec, PatternSpec, StageSpec};
 use millstream_base::time::microseconds;
@@ -82,8 +91,10 @@ impl StageParts<'_> {
         let held = self.inputs.iter().map(Rows::whole).chain([window.clone()]).collect();
         let held = Meaning::new(label("rows of windows", ""), held);
         let name = &self.spec.name;
-        let is_of_rows =
-            |table: &&String| [crate::graph::rows_table(name), crate::graph::pieces_table(name)].contains(*table);
+        let is_of_rows = |table: &&String| {
+            [crate::operators::window::check::rows_table(name), crate::operators::window::check::pieces_table(name)]
+                .contains(*table)
+        };
         let tables = self.node.tables.iter().map(|table| &table.name).filter(is_of_rows);
         (self.inputs.iter().map(behind).collect(), tables.map(|table| (table.clone(), held.clone())).collect())
     }

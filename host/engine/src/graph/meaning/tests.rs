@@ -1,7 +1,6 @@
 //! What tables mean, and what does not matter to it.
 
-use crate::checkpoint::meaning::MeaningDigests;
-use crate::checkpoint::meaning::TableMeaning;
+use crate::checkpoint::meaning::{MeaningDigests, TableMeaning};
 use crate::graph::Graph;
 use millstream_base::patience::ServerWait;
 use millstream_plugins::plugin::PluginHost;

@@ -1,9 +1,12 @@
 //! What `validate` says of each kind of stage.
 
 use super::plugin;
-use super::stage::{event_time, operator, window};
-use crate::graph::{EventTimeNode, Operator};
-use crate::window::WindowNode;
+use super::stage::event_time;
+use crate::event_time::node::EventTimeNode;
+use crate::operators::stage::Operator;
+use crate::operators::window::check::in_words as window;
+use crate::operators::window::node::WindowNode;
+use crate::operators::words::operator;
 use millstream_base::job::spec::*;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The next plugin of a source or a sink is loaded and held against the one that runs. What it has to do with others (from where on
 //! there is something to read, what is held of the job) is asked of it before it takes the place, in an instance of its own.
 
-use super::prepare::{columns_differ, component_of, prepared, tells_failure, upgrade};
+use super::candidate::{columns_differ, component_of, prepared, tells_failure, upgrade};
 use super::replacement::{NextConnector, Replacement};
 use super::{Prepare, UpgradeStatus};
 use crate::graph::{ConnectorTrial, SinkNode};

@@ -1,9 +1,10 @@
 //! What an upgrade puts in whose place: a stage with its next plugin, or a source or sink with its.
 
-use super::shadow::{self, Shadow};
 use crate::checkpoint::types::Table;
-use crate::graph::{ConnectorSlot, ConnectorTrial, SinkNode, SourceNode, StageNode};
-use crate::running::versions::{PluginSlot, RunningPlugin};
+use crate::graph::{ConnectorSlot, ConnectorTrial, SinkNode, SourceNode};
+use crate::operators::plugin::shadow::{self, Shadow};
+use crate::operators::plugin::versions::{PluginSlot, RunningPlugin};
+use crate::operators::stage::StageNode;
 use millstream_base::error::{Error, Result};
 use millstream_metrics::Counts;
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 use super::*;
-use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::store::open;
-use crate::checkpoint::types::Column;
+use crate::checkpoint::types::{Column, REMOVED};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type};
 use millstream_base::digest::checksum;

@@ -1,7 +1,6 @@
 use super::*;
 use crate::checkpoint::read::load;
-use crate::checkpoint::state_file::REMOVED;
-use crate::checkpoint::types::{Column, StateFile};
+use crate::checkpoint::types::{Column, REMOVED, StateFile};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type};
 use millstream_base::batch::keys::Keys;

@@ -3,7 +3,7 @@
 
 use crate::checkpoint::block_index::IndexedBlock;
 use crate::checkpoint::indexed_file::IndexedFile;
-use crate::state::restore::FileRows;
+use crate::state::file_rows::FileRows;
 use crate::state::row_form::RowForm;
 use arrow::array::RecordBatch;
 use millstream_base::batch::keys::GROUP_SHIFT;

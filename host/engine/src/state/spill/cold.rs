@@ -6,7 +6,7 @@
 
 use super::checkpoint_pages::CheckpointPages;
 use super::file::{Pages, SpillFile};
-use super::merge::Merge;
+use super::merging::Merge;
 use super::page::ColdRow;
 use millstream_base::error::Result;
 use std::collections::HashSet;

@@ -5,7 +5,7 @@ use super::checkpoint_pages::FileGroups;
 use super::cold::ColdFile;
 use super::file::{SpillFile, SpillWriter};
 use crate::state::StateTable;
-use crate::state::restore::FileRows;
+use crate::state::file_rows::FileRows;
 use crate::state::row_form::RowForm;
 use arrow::array::RecordBatch;
 use millstream_base::batch::keys::KeyHash;

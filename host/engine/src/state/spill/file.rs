@@ -6,7 +6,7 @@ use super::checkpoint_pages::{CheckpointPages, FileGroups};
 use super::page::{self, ColdRow, PAGE_BYTES, PageBuilder};
 use crate::checkpoint::cached_read;
 use crate::checkpoint::filter::Filter;
-use crate::state::restore::FileRows;
+use crate::state::file_rows::FileRows;
 use crate::state::row_form::RowForm;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;

@@ -3,6 +3,7 @@
 use super::budget::StateBudget;
 use super::cold::{ColdFile, ColdRows, WantedKey, each_live};
 use super::file::{SpillFile, SpillWriter};
+use super::merging::Merge;
 use super::page::PAGE_BYTES;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
@@ -12,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::mpsc::sync_channel;
 
 /// Files of a kind of which some are merged.
 const FILES_MAX: usize = 12;
@@ -29,36 +30,6 @@ const COPIES_NICE: i32 = 10;
 
 /// What a file that is merged has in memory of its rows at most, about.
 const READER_BYTES: u64 = (3 * PAGES_AHEAD * PAGE_BYTES) as u64;
-
-/// A merge that is under way.
-#[derive(Debug)]
-pub struct Merge {
-    of: Vec<Arc<SpillFile>>,
-    /// The hashes of the rows that it copies of files of a checkpoint, as there is no need to keep these where they are.
-    part: Option<RangeInclusive<u64>>,
-    /// As the files it is made of.
-    pub changed: bool,
-    /// Keys that were taken out of them since it began.
-    taken: Vec<(u64, Box<[u8]>)>,
-    done: Receiver<Result<SpillFile>>,
-    /// What it takes beside: the index and the filter of the new file, the marks of those that it is made of, pages and rows.
-    work_bytes: u64,
-}
-
-impl Merge {
-    /// A key was taken out of a file.
-    pub fn taken(&mut self, file: &Arc<SpillFile>, hash: u64, key: &[u8]) {
-        if self.of.iter().any(|of| Arc::ptr_eq(of, file)) && self.part.as_ref().is_none_or(|part| part.contains(&hash))
-        {
-            self.taken.push((hash, key.into()));
-        }
-    }
-
-    /// The memory that it takes.
-    pub fn memory(&self) -> u64 {
-        self.work_bytes + self.taken.iter().map(|(_, key)| key.len() as u64 + 32).sum::<u64>()
-    }
-}
 
 impl ColdRows {
     /// Puts the file of a merge that is done in the place of those that it is made of, and begins another merge where one is due.
@@ -145,22 +116,6 @@ struct DueMerge {
     changed: bool,
     /// See [`Merge::part`].
     part: Option<RangeInclusive<u64>>,
-}
-
-impl Merge {
-    fn is_of(&self, file: &Arc<SpillFile>) -> bool {
-        self.of.iter().any(|of| Arc::ptr_eq(of, file))
-    }
-
-    /// The file, where it is done.
-    fn look(&self, wait: bool) -> Option<Result<SpillFile>> {
-        match self.done.try_recv() {
-            Ok(merged) => Some(merged),
-            Err(TryRecvError::Empty) if wait => self.done.recv().ok(),
-            // Where the thread is gone the job ends with what it said.
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
-    }
 }
 
 /// All rows of these files that are there, in one file. Of a key that several have the row in the first of them counts.

@@ -7,6 +7,7 @@
 
 use crate::state::idle::Idle;
 use millstream_base::decode::varint;
+use millstream_base::error::Error;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A page is a multiple of this, and no more than once where a single row is not larger.
@@ -184,6 +185,11 @@ fn first_of(bytes: &[u8]) -> Option<(ColdRow<'_>, &[u8])> {
 /// A row of these bytes.
 pub fn row_of(bytes: &[u8]) -> Option<ColdRow<'_>> {
     first_of(bytes).filter(|(_, rest)| rest.is_empty()).map(|(row, _)| row)
+}
+
+/// The error of a row that is whole and yet none of this table.
+pub fn not_a_row() -> Error {
+    Error::bug("a cold row that is none of its table")
 }
 
 #[cfg(test)]

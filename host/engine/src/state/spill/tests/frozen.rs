@@ -1,7 +1,7 @@
 //! Rows that are copied while the table goes on.
 
 use super::*;
-use crate::state::table_copy::TableCopy;
+use crate::state::table::copy::TableCopy;
 use std::sync::Mutex;
 
 /// Where the copy comes to.

@@ -1,0 +1,35 @@
+//! What stages do. An operator is one folder: what is checked when a job is loaded (`check`), what that makes (`node`), what is kept
+//! (`state`) and what runs (`run`). Only `check`, `run` and `words` beside them know all operators.
+
+pub mod aggregate;
+pub mod by_key;
+pub mod check;
+pub mod cogroup;
+pub mod context;
+pub mod deduplicate;
+pub mod distinct;
+pub mod enrich;
+pub mod event_time;
+mod in_place;
+pub mod join;
+mod late;
+pub mod latest;
+pub mod newest;
+pub mod pattern;
+pub mod plugin;
+pub mod ranking;
+pub mod repartition;
+pub mod run;
+pub mod sample;
+pub mod session;
+pub mod shape;
+pub mod simple;
+pub mod split;
+pub mod sql;
+pub mod stage;
+pub mod stage_check;
+pub mod stage_words;
+pub mod top;
+pub mod update;
+pub mod window;
+pub mod words;

@@ -1,0 +1,136 @@
+//! Stages with built-in aggregates, and what checkpoints hold of aggregates over windows.
+
+use crate::checkpoint::types::{Column, Table};
+use crate::operators::aggregate::builtin::Builtin;
+use crate::operators::plugin::node::PluginNode;
+use crate::operators::stage::Operator;
+use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::StageWords;
+use crate::operators::window;
+use crate::operators::window::node::WindowNode;
+use crate::operators::window::state::panes::pane_field;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use millstream_base::batch::types::{self, ColumnType};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{AggregateSpec, OPERATION, WindowEmit};
+use std::sync::Arc;
+
+/// Checks built-in aggregates.
+pub fn check(check: &StageCheck<'_>, columns: &[AggregateSpec], inverse: bool) -> Result<CheckedStage> {
+    let mut builtin = Builtin::new(columns, check.key.to_vec(), check.input)?;
+    if inverse {
+        check_inverse(check, &builtin)?;
+    }
+    builtin.inverse = inverse;
+    builtin.op = check.operation()?;
+    if builtin.op.is_some() {
+        check_op(&builtin)?;
+    }
+    let results = builtin.output().fields().iter().skip(check.key.len()).cloned().collect();
+    let mut output = window::check::with_results(&check.key_schema()?, check.window, results);
+    if check.spec.window.as_ref().is_some_and(|window| window.emit == WindowEmit::Changes) {
+        output = with_operation(check, &output)?;
+        builtin.changes = Some(output.clone());
+    }
+    // A key whose rows have all gone is known by their number.
+    let counts = builtin.changes.is_some() || builtin.without_inverse().is_some();
+    builtin.keeps_values = builtin.op.is_some() && counts;
+    let accumulators = builtin.accumulators()?;
+    let tables = match builtin.keeps_values {
+        true => tables_of_values(check, &builtin),
+        false => tables(check, &accumulators, &words(&builtin), &builtin.reads(), inverse)?,
+    };
+    Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Aggregate(builtin)) })
+}
+
+/// The rows with the column that says what they do.
+fn with_operation(check: &StageCheck<'_>, rows: &Schema) -> Result<SchemaRef> {
+    let op = check.spec.op.as_deref().unwrap_or(OPERATION);
+    if rows.index_of(op).is_ok() {
+        return Err(Error::job(format!(
+            "there is a column `{op}` already, and with emit = \"changes\" the rows of this stage get one that says what they do; name the \
+             other one otherwise"
+        )));
+    }
+    Ok(types::with_fields(rows, [Arc::new(Field::new(op, ColumnType::Text.arrow(), false))]))
+}
+
+fn check_op(builtin: &Builtin) -> Result<()> {
+    match builtin.cannot_follow() {
+        None => Ok(()),
+        Some((name, why)) => Err(Error::job(format!("`op`: `{name}` cannot follow rows that are deleted: {why}"))),
+    }
+}
+
+/// The functions in words, and how they are put out: what follows them knows the rows that it was told of.
+fn words(builtin: &Builtin) -> String {
+    format!("{}{}", builtin.words(), if builtin.changes.is_some() { ", put out as changes" } else { "" })
+}
+
+/// The table of the values of a stage with totals of rows that are deleted again: one for each column whose values are kept, from 1 on.
+pub fn values_table(stage: &str, number: usize) -> String {
+    format!("{stage}.values{number}")
+}
+
+/// What checkpoints hold where values are kept.
+fn tables_of_values(check: &StageCheck<'_>, builtin: &Builtin) -> Vec<Table> {
+    let name = &check.spec.name;
+    let identity = format!("totals of rows that are deleted again, {}", words(builtin));
+    let table = |(number, columns): (usize, [Vec<Column>; 3])| {
+        let name = if number == 0 { name.clone() } else { values_table(name, number) };
+        Table::of_stage(name, identity.clone(), columns).reading(builtin.reads())
+    };
+    builtin.tally_tables(check.input).into_iter().enumerate().map(table).collect()
+}
+
+fn check_inverse(check: &StageCheck<'_>, builtin: &Builtin) -> Result<()> {
+    if !matches!(check.window, Some(WindowNode::Batches { .. })) {
+        return Err(Error::job(
+            "`inverse` takes out what leaves a sliding window of processing time, and windows of event time come and go \
+             as a whole; remove it",
+        ));
+    }
+    match builtin.without_inverse() {
+        None => Ok(()),
+        Some(name) => Err(Error::job(format!(
+            "`inverse = true` needs functions that can take out again what they took in, which count can, and sum of int64 and \
+             decimals, and `{name}` cannot; remove `inverse`, and windows slide without it",
+        ))),
+    }
+}
+
+/// What checkpoints hold of a plugin of world `aggregate` over windows.
+pub fn plugin_tables(check: &StageCheck<'_>, node: &PluginNode) -> Result<Vec<Table>> {
+    tables(check, &node.description.state, "", "the plugin's columns", node.description.inverse)
+}
+
+fn tables(
+    check: &StageCheck<'_>,
+    accumulators: &Schema,
+    words: &str,
+    columns_read: &str,
+    inverse: bool,
+) -> Result<Vec<Table>> {
+    let reads = window::check::reads(columns_read, check.window);
+    let (key, accumulators) = (Column::of(check.key_schema()?.fields()), Column::of(accumulators.fields()));
+    let window = check.window.map_or(String::new(), WindowNode::words);
+    let words = if words.is_empty() { String::new() } else { format!(", {words}") };
+    let batches = match check.window {
+        Some(WindowNode::All) => {
+            let columns = [key, Vec::new(), accumulators];
+            return Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{words}"), columns).reading(reads)]);
+        }
+        Some(WindowNode::Batches { .. }) => true,
+        Some(WindowNode::Sliding { .. }) => false,
+        Some(WindowNode::Session { .. }) | None => return Ok(Vec::new()),
+    };
+    let inverse = if inverse && batches { ", with inverse" } else { "" };
+    let columns = [key, Column::of([&Arc::new(pane_field())]), accumulators];
+    Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{inverse}{words}"), columns).reading(reads)])
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, inverse: bool) -> Option<String> {
+    let takes_out = inverse && words.spec.event_time.is_none();
+    takes_out.then(|| "what leaves a window is taken out by the inverse".into())
+}

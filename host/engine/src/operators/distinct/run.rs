@@ -1,0 +1,117 @@
+//! Of equal rows the first. Equal rows meet on the worker that owns them; what remains goes back to where it came from, so
+//! that parts keep their places and rows stay in the order of arrival.
+
+use crate::exchange::{parts_of, split_by_key};
+use crate::operators::by_key::{hashes, keys};
+use crate::operators::context::{BuildContext, StageStreams};
+use crate::operators::simple::with_rows;
+use crate::operators::stage::StageNode;
+use crate::timely_ext::{Output, Parts, each_batch, each_part};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::{DataType, Field, SchemaRef, UInt32Type};
+use millstream_base::batch::group::Grouper;
+use millstream_base::batch::part::Part;
+use millstream_base::batch::types::with_fields;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use std::sync::Arc;
+
+/// A row's place in its part, behind the other columns while rows travel.
+const PLACE: &str = "millstream_place";
+
+/// Builds the stage.
+pub fn build<'s>(
+    stage: &StageNode,
+    columns: &[usize],
+    parts: Parts<'s>,
+    build: &BuildContext<'s, '_>,
+) -> StageStreams<'s> {
+    let numbered = with_place(&stage.input);
+    let few = first_of_parts(stage, columns, numbered.clone(), parts, build);
+    let first = first_of_batch(stage, columns, numbered, few, build);
+    let (schema, metrics) = (stage.input.clone(), build.metrics.of(&stage.name));
+    let work = move |_: BatchContext, parts: Vec<Part>, output: &mut Output| {
+        for pieces in parts.chunk_by(|a, b| a.order == b.order) {
+            let Some(first) = pieces.first() else { continue };
+            let rows = in_place(&schema, pieces)?;
+            metrics.add_rows(rows.num_rows());
+            output.rows.push(Part { input: 0, ..with_rows(first, rows) });
+        }
+        Ok(())
+    };
+    let name = format!("{} back", stage.name);
+    let (rows, rejected) =
+        each_batch(first, build.ticks.clone(), &name, build.failure.clone(), |part| u64::from(part.input), work);
+    StageStreams::of(rows, rejected)
+}
+
+/// The rows of each part that are the first of their kind in it, on their way to the worker that owns them. A part's input
+/// is the worker that it comes from.
+fn first_of_parts<'s>(
+    stage: &StageNode,
+    columns: &[usize],
+    numbered: SchemaRef,
+    parts: Parts<'s>,
+    build: &BuildContext<'s, '_>,
+) -> Parts<'s> {
+    let (columns, peers, index) = (columns.to_vec(), build.peers, build.index as u32);
+    let mut grouper = Grouper::default();
+    let name = format!("{} of a part", stage.name);
+    let (few, _) = each_part(parts, &name, build.failure.clone(), move |_, part, output| {
+        let grouped = grouper.group(&keys(&columns, &part.rows)?);
+        let places = UInt32Array::from(grouped.first_rows);
+        let rows = take_record_batch(&part.rows, &places).map_err(Error::arrow)?;
+        let with_places = rows.columns().iter().cloned().chain([Arc::new(places) as ArrayRef]).collect();
+        let rows = RecordBatch::try_new(numbered.clone(), with_places).map_err(Error::arrow)?;
+        let split = split_by_key(&rows, &hashes(&columns, &rows)?, peers).map_err(Error::arrow)?;
+        output.rows.extend(parts_of(split, &Part { input: index, ..part }));
+        Ok(())
+    });
+    few
+}
+
+/// The rows that are the first of their kind in the batch, part by part.
+fn first_of_batch<'s>(
+    stage: &StageNode,
+    columns: &[usize],
+    numbered: SchemaRef,
+    parts: Parts<'s>,
+    build: &BuildContext<'s, '_>,
+) -> Parts<'s> {
+    let columns = columns.to_vec();
+    let mut grouper = Grouper::default();
+    let work = move |_: BatchContext, parts: Vec<Part>, output: &mut Output| {
+        let all = concat_batches(&numbered, parts.iter().map(|part| &part.rows)).map_err(Error::arrow)?;
+        let mut first = grouper.group(&keys(&columns, &all)?).first_rows.into_iter().peekable();
+        let mut end = 0;
+        for part in &parts {
+            end += part.rows.num_rows() as u32;
+            let rows: Vec<u32> = std::iter::from_fn(|| first.next_if(|row| *row < end)).collect();
+            if !rows.is_empty() {
+                let rows = take_record_batch(&all, &UInt32Array::from(rows)).map_err(Error::arrow)?;
+                output.rows.push(with_rows(part, rows));
+            }
+        }
+        Ok(())
+    };
+    each_batch(parts, build.ticks.clone(), &stage.name, build.failure.clone(), |part| part.to, work).0
+}
+
+/// The pieces of a part as one, in the order of their rows' places.
+fn in_place(schema: &SchemaRef, pieces: &[Part]) -> Result<RecordBatch> {
+    let numbered = with_place(schema);
+    let all = concat_batches(&numbered, pieces.iter().map(|part| &part.rows)).map_err(Error::arrow)?;
+    let places = all.columns().last().and_then(|column| column.as_primitive_opt::<UInt32Type>());
+    let places = places.ok_or_else(|| Error::bug("rows without their places"))?.values();
+    let mut order: Vec<u32> = (0..all.num_rows() as u32).collect();
+    order.sort_unstable_by_key(|row| places.get(*row as usize));
+    let sorted = take_record_batch(&all, &UInt32Array::from(order)).map_err(Error::arrow)?;
+    let columns = sorted.columns().iter().take(schema.fields().len()).cloned().collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(sorted.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::arrow)
+}
+
+fn with_place(schema: &SchemaRef) -> SchemaRef {
+    with_fields(schema, [Arc::new(Field::new(PLACE, DataType::UInt32, false))])
+}

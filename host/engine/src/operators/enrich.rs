@@ -1,0 +1,5 @@
+//! `enrich` with a table from outside.
+
+pub mod check;
+pub mod node;
+pub mod run;

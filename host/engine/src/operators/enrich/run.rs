@@ -1,0 +1,164 @@
+//! A table from outside beside each row. Every worker holds all of it; a new one takes effect with the batch that it comes
+//! with, so that rows need not move.
+
+use crate::checkpoint::changes::TableChanges;
+use crate::checkpoint::positions::ALL_GROUPS;
+use crate::checkpoint::types::{REMOVED, TableOf};
+use crate::operators::context::{BuildContext, StageStreams};
+use crate::operators::enrich::check::content_table;
+use crate::operators::enrich::node::EnrichNode;
+use crate::operators::stage::StageNode;
+use crate::state::StateTable;
+use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter, filter_record_batch, is_not_null, take};
+use arrow::datatypes::{DataType, Field, Schema};
+use bytes::Bytes;
+use millstream_base::batch::part::Part;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchId;
+use millstream_connectors::receiver::table::Lookup;
+use millstream_metrics::Counts;
+use std::sync::Arc;
+use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Concat, Exchange};
+
+/// The input of parts that hold a table.
+const TABLE: u32 = 1;
+
+/// Builds the stage.
+pub fn build<'s>(
+    stage: &StageNode,
+    node: &EnrichNode,
+    parts: Parts<'s>,
+    build: &BuildContext<'s, '_>,
+) -> Result<StageStreams<'s>> {
+    let (index, peers) = (build.index as u64, build.peers as u64);
+    let tables = build.table.clone().ok_or_else(|| Error::bug("a stage without its table"))?;
+    let tables = tables.flat_map(move |part| (0..peers).map(move |to| Part { to, input: TABLE, ..part.clone() }));
+    let rows = parts.map(move |part: Part| Part { to: index, ..part });
+    let work = Enrich::new(stage, node, build)?;
+    let (rows, rejected, changes) = each_batch_with_state(
+        rows.concat(tables.exchange(|part: &Part| part.to)),
+        build.ticks.clone(),
+        &stage.name,
+        build.failure.clone(),
+        |part| part.to,
+        work,
+    );
+    Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+}
+
+/// The stage on one worker.
+struct Enrich {
+    stage: String,
+    node: EnrichNode,
+    /// The table in effect, or why there is none that can be used.
+    table: Result<Lookup, String>,
+    metrics: Counts,
+    /// What the next checkpoint has to hold; only worker 0 of a job with checkpoints writes it.
+    unsaved: Option<UnsavedTable>,
+}
+
+/// What the next checkpoint has to hold of the table.
+struct UnsavedTable {
+    /// Its place among the job's tables.
+    table: usize,
+    /// The content, where no checkpoint has it yet.
+    changed: Option<Bytes>,
+}
+
+impl Enrich {
+    fn new(stage: &StageNode, node: &EnrichNode, build: &BuildContext<'_, '_>) -> Result<Enrich> {
+        let name = content_table(&stage.name);
+        let mut table = Err("there is none".to_owned());
+        if let Some(checkpoint) = build.table_checkpoint(&name)
+            && let Some(held) = checkpoint.load_all()?
+            && let Some(content) = held.last().and_then(content)
+        {
+            table = Lookup::read(&node.enrich, &content).map_err(|message| {
+                format!("that of the checkpoint does not fit the job any more ({message}); bring back its columns as they were")
+            });
+        }
+        let loaded = build.checkpoints.map(|checkpoints| &checkpoints.loaded);
+        let place = loaded.and_then(|loaded| loaded.place(TableOf::Stage, &name));
+        Ok(Enrich {
+            stage: stage.name.clone(),
+            node: node.clone(),
+            table,
+            metrics: build.metrics.of(&stage.name),
+            unsaved: place.filter(|_| build.index == 0).map(|table| UnsavedTable { table, changed: None }),
+        })
+    }
+
+    /// Takes over a table.
+    fn replace(&mut self, part: &Part) -> Result<()> {
+        let content = content(&part.rows).ok_or_else(|| Error::bug("a part without a table"))?;
+        // The receiver has read it before, so only a job with other columns can find it wrong.
+        self.table = Lookup::read(&self.node.enrich, &content);
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.changed = Some(content);
+        }
+        Ok(())
+    }
+
+    /// The rows with what the table knows of them.
+    fn enrich(&self, batch: BatchId, rows: &RecordBatch) -> Result<RecordBatch> {
+        let table = self.table.as_ref().map_err(|message| {
+            Error::environment(format!("stage `{}`: batch {batch}: its table cannot be used: {message}", self.stage))
+        })?;
+        let keys: Vec<ArrayRef> = self.node.on.iter().map(|place| rows.column(*place).clone()).collect();
+        let found = table.find(&keys, rows.num_rows()).map_err(Error::arrow)?;
+        let (mut rows, mut found): (RecordBatch, ArrayRef) = (rows.clone(), Arc::new(found));
+        if self.node.inner && found.null_count() > 0 {
+            let known = is_not_null(&found).map_err(Error::arrow)?;
+            rows = filter_record_batch(&rows, &known).map_err(Error::arrow)?;
+            found = filter(&found, &known).map_err(Error::arrow)?;
+        }
+        let mut columns = rows.columns().to_vec();
+        for place in &self.node.adds {
+            columns.push(take(table.rows().column(*place), &found, None).map_err(Error::arrow)?);
+        }
+        RecordBatch::try_new(self.node.output.clone(), columns).map_err(Error::arrow)
+    }
+}
+
+/// The content in a row of one binary column, which is the first.
+fn content(rows: &RecordBatch) -> Option<Bytes> {
+    let contents = rows.columns().first()?.as_binary_opt::<i32>()?;
+    let last = contents.len().checked_sub(1)?;
+    Some(Bytes::copy_from_slice(contents.value(last)))
+}
+
+impl BatchWork for Enrich {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        if let Some(table) = parts.iter().rfind(|part| part.input == TABLE) {
+            self.replace(table)?;
+        }
+        for part in parts.into_iter().filter(|part| part.input != TABLE) {
+            let rows = self.enrich(context.id, &part.rows)?;
+            self.metrics.add_rows(rows.num_rows());
+            output.clock_id = part.clock_id;
+            output.push(context, part.order, rows);
+        }
+        Ok(())
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        Vec::new()
+    }
+
+    fn barrier(&mut self, _after: BatchId) -> Result<Vec<TableChanges>> {
+        let Some(UnsavedTable { table, changed }) = &mut self.unsaved else { return Ok(Vec::new()) };
+        let Some(content) = changed.take() else { return Ok(Vec::new()) };
+        let schema = Schema::new(vec![
+            Field::new("content", DataType::Binary, true),
+            Field::new(REMOVED, DataType::Boolean, false),
+        ]);
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(BinaryArray::from_iter_values([content])), Arc::new(BooleanArray::from(vec![false]))];
+        let rows = RecordBatch::try_new(Arc::new(schema), columns).map_err(Error::arrow)?;
+        Ok(vec![TableChanges::small(*table, ALL_GROUPS, true, rows)])
+    }
+}

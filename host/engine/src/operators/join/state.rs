@@ -1,0 +1,101 @@
+//! Joins: rows of two inputs side by side. No I/O, no clock.
+//!
+//! A part reaches a join in the layout of [`crate::operators::join::node::JoinNode`]: the `on` columns first, those of all inputs in the
+//! same order, so that the same columns make the same key bytes on both sides.
+
+mod row_keys;
+mod as_of;
+mod batch;
+mod changing;
+mod cold_interval;
+mod interval;
+mod joined;
+mod kept_rows;
+mod saved_rows;
+mod waiting_rows;
+
+pub use as_of::{AsOf, AsOfJoin};
+pub use batch::windows;
+pub use changing::{ChangingJoin, ChangingJoinPlan, kept_schema};
+pub use cold_interval::ColdIntervals;
+pub use interval::{Interval, IntervalJoin};
+pub use joined::{ColumnSource, Joined};
+pub use saved_rows::SavedColumns;
+
+use crate::limits::JOIN_ROWS_PER_BATCH_MAX;
+use joined::Pair;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::JoinKind;
+use millstream_base::memory;
+
+/// Which of the two inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// `from`
+    First,
+    /// `join.with`
+    Second,
+}
+
+impl Side {
+    /// Both, in order.
+    pub const BOTH: [Side; 2] = [Side::First, Side::Second];
+
+    /// The place of what belongs to it.
+    pub fn place(self) -> usize {
+        self as usize
+    }
+
+    /// The other one.
+    pub fn other(self) -> Side {
+        match self {
+            Side::First => Side::Second,
+            Side::Second => Side::First,
+        }
+    }
+
+    /// Whether its rows come out of the join without a partner, too.
+    pub fn is_outer(self, kind: JoinKind) -> bool {
+        match self {
+            Side::First => matches!(kind, JoinKind::Left | JoinKind::Full),
+            Side::Second => matches!(kind, JoinKind::Right | JoinKind::Full),
+        }
+    }
+}
+
+/// Counts the rows that a batch gives, and refuses more than memory should be asked for.
+#[derive(Default)]
+struct RowCount {
+    rows: u64,
+    /// For so many rows memory was asked for.
+    asked: u64,
+}
+
+impl RowCount {
+    /// Rows for which memory is asked at once, as each question is a system call.
+    const STEP: u64 = 1 << 16;
+
+    /// So many rows more.
+    fn add(&mut self, rows: u64) -> Result<()> {
+        match self.growth(rows) {
+            _ if self.rows > JOIN_ROWS_PER_BATCH_MAX => Err(Error::environment(format!(
+                "the join would give more than {JOIN_ROWS_PER_BATCH_MAX} rows at once, as many rows of both inputs have the \
+                 same values in `on`; join on more columns, or lower `rows_per_batch_max` of the sources"
+            ))),
+            0 => Ok(()),
+            growth => memory::ask(growth * size_of::<Pair>() as u64),
+        }
+    }
+
+    /// For how many rows memory is to be asked when so many come. A few need none.
+    fn growth(&mut self, rows: u64) -> u64 {
+        self.rows = self.rows.saturating_add(rows);
+        let wanted = self.rows / Self::STEP * Self::STEP;
+        let growth = wanted.saturating_sub(self.asked);
+        self.asked += growth;
+        growth
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! Late rows on their way out of a stage.
+
+use crate::operators::stage::StageNode;
+use crate::timely_ext::Output;
+use arrow::array::RecordBatch;
+use millstream_base::batch::part::Part;
+use millstream_base::batch::rejected::mixed_late_rows;
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_metrics::Counts;
+
+/// What comes too late, as `<stage>.late` has it.
+pub struct LateRows {
+    /// Names of the inputs.
+    inputs: Vec<String>,
+    metrics: Counts,
+}
+
+impl LateRows {
+    /// For the late rows of this stage.
+    pub fn of(stage: &StageNode, metrics: &Counts) -> LateRows {
+        LateRows { inputs: stage.inputs.iter().map(|input| input.name.clone()).collect(), metrics: metrics.clone() }
+    }
+
+    /// Puts out late rows of a part, without the column of their time.
+    pub fn push(&self, context: BatchContext, part: &Part, rows: RecordBatch, output: &mut Output) -> Result<()> {
+        self.metrics.add_late(rows.num_rows());
+        let rows = match self.inputs.as_slice() {
+            [_] => rows,
+            inputs => {
+                let input = inputs.get(part.input as usize).map_or("", String::as_str);
+                let late = vec![WHY_LATE.to_owned(); rows.num_rows()];
+                mixed_late_rows(input, &rows, late).map_err(Error::arrow)?
+            }
+        };
+        // Parts of several inputs may have one place.
+        output.late(context, part.order.clone().then(u64::from(part.input)), rows);
+        Ok(())
+    }
+}
+
+/// The reason beside late rows, where there is room for one.
+const WHY_LATE: &str = "it came after its windows were closed";

@@ -1,0 +1,5 @@
+//! `latest`: the latest row of each key.
+
+pub mod check;
+pub mod node;
+pub mod run;

@@ -1,0 +1,87 @@
+//! Stages with `latest`: they keep the latest row of each key and put out what changes, whole rows that go and come. So they make
+//! changes that others can follow of rows that only replace or delete those of their key.
+
+use crate::checkpoint::types::{Column, Table};
+use crate::operators::newest::node::{NewestNode, REPLACED};
+use crate::operators::simple::SimpleNode;
+use crate::operators::stage::{InputNode, Operator};
+use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::StageWords;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_base::batch::types::{self, ColumnType};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::replaced;
+use millstream_base::job::spec::{JobSpec, OPERATION, StageSpec};
+use std::sync::Arc;
+
+/// The streams of replaced results that a stage reads: an input of its own.
+pub fn replaced_input(spec: &JobSpec, stage: &StageSpec, rows: &InputNode) -> Option<InputNode> {
+    let of = |name: &String| format!("{name}.{REPLACED}");
+    let from: Vec<String> = replaced::read_by(spec, stage).map(|sessions| of(&sessions.name)).collect();
+    Some(InputNode { name: from.first()?.clone(), from, schema: rows.schema.clone() })
+}
+
+/// The stream of results that sessions replace, where a stage reads it.
+pub fn replaced_stream(spec: &JobSpec, stage: &StageSpec, output: &SchemaRef) -> Option<(String, SchemaRef)> {
+    replaced::is_read(spec, stage).then(|| (REPLACED.to_owned(), output.clone()))
+}
+
+/// Checks the stage.
+pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
+    if check.key.is_empty() {
+        return Err(Error::job("`latest` keeps a row of each key: write which columns, as key = \"id\""));
+    }
+    let op = check.operation()?;
+    let by = by.map(|name| {
+        let place = types::column(check.input, name).map_err(|error| error.within("latest"))?;
+        check.comparable(place, "latest by")?;
+        if Some(place) == op || check.key.contains(&place) {
+            return Err(Error::job(format!(
+                "latest: `{name}` does not tell which of the rows of a key is later; name a column with their time or number"
+            )));
+        }
+        Ok(place)
+    });
+    let by = by.transpose()?;
+    let fields = check.input.fields();
+    let passes: Vec<usize> = (0..fields.len()).filter(|place| Some(*place) != op).collect();
+    let held: Vec<usize> = passes.iter().copied().filter(|place| !check.key.contains(place)).collect();
+    for field in held.iter().filter_map(|place| fields.get(*place)) {
+        let kind = ColumnType::of(field.data_type());
+        if !kind.is_kept() {
+            return Err(Error::job(format!(
+                "`latest` has to keep `{}`, which is of type {kind}; leave it out, or make text of it, in a stage with `select` before",
+                field.name(),
+            )));
+        }
+    }
+    let op_name = op.and_then(|op| fields.get(op)).map_or(OPERATION, |field| field.name());
+    let mut columns: Vec<Arc<Field>> = passes.iter().filter_map(|place| fields.get(*place)).cloned().collect();
+    if columns.iter().any(|column| column.name() == op_name) {
+        return Err(Error::job(format!(
+            "there is a column `{op_name}` already, and the rows of this stage get one that says what they do; write op = \"{op_name}\" if it \
+             says what the rows of the input do, or rename it in a stage before, with `select`"
+        )));
+    }
+    columns.push(Arc::new(Field::new(op_name, DataType::Utf8, false)));
+    let output = Arc::new(Schema::new(columns));
+    let nullable = |place: &usize| fields.get(*place).map(|field| field.as_ref().clone().with_nullable(true));
+    let held_schema = Arc::new(Schema::new(held.iter().filter_map(nullable).collect::<Vec<Field>>()));
+    let identity = match by.and_then(|by| fields.get(by)) {
+        Some(by) => format!("latest row by {}", by.name()),
+        None => "latest row".to_owned(),
+    };
+    let columns = [Column::of(check.key_schema()?.fields()), Vec::new(), Column::of(held_schema.fields())];
+    let table = Table::of_stage(&check.spec.name, identity, columns);
+    let replaces = check.inputs.len() > 1;
+    let node = NewestNode { by, op, passes, held_schema, replaces, output: output.clone() };
+    let operator = Operator::Simple(SimpleNode::Newest(Box::new(node)));
+    Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(output, operator) })
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, by: Option<&str>) -> String {
+    let by = by.map_or(String::new(), |by| format!(" by {by}"));
+    let (key, op) = (words.each(""), words.op());
+    format!("the latest row of each {key}{by}; put out as it changes, with `{op}` for what a row does")
+}

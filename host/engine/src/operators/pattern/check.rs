@@ -1,0 +1,246 @@
+//! Stages with `pattern`: their conditions and measures, the columns that these look at, and what comes out: a row for each match, with
+//! its key, the times of its first and last row, and the measures.
+
+use crate::checkpoint::types::{Column, Table};
+use crate::operators::pattern::state::{
+    Condition, ForbiddenRows, Layout, PatternNode, Plan, Skip, Step, Value, saved_fields, saved_schema,
+};
+use crate::operators::stage::Operator;
+use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::StageWords;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{PatternNots, PatternSkip, PatternSpec};
+use millstream_base::time::microseconds;
+use millstream_base::units::show_time;
+use millstream_sql::references::{BEFORE, Reference, ReferringText};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The columns of a match behind its key.
+pub const MATCH_TIMES: [&str; 2] = ["match_start", "match_end"];
+
+/// Checks the stage.
+pub fn check(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<CheckedStage> {
+    let texts = Texts::of(check, spec)?;
+    let layout = layout(check, &texts)?;
+    let mut made = Conditions { spec, texts: &texts, layout: &layout, of_row: Vec::new(), of_match: Vec::new() };
+    let steps = spec.steps.steps.iter().map(|step| {
+        Ok(Step {
+            condition: made.of(&step.name)?,
+            relaxed: step.relaxed,
+            nots: made.nots(&step.nots)?,
+            least: step.least,
+            most: step.most,
+            reluctant: step.reluctant,
+            gaps: step.gaps,
+            gap_nots: made.all(&step.gap_nots)?,
+        })
+    });
+    let steps = steps.collect::<Result<Vec<_>>>()?;
+    let end = made.nots(&spec.steps.end)?;
+    let Conditions { of_row, of_match, .. } = made;
+    let plan = Plan::new(steps, end, spec.within.map(microseconds), skip(spec)?);
+    let mut measures = Vec::new();
+    let mut columns: Vec<Field> =
+        layout.schema.fields().iter().take(layout.key).map(|field| field.as_ref().clone()).collect();
+    columns.extend(MATCH_TIMES.map(|name| Field::new(name, ColumnType::Timestamp.arrow(), false)));
+    for (name, text) in &texts.measures {
+        let value = Value::new(text, &layout, &texts.steps, false)
+            .map_err(|error| error.within(format!("`pattern.measures.{name}`")))?;
+        columns.push(Field::new(name, value.data_type().clone(), true));
+        measures.push(value);
+    }
+    let output: SchemaRef = Arc::new(Schema::new(columns));
+    let key: Vec<Arc<Field>> = layout.schema.fields().iter().take(layout.key).cloned().collect();
+    let columns = [Column::of(&key), Column::of(&saved_fields()), Column::of(saved_schema(&layout).fields())];
+    let table = Table::of_stage(&check.spec.name, "pattern", columns);
+    let places = layout.schema.fields().iter().map(|field| check.input.index_of(field.name()));
+    let node = PatternNode {
+        places: places.collect::<Result<_, _>>().map_err(Error::arrow)?,
+        plan,
+        layout,
+        of_row,
+        of_match,
+        measures,
+        output: output.clone(),
+        rows_max: spec.rows_max,
+        partials_max: spec.partials_max,
+    };
+    Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(output, Operator::Pattern(Box::new(node))) })
+}
+
+/// The texts of a pattern, with what they refer to.
+struct Texts {
+    /// The names of the steps that take rows.
+    steps: Vec<String>,
+    define: Vec<(String, ReferringText)>,
+    measures: Vec<(String, ReferringText)>,
+}
+
+impl Texts {
+    fn of(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<Texts> {
+        let steps: Vec<String> = spec.steps.steps.iter().map(|step| step.name.clone()).collect();
+        if let Some(name) = steps.iter().chain(spec.steps.negated()).find(|name| check.input.index_of(name).is_ok()) {
+            return Err(Error::job(format!(
+                "`pattern.steps` has a step `{name}`, and there is a column of this name as well; name the step otherwise"
+            )));
+        }
+        // Against all columns, so that messages can tell which there are.
+        let all = Layout { schema: check.input.clone(), key: 0 };
+        let (mut define, mut measures) = (Vec::new(), Vec::new());
+        for (name, text) in &spec.define {
+            let read = || {
+                let text = ReferringText::new(text, &steps)?;
+                refers_back(name, &text, spec, &steps)?;
+                let value = Value::new(&text, &all, &steps, true)?;
+                is_condition(&value, &spec.define, name)?;
+                Ok::<_, Error>(text)
+            };
+            define.push((name.clone(), read().map_err(|error| error.within(format!("`pattern.define.{name}`")))?));
+        }
+        for (name, text) in &spec.measures {
+            let read = || {
+                let text = ReferringText::new(text, &steps)?;
+                if text.references.iter().any(|of| matches!(of, Reference::Before { .. })) {
+                    return Err(text.wrong(
+                        BEFORE,
+                        "a measure is about a whole match, so there is no row before; name a step, as last(a).x",
+                    ));
+                }
+                Value::new(&text, &all, &steps, false)?;
+                Ok(text)
+            };
+            measures.push((name.clone(), read().map_err(|error| error.within(format!("`pattern.measures.{name}`")))?));
+        }
+        Ok(Texts { steps, define, measures })
+    }
+}
+
+/// Conditions refer to rows that a match may have when they are asked.
+fn refers_back(name: &str, text: &ReferringText, spec: &PatternSpec, steps: &[String]) -> Result<()> {
+    let own = steps.iter().position(|step| step == name);
+    let has = |nots: &PatternNots| nots.next.iter().chain(&nots.between).any(|not| not == name);
+    // What must not come before a step is asked when those before it have their rows, in its gaps when it has some itself.
+    let in_gaps = spec.steps.steps.iter().position(|step| step.gap_nots.iter().any(|not| not == name));
+    let before = spec.steps.steps.iter().position(|step| has(&step.nots));
+    let behind = own.or(in_gaps).map(|place| place + 1).into_iter().chain(before).min();
+    for reference in &text.references {
+        let Some(step) = reference.step() else { continue };
+        let at = steps.iter().position(|other| other == step);
+        if behind.is_some() && at >= behind {
+            return Err(text.wrong(
+                step,
+                &format!(
+                    "`{step}` comes behind `{name}`, so the match has no row of it yet; name steps that come before"
+                ),
+            ));
+        }
+        if at == own
+            && own.is_some()
+            && let Reference::Last { column, is_short: true, .. } = reference
+        {
+            return Err(text.wrong(
+                step,
+                &format!(
+                    "`{step}.{column}` could be the row at hand or the one of `{step}` before it; write `{column}` for the one at hand, and \
+                     last({step}).{column} for the one before"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_condition(value: &Value, define: &[(String, String)], name: &str) -> Result<()> {
+    if *value.data_type() == DataType::Boolean {
+        return Ok(());
+    }
+    let kind = ColumnType::of(value.data_type());
+    let text = define.iter().find(|(other, _)| other == name).map_or("", |(_, text)| text);
+    Err(Error::job(format!("`{text}` is {kind}, and a condition is true or false; compare it, as `{text} = …`")))
+}
+
+/// The columns of the key, then those that expressions look at.
+fn layout(check: &StageCheck<'_>, texts: &Texts) -> Result<Layout> {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for (_, text) in texts.define.iter().chain(&texts.measures) {
+        names.extend(text.columns.iter().map(String::as_str));
+        names.extend(text.references.iter().filter_map(Reference::column));
+    }
+    let others = (0..check.input.fields().len()).filter(|place| !check.key.contains(place));
+    let others: Vec<usize> = others.filter(|place| names.contains(check.input.field(*place).name().as_str())).collect();
+    for place in &others {
+        let field = check.input.field(*place);
+        let kind = ColumnType::of(field.data_type());
+        if !kind.is_kept() {
+            return Err(Error::job(format!(
+                "`pattern` has to keep `{}`, which is of type {kind}; make text of it in a stage with `select` before",
+                field.name()
+            )));
+        }
+    }
+    let places: Vec<usize> = check.key.iter().copied().chain(others).collect();
+    let schema = Arc::new(check.input.project(&places).map_err(Error::arrow)?);
+    Ok(Layout { schema, key: check.key.len() })
+}
+
+/// Conditions by the steps that they are of.
+struct Conditions<'a> {
+    spec: &'a PatternSpec,
+    texts: &'a Texts,
+    layout: &'a Layout,
+    of_row: Vec<Value>,
+    of_match: Vec<Value>,
+}
+
+impl Conditions<'_> {
+    /// The condition of a step, which was checked before.
+    fn of(&mut self, name: &str) -> Result<Option<Condition>> {
+        let Some((_, text)) = self.texts.define.iter().find(|(other, _)| other == name) else { return Ok(None) };
+        let value = Value::new(text, self.layout, &self.texts.steps, true)?;
+        is_condition(&value, &self.spec.define, name)?;
+        let (among, condition): (_, fn(usize) -> Condition) = match text.references.is_empty() {
+            true => (&mut self.of_row, Condition::OfRow),
+            false => (&mut self.of_match, Condition::OfMatch),
+        };
+        among.push(value);
+        Ok(Some(condition(among.len() - 1)))
+    }
+
+    fn nots(&mut self, nots: &PatternNots) -> Result<ForbiddenRows> {
+        Ok(ForbiddenRows { next: self.all(&nots.next)?, between: self.all(&nots.between)? })
+    }
+
+    fn all(&mut self, names: &[String]) -> Result<Vec<Condition>> {
+        names.iter().filter_map(|name| self.of(name).transpose()).collect()
+    }
+}
+
+fn skip(spec: &PatternSpec) -> Result<Skip> {
+    let step = |name: &String| {
+        let place = spec.steps.steps.iter().position(|step| step.name == *name);
+        place.ok_or_else(|| Error::job(format!("`pattern.skip` names `{name}`, and no step of this name takes rows")))
+    };
+    Ok(match &spec.skip {
+        PatternSkip::PastLastRow => Skip::PastLastRow,
+        PatternSkip::ToNextRow => Skip::ToNextRow,
+        PatternSkip::ToFirst(name) => Skip::ToFirst(step(name)?),
+        PatternSkip::ToLast(name) => Skip::ToLast(step(name)?),
+    })
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, pattern: &PatternSpec) -> String {
+    let within =
+        pattern.within.map_or_else(String::new, |within| format!(" within {} of event time", show_time(within)));
+    let each = words.each(" of each ");
+    let skip = match &pattern.skip {
+        PatternSkip::PastLastRow => "past its last row".to_owned(),
+        PatternSkip::ToNextRow => "at the row behind its first".to_owned(),
+        PatternSkip::ToFirst(name) => format!("at its first row of {name}"),
+        PatternSkip::ToLast(name) => format!("at its last row of {name}"),
+    };
+    format!("pattern {}{each}{within}; behind a match the search goes on {skip}", pattern.steps.text)
+}

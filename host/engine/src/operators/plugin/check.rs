@@ -1,0 +1,172 @@
+//! Stages with a plugin: loads it, asks it about its input, and checks key and columns.
+
+use crate::operators::plugin::node::PluginNode;
+use crate::operators::stage::Operator;
+use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::{aggregate, update, window};
+use arrow::datatypes::{Schema, SchemaRef};
+use millstream_base::batch::types::{self, ColumnType};
+use millstream_base::batch::widen::fits;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{GrantSpec, PluginSpec, UpdateSpec};
+use millstream_connectors::tls::{self, Tls};
+use millstream_packages::trust::policy::Policy;
+use millstream_plugins::plugin::{Granted, LoadOptions, Plugin, StageUse, TlsClient, World};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Checks a stage with a plugin, of any world.
+pub fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> {
+    let world = world_of(check, spec)?;
+    if world.is_end() {
+        return Err(Error::job(format!(
+            "`{}` is of world {world}: it is a {world} by itself; write kind = \"plugin\" in [{world}s.…]",
+            spec.path.display()
+        )));
+    }
+    if world == World::Cogroup {
+        return Err(Error::job(format!(
+            "`{}` is of world cogroup, which reads several inputs side by side: write cogroup = [\"…\"] with the others",
+            spec.path.display()
+        )));
+    }
+    let node = load(check, spec, std::slice::from_ref(check.input))?;
+    let description = &node.description;
+    let keys = check.key_schema()?;
+    let plugin_name = format!("plugin {} {}", description.name, description.version);
+    check_key(description.key.as_deref(), &keys, &plugin_name)?;
+    let options = &spec.update;
+    check_options(options, world, &plugin_name)?;
+    match world {
+        World::Transform => Ok(CheckedStage::of(description.output.clone(), Operator::Transform(node))),
+        World::Aggregate => {
+            let output = window::check::with_results(&keys, check.window, description.output.fields().to_vec());
+            let mut node = node;
+            node.description.inverse &= spec.inverse != Some(false);
+            let tables = aggregate::check::plugin_tables(check, &node)?;
+            Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Reduce(node)) })
+        }
+        World::Cogroup | World::Source | World::Sink => {
+            Err(Error::bug(format!("a plugin of world {world} in a stage with one input")))
+        }
+        World::Update => update::check::check(check, node, options, &keys),
+    }
+}
+
+/// Refuses what only stages that update may say.
+pub fn check_options(options: &UpdateSpec, world: World, plugin_name: &str) -> Result<()> {
+    let any = options.on.is_some() || options.emit.is_some() || options.timeout.is_some() || options.initial.is_some();
+    if world == World::Update || !any {
+        return Ok(());
+    }
+    Err(Error::job(format!(
+        "`on`, `emit`, `timeout` and `initial` are for plugins of world update, and {plugin_name} is of world {world}; remove them"
+    )))
+}
+
+/// The world of a plugin.
+pub fn world_of(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<World> {
+    let path = spec.place(&check.job.origin.folder);
+    Ok(check.host.load(&path, &LoadOptions::of(spec))?.world())
+}
+
+/// Loads a stage's plugin and asks it about this input.
+pub fn load(check: &StageCheck<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<PluginNode> {
+    let StageCheck { spec: stage, input, .. } = *check;
+    let (plugin, used) = for_use(check, spec, Arc::new(check.key_schema()?))?;
+    let description = plugin.describe_for(&used, inputs)?;
+    let plugin_name = format!("plugin {} {}", description.name, description.version);
+    let reads = read_places(&description.input, input, &plugin_name, &stage.from)?;
+    Ok(PluginNode { plugin, description, stage: used, reads, before: None })
+}
+
+/// Loads a plugin, and what the stage gives it.
+pub fn for_use(check: &StageCheck<'_>, spec: &PluginSpec, key: SchemaRef) -> Result<(Plugin, StageUse)> {
+    if let Some(grant) = &spec.grant.http {
+        millstream_plugins::plugin::check_http_grant(grant).map_err(Error::job)?;
+    }
+    let folder = &check.job.origin.folder;
+    let plugin = check.host.load(&spec.place(folder), &LoadOptions::of(spec))?;
+    let used = StageUse {
+        stage: check.spec.name.clone(),
+        config: spec.config.to_string(),
+        instance: spec.instance,
+        limits: spec.limits,
+        grant: granted(spec, folder)?,
+        on_error: spec.on_error,
+        key,
+        calls_are_fixed: check.window.is_none() && check.event_time.is_none() && check.parts_are_fixed,
+    };
+    Ok((plugin, used))
+}
+
+/// A plugin of the job as it would be with another component: `path` as the job would name it, `file` where it is, `signers` who
+/// vouches for it.
+pub fn replace(mut plugin: PluginSpec, path: &Path, file: &Path, signers: Option<Vec<String>>) -> Result<PluginSpec> {
+    (plugin.path, plugin.file) = (path.to_owned(), Some(file.to_owned()));
+    // What the lock file pins is the version before; whoever asks for another one names its digest.
+    (plugin.pinned, plugin.signers) = (None, signers);
+    if plugin.package().is_none() {
+        Policy::load()?.allows_path(path)?;
+    }
+    Ok(plugin)
+}
+
+/// What a plugin may use, with the contents of files.
+pub fn granted(spec: &PluginSpec, folder: &Path) -> Result<Granted> {
+    let granted = Granted::of_stage(&spec.grant, folder)?;
+    let GrantSpec { tcp, udp, ca, .. } = spec.grant.clone();
+    let servers = tcp.iter().map(|granted| GrantSpec::server(granted));
+    let (tcp, secured): (Vec<String>, Vec<bool>) = servers.map(|(server, tls)| (server.to_owned(), tls)).unzip();
+    let tls = match spec.grant.has_tls() {
+        false => None,
+        true => {
+            let tls = Tls { ca: ca.map(|ca| folder.join(ca)), ..Tls::default() };
+            let config = tls.config().map_err(|refusal| Error::job(format!("`grant.tcp`: {refusal}")))?;
+            let servers = tcp.iter().zip(secured).filter(|(_, tls)| *tls).map(|(server, _)| server.clone()).collect();
+            Some(TlsClient { servers, config, refused: |error, name| Some(tls::refused(error, name)?.0) })
+        }
+    };
+    Ok(Granted { tcp, udp, tls, ..granted })
+}
+
+/// Finds the columns that a plugin reads in the input of its stage, or sink.
+pub fn read_places(reads: &Schema, input: &Schema, plugin_name: &str, from: &[String]) -> Result<Vec<usize>> {
+    let from = from.join(", ");
+    let mut places = Vec::new();
+    for field in reads.fields() {
+        let needs = ColumnType::of(field.data_type());
+        let Ok(place) = input.index_of(field.name()) else {
+            return Err(Error::job(format!(
+                "{plugin_name} reads a column `{}` ({needs}), which `{from}` does not have; it has: {}",
+                field.name(),
+                types::describe(input),
+            )));
+        };
+        let has = ColumnType::of(input.field(place).data_type());
+        if !fits(&has, &needs) {
+            return Err(Error::job(format!(
+                "{plugin_name} reads column `{}` as {needs}, but in `{from}` it is {has}",
+                field.name(),
+            )));
+        }
+        places.push(place);
+    }
+    Ok(places)
+}
+
+/// Checks the key columns against what a plugin needs, by type and place.
+pub fn check_key(needs: Option<&Schema>, keys: &Schema, plugin_name: &str) -> Result<()> {
+    let Some(needs) = needs else { return Ok(()) };
+    let kinds = |schema: &Schema| -> Vec<ColumnType> {
+        schema.fields().iter().map(|field| ColumnType::of(field.data_type())).collect()
+    };
+    if kinds(needs) == kinds(keys) {
+        return Ok(());
+    }
+    Err(Error::job(format!(
+        "{plugin_name} needs a key of {}, and the stage's key is {}; mend `key`",
+        types::describe(needs),
+        types::describe(keys),
+    )))
+}

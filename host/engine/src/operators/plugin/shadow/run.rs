@@ -1,0 +1,333 @@
+//! The shadow of a stage on one worker: the new version of its plugin gets the rows that the old one got, and what both make
+//! of them is compared. Nothing of it leaves the stage, and an error ends the shadow alone.
+
+use crate::exchange::split_by_key;
+use crate::operators::plugin::current::CurrentPlugin;
+use crate::operators::plugin::node::PluginNode;
+use crate::operators::plugin::shadow::Shadow;
+use crate::operators::plugin::shadow::compare::{Comparison, States};
+use crate::operators::stage::{Operator, StageNode};
+use crate::operators::update::node::UpdateNode;
+use crate::operators::update::state::UpdateStage;
+use crate::state::OwnedKey;
+use crate::timely_ext::{Output, SHADOW};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::{Schema, SchemaRef};
+use millstream_base::batch::group::Grouper;
+use millstream_base::batch::keys::canonical_column;
+use millstream_base::batch::part::Part;
+use millstream_base::batch::rejected::{RefusedRow, together, without_nulls};
+use millstream_base::context::BatchContext;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::OnError;
+use millstream_plugins::plugin::reduce::{self, combine_by_key};
+use millstream_plugins::plugin::{Account, Caller, Cogrouped, Cogroups, Processed};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A shadow in one operator on one worker. `T`: what calls the new version.
+pub struct ShadowRun<T> {
+    shadow: Arc<Shadow>,
+    new: T,
+    /// The accounts of the old and of the new version, and what of them is reported, in nanoseconds.
+    accounts: [(Account, u64); 2],
+}
+
+impl<T> ShadowRun<T> {
+    /// `old`: the account of the caller of the old version. `new` makes what calls the new one.
+    fn new(shadow: Arc<Shadow>, old: &Account, new: impl FnOnce(Caller) -> T) -> Result<ShadowRun<T>> {
+        let node = plugin_of(shadow.node())?;
+        // It counts for itself, and nobody reads that: counts and costs of the stage are those of the old version.
+        let caller = node.plugin.caller(node.stage.clone(), &node.description);
+        caller.mute();
+        let accounts = [old.clone(), caller.account().clone()].map(|account| (account.clone(), account.cpu_ns()));
+        Ok(ShadowRun { new: new(caller), shadow, accounts })
+    }
+
+    /// Whether both versions run this batch.
+    fn runs_in(&self, context: BatchContext) -> bool {
+        self.shadow.runs_in(context.id)
+    }
+
+    /// Runs the new version and compares, in a batch that both run. It comes behind the old one, whose calls it bills.
+    fn run(&mut self, context: BatchContext, work: impl FnOnce(&mut T, &StageNode, &mut Comparison) -> Result<()>) {
+        let mut compared = Comparison::default();
+        let worked = work(&mut self.new, self.shadow.node(), &mut compared);
+        [compared.cost_ns, compared.cost_new_ns] = self.costs();
+        match worked {
+            Ok(()) => self.shadow.add(context.id, compared),
+            Err(error) => self.shadow.fail(context.id, error.message),
+        }
+    }
+
+    /// What both cost since this was last asked, in nanoseconds.
+    fn costs(&mut self) -> [u64; 2] {
+        self.accounts.each_mut().map(|(account, told_ns)| {
+            let now_ns = account.cpu_ns();
+            now_ns.saturating_sub(std::mem::replace(told_ns, now_ns))
+        })
+    }
+
+    /// What the old version did alone does not count.
+    fn forget_costs(&mut self) {
+        self.costs();
+    }
+}
+
+/// Makes the run of a shadow, for an operator whose own caller has this account.
+pub type MakeShadow<T> = fn(Arc<Shadow>, &Account) -> Result<ShadowRun<T>>;
+
+/// The shadow of an operator, while there is one.
+pub struct ShadowSlot<T> {
+    shadow: Option<Arc<Shadow>>,
+    run: Option<ShadowRun<T>>,
+}
+
+impl<T> Default for ShadowSlot<T> {
+    fn default() -> ShadowSlot<T> {
+        ShadowSlot { shadow: None, run: None }
+    }
+}
+
+impl<T> ShadowSlot<T> {
+    /// To be asked at the beginning of a batch, behind [`CurrentPlugin::renewed`]. `old`: the account of the operator's own caller.
+    pub fn look(&mut self, current: &CurrentPlugin, old: &Account, make: MakeShadow<T>) {
+        if self.shadow.as_ref().map(Arc::as_ptr) == current.shadow().map(Arc::as_ptr) {
+            return;
+        }
+        self.shadow = current.shadow().cloned();
+        self.run = self.shadow.clone().and_then(|shadow| match make(shadow.clone(), old) {
+            Ok(run) => Some(run),
+            Err(error) => {
+                shadow.fail(BatchId(0), error.message);
+                None
+            }
+        });
+    }
+
+    /// The shadow, if it runs this batch.
+    pub fn in_batch(&mut self, context: BatchContext) -> Option<&mut ShadowRun<T>> {
+        // What it kept for itself is not needed any more; a copy of a state may be large.
+        drop(self.run.take_if(|run| run.shadow.is_over(context.id)));
+        let run = self.run.as_mut()?;
+        let runs = run.runs_in(context);
+        if !runs {
+            run.forget_costs();
+        }
+        runs.then_some(run)
+    }
+}
+
+fn plugin_of(stage: &StageNode) -> Result<&PluginNode> {
+    stage.plugin().ok_or_else(|| Error::bug(format!("stage `{}` has a shadow and no plugin", stage.name)))
+}
+
+fn places(refused: &[RefusedRow]) -> Vec<u32> {
+    refused.iter().map(|refusal| refusal.row).collect()
+}
+
+/// A plugin that is called with the rows of a part, or with groups of them.
+pub type CallerShadow = ShadowRun<Caller>;
+
+impl ShadowRun<Caller> {
+    /// The shadow of a stage of world `transform` or `cogroup`.
+    pub fn of(shadow: Arc<Shadow>, old: &Account) -> Result<CallerShadow> {
+        ShadowRun::new(shadow, old, |caller| caller)
+    }
+
+    /// World `transform`: what the old version `made` of the rows of a part, and which of them it refused.
+    pub fn transform(&mut self, context: BatchContext, rows: &RecordBatch, made: &RecordBatch, refused: &[RefusedRow]) {
+        self.run(context, |caller, stage, compared| {
+            let node = plugin_of(stage)?;
+            let needs = &node.description.input;
+            let (whole, nulls) = without_nulls(rows.clone(), &node.reads, needs).map_err(Error::arrow)?;
+            let read = whole.project(&node.reads).map_err(Error::arrow)?;
+            let Processed { rows: new, rejections } = caller.process(context.call(), &read)?;
+            compared.refused_places(rows, &places(refused), &places(&together(nulls, rejections)));
+            compared.rows(made, &new)
+        });
+    }
+
+    /// World `cogroup`: what the old version made of some groups. `rows` are all columns of the rows of each input.
+    pub fn cogroup(&mut self, context: BatchContext, groups: &Cogroups, rows: &[RecordBatch], made: &Cogrouped) {
+        self.run(context, |caller, stage, compared| {
+            let Operator::Cogroup(node) = &stage.operator else {
+                return Err(Error::bug("the shadow of a cogroup stage is of another kind"));
+            };
+            let mut inputs: Vec<(RecordBatch, UInt32Array)> = Vec::new();
+            for ((input, rows), (_, ends)) in node.inputs.iter().zip(rows).zip(&groups.inputs) {
+                let (whole, nulls) = without_nulls(rows.clone(), &input.reads, &input.needs).map_err(Error::arrow)?;
+                if let Some(null) = nulls.first() {
+                    return Err(Error::plugin(format!("rows of `{}` cannot be compared: {}", input.name, null.reason)));
+                }
+                inputs.push((whole.project(&input.reads).map_err(Error::arrow)?, ends.clone()));
+            }
+            let keys = groups.keys.clone();
+            let new = caller.cogroup(context.call(), &Cogroups { keys, inputs })?;
+            for ((rows, old), new) in rows.iter().zip(&made.rejections).zip(&new.rejections) {
+                compared.refused_places(rows, &places(old), &places(new));
+            }
+            compared.rows(&made.rows, &new.rows)
+        });
+    }
+}
+
+/// An update stage beside another: it has a copy of the state, which is made when the first batch begins.
+pub struct ShadowState {
+    caller: Option<Caller>,
+    state: Option<UpdateStage>,
+}
+
+impl ShadowRun<ShadowState> {
+    /// The shadow of a stage of world `update`.
+    pub fn of_state(shadow: Arc<Shadow>, old: &Account) -> Result<ShadowRun<ShadowState>> {
+        ShadowRun::new(shadow, old, |caller| ShadowState { caller: Some(caller), state: None })
+    }
+
+    /// Before the old version runs a batch: copies its state where this is the first that both run.
+    pub fn begin(&mut self, context: BatchContext, old: &mut UpdateStage) {
+        old.note_called();
+        let Some(caller) = self.new.caller.take() else { return };
+        let stage = self.shadow.node();
+        match copied(old, stage, caller, context.time) {
+            Ok(copy) => self.new.state = Some(copy),
+            Err(error) => self.shadow.fail(context.id, error.message),
+        }
+    }
+
+    /// Behind it: what the old version made of these parts, and the states that it left.
+    pub fn batch(&mut self, context: BatchContext, parts: Vec<Part>, old: &mut UpdateStage, made: &Output) {
+        let called = old.take_called();
+        self.run(context, |new, stage, compared| {
+            let Some(state) = &mut new.state else { return Err(Error::bug("a shadow without a state")) };
+            state.note_called();
+            let node = plugin_of(stage)?;
+            let mut output = Output::default();
+            let parts = whole(parts, node, compared)?;
+            state.batch(context, parts, &mut output)?;
+            compared.rows(&together_rows(&made.rows, &stage.output)?, &together_rows(&output.rows, &stage.output)?)?;
+            let own = |parts: &[Part]| {
+                let rows = together_rows(parts, &stage.rejected.schema)?;
+                rows.project(&(0..stage.rejected.reason_at()).collect::<Vec<_>>()).map_err(Error::arrow)
+            };
+            compared.refused_rows(&own(&made.rejected)?, &own(&output.rejected)?)?;
+            let keys = either(called, state.take_called());
+            let of = |(rows, known)| States { rows, known };
+            let states = [of(old.states_of(&keys)?), of(state.states_of(&keys)?)];
+            compared.states(|| old.key_rows(&keys), &states[0], &states[1])?;
+            state.shrink()
+        });
+    }
+}
+
+/// The stage as it is before a batch, with the new version; where that keeps other columns, its state is migrated.
+fn copied(old: &UpdateStage, stage: &StageNode, caller: Caller, time: BatchTime) -> Result<UpdateStage> {
+    let Operator::Update(_, node) = &stage.operator else {
+        return Err(Error::bug("the shadow of an update stage is of another kind"));
+    };
+    let migrated = old.migrated(stage, time)?;
+    Ok(old.copied(UpdateNode::clone(node), stage.rejected.clone(), caller, migrated))
+}
+
+/// The rows of parts that the new version can read. Those with a null where only the new one needs a value are refused by it
+/// alone.
+fn whole(mut parts: Vec<Part>, node: &PluginNode, compared: &mut Comparison) -> Result<Vec<Part>> {
+    for part in &mut parts {
+        let rows = part.rows.clone();
+        let (whole, nulls) = without_nulls(rows, &node.reads, &node.description.input).map_err(Error::arrow)?;
+        compared.refused_places(&part.rows, &[], &places(&nulls));
+        part.rows = whole;
+    }
+    Ok(parts)
+}
+
+fn together_rows(parts: &[Part], schema: &SchemaRef) -> Result<RecordBatch> {
+    let schema = parts.first().map_or(schema, |part| part.rows.schema_ref());
+    concat_batches(schema, parts.iter().map(|part| &part.rows)).map_err(Error::arrow)
+}
+
+/// The keys that are in either list, each once. Mostly both are the same.
+fn either(old: Vec<OwnedKey>, new: Vec<OwnedKey>) -> Vec<OwnedKey> {
+    if old == new {
+        return old;
+    }
+    old.into_iter().chain(new).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// One half of an aggregate: lifting on the worker where rows are, or combining and lowering where their keys are owned.
+pub type AggregateShadow = ShadowRun<(Caller, Grouper)>;
+
+impl ShadowRun<(Caller, Grouper)> {
+    /// The shadow of a stage of world `aggregate`.
+    pub fn of_half(shadow: Arc<Shadow>, old: &Account) -> Result<AggregateShadow> {
+        ShadowRun::new(shadow, old, |caller| (caller, Grouper::default()))
+    }
+
+    /// Lifts the rows of a part, of which the old version refused some, and sends the accumulators of the new version where
+    /// those of the old one go, marked by [`SHADOW`].
+    pub fn lift(&mut self, context: BatchContext, part: &Part, refused: usize, peers: usize, output: &mut Output) {
+        self.run(context, |(caller, grouper), stage, compared| {
+            let node = plugin_of(stage)?;
+            let needs = &node.description.input;
+            let (rows, nulls) = without_nulls(part.rows.clone(), &node.reads, needs).map_err(Error::arrow)?;
+            let (rows, guilty) = liftable(caller, context, node, rows)?;
+            compared.refused_counts(refused, nulls.len() + guilty);
+            if rows.num_rows() == 0 {
+                return Ok(());
+            }
+            let lifted = caller.lift(context.call(), &rows.project(&node.reads).map_err(Error::arrow)?)?;
+            let keys: Vec<ArrayRef> = stage.key.iter().map(|key| canonical_column(rows.column(*key))).collect();
+            let reduced = combine_by_key(caller, context.call(), &keys, lifted, grouper)?;
+            let rows = reduce::with_keys(&between(stage)?, &reduced.keys, &reduced.accumulators)?;
+            let split = match reduced.encoded {
+                None => vec![(0, rows)],
+                Some(keys) => split_by_key(&rows, &keys.hashes(), peers).map_err(Error::arrow)?,
+            };
+            let part = |(to, rows)| Part { to, rows, input: SHADOW, ..part.clone() };
+            output.rows.extend(split.into_iter().map(part).filter(|part| part.rows.num_rows() > 0));
+            Ok(())
+        });
+    }
+
+    /// Combines and lowers accumulators that [`ShadowRun::lift`] sent, and compares with the rows that the old version made.
+    pub fn lower(&mut self, context: BatchContext, parts: Vec<Part>, made: &RecordBatch) {
+        self.run(context, |(caller, grouper), stage, compared| {
+            let keys = stage.key.len();
+            let parts: Vec<RecordBatch> = parts.into_iter().map(|part| part.rows).collect();
+            if parts.is_empty() {
+                return compared.rows(made, &RecordBatch::new_empty(made.schema()));
+            }
+            let (keys, accumulators) = reduce::split_keys(&parts, &between(stage)?, keys)?;
+            let reduced = combine_by_key(caller, context.call(), &keys, accumulators, grouper)?;
+            let count = reduced.accumulators.num_rows();
+            let keys = reduce::key_batch(&stage.input, &stage.key, reduced.keys.clone(), count)?;
+            let lowered = caller.lower(context.call(), &keys, &reduced.accumulators)?;
+            compared.rows(made, &reduce::with_keys(&made.schema(), &reduced.keys, &lowered)?)
+        });
+    }
+}
+
+/// The rows of which the new version can make accumulators, and how many it cannot make any of.
+fn liftable(
+    caller: &mut Caller,
+    context: BatchContext,
+    node: &PluginNode,
+    rows: RecordBatch,
+) -> Result<(RecordBatch, usize)> {
+    if node.stage.on_error == OnError::Fail {
+        return Ok((rows, 0));
+    }
+    let refused = caller.refused(context.call(), &rows.project(&node.reads).map_err(Error::arrow)?)?;
+    let refused: BTreeSet<u32> = places(&refused).into_iter().collect();
+    let keep: BooleanArray = (0..rows.num_rows() as u32).map(|row| Some(!refused.contains(&row))).collect();
+    Ok((filter_record_batch(&rows, &keep).map_err(Error::arrow)?, refused.len()))
+}
+
+/// The columns of accumulators on their way: keys, then state.
+pub fn between(stage: &StageNode) -> Result<SchemaRef> {
+    let keys = stage.input.project(&stage.key).map_err(Error::arrow)?;
+    let fields = keys.fields().iter().chain(plugin_of(stage)?.description.state.fields()).cloned();
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}

@@ -1,0 +1,5 @@
+//! `top` over all rows that ever came.
+
+pub mod check;
+pub mod node;
+pub mod run;

@@ -1,0 +1,90 @@
+//! Stages with `top` over all rows that ever came: they keep the first rows and put out what changes among them.
+
+use crate::checkpoint::types::{Column, Table};
+use crate::operators::ranking::node::RankingNode;
+use crate::operators::simple::SimpleNode;
+use crate::operators::stage::Operator;
+use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::stage_words::StageWords;
+use arrow::datatypes::{DataType, Field, Schema};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::OPERATION;
+use std::sync::Arc;
+
+/// The column of the table that tells the rows of a key apart.
+const PLACE: &str = "millstream_place";
+
+/// Checks the stage.
+pub fn check(
+    check: &StageCheck<'_>,
+    n: usize,
+    (by, ascending): (usize, bool),
+    rank: Option<&str>,
+) -> Result<CheckedStage> {
+    let op = check.operation()?;
+    if op == Some(by) {
+        return Err(Error::job(
+            "`top` cannot order rows by the column that says what they do; name another one in `by`",
+        ));
+    }
+    let fields = check.input.fields();
+    let passes: Vec<usize> = (0..fields.len()).filter(|place| Some(*place) != op).collect();
+    let held: Vec<usize> = passes.iter().copied().filter(|place| !check.key.contains(place)).collect();
+    for place in &held {
+        let kind = ColumnType::of(fields[*place].data_type());
+        if !kind.is_kept() {
+            return Err(Error::job(format!(
+                "`top` over all rows has to keep `{}`, which is of type {kind}; leave it out, or make text of it, in a stage with `select` \
+                 before",
+                fields[*place].name(),
+            )));
+        }
+    }
+    let op_name = op.and_then(|op| fields.get(op)).map_or(OPERATION, |field| field.name());
+    let mut columns: Vec<Arc<Field>> = passes.iter().filter_map(|place| fields.get(*place)).cloned().collect();
+    for (name, kind) in [(rank, DataType::Int64), (Some(op_name), DataType::Utf8)] {
+        let Some(name) = name else { continue };
+        if columns.iter().any(|column| column.name() == name) {
+            let help = if name == op_name { "" } else { "name another one in `top.rank`, or " };
+            return Err(Error::job(format!(
+                "there is a column `{name}` already, and the rows of this stage get one; {help}rename it in a stage before, with `select`"
+            )));
+        }
+        columns.push(Arc::new(Field::new(name, kind, false)));
+    }
+    let nullable = |place: &usize| fields[*place].as_ref().clone().with_nullable(true);
+    let held_schema = Arc::new(Schema::new(held.iter().map(nullable).collect::<Vec<Field>>()));
+    let place_field = Arc::new(Field::new(PLACE, DataType::Int64, false));
+    let key_schema = check.key_schema()?;
+    let order = if ascending { "asc" } else { "desc" };
+    // Of rows that are deleted others have to be kept.
+    let kept = if op.is_some() { "all".to_owned() } else { n.to_string() };
+    let identity = format!("top {kept} by {} {order}", fields[by].name());
+    let columns_kept = [Column::of(key_schema.fields()), Column::of([&place_field]), Column::of(held_schema.fields())];
+    let table = Table::of_stage(&check.spec.name, identity, columns_kept);
+    let output = Arc::new(Schema::new(columns));
+    let node = RankingNode {
+        n,
+        by,
+        ascending,
+        rank: rank.map(str::to_owned),
+        op,
+        passes,
+        place_fields: key_schema.fields().iter().cloned().chain([place_field]).collect(),
+        held_schema,
+        output: output.clone(),
+    };
+    let operator = Operator::Simple(SimpleNode::Ranking(Box::new(node)));
+    Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(output, operator) })
+}
+
+/// What the stage does, in words.
+pub fn in_words(words: &StageWords<'_>, n: u64, (by, ascending): (&str, bool), rank: Option<&str>) -> String {
+    let order = if ascending { "smallest" } else { "largest" };
+    let rank = rank.map_or(String::new(), |rank| format!(", with their places in `{rank}`"));
+    let (each, op) = (words.each(", for each "), words.op());
+    format!(
+        "top {n} of all rows by {by}, {order} first{each}{rank}; put out as they change, with `{op}` for what a row does"
+    )
+}

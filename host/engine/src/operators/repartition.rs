@@ -1,0 +1,4 @@
+//! `repartition`: rows spread anew over the workers.
+
+pub mod check;
+pub mod run;

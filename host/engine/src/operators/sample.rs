@@ -1,0 +1,4 @@
+//! `sample`: a share of the rows.
+
+pub mod check;
+pub mod run;

@@ -1,0 +1,18 @@
+//! Stages with `sample`.
+
+use crate::operators::simple::SimpleNode;
+use millstream_base::error::{Error, Result};
+
+/// Checks the stage.
+pub fn check(share: f64) -> Result<SimpleNode> {
+    if !(0.0..=1.0).contains(&share) {
+        return Err(Error::job(format!("`sample = {share}` is no share; write a number from 0 to 1, as 0.1")));
+    }
+    // Exact: a float has fewer bits than this number.
+    Ok(SimpleNode::Sample((share * 18_446_744_073_709_551_616.0) as u128))
+}
+
+/// What the stage does, in words.
+pub fn in_words(share: f64) -> String {
+    format!("a share of {share} of the rows")
+}

@@ -1,0 +1,4 @@
+//! Windows of sessions.
+
+pub mod run;
+pub mod state;

@@ -1,0 +1,4 @@
+//! `split`: rows by the first condition that they fulfil.
+
+pub mod check;
+pub mod run;

@@ -1,0 +1,4 @@
+//! `top` over the rows of each batch or window.
+
+pub mod check;
+pub mod run;

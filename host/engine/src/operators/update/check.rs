@@ -1,0 +1,87 @@
+//! Stages with a plugin of world `update`: their key, their state and their timers.
+
+use crate::checkpoint::types::{Column, Table};
+use crate::operators::plugin::node::PluginNode;
+use crate::operators::stage::Operator;
+use crate::operators::stage_check::{CheckedStage, StageCheck};
+use crate::operators::update::initial;
+use crate::operators::update::node::UpdateNode;
+use crate::state::timers::{self, TimerClock};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use millstream_base::batch::types::with_fields;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{JobSpec, UpdateEmit, UpdateOn, UpdateSpec};
+use millstream_plugins::plugin::Plugin;
+use std::path::Path;
+
+/// A stage with a plugin of world `update`.
+pub fn check(check: &StageCheck<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &Schema) -> Result<CheckedStage> {
+    let StageCheck { spec: stage, input, key, .. } = *check;
+    let description = &plugin.description;
+    let plugin_name = format!("plugin {} {}", description.name, description.version);
+    if key.is_empty() {
+        return Err(Error::job(format!(
+            "{plugin_name} keeps a state by key: write which columns, as `key = \"user\"`"
+        )));
+    }
+    let table = with_fields(keys, description.state.fields().iter().cloned());
+    let emit = options.emit.unwrap_or_default();
+    let output = if emit == UpdateEmit::Rows { description.output.clone() } else { table.clone() };
+    let initial = match &options.initial {
+        None => None,
+        Some(path) => Some(initial_states(check.job, path, &table, key.len())?),
+    };
+    let node = UpdateNode {
+        name: stage.name.clone(),
+        input: input.clone(),
+        key: key.to_vec(),
+        reads: plugin.reads.clone(),
+        output: output.clone(),
+        description: description.clone(),
+        on: options.on.unwrap_or_default(),
+        emit,
+        timeout: options.timeout,
+        initial,
+        timers: timer_clock(check, &plugin.plugin, &plugin_name)?,
+        timers_max: plugin.stage.limits.timers_max,
+        state_bytes_max: plugin.stage.limits.state_bytes_max,
+        budget: check.budget.cloned().filter(|_| spills(options)),
+    };
+    let mut tables = vec![table_of(&node)];
+    tables.extend(node.timers.map(|clock| timers::table_of(&stage.name, keys.fields(), clock)));
+    Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Update(plugin, Box::new(node))) })
+}
+
+/// Whether rows may leave memory: where each batch looks at all of them they would come back at once.
+fn spills(options: &UpdateSpec) -> bool {
+    options.on != Some(UpdateOn::All) && options.emit != Some(UpdateEmit::State)
+}
+
+/// The table of a stage as a checkpoint describes it, without files.
+fn table_of(node: &UpdateNode) -> Table {
+    let key = Column::of(node.key.iter().filter_map(|place| node.input.fields().get(*place)));
+    let table = Table::of_stage(&node.name, "", [key, Vec::new(), Column::of(node.description.state.fields())]);
+    Table { version: node.description.version.clone(), ..table }
+}
+
+/// What the timers of a stage go by, where its plugin has some.
+fn timer_clock(check: &StageCheck<'_>, plugin: &Plugin, plugin_name: &str) -> Result<Option<TimerClock>> {
+    if !plugin.uses("timers") {
+        return Ok(None);
+    }
+    match (check.event_time, check.window) {
+        (None, _) => Ok(Some(TimerClock::Batch)),
+        (Some(_), None) => Ok(Some(TimerClock::Watermark)),
+        (Some(_), Some(_)) => Err(Error::job(format!(
+            "{plugin_name} sets timers, which cannot wait for event time behind a window of the same stage; put the window into a \
+             stage of its own"
+        ))),
+    }
+}
+
+/// Reads initial states. What is wrong with them is for the author of the job to mend.
+fn initial_states(job: &JobSpec, path: &Path, table: &SchemaRef, keys: usize) -> Result<RecordBatch> {
+    let loaded = initial::load(&job.origin.folder.join(path), table, keys);
+    loaded.map_err(|error| Error::job(format!("`initial`: {}", error.message)))
+}

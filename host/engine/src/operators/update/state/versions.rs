@@ -1,0 +1,125 @@
+//! Other versions of a stage's plugin: one that takes its place, one that runs in its shadow, and one that made the state which
+//! is loaded.
+
+use super::UpdateStage;
+use crate::operators::plugin::node::PluginNode;
+use crate::operators::stage::{Operator, StageNode};
+use crate::operators::update::node::UpdateNode;
+use crate::state::timers::Timers;
+use crate::state::{OwnedKey, StateTable};
+use arrow::array::{BooleanArray, RecordBatch};
+use millstream_base::batch::rejected::RejectedRows;
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::BatchTime;
+use millstream_plugins::plugin::{Account, Caller, OldStates};
+use std::time::Instant;
+
+impl UpdateStage {
+    /// The table as the stage with its next plugin needs it; `None`: as it is. What there is stays untouched. `time`: of the
+    /// last batch.
+    pub fn migrated(&self, next: &StageNode, time: BatchTime) -> Result<Option<StateTable>> {
+        let Operator::Update(plugin, node) = &next.operator else {
+            return Err(Error::bug("a stage that updates no more"));
+        };
+        if node.description.state == self.node.description.state {
+            return Ok(None);
+        }
+        let mut table = self.table.copied();
+        if self.table.notes_changes() {
+            table.track_changes();
+        }
+        migrate(&self.node.name, &mut table, plugin, &self.node.description.version, time)?;
+        Ok(Some(table))
+    }
+
+    /// From now on, between two batches, the stage is this one. `migrated`: its table, where that has other columns.
+    pub fn renew(&mut self, node: UpdateNode, rejected: RejectedRows, caller: Caller, migrated: Option<StateTable>) {
+        // Initial states are those of a job's first batch.
+        self.node = UpdateNode { initial: None, ..node };
+        (self.rejected, self.caller) = (rejected, caller);
+        if let Some(table) = migrated {
+            self.table = table;
+        }
+    }
+
+    /// A copy that runs another version of the plugin; `migrated`: its table, where that has other columns. What it does
+    /// changes nothing here.
+    pub fn copied(
+        &self,
+        node: UpdateNode,
+        rejected: RejectedRows,
+        caller: Caller,
+        migrated: Option<StateTable>,
+    ) -> UpdateStage {
+        let place = if migrated.is_some() { Vec::new() } else { self.place.clone() };
+        UpdateStage {
+            node: UpdateNode { initial: self.node.initial.clone(), ..node },
+            rejected,
+            caller,
+            table: migrated.unwrap_or_else(|| self.table.copied()),
+            timers: self.timers.as_ref().map(Timers::copied),
+            worker: self.worker,
+            peers: self.peers,
+            place,
+            key_schema: self.key_schema.clone(),
+            began: self.began,
+            holder: self.holder.another(),
+            noted: None,
+            round: 0,
+            failure: self.failure.clone(),
+        }
+    }
+
+    /// Notes which keys are called, until they are taken.
+    pub fn note_called(&mut self) {
+        self.noted.get_or_insert_default();
+    }
+
+    /// The keys that were called since [`UpdateStage::note_called`].
+    pub fn take_called(&mut self) -> Vec<OwnedKey> {
+        self.noted.take().unwrap_or_default()
+    }
+
+    /// What calls of its plugin cost.
+    pub fn account(&self) -> &Account {
+        self.caller.account()
+    }
+
+    /// The states of these keys, and which of them have one.
+    pub fn states_of(&mut self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray)> {
+        self.table.warm_owned(keys)?;
+        self.table.states_of(keys).map_err(Error::arrow)
+    }
+
+    /// The columns of these keys.
+    pub fn key_rows(&self, keys: &[OwnedKey]) -> Result<RecordBatch> {
+        let columns = self.table.key_columns(keys).map_err(Error::arrow)?;
+        RecordBatch::try_new(self.key_schema.clone(), columns).map_err(Error::arrow)
+    }
+
+    /// Brings the table, as a checkpoint has it, to the state columns of this version of the plugin.
+    pub(super) fn migrate(&mut self, plugin: &PluginNode, from: &str, time: BatchTime) -> Result<()> {
+        migrate(&self.node.name, &mut self.table, plugin, from, time)
+    }
+}
+
+fn migrate(name: &str, table: &mut StateTable, plugin: &PluginNode, from: &str, time: BatchTime) -> Result<()> {
+    let stage_name = name;
+    let PluginNode { plugin, description, stage, .. } = plugin;
+    let (name, version) = (&description.name, &description.version);
+    if !plugin.migrates() {
+        return Err(Error::job(format!(
+            "stage `{stage_name}`: the state of plugin {name} {from} does not fit version {version}, which does not migrate it"
+        )));
+    }
+    let began = Instant::now();
+    table.migrate(&description.state, |rows| {
+        plugin.migrate(stage, description, &OldStates { version: from, time, rows })
+    })?;
+    tracing::info!(
+        "stage `{stage_name}`: plugin {name} {version} took over {} states of version {from} in {:.2} s",
+        table.len(),
+        began.elapsed().as_secs_f64()
+    );
+    Ok(())
+}

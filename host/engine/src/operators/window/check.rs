@@ -1,0 +1,262 @@
+//! `window` of a stage: which rows are in one, and which columns that adds.
+
+use crate::checkpoint::types::{Column, Table};
+use crate::operators::session;
+use crate::operators::simple::SimpleNode;
+use crate::operators::stage::{InputNode, Operator, StageNode};
+use crate::operators::stage_check::StageCheck;
+use crate::operators::stage_words::{signed, time};
+use crate::operators::window::node::{WINDOW_END, WINDOW_START, WindowNode};
+use crate::operators::window::state::{bounds, rows as pieces};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use millstream_base::batch::types::{ColumnType, describe, with_fields};
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::{JobSpec, OperatorSpec, StageSpec, WindowEmit, WindowExtent};
+use millstream_base::time::microseconds;
+use millstream_base::units::show_time;
+use millstream_plugins::plugin::{LoadOptions, PluginHost, World};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Checks the stage.
+pub fn check(job: &JobSpec, stage: &StageSpec) -> Result<Option<WindowNode>> {
+    let Some(spec) = &stage.window else { return Ok(None) };
+    let update = spec.emit == WindowEmit::Update;
+    Ok(Some(match (&spec.extent, stage.event_time.is_some()) {
+        (WindowExtent::Sliding { size, slide, begin }, true) => {
+            let slide_us = slide.map_or(microseconds(*size), microseconds);
+            WindowNode::Sliding { size_us: microseconds(*size), slide_us, begin: *begin, update }
+        }
+        (WindowExtent::Sliding { size, slide, .. }, false) => {
+            WindowNode::Batches { size_us: microseconds(*size), slide_us: microseconds(slide.unwrap_or(job.batch)) }
+        }
+        (WindowExtent::All, _) => WindowNode::All,
+        (WindowExtent::Session { gap, length_max }, true) => {
+            WindowNode::Session { gap_us: microseconds(*gap), length_us_max: microseconds(*length_max), update }
+        }
+        (WindowExtent::Session { .. }, false) => {
+            return Err(Error::job("a session window needs event time; write time = \"…\" with a timestamp column"));
+        }
+    }))
+}
+
+/// The columns that the operator works on: aggregates have windows of their own, before all others rows come out of the
+/// window first.
+pub fn operator_input(
+    job: &JobSpec,
+    stage: &StageSpec,
+    window: Option<&WindowNode>,
+    inputs: &[InputNode],
+    rows: &SchemaRef,
+    host: &PluginHost,
+) -> Result<SchemaRef> {
+    let aggregates = match &stage.operator {
+        OperatorSpec::Aggregate { .. } => true,
+        OperatorSpec::Plugin(plugin) => {
+            host.load(&plugin.place(&job.origin.folder), &LoadOptions::of(plugin))?.world() == World::Aggregate
+        }
+        _ => false,
+    };
+    if !aggregates {
+        only_of_aggregates(stage)?;
+    }
+    if !window.is_some_and(WindowNode::of_event_time) {
+        return Ok(rows.clone());
+    }
+    bounds_once(stage, inputs, aggregates)?;
+    Ok(if aggregates { rows.clone() } else { with_bounds(rows) })
+}
+
+/// The rows of a window get its bounds, so what comes in must not have columns of these names, unless an aggregate
+/// leaves them out.
+fn bounds_once(stage: &StageSpec, inputs: &[InputNode], aggregates: bool) -> Result<()> {
+    for input in inputs {
+        let there = |name: &&str| match aggregates {
+            true => stage.key.iter().any(|key| key == name),
+            false => input.schema.column_with_name(name).is_some(),
+        };
+        let twice: Vec<&str> = [WINDOW_START, WINDOW_END].into_iter().filter(there).collect();
+        let Some(first) = twice.first() else { continue };
+        let names = input.schema.fields().iter().map(|field| match field.name().as_str() {
+            name if name == WINDOW_START || name == WINDOW_END => format!("{name} as {name}_before"),
+            name if name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') => name.to_owned(),
+            name => format!("\"{}\"", name.replace('"', "\"\"")),
+        });
+        return Err(Error::job(format!(
+            "`{0}` has a column `{first}` already, and the rows of this stage's window get one, too; rename it before, with \
+             select = '{1}' in `{0}` (or in a stage between, where that is a source), and use the new name here",
+            input.from.join("`, `"),
+            names.collect::<Vec<_>>().join(", "),
+        )));
+    }
+    Ok(())
+}
+
+/// What only aggregates can do: refine the results of a window, and take out what leaves it.
+fn only_of_aggregates(stage: &StageSpec) -> Result<()> {
+    let wrong = |what: &str| {
+        Err(Error::job(format!(
+            "{what} is for aggregates and plugins of world aggregate, and this stage is neither; remove it"
+        )))
+    };
+    if stage.plugins().iter().any(|plugin| plugin.inverse.is_some()) {
+        return wrong("`inverse`");
+    }
+    match &stage.window {
+        Some(window) if window.emit == WindowEmit::Update => wrong("`emit = \"update\"`"),
+        Some(window) if window.extent == WindowExtent::All && !keeps_rows(&stage.operator) => {
+            wrong("`window = \"all\"`")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an operator keeps rows of all time itself.
+fn keeps_rows(operator: &OperatorSpec) -> bool {
+    matches!(operator, OperatorSpec::Top { .. } | OperatorSpec::Join(_) | OperatorSpec::Newest { .. })
+}
+
+/// Rows as they come out of windows of event time.
+pub fn with_bounds(rows: &Schema) -> SchemaRef {
+    with_fields(rows, bounds::fields())
+}
+
+/// The columns of an aggregate's rows: key, bounds of the window where it is one of event time, results.
+pub fn with_results(keys: &Schema, window: Option<&WindowNode>, results: Vec<Arc<Field>>) -> SchemaRef {
+    let bounds = bounds::fields().into_iter().filter(|_| window.is_some_and(WindowNode::of_event_time));
+    with_fields(keys, bounds.chain(results))
+}
+
+/// The columns of the rows of an aggregate, before `filter` and `select`.
+pub fn aggregated(stage: &StageNode) -> Result<SchemaRef> {
+    let keys = stage.input.project(&stage.key).map_err(Error::arrow)?;
+    let results = match &stage.operator {
+        Operator::Aggregate(builtin) => builtin.output().fields().iter().skip(stage.key.len()).cloned().collect(),
+        Operator::Reduce(node) => node.description.output.fields().to_vec(),
+        _ => return Err(Error::bug("the results of an aggregate that is none")),
+    };
+    Ok(with_results(&keys, stage.window.as_ref(), results))
+}
+
+/// What accumulators are made of, as checkpoints tell it: results that came out at every change did not wait for the end of a window.
+pub fn reads(columns: &str, window: Option<&WindowNode>) -> String {
+    let updates = window.is_some_and(WindowNode::updates);
+    format!("{columns}{}", if updates { ", put out at every change" } else { "" })
+}
+
+/// The table of the rows that windows hold.
+pub fn rows_table(stage: &str) -> String {
+    format!("{stage}.rows")
+}
+
+/// The table of the rows that sessions hold.
+pub fn pieces_table(stage: &str) -> String {
+    format!("{stage}.pieces")
+}
+
+/// The table of when the first batch of a stage with windows of processing time began.
+pub fn window_ends_table(stage: &str) -> String {
+    format!("{stage}.begun")
+}
+
+/// What checkpoints hold of a window whose rows the operator works on, and of when windows end.
+pub fn tables(check: &StageCheck<'_>, operator: &Operator) -> Result<Vec<Table>> {
+    let Some(window) = check.window else { return Ok(Vec::new()) };
+    let name = &check.spec.name;
+    let aggregates = has_own_windows(operator);
+    if matches!(window, WindowNode::Session { .. }) && check.inputs.len() > 1 {
+        return Err(Error::job(
+            "a session window is of one input, and this stage has several; give each input a stage with the session \
+             window, or write window = { size = \"30s\" }",
+        ));
+    }
+    // Rows are kept as they are, so other columns are another table.
+    let inputs: Vec<String> = check.inputs.iter().map(|input| format!("({})", describe(&input.schema))).collect();
+    let words_of_rows = format!("rows of {}", inputs.join(" and "));
+    // Rows are of an input by its place.
+    let streams: Vec<String> = check.inputs.iter().map(|input| format!("`{}`", input.name)).collect();
+    let streams = if streams.len() > 1 { streams.join(" and ") } else { String::new() };
+    let rows = (!aggregates).then(|| {
+        let identity = format!("{}: {words_of_rows}", window.words());
+        Table::of_stage(rows_table(name), identity, pieces::columns()).reading(streams)
+    });
+    Ok(match window {
+        WindowNode::Session { .. } => {
+            let (table_name, contents, words, reads) = match operator {
+                Operator::Aggregate(builtin) => {
+                    (name.clone(), builtin.accumulators()?, builtin.words(), reads(&builtin.reads(), check.window))
+                }
+                Operator::Reduce(node) => {
+                    let reads = reads("the plugin's columns", check.window);
+                    (name.clone(), node.description.state.clone(), String::new(), reads)
+                }
+                _ => (rows_table(name), session::state::rows_kept(), words_of_rows, String::new()),
+            };
+            let key = Column::of(check.key_schema()?.fields());
+            let start = Column::of([&Arc::new(session::state::start_field())]);
+            let state = Column::of(session::state::state_schema(&contents).fields());
+            let pieces = (!aggregates).then(|| {
+                let columns = [
+                    key.clone(),
+                    Column::of(&session::state::piece_fields()),
+                    Column::of(session::state::piece_schema().fields()),
+                ];
+                Table::of_stage(pieces_table(name), format!("{}: {words}", window.words()), columns)
+            });
+            let open = Table::of_stage(table_name, format!("{}: {words}", window.words()), [key, start, state]);
+            let open = open.reading(reads);
+            [open].into_iter().chain(pieces).collect()
+        }
+        WindowNode::Sliding { .. } | WindowNode::All => rows.into_iter().collect(),
+        WindowNode::Batches { .. } => {
+            let key = vec![Column::new("name", ColumnType::Text)];
+            let columns = [key, Vec::new(), vec![Column::new("time", ColumnType::Timestamp)]];
+            rows.into_iter().chain([Table::of_stage(window_ends_table(name), "", columns)]).collect()
+        }
+    })
+}
+
+/// Whether an operator has windows of its own.
+pub fn has_own_windows(operator: &Operator) -> bool {
+    match operator {
+        Operator::Aggregate(_)
+        | Operator::Reduce(_)
+        | Operator::Simple(SimpleNode::Ranking(_) | SimpleNode::Newest(_)) => true,
+        Operator::Join(node) => node.changing.is_some(),
+        _ => false,
+    }
+}
+
+/// What the stage does, in words.
+pub fn in_words(window: &WindowNode, batch: Duration) -> String {
+    let results = |update: bool| match update {
+        true => "results refined with every batch",
+        false => "results when a window is complete",
+    };
+    let gaps = if window.leaves_gaps() { "; rows between windows are dropped" } else { "" };
+    match *window {
+        WindowNode::All => "totals of all rows; each batch puts out those of its keys".into(),
+        WindowNode::Batches { size_us, slide_us } => format!(
+            "window {} every {} of processing time (each batch: {}){}",
+            time(size_us),
+            time(slide_us),
+            show_time(batch),
+            gaps,
+        ),
+        WindowNode::Sliding { size_us, slide_us, begin, update } => {
+            let (size, slide, results) = (time(size_us), time(slide_us), results(update));
+            let offset = match begin.offset_us {
+                0 => String::new(),
+                us => format!(", {} after its multiples", signed(us)),
+            };
+            let zone = begin.zone.map_or_else(String::new, |zone| format!(", by the clocks of {zone}"));
+            format!("window {size} every {slide} of event time{offset}{zone}, {results}{gaps}")
+        }
+        WindowNode::Session { gap_us, length_us_max, update } => format!(
+            "sessions with less than {} between rows, at most {} long, of event time, {}",
+            time(gap_us),
+            time(length_us_max),
+            results(update),
+        ),
+    }
+}

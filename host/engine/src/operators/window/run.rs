@@ -1,0 +1,364 @@
+//! Windows whose rows an operator works on: in the batch with which a window ends it gets all rows of the window, in the
+//! order in which they came, and otherwise none. Where the job says how much memory its state may take, and rows take more, they leave
+//! memory.
+
+use crate::checkpoint::changes::TableChanges;
+use crate::limits::STATE_SLICE_MAX;
+use crate::operators::context::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
+use crate::operators::event_time::take_times;
+use crate::operators::late::LateRows;
+use crate::operators::stage::StageNode;
+use crate::operators::window::check::{rows_table, with_bounds};
+use crate::operators::window::ends::WindowEnds;
+use crate::operators::window::node::WindowNode;
+use crate::operators::window::state::bounds;
+use crate::operators::window::state::rows::{ColdPieces, PieceId, Pieces, SlicePlace, Slices};
+use crate::operators::{event_time, session};
+use crate::state::StateTable;
+use crate::state::spill::stage_budget::StageBudget;
+use crate::state::table_checkpoint::TableCheckpoint;
+use crate::timely_ext::{BatchWork, Output, each_batch_that_holds, each_part};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use millstream_base::batch::part::Part;
+use millstream_base::batch::types::with_fields;
+use millstream_base::context::{BatchContext, Hold, Watermark};
+use millstream_base::error::{Error, Result};
+use millstream_base::ids::{BatchId, ClockId, PartOrder};
+use millstream_metrics::StateSize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Builds the stage.
+pub fn build<'s>(
+    stage: &StageNode,
+    window: &WindowNode,
+    input: Input<'s>,
+    build: &BuildContext<'s, '_>,
+) -> Result<StageStreams<'s>> {
+    let windows = match *window {
+        WindowNode::Session { .. } => return session::run::build(stage, input, build),
+        WindowNode::All => return Err(Error::bug("rows of a window without an end")),
+        WindowNode::Batches { size_us, slide_us } => {
+            Windows::Batches { size_us, ends: Box::new(WindowEnds::new(stage, (size_us, slide_us), build)?) }
+        }
+        WindowNode::Sliding { size_us, slide_us, begin, .. } => {
+            Windows::Sliding(Slices::new(size_us, slide_us).beginning(begin))
+        }
+    };
+    let failure = build.failure.clone();
+    let peers = build.peers;
+    let (placed, _) = each_part(input.parts, &format!("{} place", stage.name), failure.clone(), {
+        move |context, part, output| {
+            let to = PieceId::hash(context.id, &part)?.worker(peers) as u64;
+            output.rows.push(Part { to, ..part });
+            Ok(())
+        }
+    });
+    let time = event_time::of(stage, input.progress, build)?;
+    let work = RowsWindow::new(stage, windows, build)?;
+    let name = format!("{} window", stage.name);
+    let (place, ticks) = (build.graph.held_place(stage), build.ticks.clone());
+    let (rows, rejected, changes, holds) =
+        each_batch_that_holds(placed, time, place, ticks, &name, failure, |part| part.to, work);
+    let (rejected, late) = split_late(rejected);
+    let sides = if window.of_event_time() { vec![late] } else { Vec::new() };
+    Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::of(rows, rejected) })
+}
+
+/// The kinds of windows.
+enum Windows {
+    Batches { size_us: i64, ends: Box<WindowEnds> },
+    Sliding(Slices),
+}
+
+/// The rows that a worker keeps for the windows of a stage.
+struct RowsWindow {
+    name: String,
+    windows: Windows,
+    pieces: KeptPieces,
+    checkpoint: Option<TableCheckpoint>,
+    late: LateRows,
+    held: StateSize,
+    /// While all rows are in memory and may leave it.
+    budget: Option<StageBudget>,
+    /// The columns of rows as they come out, by input.
+    bounded: Vec<SchemaRef>,
+}
+
+/// The rows.
+enum KeptPieces {
+    /// In memory.
+    Memory(Pieces),
+    /// Some may lie in files.
+    Files(Box<ColdPieces>),
+}
+
+impl KeptPieces {
+    /// As the checkpoint that is loaded has them.
+    fn restored(
+        stage: &StageNode,
+        checkpoint: Option<&TableCheckpoint>,
+        build: &BuildContext<'_, '_>,
+    ) -> Result<KeptPieces> {
+        let tracked = checkpoint.is_some();
+        let mut pieces = Pieces::new(tracked);
+        let Some(checkpoint) = checkpoint else { return Ok(KeptPieces::Memory(pieces)) };
+        if build.budget.is_some() {
+            let mut table = build.spilling(&stage.name, ColdPieces::table_of()?)?;
+            checkpoint.restore(&mut table)?;
+            return Ok(match table.cold() {
+                (0, _) => KeptPieces::Memory(Pieces::of(&table, tracked)?),
+                _ => KeptPieces::Files(Box::new(ColdPieces::of(table)?)),
+            });
+        }
+        for rows in checkpoint.load()?.unwrap_or_default() {
+            pieces.restore(&rows)?;
+        }
+        Ok(KeptPieces::Memory(pieces))
+    }
+
+    fn insert(&mut self, id: PieceId, rows: RecordBatch) -> Result<()> {
+        match self {
+            KeptPieces::Memory(pieces) => pieces.insert(id, rows),
+            KeptPieces::Files(pieces) => pieces.insert(&id, &rows)?,
+        }
+        Ok(())
+    }
+
+    /// The times of pieces, in order, each once.
+    fn times(&self) -> Vec<i64> {
+        match self {
+            KeptPieces::Memory(pieces) => pieces.times(),
+            KeptPieces::Files(pieces) => pieces.times(),
+        }
+    }
+
+    /// The pieces of these times, in order. Those that are `done` are not kept any more.
+    fn take(&mut self, wanted: &[i64], done: impl Fn(i64) -> bool) -> Result<Vec<(PieceId, RecordBatch)>> {
+        match self {
+            KeptPieces::Memory(pieces) => Ok(pieces.take(wanted, done)),
+            KeptPieces::Files(pieces) => pieces.take(wanted, done),
+        }
+    }
+}
+
+impl RowsWindow {
+    fn new(stage: &StageNode, windows: Windows, build: &BuildContext<'_, '_>) -> Result<RowsWindow> {
+        let checkpoint = build.table_checkpoint(&rows_table(&stage.name));
+        let pieces = KeptPieces::restored(stage, checkpoint.as_ref(), build).map_err(in_checkpoint(&stage.name))?;
+        let budget = build.stage_budget(&stage.name).filter(|_| matches!(pieces, KeptPieces::Memory(_)));
+        let metrics = build.metrics.of(&stage.name);
+        Ok(RowsWindow {
+            name: stage.name.clone(),
+            windows,
+            pieces,
+            checkpoint,
+            late: LateRows::of(stage, &metrics),
+            held: metrics.held(&stage.name),
+            budget,
+            bounded: stage.inputs.iter().map(|input| with_bounds(&input.schema)).collect(),
+        })
+    }
+
+    /// Tells how much there is. Where that is too much, rows leave memory.
+    fn settle(&mut self) -> Result<()> {
+        if let KeptPieces::Memory(pieces) = &mut self.pieces {
+            let (count, bytes) = (pieces.len(), pieces.bytes());
+            let Some(budget) = &self.budget else {
+                self.held.set(count, bytes);
+                return Ok(());
+            };
+            if !budget.is_exceeded(bytes) {
+                self.held.set_of_which(count, bytes, 0);
+                return Ok(());
+            }
+            let table = budget.spilling(ColdPieces::table_of()?)?;
+            // The pieces count in the table from now on.
+            self.budget = None;
+            self.pieces = KeptPieces::Files(Box::new(std::mem::take(pieces).into_files(table)?));
+        }
+        match &mut self.pieces {
+            KeptPieces::Files(pieces) => pieces.table().settle(&mut self.held),
+            KeptPieces::Memory(_) => Ok(()),
+        }
+    }
+
+    fn work(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        let RowsWindow { windows, pieces, late, bounded, .. } = self;
+        let parts = numbered(context.id, parts);
+        match windows {
+            Windows::Batches { size_us, ends } => {
+                let batch = ends.batch(context)?;
+                for (id, part) in parts.into_iter().filter(|_| batch.holds) {
+                    pieces.insert(PieceId { time_us: context.time.0, ..id }, part.rows)?;
+                }
+                let mut inside = Vec::new();
+                if let Some(end_us) = batch.end_us {
+                    inside = pieces.times();
+                    inside.retain(|time_us| *time_us > end_us.saturating_sub(*size_us) && *time_us <= end_us);
+                }
+                let inside = pieces.take(&inside, |time_us| time_us <= batch.next_us.saturating_sub(*size_us))?;
+                output.rows.extend(inside.into_iter().map(|(id, rows)| piece_part(context, &id, rows)));
+            }
+            Windows::Sliding(slices) => {
+                for (id, part) in parts {
+                    slice(slices, pieces, context, id, part, |part, rows| late.push(context, part, rows, output))?;
+                }
+                close(slices, pieces, context, bounded, output)?;
+            }
+        }
+        self.settle()
+    }
+}
+
+impl BatchWork for RowsWindow {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        let worked = self.work(context, parts, output);
+        worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
+    }
+
+    fn hold(&mut self, watermark: Watermark, _: Option<i64>) -> Hold {
+        match &self.windows {
+            Windows::Sliding(slices) => slices.hold(watermark.now),
+            Windows::Batches { .. } => Hold::default(),
+        }
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        match &mut self.pieces {
+            KeptPieces::Files(pieces) => vec![pieces.table()],
+            KeptPieces::Memory(_) => Vec::new(),
+        }
+    }
+
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
+        let Some(checkpoint) = &mut self.checkpoint else { return Ok(Vec::new()) };
+        let of_pieces = match &mut self.pieces {
+            KeptPieces::Files(pieces) => checkpoint.changes(after, pieces.table())?,
+            KeptPieces::Memory(pieces) => {
+                let (changed, all) = (pieces.changed(), pieces.len());
+                checkpoint.changes_of(after, changed, all, |base, to| {
+                    pieces.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(slice))
+                })?
+            }
+        };
+        let mut changes: Vec<TableChanges> = of_pieces.into_iter().collect();
+        if let Windows::Batches { ends, .. } = &mut self.windows {
+            changes.extend(ends.barrier(after)?);
+        }
+        Ok(changes)
+    }
+}
+
+/// Parts with ids of their own, also where several have one place.
+fn numbered(batch: BatchId, parts: Vec<Part>) -> Vec<(PieceId, Part)> {
+    let mut seen: BTreeMap<(u32, PartOrder), u32> = BTreeMap::new();
+    let mut number = |part: Part| {
+        let next = seen.entry((part.input, part.order.clone())).or_default();
+        let id = PieceId { time_us: 0, batch, order: part.order.clone(), input: part.input, number: *next };
+        *next += 1;
+        (id, part)
+    };
+    parts.into_iter().map(&mut number).collect()
+}
+
+/// A piece as it comes out in this batch.
+fn piece_part(context: BatchContext, id: &PieceId, rows: RecordBatch) -> Part {
+    let order = id.order.clone().then(id.number.into()).under(id.batch.0);
+    Part { to: 0, order, clock_id: ClockId::MADE, input: id.input, time: context.time, rows }
+}
+
+/// The number of a row in its part, where the rows of a window are put together from slices.
+const ROW: &str = "millstream_row";
+
+/// Puts the rows of a part into slices.
+fn slice(
+    slices: &Slices,
+    pieces: &mut KeptPieces,
+    context: BatchContext,
+    id: PieceId,
+    part: Part,
+    late: impl FnOnce(&Part, RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let (rows, times) = take_times(&part)?;
+    let mut places: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+    let mut late_rows = Vec::new();
+    let mut placer = slices.placer(context.watermark.before);
+    for (row, time) in (0u32..).zip(times.values()) {
+        match placer.place(*time) {
+            SlicePlace::Slice(slice) => places.entry(slice).or_default().push(row),
+            SlicePlace::Late => late_rows.push(row),
+            SlicePlace::Nowhere => {}
+        }
+    }
+    for (time_us, indices) in places {
+        let numbers = UInt32Array::from(indices);
+        let whole = numbers.len() == rows.num_rows();
+        let mut piece = if whole { rows.clone() } else { take_record_batch(&rows, &numbers).map_err(Error::arrow)? };
+        if slices.shared() {
+            piece = with_numbers(&piece, numbers)?;
+        }
+        pieces.insert(PieceId { time_us, ..id.clone() }, piece)?;
+    }
+    if late_rows.is_empty() {
+        return Ok(());
+    }
+    late(&part, take_record_batch(&rows, &UInt32Array::from(late_rows)).map_err(Error::arrow)?)
+}
+
+fn with_numbers(rows: &RecordBatch, numbers: UInt32Array) -> Result<RecordBatch> {
+    let schema = with_fields(rows.schema_ref(), [Arc::new(Field::new(ROW, DataType::UInt32, false))]);
+    let numbers: ArrayRef = Arc::new(numbers);
+    let columns = rows.columns().iter().cloned().chain([numbers]).collect();
+    RecordBatch::try_new(schema, columns).map_err(Error::arrow)
+}
+
+/// Puts out the windows that are complete with this batch, and drops what no other needs.
+fn close(
+    slices: &Slices,
+    pieces: &mut KeptPieces,
+    context: BatchContext,
+    bounded: &[SchemaRef],
+    output: &mut Output,
+) -> Result<()> {
+    let Watermark { before, now } = context.watermark;
+    if before == now {
+        return Ok(());
+    }
+    let closing = slices.closing(pieces.times().into_iter(), before, now);
+    let last = closing.keys().next_back().copied();
+    for (end, parts) in closing {
+        let window = (slices.moment(slices.start_of(end)), slices.moment(end));
+        let mut found: BTreeMap<PieceId, Vec<RecordBatch>> = BTreeMap::new();
+        let is_last = Some(end) == last;
+        for (id, rows) in pieces.take(&parts, |slice| is_last && slices.done(slice, now))? {
+            found.entry(PieceId { time_us: 0, ..id }).or_default().push(rows);
+        }
+        for (id, rows) in found {
+            let numbered = rows.iter().any(|rows| rows.schema_ref().column_with_name(ROW).is_some());
+            let rows = if numbered { in_order(&rows)? } else { rows };
+            let Some(schema) = bounded.get(id.input as usize) else { return Err(Error::bug("an unknown input")) };
+            for rows in rows {
+                let part = piece_part(context, &id, bounds::add(schema, &rows, window.0, window.1)?);
+                output.rows.push(Part { order: part.order.under_time(end), ..part });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rows of one part in their order, without their numbers.
+fn in_order(pieces: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+    let Some(first) = pieces.first() else { return Ok(Vec::new()) };
+    let numbers = first.num_columns().saturating_sub(1);
+    let columns: Vec<usize> = (0..numbers).collect();
+    let mut rows = first.clone();
+    if pieces.len() > 1 {
+        rows = concat_batches(first.schema_ref(), pieces).map_err(Error::arrow)?;
+        let order = sort_to_indices(rows.column(numbers), None, None).map_err(Error::arrow)?;
+        rows = take_record_batch(&rows, &order).map_err(Error::arrow)?;
+    }
+    Ok(vec![rows.project(&columns).map_err(Error::arrow)?])
+}

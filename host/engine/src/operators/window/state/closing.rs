@@ -1,0 +1,289 @@
+//! Aggregates over windows of event time: a pane is a slice, named by its start.
+
+use super::cold_panes::ColdPanes;
+use super::panes::{Accumulate, KeyId, Panes, RowsByPane};
+use super::partial::{PartialRows, Window};
+use super::rows::Slices;
+use super::sums::SlidingSums;
+use crate::state::{Slot, StateTable};
+use arrow::array::AsArray;
+use arrow::compute::min;
+use arrow::datatypes::{Field, Int64Type, SchemaRef};
+use millstream_base::error::Result;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The windows of a stage on one worker.
+pub struct TimeWindows {
+    slices: Slices,
+    keys: Vec<Arc<Field>>,
+    accumulators: SchemaRef,
+    kept: KeptPanes,
+    /// Results with every batch that changes them.
+    update: bool,
+    began: bool,
+    /// The end of the first window that is not closed; `None`: no time is known to be complete.
+    next_end: Option<i64>,
+}
+
+/// The panes, and what is made of them.
+enum KeptPanes {
+    /// In memory, with sums from which windows are made.
+    Memory(Box<WarmPanes>),
+    /// Some may lie in files.
+    Files(Box<ColdPanes>),
+}
+
+struct WarmPanes {
+    panes: Panes,
+    sums: SlidingSums,
+    /// The sums hold the slices before this one.
+    done: i64,
+}
+
+impl TimeWindows {
+    /// Goes on with the rows of a table as [`Panes::table_of`] makes it. They are in memory where all of them fit.
+    pub fn new(slices: Slices, update: bool, keys: &[Arc<Field>], mut table: StateTable) -> Result<TimeWindows> {
+        let accumulators = table.state_schema();
+        let kept = if table.stay_in_memory() {
+            let (panes, sums) = (Panes::of(keys, table)?, SlidingSums::new(slices.size_us, 0, &accumulators)?);
+            KeptPanes::Memory(Box::new(WarmPanes { panes, sums, done: i64::MIN }))
+        } else {
+            KeptPanes::Files(Box::new(ColdPanes::of(keys, table)?))
+        };
+        Ok(TimeWindows { slices, keys: keys.to_vec(), accumulators, kept, update, began: false, next_end: None })
+    }
+
+    /// The table of panes, for what checkpoints hold of it.
+    pub fn table(&mut self) -> &mut StateTable {
+        match &mut self.kept {
+            KeptPanes::Memory(warm) => warm.panes.table(),
+            KeptPanes::Files(cold) => cold.table(),
+        }
+    }
+
+    /// The memory that panes and sums take while all of it is in memory; `None` where rows may lie in files.
+    pub fn bytes_in_memory(&self) -> Option<u64> {
+        match &self.kept {
+            KeptPanes::Memory(warm) => Some(warm.panes.bytes() + warm.sums.bytes()),
+            KeptPanes::Files(_) => None,
+        }
+    }
+
+    /// From now on rows may lie in files, as `spilling` lets the table have them.
+    pub fn leave_memory(&mut self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<()> {
+        if let KeptPanes::Memory(warm) = &mut self.kept {
+            let panes = std::mem::replace(&mut warm.panes, Panes::new(&self.keys, self.accumulators.clone())?);
+            let table = spilling(panes.into_table())?;
+            self.kept = KeptPanes::Files(Box::new(ColdPanes::of(&self.keys, table)?));
+        }
+        Ok(())
+    }
+
+    /// Makes all that is not in the panes anew with the next batch, as the functions are others then.
+    pub fn remake(&mut self) -> Result<()> {
+        if let KeptPanes::Memory(warm) = &mut self.kept {
+            (warm.sums, warm.done) = (SlidingSums::new(self.slices.size_us, 0, &self.accumulators)?, i64::MIN);
+        }
+        (self.began, self.next_end) = (false, None);
+        Ok(())
+    }
+
+    /// A batch with its rows, none of which is late; event time was complete up to `before` and now is up to `now`.
+    /// Returns the windows that close or, for updates, that changed, in the order of their ends.
+    pub fn batch(
+        &mut self,
+        functions: &mut impl Accumulate,
+        before: Option<i64>,
+        now: Option<i64>,
+        rows: Option<PartialRows>,
+    ) -> Result<Vec<Window>> {
+        let slices = self.slices;
+        let on_grid = |us: Option<i64>| us.map(|us| slices.on_grid(us));
+        let mut windows = self.batch_on_grid(functions, on_grid(before), on_grid(now), rows)?;
+        for window in &mut windows {
+            (window.start, window.end) = (slices.moment(window.start), slices.moment(window.end));
+        }
+        Ok(windows)
+    }
+
+    fn batch_on_grid(
+        &mut self,
+        functions: &mut impl Accumulate,
+        before: Option<i64>,
+        now: Option<i64>,
+        rows: Option<PartialRows>,
+    ) -> Result<Vec<Window>> {
+        let slices = self.slices;
+        if !std::mem::replace(&mut self.began, true)
+            && let Some(before) = before
+        {
+            self.close_all(functions, before)?;
+        }
+        let rows = rows.filter(|rows| rows.rows > 0);
+        if self.update {
+            let windows = match (rows, &mut self.kept) {
+                (Some(rows), KeptPanes::Memory(warm)) => {
+                    let slots = warm.panes.add(functions, &rows.keys, &rows.partial, rows.rows)?;
+                    refine(functions, slices, before, &mut warm.panes, &slots)?
+                }
+                (Some(rows), KeptPanes::Files(cold)) => {
+                    let mut changed = cold.add_and_find(functions, &rows, slices)?;
+                    refine(functions, slices, before, &mut changed.panes, &changed.slots)?
+                }
+                (None, _) => Vec::new(),
+            };
+            if let Some(now) = now {
+                let leave = slices.first_end(now).saturating_sub(slices.size_us);
+                match &mut self.kept {
+                    KeptPanes::Memory(warm) => warm.panes.remove_before(leave),
+                    KeptPanes::Files(cold) => cold.remove_before(leave)?,
+                }
+            }
+            return Ok(windows);
+        }
+        if let Some(rows) = rows {
+            let start = self.next_end.map_or(i64::MIN, |end| end.saturating_sub(self.slices.size_us));
+            match &mut self.kept {
+                KeptPanes::Memory(warm) => warm.add(functions, rows, start)?,
+                KeptPanes::Files(cold) => drop(cold.add(functions, &rows)?),
+            }
+        }
+        match now {
+            Some(now) if now != before.unwrap_or(i64::MIN) => self.close(functions, now),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn first_pane(&self) -> Option<i64> {
+        match &self.kept {
+            KeptPanes::Memory(warm) => warm.panes.rows().keys().next().copied(),
+            KeptPanes::Files(cold) => cold.first(),
+        }
+    }
+
+    /// Closes the windows that end until now.
+    fn close(&mut self, functions: &mut impl Accumulate, now: i64) -> Result<Vec<Window>> {
+        let Slices { size_us: size, slide_us: slide, .. } = self.slices;
+        let mut windows = Vec::new();
+        let mut next = self.next_end;
+        while let Some(first) = self.first_pane() {
+            // The windows between hold nothing.
+            let end = next.filter(|end| first < *end).unwrap_or_else(|| self.slices.first_end(first));
+            if end > now {
+                break;
+            }
+            let start = end.saturating_sub(size);
+            let leave = start.saturating_add(slide);
+            match &mut self.kept {
+                KeptPanes::Memory(warm) => windows.push(warm.window(functions, start..end, leave)?),
+                KeptPanes::Files(cold) => windows.extend(cold.window(functions, start..end, 0, leave)?),
+            }
+            next = Some(end.saturating_add(slide));
+        }
+        self.close_all(functions, now)?;
+        Ok(windows)
+    }
+
+    /// Closes all windows that end until now.
+    fn close_all(&mut self, functions: &mut impl Accumulate, now: i64) -> Result<()> {
+        let next_end = self.slices.first_end(now);
+        self.next_end = Some(next_end);
+        let leave = next_end.saturating_sub(self.slices.size_us);
+        match &mut self.kept {
+            KeptPanes::Memory(warm) => {
+                warm.leave(leave);
+                warm.extend(functions, next_end.saturating_sub(self.slices.slide_us))
+            }
+            KeptPanes::Files(cold) => cold.remove_before(leave),
+        }
+    }
+}
+
+impl WarmPanes {
+    /// Adds rows. `start`: of the first window that is not closed.
+    fn add(&mut self, functions: &mut impl Accumulate, rows: PartialRows, start: i64) -> Result<()> {
+        let earliest = rows.keys.last().and_then(|panes| min(panes.as_primitive_opt::<Int64Type>()?));
+        let slots = self.panes.add(functions, &rows.keys, &rows.partial, rows.rows)?;
+        if earliest.is_none_or(|earliest| earliest >= self.done) {
+            return Ok(());
+        }
+        // Too late for windows that are closed, and not for others that hold the same slice.
+        let changed = slots.iter().filter(|slot| self.panes.pane_of(**slot) < self.done);
+        let mut ids: Vec<KeyId> = changed.map(|slot| self.panes.id_of(*slot)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let rows = self.panes.rows_of(&ids, start..self.done);
+        self.sums.remake(functions, &self.panes, &ids, &rows)
+    }
+
+    /// The window of these panes. Those before `leave` are in no other one.
+    fn window(&mut self, functions: &mut impl Accumulate, window: Range<i64>, leave: i64) -> Result<Window> {
+        let Range { start, end } = window;
+        self.extend(functions, end)?;
+        let ordered = self.panes.ordered().to_vec();
+        let (ids, accumulators) = self.sums.window(functions, &self.panes, self.panes.rows(), start..end, &ordered)?;
+        let keys = self.panes.key_columns(&ids)?;
+        self.leave(leave);
+        Ok(Window { start, end, ids, keys, accumulators })
+    }
+
+    fn extend(&mut self, functions: &mut impl Accumulate, to: i64) -> Result<()> {
+        self.sums.extend(functions, &self.panes, self.panes.rows(), self.done..to)?;
+        self.done = self.done.max(to);
+        Ok(())
+    }
+
+    fn leave(&mut self, before: i64) {
+        self.sums.leave_before(&self.panes, self.panes.rows(), before);
+        self.panes.remove_before(before);
+    }
+}
+
+/// The windows that these slots are in, as they are now, with those of their keys that changed.
+fn refine(
+    functions: &mut impl Accumulate,
+    slices: Slices,
+    before: Option<i64>,
+    panes: &mut Panes,
+    slots: &[Slot],
+) -> Result<Vec<Window>> {
+    let mut changed: BTreeMap<i64, Vec<KeyId>> = BTreeMap::new();
+    for slot in slots {
+        for end in slices.ends(panes.pane_of(*slot)).filter(|end| before.is_none_or(|before| *end > before)) {
+            changed.entry(end).or_default().push(panes.id_of(*slot));
+        }
+    }
+    let (Some(first), Some(last)) = (changed.keys().next(), changed.keys().next_back()) else {
+        return Ok(Vec::new());
+    };
+    let size = slices.size_us;
+    let range = first.saturating_sub(size)..*last;
+    let mut ids: Vec<KeyId> = slots.iter().map(|slot| panes.id_of(*slot)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    // A window of one slice needs no sums. (Checkpoints of earlier versions have several also where there is time between
+    // windows.)
+    let several = slices.slice_us != size;
+    let rows = if several { panes.rows_of(&ids, range.clone()) } else { RowsByPane::new() };
+    let mut sums = SlidingSums::new(size, 0, &panes.accumulator_schema())?;
+    let (mut done, mut windows) = (range.start, Vec::new());
+    for (end, mut ids) in changed {
+        panes.sort(&mut ids);
+        ids.dedup();
+        let start = end.saturating_sub(size);
+        let (ids, accumulators) = if several {
+            sums.extend(functions, panes, &rows, done..end)?;
+            done = end;
+            sums.window(functions, panes, &rows, start..end, &ids)?
+        } else {
+            let slots = panes.rows_of(&ids, start..end).into_values().flat_map(|rows| rows.slots);
+            let accumulators = panes.accumulators(&slots.collect::<Vec<Slot>>())?;
+            (ids, accumulators)
+        };
+        let keys = panes.key_columns(&ids)?;
+        windows.push(Window { start, end, ids, keys, accumulators });
+    }
+    Ok(windows)
+}

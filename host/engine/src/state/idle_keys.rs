@@ -1,0 +1,114 @@
+//! The keys of a table that nobody has touched for long.
+
+use super::idle::{Idle, IdleBy};
+use super::keys::Slot;
+use super::table::StateTable;
+use millstream_base::batch::keys;
+use millstream_base::error::Result;
+use millstream_base::ids::BatchTime;
+
+impl StateTable {
+    /// From now on the table's keys are idle so long after the time that something of the row itself tells.
+    #[must_use]
+    pub fn idle_by(mut self, by: IdleBy, timeout_us: i64) -> StateTable {
+        let mut idle = Idle::new(timeout_us, by);
+        idle.touched.resize(self.slots(), Idle::NEVER);
+        self.idle = Some(idle);
+        let slots: Vec<Slot> = self.all().collect();
+        slots.into_iter().for_each(|slot| self.touch_by_row(slot));
+        self
+    }
+
+    /// Whether it is known when keys were touched, or when they are due.
+    pub fn has_times(&self) -> bool {
+        self.idle.is_some()
+    }
+
+    /// From now on nobody asks for idle keys.
+    pub fn never_idle(&mut self) {
+        self.idle = None;
+    }
+
+    /// Notes when the key of a slot was touched, where its row says so.
+    pub(super) fn touch_by_row(&mut self, slot: Slot) {
+        let time = match self.idle.as_ref().map(|idle| idle.by) {
+            None | Some(IdleBy::Touch) => return,
+            Some(IdleBy::State(column)) => {
+                self.columns.get(column).and_then(|column| column.word(slot as usize)).unwrap_or_default() as i64
+            }
+            Some(IdleBy::Key(numbers)) => keys::number_before(self.key(slot), numbers),
+        };
+        if let Some(idle) = &mut self.idle {
+            idle.touch(slot, time.max(Idle::NEVER + 1));
+        }
+    }
+
+    /// Notes that the keys of these slots had rows in the batch of this time, and still have a state.
+    pub fn touch(&mut self, slots: &[Slot], now: BatchTime) {
+        self.before_change(slots);
+        let Some(idle) = &mut self.idle else { return };
+        for slot in slots.iter().filter(|slot| self.known[**slot as usize]) {
+            idle.touch(*slot, now.0);
+            if let Some(changes) = &mut self.changes {
+                changes.changed(*slot);
+            }
+        }
+    }
+
+    /// Notes that keys whose last touch is not known were touched now: they were restored from files that do not tell,
+    /// because the stage had no timeout then.
+    pub fn touch_restored(&mut self, now: BatchTime) -> Result<()> {
+        self.touch_untouched(&self.all().collect::<Vec<_>>(), now);
+        if self.idle.is_none() {
+            return Ok(());
+        }
+        self.each_untouched(|table, slots| {
+            table.touch_untouched(slots, now);
+            Ok(())
+        })
+    }
+
+    /// Notes that those of these keys which were never touched were now: a call without rows may give a key its first state.
+    pub fn touch_untouched(&mut self, slots: &[Slot], now: BatchTime) {
+        let Some(idle) = &self.idle else { return };
+        let is_untouched = |slot: &Slot| idle.touched[*slot as usize] == Idle::NEVER;
+        let never: Vec<Slot> = slots.iter().copied().filter(is_untouched).collect();
+        self.touch(&never, now);
+    }
+
+    /// The keys that have been idle for the timeout at this time. Each is returned once, and is to be removed or touched.
+    pub fn take_idle(&mut self, now: BatchTime) -> Result<Vec<Slot>> {
+        self.take_some_idle(now, usize::MAX)
+    }
+
+    /// The same, of which those that are not in memory come a part at a time, about so many: until there are none.
+    pub fn take_some_idle(&mut self, now: BatchTime, cold_max: usize) -> Result<Vec<Slot>> {
+        let mut slots = self.warm_some_idle(now, cold_max)?;
+        slots.extend(self.take_idle_in_memory(now));
+        slots.sort_unstable();
+        Ok(slots)
+    }
+
+    /// Brings those of them into memory that are not there, about so many at a time, until there are none: their slots.
+    pub fn warm_some_idle(&mut self, now: BatchTime, cold_max: usize) -> Result<Vec<Slot>> {
+        match self.idle_since(now) {
+            Some(limit) => self.warm_idle(limit, cold_max),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Those of them that are in memory anyway.
+    pub fn take_idle_in_memory(&mut self, now: BatchTime) -> Vec<Slot> {
+        let limit = self.idle_since(now);
+        let expired = self.idle.as_mut().zip(limit).map(|(idle, limit)| idle.take(limit)).unwrap_or_default();
+        let slot = |(slot, touched)| {
+            self.copy_before_change(slot, Some(touched));
+            slot
+        };
+        expired.into_iter().map(slot).collect()
+    }
+
+    fn idle_since(&self, now: BatchTime) -> Option<i64> {
+        self.idle.as_ref().map(|idle| now.0.saturating_sub(idle.timeout_us))
+    }
+}

@@ -1,0 +1,91 @@
+//! Rows of a table as they were at a barrier, for a thread that makes files of them: no barrier waits until many rows are in order and
+//! encoded.
+
+use super::StateTable;
+use crate::state::keys::Slot;
+use crate::state::spill::cold::ColdFile;
+use crate::state::spill::kept::Spill;
+use crate::state::spill::page;
+use crate::state::tracked::TrackedChanges;
+use millstream_base::batch::keys::KeyHash;
+use millstream_base::error::{Error, Result};
+
+/// Such rows. Those that are not in memory stay where they are.
+pub struct TableCopy {
+    /// A table of the same columns, with what is not in memory.
+    table: StateTable,
+    /// Those that are in memory, one behind the other.
+    rows: Vec<u8>,
+    removed: TrackedChanges,
+}
+
+impl TableCopy {
+    /// Without those in memory, and with all that are not, or those of them that changed.
+    pub(in crate::state) fn of(of: &StateTable, changed_only: bool) -> Result<TableCopy> {
+        let mut table = of.empty_with(&of.state_schema())?;
+        table.forget_index();
+        table.spill = of.spill.as_ref().map(|spill| Box::new(spill.of_copy(changed_only)));
+        Ok(TableCopy { table, rows: Vec::new(), removed: TrackedChanges::default() })
+    }
+
+    /// Adds the rows of these slots; nothing where they take more than so many bytes.
+    pub(in crate::state) fn with(mut self, of: &StateTable, slots: &[Slot], bytes_max: u64) -> Option<TableCopy> {
+        let rows = &mut self.rows;
+        let added = of.each_row(slots, |of, slot, touched| {
+            let fits = (rows.len() + of.bytes_of(slot)) as u64 <= bytes_max;
+            if fits {
+                of.put_row(slot, touched, rows);
+            }
+            fits
+        });
+        added.then_some(self)
+    }
+
+    /// Rows may be added that are in spill files.
+    pub(in crate::state) fn may_have_files(&mut self, spill: impl FnOnce() -> Spill) {
+        self.table.spill.get_or_insert_with(|| Box::new(spill()));
+    }
+
+    /// Adds rows that are in a spill file.
+    pub(in crate::state) fn add_file(&mut self, file: ColdFile) {
+        if let Some(spill) = &mut self.table.spill {
+            spill.add_file(file);
+        }
+    }
+
+    /// These keys are in files and were removed.
+    pub(in crate::state) fn set_removed(&mut self, removed: TrackedChanges) {
+        self.removed = removed;
+    }
+
+    /// Whether there are none, and none was removed.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.table.is_empty() && self.removed.is_empty()
+    }
+
+    /// The memory that it takes.
+    pub fn bytes(&self) -> u64 {
+        self.rows.len() as u64 + self.removed.removed_bytes()
+    }
+
+    /// The rows in a table, all of which changed. No key is found in it.
+    pub fn table(self) -> Result<StateTable> {
+        let TableCopy { mut table, rows, removed: mut changes } = self;
+        table.changes = None;
+        for row in page::rows(&rows) {
+            let put = row.and_then(|row| {
+                let slot = table.vacant();
+                table.occupy(slot, row.key, KeyHash(row.hash));
+                table.keep(slot);
+                if let Some(idle) = &mut table.idle {
+                    idle.touched[slot as usize] = row.touched;
+                }
+                table.put_columns(slot, row.columns)
+            });
+            put.ok_or_else(|| Error::bug("a row of a table that its copy cannot have"))?;
+        }
+        changes.all_changed(table.slots());
+        table.changes = Some(changes);
+        Ok(table)
+    }
+}
