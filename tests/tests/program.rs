@@ -75,6 +75,7 @@ mod connectors {
     mod sources;
     mod spread_files;
     mod spread_sockets;
+    mod sqlite;
     mod syslog;
     mod text_forms;
     mod tls;

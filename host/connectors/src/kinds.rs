@@ -1,10 +1,23 @@
 //! Which kinds of sources and sinks there are: the one list of connectors, in the order in which messages name them.
 
 use crate::receiver::table::query;
-use crate::{flight, kinesis, mqtt, nats, postgres_changes, rabbitmq, redis, zeromq};
-use millstream_base::job::connector::Kind::{Declared, OfLanguage};
+use millstream_base::job::connector::Kind::OfLanguage;
 use millstream_base::job::connector::Kinds;
 use std::sync::LazyLock;
+
+/// A kind that is behind a feature of Cargo.
+macro_rules! declared {
+    ($feature:literal, $kind:literal, $declaration:path) => {{
+        #[cfg(feature = $feature)]
+        {
+            millstream_base::job::connector::Kind::Declared(&$declaration)
+        }
+        #[cfg(not(feature = $feature))]
+        {
+            millstream_base::job::connector::Kind::Absent { kind: $kind, feature: $feature }
+        }
+    }};
+}
 
 static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
     let sources = vec![
@@ -14,14 +27,14 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         OfLanguage("directory"),
         OfLanguage("file"),
         OfLanguage("kafka"),
-        Declared(&redis::declaration::SOURCE),
-        Declared(&mqtt::declaration::SOURCE),
-        Declared(&nats::declaration::SOURCE),
-        Declared(&rabbitmq::declaration::SOURCE),
-        Declared(&zeromq::declaration::SOURCE),
-        Declared(&flight::declaration::SOURCE),
-        Declared(&kinesis::declaration::SOURCE),
-        Declared(&postgres_changes::declaration::SOURCE),
+        declared!("brokers", "redis", crate::redis::declaration::SOURCE),
+        declared!("brokers", "mqtt", crate::mqtt::declaration::SOURCE),
+        declared!("brokers", "nats", crate::nats::declaration::SOURCE),
+        declared!("brokers", "rabbitmq", crate::rabbitmq::declaration::SOURCE),
+        declared!("brokers", "zeromq", crate::zeromq::declaration::SOURCE),
+        declared!("brokers", "flight", crate::flight::declaration::SOURCE),
+        declared!("brokers", "kinesis", crate::kinesis::declaration::SOURCE),
+        declared!("postgres", "postgres-changes", crate::postgres_changes::declaration::SOURCE),
         OfLanguage("syslog"),
         OfLanguage("otlp"),
         OfLanguage("lumberjack"),
@@ -36,15 +49,14 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         OfLanguage("delta"),
         OfLanguage("queue"),
         OfLanguage("postgres"),
-        #[cfg(feature = "sqlite")]
-        Declared(&crate::sqlite::declaration::SINK),
+        declared!("sqlite", "sqlite", crate::sqlite::declaration::SINK),
         OfLanguage("kafka"),
-        Declared(&redis::declaration::SINK),
-        Declared(&mqtt::declaration::SINK),
-        Declared(&nats::declaration::SINK),
-        Declared(&rabbitmq::declaration::SINK),
-        Declared(&flight::declaration::SINK),
-        Declared(&kinesis::declaration::SINK),
+        declared!("brokers", "redis", crate::redis::declaration::SINK),
+        declared!("brokers", "mqtt", crate::mqtt::declaration::SINK),
+        declared!("brokers", "nats", crate::nats::declaration::SINK),
+        declared!("brokers", "rabbitmq", crate::rabbitmq::declaration::SINK),
+        declared!("brokers", "flight", crate::flight::declaration::SINK),
+        declared!("brokers", "kinesis", crate::kinesis::declaration::SINK),
         OfLanguage("clickhouse"),
         OfLanguage("http"),
         OfLanguage("websocket"),

@@ -11,6 +11,13 @@ pub enum Kind<D: 'static> {
     OfLanguage(&'static str),
     /// One that a connector declares.
     Declared(&'static D),
+    /// One that is not in this build.
+    Absent {
+        /// The word for it in a job file.
+        kind: &'static str,
+        /// The feature of Cargo that it is behind.
+        feature: &'static str,
+    },
 }
 
 /// All kinds of sources and sinks of a program, and the keys that these may have.
@@ -105,6 +112,16 @@ impl Kinds {
         self.tables.iter().find(of).or(self.tables.first()).map(|kind| TableKind(kind))
     }
 
+    /// The feature that a build with this kind of source has, where this one does without it.
+    pub(in crate::job) fn absent_source(&self, kind: &str) -> Option<&'static str> {
+        absent(&self.sources, kind)
+    }
+
+    /// The feature that a build with this kind of sink has, where this one does without it.
+    pub(in crate::job) fn absent_sink(&self, kind: &str) -> Option<&'static str> {
+        absent(&self.sinks, kind)
+    }
+
     /// The keys of all sources.
     pub(in crate::job) fn source_keys(&self) -> &[TableKey] {
         &self.source_keys
@@ -126,12 +143,20 @@ fn word<D: Declaration>(kind: &Kind<D>) -> &'static str {
     match kind {
         Kind::OfLanguage(word) => word,
         Kind::Declared(declaration) => declaration.kind(),
+        Kind::Absent { kind, .. } => kind,
     }
 }
 
 fn declared<D: Declaration>(kinds: &[Kind<D>], word: &str) -> Option<&'static D> {
     kinds.iter().find_map(|kind| match kind {
         Kind::Declared(declaration) if declaration.kind() == word => Some(*declaration),
+        _ => None,
+    })
+}
+
+fn absent<D>(kinds: &[Kind<D>], word: &str) -> Option<&'static str> {
+    kinds.iter().find_map(|of| match of {
+        Kind::Absent { kind, feature } if *kind == word => Some(*feature),
         _ => None,
     })
 }
@@ -145,6 +170,7 @@ fn keys_of<D: Declaration>(
     let doc_of = |kind: &Kind<D>| match kind {
         Kind::OfLanguage(word) => docs.iter().find(|(of, _)| of == word).map_or("", |(_, doc)| *doc),
         Kind::Declared(declaration) => declaration.doc(),
+        Kind::Absent { .. } => "not in this build",
     };
     let words: Vec<&'static str> = kinds.iter().map(word).collect();
     let docs: Vec<String> = kinds.iter().map(|kind| format!("{} (`{}`)", doc_of(kind), word(kind))).collect();
@@ -157,6 +183,7 @@ fn keys_of<D: Declaration>(
             let shares = |kind: &Kind<D>| match kind {
                 Kind::OfLanguage(word) => key.kinds.contains(word),
                 Kind::Declared(declaration) => declaration.shared().iter().any(|names| names.contains(&key.name)),
+                Kind::Absent { .. } => false,
             };
             key.kinds = kinds.iter().filter(|kind| shares(kind)).map(word).collect::<Vec<_>>().leak();
         }
@@ -164,7 +191,7 @@ fn keys_of<D: Declaration>(
     };
     let own = kinds.iter().filter_map(|kind| match kind {
         Kind::Declared(declaration) => Some(declaration),
-        Kind::OfLanguage(_) => None,
+        Kind::OfLanguage(_) | Kind::Absent { .. } => None,
     });
     let own = own.flat_map(|declaration| {
         let kinds: &'static [&'static str] = vec![declaration.kind()].leak();
