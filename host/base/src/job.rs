@@ -20,10 +20,12 @@ mod read;
 pub mod replaced;
 pub mod retry_source;
 mod schema;
+#[cfg(feature = "sql")]
 mod standing_query;
 pub mod spec;
 pub mod subject;
 pub mod suggest;
+#[cfg(feature = "sql")]
 pub mod syntax;
 mod table;
 mod variables;
@@ -32,8 +34,8 @@ pub mod table_source;
 mod tests;
 
 pub use changes::{changes_rows, follows_changes, is_of_changes};
+pub use names::query_of;
 pub use names::stream;
-pub use standing_query::query_of;
 
 use crate::error::{Error, Result};
 use crate::limits::JOB_FILE_BYTES_MAX;
@@ -133,6 +135,7 @@ fn made(document: Document, file: &Path, folder: &Path) -> Result<JobSpec> {
     let mistakes = Mistakes::default();
     let mut job = read::job(&document, file, folder, &mistakes);
     parts::check(&job, &mistakes);
+    #[cfg(feature = "sql")]
     standing_query::take_apart(&mut job, &mistakes);
     // Behind a key such as `source` there may be parts that were meant: what misses them is right to do so.
     if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key)) {
@@ -147,6 +150,7 @@ fn made(document: Document, file: &Path, folder: &Path) -> Result<JobSpec> {
 /// Takes queries over all rows apart into the stages that keep them up to date, in a job that a program built.
 pub fn take_queries_apart(job: &mut JobSpec) -> Result<()> {
     let mistakes = Mistakes::default();
+    #[cfg(feature = "sql")]
     standing_query::take_apart(job, &mistakes);
     mistakes.result(&job.origin, &BTreeSet::new())
 }

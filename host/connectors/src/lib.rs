@@ -2,21 +2,38 @@
 
 // What users see has its documentation, in the crate `millstream`; these are its insides.
 #![allow(missing_docs)]
+// What is shared by parts of which a build has not all may be of use to none.
+#![cfg_attr(
+    not(all(feature = "brokers", feature = "hdfs", feature = "kafka", feature = "objects", feature = "postgres")),
+    allow(dead_code, unused_imports)
+)]
 
+#[cfg(feature = "brokers")]
 pub mod amqp;
+#[cfg_attr(not(feature = "brokers"), path = "dial/absent.rs")]
 mod dial;
+#[cfg_attr(not(feature = "brokers"), path = "flight/absent.rs")]
 mod flight;
 pub mod http;
+#[cfg_attr(not(feature = "kafka"), path = "kafka/absent.rs")]
 pub mod kafka;
+#[cfg(feature = "brokers")]
 mod kinesis;
 mod limits;
+#[cfg(feature = "brokers")]
 pub mod mqtt;
+#[cfg(feature = "brokers")]
 pub mod nats;
+#[cfg_attr(not(feature = "objects"), path = "objects/absent.rs")]
 pub mod objects;
+#[cfg_attr(not(feature = "postgres"), path = "postgres/absent.rs")]
 pub mod postgres;
 pub mod receiver;
+#[cfg(feature = "brokers")]
 mod redis;
+#[cfg_attr(not(feature = "kafka"), path = "schema_registry/absent.rs")]
 pub mod schema_registry;
 pub mod sink;
 pub mod tls;
+#[cfg(feature = "brokers")]
 pub mod zeromq;

@@ -7,14 +7,18 @@ mod encode;
 mod encoder;
 mod files;
 mod http;
+#[cfg_attr(not(feature = "kafka"), path = "sink/kafka/absent.rs")]
 pub mod kafka;
+#[cfg_attr(not(feature = "brokers"), path = "sink/kinesis/absent.rs")]
 mod kinesis;
 mod marker;
 mod nothing;
 pub mod plugin;
+#[cfg_attr(not(feature = "postgres"), path = "sink/postgres/absent.rs")]
 mod postgres;
 mod print;
 mod queue;
+#[cfg_attr(not(feature = "brokers"), path = "sink/server/absent.rs")]
 mod server;
 pub mod shares;
 mod waiting;

@@ -1,6 +1,7 @@
 //! Sources that read messages of a server: who reads each kind, for [`polled`](super::polled).
 
 mod backlog;
+#[cfg_attr(not(feature = "postgres"), path = "server/changes/absent.rs")]
 mod changes;
 mod flight;
 mod kinesis;

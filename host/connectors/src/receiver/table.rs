@@ -5,6 +5,7 @@
 mod content;
 mod guess;
 mod lookup;
+#[cfg_attr(not(feature = "postgres"), path = "table/query/absent.rs")]
 mod query;
 
 pub use content::columns_of;

@@ -4,6 +4,7 @@ use super::columns::encoding;
 use super::kafka::cluster;
 use super::stage::plugin::bare;
 use super::{flight, http, nats, rabbitmq, records, server, server_sink};
+use crate::built;
 use crate::job::keys::{self, SINK_KINDS, SINK_KINDS_LATER};
 use crate::job::spec::{
     Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, PluginSinkSpec, RecordFormat, SinkKind,
@@ -23,6 +24,9 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkS
     );
     let words: Vec<_> = SINK_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SINK_KINDS_LATER);
+    if let Some(absent) = word.and_then(built::absent_kind) {
+        r.wrong("kind", absent);
+    }
     r.check_keys(keys::SINK, keys::SINK_KEYS_LATER, word);
     let wants_changes = r.choice("changes", &[("rows", true)], &[]).unwrap_or_default();
     let from = r.texts("from", "from = \"words\" or from = [\"a\", \"b\"]").unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use super::stage::plugin::bare;
 use super::{columns, files, flight, http, http_client, kafka, nats, rabbitmq, records, server, tls, zeromq};
+use crate::built;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
 use crate::job::spec::{
     Addresses, ColumnSpec, Format, NexmarkEvent, NexmarkSpec, PluginSourceSpec, SourceKind, SourceSpec,
@@ -20,6 +21,9 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> Sou
     );
     let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
+    if let Some(absent) = word.and_then(built::absent_kind) {
+        r.wrong("kind", absent);
+    }
     r.check_keys(keys::SOURCE, keys::SOURCE_KEYS_LATER, word);
     let kind = match word {
         Some(word) => kind(word, r),

@@ -1,0 +1,50 @@
+//! What stands for sinks that write to a server which is named by a URL: a job with one is refused when its file is read.
+
+use super::Sink;
+use crate::postgres::ServerWait;
+use arrow::datatypes::SchemaRef;
+use millstream_base::built;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchId;
+use millstream_base::job::spec::{Origin, SinkSpec};
+use millstream_base::owner::Owner;
+
+pub(super) fn check(
+    _spec: &SinkSpec,
+    _schema: &SchemaRef,
+    _origin: &Origin,
+    _keeps_checkpoints: bool,
+    _servers: ServerWait,
+) -> Result<()> {
+    Err(absent())
+}
+
+pub(super) fn open(
+    _spec: &SinkSpec,
+    _schema: &SchemaRef,
+    _origin: &Origin,
+    _owner: Option<&Owner>,
+    _failure: &Failure,
+    _servers: ServerWait,
+) -> Result<Box<dyn Sink>> {
+    Err(absent())
+}
+
+pub(super) fn committed(
+    _spec: &SinkSpec,
+    _origin: &Origin,
+    _job_id: &str,
+    _servers: ServerWait,
+) -> Result<Option<BatchId>> {
+    Err(absent())
+}
+
+/// Waits for nothing.
+pub fn await_server(_sink: &SinkSpec, _origin: &Origin, _servers: ServerWait) -> Result<()> {
+    Ok(())
+}
+
+fn absent() -> Error {
+    Error::job(built::absent("such a sink", "brokers"))
+}
