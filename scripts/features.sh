@@ -19,6 +19,15 @@ check ""
 if [ -e "$target/demo/millstream" ]; then
 	make demo-build
 	MILLSTREAM=$target/demo/millstream DEMO_LINES_PER_SECOND=4000 demo/run.sh
+	# What is not there is refused by name, at its line.
+	job=$(mktemp)
+	printf '[sources.a]\nkind = "kafka"\n[sinks.b]\nfrom = "a"\nkind = "print"\n' >"$job"
+	refused=$("$target/demo/millstream" validate "$job" 2>&1) && echo "features: a job with kafka is valid" >&2 && exit 1
+	rm "$job"
+	case $refused in
+	*':2: '*'kind `kafka` is not in this build; build with `--features kafka`'*) ;;
+	*) printf 'features: a job with kafka is refused so:\n%s\n' "$refused" >&2 && exit 1 ;;
+	esac
 fi
 [ "${1:-}" = each ] || exit 0
 for feature in $(sed -n 's/^default = \[\(.*\)\]$/\1/p' host/Cargo.toml | tr -d '",'); do

@@ -133,6 +133,7 @@ fn made(document: Document, file: &Path, folder: &Path) -> Result<JobSpec> {
     let count = graph::count(parts.into_iter().flatten().sum());
     count.map_err(|message| Error::job(format!("{}: {message}", file.display())))?;
     let mistakes = Mistakes::default();
+    #[cfg_attr(not(feature = "sql"), allow(unused_mut))]
     let mut job = read::job(&document, file, folder, &mistakes);
     parts::check(&job, &mistakes);
     #[cfg(feature = "sql")]

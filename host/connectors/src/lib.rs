@@ -5,7 +5,7 @@
 // What is shared by parts of which a build has not all may be of use to none.
 #![cfg_attr(
     not(all(feature = "brokers", feature = "hdfs", feature = "kafka", feature = "objects", feature = "postgres")),
-    allow(dead_code, unused_imports)
+    allow(dead_code, unreachable_code, unused_imports)
 )]
 
 #[cfg(feature = "brokers")]

@@ -25,6 +25,7 @@ mod shape;
 mod sinks;
 mod simple;
 mod source;
+#[cfg_attr(not(feature = "sql"), allow(unreachable_code, unused_variables))]
 mod sql;
 mod stages;
 mod swap;

@@ -212,6 +212,21 @@ pub mod query {
     }
 
     impl Prepared {
+        /// Whether it reads its input in one place at most.
+        pub fn reads_once(&self) -> bool {
+            match *self {}
+        }
+
+        /// Runs it over rows that come.
+        pub fn follow(
+            &self,
+            _context: BatchContext,
+            _next: impl FnMut() -> Result<Option<RecordBatch>> + Send + 'static,
+            _each: impl FnMut(RecordBatch) -> Result<()>,
+        ) -> Result<()> {
+            match *self {}
+        }
+
         /// Runs it.
         pub fn run(&self, _context: BatchContext, _tables: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
             match *self {}

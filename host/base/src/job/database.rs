@@ -1,9 +1,15 @@
 //! How a job names a database and a table in it.
 
 use super::variables::{self, TextPiece};
-use crate::secrets::{self, URL_TEXT};
-use percent_encoding::{percent_decode_str, utf8_percent_encode};
-use std::path::{Path, PathBuf};
+#[cfg(feature = "postgres")]
+use crate::secrets;
+use crate::secrets::URL_TEXT;
+#[cfg(feature = "postgres")]
+use percent_encoding::percent_decode_str;
+use percent_encoding::utf8_percent_encode;
+#[cfg(feature = "postgres")]
+use std::path::Path;
+use std::path::PathBuf;
 #[cfg(feature = "postgres")]
 use std::str::FromStr;
 #[cfg(feature = "postgres")]

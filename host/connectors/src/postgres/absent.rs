@@ -4,13 +4,22 @@ mod patience;
 
 pub use self::patience::ServerWait;
 
-/// What went wrong with a server: nothing was asked.
+/// What went wrong with a server.
 #[derive(Debug)]
-pub struct DatabaseError;
+pub struct DatabaseError {
+    /// For a person to read.
+    pub message: String,
+    passes: bool,
+}
 
 impl DatabaseError {
+    /// Something that may go away by itself.
+    pub fn passing(message: String) -> DatabaseError {
+        DatabaseError { message, passes: true }
+    }
+
     /// Whether it may go away by itself.
     pub fn passes(&self) -> bool {
-        false
+        self.passes
     }
 }
