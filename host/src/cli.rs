@@ -2,6 +2,7 @@
 
 mod add;
 mod compile;
+#[cfg_attr(not(feature = "author"), path = "cli/completions/absent.rs")]
 mod completions;
 mod doctor;
 mod infer;
@@ -27,6 +28,7 @@ mod stop;
 mod store;
 pub(crate) mod supervise;
 mod test;
+#[cfg_attr(not(feature = "top"), path = "cli/top/absent.rs")]
 mod top;
 mod ui;
 mod upgrade;

@@ -15,6 +15,7 @@ mod command;
 pub mod diagnosis;
 mod events;
 pub mod numbers;
+#[cfg_attr(not(feature = "top"), allow(dead_code))]
 pub mod part;
 mod poll;
 mod prometheus;

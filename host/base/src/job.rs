@@ -21,17 +21,19 @@ mod read;
 pub mod replaced;
 pub mod retry_source;
 mod schema;
+#[cfg(feature = "sql")]
 mod standing_query;
 pub mod spec;
 pub mod suggest;
+#[cfg(feature = "sql")]
 pub mod syntax;
 pub mod table;
 mod variables;
 pub mod table_source;
 
 pub use changes::{changes_rows, follows_changes, is_of_changes};
+pub use names::query_of;
 pub use names::stream;
-pub use standing_query::query_of;
 
 use crate::error::{Error, Result};
 use crate::limits::JOB_FILE_BYTES_MAX;
@@ -131,8 +133,10 @@ fn made(document: Document, kinds: &Kinds, file: &Path, folder: &Path) -> Result
     let count = graph::count(parts.into_iter().flatten().sum());
     count.map_err(|message| Error::job(format!("{}: {message}", file.display())))?;
     let mistakes = Mistakes::default();
+    #[cfg_attr(not(feature = "sql"), allow(unused_mut))]
     let mut job = read::job(&document, kinds, file, folder, &mistakes);
     parts::check(&job, &mistakes);
+    #[cfg(feature = "sql")]
     standing_query::take_apart(&mut job, &mistakes);
     // Behind a key such as `source` there may be parts that were meant: what misses them is right to do so.
     if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key)) {
@@ -147,6 +151,7 @@ fn made(document: Document, kinds: &Kinds, file: &Path, folder: &Path) -> Result
 /// Takes queries over all rows apart into the stages that keep them up to date, in a job that a program built.
 pub fn take_queries_apart(job: &mut JobSpec) -> Result<()> {
     let mistakes = Mistakes::default();
+    #[cfg(feature = "sql")]
     standing_query::take_apart(job, &mistakes);
     mistakes.result(&job.origin, &BTreeSet::new())
 }

@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod batch;
+pub mod built;
 pub mod context;
 pub mod decode;
 pub mod digest;

@@ -8,7 +8,6 @@ use millstream_base::job::http_url;
 use millstream_base::job::spec::TlsSpec;
 use millstream_base::secrets;
 use percent_encoding::percent_decode_str;
-use reqwest::Url;
 use std::io;
 use std::net::{TcpStream as PlainStream, ToSocketAddrs};
 use std::path::Path;
@@ -17,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
+use url::Url;
 
 /// How long a connection may take, and an answer.
 pub const ANSWER_MAX: Duration = Duration::from_secs(10);

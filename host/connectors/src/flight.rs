@@ -18,10 +18,10 @@ use hyper::header::HeaderValue;
 use messages::{Descriptor, DescriptorKind, HandshakeRequest};
 use millstream_base::job::spec::TlsSpec;
 use millstream_base::shown;
-use reqwest::Url;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
+use url::Url;
 
 /// What URLs look like.
 pub const FORM: UrlForm = UrlForm {

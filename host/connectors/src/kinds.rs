@@ -1,6 +1,5 @@
 //! Which kinds of sources and sinks there are: the one list of connectors, in the order in which messages name them.
 
-use crate::receiver::table::query;
 use millstream_base::job::connector::Kind::OfLanguage;
 use millstream_base::job::connector::Kinds;
 use std::sync::LazyLock;
@@ -64,7 +63,8 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         OfLanguage("nothing"),
     ];
     let tables = vec![
-        &query::POSTGRES,
+        #[cfg(feature = "postgres")]
+        &crate::receiver::table::query::POSTGRES,
         #[cfg(feature = "sqlite")]
         &crate::sqlite::TABLE,
     ];

@@ -2,25 +2,43 @@
 
 // What users see has its documentation, in the crate `millstream`; these are its insides.
 #![allow(missing_docs)]
+// What is shared by parts of which a build has not all may be of use to none.
+#![cfg_attr(
+    not(all(feature = "brokers", feature = "hdfs", feature = "kafka", feature = "objects", feature = "postgres")),
+    allow(dead_code, unreachable_code, unused_imports)
+)]
 
+#[cfg(feature = "brokers")]
 mod dial;
+#[cfg(feature = "brokers")]
 mod flight;
 pub mod http;
+#[cfg_attr(not(feature = "kafka"), path = "kafka/absent.rs")]
 pub mod kafka;
 pub mod kinds;
+#[cfg(feature = "brokers")]
 mod kinesis;
 mod limits;
+#[cfg(feature = "brokers")]
 pub mod mqtt;
+#[cfg(feature = "brokers")]
 pub mod nats;
+#[cfg_attr(not(feature = "objects"), path = "objects/absent.rs")]
 pub mod objects;
+#[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "postgres")]
 mod postgres_changes;
+#[cfg(feature = "brokers")]
 pub mod rabbitmq;
 pub mod receiver;
+#[cfg(feature = "brokers")]
 mod redis;
+#[cfg_attr(not(feature = "kafka"), path = "schema_registry/absent.rs")]
 pub mod schema_registry;
 pub mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod tls;
+#[cfg(feature = "brokers")]
 pub mod zeromq;

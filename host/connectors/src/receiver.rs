@@ -18,10 +18,12 @@ mod http;
 pub mod inbox;
 pub mod infer;
 mod json_text;
+#[cfg_attr(not(feature = "kafka"), path = "receiver/kafka/absent.rs")]
 mod kafka;
 mod listening;
 mod named;
 mod nexmark;
+#[cfg_attr(not(feature = "objects"), path = "receiver/object/absent.rs")]
 mod object;
 mod queue;
 mod rate;

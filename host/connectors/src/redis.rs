@@ -14,7 +14,6 @@ use connection::Stream;
 use millstream_base::job::http_url;
 use millstream_base::secrets;
 use percent_encoding::percent_decode_str;
-use reqwest::Url;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io;
@@ -22,6 +21,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use url::Url;
 
 /// How long a connection may take, and an answer.
 pub const ANSWER_MAX: Duration = Duration::from_secs(10);

@@ -7,13 +7,16 @@ pub(crate) mod encode;
 mod encoder;
 mod files;
 mod http;
+#[cfg_attr(not(feature = "kafka"), path = "sink/kafka/absent.rs")]
 pub mod kafka;
 mod marker;
 mod nothing;
 pub mod plugin;
+#[cfg_attr(not(feature = "postgres"), path = "sink/postgres/absent.rs")]
 mod postgres;
 mod print;
 mod queue;
+#[cfg(feature = "brokers")]
 pub mod server;
 pub mod shares;
 pub(crate) mod waiting;

@@ -25,6 +25,7 @@ pub mod session;
 pub mod shape;
 pub mod simple;
 pub mod split;
+#[cfg_attr(not(feature = "sql"), allow(unreachable_code, unused_variables))]
 pub mod sql;
 pub mod stage;
 pub mod stage_check;

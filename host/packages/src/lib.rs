@@ -3,6 +3,7 @@
 // What users see has its documentation, in the crate `millstream`; these are its insides.
 #![allow(missing_docs)]
 
+#[cfg_attr(not(feature = "packages"), allow(dead_code))]
 mod limits;
 pub mod lock;
 pub mod package;

@@ -4,3 +4,4 @@
 pub mod difference;
 pub mod facts;
 pub mod manifest;
+pub mod oci;

@@ -5,6 +5,7 @@
 
 pub mod folder;
 mod listing;
+#[cfg_attr(not(feature = "packages"), path = "registry/oci/absent.rs")]
 pub mod oci;
 mod referrer;
 

@@ -11,6 +11,7 @@ pub mod replay;
 mod sent;
 mod stand_by;
 mod start;
+#[cfg_attr(not(feature = "telemetry"), path = "traces/absent.rs")]
 mod traces;
 
 pub use local_ports::LocalPorts;

@@ -3,43 +3,85 @@
 // What users see has its documentation, in the crate `millstream`; these are its insides.
 #![allow(missing_docs)]
 
+#[cfg(not(feature = "sql"))]
+mod absent;
+#[cfg(feature = "sql")]
 mod accumulators;
+#[cfg(feature = "sql")]
 mod aggregate;
+#[cfg(feature = "sql")]
 mod limits;
+#[cfg(feature = "sql")]
 mod output_size;
+#[cfg(feature = "sql")]
 mod arithmetic;
+#[cfg(feature = "sql")]
 mod batch_time;
+#[cfg(feature = "sql")]
 pub mod budget;
+#[cfg(feature = "sql")]
 mod casts;
+#[cfg(feature = "sql")]
 mod decimals;
+#[cfg(feature = "sql")]
 mod dependencies;
+#[cfg(feature = "sql")]
 pub mod expression;
+#[cfg(feature = "sql")]
 mod floats;
+#[cfg(feature = "sql")]
 mod foreign;
+#[cfg(feature = "sql")]
 mod frames;
+#[cfg(feature = "sql")]
 pub mod function;
+#[cfg(feature = "sql")]
 pub mod gather;
+#[cfg(feature = "sql")]
 mod guard;
+#[cfg(feature = "sql")]
 mod join_keys;
+#[cfg(feature = "sql")]
 mod mistake;
+#[cfg(feature = "sql")]
 pub mod normal;
+#[cfg(feature = "sql")]
 pub mod query;
+#[cfg(feature = "sql")]
 mod plan_step;
+#[cfg(feature = "sql")]
 mod plan_thread;
+#[cfg(feature = "sql")]
 mod pool;
+#[cfg(feature = "sql")]
 pub mod references;
+#[cfg(feature = "sql")]
 mod rewrite;
+#[cfg(feature = "sql")]
 mod rounding;
+#[cfg(feature = "sql")]
 mod rules;
+#[cfg(feature = "sql")]
 mod semantics;
+#[cfg(feature = "sql")]
 pub mod session;
+#[cfg(feature = "sql")]
 mod shift;
+#[cfg(feature = "sql")]
 mod subqueries;
+#[cfg(feature = "sql")]
 mod input;
+#[cfg(feature = "sql")]
 pub mod placement;
+#[cfg(feature = "sql")]
 mod types;
+#[cfg(feature = "sql")]
 mod using;
+#[cfg(feature = "sql")]
 pub mod budget_exec;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sql"))]
 mod tests;
+
+#[cfg(not(feature = "sql"))]
+pub use absent::{budget, expression, function, normal, placement, query, references};

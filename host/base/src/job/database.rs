@@ -1,15 +1,25 @@
 //! How a job names a database and a table in it.
 
 use super::variables::{self, TextPiece};
-use crate::secrets::{self, URL_TEXT};
-use percent_encoding::{percent_decode_str, utf8_percent_encode};
-use std::path::{Path, PathBuf};
+#[cfg(feature = "postgres")]
+use crate::secrets;
+use crate::secrets::URL_TEXT;
+#[cfg(feature = "postgres")]
+use percent_encoding::percent_decode_str;
+use percent_encoding::utf8_percent_encode;
+#[cfg(feature = "postgres")]
+use std::path::Path;
+use std::path::PathBuf;
+#[cfg(feature = "postgres")]
 use std::str::FromStr;
+#[cfg(feature = "postgres")]
 use tokio_postgres::Config;
+#[cfg(feature = "postgres")]
 use tokio_postgres::config::SslMode;
 
 /// Bytes of a name in PostgreSQL; it would cut a longer one.
 pub const NAME_BYTES_MAX: usize = 63;
+#[cfg(feature = "postgres")]
 const MODES: [(&str, Mode); 5] = [
     ("disable", Mode::Disable),
     ("prefer", Mode::Prefer),
@@ -58,6 +68,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
     parse(known).map(drop)
 }
 
+#[cfg(feature = "postgres")]
 /// Where a database is, and how it is spoken to.
 pub struct Database {
     /// For the driver.
@@ -93,6 +104,7 @@ pub enum Mode {
     VerifyFull,
 }
 
+#[cfg(feature = "postgres")]
 /// Where the database of a URL is, with what the environment gives for its placeholders. Neither that nor the password is
 /// shown from then on.
 pub fn config(url: &str) -> Result<Database, String> {
@@ -103,6 +115,13 @@ pub fn config(url: &str) -> Result<Database, String> {
     Ok(database)
 }
 
+/// What is wrong with a URL is told by the driver, which is not there.
+#[cfg(not(feature = "postgres"))]
+fn parse(_url: &str) -> Result<(), String> {
+    Ok(())
+}
+
+#[cfg(feature = "postgres")]
 /// A URL as the driver takes it. The message does not repeat it, as there may be a password in it.
 fn parse(url: &str) -> Result<Database, String> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
@@ -121,6 +140,7 @@ fn parse(url: &str) -> Result<Database, String> {
     Ok(Database { config, ssl })
 }
 
+#[cfg(feature = "postgres")]
 /// Takes what is said of TLS out of a URL: the driver knows less of it.
 fn ssl_of(url: &str) -> Result<(String, Ssl), String> {
     let mut ssl = Ssl::default();

@@ -1,5 +1,6 @@
 //! Names of jobs, sources, stages and sinks, and the names of streams that `from` takes.
 
+use crate::job::spec::JobSpec;
 use crate::limits::NAME_BYTES_MAX;
 use std::path::Path;
 
@@ -15,6 +16,17 @@ pub(super) fn check_branch(name: &str) -> Result<(), String> {
         true => Err(format!("a branch must not be named `{name}`, which stands for {name} rows; write another name")),
         false => check(name),
     }
+}
+
+/// The query over all rows that a stage is a part of: it was taken apart into several.
+pub fn query_of<'a>(spec: &'a JobSpec, stage: &'a str) -> Option<&'a str> {
+    let named = |name: &str| spec.stages.iter().find(|stage| stage.name == name);
+    let ends = ["-rows", "-totals", "-all"];
+    let query = ends.iter().find_map(|end| stage.strip_suffix(end)).unwrap_or(stage);
+    let rows = format!("{query}-rows");
+    let totals = named(&format!("{query}-totals"))?;
+    let is_query = totals.from == [rows.clone()] && named(&rows).is_some() && named(query).is_some();
+    (is_query && !spec.origin.lines.contains_key(&format!("stages.{}", totals.name))).then_some(query)
 }
 
 /// What is wrong with a name, and what to write instead.

@@ -5,8 +5,8 @@
 use super::changes::reads::{self, Origin, Projection};
 use super::mistakes::Mistakes;
 use super::names;
+use super::query_of;
 use super::spec::*;
-use super::standing_query::query_of;
 use std::collections::BTreeSet;
 
 /// The column of a session's start.

@@ -44,17 +44,6 @@ pub(super) fn take_apart(job: &mut JobSpec, mistakes: &Mistakes) {
     job.stages = stages;
 }
 
-/// The query over all rows that a stage is a part of: [`take_apart`] made several stages of it.
-pub fn query_of<'a>(spec: &'a JobSpec, stage: &'a str) -> Option<&'a str> {
-    let named = |name: &str| spec.stages.iter().find(|stage| stage.name == name);
-    let ends = ["-rows", "-totals", "-all"];
-    let query = ends.iter().find_map(|end| stage.strip_suffix(end)).unwrap_or(stage);
-    let rows = format!("{query}-rows");
-    let totals = named(&format!("{query}-totals"))?;
-    let is_query = totals.from == [rows.clone()] && named(&rows).is_some() && named(query).is_some();
-    (is_query && !spec.origin.lines.contains_key(&format!("stages.{}", totals.name))).then_some(query)
-}
-
 fn is_over_all(stage: &StageSpec) -> bool {
     let over_all = stage.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All);
     over_all && matches!(stage.operator, OperatorSpec::Sql { .. })

@@ -1,6 +1,7 @@
 //! The object stores that there are, and how environment variables lead to them.
 
 use super::answer;
+#[cfg(feature = "hdfs")]
 use super::hdfs::Hdfs;
 use millstream_base::error::Error;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -138,6 +139,12 @@ impl Cloud {
                 check_http("AZURE_ALLOW_HTTP", [value(AzureConfigKey::Endpoint)], allowed)?;
                 Arc::new(builder.with_container_name(bucket).with_retry(retry).build().map_err(NoClient::Client)?)
             }
+            #[cfg(not(feature = "hdfs"))]
+            Cloud::Hdfs => {
+                let _ = handle;
+                return Err(NoClient::Client(super::hdfs::absent()));
+            }
+            #[cfg(feature = "hdfs")]
             Cloud::Hdfs => Arc::new(Hdfs::open(bucket, settings, handle.clone()).map_err(NoClient::Client)?),
         })
     }

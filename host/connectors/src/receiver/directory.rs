@@ -1,6 +1,7 @@
 //! Source `directory`: the files of a folder, and every file that is moved into it later. The same for the objects of a bucket, and
 //! for rows that are given back to a stage, whose folder need not be there, and for which no job waits.
 
+#[cfg_attr(not(feature = "objects"), path = "directory/bucket/absent.rs")]
 mod bucket;
 mod listing;
 pub mod spread;

@@ -5,6 +5,7 @@
 mod content;
 mod guess;
 mod lookup;
+#[cfg(feature = "postgres")]
 pub mod query;
 pub mod rows;
 

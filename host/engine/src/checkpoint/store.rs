@@ -1,6 +1,7 @@
 //! Where checkpoints are kept: a folder, a bucket of an object store, or a folder of HDFS. All calls block; they belong to threads that
 //! may wait.
 
+#[cfg(feature = "objects")]
 mod bucket;
 mod local;
 
@@ -89,7 +90,10 @@ pub fn open(dir: &str, base: &Path) -> Result<Arc<dyn Store>> {
 /// As [`open`], with these in place of environment variables.
 pub fn open_with(dir: &str, base: &Path, settings: &[(String, String)]) -> Result<Arc<dyn Store>> {
     if CHECKPOINT_SCHEMES.iter().any(|scheme| dir.starts_with(scheme)) {
+        #[cfg(feature = "objects")]
         return Ok(Arc::new(bucket::BucketStore::open(dir, settings)?));
+        #[cfg(not(feature = "objects"))]
+        return Err(absent(settings));
     }
     if dir.is_empty() || dir.contains("://") {
         return Err(Error::job(format!(
@@ -97,6 +101,13 @@ pub fn open_with(dir: &str, base: &Path, settings: &[(String, String)]) -> Resul
         )));
     }
     Ok(Arc::new(local::Local::open(base.join(dir))))
+}
+
+/// The error for a place that this build cannot reach.
+#[cfg(not(feature = "objects"))]
+fn absent(_settings: &[(String, String)]) -> Error {
+    let what = millstream_base::built::absent("a bucket or HDFS", "objects");
+    Error::job(format!("`dir` of [checkpoint]: {what}"))
 }
 
 /// Whether a path names an object inside the store. Paths are read from files, so they are not trusted.

@@ -4,6 +4,7 @@
 //! component makes the same manifest everywhere, so its digest names the package.
 
 use super::facts::PackageFacts;
+use super::oci::{OciDescriptor, OciImageManifest};
 use crate::limits::PACKAGE_MANIFEST_BYTES_MAX;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
@@ -11,7 +12,6 @@ use millstream_base::limits::COMPONENT_BYTES_MAX;
 use millstream_base::package_name;
 use millstream_base::package_name::PackageName;
 use millstream_base::shown::printable;
-use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

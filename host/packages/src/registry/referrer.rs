@@ -1,10 +1,10 @@
 //! A signature as an artifact that refers to the package it is of, as the OCI specification has it since 1.1.
 
 use crate::package::manifest::{Blob, PackedPackage};
+use crate::package::oci::{ImageIndexEntry, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
 use crate::trust::signature::{BYTES_MAX, MEDIA_TYPE};
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
-use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
 
 /// The config of an artifact that has none, as the specification names it.
 const EMPTY_MEDIA_TYPE: &str = "application/vnd.oci.empty.v1+json";

@@ -1,3 +1,4 @@
+use super::query::*;
 use super::*;
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, StringArray, TimestampMicrosecondArray};
 

@@ -1,32 +1,18 @@
 //! What conditions, lists of columns and queries read, by their text: which columns a condition names, and which column of the
 //! input a column of the output is. Of a text that cannot be parsed nothing is known, so it may read everything.
 
-mod deep;
+#[cfg(not(feature = "sql"))]
+mod absent;
+#[cfg(feature = "sql")]
+mod syntax;
+
+#[cfg(not(feature = "sql"))]
+pub use absent::{condition, projection, row_query, volatile_call};
+#[cfg(feature = "sql")]
+pub use syntax::{condition, projection, row_query, volatile_call};
 
 use crate::job::spec::{AggregateFunction, AggregateSpec};
-use crate::job::standing_query::has_totals;
-use crate::job::syntax::{Part, each_part};
-use sqlparser::ast::{
-    BinaryOperator, ExcludeSelectItem, Expr, FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
-    Statement, TableFactor, Value, WildcardAdditionalOptions,
-};
-use sqlparser::dialect::GenericDialect;
-use sqlparser::parser::Parser;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
-
-/// Functions with another value in each batch or call.
-const VOLATILE: [&str; 9] = [
-    "now",
-    "current_timestamp",
-    "current_date",
-    "current_time",
-    "localtimestamp",
-    "today",
-    "random",
-    "uuid",
-    "gen_random_uuid",
-];
 
 /// What an expression depends on.
 #[derive(Debug, Default, PartialEq)]
@@ -74,25 +60,6 @@ pub struct RowQuery {
     pub projection: Projection,
 }
 
-/// What a condition reads. `None`: it cannot be told.
-pub fn condition(text: &str) -> Option<Reads> {
-    let query = parsed(deep::shallow(&format!("select 1 from rows where {text}"))?)?;
-    let SetExpr::Select(select) = query.body.as_ref() else { return None };
-    Some(reads(select.selection.as_ref()?, &[]))
-}
-
-/// A function in a condition with another value in each batch, where no more can be told of it.
-pub fn volatile_call(condition: &str) -> Option<String> {
-    deep::volatile_call(condition)
-}
-
-/// The columns of a `select`. `None`: they cannot be told.
-pub fn projection(text: &str) -> Option<Projection> {
-    let query = query(&format!("select {text}"))?;
-    let SetExpr::Select(select) = query.body.as_ref() else { return None };
-    projection_of(select, &[])
-}
-
 /// The columns of an aggregate: its key, and its totals; the last value of a column is that column.
 pub fn totals(key: &[String], totals: &[AggregateSpec]) -> Projection {
     let mut named: BTreeMap<String, Origin> =
@@ -109,219 +76,6 @@ pub fn totals(key: &[String], totals: &[AggregateSpec]) -> Projection {
         named.insert(total.output.clone(), origin);
     }
     Projection { named, ..Projection::default() }
-}
-
-/// A query of `sql`, or what in it looks at more than one row. `None`: it cannot be parsed.
-pub fn row_query(text: &str) -> Option<Result<RowQuery, String>> {
-    let query = query(text)?;
-    let SetExpr::Select(select) = query.body.as_ref() else { return Some(Err("it is not a plain `select`".into())) };
-    Some(row_query_of(&query, select))
-}
-
-fn row_query_of(query: &Query, select: &Select) -> Result<RowQuery, String> {
-    let [from] = select.from.as_slice() else { return Err("it reads several tables".into()) };
-    if !from.joins.is_empty() {
-        return Err("it has a `join`".into());
-    }
-    let TableFactor::Table { name, alias, .. } = &from.relation else {
-        return Err("it has a query within it".into());
-    };
-    let Some(stream) = last_name(name) else { return Err("its table has no name".into()) };
-    let tables: Vec<String> =
-        [Some(stream.clone()), alias.as_ref().map(|alias| alias.name.value.clone())].into_iter().flatten().collect();
-    // Whatever else it has shows when these parts are written down again.
-    let projection: Vec<String> = select.projection.iter().map(ToString::to_string).collect();
-    let mut written = format!("SELECT {} FROM {from}", projection.join(", "));
-    if let Some(condition) = &select.selection {
-        written += &format!(" WHERE {condition}");
-    }
-    let text = query.to_string();
-    if written != text {
-        return Err(match text.strip_prefix(&written) {
-            Some(rest) => format!("it has `{}`", first_words(rest)),
-            None => "it is not a plain `select … from … where …`".into(),
-        });
-    }
-    let expressions = select.projection.iter().filter_map(expression_of).chain(&select.selection);
-    if let Some(call) = expressions.into_iter().find_map(over_rows) {
-        return Err(format!("`{call}` looks at several rows"));
-    }
-    let projection = projection_of(select, &tables).ok_or("its list of columns is not one that is followed here")?;
-    let condition = select.selection.as_ref().map(|condition| reads(condition, &tables));
-    Ok(RowQuery { stream, condition, projection })
-}
-
-/// The keywords at the beginning of a clause, as `group by`.
-fn first_words(clause: &str) -> String {
-    let words = clause.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_uppercase()));
-    let words: Vec<String> = words.take(2).map(str::to_lowercase).collect();
-    if words.is_empty() { clause.trim().to_owned() } else { words.join(" ") }
-}
-
-fn expression_of(item: &SelectItem) -> Option<&Expr> {
-    match item {
-        SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } => Some(expression),
-        _ => None,
-    }
-}
-
-/// A call of an aggregate or over a window, or a query, within an expression.
-fn over_rows(expression: &Expr) -> Option<String> {
-    if has_totals(expression) {
-        return Some(expression.to_string());
-    }
-    each_part(&mut expression.clone(), |part| match part {
-        Part::Query(query) => ControlFlow::Break(format!("({query})")),
-        Part::Expression(Expr::Function(call)) if call.over.is_some() => ControlFlow::Break(call.to_string()),
-        Part::Expression(_) => ControlFlow::Continue(()),
-    })
-}
-
-fn query(text: &str) -> Option<Box<Query>> {
-    parsed(deep::flattened(text)?)
-}
-
-fn parsed(text: String) -> Option<Box<Query>> {
-    let parsed = crate::panics::caught(|| Parser::parse_sql(&GenericDialect {}, &text));
-    let mut statements = parsed.ok()?.ok()?;
-    match (statements.pop(), statements.is_empty()) {
-        (Some(Statement::Query(query)), true) => Some(query),
-        _ => None,
-    }
-}
-
-fn reads(expression: &Expr, tables: &[String]) -> Reads {
-    let mut reads = Reads::default();
-    each_part(&mut expression.clone(), |part| {
-        match part {
-            Part::Expression(expression) => match volatile(expression) {
-                Some(name) => drop(reads.volatile.get_or_insert(name)),
-                None => reads.columns.extend(column(expression, tables)),
-            },
-            Part::Query(_) => {}
-        }
-        ControlFlow::<()>::Continue(())
-    });
-    reads
-}
-
-/// The function of an expression that is a call of one with another value each time.
-fn volatile(expression: &Expr) -> Option<String> {
-    let Expr::Function(call) = expression else { return None };
-    Some(call.name.to_string().to_lowercase()).filter(|name| VOLATILE.contains(&name.as_str()))
-}
-
-/// The names of which an expression consists, with dots between them; none where it is another.
-fn names(expression: &Expr) -> Vec<&Ident> {
-    match expression {
-        Expr::Identifier(name) => vec![name],
-        Expr::CompoundIdentifier(names) => names.iter().collect(),
-        // The parser knows some functions without brackets; `user` is one, and a column.
-        Expr::Function(call) if matches!(call.args, FunctionArguments::None) => {
-            call.name.0.iter().filter_map(|part| part.as_ident()).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// The column that an expression is; of a member of a struct, the struct.
-fn column(expression: &Expr, tables: &[String]) -> Option<String> {
-    let names = names(expression);
-    let of_table = names.len() > 1 && names.first().is_some_and(|name| tables.contains(&name.value));
-    names.get(usize::from(of_table)).map(|name| name.value.clone())
-}
-
-fn projection_of(select: &Select, tables: &[String]) -> Option<Projection> {
-    let mut projection = Projection::default();
-    for item in &select.projection {
-        match item {
-            SelectItem::UnnamedExpr(expression) => {
-                projection.unnests |= unnests(expression);
-                if let Some(name) = last_part(expression) {
-                    projection.named.insert(name, origin(expression, tables));
-                }
-            }
-            SelectItem::ExprWithAlias { expr, alias } => {
-                projection.unnests |= unnests(expr);
-                projection.named.insert(alias.value.clone(), origin(expr, tables));
-            }
-            SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
-                projection.all_but = Some(left_out(options)?);
-                for element in options.opt_replace.iter().flat_map(|replace| &replace.items) {
-                    projection.named.insert(element.column_name.value.clone(), origin(&element.expr, tables));
-                }
-            }
-            SelectItem::ExprWithAliases { .. } => return None,
-        }
-    }
-    Some(projection)
-}
-
-/// The columns that a `*` leaves out; `None`: it renames columns, or chooses them by a pattern.
-fn left_out(options: &WildcardAdditionalOptions) -> Option<BTreeSet<String>> {
-    if options.opt_rename.is_some() || options.opt_ilike.is_some() {
-        return None;
-    }
-    let mut names = BTreeSet::new();
-    match &options.opt_exclude {
-        Some(ExcludeSelectItem::Single(name)) => names.extend(last_name(name)),
-        Some(ExcludeSelectItem::Multiple(all)) => names.extend(all.iter().filter_map(last_name)),
-        None => {}
-    }
-    if let Some(except) = &options.opt_except {
-        let value = |name: &Ident| name.value.clone();
-        names.insert(value(&except.first_element));
-        names.extend(except.additional_elements.iter().map(value));
-    }
-    Some(names)
-}
-
-fn last_name(name: &ObjectName) -> Option<String> {
-    name.0.last().and_then(|part| part.as_ident()).map(|name| name.value.clone())
-}
-
-/// The name of the output column of an expression without `as`.
-fn last_part(expression: &Expr) -> Option<String> {
-    names(expression).last().map(|name| name.value.clone())
-}
-
-fn unnests(expression: &Expr) -> bool {
-    each_part(&mut expression.clone(), |part| match part {
-        Part::Expression(Expr::Function(call)) if call.name.to_string().eq_ignore_ascii_case("unnest") => {
-            ControlFlow::Break(())
-        }
-        _ => ControlFlow::Continue(()),
-    })
-    .is_some()
-}
-
-fn origin(expression: &Expr, tables: &[String]) -> Origin {
-    if let Some(name) = column(expression, tables).filter(|name| last_part(expression).as_ref() == Some(name)) {
-        return Origin::Column(name);
-    }
-    let Reads { columns, volatile } = reads(expression, tables);
-    Origin::Computed { columns, spelling: only_compares_strings(expression), volatile }
-}
-
-/// Whether an expression is made of columns, strings, `case`, equality and functions of strings.
-fn only_compares_strings(expression: &Expr) -> bool {
-    each_part(&mut expression.clone(), |part| match part {
-        Part::Query(_) => ControlFlow::Break(()),
-        Part::Expression(part) => match part {
-            Expr::Identifier(_)
-            | Expr::CompoundIdentifier(_)
-            | Expr::Case { .. }
-            | Expr::InList { .. }
-            | Expr::Nested(_)
-            | Expr::Function(_) => ControlFlow::Continue(()),
-            Expr::BinaryOp { op: BinaryOperator::Eq | BinaryOperator::NotEq | BinaryOperator::Or, .. } => {
-                ControlFlow::Continue(())
-            }
-            Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)) => ControlFlow::Continue(()),
-            _ => ControlFlow::Break(()),
-        },
-    })
-    .is_none()
 }
 
 impl Projection {
@@ -394,7 +148,7 @@ impl Projection {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sql"))]
 mod tests {
     use super::*;
 

@@ -4,6 +4,7 @@ use super::columns::encoding;
 use super::kafka::cluster;
 use super::stage::plugin::bare;
 use super::{http, records};
+use crate::built;
 use crate::job::keys::{self, SINK_KINDS_LATER};
 use crate::job::spec::{
     Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, PluginSinkSpec, RecordFormat, SinkKind,
@@ -18,6 +19,9 @@ use std::time::Duration;
 pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
     let word = r.kind(&r.kinds.of_sinks(), SINK_KINDS_LATER);
+    if let Some(absent) = word.and_then(|word| built::absent_kind(word, r.kinds.absent_sink(word))) {
+        r.wrong("kind", absent);
+    }
     r.check_keys(r.kinds.sink_keys(), keys::SINK_KEYS_LATER, word);
     let wants_changes = r.choice("changes", &[("rows", true)], &[]).unwrap_or_default();
     let from = r.texts("from", "from = \"words\" or from = [\"a\", \"b\"]").unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use super::stage::plugin::bare;
 use super::{columns, files, http, http_client, kafka, records, tls};
+use crate::built;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS_LATER};
 use crate::job::spec::{
     Addresses, ColumnSpec, Format, NexmarkEvent, NexmarkSpec, PluginSourceSpec, SourceKind, SourceSpec,
@@ -15,6 +16,9 @@ use std::time::Duration;
 /// Reads `[sources.<name>]`.
 pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
     let word = r.kind(&r.kinds.of_sources(), SOURCE_KINDS_LATER);
+    if let Some(absent) = word.and_then(|word| built::absent_kind(word, r.kinds.absent_source(word))) {
+        r.wrong("kind", absent);
+    }
     r.check_keys(r.kinds.source_keys(), keys::SOURCE_KEYS_LATER, word);
     let kind = match (word, word.and_then(|word| r.kinds.source(word))) {
         (_, Some(declaration)) => SourceKind::Declared((declaration.read)(r)),

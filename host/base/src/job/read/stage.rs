@@ -6,6 +6,7 @@ mod pattern;
 pub(super) mod plugin;
 mod time;
 
+use crate::built;
 use crate::job::keys;
 use crate::job::spec::{OperatorSpec, StageSpec, UpdateEmit, WindowEmit};
 use crate::job::table::Reader;
@@ -14,6 +15,9 @@ use crate::job::table::Reader;
 pub(in crate::job) fn stage(name: String, r: &Reader<'_>) -> StageSpec {
     r.check_keys(keys::STAGE, keys::STAGE_KEYS_LATER, None);
     r.need("from", "from = \"…\" with the name of a source or stage");
+    for key in ["filter", "pattern", "select", "sql"].into_iter().filter(|key| !cfg!(feature = "sql") && r.has(key)) {
+        r.wrong(key, built::absent(&format!("`{key}`"), "sql"));
+    }
     let from = r.texts("from", "from = \"lines\" or from = [\"a\", \"b\"]").unwrap_or_default();
     let (rows, results) = emit(r);
     let (window, event_time) = time::window_and_time(r, results);

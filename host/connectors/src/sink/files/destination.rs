@@ -1,6 +1,7 @@
 //! Where the files of a sink are: a folder of this machine, or objects below a prefix of a bucket. Names are relative to it,
 //! with `/` between their parts.
 
+#[cfg_attr(not(feature = "objects"), path = "destination/bucket/absent.rs")]
 mod bucket;
 mod folder;
 

@@ -1,15 +1,9 @@
-//! The built-in aggregate functions, on DataFusion's vectorized accumulators.
+//! The built-in aggregate functions of a stage.
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{CastOptions, cast, cast_with_options, concat_batches, take, take_arrays};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
-use datafusion_common::DataFusionError;
-use datafusion_expr::{AggregateUDF, EmitTo, GroupsAccumulator};
-use datafusion_functions_aggregate::{average, count, first_last, min_max, sum};
-use datafusion_physical_expr::GroupsAccumulatorAdapter;
-use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
-use datafusion_physical_expr::expressions::Column;
 use millstream_base::batch::group::{Grouped, Grouper};
 use millstream_base::batch::keys::{KeyHash, Keys, canonical_column};
 use millstream_base::batch::types::{self, ColumnType};
@@ -20,10 +14,18 @@ use millstream_sql::expression::Expression;
 use std::sync::Arc;
 
 mod accumulators;
+#[cfg(any(test, not(feature = "sql")))]
+mod small;
 mod stored;
 mod tally;
+#[cfg(feature = "sql")]
+mod total;
 
+#[cfg(not(feature = "sql"))]
+use small::{Accumulator, Total};
 pub use tally::Tally;
+#[cfg(feature = "sql")]
+use total::{Accumulator, Total};
 
 /// The aggregates of one stage, checked against its input.
 #[derive(Clone)]
@@ -45,7 +47,7 @@ pub struct Builtin {
 /// One aggregate function and its argument.
 #[derive(Clone)]
 struct Function {
-    expression: Arc<AggregateFunctionExpr>,
+    total: Total,
     /// The argument's column in the stage's input; `None` for `count(*)`.
     column: Option<usize>,
     /// Its name.
@@ -105,9 +107,8 @@ impl Builtin {
         let mut functions = Vec::new();
         for spec in specs {
             let function = Function::new(spec, input)?;
-            let states = function.expression.state_fields().map_err(datafusion)?;
-            for (index, state) in states.iter().enumerate() {
-                partial.push(Field::new(format!("{}#{index}", spec.output), state.data_type().clone(), true));
+            for (index, state) in function.states.iter().enumerate() {
+                partial.push(Field::new(format!("{}#{index}", spec.output), state.clone(), true));
             }
             output.push(Field::new(&spec.output, function.output(), true));
             functions.push(function);
@@ -154,12 +155,12 @@ impl Builtin {
                 let values = values.slice(start, end - start);
                 let taken = taken.as_ref().map(|taken| taken.slice(start, end - start));
                 let count = groups.count();
-                accumulator.update_batch(&[values], &groups.of_row, taken.as_ref(), count).map_err(datafusion)?;
+                accumulator.update(values, &groups.of_row, taken.as_ref(), count)?;
             }
         }
         let mut columns = take_arrays(&keys, &UInt32Array::from(groups.first_rows), None).map_err(Error::arrow)?;
         for mut accumulator in accumulators {
-            columns.extend(accumulator.state(EmitTo::All).map_err(datafusion)?);
+            columns.extend(accumulator.states()?);
         }
         Ok((RecordBatch::try_new(self.partial.clone(), columns).map_err(Error::arrow)?, groups.hashes))
     }
@@ -181,8 +182,8 @@ impl Builtin {
             let mut accumulator = function.accumulator()?;
             let states = &all.columns()[at..at + function.state_columns];
             at += function.state_columns;
-            accumulator.merge_batch(states, &groups.of_row, groups.count()).map_err(datafusion)?;
-            let values = function.result(accumulator.evaluate(EmitTo::All).map_err(datafusion)?)?;
+            accumulator.merge(states, &groups.of_row, groups.count())?;
+            let values = function.result(accumulator.results()?)?;
             columns.push(take(&values, &order, None).map_err(Error::arrow)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(order.len()));
@@ -192,8 +193,7 @@ impl Builtin {
     /// The row of a batch without rows, as SQL has it: counts are 0, all else is null. Group accumulators take it for
     /// granted that each group has a row.
     pub fn of_nothing(&self) -> Result<RecordBatch> {
-        let value = |function: &Function| function.expression.create_accumulator()?.evaluate()?.to_array_of_size(1);
-        let result = |function: &Function| function.result(value(function).map_err(datafusion)?);
+        let result = |function: &Function| function.result(function.total.of_nothing()?);
         let columns = self.functions.iter().map(result).collect::<Result<_>>()?;
         RecordBatch::try_new(self.output.clone(), columns).map_err(Error::arrow)
     }
@@ -229,16 +229,11 @@ impl Function {
             (AggregateFunction::Sum, DataType::Int64) => (DataType::Decimal128(19, 0), Convert::Wide),
             (_, argument) => (argument, Convert::None),
         };
-        let schema = Arc::new(Schema::new(vec![Field::new("argument", argument.clone(), column.is_some())]));
-        let builder = AggregateExprBuilder::new(udaf(spec.function), vec![Arc::new(Column::new("argument", 0))])
-            .schema(schema)
-            .alias(&spec.output)
-            .with_distinct(spec.distinct);
-        let expression = Arc::new(builder.build().map_err(datafusion)?);
-        let states = expression.state_fields().map_err(datafusion)?;
-        let states: Vec<DataType> = states.iter().map(|state| state.data_type().clone()).collect();
+        let total = Total::new(spec.function, &argument, column.is_some(), spec.distinct);
+        let total = total.map_err(|error| error.within(format!("`{}`", spec.output)))?;
+        let states = total.states()?;
         Ok(Function {
-            expression,
+            total,
             column,
             column_name: spec.column.clone(),
             given,
@@ -253,12 +248,8 @@ impl Function {
         })
     }
 
-    fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
-        if self.expression.groups_accumulator_supported() {
-            return self.expression.create_groups_accumulator().map_err(datafusion);
-        }
-        let expression = self.expression.clone();
-        Ok(Box::new(GroupsAccumulatorAdapter::new(move || expression.create_accumulator())))
+    fn accumulator(&self) -> Result<Accumulator> {
+        self.total.accumulator()
     }
 
     /// The type of its result.
@@ -266,7 +257,7 @@ impl Function {
         match self.convert {
             Convert::Ordered => DataType::Float64,
             Convert::Wide => DataType::Int64,
-            Convert::None | Convert::Canonical => self.expression.field().data_type().clone(),
+            Convert::None | Convert::Canonical => self.total.output(),
         }
     }
 
@@ -380,20 +371,4 @@ fn argument_type(spec: &AggregateSpec, given: &DataType) -> Result<DataType> {
         ))),
         _ => Ok(given.clone()),
     }
-}
-
-fn udaf(function: AggregateFunction) -> Arc<AggregateUDF> {
-    match function {
-        AggregateFunction::Count => count::count_udaf(),
-        AggregateFunction::Sum => sum::sum_udaf(),
-        AggregateFunction::Min => min_max::min_udaf(),
-        AggregateFunction::Max => min_max::max_udaf(),
-        AggregateFunction::Avg => average::avg_udaf(),
-        AggregateFunction::First => first_last::first_value_udaf(),
-        AggregateFunction::Last => first_last::last_value_udaf(),
-    }
-}
-
-fn datafusion(error: DataFusionError) -> Error {
-    Error::bug(format!("aggregate: {error}"))
 }

@@ -5,6 +5,7 @@ use crate::limits::{
     PACKAGE_MANIFEST_BYTES_MAX, PACKAGE_SIGNATURES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_INDEX_BYTES_MAX,
 };
 use crate::package::manifest::{Blob, PackedPackage};
+use crate::package::oci::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OciImageIndex};
 use crate::registry::referrer;
 use crate::trust::signature::MEDIA_TYPE;
 use millstream_base::digest::Digest;
@@ -12,7 +13,6 @@ use millstream_base::durable;
 use millstream_base::error::{Error, Result};
 use millstream_base::package_name;
 use millstream_base::package_name::PackageName;
-use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OciImageIndex};
 use semver::Version;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};

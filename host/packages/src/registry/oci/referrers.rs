@@ -3,10 +3,11 @@
 
 use super::client::{AskResult, Client};
 use crate::limits::PACKAGE_SIGNATURES_MAX;
+use crate::package::oci::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciImageIndex};
 use crate::registry::referrer;
 use crate::trust::signature::MEDIA_TYPE;
 use millstream_base::digest::Digest;
-use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciImageIndex};
+use oci_client::manifest::ImageIndexEntry as ListedEntry;
 use oci_client::{Reference, RegistryOperation};
 
 /// The signatures of a package.
@@ -38,12 +39,12 @@ pub async fn attach(client: &Client, package: &Reference, bytes: Vec<Vec<u8>>) -
 }
 
 /// The entries of signatures that the registry lists, be it by itself or under the tag.
-async fn listed(client: &Client, package: &Reference) -> AskResult<Vec<ImageIndexEntry>> {
+async fn listed(client: &Client, package: &Reference) -> AskResult<Vec<ListedEntry>> {
     client.log_in(package, RegistryOperation::Pull).await?;
     let index = client.oci.pull_referrers(package, Some(MEDIA_TYPE)).await.map_err(|error| client.words(&error))?;
     // Not all registries look at the type that they are asked for.
-    let is_signature = |entry: &ImageIndexEntry| entry.artifact_type.as_deref() == Some(MEDIA_TYPE);
-    let entries: Vec<ImageIndexEntry> = index.manifests.into_iter().filter(is_signature).collect();
+    let is_signature = |entry: &ListedEntry| entry.artifact_type.as_deref() == Some(MEDIA_TYPE);
+    let entries: Vec<ListedEntry> = index.manifests.into_iter().filter(is_signature).collect();
     match entries.len() > PACKAGE_SIGNATURES_MAX {
         true => Err(format!("lists more than {PACKAGE_SIGNATURES_MAX} signatures of one package")),
         // A digest becomes part of an address.

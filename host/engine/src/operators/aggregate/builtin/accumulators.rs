@@ -1,11 +1,10 @@
 //! Built-in functions over windows: accumulators that can be put together again and again, a row for each key.
 
 use super::stored::{StoredColumn, halves_of, wide};
-use super::{Builtin, Convert, Function, FunctionParts, datafusion};
+use super::{Builtin, Convert, Function, FunctionParts};
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::binary;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use datafusion_expr::EmitTo;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::AggregateFunction;
 use std::ops::Range;
@@ -82,8 +81,8 @@ impl Builtin {
         self.make(count, |function, at, kept| {
             let mut accumulator = function.accumulator()?;
             let states = states.get(at..at + function.state_columns).ok_or_else(missing)?;
-            accumulator.merge_batch(states, groups, count).map_err(datafusion)?;
-            function.keep(&accumulator.state(EmitTo::All).map_err(datafusion)?, kept)
+            accumulator.merge(states, groups, count)?;
+            function.keep(&accumulator.states()?, kept)
         })
     }
 
@@ -96,9 +95,9 @@ impl Builtin {
             Some(Simple::Sum) => add_wide(left, right, i128::wrapping_add, kept),
             None => {
                 let mut accumulator = function.accumulator()?;
-                accumulator.merge_batch(&function.bring_back(left)?, &groups, rows).map_err(datafusion)?;
-                accumulator.merge_batch(&function.bring_back(right)?, &groups, rows).map_err(datafusion)?;
-                function.keep(&accumulator.state(EmitTo::All).map_err(datafusion)?, kept)
+                accumulator.merge(&function.bring_back(left)?, &groups, rows)?;
+                accumulator.merge(&function.bring_back(right)?, &groups, rows)?;
+                function.keep(&accumulator.states()?, kept)
             }
         })
     }
@@ -128,8 +127,8 @@ impl Builtin {
                 _ => {
                     let mut accumulator = function.accumulator()?;
                     let groups: Vec<usize> = (0..rows).collect();
-                    accumulator.merge_batch(&function.bring_back(kept)?, &groups, rows).map_err(datafusion)?;
-                    function.result(accumulator.evaluate(EmitTo::All).map_err(datafusion)?)?
+                    accumulator.merge(&function.bring_back(kept)?, &groups, rows)?;
+                    function.result(accumulator.results()?)?
                 }
             });
         }

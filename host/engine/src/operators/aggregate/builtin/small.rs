@@ -1,0 +1,303 @@
+//! Built-in aggregate functions without DataFusion: the same results and the same partial results, of fewer functions and in simpler
+//! loops. Smallest, largest, first and last values are kept as the bytes by which `arrow` compares rows.
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, UInt64Array, new_empty_array,
+};
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64Type};
+use arrow::row::{OwnedRow, RowConverter, SortField};
+use millstream_base::built;
+use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::AggregateFunction;
+use std::sync::Arc;
+
+/// The digits that a sum of decimals has more than they.
+const SUM_DIGITS: u8 = 10;
+/// The digits that a decimal has at most.
+const DIGITS_MAX: u8 = 38;
+
+/// The function.
+#[derive(Clone)]
+pub struct Total {
+    function: AggregateFunction,
+    argument: DataType,
+}
+
+/// What it knows of the rows of groups.
+pub struct Accumulator {
+    total: Total,
+    known: Known,
+}
+
+enum Known {
+    Count(Vec<i64>),
+    Floats(Vec<Option<f64>>),
+    Decimals(Vec<Option<i128>>),
+    Average { counts: Vec<u64>, sums: Vec<f64> },
+    Values { converter: RowConverter, kept: Vec<Option<OwnedRow>> },
+}
+
+impl Total {
+    /// The function of an argument of this type.
+    pub fn new(function: AggregateFunction, argument: &DataType, _nullable: bool, distinct: bool) -> Result<Total> {
+        let what = match (function, argument) {
+            _ if distinct => "`distinct`",
+            (AggregateFunction::Avg, DataType::Decimal128(..)) => "`avg` of decimals",
+            (AggregateFunction::Sum, DataType::Float64 | DataType::Decimal128(..))
+            | (AggregateFunction::Avg, DataType::Float64) => "",
+            (AggregateFunction::Sum | AggregateFunction::Avg, _) => "such a total",
+            _ => "",
+        };
+        match what {
+            "" => Ok(Total { function, argument: argument.clone() }),
+            what => Err(Error::job(built::absent(what, "sql"))),
+        }
+    }
+
+    /// The types of the columns of partial results.
+    pub fn states(&self) -> Result<Vec<DataType>> {
+        Ok(match self.function {
+            AggregateFunction::Avg => vec![DataType::UInt64, DataType::Float64],
+            AggregateFunction::First | AggregateFunction::Last => vec![self.output(), DataType::Boolean],
+            _ => vec![self.output()],
+        })
+    }
+
+    /// The type of results.
+    pub fn output(&self) -> DataType {
+        match (self.function, &self.argument) {
+            (AggregateFunction::Count, _) => DataType::Int64,
+            (AggregateFunction::Sum, DataType::Decimal128(digits, scale)) => {
+                DataType::Decimal128(digits.saturating_add(SUM_DIGITS).min(DIGITS_MAX), *scale)
+            }
+            (_, argument) => argument.clone(),
+        }
+    }
+
+    /// The result of no rows, in one row.
+    pub fn of_nothing(&self) -> Result<ArrayRef> {
+        let mut accumulator = self.accumulator()?;
+        accumulator.grow(1);
+        accumulator.results()
+    }
+
+    /// Knows of no rows yet.
+    pub fn accumulator(&self) -> Result<Accumulator> {
+        let known = match (self.function, &self.argument) {
+            (AggregateFunction::Count, _) => Known::Count(Vec::new()),
+            (AggregateFunction::Sum, DataType::Float64) => Known::Floats(Vec::new()),
+            (AggregateFunction::Sum, _) => Known::Decimals(Vec::new()),
+            (AggregateFunction::Avg, _) => Known::Average { counts: Vec::new(), sums: Vec::new() },
+            (_, argument) => {
+                let converter = RowConverter::new(vec![SortField::new(argument.clone())]).map_err(Error::arrow)?;
+                Known::Values { converter, kept: Vec::new() }
+            }
+        };
+        Ok(Accumulator { total: self.clone(), known })
+    }
+}
+
+impl Accumulator {
+    /// Takes values in: of each its group, and whether it is taken (`None`: all are), of so many groups.
+    pub fn update(
+        &mut self,
+        values: ArrayRef,
+        groups: &[usize],
+        taken: Option<&BooleanArray>,
+        count: usize,
+    ) -> Result<()> {
+        self.grow(count);
+        let is_taken = |row: usize| taken.is_none_or(|taken| taken.is_valid(row) && taken.value(row));
+        // Of the first and the last value counts that there was none.
+        let with_nulls = matches!(self.total.function, AggregateFunction::First | AggregateFunction::Last);
+        let rows = groups.iter().enumerate().map(|(row, group)| (row, *group));
+        let rows = rows.filter(|(row, _)| is_taken(*row) && (with_nulls || values.is_valid(*row)));
+        match &mut self.known {
+            Known::Count(counts) => rows.for_each(|(_, group)| counts[group] += 1),
+            Known::Floats(sums) => {
+                let values = values.as_primitive::<Float64Type>();
+                rows.for_each(|(row, group)| *sums[group].get_or_insert(0.) += values.value(row));
+            }
+            Known::Decimals(sums) => {
+                let values = values.as_primitive::<Decimal128Type>();
+                for (row, group) in rows {
+                    let sum = sums[group].get_or_insert(0);
+                    *sum = sum.wrapping_add(values.value(row));
+                }
+            }
+            Known::Average { counts, sums } => {
+                let values = values.as_primitive::<Float64Type>();
+                for (row, group) in rows {
+                    counts[group] += 1;
+                    sums[group] += values.value(row);
+                }
+            }
+            Known::Values { converter, kept } => {
+                let values = converter.convert_columns(&[values.clone()]).map_err(Error::arrow)?;
+                for (row, group) in rows {
+                    let (kept, value) = (&mut kept[group], values.row(row));
+                    let better = match (&kept, self.total.function) {
+                        (None, _) | (_, AggregateFunction::Last) => true,
+                        (Some(kept), AggregateFunction::Min) => value < kept.row(),
+                        (Some(kept), AggregateFunction::Max) => value > kept.row(),
+                        _ => false,
+                    };
+                    if better {
+                        *kept = Some(value.owned());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes partial results in.
+    pub fn merge(&mut self, states: &[ArrayRef], groups: &[usize], count: usize) -> Result<()> {
+        self.grow(count);
+        let first = states.first().ok_or_else(|| Error::bug("a partial result without columns"))?;
+        let rows = groups.iter().enumerate().map(|(row, group)| (row, *group));
+        match (&mut self.known, states) {
+            (Known::Count(counts), _) => {
+                let states = first.as_primitive::<Int64Type>();
+                rows.for_each(|(row, group)| counts[group] += states.value(row));
+                Ok(())
+            }
+            (Known::Average { counts, sums }, [given, given_sums]) => {
+                let (given, given_sums) =
+                    (given.as_primitive::<UInt64Type>(), given_sums.as_primitive::<Float64Type>());
+                for (row, group) in rows.filter(|(row, _)| given.is_valid(*row) && given_sums.is_valid(*row)) {
+                    counts[group] += given.value(row);
+                    sums[group] += given_sums.value(row);
+                }
+                Ok(())
+            }
+            // Sums are summed up, and the smallest of the smallest is taken; the second column says whether there was a value.
+            (_, [_, is_set]) => self.update(first.clone(), groups, is_set.as_boolean_opt(), count),
+            _ => self.update(first.clone(), groups, None, count),
+        }
+    }
+
+    /// The partial results of all groups.
+    pub fn states(&mut self) -> Result<Vec<ArrayRef>> {
+        if let Known::Average { counts, sums } = &mut self.known {
+            let (counts, sums) = (std::mem::take(counts), std::mem::take(sums));
+            let some = counts.iter().zip(&sums).map(|(count, sum)| (*count > 0).then_some(*sum));
+            return Ok(vec![Arc::new(some_counts(&counts)), Arc::new(some.collect::<Float64Array>())]);
+        }
+        if let (AggregateFunction::First | AggregateFunction::Last, Known::Values { kept, .. }) =
+            (self.total.function, &self.known)
+        {
+            let is_set: BooleanArray = kept.iter().map(|kept| Some(kept.is_some())).collect();
+            return Ok(vec![self.results()?, Arc::new(is_set)]);
+        }
+        Ok(vec![self.results()?])
+    }
+
+    /// The results of all groups.
+    pub fn results(&mut self) -> Result<ArrayRef> {
+        Ok(match &mut self.known {
+            Known::Count(counts) => Arc::new(Int64Array::from(std::mem::take(counts))),
+            Known::Floats(sums) => Arc::new(Float64Array::from(std::mem::take(sums))),
+            Known::Decimals(sums) => {
+                let sums = Decimal128Array::from(std::mem::take(sums));
+                Arc::new(sums.with_data_type(self.total.output()))
+            }
+            Known::Average { counts, sums } => {
+                let means =
+                    counts.iter().zip(sums.iter()).map(|(count, sum)| (*count > 0).then(|| sum / *count as f64));
+                Arc::new(means.collect::<Float64Array>())
+            }
+            Known::Values { converter, kept } => values(converter, &std::mem::take(kept), &self.total.argument)?,
+        })
+    }
+
+    fn grow(&mut self, count: usize) {
+        match &mut self.known {
+            Known::Count(counts) => counts.resize(count.max(counts.len()), 0),
+            Known::Floats(sums) => sums.resize(count.max(sums.len()), None),
+            Known::Decimals(sums) => sums.resize(count.max(sums.len()), None),
+            Known::Average { counts, sums } => {
+                counts.resize(count.max(counts.len()), 0);
+                sums.resize(count.max(sums.len()), 0.);
+            }
+            Known::Values { kept, .. } => kept.resize(count.max(kept.len()), None),
+        }
+    }
+}
+
+fn some_counts(counts: &[u64]) -> UInt64Array {
+    counts.iter().map(|count| Some(*count)).collect()
+}
+
+/// The values that are kept; null where there is none.
+fn values(converter: &RowConverter, kept: &[Option<OwnedRow>], kind: &DataType) -> Result<ArrayRef> {
+    if kept.is_empty() {
+        return Ok(new_empty_array(kind));
+    }
+    let null = arrow::array::new_null_array(kind, 1);
+    let null = converter.convert_columns(&[null]).map_err(Error::arrow)?;
+    let rows = kept.iter().map(|kept| kept.as_ref().map_or_else(|| null.row(0), OwnedRow::row));
+    let mut columns = converter.convert_rows(rows).map_err(Error::arrow)?;
+    columns.pop().ok_or_else(|| Error::bug("a value without a column"))
+}
+
+#[cfg(all(test, feature = "sql"))]
+mod tests {
+    use super::super::total;
+    use super::*;
+    use arrow::array::{BinaryArray, Date32Array, StringArray, TimestampMicrosecondArray};
+
+    /// Results and partial results of the same rows, taken in at once and in two parts that are merged.
+    macro_rules! outcome {
+        ($total:expr, $values:expr, $taken:expr) => {{
+            let (total, values, taken) = ($total, $values, $taken);
+            let (groups, back) = ([0, 1, 0, 2, 1, 0], [0, 1, 2]);
+            let part = |start: usize, end: usize| {
+                let mut part = total.accumulator().unwrap();
+                let taken = taken.map(|taken: &BooleanArray| taken.slice(start, end - start));
+                part.update(values.slice(start, end - start), &groups[start..end], taken.as_ref(), 4).unwrap();
+                part
+            };
+            let mut merged = total.accumulator().unwrap();
+            for (start, end) in [(0, 4), (4, 6)] {
+                let states = part(start, end).states().unwrap();
+                let states: Vec<ArrayRef> = states.iter().map(|state| state.slice(0, 3)).collect();
+                merged.merge(&states, &back, 4).unwrap();
+            }
+            let kinds = (total.states().unwrap(), total.output());
+            let whole = (part(0, 6).states().unwrap(), part(0, 6).results().unwrap());
+            format!("{kinds:?}\n{whole:?}\n{:?}\n{:?}", merged.results().unwrap(), total.of_nothing().unwrap())
+        }};
+    }
+
+    #[test]
+    fn results_are_those_of_datafusion() {
+        use AggregateFunction::{Avg, Count, First, Last, Max, Min, Sum};
+        let decimals = Decimal128Array::from(vec![Some(5), None, Some(-7), None, Some(11), Some(5)]);
+        let columns: [ArrayRef; 8] = [
+            Arc::new(Int64Array::from(vec![Some(5), None, Some(-2), None, Some(9), Some(1)])),
+            Arc::new(Float64Array::from(vec![Some(0.5), None, Some(-3.25), None, Some(2.), Some(0.5)])),
+            Arc::new(decimals.with_precision_and_scale(19, 2).unwrap()),
+            Arc::new(StringArray::from(vec![Some("b"), None, Some(""), None, Some("ä"), Some("a")])),
+            Arc::new(BinaryArray::from_opt_vec(vec![Some(b"\xff"), None, Some(b""), None, Some(b"a"), Some(b"b")])),
+            Arc::new(BooleanArray::from(vec![Some(true), None, Some(false), None, Some(true), Some(true)])),
+            Arc::new(TimestampMicrosecondArray::from(vec![3, -7, 5, 3, 0, 9]).with_timezone("UTC")),
+            Arc::new(Date32Array::from(vec![Some(3), None, Some(-400), None, Some(3), Some(0)])),
+        ];
+        let taken = BooleanArray::from(vec![Some(true), Some(true), None, Some(false), Some(true), Some(false)]);
+        let mut compared = 0;
+        for function in [Count, Sum, Min, Max, Avg, First, Last] {
+            for values in &columns {
+                let kind = values.data_type();
+                let Ok(small) = Total::new(function, kind, true, false) else { continue };
+                let large = total::Total::new(function, kind, true, false).unwrap();
+                for taken in [None, Some(&taken)] {
+                    let (small, large) = (outcome!(&small, values, taken), outcome!(&large, values, taken));
+                    assert_eq!(small, large, "{function:?} of {kind}");
+                    compared += 1;
+                }
+            }
+        }
+        assert_eq!(compared, 2 * (5 * 8 + 2 + 1));
+    }
+}

@@ -1,0 +1,30 @@
+//! What stands for completions and manual pages in builds without them.
+
+use clap::Args;
+use millstream_base::built;
+use millstream_base::error::{Error, Result};
+use std::path::PathBuf;
+
+/// The arguments of `millstream completions`.
+#[derive(Args)]
+pub struct CompletionsArguments {
+    /// The shell
+    _shell: String,
+}
+
+/// The arguments of `millstream man-pages`.
+#[derive(Args)]
+pub struct ManPagesArguments {
+    /// A folder
+    _folder: PathBuf,
+}
+
+/// Makes no script.
+pub fn completions(_arguments: &CompletionsArguments) -> Result<String> {
+    Err(Error::job(built::absent("`millstream completions`", "author")))
+}
+
+/// Makes no pages.
+pub fn man_pages(_arguments: &ManPagesArguments) -> Result<String> {
+    Err(Error::job(built::absent("`millstream man-pages`", "author")))
+}

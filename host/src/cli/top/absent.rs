@@ -1,0 +1,18 @@
+//! What stands for the view of a job on the terminal in builds without it.
+
+use clap::Args;
+use millstream_base::built;
+use millstream_base::error::{Error, Result};
+use std::path::PathBuf;
+
+/// The arguments of `millstream top`.
+#[derive(Args)]
+pub struct TopArguments {
+    /// The job file
+    _job: PathBuf,
+}
+
+/// Shows nothing.
+pub fn top(_arguments: &TopArguments) -> Result<()> {
+    Err(Error::job(built::absent("`millstream top`", "top")))
+}
