@@ -2,7 +2,10 @@
 //!
 //! So `millstream run --watch` outlives a version that throws. Both must read, keep and return the same columns.
 
-use super::{Caller, Description, Plugin, StageUse};
+use super::Plugin;
+use super::caller::Caller;
+use super::description::Description;
+use super::stage::StageUse;
 use millstream_base::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
