@@ -103,6 +103,11 @@ pub fn in_words(count: u64) -> String {
     }
 }
 
+/// A size in whole MiB, for messages: `12 MiB`.
+pub fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
 /// Number and unit of a text as one number; `None`: it is not written so, or too large for 64 bits.
 fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

@@ -1,9 +1,7 @@
 //! What `protoc --descriptor_set_out` wrote: the messages of a job, with their fields and enums. It is a message of
 //! Protobuf itself (`google/protobuf/descriptor.proto`), of which only what decoding needs is read.
 
-use super::plan::MessagePlan;
 use super::wire::{Raw, Wire};
-use crate::job::spec::ColumnSpec;
 use crate::job::suggest;
 use std::collections::HashMap;
 
@@ -92,6 +90,11 @@ pub enum Kind {
     Unknown,
 }
 
+/// Whether a field of this kind holds a message, whose later occurrences are merged with the first one.
+pub fn is_message(kind: Kind) -> bool {
+    matches!(kind, Kind::Message(_) | Kind::Group(_))
+}
+
 /// A field as its descriptor has it, before names are looked up.
 struct RawField {
     field: Field,
@@ -164,17 +167,6 @@ impl Messages {
     /// The full name of an enum, and its values by their names.
     pub fn numbers(&self, of: usize) -> Option<(&str, &HashMap<String, i32>)> {
         self.enums.get(of).map(|of| (of.name.as_str(), &of.numbers))
-    }
-
-    /// What is wrong with a source of this message and these columns: the key, and why.
-    pub fn mistakes(&self, name: &str, columns: &[ColumnSpec]) -> Vec<(String, String)> {
-        let message = match self.look_up(name) {
-            Ok(message) => message,
-            Err(why) => return vec![("message".into(), why)],
-        };
-        let plan = MessagePlan::of(self, message, columns);
-        let wrong = plan.mistakes(columns).into_iter();
-        wrong.map(|(column, why)| (format!("schema.{column}"), why)).collect()
     }
 
     fn file(&mut self, bytes: &[u8], raw: &mut Vec<(usize, Vec<RawField>, FileRules)>) -> Result<(), String> {
