@@ -24,6 +24,7 @@ mod join_keys;
 mod mistake;
 pub mod normal;
 pub mod query;
+mod parser;
 mod plan_step;
 mod plan_thread;
 mod pool;

@@ -1,6 +1,6 @@
 //! A query for all values of the columns that it takes from outside at once: its rows, with these values beside them.
 
-use super::lateral::is_lateral;
+use super::references::is_lateral;
 use super::references::{Places, all_bound, bound, columns_of, free, moved};
 use super::{Unnester, only};
 use crate::budget;
