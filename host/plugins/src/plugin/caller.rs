@@ -67,7 +67,8 @@ impl Caller {
                 other => return other,
             }
         }
-        let mut old = before.caller();
+        let (plugin, stage, description) = before.used();
+        let mut old = plugin.caller(stage.clone(), description);
         drop(old.attempts.count_for(self.attempts.counters().clone()));
         *self = old;
         call(self)

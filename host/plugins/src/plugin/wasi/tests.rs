@@ -3,7 +3,7 @@
 use super::waiting::wait;
 use super::*;
 use crate::plugin::allowance::{Allowance, InputSize};
-use crate::plugin::guest::StageBudget;
+use crate::plugin::guest::{Guest, StageBudget};
 use crate::plugin::identity::Role;
 use crate::plugin::stage::Granted;
 use arrow::datatypes::Schema;
