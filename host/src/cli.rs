@@ -20,6 +20,7 @@ mod run;
 mod scale;
 mod search;
 mod serve;
+mod set;
 mod show;
 mod state;
 mod status;
@@ -61,13 +62,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run a job until it ends or is stopped (Ctrl-C stops it gracefully, a second one at once)
-    Run(Box<run::RunArguments>),
+    Run(Box<run::arguments::RunArguments>),
     /// Check a job file and its plugins without running anything, and show the columns of every stream
     Validate {
         /// The job file
         job: PathBuf,
         /// Replace a value of the job file, as `sources.lines.address=127.0.0.1:9999`
-        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = run::parse_set)]
+        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = set::parse_set)]
         sets: Vec<(String, String)>,
     },
     /// Send rows from standard input through plugins and a query to standard output, without a job file

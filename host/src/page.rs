@@ -14,7 +14,10 @@ mod body;
 mod command;
 pub mod diagnosis;
 mod events;
+mod last_event;
+mod newest;
 pub mod numbers;
+mod parameters;
 pub mod part;
 mod poll;
 mod prometheus;
@@ -22,9 +25,11 @@ mod query;
 pub mod record;
 mod routes;
 mod server;
+mod site;
 #[cfg(test)]
 mod tests;
 mod unanswered;
+pub mod view;
 
 pub use poll::Jobs;
 
@@ -32,7 +37,7 @@ use access::Access;
 use millstream_base::error::{Error, Result};
 use millstream_base::private;
 use millstream_connectors::http::certificate::Certificate;
-use routes::Site;
+use site::Site;
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};

@@ -6,6 +6,7 @@ pub mod control;
 mod launch;
 mod limits;
 mod local_ports;
+mod prepared;
 pub mod recover;
 pub mod replay;
 mod sent;
@@ -29,8 +30,9 @@ use millstream_base::job::{
 };
 use millstream_engine::running::Running;
 use millstream_metrics::Snapshot;
+use prepared::PreparedStart;
+use stand_by::StandBy;
 pub use stand_by::StandByNews;
-use stand_by::{PreparedStart, StandBy};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;

@@ -1,6 +1,6 @@
 //! `millstream pipe`: rows from standard input through plugins and a query to standard output.
 
-use super::run::parse_set;
+use super::set::parse_set;
 use crate::pipe::{self, Options, PipeFormat, StepOptions};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};

@@ -1,6 +1,7 @@
 //! `millstream state`: SQL over the state that a checkpoint holds.
 
-use super::run::parse_set;
+use super::inspect::words::describe;
+use super::set::parse_set;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
 use arrow::json::WriterBuilder;
@@ -19,7 +20,6 @@ use millstream_base::ids::BatchId;
 use millstream_base::job;
 use millstream_base::job::spec::{JobSpec, OperatorSpec, SqlLimits, StageSpec};
 use millstream_base::limits::PART_ROWS_MAX;
-use millstream_base::shown::harmless;
 use millstream_connectors::postgres::ServerWait;
 use millstream_connectors::sink::show_table;
 use millstream_engine::checkpoint::manifest;
@@ -213,13 +213,6 @@ fn list(checkpoint: &Checkpoint, tables: &[StageState], json: bool) -> Result<St
         text.push_str("  no stage of the job keeps state\n");
     }
     Ok(text)
-}
-
-/// Columns in words: `word text, n int64`.
-pub fn describe(columns: &[Column]) -> String {
-    let shown = |column: &Column| format!("{} {}", harmless(&column.name, usize::MAX), column.kind);
-    let columns: Vec<String> = columns.iter().map(shown).collect();
-    if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
 }
 
 /// Runs a query over the tables and shows its rows.
