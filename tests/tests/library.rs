@@ -1,5 +1,6 @@
 //! Millstream as a library, and its parts: tests that call the host in their own process.
 
+mod circles;
 mod damage;
 mod embedding;
 mod interface;
@@ -10,3 +11,4 @@ mod model;
 mod registry;
 mod s3;
 mod schema;
+mod tracked;
