@@ -95,12 +95,13 @@ impl ColumnType {
 impl std::fmt::Display for ColumnType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = self.arrow();
-        match nested::plain_name(&kind) {
-            Some(name) => f.write_str(name),
-            None => match nested::name_of(&kind) {
-                Some(name) => f.write_str(&name),
-                None => write!(f, "arrow {kind}"),
-            },
+        let name = match self {
+            ColumnType::Arrow(other) => nested::name_of(other),
+            _ => nested::plain_name(&kind).map(str::to_owned),
+        };
+        match name {
+            Some(name) => f.write_str(&name),
+            None => write!(f, "arrow {kind}"),
         }
     }
 }

@@ -9,9 +9,10 @@ use super::schema::{Decimal, Schema, Time, Type, TypeId, UUID_BYTES, branch, too
 use crate::batch::cell;
 use crate::batch::times::micros;
 use crate::batch::types::ColumnType;
-use crate::decode::columns::{ColumnBuilders, WrittenValue};
+use crate::decode::columns::ColumnBuilders;
 use crate::decode::infer::COLUMNS_MAX;
 use crate::decode::json::place_of;
+use crate::decode::written_value::WrittenValue;
 use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
 use arrow::datatypes::DataType;
 

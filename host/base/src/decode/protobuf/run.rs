@@ -3,16 +3,17 @@
 //! A field may come several times: a list goes on, of a map the last value of each key wins, messages are merged, of all else the last
 //! one wins, also of a oneof. What a later field may still change is kept until the end of the message.
 
-use super::DEPTH_MAX;
 use super::descriptor::Messages;
 use super::json;
 use super::plan::{FieldPlan, FieldShape, MessagePlan, NestedText, ValuePlan};
 use super::value::{Conversion, Value, each, entry, keep, value, zero};
+use super::wire::DEPTH_MAX;
 use super::wire::{Raw, Wire, too_deep};
 use crate::batch::cell;
 use crate::batch::times::micros;
-use crate::decode::columns::{ColumnBuilders, WrittenValue};
+use crate::decode::columns::ColumnBuilders;
 use crate::decode::json_text::{JsonList, JsonMap};
+use crate::decode::written_value::WrittenValue;
 use std::borrow::Cow;
 
 /// Where the values of a message go.
