@@ -40,7 +40,7 @@ use millstream_connectors::http::certificate::Certificate;
 use site::Site;
 use std::fs::OpenOptions;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -154,10 +154,4 @@ fn read_token(file: &Path) -> Result<String> {
         return Err(failed(why));
     }
     Ok(token)
-}
-
-/// Whether only this machine can reach an address.
-fn is_loopback(host: &str) -> bool {
-    let name = host.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }

@@ -1,7 +1,7 @@
-//! No circles among the files of a crate: of two files, one at most can do without the other.
+//! The files of a crate use each other in no circle: a file never needs one that needs it.
 //!
-//! A file uses another where it names it, or something that is in it. What stands deeper in it counts: a module and those within
-//! it are *kin*, and may need each other. Such circles are allowed, no larger than they are today.
+//! A file uses another if it names it, or something in it. A module and those below it are *kin* and may need each other, in
+//! circles no larger than they are today.
 
 use crate::layers::{CRATES, HOST, STATEMENT, files, leaves};
 use regex::Regex;
@@ -11,20 +11,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// By crate, how many files its largest circle has: without what kin use of each other, and with it. 1: it has none. A circle
-/// may become smaller, and its number with it.
+/// For each crate, how many files its largest circle has: first without what kin use of each other, then with it. 1 stands for no
+/// circle. A number may only fall.
 const LARGEST: [(&str, usize, usize); 11] = [
-    ("base", 4, 20),
+    ("base", 4, 16),
     ("connectors", 5, 51),
     ("engine", 20, 43),
-    ("hosting", 1, 4),
+    ("hosting", 1, 3),
     ("metrics", 1, 1),
-    ("packages", 1, 10),
+    ("packages", 1, 3),
     ("plugins", 1, 5),
     ("python", 1, 3),
     ("runtime", 1, 9),
     ("sql", 1, 4),
-    (PROGRAM, 1, 11),
+    (PROGRAM, 1, 6),
 ];
 /// The program itself, which stands beside the crates.
 const PROGRAM: &str = "the program";

@@ -10,11 +10,11 @@ pub mod signals;
 mod watch;
 
 use super::inspect::words::count as number_of;
+use super::output::warn_of;
 use super::status::words;
 use super::supervise;
 use super::supervise::Layout;
 use super::supervise::report::Reporter;
-use super::warn_of;
 use crate::author::stale;
 use crate::page::{self, Jobs, PageOptions};
 use crate::program_limits::{SAMPLE_ROWS_READ, SAMPLE_ROWS_SHOWN};

@@ -5,6 +5,7 @@ use crate::limits::{
     PACKAGE_MANIFEST_BYTES_MAX, PACKAGE_SIGNATURES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_INDEX_BYTES_MAX,
 };
 use crate::package::manifest::{Blob, PackedPackage};
+use crate::registry::found;
 use crate::registry::referrer;
 use crate::trust::signature::MEDIA_TYPE;
 use millstream_base::digest::Digest;
@@ -213,5 +214,5 @@ fn is_not_ours(entry: fs::DirEntry) -> bool {
 
 /// A version is there with other bytes.
 fn taken(place: &Path, version: &Version) -> Error {
-    crate::registry::taken(&place.display().to_string(), version)
+    found::taken(&place.display().to_string(), version)
 }
