@@ -22,7 +22,7 @@ const LARGEST: [(&str, usize, usize); 11] = [
     ("packages", 1, 3),
     ("plugins", 1, 5),
     ("python", 1, 3),
-    ("runtime", 1, 9),
+    ("runtime", 1, 5),
     ("sql", 1, 4),
     (PROGRAM, 1, 6),
 ];

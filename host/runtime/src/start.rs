@@ -1,12 +1,13 @@
 //! Starting a job: what is there, what is to be done about it, and who may do it.
 
+use super::connect;
 use super::connect::Liveness;
 use super::connect::{Connected, Hello, PeerPort};
-use super::control::OtherProcesses;
+use super::control::others::OtherProcesses;
 use super::launch::{Peers, launch, open_sinks};
 use super::prepared::{PreparedStart, StandByPort};
 use super::sent::SentBatches;
-use super::{Stopper, connect};
+use super::stopper::Stopper;
 use crate::recover;
 use crate::recover::RecoveryPlan;
 use millstream_base::error::{Error, Kind, Result};
