@@ -21,7 +21,6 @@ mod run;
 mod scale;
 mod search;
 mod serve;
-mod set;
 mod show;
 mod state;
 mod status;
@@ -71,7 +70,7 @@ enum Command {
         /// The job file
         job: PathBuf,
         /// Replace a value of the job file, as `sources.lines.address=127.0.0.1:9999`
-        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = set::parse_set)]
+        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = run::arguments::parse_set)]
         sets: Vec<(String, String)>,
     },
     /// Send rows from standard input through plugins and a query to standard output, without a job file

@@ -1,7 +1,6 @@
 //! From a checked job to running threads: sinks, receivers, workers.
 
-use super::connect::Liveness;
-use super::connect::Sealed;
+use super::connect::{Liveness, Sealed};
 use super::control::others::OtherProcesses;
 use super::stopper::{JobEnd, Stopper};
 use super::traces::Traces;

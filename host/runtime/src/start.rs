@@ -1,8 +1,7 @@
 //! Starting a job: what is there, what is to be done about it, and who may do it.
 
 use super::connect;
-use super::connect::Liveness;
-use super::connect::{Connected, Hello, PeerPort};
+use super::connect::{Connected, Hello, Liveness, PeerPort};
 use super::control::others::OtherProcesses;
 use super::launch::{Peers, launch, open_sinks};
 use super::prepared::{PreparedStart, StandByPort};

@@ -1,6 +1,6 @@
 //! `millstream pipe`: rows from standard input through plugins and a query to standard output.
 
-use super::set::parse_set;
+use super::run::arguments::parse_set;
 use crate::pipe;
 use crate::pipe::options::{Options, PipeFormat, StepOptions};
 use clap::error::ErrorKind;

@@ -1,6 +1,6 @@
 //! `millstream replay`.
 
-use super::set::parse_set;
+use super::run::arguments::parse_set;
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;

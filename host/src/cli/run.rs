@@ -3,9 +3,8 @@
 pub mod arguments;
 mod fresh;
 mod line;
-mod page_notice;
+pub mod page_notice;
 pub mod place;
-pub mod served_page;
 pub mod signals;
 mod watch;
 
@@ -30,9 +29,8 @@ use millstream_engine::running::{Cluster, Options};
 use millstream_metrics::Snapshot;
 use millstream_runtime::control::Control;
 use millstream_runtime::{ClusterKey, Job, JobLayout, LayoutNews, LocalPorts, PeerTrust, Stop, Stopper};
-use page_notice::PageNotice;
+use page_notice::{PageNotice, ServedPage};
 use place::{PROCESSES_MAX, place, trust};
-use served_page::ServedPage;
 use signals::StopOnSignals;
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! `millstream state`: SQL over the state that a checkpoint holds.
 
 use super::inspect::words::describe;
-use super::set::parse_set;
+use super::run::arguments::parse_set;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
 use arrow::json::WriterBuilder;

@@ -13,7 +13,7 @@ pub mod report;
 mod scaling;
 
 use super::run::arguments::RunArguments;
-use super::run::served_page::ServedPage;
+use super::run::page_notice::ServedPage;
 use super::run::signals;
 use child::WorkerProcess;
 use decide::{Decision, FailureStreak, JobProgress, WorkerEnd, WorkerExit};

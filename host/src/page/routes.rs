@@ -3,8 +3,7 @@
 use super::access::Entry;
 use super::body::{self, Answer};
 use super::parameters::{number, text};
-use super::record::Record;
-use super::record::{BATCHES_MAX, LOG_MAX, REFUSED_MAX};
+use super::record::{BATCHES_MAX, LOG_MAX, REFUSED_MAX, Record};
 use super::site::Site;
 use super::view::JobState;
 use super::{act, assets, events, prometheus, query};

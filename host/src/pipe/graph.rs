@@ -1,7 +1,6 @@
 //! The job that a pipe is: put together as a file would have it, and checked as any other.
 
-use super::options::Options;
-use super::options::{PipeFormat, StepOptions};
+use super::options::{Options, PipeFormat, StepOptions};
 use super::sample::Sample;
 use arrow::datatypes::SchemaRef;
 use millstream_base::error::{Error, Result};

@@ -2,8 +2,7 @@
 
 use super::load_options::LoadOptions;
 use super::needs::{self, ComponentNeeds, UnreadableComponent};
-use super::releases::{MIGRATOR, release, world_among, world_of};
-use super::releases::{VERSION, needs_other, ours};
+use super::releases::{MIGRATOR, VERSION, needs_other, ours, release, world_among, world_of};
 use super::world::World;
 use crate::limits::PLUGIN_WORDS_BYTES_MAX;
 use millstream_base::error::{Error, Kind, Result};

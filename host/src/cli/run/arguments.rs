@@ -1,6 +1,5 @@
 //! The arguments of `millstream run`.
 
-use crate::cli::set::parse_set;
 use crate::program_limits::RESTARTS_MAX;
 use clap::Args;
 use millstream_base::error::Result;
@@ -148,5 +147,13 @@ impl RunArguments {
     /// The number of this process; that of one that stands for all is 0.
     pub(super) fn own_number(&self) -> usize {
         self.number().unwrap_or(0)
+    }
+}
+
+/// Splits `key=value`.
+pub fn parse_set(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE, for example sources.lines.address=127.0.0.1:9999".to_owned()),
     }
 }

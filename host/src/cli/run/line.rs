@@ -1,10 +1,9 @@
 //! The line that tells, below rows and lines of the log, how the job stands: on a terminal, from the process that runs the job.
 
-use crate::page::Jobs;
 use crate::page::numbers::{grouped, short, time};
-use crate::page::part;
 use crate::page::record::Record;
 use crate::page::view::JobState;
+use crate::page::{Jobs, part};
 use millstream_base::error::Result;
 use millstream_base::shown::harmless;
 use millstream_base::terminal;

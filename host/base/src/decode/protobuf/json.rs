@@ -4,8 +4,7 @@
 use super::descriptor::{Field, Kind, Message, Messages};
 use super::plan::{TIMESTAMP, wrapped};
 use super::value::{Value, each, entry, value, zero};
-use super::wire::DEPTH_MAX;
-use super::wire::{Raw, Wire, too_deep};
+use super::wire::{DEPTH_MAX, Raw, Wire, too_deep};
 use crate::batch::cell;
 use crate::decode::json_text::{JsonList, JsonMap, quoted};
 use crate::decode::wanted::Wanted;

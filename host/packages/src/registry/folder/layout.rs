@@ -5,8 +5,7 @@ use crate::limits::{
     PACKAGE_MANIFEST_BYTES_MAX, PACKAGE_SIGNATURES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_INDEX_BYTES_MAX,
 };
 use crate::package::manifest::{Blob, PackedPackage};
-use crate::registry::found;
-use crate::registry::referrer;
+use crate::registry::{found, referrer};
 use crate::trust::signature::MEDIA_TYPE;
 use millstream_base::digest::Digest;
 use millstream_base::durable;

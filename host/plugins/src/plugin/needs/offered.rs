@@ -2,8 +2,7 @@
 
 use crate::limits::PLUGIN_WORDS_BYTES_MAX;
 use crate::plugin::load_options::LoadOptions;
-use crate::plugin::releases::release;
-use crate::plugin::releases::{NET, OFFERED, TIMERS, VERSION, needs_other, ours};
+use crate::plugin::releases::{NET, OFFERED, TIMERS, VERSION, needs_other, ours, release};
 use crate::plugin::world::World;
 use millstream_base::shown::printable;
 use std::fmt::Write as _;
