@@ -10,6 +10,7 @@ mod inspect;
 mod key;
 mod log;
 mod new;
+mod output;
 mod pipe;
 mod pull;
 mod push;
@@ -35,7 +36,8 @@ mod upgrade;
 mod version;
 
 use crate::author;
-use crate::author::stale::{self, StaleComponent};
+use crate::author::stale;
+
 use clap::{Parser, Subcommand};
 use millstream_base::error::{Error, Result};
 use millstream_base::job;
@@ -49,8 +51,9 @@ use millstream_engine::checkpoint::{manifest, store as checkpoints};
 use millstream_engine::graph::Graph;
 use millstream_engine::running::{Options, workers_of_all};
 use millstream_plugins::plugin::PluginHost;
+use output::{LogOutput, show, show_as_it_is, warn_of};
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -64,13 +67,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run a job until it ends or is stopped (Ctrl-C stops it gracefully, a second one at once)
-    Run(Box<run::RunArguments>),
+    Run(Box<run::arguments::RunArguments>),
     /// Check a job file and its plugins without running anything, and show the columns of every stream
     Validate {
         /// The job file
         job: PathBuf,
         /// Replace a value of the job file, as `sources.lines.address=127.0.0.1:9999`
-        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = run::parse_set)]
+        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = run::arguments::parse_set)]
         sets: Vec<(String, String)>,
     },
     /// Send rows from standard input through plugins and a query to standard output, without a job file
@@ -187,28 +190,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Standard error. Where nobody reads it any more, or its disk is full, lines are lost and the job goes on: the log must
-/// not decide about it.
-struct LogOutput;
-
-impl io::Write for LogOutput {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = terminal::write_error(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Tells of components that are older than their sources.
-fn warn_of(stale: impl IntoIterator<Item = StaleComponent>) {
-    for stale in stale {
-        let _ = writeln!(LogOutput, "warning: {stale}");
-    }
-}
-
 fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(arguments) => return run::run(*arguments),
@@ -290,14 +271,4 @@ fn resumed(graph: &Graph) -> Result<Option<String>> {
     let Some(checkpoint) = &graph.spec.checkpoint else { return Ok(None) };
     let store = checkpoints::open(&checkpoint.dir, &graph.spec.origin.folder)?;
     Ok(manifest::read(&*store)?.map(|(manifest, _)| manifest.job_id))
-}
-
-/// Writes to standard output. A reader that went away, as `head` does, is an error and no panic.
-fn show(text: &str) -> Result<()> {
-    show_as_it_is(&shown::text(text))
-}
-
-/// The same for what Millstream says by itself, to a terminal.
-fn show_as_it_is(text: &str) -> Result<()> {
-    terminal::Output.write_all(text.as_bytes()).map_err(|e| Error::environment(format!("output: {e}")))
 }

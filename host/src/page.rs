@@ -14,7 +14,10 @@ mod body;
 mod command;
 pub mod diagnosis;
 mod events;
+mod last_event;
+mod newest;
 pub mod numbers;
+mod parameters;
 #[cfg_attr(not(feature = "top"), allow(dead_code))]
 pub mod part;
 mod poll;
@@ -23,9 +26,11 @@ mod query;
 pub mod record;
 mod routes;
 mod server;
+mod site;
 #[cfg(test)]
 mod tests;
 mod unanswered;
+pub mod view;
 
 pub use poll::Jobs;
 
@@ -33,10 +38,10 @@ use access::Access;
 use millstream_base::error::{Error, Result};
 use millstream_base::private;
 use millstream_connectors::http::certificate::Certificate;
-use routes::Site;
+use site::Site;
 use std::fs::OpenOptions;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -150,10 +155,4 @@ fn read_token(file: &Path) -> Result<String> {
         return Err(failed(why));
     }
     Ok(token)
-}
-
-/// Whether only this machine can reach an address.
-fn is_loopback(host: &str) -> bool {
-    let name = host.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }

@@ -10,6 +10,7 @@
 
 mod graph;
 mod input;
+pub mod options;
 mod output;
 mod refused;
 mod sample;
@@ -17,7 +18,6 @@ mod steps;
 mod turns;
 
 use arrow::array::RecordBatch;
-use clap::ValueEnum;
 use graph::PipeGraph;
 use input::{Input, Portion};
 use millstream_base::context::BatchContext;
@@ -26,60 +26,14 @@ use millstream_base::ids::BatchId;
 use millstream_base::{memory, threads, time};
 use millstream_engine::running::{self, workers};
 use millstream_sql::query::Prepared;
+use options::{Options, PipeFormat};
 use output::{Output, OutputRows};
 use refused::Refusals;
 use sample::Sample;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use steps::Steps;
 use turns::Turns;
-
-/// What the input holds, or the output is to hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PipeFormat {
-    /// A text a line
-    Text,
-    /// A JSON object a line
-    #[value(alias = "jsonl")]
-    Json,
-    /// Comma-separated values, behind a line with the names of the columns
-    Csv,
-    /// A stream of Arrow IPC
-    Arrow,
-}
-
-/// A plugin or a query, and what a job file would say of it.
-#[derive(Clone, Debug)]
-pub struct StepOptions {
-    /// The plugin as a job file names it, or the text of the query.
-    pub what: String,
-    /// The plugin's config, as JSON.
-    pub config: Option<String>,
-    /// Keys of its stage, with their values.
-    pub sets: Vec<(String, String)>,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// What comes in.
-    pub from: PipeFormat,
-    /// What is put out.
-    pub to: PipeFormat,
-    /// The columns that come in, as `name=type,…`; `None`: they are found.
-    pub schema: Option<String>,
-    /// The plugins, one behind the other.
-    pub plugins: Vec<StepOptions>,
-    /// The query behind them.
-    pub query: Option<StepOptions>,
-    /// Whether rows that are refused are left out; else the first one ends all.
-    pub rejects: bool,
-    /// Where refused rows are written.
-    pub rejected: Option<PathBuf>,
-    /// The budget of memory.
-    pub memory: Option<String>,
-}
 
 /// Portions, or parts for a query, that wait for whoever takes the next.
 const WAITING_MAX: usize = 1;

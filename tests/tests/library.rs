@@ -25,5 +25,7 @@ mod recovery {
 }
 
 mod structure {
+    mod circles;
     mod layers;
+    mod tracked;
 }

@@ -1,9 +1,11 @@
 //! Rows on their way: as received ([`chunk`]), and in the graph ([`part`]); [`slices`] bounds them.
 
+mod behind;
 pub mod binary_text;
 pub mod cell;
 pub mod chunk;
 pub mod column;
+pub mod column_type;
 pub mod encoded;
 pub mod envelope;
 pub mod group;

@@ -6,6 +6,7 @@ mod metadata;
 pub mod binary;
 mod columns;
 pub mod csv;
+mod delimiter;
 pub mod infer;
 pub mod json;
 mod json_text;
@@ -18,8 +19,9 @@ mod text;
 pub mod varint;
 mod wanted;
 pub mod written_out;
+mod written_value;
 
-use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES};
+use crate::batch::chunk::Chunk;
 use crate::batch::envelope;
 use crate::batch::types::{ColumnType, schema_of};
 use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec, WriterSchema};
@@ -28,14 +30,16 @@ use arrow::datatypes::SchemaRef;
 use avro::AvroDecoder;
 use avro::schemas::SchemaTable;
 use binary::BinaryDecoder;
-use columns::{ColumnBuilders, WrittenValue};
+use columns::ColumnBuilders;
 use csv::CsvDecoder;
+use delimiter::Delimiter;
 use json::JsonDecoder;
 use metadata::MetadataDecoder;
 use nexmark::NexmarkDecoder;
 use protobuf::ProtobufDecoder;
 use std::fmt::Write;
 use std::sync::Arc;
+use written_value::WrittenValue;
 
 /// Turns chunks of one source into rows.
 pub struct Decoder {
@@ -74,44 +78,6 @@ enum RecordDecoder {
     Binary(BinaryDecoder),
     Avro(AvroDecoder),
     Protobuf(ProtobufDecoder),
-}
-
-/// What stands around a record in a chunk.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Delimiter {
-    /// `\n` or `\r\n` behind it.
-    Line,
-    /// The same, or `\r` alone.
-    CsvLine,
-    /// Four bytes of length before it.
-    Prefix,
-    /// What came with the value of a record of a topic before it.
-    Envelope,
-    /// Its length before it, in seven bits a byte.
-    Varint,
-    None,
-}
-
-impl Delimiter {
-    #[inline]
-    fn strip(self, record: &[u8]) -> &[u8] {
-        match (self, record) {
-            (Delimiter::Line | Delimiter::CsvLine, [text @ .., b'\r', b'\n'] | [text @ .., b'\n'])
-            | (Delimiter::CsvLine, [text @ .., b'\r']) => text,
-            (Delimiter::Prefix, record) => record.get(FRAME_PREFIX_BYTES..).unwrap_or_default(),
-            (Delimiter::Envelope, record) => record.get(envelope::value_start(record)..).unwrap_or_default(),
-            (Delimiter::Varint, record) => {
-                let prefix = record.iter().position(|byte| byte & 0x80 == 0).map_or(record.len(), |last| last + 1);
-                record.get(prefix..).unwrap_or_default()
-            }
-            (_, record) => record,
-        }
-    }
-
-    /// Whether records stand in lines; else each is a text of its own.
-    fn is_line(self) -> bool {
-        matches!(self, Delimiter::Line | Delimiter::CsvLine)
-    }
 }
 
 impl Decoder {

@@ -94,6 +94,20 @@ pub fn show_size(bytes: u64) -> String {
     }
 }
 
+/// A size as people write it: `256 MiB`, or bytes where that is not whole.
+pub fn in_words(count: u64) -> String {
+    match count {
+        n if n > 0 && n % (1 << 20) == 0 => format!("{} MiB", n >> 20),
+        n if n > 0 && n % (1 << 10) == 0 => format!("{} KiB", n >> 10),
+        n => format!("{n} bytes"),
+    }
+}
+
+/// A size in whole MiB, for messages: `12 MiB`.
+pub fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
 /// Number and unit of a text as one number; `None`: it is not written so, or too large for 64 bits.
 fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

@@ -6,7 +6,7 @@ mod update;
 pub use by_key::{aggregate, cogroup};
 pub use update::{UpdateTables, Updates, update};
 
-use super::CancelCheck;
+use super::cancel::CancelCheck;
 use super::fitting::Fitting;
 use super::prepared::Prepared;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};

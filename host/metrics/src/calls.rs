@@ -1,6 +1,6 @@
 //! Calls of plugins for a batch, where somebody wants traces: the longest, so many of a batch and no more.
 
-use super::batches::{BatchFacts, PartPlace};
+use super::batch_facts::{BatchFacts, PartPlace};
 use millstream_plugins::plugin::calls::keep_longest;
 
 /// Calls that are kept of a batch.

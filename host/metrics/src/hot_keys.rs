@@ -5,19 +5,18 @@
 //! that make up more than a share of what was looked at, and may count each of them too low by that share; every ten seconds all
 //! counts are halved, so that they tell of the last half minute or so.
 
-use super::batches::{Batches, PartPlace};
+use super::batch_facts::PartPlace;
+use super::batches::Batches;
+use super::frequent_keys::{HotKey, HotKeys};
 use super::work::OperatorWork;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 use arrow::util::display::array_value_to_string;
-use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// Keys that a worker counts at a time.
 const COUNTED_MAX: usize = 256;
-/// Keys that are told of.
-const TOLD_MAX: usize = 10;
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 /// Rows of a part that are looked at.
 const SAMPLE_ROWS: usize = 32;
@@ -25,49 +24,6 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 const HALVE_EVERY: Duration = Duration::from_secs(10);
 /// Of a key that is shown.
 const KEY_CHARS_MAX: usize = 60;
-/// A key with a smaller share may be there by chance.
-const SHARE_MIN: f64 = 0.01;
-
-/// The keys that come most often.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HotKeys {
-    /// Rows that were looked at lately.
-    pub looked_at: u64,
-    /// Those keys that make up one in a hundred of them at least, the most frequent first: ten at most.
-    pub keys: Vec<HotKey>,
-}
-
-/// A key and how often it came.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HotKey {
-    /// The key as text, cut where it is long.
-    pub key: String,
-    /// Among the rows that were looked at.
-    pub rows: u64,
-}
-
-impl HotKeys {
-    /// Adds what another worker has seen.
-    pub fn add(&mut self, other: HotKeys) {
-        self.looked_at = self.looked_at.saturating_add(other.looked_at);
-        for more in other.keys {
-            match self.keys.iter_mut().find(|own| own.key == more.key) {
-                Some(own) => own.rows = own.rows.saturating_add(more.rows),
-                None => self.keys.push(more),
-            }
-        }
-        self.keys.sort_by(|a, b| b.rows.cmp(&a.rows).then_with(|| a.key.cmp(&b.key)));
-        self.keys.truncate(TOLD_MAX);
-    }
-
-    /// Those that are worth telling.
-    #[must_use]
-    pub fn notable(mut self) -> HotKeys {
-        let least = (self.looked_at as f64 * SHARE_MIN).max(2.0);
-        self.keys.retain(|key| key.rows as f64 >= least);
-        self
-    }
-}
 
 /// Counts keys, the most frequent of any number of them.
 #[derive(Default)]

@@ -4,8 +4,10 @@
 // What users see has its documentation, in the crate `millstream`; these are its insides.
 #![allow(missing_docs)]
 
+pub mod batch_facts;
 pub mod batches;
 pub mod calls;
+pub mod frequent_keys;
 pub mod hot_keys;
 mod limits;
 pub mod rate;

@@ -1,6 +1,6 @@
 //! The last seconds: how many batches and rows, how long batches took, and who worked for how long.
 
-use super::batches::{BatchWaits, PartPlace};
+use super::batch_facts::{BatchWaits, PartPlace};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 

@@ -1,6 +1,7 @@
 //! Who works: operators tell for how long they worked on which batch, for the part of the job that they belong to.
 
-use super::batches::{Batches, Clocks, PartPlace};
+use super::batch_facts::PartPlace;
+use super::batches::{Batches, Clocks};
 use arrow::array::RecordBatch;
 use millstream_base::ids::BatchId;
 use millstream_plugins::plugin::calls;

@@ -4,14 +4,16 @@
 //! before anybody uses it.
 
 pub mod folder;
+pub mod found;
 mod listing;
 #[cfg_attr(not(feature = "packages"), path = "registry/oci/absent.rs")]
 pub mod oci;
 mod referrer;
 
 use crate::package::manifest::PackedPackage;
+use found::{Fetched, SearchHit};
 use millstream_base::digest::Digest;
-use millstream_base::error::{Error, Result};
+use millstream_base::error::Result;
 use millstream_base::package_name::{PackageName, PackageRequest};
 use semver::Version;
 use std::fmt;
@@ -24,26 +26,6 @@ pub enum Registry {
     Oci(oci::Address),
     /// A folder: an OCI image layout that `push` writes, or plugin folders and components as they are built.
     Folder(PathBuf),
-}
-
-/// A package as it came from a registry: all digests fit, nothing else was checked.
-#[derive(Clone, Debug)]
-pub struct Fetched {
-    /// The manifest as it is.
-    pub manifest: Vec<u8>,
-    /// The component.
-    pub component: Vec<u8>,
-}
-
-/// A package that a search found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SearchHit {
-    /// Its name.
-    pub name: PackageName,
-    /// Its versions, the newest first.
-    pub versions: Vec<Version>,
-    /// What it is for, where the registry tells without a download.
-    pub description: String,
 }
 
 impl Registry {
@@ -112,11 +94,4 @@ impl fmt::Display for Registry {
             Registry::Folder(folder) => folder.display().fmt(f),
         }
     }
-}
-
-/// The error of a push: the version is there with other bytes, and what a version means must not change.
-fn taken(place: &str, version: &Version) -> Error {
-    Error::job(format!(
-        "{place} has version {version} already, with other bytes; give the plugin a new version, build it and push that"
-    ))
 }

@@ -4,6 +4,7 @@
 //! signature (`signature`) says that a signer vouches for a manifest under a name and a version; a manifest names the bytes
 //! of the component by their digest. A policy (`policy`) says which registries may be used, and who must have signed.
 
+pub mod config;
 pub mod key;
 pub mod policy;
 pub mod signature;

@@ -1,24 +1,17 @@
 //! Plugins: components that implement a Millstream world, compiled once, called with batches. The only module that
 //! names wasmtime.
 
-use crate::limits::GRANTED_FILE_BYTES_MAX;
-use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
-use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Schema, SchemaRef};
+use identity::{CallIdentity, DESCRIBE, Role};
 use instances::Instances;
-use millstream_base::batch::nested;
-use millstream_base::batch::rejected::RefusedRow;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits};
-use millstream_base::regular;
-use std::collections::BTreeMap;
+use stage::Stage;
 use std::path::Path;
 use std::sync::Arc;
 
 mod account;
 mod allowance;
 mod arrow_types;
-mod needs;
 mod attempt;
 mod bindings;
 mod cache;
@@ -26,24 +19,33 @@ mod caller;
 pub mod calls;
 mod check;
 mod clock;
+mod code_kind;
 mod compile;
 mod counters;
 mod culprit;
+mod current_call;
+mod description;
 mod engine;
 mod failure;
+mod groups;
 mod guest;
+mod guest_text;
 mod http;
+mod identity;
 mod imports;
 mod instances;
 pub mod interrupt;
 mod lift;
 mod load;
+mod load_options;
 mod log_budget;
 mod lower;
 mod migrate;
 mod near;
+mod needs;
 mod net;
 mod outline;
+mod places;
 mod prepared;
 mod reader;
 pub mod reduce;
@@ -53,35 +55,38 @@ mod search;
 mod secured;
 mod snapshot;
 mod stack;
+mod stage;
 mod tally;
 #[cfg(test)]
 mod tests;
 mod traced;
+mod trap;
 pub mod trial;
 mod wasi;
+mod world;
 mod writer;
-mod guest_text;
 
 pub use account::{Account, Costs};
 pub use caller::Caller;
+pub use code_kind::Metering;
 pub use compile::{CompileArguments, obey as compile_component};
 pub use counters::{CounterValues, Counters, add as add_counted};
-pub use engine::Metering;
-pub use failure::printable;
+pub use description::{Description, WrittenColumns, WrittenOut};
+pub use groups::{Cogrouped, Cogroups, DueTimes, Groups, Processed, TimerChange, Updated};
 pub use http::check_grant as check_http_grant;
-pub use load::{LoadOptions, find as component_file, is_plugin_folder, read as read_component};
+pub use load::{find as component_file, is_plugin_folder, read as read_component};
+pub use load_options::LoadOptions;
 pub use migrate::OldStates;
 pub use outline::{Outline, check as check_component};
 pub use prepared::{Preparation, called};
 pub use reader::Reader;
-pub use releases::{RELEASES, Release};
+pub use releases::{RELEASES, Release, VERSION};
 pub use secured::TlsClient;
 pub use snapshot::{started, with_heap};
+pub use stage::{Granted, StageUse};
 pub use tally::ConnectorTally;
+pub use world::World;
 pub use writer::Writer;
-
-/// The version of `millstream:plugin` that this host speaks. Plugins of all [`RELEASES`] run here.
-pub const VERSION: &str = "0.1.3";
 
 /// Loads plugins: engines, the cache of compiled code and the clock of time limits. One a process; cheap to clone.
 #[derive(Clone)]
@@ -94,249 +99,6 @@ pub struct PluginHost {
 pub struct Plugin {
     loaded: Arc<load::Loaded>,
     signers: Option<Arc<[String]>>,
-}
-
-/// A plugin's kind: the world that it implements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum World {
-    /// Rows to rows.
-    Transform,
-    /// State by key.
-    Update,
-    /// Lift, combine, lower.
-    Aggregate,
-    /// Several inputs by key.
-    Cogroup,
-    /// Rows from elsewhere.
-    Source,
-    /// Rows that leave for elsewhere.
-    Sink,
-}
-
-impl World {
-    /// Whether it is an end of the path, which may talk to others, and no stage.
-    pub fn is_end(self) -> bool {
-        matches!(self, World::Source | World::Sink)
-    }
-}
-
-/// What a plugin says of itself for a config and an input; see `description` in `wit/types.wit`. In world `cogroup` `input`
-/// is the first of `inputs`; in others it is the only one.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
-pub struct Description {
-    pub name: String,
-    pub version: String,
-    pub doc: String,
-    pub input: SchemaRef,
-    pub inputs: Vec<SchemaRef>,
-    pub output: SchemaRef,
-    pub state: SchemaRef,
-    pub key: Option<SchemaRef>,
-    /// Which of these columns are written out.
-    pub written: Arc<WrittenColumns>,
-    pub inverse: bool,
-    /// World `sink`: whether it knows which batch was the last one that it committed.
-    pub exactly_once: bool,
-    pub config_schema: String,
-}
-
-/// The columns of a plugin that are written out.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct WrittenColumns {
-    /// Of each input.
-    pub inputs: Vec<WrittenOut>,
-    /// Of the rows that it returns.
-    pub output: WrittenOut,
-    /// Of states or accumulators.
-    pub state: WrittenOut,
-    /// Of keys, where it says which it takes; else see [`WrittenOut::of_named`].
-    pub key: WrittenOut,
-}
-
-/// Which columns of a schema cross the boundary written out: as text, as files hold them. They are those that the plugin describes
-/// by the name that job files have for the type (`date`, `decimal(12,2)`, `list<int64>`), not by Arrow's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WrittenOut(pub Vec<bool>);
-
-impl WrittenOut {
-    /// Of columns that a plugin does not describe, as those of any key: it is told of their types by these names.
-    pub fn of_named(schema: &Schema) -> WrittenOut {
-        WrittenOut(schema.fields().iter().map(|field| nested::name_of(field.data_type()).is_some()).collect())
-    }
-
-    /// Whether the column at this place is.
-    pub fn has(&self, place: usize) -> bool {
-        self.0.get(place).copied().unwrap_or(false)
-    }
-}
-
-/// What a stage gives a plugin: everything but the batches.
-#[derive(Clone, Debug)]
-pub struct StageUse {
-    /// The stage's name, for messages.
-    pub stage: String,
-    /// The stage's config as JSON text.
-    pub config: String,
-    /// The stage's key columns; none where it has no key.
-    pub key: SchemaRef,
-    /// How long an instance lives.
-    pub instance: InstanceSpec,
-    /// What it may use up.
-    pub limits: PluginLimits,
-    /// What it may use beyond its input.
-    pub grant: Granted,
-    /// What a failing call does.
-    pub on_error: OnError,
-    /// Whether calls on rows as they come in have the same ones on any number of workers.
-    pub calls_are_fixed: bool,
-}
-
-impl StageUse {
-    /// Of a stage that says nothing.
-    pub fn new(stage: &str) -> StageUse {
-        StageUse {
-            stage: stage.to_owned(),
-            config: "{}".to_owned(),
-            key: Arc::new(Schema::empty()),
-            instance: InstanceSpec::default(),
-            limits: PluginLimits::default(),
-            grant: Granted::default(),
-            on_error: OnError::default(),
-            calls_are_fixed: true,
-        }
-    }
-}
-
-/// What a plugin may use beyond its input.
-#[derive(Clone, Debug, Default)]
-pub struct Granted {
-    /// Contents of files, by name.
-    pub files: BTreeMap<String, bytes::Bytes>,
-    /// Variables of its environment.
-    pub env: BTreeMap<String, String>,
-    /// Requests over HTTP.
-    pub http: Option<HttpGrant>,
-    /// Servers that it may connect to over TCP, as `host:port`.
-    pub tcp: Vec<String>,
-    /// With which of them the host speaks TLS for it, and how.
-    pub tls: Option<TlsClient>,
-    /// Addresses at which it may take datagrams, and to which it may send some, as `host:port`.
-    pub udp: Vec<String>,
-}
-
-impl Granted {
-    /// Files, which are read from this folder, variables and requests, as a stage may grant them. Connections are for ends of a job.
-    pub fn of_stage(grant: &GrantSpec, folder: &Path) -> Result<Granted> {
-        let mut files = BTreeMap::new();
-        for (name, path) in &grant.files {
-            let path = folder.join(path);
-            let bytes = regular::read_at_most(&path, GRANTED_FILE_BYTES_MAX)
-                .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
-            files.insert(name.clone(), bytes.into());
-        }
-        Ok(Granted { files, env: grant.env.clone(), http: grant.http.clone(), ..Granted::default() })
-    }
-}
-
-/// What `process` returns.
-pub struct Processed {
-    /// The rows, with the described output schema.
-    pub rows: RecordBatch,
-    /// Rows of the input that are refused.
-    pub rejections: Vec<RefusedRow>,
-}
-
-/// The groups of an update call; see `groups` in `wit/update.wit`.
-#[derive(Clone)]
-pub struct Groups {
-    /// Key columns, one row a group.
-    pub keys: RecordBatch,
-    /// The columns that the plugin reads, sorted by group.
-    pub rows: RecordBatch,
-    /// Where each group's rows end.
-    pub ends: UInt32Array,
-    /// The old states, one row a group.
-    pub states: RecordBatch,
-    /// Whether the key had a state.
-    pub known: BooleanArray,
-    /// Whether this is the last call of an idle key.
-    pub timed_out: BooleanArray,
-    /// Whether it would be, if the key had no rows; it has some.
-    pub overdue: BooleanArray,
-    /// How many timers each group's key has set; empty where the stage has none.
-    pub timers: Vec<u32>,
-    /// The timers for which groups are called; without meaning for a plugin that does not import `timers`.
-    pub due: DueTimes,
-    /// Whether each key with a state is called, with rows or without.
-    pub all: bool,
-}
-
-/// Timers that are due, by group; see `due-times` in `wit/timers.wit`.
-#[derive(Clone, Debug, Default)]
-pub struct DueTimes {
-    /// Where each group's times end.
-    pub ends: ScalarBuffer<u32>,
-    /// The times, in microseconds.
-    pub times_us: ScalarBuffer<i64>,
-}
-
-/// What a plugin asked for during a call of `update`: that its group be called at a time, or no longer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimerChange {
-    /// The group.
-    pub group: u32,
-    /// When, in microseconds.
-    pub at_us: i64,
-    /// Whether it is set; otherwise cancelled.
-    pub is_set: bool,
-}
-
-/// What `update` returns; see `updated` in `wit/update.wit`.
-pub struct Updated {
-    /// The new states, one row a group.
-    pub states: RecordBatch,
-    /// Whether the state is kept.
-    pub kept: BooleanArray,
-    /// Emitted rows.
-    pub output: RecordBatch,
-    /// Rows of the groups that are refused.
-    pub rejections: Vec<RefusedRow>,
-    /// Timers set and cancelled, in order.
-    pub timers: Vec<TimerChange>,
-    /// Groups that were not called after all, as none of their rows was left; their states are the old ones.
-    pub untouched: Vec<u32>,
-    /// Groups of which no row was left, whether they were called or not.
-    pub emptied: Vec<u32>,
-}
-
-/// The groups of a cogroup call; see `groups` in `wit/cogroup.wit`.
-pub struct Cogroups {
-    /// Key columns, one row a group.
-    pub keys: RecordBatch,
-    /// For each input the columns that the plugin reads, sorted by group, and where each group's rows end.
-    pub inputs: Vec<(RecordBatch, UInt32Array)>,
-}
-
-/// What `cogroup` returns.
-pub struct Cogrouped {
-    /// Emitted rows.
-    pub rows: RecordBatch,
-    /// For each input rows that are refused.
-    pub rejections: Vec<Vec<RefusedRow>>,
-}
-
-impl std::fmt::Display for World {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            World::Transform => "transform",
-            World::Update => "update",
-            World::Aggregate => "aggregate",
-            World::Cogroup => "cogroup",
-            World::Source => "source",
-            World::Sink => "sink",
-        })
-    }
 }
 
 impl PluginHost {
@@ -390,9 +152,8 @@ impl Plugin {
 
     fn describe_here(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
         let plugin = self.loaded.file.display().to_string();
-        let identity =
-            failure::CallIdentity { stage: None, role: failure::Role::Stage, plugin, outside: failure::DESCRIBE };
-        let mut about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
+        let identity = CallIdentity { stage: None, role: Role::Stage, plugin, outside: DESCRIBE };
+        let mut about = Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
         if about.inputs.is_empty() && !matches!(self.world(), World::Cogroup | World::Source) {
             // Asked about nothing, it is told of an input without columns, and finds that input where it looks for it.
             about.inputs.push(Arc::new(Schema::empty()));

@@ -13,8 +13,8 @@
 mod ask;
 
 mod facts;
-mod machines;
-mod others;
+pub(super) mod machines;
+pub(super) mod others;
 mod partitions;
 mod socket;
 mod supervisor;
@@ -22,14 +22,12 @@ mod view;
 
 pub use ask::{ProcessAnswer, StatusAnswers, ask, ask_everywhere, jobs, put, view};
 pub use facts::{JobStatus, PartStatus, ProcessStatus, WorkerBusy};
-pub(super) use machines::{await_successor, tell};
-pub(super) use others::OtherProcesses;
 pub use partitions::{PartitionStatus, PartitionsStatus};
 pub use socket::{RunningMark, job_id};
 pub use supervisor::{ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep, SupervisorControl, ask_supervisor};
 pub use view::{GraphPart, JobGraph, KnownNumbers, PartFacts, ProcessView};
 
-use super::{Stop, Stopper};
+use super::stopper::{Stop, Stopper};
 use millstream_base::error::{Error, Kind, Result};
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};

@@ -1,10 +1,9 @@
 //! From a checked job to running threads: sinks, receivers, workers.
 
-use super::connect::Liveness;
-use super::connect::Sealed;
-use super::control::OtherProcesses;
+use super::connect::{Liveness, Sealed};
+use super::control::others::OtherProcesses;
+use super::stopper::{JobEnd, Stopper};
 use super::traces::Traces;
-use super::{JobEnd, Stopper};
 use millstream_base::batch::position::{Positions, SOURCE_END};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;

@@ -3,8 +3,7 @@
 //! told to take the job over. Where it is one of several, process 0 opens its port meanwhile, and the others come there and wait: so it is
 //! known that they are there, can reach each other and know the key, before anybody ends.
 
-use super::connect::{Hello, PeerPort};
-use super::launch::Peers;
+use super::prepared::{PreparedStart, StandByPort};
 use super::start::{connected, open_port, servers, sharing};
 use crate::recover::tables_of;
 use millstream_base::error::{Error, Result};
@@ -33,7 +32,7 @@ use millstream_engine::state::timers;
 use millstream_plugins::plugin::PluginHost;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// How often it looks for a newer checkpoint: in a folder, and where each look is a request to a server.
@@ -57,26 +56,6 @@ pub(super) struct StandBy {
     look_every: Duration,
 }
 
-/// What a process that stands by has prepared for its start.
-pub(super) struct PreparedStart {
-    pub(super) plugins: PluginHost,
-    pub(super) ahead: Arc<TablesAhead>,
-    pub(super) door: StandByPort,
-    pub(super) failure: Failure,
-}
-
-/// Between a process that stands by and the others that do.
-pub(super) enum StandByPort {
-    /// Of one that is alone.
-    None,
-    /// Of process 0, where the others wait.
-    Open(Hello, PeerPort),
-    /// Of one that comes to it.
-    Knocks(Hello, Receiver<Result<Option<Peers>>>),
-    /// Of one that was let in.
-    Through(Hello, Box<Peers>),
-}
-
 /// What a process that stands by tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StandByNews {
@@ -84,21 +63,6 @@ pub enum StandByNews {
     Loaded(BatchId),
     /// So many of the other processes wait at its port.
     Waiting(usize),
-}
-
-impl StandByPort {
-    /// Whether nothing is left to wait for but what the supervisor says; waits no longer than this.
-    fn is_through_within(&mut self, time: Duration) -> Result<bool> {
-        let StandByPort::Knocks(hello, answer) = self else { return Ok(true) };
-        match answer.recv_timeout(time) {
-            Ok(peers) => {
-                *self = peers?.map_or(StandByPort::None, |peers| StandByPort::Through(*hello, Box::new(peers)));
-                Ok(true)
-            }
-            Err(RecvTimeoutError::Timeout) => Ok(false),
-            Err(RecvTimeoutError::Disconnected) => Err(threads::lost_connection()),
-        }
-    }
 }
 
 impl StandBy {

@@ -1,12 +1,12 @@
 //! Starting a job: what is there, what is to be done about it, and who may do it.
 
-use super::connect::Liveness;
-use super::connect::{Connected, Hello, PeerPort};
-use super::control::OtherProcesses;
+use super::connect;
+use super::connect::{Connected, Hello, Liveness, PeerPort};
+use super::control::others::OtherProcesses;
 use super::launch::{Peers, launch, open_sinks};
+use super::prepared::{PreparedStart, StandByPort};
 use super::sent::SentBatches;
-use super::stand_by::{PreparedStart, StandByPort};
-use super::{Stopper, connect};
+use super::stopper::Stopper;
 use crate::recover;
 use crate::recover::RecoveryPlan;
 use millstream_base::error::{Error, Kind, Result};

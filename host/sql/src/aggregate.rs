@@ -10,6 +10,7 @@ mod sliding;
 mod sum;
 
 use super::budget;
+use crate::limits::CENTROIDS_MAX;
 use anew::AnewAccumulator;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, FieldRef};
@@ -102,7 +103,7 @@ impl ExactAggregate {
         if !self.plain.name().starts_with("approx_percentile_cont") {
             return Ok(());
         }
-        let most = super::semantics::CENTROIDS_MAX;
+        let most = CENTROIDS_MAX;
         for given in arguments.exprs.iter().skip(1) {
             let number = given.downcast_ref::<Literal>().map(Literal::value);
             let number = number.filter(|number| number.data_type().is_integer());

@@ -3,7 +3,7 @@
 
 use super::budget;
 use super::plan_step::{common_methods, shown_by_name, without_expressions};
-use super::session::ROWS_AT_ONCE;
+use crate::limits::ROWS_AT_ONCE;
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;

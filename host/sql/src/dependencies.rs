@@ -2,18 +2,16 @@
 //! with a query whose groups are `a`, it holds that `a` determines `b` and that there is one row for each `a`. It would then
 //! leave out `distinct`, groups and what rows are ordered by, and count rows of one `a` as different ones in frames.
 
-use super::rules::Rule;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::common::{FunctionalDependencies, Result};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Distinct, LogicalPlan};
-use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use datafusion::sql::sqlparser::ast::TableFactor;
 use std::cell::Cell;
 use std::sync::Arc;
 
 /// The plan without what its columns are taken to determine.
-fn forgotten(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub fn forgotten(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_down_with_subqueries(|mut plan| {
         let schema = match &mut plan {
             LogicalPlan::Aggregate(aggregate) => &mut aggregate.schema,
@@ -35,33 +33,6 @@ fn forgotten(plan: LogicalPlan) -> Result<LogicalPlan> {
         Ok(Transformed::yes(plan))
     })
     .data()
-}
-
-/// A rule for plans that forgets before it looks.
-#[derive(Debug)]
-pub struct Unaware(Rule);
-
-impl Unaware {
-    pub fn new(rule: Rule) -> Unaware {
-        Unaware(rule)
-    }
-}
-
-impl OptimizerRule for Unaware {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        // Rules that are given each step by itself look at what is below these two only.
-        let looks = self.0.apply_order().is_none() || matches!(plan, LogicalPlan::Distinct(_) | LogicalPlan::Sort(_));
-        let plan = if looks { forgotten(plan)? } else { plan };
-        self.0.rewrite(plan, config)
-    }
 }
 
 /// Forgets where a query is planned, behind each table of a `from`.

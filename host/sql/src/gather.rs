@@ -2,7 +2,7 @@
 
 use super::budget;
 use super::plan_step::{common_methods, shown_by_name};
-use super::session::ROWS_AT_ONCE;
+use crate::limits::ROWS_AT_ONCE;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;

@@ -1,7 +1,7 @@
 //! The table that a query reads as its input: its rows are put in before a plan runs, or come while it does.
 
 use super::plan_step::{common_methods, shown_by_name, without_expressions};
-use super::session::ROWS_AT_ONCE;
+use crate::limits::ROWS_AT_ONCE;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};

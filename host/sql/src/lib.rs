@@ -48,6 +48,8 @@ pub mod normal;
 #[cfg(feature = "sql")]
 pub mod query;
 #[cfg(feature = "sql")]
+mod parser;
+#[cfg(feature = "sql")]
 mod plan_step;
 #[cfg(feature = "sql")]
 mod plan_thread;

@@ -12,3 +12,7 @@ pub const SQL_DEPTH_MAX: usize = 400;
 /// How many `cast(…)`, `not (…)` and their kin stand within each other at most: the parser reads each of them twice where
 /// something in it is wrong.
 pub const SQL_TRIED_TWICE_MAX: usize = 16;
+/// What `approx_percentile_cont` may hold: more is no better, and takes memory for each group.
+pub const CENTROIDS_MAX: i64 = 10_000;
+/// Rows of one step of a query.
+pub const ROWS_AT_ONCE: usize = 8192;

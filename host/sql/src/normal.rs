@@ -4,7 +4,7 @@
 //! A form that changes with another version of DataFusion makes checkpoints compare jobs anew, see `checkpoint/meaning`: raise
 //! `FORM` there when the tests of this module change.
 
-use super::expression::parser;
+use super::parser::parser;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};

@@ -3,8 +3,9 @@
 //! What they say of these rows are *references*. Each becomes a column behind those of the row, so that the rest is an
 //! expression as any other.
 
-use super::expression::{self, Expression};
+use super::expression::Expression;
 use super::mistake::{mistake, place_of, told};
+use super::parser::parser;
 use super::plan_thread::planned;
 use super::session::VisibleNames;
 use arrow::datatypes::SchemaRef;
@@ -118,7 +119,7 @@ impl ReferringText {
 
     fn of(text: &str, steps: &[String]) -> Result<ReferringText> {
         let names = VisibleNames::new(BTreeMap::new(), &[]);
-        let parsed = expression::parser(text).and_then(|mut parser| parser.parse_into_expr());
+        let parsed = parser(text).and_then(|mut parser| parser.parse_into_expr());
         let parsed = parsed.map_err(|error| mistake(text, &names, &error))?;
         if parsed.alias.is_some() {
             return Err(told(text, "a name with `as` has no use here; remove it", None));

@@ -1,6 +1,6 @@
 //! DataFusion's rules for plans, with ours in the place of those that make another query of some.
 
-use super::dependencies::Unaware;
+use super::dependencies::forgotten;
 use super::join_keys::EqualKeys;
 use datafusion::common::Result;
 use datafusion::common::tree_node::Transformed;
@@ -27,9 +27,30 @@ fn sound(rule: Rule) -> Rule {
         "push_down_filter" => Arc::new(NotBelowTotals(rule)),
         "single_distinct_aggregation_to_group_by" => Arc::new(SameTypes(rule)),
         "eliminate_duplicated_expr" | "eliminate_join" | "optimize_projections" | "replace_distinct_aggregate" => {
-            Arc::new(Unaware::new(rule))
+            Arc::new(Unaware(rule))
         }
         _ => rule,
+    }
+}
+
+/// A rule for plans that forgets before it looks.
+#[derive(Debug)]
+struct Unaware(Rule);
+
+impl OptimizerRule for Unaware {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        // Rules that are given each step by itself look at what is below these two only.
+        let looks = self.0.apply_order().is_none() || matches!(plan, LogicalPlan::Distinct(_) | LogicalPlan::Sort(_));
+        let plan = if looks { forgotten(plan)? } else { plan };
+        self.0.rewrite(plan, config)
     }
 }
 

@@ -10,6 +10,7 @@ use super::decimals::compares;
 use super::floats::{canonical, compared as of_twins};
 use super::frames;
 use super::guard::{guarded, size_guarded};
+use crate::limits::CENTROIDS_MAX;
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
@@ -39,9 +40,6 @@ const COMPARING: [&str; 8] = [
 
 /// Functions that choose the smallest or largest of their arguments.
 const CHOOSING: [&str; 2] = ["greatest", "least"];
-
-/// What `approx_percentile_cont` may hold: more is no better, and takes memory for each group.
-pub const CENTROIDS_MAX: i64 = 10_000;
 
 /// The rule for whole plans.
 #[derive(Debug)]

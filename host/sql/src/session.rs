@@ -10,6 +10,7 @@ use super::semantics::Semantics;
 use super::subqueries::Subqueries;
 use super::using::FullJoinUsing;
 use super::{aggregate, batch_time, rounding, shift};
+use crate::limits::ROWS_AT_ONCE;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, TableReference, plan_err};
@@ -35,9 +36,6 @@ pub const REFUSED: [&str; 3] = ["random", "rand", "uuid"];
 
 /// Functions of DataFusion about files, which rows here do not come from.
 const OF_FILES: [&str; 2] = ["file_row_index", "input_file_name"];
-
-/// Rows of one step of a query.
-pub const ROWS_AT_ONCE: usize = 8192;
 
 /// DataFusion's part: options, functions and rules. Names count as they are written; there is one partition and no plan
 /// that changes itself while it runs, so that the same rows give the same rows.

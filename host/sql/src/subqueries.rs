@@ -23,7 +23,7 @@ use datafusion::logical_expr::{
     Aggregate, Expr, Filter, Join, JoinType, LogicalPlan, Projection, Sort as SortRows, Window,
 };
 use datafusion::optimizer::AnalyzerRule;
-use references::{columns_of, has_subquery};
+use references::{columns_of, has_subquery, is_lateral};
 use std::sync::Arc;
 
 /// The rule for whole plans. It comes before types are coerced.
@@ -71,7 +71,7 @@ impl Unnester {
     fn plan(&mut self, plan: LogicalPlan) -> Result<LogicalPlan> {
         budget::check()?;
         if let LogicalPlan::Join(join) = &plan
-            && lateral::is_lateral(join)
+            && is_lateral(join)
         {
             return self.lateral(join.clone());
         }

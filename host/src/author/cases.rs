@@ -27,7 +27,7 @@ mod connector;
 mod peer;
 mod questions;
 
-use compare::BatchLine;
+use compare::{BatchLine, read_text};
 use millstream_base::error::{Error, Result};
 use millstream_base::progress;
 use millstream_connectors::kinds;
@@ -487,11 +487,6 @@ fn check_version(version: Option<u64>) -> Result<(), String> {
 
 fn table<const N: usize>(entries: [(&str, toml::Value); N]) -> toml::Table {
     entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
-}
-
-fn read_text(path: &Path) -> Result<String> {
-    millstream_base::regular::read_to_string(path)
-        .map_err(|cause| Error::job(format!("cannot read {}: {cause}", path.display())))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A plugin project as its manifest tells of it: Rust's `Cargo.toml`, Python's `pyproject.toml`, JavaScript's `package.json`,
 //! and a `plugin.toml` in languages whose own files have no place for name and version.
 
+mod cargo;
 mod grants;
 
 use super::language::Language;
@@ -100,7 +101,7 @@ impl Project {
     pub fn read(folder: &Path) -> Result<Project> {
         type Reader = fn(&Path, &Path) -> Result<Project>;
         let manifests: [(&str, Reader); 4] = [
-            ("Cargo.toml", super::build::rust::project),
+            ("Cargo.toml", cargo::project),
             ("pyproject.toml", python),
             ("package.json", javascript),
             ("plugin.toml", plain),

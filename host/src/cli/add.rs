@@ -45,7 +45,7 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
     };
     let store = PackageStore::of_user()?;
     let _held = store.hold()?;
-    let folder = add::folder_of(job);
+    let folder = edit::folder_of(job);
     let obtained = add::get(folder, package, registry.as_deref(), &store)?;
     let reference = format!("{}@{}", obtained.pin.name, obtained.pin.version);
     let differences = add::changes(job, stage.as_deref(), &obtained.facts, &store)?;

@@ -1,6 +1,6 @@
 //! `millstream doctor`.
 
-use super::{LogOutput, show};
+use super::output::{LogOutput, show};
 use crate::author::language::Language;
 use crate::author::{doctor, tools};
 use clap::Args;

@@ -1,6 +1,6 @@
 //! `millstream infer`: the lines of a job file for a file of which there is a sample.
 
-use super::LogOutput;
+use super::output::LogOutput;
 use crate::program_limits::{INFER_BYTES_MAX_MAX, INFER_ROWS_MAX};
 use clap::Args;
 use millstream_base::batch::types::ColumnType;

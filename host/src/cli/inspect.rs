@@ -3,8 +3,8 @@
 mod facts;
 pub(super) mod words;
 
+use super::output::warn_of;
 use super::state::manifest_of;
-use super::warn_of;
 use crate::author::{self, stale};
 use clap::Args;
 use facts::FolderFacts;

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
+use millstream_packages::trust::config::config_folder;
 use millstream_packages::trust::key::{self, PublicKey, SecretKey, Signer};
 use millstream_packages::trust::policy::{self, Policy, Trusted};
 use std::fmt::Write as _;
@@ -116,7 +117,7 @@ fn trust(name: &Signer, key: &PublicKey) -> Result<String> {
         return Err(Error::job(format!("{key} is known as the key of {other}; a key is of one signer")));
     }
     let mut text = format!("signatures of {key} count as those of {name}\n");
-    Trusted::change(&policy::config_folder()?, |trusted| {
+    Trusted::change(&config_folder()?, |trusted| {
         let keys = trusted.signers.entry(name.clone()).or_default();
         if !keys.contains(key) {
             keys.push(*key);
@@ -141,7 +142,7 @@ fn revoke(what: &str) -> Result<String> {
     };
     let key = what.parse::<PublicKey>().ok();
     let manifest = if key.is_none() { Some(what.parse::<Digest>().map_err(wrong)?) } else { None };
-    Trusted::change(&policy::config_folder()?, |trusted| {
+    Trusted::change(&config_folder()?, |trusted| {
         trusted.revoked.keys.extend(key);
         trusted.revoked.manifests.extend(manifest);
         Ok(())

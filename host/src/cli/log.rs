@@ -1,6 +1,6 @@
 //! The log: lines on standard error, for people or as JSON, and the last of them kept for whoever looks at the page.
 
-use super::LogOutput;
+use super::output::LogOutput;
 use millstream_base::log_lines;
 use millstream_base::shown;
 use millstream_base::time;

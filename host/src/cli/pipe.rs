@@ -1,7 +1,8 @@
 //! `millstream pipe`: rows from standard input through plugins and a query to standard output.
 
-use super::run::parse_set;
-use crate::pipe::{self, Options, PipeFormat, StepOptions};
+use super::run::arguments::parse_set;
+use crate::pipe;
+use crate::pipe::options::{Options, PipeFormat, StepOptions};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use millstream_base::error::Result;

@@ -1,6 +1,6 @@
 //! `millstream replay`.
 
-use super::run::parse_set;
+use super::run::arguments::parse_set;
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;

@@ -4,7 +4,7 @@ mod files;
 mod rows;
 mod folder;
 
-use super::run::parse_set;
+use super::run::arguments::parse_set;
 use clap::Args;
 use files::RetryUnit;
 use folder::RetryFolder;

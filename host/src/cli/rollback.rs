@@ -18,7 +18,7 @@ use millstream_engine::checkpoint::{manifest, record};
 use millstream_engine::graph::Graph;
 use millstream_engine::running::Options;
 use millstream_engine::running::upgrade::UpgradeStatus;
-use millstream_packages::lock::{LockFile, PreviousVersion, add, edit};
+use millstream_packages::lock::{LockFile, PreviousVersion, edit};
 use millstream_plugins::plugin::{PluginHost, component_file};
 use millstream_runtime::control::{ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, ask, put};
 use millstream_runtime::recover;
@@ -58,7 +58,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     let stage = &edit::part_of(job, stage)?;
     let part = PluginPart::of(stage);
     let spec = job::load(job, kinds::all(), &[])?;
-    let folder = add::folder_of(job);
+    let folder = edit::folder_of(job);
     let Some(before) = LockFile::read(folder)?.before(&spec.name, stage).cloned() else {
         return Err(Error::job(format!(
             "{}: {part} has nothing to go back to: {} beside it tells of no upgrade",
@@ -183,7 +183,7 @@ fn gone(manifest: &Manifest, before: &PreviousVersion, batch: Option<u64>) -> Er
 fn between_batches(job: &Path, before: &PreviousVersion) -> Result<String> {
     let running = RunningJob::find(job)?;
     // Paths in a job file begin in its folder.
-    let path = add::folder_of(job).join(&before.plugin);
+    let path = edit::folder_of(job).join(&before.plugin);
     let to = if before.plugin.contains('@') { None } else { path.to_str() };
     let next = NextVersion::find(job, &before.stage, to.unwrap_or(&before.plugin), None)?;
     let prepared = running.prepare(&before.stage, &next.component())?;
@@ -195,7 +195,7 @@ fn between_batches(job: &Path, before: &PreviousVersion) -> Result<String> {
 fn put_back(job: &Path, before: &PreviousVersion, as_of: Option<u64>) -> Result<RollbackUndo> {
     let plugin = edit::plugin_of(job, &before.stage)?;
     edit::set_plugin(job, &before.stage, &before.plugin)?;
-    LockFile::change(add::folder_of(job), |lock| {
+    LockFile::change(edit::folder_of(job), |lock| {
         lock.before.retain(|other| other != before);
         Ok(())
     })?;
@@ -252,7 +252,7 @@ impl RollbackUndo {
         if let Some(plugin) = self.plugin {
             edit::set_plugin(job, &self.before.stage, &plugin)?;
         }
-        LockFile::change(add::folder_of(job), |lock| {
+        LockFile::change(edit::folder_of(job), |lock| {
             lock.set_before(self.before);
             Ok(())
         })

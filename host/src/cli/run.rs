@@ -1,165 +1,42 @@
 //! `millstream run`: in this process, or in worker processes under a supervisor where the job keeps checkpoints.
 
+pub mod arguments;
 mod fresh;
 mod line;
-mod page_notice;
-mod place;
+pub mod page_notice;
+pub mod place;
 pub mod signals;
 mod watch;
 
 use super::inspect::words::count as number_of;
+use super::output::warn_of;
 use super::status::words;
 use super::supervise;
 use super::supervise::Layout;
 use super::supervise::report::Reporter;
-use super::warn_of;
 use crate::author::stale;
-use crate::page::{self, Jobs, Page, PageOptions};
-use crate::program_limits::{RESTARTS_MAX, SAMPLE_ROWS_READ, SAMPLE_ROWS_SHOWN};
-use clap::Args;
+use crate::page::{self, Jobs, PageOptions};
+use crate::program_limits::{SAMPLE_ROWS_READ, SAMPLE_ROWS_SHOWN};
+use arguments::RunArguments;
 use line::JobLine;
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
 use millstream_base::job::spec::JobSpec;
 use millstream_base::threads::is_lost_connection;
-use millstream_base::{job, terminal, units};
+use millstream_base::{job, terminal};
 use millstream_connectors::kinds;
 use millstream_engine::running::{Cluster, Options};
 use millstream_metrics::Snapshot;
 use millstream_runtime::control::Control;
 use millstream_runtime::{ClusterKey, Job, JobLayout, LayoutNews, LocalPorts, Stop, Stopper};
-use page_notice::PageNotice;
-pub(super) use place::PROCESSES_MAX;
-use place::{ProcessNumber, place, trust};
-pub(super) use place::{hosts_of, trust_of};
+use page_notice::{PageNotice, ServedPage};
+use place::{PROCESSES_MAX, place, trust};
 use signals::StopOnSignals;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The arguments of `millstream run`.
-#[derive(Args)]
-pub struct RunArguments {
-    /// The job file
-    pub(super) job: PathBuf,
-    /// Worker threads of this process (default: `workers` of the job file, or all cores)
-    #[arg(long)]
-    pub(super) workers: Option<usize>,
-    /// Stop once every source is finished or has had nothing to read for two seconds, be it that its server has gone
-    #[arg(long)]
-    pub(super) until_idle: bool,
-    /// Stop gracefully after this time, as `30s`
-    #[arg(long, value_parser = units::time)]
-    pub(super) timeout: Option<Duration>,
-    /// Read at most so many rows of each source, then end
-    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) limit: Option<u64>,
-    /// Show the first rows of every stream and stop: 1000 rows of each source are read (or --limit), no sink is written, and
-    /// checkpoints are neither read nor written
-    #[arg(long, conflicts_with_all = ["fresh", "resume_from", "replay_from", "drop_state", "processes", "watch"])]
-    sample: bool,
-    /// Replace or add a value of the job file, as `sources.lines.address=127.0.0.1:9999`
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
-    pub(super) sets: Vec<(String, String)>,
-    /// How many processes run the job together. Without --process a job with [checkpoint] starts all of them on this
-    /// machine; otherwise each is started with the same job and its own --process
-    #[arg(long)]
-    pub(super) processes: Option<usize>,
-    /// The number of this process, from 0; `auto`: the place of this machine's name in --hosts
-    #[arg(long, value_name = "NUMBER")]
-    pub(super) process: Option<ProcessNumber>,
-    /// The address of each process, `host:port,host:port`, or `@FILE` with an address a line (default: 127.0.0.1, and free
-    /// ports where all are started here, else ports from 2101)
-    #[arg(long, value_delimiter = ',')]
-    pub(super) hosts: Vec<String>,
-    /// Where this process listens for the others, where that is not its address in --hosts, as `0.0.0.0:2101`
-    #[arg(long, value_name = "ADDRESS", requires = "process")]
-    pub(super) listen: Option<String>,
-    /// A file with the key by which the processes know each other: the same 32 or more bytes for all, mode 0600. Needed
-    /// where --hosts names other machines
-    #[arg(long, value_name = "FILE")]
-    pub(super) cluster_key: Option<PathBuf>,
-    /// A folder with tls.crt, tls.key and ca.crt (PEM): each process shows a certificate that is for its name in --hosts and made by an
-    /// issuer in ca.crt
-    #[arg(long, value_name = "FOLDER")]
-    pub(super) cluster_tls: Option<PathBuf>,
-    /// Forget what the checkpoint folder holds and begin at batch 1
-    #[arg(long, conflicts_with_all = ["resume_from", "drop_state"])]
-    pub(super) fresh: bool,
-    /// Do not ask whether --fresh is meant
-    #[arg(long)]
-    yes: bool,
-    /// Go back to the checkpoint of this batch; what came after it is given up
-    #[arg(long, value_name = "BATCH")]
-    pub(super) resume_from: Option<u64>,
-    /// Go back to the state in the checkpoint after this batch and run all later batches again as the job is now: what
-    /// `millstream rollback` needs. Sinks keep what they hold of these batches
-    #[arg(long, value_name = "BATCH", conflicts_with_all = ["resume_from", "fresh"])]
-    pub(super) replay_from: Option<u64>,
-    /// Leave out the kept state of this stage or source
-    #[arg(long, value_name = "NAME")]
-    pub(super) drop_state: Vec<String>,
-    /// How often in a row failed worker processes are started again without a batch committed
-    #[arg(long, value_name = "COUNT", default_value_t = RESTARTS_MAX)]
-    pub(super) restarts_max: u32,
-    /// Put a local component that is built anew in the place of the one that runs, between two batches
-    #[arg(long)]
-    watch: bool,
-    /// Where the page about the job is served (default: a free port of 127.0.0.1, which is printed). Other machines may only look
-    /// with --ui-cert or --ui-token-file
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "no_ui")]
-    ui: Option<String>,
-    /// Serve no page
-    #[arg(long)]
-    no_ui: bool,
-    /// A file with the token that the page asks for, mode 0600 (default: one is made, and printed with the address)
-    #[arg(long, value_name = "FILE")]
-    ui_token_file: Option<PathBuf>,
-    /// Serve the page with TLS: a file with a certificate and those of its issuers (PEM)
-    #[arg(long, value_name = "FILE", conflicts_with = "no_ui", requires = "ui_key")]
-    ui_cert: Option<PathBuf>,
-    /// The key of that certificate (PEM)
-    #[arg(long, value_name = "FILE", requires = "ui_cert")]
-    ui_key: Option<PathBuf>,
-    /// Let the page stop the job, give rejected rows back and upgrade plugins; without this it only shows
-    #[arg(long)]
-    ui_actions: bool,
-    /// Draw no line on the terminal that tells how the job stands
-    #[arg(short, long)]
-    pub(super) quiet: bool,
-    /// Run in this process, also where the job has [checkpoint]
-    #[arg(long, hide = true)]
-    unsupervised: bool,
-    /// A machine that a running job is to get: load its state and wait until `millstream scale --hosts` takes this process in
-    #[arg(long, requires = "process", conflicts_with_all = ["sample", "fresh", "resume_from", "replay_from", "watch"])]
-    pub(super) stand_by: bool,
-    /// As [`Self::stand_by`], of a process that takes the job over as its supervisor says
-    #[arg(long, hide = true)]
-    takes_over: bool,
-    /// Which machines the job was given while it ran
-    #[arg(long, hide = true)]
-    layout: Option<u64>,
-}
-
-/// The page about the job, which this process serves.
-pub struct ServedPage {
-    /// Dropped at the end, which lets whoever asked for something have the answer.
-    _page: Page,
-    /// The jobs that it shows.
-    pub jobs: Arc<Jobs>,
-    /// Shows where it is.
-    pub notice: PageNotice,
-}
-
-/// Splits `key=value`.
-pub fn parse_set(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
-        _ => Err("write it as KEY=VALUE, for example sources.lines.address=127.0.0.1:9999".to_owned()),
-    }
-}
 
 /// Runs a job until it has ended.
 pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {

@@ -1,6 +1,6 @@
 //! `millstream scale`: gives a running job more or fewer workers.
 
-use crate::cli::run::hosts_of;
+use crate::cli::run::place::hosts_of;
 use crate::cli::show;
 use clap::Args;
 use millstream_base::error::{Error, Result};

@@ -3,7 +3,7 @@
 use clap::Args;
 use millstream_base::error::Result;
 use millstream_packages::lock::place::registry;
-use millstream_packages::registry::SearchHit;
+use millstream_packages::registry::found::SearchHit;
 use std::fmt::Write as _;
 
 /// The arguments of `millstream search`.

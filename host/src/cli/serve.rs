@@ -1,6 +1,6 @@
 //! `millstream serve`: plugins for other engines, on a Unix socket.
 
-use super::show;
+use super::output::show;
 use crate::serve::{self, CONNECTIONS, ServeOptions};
 use clap::Args;
 use millstream_base::error::Result;

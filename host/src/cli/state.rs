@@ -3,7 +3,8 @@
 #[cfg_attr(not(feature = "sql"), path = "state/query_absent.rs")]
 mod query;
 
-use super::run::parse_set;
+use super::inspect::words::describe;
+use super::run::arguments::parse_set;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
 use clap::Args;
@@ -11,8 +12,8 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_base::job;
 use millstream_base::job::spec::{JobSpec, OperatorSpec, StageSpec};
-use millstream_base::shown::harmless;
 use millstream_base::patience::ServerWait;
+use millstream_base::shown::harmless;
 use millstream_connectors::kinds;
 use millstream_engine::checkpoint::manifest;
 use millstream_engine::checkpoint::store::{self, Store};
@@ -202,13 +203,6 @@ fn list(checkpoint: &Checkpoint, tables: &[StageState], json: bool) -> Result<St
         text.push_str("  no stage of the job keeps state\n");
     }
     Ok(text)
-}
-
-/// Columns in words: `word text, n int64`.
-pub fn describe(columns: &[Column]) -> String {
-    let shown = |column: &Column| format!("{} {}", harmless(&column.name, usize::MAX), column.kind);
-    let columns: Vec<String> = columns.iter().map(shown).collect();
-    if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
 }
 
 #[cfg(all(test, feature = "sql"))]

@@ -7,7 +7,7 @@ use millstream_base::job;
 use millstream_base::job::spec::JobSpec;
 use millstream_connectors::kinds;
 use millstream_packages::lock::store::{PackageStore, gc};
-use millstream_packages::lock::{self, LockFile, Pin, add, obtain, place};
+use millstream_packages::lock::{self, LockFile, Pin, edit, obtain, place};
 use millstream_packages::trust::policy::Policy;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub fn verify(arguments: &VerifyArguments) -> Result<(String, bool)> {
         StoreReport { store: PackageStore::of_user()?, policy: Policy::load()?, text: String::new(), good: true };
     match &arguments.job {
         Some(path) => {
-            let folder = add::folder_of(path);
+            let folder = edit::folder_of(path);
             let lock = LockFile::read(folder)?;
             found.lock(&lock, folder);
             found.unpinned(&job::load(path, kinds::all(), &[])?, &lock);

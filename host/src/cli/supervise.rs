@@ -12,7 +12,9 @@ mod layout;
 pub mod report;
 mod scaling;
 
-use super::run::{RunArguments, ServedPage, signals};
+use super::run::arguments::RunArguments;
+use super::run::page_notice::ServedPage;
+use super::run::signals;
 use child::WorkerProcess;
 use decide::{Decision, FailureStreak, JobProgress, WorkerEnd, WorkerExit};
 use handover::{Handover, ScaleDesk, ScaleWish};

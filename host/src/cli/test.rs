@@ -1,6 +1,6 @@
 //! `millstream test`.
 
-use super::{show, show_as_it_is, warn_of};
+use super::output::{show, show_as_it_is, warn_of};
 use crate::author::watch::ProjectWatch;
 use crate::author::{build, cases, stale};
 use clap::Args;

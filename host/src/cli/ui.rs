@@ -1,6 +1,6 @@
 //! `millstream ui`: a page about all jobs of a user that run on this machine.
 
-use super::show_as_it_is;
+use super::output::show_as_it_is;
 use crate::page::{self, Jobs, PageOptions};
 use clap::Args;
 use millstream_base::error::Result;

@@ -157,7 +157,7 @@ impl NextVersion {
         registry: Option<&str>,
         store: &PackageStore,
     ) -> Result<NextVersion> {
-        let obtained = add::get(add::folder_of(job), wanted, registry, store)?;
+        let obtained = add::get(edit::folder_of(job), wanted, registry, store)?;
         let digest = obtained.pin.layer;
         let file = store.file(&digest)?;
         Ok(NextVersion {
@@ -178,7 +178,7 @@ impl NextVersion {
         let bytes = read_component(&file)?;
         let facts = PackageFacts::of(&bytes, &file.display().to_string())?;
         Ok(NextVersion {
-            plugin: from_folder(Path::new(path), add::folder_of(job))?,
+            plugin: from_folder(Path::new(path), edit::folder_of(job))?,
             before,
             digest: Digest::of(&bytes),
             file,
@@ -242,7 +242,7 @@ pub fn promote(
     prepared: &UpgradeStatus,
 ) -> Result<UpgradeStatus> {
     let spec = job::load(&running.file, kinds::all(), &[])?;
-    let folder = add::folder_of(&running.file);
+    let folder = edit::folder_of(&running.file);
     let held = LockFile::read(folder)?.before(&spec.name, stage).cloned();
     let before = PreviousVersion { job: spec.name, stage: stage.to_owned(), plugin: next.before.clone(), batch: None };
     let write = |batch: Option<u64>| {

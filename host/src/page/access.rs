@@ -3,7 +3,6 @@
 //! The token is in the address that is printed, once; then a cookie takes its place, which no script can read and no other site
 //! can send. A page of another site that gives its own name the address of this machine comes by that name, and is refused.
 
-use super::is_loopback;
 use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Uri};
@@ -116,6 +115,12 @@ fn same(given: &str, secret: &str) -> bool {
     let digest = |text: &str| -> [u8; 32] { Sha256::digest(text.as_bytes()).into() };
     let different = digest(given).iter().zip(digest(secret)).fold(0, |sum, (one, other)| sum | (one ^ other));
     different == 0
+}
+
+/// Whether only this machine can reach an address.
+fn is_loopback(host: &str) -> bool {
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@
 
 use super::body::{self, Answer};
 use super::command::{self, Order};
+use super::parameters::{number, text};
 use super::poll::Jobs;
-use super::routes::{Site, number, text};
+use super::site::Site;
+use super::view::ActionRequest;
 use clap::ValueEnum;
 use hyper::StatusCode;
 use millstream_base::job::plugin_part::PluginPart;
@@ -16,7 +18,6 @@ use millstream_base::package_name::version;
 use millstream_base::time;
 use millstream_engine::operators::plugin::shadow::rule::ShadowRule;
 use millstream_runtime::control::{ControlAnswer, ControlQuestion, ProcessAnswer, put};
-use serde::Serialize;
 use serde_json::json;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -31,27 +32,6 @@ const UPGRADE_TIME_MAX: Duration = Duration::from_secs(3600);
 const OUTPUT_BYTES_MAX: u64 = 16 << 10;
 /// A version, a name with one, or a path has so many letters at most.
 const PLUGIN_CHARS_MAX: usize = 512;
-
-/// Something that the page was asked to do to a job, as JSON has it. Docs: `docs/page.md`.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct ActionRequest {
-    /// Its number, from 1.
-    pub number: u64,
-    /// `retry` or `upgrade`.
-    pub what: &'static str,
-    /// The stage that it is about.
-    pub stage: String,
-    /// What does the same in a terminal.
-    pub command: String,
-    /// When it was asked for.
-    pub begun_us: i64,
-    /// When it was over.
-    pub ended_us: Option<i64>,
-    /// Whether it failed, or was refused.
-    pub failed: bool,
-    /// What the command said.
-    pub words: String,
-}
 
 type ActionRefusal = (StatusCode, String);
 

@@ -5,9 +5,8 @@
 
 use super::numbers::{count, percent, time};
 use super::part::{self, PartNow};
-use super::record::{JobState, JobView};
+use super::view::{Bottleneck, Diagnosis, JobState, JobView, Level, Sentence};
 use millstream_runtime::control::GraphPart;
-use serde::Serialize;
 
 /// A part that works for so much of the time is what others wait for.
 const BUSY: f64 = 0.8;
@@ -20,53 +19,6 @@ const WATERMARK_BEHIND_US: u64 = 60_000_000;
 const REJECTED_SHARE: f64 = 0.01;
 const IDLE_MS: u64 = 60_000;
 const CHECKPOINT_OLD_US: i64 = 300_000_000;
-
-/// How good or bad something is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// As it should be.
-    #[default]
-    Good,
-    /// Worth knowing.
-    Note,
-    /// Somebody should do something.
-    Bad,
-}
-
-/// A sentence about a job.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Sentence {
-    /// How good it is.
-    pub level: Level,
-    /// The sentence.
-    pub text: String,
-    /// The part that it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub part: Option<String>,
-}
-
-/// What holds a job up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Bottleneck {
-    /// The part.
-    pub part: String,
-    /// For how much of the time it is at work, in percent.
-    pub busy_percent: u64,
-}
-
-/// The diagnosis of a job.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Diagnosis {
-    /// Whether it keeps up with what comes; `None`: nobody can say.
-    pub keeps_up: Option<bool>,
-    /// That, in a sentence.
-    pub summary: String,
-    /// What holds it up, or would first.
-    pub bottleneck: Option<Bottleneck>,
-    /// What else is to be said, the worst first.
-    pub sentences: Vec<Sentence>,
-}
 
 /// Looks at a job.
 pub fn of(view: &JobView) -> Diagnosis {

@@ -2,15 +2,18 @@
 //! is put into words once.
 
 use super::body::{self, Answer};
-use super::record::{JobView, Numbered, Record};
-use super::routes::{BATCHES_MAX, LOG_MAX, REFUSED_MAX, Site};
+use super::last_event::HeardNumbers;
+use super::newest::Numbered;
+use super::record::{BATCHES_MAX, LOG_MAX, REFUSED_MAX, Record};
+use super::site::Site;
+use super::view::JobView;
 use bytes::Bytes;
 use hyper::StatusCode;
 use millstream_base::log_lines::LogLine;
-use millstream_metrics::batches::BatchFacts;
+use millstream_metrics::batch_facts::BatchFacts;
 use millstream_metrics::refused::RefusedRow;
 use serde::Serialize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Sender, channel};
 
@@ -44,11 +47,11 @@ async fn tell(site: &Site, id: &str, sender: Sender<Bytes>) {
     let mut heard = HeardNumbers::default();
     loop {
         site.jobs.looked_at();
-        let news = site.jobs.with(id, |record| record.shared.news(record, site.jobs.polls(), heard)).await;
-        let Some(Some((news, told))) = news else { return };
-        heard = told;
+        let told = site.jobs.with(id, |record| news(record, site.jobs.polls(), heard)).await;
+        let Some(Some((text, after))) = told else { return };
+        heard = after;
         polled.mark_unchanged();
-        if sender.send(news).await.is_err() {
+        if sender.send(text).await.is_err() {
             return;
         }
         tokio::select! {
@@ -58,38 +61,13 @@ async fn tell(site: &Site, id: &str, sender: Sender<Bytes>) {
     }
 }
 
-/// The last numbers of batches, log lines and refused rows that a reader of events has been sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct HeardNumbers {
-    batches: u64,
-    log: u64,
-    refused: u64,
-}
-
-/// The last event that was put into words: after which answer of the job and for whom, and what those have heard who read it.
-#[derive(Default)]
-pub struct Shared(Mutex<Option<LastEvent>>);
-
-struct LastEvent {
-    polls: u64,
-    before: HeardNumbers,
-    text: Bytes,
-    after: HeardNumbers,
-}
-
-impl Shared {
-    /// What is new for those who have heard this much.
-    fn news(&self, record: &Record, polls: u64, before: HeardNumbers) -> Option<(Bytes, HeardNumbers)> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = last.as_ref().filter(|last| (last.polls, last.before) == (polls, before)) {
-            return Some((last.text.clone(), last.after));
-        }
+/// What is new for those who have heard this much.
+fn news(record: &Record, polls: u64, before: HeardNumbers) -> Option<(Bytes, HeardNumbers)> {
+    record.shared.event(polls, before, || {
         let text = Bytes::from(News::after(record, before).event()?);
-        let after =
-            HeardNumbers { batches: record.batches.count(), log: record.log.count(), refused: record.refused.count() };
-        *last = Some(LastEvent { polls, before, text: text.clone(), after });
-        Some((text, after))
-    }
+        let (batches, log, refused) = (record.batches.count(), record.log.count(), record.refused.count());
+        Some((text, HeardNumbers { batches, log, refused }))
+    })
 }
 
 /// What is new of a job.
@@ -146,13 +124,13 @@ mod tests {
     fn who_has_heard_the_same_shares_the_words_and_nobody_misses_any() {
         let mut record = Record::new("id", "file", false);
         record.own_line(line("first"));
-        let (text, after) = record.shared.news(&record, 1, HeardNumbers::default()).unwrap();
+        let (text, after) = news(&record, 1, HeardNumbers::default()).unwrap();
         assert!(text.starts_with(b"event: news\ndata: {") && text.ends_with(b"}\n\n"));
-        let (same, _) = record.shared.news(&record, 1, HeardNumbers::default()).unwrap();
+        let (same, _) = news(&record, 1, HeardNumbers::default()).unwrap();
         assert_eq!(text.as_ptr(), same.as_ptr(), "put into words once");
         record.own_line(line("second"));
         let told = |heard, polls| {
-            let (text, after) = record.shared.news(&record, polls, heard).unwrap();
+            let (text, after) = news(&record, polls, heard).unwrap();
             let text = String::from_utf8(text.to_vec()).unwrap();
             (text.contains("first"), text.contains("second"), after)
         };

@@ -1,7 +1,7 @@
 //! What is known of each part of a job now, put together from the lists of a view. Pure.
 
-use super::record::JobView;
-use millstream_metrics::batches::BatchFacts;
+use super::view::JobView;
+use millstream_metrics::batch_facts::BatchFacts;
 use millstream_runtime::control::{GraphPart, PartFacts, PartStatus};
 
 /// A source, stage or sink as it is now.

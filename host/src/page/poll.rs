@@ -1,7 +1,7 @@
 //! Asks the processes of jobs how they stand: once a second while somebody looks, seldom otherwise.
 
-use super::act::ActionRequest;
-use super::record::{JobState, Record};
+use super::record::Record;
+use super::view::{ActionRequest, JobState};
 use millstream_base::error::Result;
 use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::log_lines;

@@ -1,6 +1,6 @@
 //! `/metrics`: how jobs stand in the text format that Prometheus reads (OpenMetrics), made of the same view as the page.
 
-use super::record::{JobState, JobView};
+use super::view::{JobState, JobView};
 use millstream_metrics::recent::TOOK_BOUNDS_US;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text::encode};

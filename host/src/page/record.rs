@@ -1,123 +1,25 @@
 //! What is known of a job, from what its processes have told so far: it outlives them.
 
-use super::act::ActionRequest;
-use super::diagnosis::{self, Diagnosis};
-use super::events::Shared;
+use super::diagnosis;
+use super::last_event::Shared;
+use super::newest::Newest;
+use super::view::{ActionRequest, JobState, JobView, Restart};
 use millstream_base::ids::BatchId;
 use millstream_base::log_lines::LogLine;
 use millstream_base::time;
-use millstream_engine::checkpoint::recent::CheckpointFacts;
-use millstream_engine::running::upgrade::UpgradeStatus;
-use millstream_metrics::batches::{BatchFacts, BatchesView};
+use millstream_metrics::batch_facts::BatchFacts;
 use millstream_metrics::refused::RefusedRow;
-use millstream_runtime::control::{JobGraph, JobStatus, KnownNumbers, PartFacts, ProcessView};
-use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use millstream_runtime::control::{KnownNumbers, ProcessView};
+use std::collections::BTreeMap;
 
 /// What is kept of each.
-const BATCHES_MAX: usize = 3_600;
-const LOG_MAX: usize = 1_000;
-const REFUSED_MAX: usize = 100;
+pub const BATCHES_MAX: usize = 3_600;
+pub const LOG_MAX: usize = 1_000;
+pub const REFUSED_MAX: usize = 100;
 const CHECKPOINTS_MAX: usize = 100;
 const RESTARTS_MAX: usize = 100;
 const UPGRADES_MAX: usize = 20;
 const ASKED_MAX: usize = 20;
-
-/// How a job is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobState {
-    /// Nobody has answered yet.
-    #[default]
-    Starting,
-    /// It answers.
-    Running,
-    /// It has answered, and does not now: it is being started again, has ended, or has no time.
-    Silent,
-}
-
-/// A restart, or something else that a supervisor has told.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Restart {
-    /// When.
-    pub at_us: i64,
-    /// Why.
-    pub why: String,
-}
-
-/// Something with a number of its own in this record, from 1: what was told before is not told again.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Numbered<T> {
-    /// The number.
-    pub number: u64,
-    /// The process that told of it.
-    pub process: u32,
-    /// What it is.
-    #[serde(flatten)]
-    pub what: T,
-}
-
-/// The newest of some things.
-#[derive(Debug)]
-pub struct Newest<T> {
-    count: u64,
-    max: usize,
-    all: VecDeque<Numbered<T>>,
-}
-
-impl<T: Clone> Newest<T> {
-    fn of(max: usize) -> Newest<T> {
-        Newest { count: 0, max, all: VecDeque::new() }
-    }
-
-    /// One more.
-    pub fn add(&mut self, process: u32, what: T) {
-        self.count += 1;
-        self.all.push_back(Numbered { number: self.count, process, what });
-        if self.all.len() > self.max {
-            self.all.pop_front();
-        }
-    }
-
-    /// The last number.
-    pub fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// The last one.
-    pub fn last(&self) -> Option<&T> {
-        self.all.back().map(|last| &last.what)
-    }
-
-    /// Those after this number, no more than so many of the newest.
-    pub fn after(&self, number: u64, max: usize) -> Vec<Numbered<T>> {
-        let newer = self.all.iter().filter(|one| one.number > number).count().min(max);
-        self.all.iter().skip(self.all.len() - newer).cloned().collect()
-    }
-}
-
-/// How a job stands, as JSON has it. Docs: `docs/page.md`.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct JobView {
-    pub id: String,
-    pub file: String,
-    pub state: JobState,
-    pub now_us: i64,
-    pub answered_us: i64,
-    pub supervised: bool,
-    pub actions: bool,
-    pub trouble: Option<String>,
-    pub diagnosis: Diagnosis,
-    pub status: JobStatus,
-    pub pids: Vec<u32>,
-    pub graph: JobGraph,
-    pub parts: Vec<PartFacts>,
-    pub batches: BatchesView,
-    pub checkpoints: Vec<CheckpointFacts>,
-    pub restarts: Vec<Restart>,
-    pub upgrades: Vec<UpgradeStatus>,
-    pub asked: Vec<ActionRequest>,
-}
 
 /// The record of a job.
 pub struct Record {

@@ -1,10 +1,11 @@
 //! What is at which address. All of it but the page's own files is JSON below `/api/v1`, described in `docs/page.md`.
 
-use super::access::{Access, Entry};
+use super::access::Entry;
 use super::body::{self, Answer};
-use super::poll::Jobs;
-use super::record::{JobState, Record};
-use super::unanswered::Unanswered;
+use super::parameters::{number, text};
+use super::record::{BATCHES_MAX, LOG_MAX, REFUSED_MAX, Record};
+use super::site::Site;
+use super::view::JobState;
 use super::{act, assets, events, prometheus, query};
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION, SET_COOKIE};
@@ -12,25 +13,6 @@ use hyper::{Method, Request, StatusCode};
 use millstream_connectors::http::heads::repeated;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// Batches that one answer tells of.
-pub const BATCHES_MAX: usize = 3_600;
-/// The same of lines of the log.
-pub const LOG_MAX: usize = 1_000;
-/// The same of rejected and late rows.
-pub const REFUSED_MAX: usize = 100;
-
-/// What is served.
-pub struct Site {
-    /// Who may look.
-    pub access: Access,
-    /// What there is to see.
-    pub jobs: Arc<Jobs>,
-    /// Whether the page may do something to jobs.
-    pub actions: bool,
-    /// Who asked for that.
-    pub unanswered: Unanswered,
-}
 
 /// The answer to a request.
 pub async fn answer(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
@@ -144,28 +126,4 @@ async fn state(site: &Site, id: &str, query: &str) -> Answer {
         Ok(rows) => body::of(StatusCode::OK, "application/json", query::answer(&rows)),
         Err(error) => body::error(StatusCode::BAD_REQUEST, &error.message),
     }
-}
-
-/// A parameter of a query, decoded.
-pub fn text(query: &str, name: &str) -> Option<String> {
-    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
-                u8::try_from(high * 16 + low).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// The same as a number.
-pub fn number(query: &str, name: &str) -> Option<u64> {
-    text(query, name)?.parse().ok()
 }

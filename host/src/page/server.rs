@@ -2,7 +2,8 @@
 //! time for it, and on the time that an answer waits to be taken. Where all places are taken, a connection without the token makes
 //! room.
 
-use super::routes::{self, Site};
+use super::routes;
+use super::site::Site;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;

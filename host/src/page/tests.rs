@@ -1,6 +1,6 @@
 //! What the numbers of a job become: sentences, metrics.
 
-use super::record::{JobState, JobView};
+use super::view::{JobState, JobView};
 use super::{diagnosis, prometheus};
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_metrics::Snapshot;

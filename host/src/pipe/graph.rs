@@ -1,6 +1,7 @@
 //! The job that a pipe is: put together as a file would have it, and checked as any other.
 
-use super::{Options, PipeFormat, Sample, StepOptions};
+use super::options::{Options, PipeFormat, StepOptions};
+use super::sample::Sample;
 use arrow::datatypes::SchemaRef;
 use millstream_base::error::{Error, Result};
 use millstream_base::job;

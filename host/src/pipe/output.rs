@@ -1,6 +1,6 @@
 //! Rows on standard output, in one of the forms, as soon as they are there.
 
-use super::PipeFormat;
+use super::options::PipeFormat;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;

@@ -1,7 +1,7 @@
 //! What is known of the columns of the input before it is worked on: what the command line says, or what the input begins with.
 
 use super::input::{Cutter, Input, lines, unreadable};
-use super::{Options, PipeFormat};
+use super::options::{Options, PipeFormat};
 use crate::program_limits::{PIPE_SAMPLE_BYTES_MAX, PIPE_SAMPLE_ROWS};
 use millstream_base::batch::column::ColumnSpec;
 use millstream_base::error::{Error, Result};

@@ -1,7 +1,7 @@
 //! What one thread does with a portion: decodes it, and calls plugins and a query, as the operators of a job do with a part.
 
-use super::Options;
 use super::graph::{PipeGraph, PipeStage};
+use super::options::Options;
 use super::refused::PortionRefusals;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

@@ -4,14 +4,23 @@ use regex::Regex;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../host");
+/// The folder of the host.
+pub const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../host");
 
 /// The crates, besides the program.
-const CRATES: [&str; 10] =
+pub const CRATES: [&str; 10] =
     ["base", "connectors", "engine", "hosting", "metrics", "packages", "plugins", "python", "runtime", "sql"];
 /// Those that are one module, which has their name.
 const OF_ONE_MODULE: [&str; 4] = ["hosting", "metrics", "runtime", "sql"];
+
+static COMMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new("//.*").expect("a pattern"));
+/// What a file says that it uses, at its beginning or elsewhere.
+pub static STATEMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?-u:\b)use\s+([^;]+);").expect("a pattern"));
+/// What it names without saying so.
+static INLINE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?-u:\b)(crate|super|self|millstream_\w+)(::\w+)+").expect("a pattern"));
 
 /// The rows of the table of layers in the map, from the bottom up.
 fn table() -> Vec<String> {
@@ -31,7 +40,7 @@ fn layers() -> BTreeMap<String, usize> {
 }
 
 /// What a use tree names, each from its first segment on.
-fn leaves(tree: &str) -> Vec<String> {
+pub fn leaves(tree: &str) -> Vec<String> {
     let tree = tree.trim();
     let Some((before, within)) = tree.strip_suffix('}').and_then(|tree| tree.split_once('{')) else {
         return vec![tree.to_owned()];
@@ -51,13 +60,10 @@ fn leaves(tree: &str) -> Vec<String> {
 fn used(module: &[String], text: &str) -> Vec<String> {
     // Tests stand at the end.
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let comment = Regex::new("//.*").expect("a pattern");
-    let statement = Regex::new(r"\buse\s+([^;]+);").expect("a pattern");
-    let inline = Regex::new(r"\b(crate|super|self|millstream_\w+)(::\w+)+").expect("a pattern");
-    let text = comment.replace_all(text, "");
-    let uses = statement.captures_iter(&text).flat_map(|tree| leaves(&tree[1])).collect::<Vec<_>>();
-    let others = statement.replace_all(&text, "");
-    let inline = inline.find_iter(&others).map(|path| path.as_str().to_owned());
+    let text = COMMENT.replace_all(text, "");
+    let uses = STATEMENT.captures_iter(&text).flat_map(|tree| leaves(&tree[1])).collect::<Vec<_>>();
+    let others = STATEMENT.replace_all(&text, "");
+    let inline = INLINE.find_iter(&others).map(|path| path.as_str().to_owned());
     let first = |path: String| {
         let mut base = module.to_vec();
         let mut segments = path.split("::").map(str::trim).peekable();
@@ -82,7 +88,8 @@ fn used(module: &[String], text: &str) -> Vec<String> {
     uses.into_iter().chain(inline).filter_map(first).collect()
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// The sources in a folder and those within it.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder of sources").map(|entry| entry.expect("an entry").path());
     let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
     let sources = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));

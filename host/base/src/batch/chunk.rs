@@ -1,8 +1,8 @@
 //! Records as a receiver took them in, before decoding.
 
-use crate::batch::position::{Extent, Position};
+use crate::batch::position::Extent;
 use crate::batch::ready::ReadyRows;
-use crate::batch::{envelope, identity, topic};
+use crate::batch::{envelope, topic};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,7 @@ pub struct RefusedRecord {
 
 /// What an [`Extent`] counts, which depends on the kind of source.
 #[derive(Clone, Copy, PartialEq)]
-enum ExtentUnit {
+pub(super) enum ExtentUnit {
     /// The very bytes of the records: `file`, `directory`.
     Bytes,
     /// The line that the records stand in, and rows within it: `queue`.
@@ -139,24 +139,6 @@ impl Chunk {
         self.header.first() == Some(&KEPT)
     }
 
-    /// How far its source was read when all of its records are taken.
-    pub fn position_behind(&self) -> Position {
-        if identity::is_name(&self.extent.file) {
-            return identity::behind(self);
-        }
-        let Extent { start, bytes, row, .. } = self.extent;
-        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let rows = row.saturating_add(self.rows() as u64);
-        match self.counted() {
-            ExtentUnit::Bytes => Position { offset: start.saturating_add(bytes), mark: signed(row) },
-            ExtentUnit::Offsets => Position { offset: start.saturating_add(bytes), mark: 0 },
-            ExtentUnit::Line => Position { offset: start, mark: signed(rows) },
-            // Odd marks stand for the ends of files.
-            ExtentUnit::Blocks => Position { offset: start, mark: signed(rows).saturating_mul(2).min(i64::MAX - 1) },
-            ExtentUnit::Rows => Position { offset: rows, mark: signed(start) },
-        }
-    }
-
     /// Bytes that its records took in their source.
     pub fn source_bytes(&self) -> u64 {
         let dropped = self.refused.iter().fold(0_u64, |sum, refusal| sum.saturating_add(refusal.dropped));
@@ -164,7 +146,7 @@ impl Chunk {
     }
 
     /// No record of a file, frame or line is of no bytes, and a line of a queue has brackets around its rows.
-    fn counted(&self) -> ExtentUnit {
+    pub(super) fn counted(&self) -> ExtentUnit {
         match self.extent.bytes {
             _ if topic::is_name(&self.extent.file) => ExtentUnit::Offsets,
             0 => ExtentUnit::Rows,

@@ -1,7 +1,7 @@
 //! The columns of a source.
 
 use crate::batch::binary_text::BinaryEncoding;
-use crate::batch::types::ColumnType;
+use crate::batch::column_type::ColumnType;
 use crate::zone::Zone;
 
 /// A column of a source.

@@ -1,8 +1,7 @@
 //! Types of columns beyond the six plain ones, as job files and errors write them: `decimal(18,4)`, `date`, `list<text>` and
 //! `struct<id: int64, tags: list<text>>`.
 
-use super::types::ColumnType;
-use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Fields};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Fields, TimeUnit};
 use std::sync::Arc;
 
 /// Types within each other.
@@ -10,10 +9,36 @@ const DEPTH_MAX: usize = 16;
 /// Members of a struct, with those of structs within.
 const MEMBERS_MAX: usize = 1000;
 
+/// One of the six plain types by its name.
+pub(super) fn plain_from_name(name: &str) -> Option<DataType> {
+    Some(match name {
+        "bool" => DataType::Boolean,
+        "int64" => DataType::Int64,
+        "float64" => DataType::Float64,
+        "text" => DataType::Utf8,
+        "binary" => DataType::Binary,
+        "timestamp" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        _ => return None,
+    })
+}
+
+/// The name of one of the six plain types.
+pub(super) fn plain_name(kind: &DataType) -> Option<&'static str> {
+    Some(match kind {
+        DataType::Boolean => "bool",
+        DataType::Int64 => "int64",
+        DataType::Float64 => "float64",
+        DataType::Utf8 => "text",
+        DataType::Binary => "binary",
+        DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == "UTC" => "timestamp",
+        _ => return None,
+    })
+}
+
 /// The type of this name; `None` for an unknown one.
 pub fn from_name(name: &str) -> Option<DataType> {
     let mut members = 0;
-    read(name.trim(), 0, &mut members).filter(|kind| matches!(ColumnType::of(kind), ColumnType::Arrow(_)))
+    read(name.trim(), 0, &mut members).filter(|kind| plain_name(kind).is_none())
 }
 
 /// The name of a type that has one here.
@@ -33,10 +58,8 @@ pub fn name_of(kind: &DataType) -> Option<String> {
 }
 
 fn name_within(field: &Field) -> Option<String> {
-    match ColumnType::of(field.data_type()) {
-        ColumnType::Arrow(other) => name_of(&other),
-        plain => Some(plain.to_string()),
-    }
+    let kind = field.data_type();
+    plain_name(kind).map(str::to_owned).or_else(|| name_of(kind))
 }
 
 fn read(name: &str, depth: usize, members: &mut usize) -> Option<DataType> {
@@ -74,7 +97,7 @@ fn read(name: &str, depth: usize, members: &mut usize) -> Option<DataType> {
         }
         return Some(DataType::Struct(Fields::from(fields)));
     }
-    ColumnType::plain_from_name(name).map(|plain| plain.arrow())
+    plain_from_name(name)
 }
 
 /// The members of a struct: what stands between commas outside of brackets.

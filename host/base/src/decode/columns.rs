@@ -4,6 +4,7 @@ mod nested;
 
 use super::text::text_array;
 use super::wanted::Wanted;
+use super::written_value::WrittenValue;
 use crate::batch::binary_text::BinaryEncoding;
 use crate::batch::parse::{ErrorColumn, ValueParseError, date, decimal, float64, int64, short_int64};
 use crate::batch::times::{TimeParseError, TimeParser, local_text};
@@ -63,21 +64,6 @@ enum BuilderValues {
         members: Vec<ColumnBuilder>,
         rows: usize,
     },
-}
-
-/// A value as a format writes it down.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum WrittenValue<'a> {
-    /// No value.
-    Null,
-    /// `true` or `false`.
-    Bool(bool),
-    /// A number in its literal form, as JSON allows it.
-    Number(&'a str),
-    /// Text that may stand for a value of any type.
-    Text(&'a str),
-    /// A JSON object or array: a text or binary column takes it as it stands, a struct or a list by what is in it.
-    Nested(&'a str),
 }
 
 impl ColumnBuilders {

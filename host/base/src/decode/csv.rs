@@ -4,7 +4,8 @@
 //! and `""` an empty text or binary, as our sinks write them. A blank line is no row; where there is a single column it is a
 //! row of null.
 
-use super::columns::{ColumnBuilders, WrittenValue};
+use super::columns::ColumnBuilders;
+use super::written_value::WrittenValue;
 use crate::batch::types::ColumnType;
 use crate::job::spec::SourceSpec;
 use bytes::Bytes;

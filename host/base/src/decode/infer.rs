@@ -3,8 +3,8 @@
 
 mod patterns;
 
-use super::columns::WrittenValue;
 use super::json::scan::Scanner;
+use super::written_value::WrittenValue;
 use crate::batch::parse::{float64, int64, shown};
 use crate::batch::types::ColumnType;
 use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};

@@ -2,7 +2,8 @@
 
 pub(super) mod scan;
 
-use super::columns::{ColumnBuilders, WrittenValue};
+use super::columns::ColumnBuilders;
+use super::written_value::WrittenValue;
 use crate::job::spec::SourceSpec;
 use scan::Scanner;
 

@@ -1,6 +1,7 @@
 //! Columns of what came with the value of a record of a topic: its key, time, headers, and where it stands; or with an event.
 
-use super::columns::{ColumnBuilders, WrittenValue};
+use super::columns::ColumnBuilders;
+use super::written_value::WrittenValue;
 use crate::batch::chunk::Chunk;
 use crate::batch::column::{ColumnSource, ColumnSpec};
 use crate::batch::envelope::{self, EVENT, Envelope, ID, OP, TOPIC};

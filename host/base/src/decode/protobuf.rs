@@ -20,8 +20,6 @@ use crate::job::spec::{ColumnSpec, ProtobufSpec};
 use plan::MessagePlan;
 use wire::Wire;
 
-/// How deep messages stand within each other, as in Google's implementation.
-pub const DEPTH_MAX: usize = 100;
 /// Places of a message in a file of a registry: one for each message around it.
 const INDEXES_MAX: u64 = 100;
 

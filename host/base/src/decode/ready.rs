@@ -1,7 +1,7 @@
 //! Rows that came as columns, for the columns of a source. Where these are of other types, as in a job that was changed since the rows
 //! were planned, the rows are written as lines of JSON, and these are decoded.
 
-use super::Delimiter;
+use super::delimiter::Delimiter;
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm};
 use crate::batch::envelope::{self, RecordMetadata};

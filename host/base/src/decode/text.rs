@@ -1,6 +1,6 @@
 //! Lines into one text column, in one go: the bytes are copied without what delimits them, and checked once.
 
-use super::Delimiter;
+use super::delimiter::Delimiter;
 use super::mark::UTF_8;
 use crate::batch::chunk::Chunk;
 use arrow::array::{ArrayRef, StringArray};

@@ -1,7 +1,8 @@
 //! Columns of types that have no buffers of their own at the boundary to plugins: values written out as text, see
 //! [`batch::json::written_out`](crate::batch::json::written_out), and read again here.
 
-use super::columns::{ColumnBuilders, WrittenValue};
+use super::columns::ColumnBuilders;
+use super::written_value::WrittenValue;
 use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;

@@ -11,6 +11,7 @@
 use super::{give_back, holders, kept, resident};
 use crate::error::{Error, MEMORY_EXIT_CODE, Result};
 use crate::terminal;
+use crate::units::mib;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -243,11 +244,6 @@ fn last_resort(more: u64, max: u64, last: u64) {
     RESIDENT.store(now, Ordering::Relaxed);
     ENDING_HERE.set(false);
     ENDING.store(false, Ordering::Release);
-}
-
-/// `12 MiB`
-pub(super) fn mib(bytes: u64) -> String {
-    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 fn story(now: u64, more: u64, max: u64) -> String {

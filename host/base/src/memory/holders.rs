@@ -1,5 +1,6 @@
 //! Who holds how much memory, and which operators are at work: for the message of a job that is over its budget.
 
+use crate::units::mib;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -71,7 +72,7 @@ pub fn largest() -> String {
     let mut sums: Vec<_> = sums.into_iter().filter(|(_, bytes)| *bytes >= NAMED_BYTES_MIN).collect();
     sums.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     for (what, bytes) in sums.into_iter().take(NAMED) {
-        let _ = write!(words, "\n    {}: {what}", super::budget::mib(bytes));
+        let _ = write!(words, "\n    {}: {what}", mib(bytes));
     }
     words
 }

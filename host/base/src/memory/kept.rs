@@ -1,7 +1,8 @@
 //! State that stays in memory where the job says how much its state may take: what cannot lie in files has to fit.
 
-use super::{budget, holders};
+use super::holders;
 use crate::error::{Error, Result};
+use crate::units::mib;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What all state may take; `u64::MAX`: nobody says.
@@ -53,7 +54,7 @@ fn story() -> String {
          lie in files. States of stages with `on = \"all\"` or `emit = \"state\"`, and patterns and `top` without a key have to \
          stay in memory (docs/memory.md). Raise `state.memory`, or let them keep less: shorter windows, `lateness`, `within` and \
          `timeout`, or more processes.",
-        budget::mib(bytes()),
-        budget::mib(MAX.load(Ordering::Relaxed)),
+        mib(bytes()),
+        mib(MAX.load(Ordering::Relaxed)),
     )
 }

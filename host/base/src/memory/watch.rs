@@ -1,10 +1,11 @@
 //! The budget of a job is set, and a thread watches it: much becomes resident without anybody asking the allocator then.
 
-use super::budget::{self, CLAIMED_FOR, confirm, look, mib, note_tight, state, tight, turn_claims};
+use super::budget::{self, CLAIMED_FOR, confirm, look, note_tight, state, tight, turn_claims};
 use super::{addresses, give_back, machine, resident};
 use crate::error::{Error, Result};
 use crate::limits::{MEMORY_BYTES_DEFAULT_PERCENT, MEMORY_BYTES_MIN};
 use crate::threads;
+use crate::units::mib;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;

@@ -1,7 +1,7 @@
 //! Worlds `aggregate` and `cogroup`: rows of a table that have the same key.
 
 use super::{TableResult, batch, first, rest, sliced, taken, without};
-use crate::CancelCheck;
+use crate::cancel::CancelCheck;
 use crate::prepared::Prepared;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_arrays};

@@ -2,7 +2,7 @@
 //! between calls: whoever calls keeps it.
 
 use super::{RowsMade, TableResult, batch, first, rest, taken, without};
-use crate::CancelCheck;
+use crate::cancel::CancelCheck;
 use crate::fitting::Fitting;
 use crate::prepared::Prepared;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};

@@ -51,7 +51,7 @@ fn registry_for(name: &PackageName, given: Option<&str>, folder: &Path) -> Resul
 /// not to be found. `stage` is `None` for a package that is pinned only: it is compared with the newest other version that is
 /// pinned.
 pub fn changes(job: &Path, stage: Option<&str>, new: &PackageFacts, store: &PackageStore) -> Result<Vec<Difference>> {
-    let folder = folder_of(job);
+    let folder = edit::folder_of(job);
     let component = match stage {
         Some(stage) => edit::plugin_of(job, stage)?.and_then(|plugin| component_of(&plugin, folder, store)),
         None => {
@@ -68,11 +68,6 @@ pub fn changes(job: &Path, stage: Option<&str>, new: &PackageFacts, store: &Pack
 /// Pins a package in the lock file of a folder.
 pub fn pin(folder: &Path, pin: Pin) -> Result<()> {
     LockFile::change(folder, |lock| lock.add(pin))
-}
-
-/// The folder of a job file.
-pub fn folder_of(job: &Path) -> &Path {
-    job.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The bytes of what a job file names as a plugin, where they are to be found without a network.

@@ -1,6 +1,5 @@
 //! Changing the `plugin` of a stage, source or sink in the text of a job file: all else stays as its author wrote it, comments included.
 
-use super::add::folder_of;
 use super::file;
 use millstream_base::error::{Error, Result};
 use millstream_base::job;
@@ -130,6 +129,11 @@ fn differs_there_only(old: &str, new: &str, part: PluginPart<'_>, plugin: &str) 
     let Some(found) = found.and_then(toml::Value::as_table_mut) else { return false };
     found.insert("plugin".into(), toml::Value::String(plugin.to_owned()));
     old == new
+}
+
+/// The folder of a job file.
+pub fn folder_of(job: &Path) -> &Path {
+    job.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn by_hand(plugin: &str) -> String {

@@ -1,7 +1,7 @@
 //! Where registries are: as users name them, as lock files do, and where nobody does.
 
 use crate::registry::Registry;
-use crate::trust::policy::config_folder;
+use crate::trust::config::config_folder;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::JOB_FILE_BYTES_MAX;
 use serde::Deserialize;

@@ -7,8 +7,8 @@
 mod built;
 mod layout;
 
+use super::found::{Fetched, SearchHit};
 use super::listing;
-use super::{Fetched, Registry, SearchHit};
 use crate::package::manifest::{self, PackedPackage};
 use built::BuiltPackage;
 use layout::OciLayout;
@@ -32,7 +32,7 @@ pub fn find(folder: &Path, wanted: &PackageRequest) -> Result<(Version, Digest)>
         }
     };
     let versions: Vec<Version> = there.iter().map(|(version, _)| version.clone()).collect();
-    let version = listing::choose(wanted, &versions, &Registry::Folder(folder.to_owned()))?;
+    let version = listing::choose(wanted, &versions, &folder.display())?;
     let mut digests = there.iter().filter(|(other, _)| other == version).map(|(_, digest)| digest);
     match (digests.next(), digests.next()) {
         (Some(digest), None) => Ok((version.clone(), *digest)),

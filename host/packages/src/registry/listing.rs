@@ -1,16 +1,17 @@
 //! What folders and OCI registries have in common when they list versions and packages.
 
-use super::{Registry, SearchHit};
+use super::found::SearchHit;
 use crate::package::manifest;
 use millstream_base::error::{Error, Result};
 use millstream_base::package_name::{PackageName, PackageRequest};
 use semver::Version;
+use std::fmt::Display;
 
 /// How many versions a message lists.
 const VERSIONS_SHOWN: usize = 10;
 
 /// The version that is wanted, of those that are there.
-pub fn choose<'a>(wanted: &PackageRequest, there: &'a [Version], registry: &Registry) -> Result<&'a Version> {
+pub fn choose<'a>(wanted: &PackageRequest, there: &'a [Version], registry: &dyn Display) -> Result<&'a Version> {
     let found = match &wanted.version {
         Some(version) => there.iter().find(|other| *other == version),
         None => there.iter().filter(|version| version.pre.is_empty()).max(),
@@ -19,7 +20,7 @@ pub fn choose<'a>(wanted: &PackageRequest, there: &'a [Version], registry: &Regi
 }
 
 /// There is no such package. `there`: the versions that are.
-pub fn missing(wanted: &PackageRequest, there: &[Version], registry: &Registry) -> Error {
+pub fn missing(wanted: &PackageRequest, there: &[Version], registry: &dyn Display) -> Error {
     let name = &wanted.name;
     let list = listed(there);
     Error::job(match (&wanted.version, there) {
@@ -66,12 +67,10 @@ pub fn description(manifest: &[u8], shown: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     fn chosen(wanted: &str, there: &[&str]) -> Result<String, String> {
         let there: Vec<Version> = there.iter().map(|text| text.parse().unwrap()).collect();
-        let registry = Registry::Folder(PathBuf::from("/shared"));
-        choose(&wanted.parse().unwrap(), &there, &registry).map(Version::to_string).map_err(|error| error.message)
+        choose(&wanted.parse().unwrap(), &there, &"/shared").map(Version::to_string).map_err(|error| error.message)
     }
 
     #[test]

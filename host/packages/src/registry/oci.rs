@@ -17,7 +17,8 @@ pub use address::Address;
 pub use obey::{RegistryArguments, obey};
 pub use transport::choose_tls;
 
-use super::{Fetched, Registry, SearchHit, listing};
+use super::found::{self, Fetched, SearchHit};
+use super::listing;
 use crate::package::manifest::{self, PackedPackage};
 use ask::ask;
 use message::{FoundPackage, RegistryAnswer, RegistryQuestion};
@@ -35,7 +36,7 @@ pub fn find(address: &Address, wanted: &PackageRequest) -> Result<(Version, Dige
         (RegistryAnswer::Found { version, digest }, _) => Ok((package_name::version(&version)?, digest.parse()?)),
         (RegistryAnswer::Missing { versions }, _) => {
             let there: Vec<Version> = versions.iter().filter_map(|text| package_name::version(text).ok()).collect();
-            Err(listing::missing(wanted, &there, &Registry::Oci(address.clone())))
+            Err(listing::missing(wanted, &there, &format_args!("oci://{address}")))
         }
         _ => Err(unexpected()),
     }
@@ -69,7 +70,7 @@ pub fn push(address: &Address, name: &PackageName, version: &Version, made: &Pac
     let question = RegistryQuestion::Push { name: name.to_string(), version: version.to_string() };
     match ask(address, question, &[&made.manifest, &made.config, &made.component])? {
         (RegistryAnswer::Bytes, _) => Ok(()),
-        (RegistryAnswer::Taken, _) => Err(super::taken(&format!("oci://{address} `{name}`:"), version)),
+        (RegistryAnswer::Taken, _) => Err(found::taken(&format!("oci://{address} `{name}`:"), version)),
         _ => Err(unexpected()),
     }
 }

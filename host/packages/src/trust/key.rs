@@ -120,9 +120,9 @@ impl fmt::Display for PublicKey {
     }
 }
 
-/// The folder of the user's own keys: `$MILLSTREAM_CONFIG/keys`, see [`super::policy::config_folder`].
+/// The folder of the user's own keys: `$MILLSTREAM_CONFIG/keys`, see [`super::config::config_folder`].
 pub fn folder() -> Result<PathBuf> {
-    Ok(super::policy::config_folder()?.join("keys"))
+    Ok(super::config::config_folder()?.join("keys"))
 }
 
 /// A key that signs.

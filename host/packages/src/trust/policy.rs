@@ -6,6 +6,7 @@
 mod file;
 mod place;
 
+use super::config::config_folder;
 use super::key::{PublicKey, Signer};
 use super::signature::{self, Signed};
 use crate::limits::PACKAGE_SIGNATURES_MAX;
@@ -26,15 +27,6 @@ pub const OPERATORS_FILE: &str = "/etc/millstream/policy.toml";
 pub const USERS_FILE: &str = "policy.toml";
 /// The variable that names one more policy. It can only forbid.
 pub const FURTHER_FILE: &str = "MILLSTREAM_POLICY";
-
-/// The folder of the user's settings: `$MILLSTREAM_CONFIG`, or `millstream` in `$XDG_CONFIG_HOME` or `~/.config`.
-pub fn config_folder() -> Result<PathBuf> {
-    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let config = of("XDG_CONFIG_HOME").or_else(|| of("HOME").map(|home| home.join(".config")));
-    of("MILLSTREAM_CONFIG")
-        .or_else(|| config.map(|config| config.join("millstream")))
-        .ok_or_else(|| Error::environment("there is no folder for settings: set HOME or MILLSTREAM_CONFIG"))
-}
 
 /// All policies together.
 #[derive(Clone, Debug, Default)]

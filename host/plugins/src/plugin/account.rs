@@ -5,9 +5,10 @@
 
 use super::bindings::BatchOut;
 use super::calls::{self, NotedCall};
-use super::failure::{CallFailure, Trap};
+use super::failure::CallFailure;
 use super::guest::Guest;
 use super::lower::Lowered;
+use super::trap::Trap;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -207,7 +208,6 @@ fn thread_cpu_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::super::bindings::ColumnOut;
-    use super::super::failure::Trap;
     use super::*;
     use millstream_base::error::Error;
 

@@ -1,12 +1,12 @@
 //! How much one call may return: an absolute limit, and so many times its input.
 
 use super::arrow_types::shared_bytes;
-use super::failure::bytes;
 use super::lower::Lowered;
 use crate::limits::{PLUGIN_EXPANSION_BYTES_FREE, PLUGIN_EXPANSION_ROWS_FREE};
 use arrow::array::{ArrayRef, RecordBatch};
 use millstream_base::job::spec::PluginLimits;
 use millstream_base::limits::PLUGIN_CALL_ROWS_MAX;
+use millstream_base::units;
 
 /// How much a call passes to the plugin, all its batches together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,9 +86,9 @@ impl Allowance {
     pub fn too_many_bytes(&self) -> (String, &'static str) {
         if self.bytes_max == self.limits.output_bytes_max {
             let advice = "Raise `limits.output` of the stage, or give the plugin smaller batches.";
-            return (format!("it returned more than its output limit of {}", bytes(self.bytes_max)), advice);
+            return (format!("it returned more than its output limit of {}", units::in_words(self.bytes_max)), advice);
         }
-        (format!("it returned more than {}", self.by_expansion(&bytes(self.bytes_max))), EXPANSION)
+        (format!("it returned more than {}", self.by_expansion(&units::in_words(self.bytes_max))), EXPANSION)
     }
 
     fn by_expansion(&self, allowed: &str) -> String {

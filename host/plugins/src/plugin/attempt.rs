@@ -4,16 +4,18 @@ mod keys;
 
 use super::allowance::{Allowance, InputSize};
 use super::bindings::{self, BatchOut, Context};
-use super::failure::{CallFailure, CallIdentity, DESCRIBE, OutputFault, Role};
-use super::guest::{CallTimers, Stage};
+use super::counters::Counters;
+use super::description::{Description, WrittenColumns, WrittenOut};
+use super::failure::{CallFailure, OutputFault};
+use super::groups::{Cogrouped, Cogroups, Groups, Processed, TimerChange, Updated};
+use super::guest::CallTimers;
+use super::identity::{CallIdentity, DESCRIBE, Role};
 use super::instances::Instances;
+use super::lift;
 use super::lift::ExpectedBatch;
 use super::load::{AggregateCalls, Calls, Loaded};
 use super::lower::{self, Lowered};
-use super::{
-    Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, TimerChange, Updated, WrittenColumns,
-    WrittenOut, lift,
-};
+use super::stage::{Stage, StageUse};
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use keys::{check_states, check_timers};

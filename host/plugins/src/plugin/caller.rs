@@ -2,12 +2,15 @@
 
 use super::account::Account;
 use super::attempt::Attempts;
+use super::counters::Counters;
 use super::culprit;
+use super::description::Description;
 use super::failure::CallFailure;
+use super::groups::{Cogrouped, Cogroups, Groups, Processed, Updated};
 use super::load::Loaded;
 use super::reject::{self, RowFailure, Schemas, Trials};
+use super::stage::StageUse;
 use super::trial::Fallback;
-use super::{Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, Updated};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
@@ -64,7 +67,8 @@ impl Caller {
                 other => return other,
             }
         }
-        let mut old = before.caller();
+        let (plugin, stage, description) = before.used();
+        let mut old = plugin.caller(stage.clone(), description);
         drop(old.attempts.count_for(self.attempts.counters().clone()));
         *self = old;
         call(self)

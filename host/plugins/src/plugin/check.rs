@@ -2,12 +2,13 @@
 
 use super::arrow_types;
 use super::bindings::{self, DataType, WitPromise};
-use super::failure::{is_unsafe, printable};
-use super::{Description, World, WrittenColumns, WrittenOut};
+use super::description::{Description, WrittenColumns, WrittenOut};
+use super::world::World;
 use crate::limits::PLUGIN_COLUMNS_MAX;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use millstream_base::batch::nested;
 use millstream_base::batch::types::ColumnType;
+use millstream_base::shown::{is_unsafe, printable};
 use std::collections::HashSet;
 use std::sync::Arc;
 

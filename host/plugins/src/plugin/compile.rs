@@ -8,13 +8,14 @@ mod functions;
 mod order;
 
 use super::cache::Cache;
-use super::engine::{self, CodeKind, Metering};
-use super::failure::printable;
+use super::code_kind::CodeKind;
+use super::engine;
 use crate::child::{self, ProcessEnd, ProcessOutput, Program, Task};
 use crate::limits::{COMPILE_MEMORY_BYTES_MAX, COMPILED_BYTES_MAX, FUNCTIONS_KEPT_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
 pub use functions::CompiledFunctions;
 use millstream_base::error::Kind;
 use millstream_base::memory::addresses;
+use millstream_base::shown::printable;
 pub use order::{CompileArguments, obey};
 use order::{CompileOrder, EXIT_OTHER_CODE, EXIT_REFUSED, EXIT_USAGE};
 use std::io;
@@ -189,20 +190,6 @@ fn here(kind: CodeKind, bytes: &[u8], why: &str) -> Result<Vec<u8>, CompileFailu
     engine
         .precompile_component(bytes)
         .map_err(|e| CompileFailure::invalid(&printable(&format!("{e:#}"), PLUGIN_WORDS_BYTES_MAX)))
-}
-
-/// Words for the command line and back.
-impl Metering {
-    const WORDS: [(Metering, &str); 3] =
-        [(Metering::None, "none"), (Metering::Epochs, "epochs"), (Metering::Fuel, "fuel")];
-
-    fn word(self) -> &'static str {
-        Metering::WORDS.iter().find(|(metering, _)| *metering == self).map_or("none", |(_, word)| word)
-    }
-
-    fn of_word(word: &str) -> Option<Metering> {
-        Metering::WORDS.iter().find(|(_, own)| *own == word).map(|(metering, _)| *metering)
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Which row or key a failing call stands at, where a stage does not reject rows: the job ends, and its author is told what to look at.
 //! Calls on halves of the input, in fresh instances, find the first one that fails by itself, in as many calls as its number has bits.
 
-use super::Counters;
 use super::attempt::Attempts;
-use super::failure::{CallFailure, Trap, printable};
+use super::counters::Counters;
+use super::failure::CallFailure;
+use super::trap::Trap;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::util::display::array_value_to_string;
+use millstream_base::shown::printable;
 use std::ops::Range;
 
 /// Columns of a row that are shown, and bytes of a value.

@@ -1,6 +1,7 @@
 //! The engine: how plugins are compiled and where their instances live.
 
 use super::clock::EpochClock;
+use super::code_kind::{CodeKind, MEMORY_RESERVED_BYTES, Metering};
 use super::guest::Guest;
 use crate::limits::{PLUGIN_FRAMES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_RESIDENT_BYTES_MAX};
 use millstream_base::error::{Error, Result};
@@ -16,44 +17,10 @@ use wasmtime::{
     WasmFeatures,
 };
 
-/// Address space of one instance's memory: no limit can be larger. Reserved, not used.
-const MEMORY_RESERVED_BYTES: usize = 4 << 30;
 /// The same where the process has little, and how much more there is whenever that is used up: then the memory moves.
 const MEMORY_RESERVED_BYTES_COMPACT: u64 = 16 << 20;
 /// Bytes around it that nobody can touch, so that an access to a field of something needs no check of its own.
 const MEMORY_GUARD_BYTES_COMPACT: u64 = 64 << 10;
-
-/// What a pool takes of it, at least.
-const POOL_RESERVED_BYTES: usize = PLUGIN_INSTANCES_MAX as usize * MEMORY_RESERVED_BYTES;
-
-/// How calls are stopped that take too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Metering {
-    /// Never: code looks at nothing.
-    None,
-    /// By a clock: code looks at it in every loop.
-    Epochs,
-    /// By the number of instructions, which is the same whenever a call is repeated.
-    Fuel,
-}
-
-/// What compiled code depends on beside the component.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CodeKind {
-    /// How its calls are stopped.
-    pub metering: Metering,
-    /// Its call stack, in bytes.
-    pub stack_bytes_max: u64,
-    /// Whether its memories take little address space, so that its code must compare addresses with their sizes.
-    pub compact: bool,
-}
-
-impl CodeKind {
-    /// As this process can run it.
-    pub fn here(metering: Metering, stack_bytes_max: u64) -> CodeKind {
-        CodeKind { metering, stack_bytes_max, compact: addresses::are_few(POOL_RESERVED_BYTES) }
-    }
-}
 
 /// An engine, and what plugins are offered on it.
 pub struct Machine {
@@ -73,7 +40,7 @@ impl Machine {
         let engine = new(kind)?;
         let mut linker = Linker::new(&engine);
         super::imports::offer(&mut linker)
-            .and_then(|()| super::wasi::offer(&mut linker))
+            .and_then(|()| super::wasi::offer::offer(&mut linker))
             .map_err(|e| Error::bug(format!("the imports of plugins: {e:#}")))?;
         let clock = (kind.metering == Metering::Epochs).then(|| EpochClock::start(&engine)).transpose()?;
         Ok(Machine { kind, engine, linker, clock })

@@ -4,132 +4,21 @@
 mod cause;
 mod frames;
 
-pub use cause::{is_of_plugin, is_of_system};
+use super::current_call::CurrentCall;
+use super::identity::CallIdentity;
+use super::trap::Trap;
+pub use cause::is_of_plugin;
 
 use super::guest::Guest;
-use super::wasi::CurrentCall;
 use crate::limits::PLUGIN_WORDS_BYTES_MAX;
 use cause::cause;
 use frames::frames;
 use millstream_base::error::{Error, Kind};
 use millstream_base::job::spec::PluginLimits;
-pub use millstream_base::shown::{in_one_line, is_unsafe, printable};
+use millstream_base::shown::{in_one_line, printable};
 use std::fmt::Write as _;
 use std::ops::Range;
 use wasmtime::WasmBacktrace;
-
-/// The function by which a plugin says what it does.
-pub const DESCRIBE: &str = "describe";
-
-/// Who is called, and for whom, for messages.
-#[derive(Clone, Debug)]
-pub struct CallIdentity {
-    /// The stage, source or sink; `None` where there is none yet.
-    pub stage: Option<String>,
-    /// What that is.
-    pub role: Role,
-    /// Name and version, or the file as long as they are unknown.
-    pub plugin: String,
-    /// The function that is called where no batch is.
-    pub outside: &'static str,
-}
-
-/// What uses a plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Role {
-    Stage,
-    Source,
-    Sink,
-}
-
-impl Role {
-    /// As people say it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Role::Stage => "stage",
-            Role::Source => "source",
-            Role::Sink => "sink",
-        }
-    }
-}
-
-impl CallIdentity {
-    /// `stage `words`: plugin split-words 0.1.0`
-    pub fn who(&self) -> String {
-        match &self.stage {
-            Some(name) => format!("{} `{name}`: plugin {}", self.role.word(), self.plugin),
-            None => format!("plugin {}", self.plugin),
-        }
-    }
-
-    /// The name of the stage, source or sink, and the plugin: the fields of a line of the log.
-    pub fn fields(&self) -> (Option<&str>, Option<&str>, Option<&str>, &str) {
-        let named = |role| self.stage.as_deref().filter(|_| self.role == role);
-        (named(Role::Stage), named(Role::Source), named(Role::Sink), &self.plugin)
-    }
-
-    /// Whether the plugin is only asked what it does.
-    pub fn describes(&self) -> bool {
-        self.outside == DESCRIBE
-    }
-
-    /// When a call happens: `in batch 12`, `in `describe``.
-    pub fn when(&self, batch: Option<u64>) -> String {
-        batch.map_or_else(|| format!("in `{}`", self.outside), |batch| format!("in batch {batch}"))
-    }
-}
-
-/// What ended a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-// Statuses and metrics call the one that WebAssembly calls so a trap, too.
-#[allow(clippy::enum_variant_names)]
-pub enum Trap {
-    /// It ran for too long.
-    Time,
-    /// It ran too many instructions.
-    Fuel,
-    /// It needed too much memory.
-    Memory,
-    /// Its tables got too large.
-    Tables,
-    /// Its call stack overflowed.
-    Stack,
-    /// It returned too much.
-    Output,
-    /// It held too many handles.
-    Handles,
-    /// It consists of too many instances, memories or tables.
-    Instances,
-    /// It panicked or aborted, or did what WebAssembly does not allow, as a division by zero.
-    Trap,
-    /// What it returned is not valid.
-    Invalid,
-    /// It returned an error by itself.
-    Error,
-    /// Its call broke the component model's rules.
-    Rules,
-}
-
-impl Trap {
-    /// Its name in statuses and metrics.
-    pub fn word(self) -> &'static str {
-        match self {
-            Trap::Time => "time",
-            Trap::Fuel => "fuel",
-            Trap::Memory => "memory",
-            Trap::Tables => "tables",
-            Trap::Stack => "stack",
-            Trap::Output => "output",
-            Trap::Handles => "handles",
-            Trap::Instances => "instances",
-            Trap::Trap => "trap",
-            Trap::Invalid => "invalid",
-            Trap::Error => "error",
-            Trap::Rules => "rules",
-        }
-    }
-}
 
 /// A call that failed.
 #[derive(Clone, Debug)]
@@ -281,14 +170,5 @@ const SDK: &str = "The plugin, or the SDK that it was built with, must be mended
 fn indent(message: &mut String, text: &str) {
     for line in text.lines() {
         let _ = write!(message, "\n    {line}");
-    }
-}
-
-/// `256 MiB`, or bytes where that is not whole.
-pub fn bytes(count: u64) -> String {
-    match count {
-        n if n > 0 && n % (1 << 20) == 0 => format!("{} MiB", n >> 20),
-        n if n > 0 && n % (1 << 10) == 0 => format!("{} KiB", n >> 10),
-        n => format!("{n} bytes"),
     }
 }

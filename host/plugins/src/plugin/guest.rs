@@ -2,18 +2,21 @@
 
 use super::allowance::Allowance;
 use super::bindings::WitLevel;
-use super::failure::{CallIdentity, in_one_line, is_of_system, printable};
+use super::current_call::{CurrentCall, Deadline, time};
+use super::groups::{DueTimes, TimerChange};
+use super::identity::CallIdentity;
 use super::log_budget::LogBudget;
 use super::net::{Net, NetCall};
-use super::traced::CallPlaces;
-use super::wasi::{CurrentCall, Deadline, Wasi};
-use super::{DueTimes, TimerChange, clock, interrupt};
+use super::places::CallPlaces;
+use super::stage::Stage;
+use super::wasi::Wasi;
+use super::{clock, interrupt};
 use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_TIMER_CHANGES_MAX};
-use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use millstream_base::error::Error;
 use millstream_base::job::spec::PluginLimits;
 use millstream_base::memory::{self, Holder, addresses};
+use millstream_base::shown::{in_one_line, printable};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,17 +25,6 @@ use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 /// How many lines at level error an error message repeats: the first ones of a call, and the last.
 const ERROR_LINES_KEPT: usize = 10;
-
-/// What a plugin may know of the stage that uses it.
-#[derive(Debug)]
-pub struct Stage {
-    /// The columns of the rows that a call passes, by input.
-    pub inputs: Vec<SchemaRef>,
-    /// The stage's key columns.
-    pub key: SchemaRef,
-    /// What it may use beyond its input.
-    pub grant: super::Granted,
-}
 
 /// What the instances of one stage on one worker use up together, one after the other.
 pub struct StageBudget {
@@ -202,7 +194,7 @@ impl Guest {
 
     /// How long an import may wait that is asked to wait for so long: no longer than the call.
     pub fn wait_of(&self, timeout_ms: u32) -> Duration {
-        let time_max = super::instances::time(&self.shared.limits, self.call.times);
+        let time_max = time(&self.shared.limits, self.call.times);
         let left = Deadline::new(self.call.began, time_max).left() * 9 / 10;
         Duration::from_millis(timeout_ms.into()).min(left)
     }
@@ -313,6 +305,12 @@ impl Drop for Guest {
 fn logged_bytes(message: &str) -> usize {
     let kept = message.as_bytes().get(..PLUGIN_LOG_LINE_BYTES_MAX).unwrap_or(message.as_bytes());
     kept.len() + 4 * kept.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// Whether a memory could not grow since the system has no more, and not since it is as large as it can be. The engine's error
+/// has words only; those of the system end with its number.
+fn is_of_system(error: &wasmtime::Error) -> bool {
+    format!("{error:#}").contains("(os error ")
 }
 
 impl ResourceLimiter for Guest {

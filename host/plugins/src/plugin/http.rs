@@ -5,9 +5,9 @@ mod addresses;
 mod allow;
 mod send;
 
-use super::failure::CallIdentity;
-use super::guest::{Guest, Stage};
-use super::wasi::Deadline;
+use super::current_call::Deadline;
+use super::identity::CallIdentity;
+use super::stage::Stage;
 use crate::limits::{
     PLUGIN_HTTP_BODY_BYTES_MAX, PLUGIN_HTTP_FIELDS_BYTES_MAX, PLUGIN_HTTP_OPEN_MAX, PLUGIN_HTTP_REQUESTS_MAX,
 };
@@ -18,7 +18,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 /// The requests of one instance.
 pub struct Requests {
@@ -152,11 +152,4 @@ where
         Err(_) => too_long(Some(PLUGIN_HTTP_BODY_BYTES_MAX as u64)),
     };
     Limited::new(body, PLUGIN_HTTP_BODY_BYTES_MAX).map_err(failed).boxed_unsync()
-}
-
-impl WasiHttpView for Guest {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let wasi = self.wasi();
-        WasiHttpCtxView { hooks: &mut wasi.requests, table: &mut wasi.table, ctx: &mut wasi.http }
-    }
 }

@@ -1,20 +1,15 @@
 //! What a plugin may ask of the host: `log`, `metrics`, `files`, `stage`, `timers`, `net`.
 
 use super::bindings::{self, Schema, WitLevel};
+use super::groups::DueTimes;
 use super::guest::Guest;
 use super::guest_text::GuestText;
-use super::{DueTimes, VERSION, lower};
+use super::lower;
+use super::releases::{NET, TIMERS, VERSION};
 use crate::limits::{PLUGIN_FILE_READ_BYTES_MAX, PLUGIN_IMPORT_FUEL};
 use std::time::Instant;
 use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower};
 use wasmtime::{AsContextMut, StoreContextMut, Trap};
-
-/// The interfaces that every plugin may import; `timers` in world `update` only, `net` in world `source`.
-pub const OFFERED: [&str; 6] = ["log", "metrics", "files", "stage", TIMERS, NET];
-/// The interface with which plugins of world `source` connect to others.
-pub const NET: &str = "net";
-/// The interface with which plugins of world `update` ask for calls at a time.
-pub const TIMERS: &str = "timers";
 
 /// The context of a call of an import.
 type ImportCall<'a> = StoreContextMut<'a, Guest>;

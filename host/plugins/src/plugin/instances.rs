@@ -4,17 +4,22 @@ use super::account::CallCosts;
 use super::allowance::{Allowance, InputSize};
 use super::bindings::Returned;
 use super::clock;
-use super::failure::{self, CallFailure, CallIdentity, OutputFault};
-use super::guest::{CallTimers, Guest, Stage, StageBudget};
+use super::code_kind::Metering;
+use super::counters::{CounterValues, Counters};
+use super::current_call::{CurrentCall, fuel, time};
+use super::failure::{self, CallFailure, OutputFault};
+use super::guest::{CallTimers, Guest, StageBudget};
+use super::identity::CallIdentity;
 use super::load::Loaded;
-use super::traced::CallPlaces;
-use super::wasi::CurrentCall;
-use super::{CounterValues, Counters, Metering, interrupt, stack};
-use crate::limits::{PLUGIN_CALLS_PER_INSTANCE_MAX, PLUGIN_FUEL_PER_SECOND};
+use super::places::CallPlaces;
+use super::stage::Stage;
+use super::{interrupt, stack};
+use crate::limits::PLUGIN_CALLS_PER_INSTANCE_MAX;
 use millstream_base::error::Error;
 use millstream_base::ids::BatchId;
 use millstream_base::job::spec::PluginLimits;
 use millstream_base::memory::addresses;
+use millstream_base::units;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::Store;
@@ -267,7 +272,7 @@ impl Instances {
             "{} returned more than {} {}, in all of its calls on one worker together\n  Raise `limits.batch_output` of the \
              stage, let batches be smaller (`rows_per_batch_max` of the source), or mend the plugin if it should return less.",
             identity.who(),
-            failure::bytes(most),
+            units::in_words(most),
             identity.when(batch)
         ))))
     }
@@ -337,19 +342,4 @@ impl Callee {
         }
         CallFailure::trapped(&self.identity, &self.limits, store.data(), error)
     }
-}
-
-/// The time of a call that has so many times that of one; zero: no limit.
-pub fn time(limits: &PluginLimits, times: u64) -> Duration {
-    limits.time_max.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
-}
-
-/// Instructions that such a call may run.
-pub fn fuel(limits: &PluginLimits, times: u64) -> u64 {
-    let per_microsecond = u128::from(PLUGIN_FUEL_PER_SECOND / 1_000_000);
-    let of_time = match limits.time_max.as_micros().saturating_mul(per_microsecond) {
-        0 => u64::MAX,
-        fuel => u64::try_from(fuel).unwrap_or(u64::MAX),
-    };
-    limits.fuel_max.unwrap_or(of_time).saturating_mul(times)
 }

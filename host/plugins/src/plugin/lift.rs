@@ -1,8 +1,8 @@
 //! The guest to Arrow. Nothing that a guest returns is trusted: every buffer is checked before an Arrow array is made
 //! of it. Errors are words for the plugin's author; who and when is added by the caller.
 
-use super::WrittenOut;
 use super::bindings::{BatchOut, ColumnOut, Rejection};
+use super::description::WrittenOut;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
     StringArray, TimestampMicrosecondArray, new_empty_array,
@@ -16,6 +16,7 @@ use millstream_base::batch::types::ColumnType;
 use millstream_base::decode::written_out;
 use millstream_base::limits::PLUGIN_REASON_BYTES_MAX;
 use millstream_base::panics::caught;
+use millstream_base::shown::printable;
 use std::sync::Arc;
 
 /// What a batch of a guest must be.
@@ -125,8 +126,7 @@ pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<RefusedRow>, S
     if let Some(twice) = indexes.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(pair[0])) {
         return Err(format!("row {twice} is refused twice"));
     }
-    let refusal =
-        |raw: Rejection| RefusedRow::new(raw.row, super::failure::printable(&raw.reason, PLUGIN_REASON_BYTES_MAX));
+    let refusal = |raw: Rejection| RefusedRow::new(raw.row, printable(&raw.reason, PLUGIN_REASON_BYTES_MAX));
     Ok(raw.into_iter().map(refusal).collect())
 }
 

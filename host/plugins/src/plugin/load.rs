@@ -5,12 +5,14 @@ mod exports;
 mod folder;
 
 use super::cache::{Cache, DigestBytes, code_digest};
+use super::code_kind::CodeKind;
 use super::compile;
-use super::engine::{CodeKind, Machine, Metering};
+use super::engine::Machine;
 use super::guest::Guest;
-use super::needs::{Size, ours};
+use super::load_options::LoadOptions;
+use super::needs::Size;
 use super::outline::{self, Outline};
-use super::releases::MIGRATOR;
+use super::releases::{MIGRATOR, ours};
 use crate::limits::PLUGINS_UNUSED_MAX;
 use crate::sections::{has_section, section};
 use exports::Exports;
@@ -18,7 +20,6 @@ pub use exports::{AggregateCalls, Calls, SinkCalls, SourceCalls};
 pub use folder::{find, is_plugin_folder};
 use millstream_base::error::{Error, Result};
 use millstream_base::hex;
-use millstream_base::job::spec::{OnError, PluginSpec};
 use millstream_base::limits::COMPONENT_BYTES_MAX;
 use millstream_base::progress;
 use sha2::Digest as _;
@@ -56,52 +57,6 @@ pub struct Loaded {
     pub describe: ComponentExportIndex,
     /// Where the functions of its world are.
     pub calls: Calls,
-}
-
-/// How a stage wants its plugin loaded.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LoadOptions {
-    /// How its calls are stopped.
-    pub metering: Metering,
-    /// Its call stack, in bytes.
-    pub stack_bytes_max: u64,
-    /// How long compiling may take.
-    pub compile_time_max: Duration,
-    /// Whether it may ask over HTTP.
-    pub http: bool,
-    /// The digest that the file must have; `None`: any.
-    pub pinned: Option<millstream_base::digest::Digest>,
-    /// Who has signed it and is trusted; `None`: it is no package.
-    pub signers: Option<Vec<String>>,
-}
-
-impl Default for LoadOptions {
-    fn default() -> LoadOptions {
-        LoadOptions::of(&PluginSpec::new(""))
-    }
-}
-
-impl LoadOptions {
-    /// As a job says.
-    pub fn of(spec: &PluginSpec) -> LoadOptions {
-        let metering = match (spec.on_error, spec.limits.time_max.is_zero()) {
-            (OnError::Reject, _) => Metering::Fuel,
-            (OnError::Fail, false) => Metering::Epochs,
-            (OnError::Fail, true) => Metering::None,
-        };
-        LoadOptions {
-            metering,
-            stack_bytes_max: spec.limits.stack_bytes_max,
-            compile_time_max: spec.limits.compile_time_max,
-            http: spec.grant.http.is_some(),
-            pinned: spec.pinned,
-            signers: spec.signers.clone(),
-        }
-    }
-
-    pub(super) fn code_kind(&self) -> CodeKind {
-        CodeKind::here(self.metering, self.stack_bytes_max)
-    }
 }
 
 /// A component file by path and digest, as its code is made.

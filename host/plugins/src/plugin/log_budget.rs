@@ -1,7 +1,8 @@
 //! How much one stage's plugin may log on one worker: lines and bytes a second, whatever instances come and go.
 
-use super::failure::CallIdentity;
+use super::identity::CallIdentity;
 use millstream_base::job::spec::PluginLimits;
+use millstream_base::units;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,7 +67,7 @@ impl LogBudget {
     fn warn(&self, dropped: u64) {
         let (stage, source, sink, plugin) = self.identity.fields();
         let role = self.identity.role.word();
-        let (lines, bytes) = (self.lines_max, super::failure::bytes(self.bytes_max));
+        let (lines, bytes) = (self.lines_max, units::in_words(self.bytes_max));
         tracing::warn!(
             stage,
             source,
@@ -103,7 +104,7 @@ impl Drop for LogBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::failure::Role;
+    use crate::plugin::identity::Role;
 
     fn budget(lines: u64, bytes: u64) -> LogBudget {
         let identity = CallIdentity { stage: None, role: Role::Stage, plugin: "p".into(), outside: "describe" };

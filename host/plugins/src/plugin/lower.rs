@@ -1,7 +1,7 @@
 //! Arrow to the guest: schemas, and batches as slices of Arrow's own buffers.
 
-use super::WrittenOut;
 use super::bindings::{BatchIn, ColumnIn, DataType, Field, Schema};
+use super::description::WrittenOut;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, GenericByteArray, RecordBatch};
 use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
 use arrow::datatypes::{ByteArrayType, Float64Type, Int64Type, TimestampMicrosecondType};

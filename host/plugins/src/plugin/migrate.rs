@@ -2,14 +2,17 @@
 
 use super::allowance::{Allowance, InputSize};
 use super::bindings::BatchOut;
-use super::failure::{CallFailure, CallIdentity, OutputFault, Role};
-use super::guest::Stage;
+use super::counters::Counters;
+use super::description::{Description, WrittenOut};
+use super::failure::{CallFailure, OutputFault};
+use super::identity::{CallIdentity, Role};
 use super::instances::Instances;
 use super::lift::ExpectedBatch;
 use super::load::Calls;
 use super::lower::{self, Lowered};
+use super::stage::{Stage, StageUse};
 use super::traced::located;
-use super::{Counters, Description, Plugin, StageUse, WrittenOut, lift};
+use super::{Plugin, lift};
 use arrow::array::RecordBatch;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchTime;

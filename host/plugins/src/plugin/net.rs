@@ -1,11 +1,11 @@
 //! Connections and datagrams of a plugin, to and from where the job grants them. Sockets belong to an instance, and are gone
 //! with it.
 
-use super::Granted;
 use super::bindings::{WitDatagram, WitNetFault};
 use super::http::is_below;
 use super::near::is_near;
 use super::secured::{Secured, Unsecured};
+use super::stage::Granted;
 use crate::limits::{PLUGIN_NET_READ_BYTES_MAX, PLUGIN_NET_WRITE_BYTES_MAX};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};

@@ -1,13 +1,12 @@
 //! What a component is, read from its bytes: nothing of it is compiled or run.
 
-use super::failure::printable;
-use super::load::LoadOptions;
-use super::needs::{self, ComponentNeeds, UnreadableComponent, ours};
-use super::releases::{MIGRATOR, release, world_among, world_of};
-use super::{VERSION, World};
+use super::load_options::LoadOptions;
+use super::needs::{self, ComponentNeeds, UnreadableComponent};
+use super::releases::{MIGRATOR, VERSION, needs_other, ours, release, world_among, world_of};
+use super::world::World;
 use crate::limits::PLUGIN_WORDS_BYTES_MAX;
 use millstream_base::error::{Error, Kind, Result};
-use millstream_base::limits::NAME_BYTES_MAX;
+use millstream_base::shown::printable;
 use std::path::Path;
 
 /// What a component is.
@@ -105,13 +104,13 @@ fn interface(file: &Path, exports: &[String]) -> Result<(String, World)> {
         [(name, interface, version, world)] => match release(version) {
             Some(release) if release.worlds.contains(&interface) => Ok((name.clone(), world)),
             Some(_) => Err(has_none(file, interface, version)),
-            None => Err(Error::job(format!("plugin {shown} {}", needs(version)))),
+            None => Err(Error::job(format!("plugin {shown} {}", needs_other(version)))),
         },
         [] => {
             // A world that this host has never heard of is of a version that it has not either.
             let later = exports.iter().filter_map(|name| ours(name)).find(|(_, version)| release(version).is_none());
             if let Some((_, version)) = later {
-                return Err(Error::job(format!("plugin {shown} {}", needs(version))));
+                return Err(Error::job(format!("plugin {shown} {}", needs_other(version))));
             }
             let list = if exports.is_empty() {
                 "nothing".into()
@@ -136,7 +135,7 @@ fn migrates(file: &Path, world: World, exports: &[String]) -> Result<bool> {
     let found = exports.iter().filter_map(|name| ours(name)).find(|(interface, _)| *interface == MIGRATOR);
     let Some((_, version)) = found else { return Ok(false) };
     match release(version) {
-        None => Err(Error::job(format!("plugin {shown} {}", needs(version)))),
+        None => Err(Error::job(format!("plugin {shown} {}", needs_other(version)))),
         Some(release) if !release.beside.contains(&MIGRATOR) => Err(has_none(file, MIGRATOR, version)),
         Some(_) if world == World::Update => Ok(true),
         Some(_) => Err(Error::job(format!(
@@ -152,15 +151,6 @@ fn has_none(file: &Path, interface: &str, version: &str) -> Error {
          {VERSION}",
         file.display()
     ))
-}
-
-/// What is wrong with a component of a version that is none of the released ones, as it goes on after the plugin's name.
-pub fn needs(version: &str) -> String {
-    format!(
-        "needs millstream:plugin@{}, and this host speaks {VERSION}: install a Millstream that speaks it, or build the plugin \
-         with an SDK for {VERSION}",
-        printable(version, NAME_BYTES_MAX)
-    )
 }
 
 /// Names that a component's author chose.

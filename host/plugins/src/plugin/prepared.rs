@@ -7,12 +7,13 @@
 mod call;
 
 use super::cache::{Cache, code_digest};
+use super::compile;
 use super::engine;
-use super::load::LoadOptions;
-use super::{compile, failure::printable};
+use super::load_options::LoadOptions;
 use crate::limits::PLUGIN_WORDS_BYTES_MAX;
 use millstream_base::error::{Error, Kind, Result};
 use millstream_base::limits::THREAD_STACK_BYTES;
+use millstream_base::shown::printable;
 use std::path::PathBuf;
 use std::thread;
 use wasmtime::component::types::ComponentItem;

@@ -2,18 +2,23 @@
 
 use super::allowance::{Allowance, InputSize};
 use super::bindings::{WitNext, WitPolled};
-use super::failure::{CallFailure, CallIdentity, OutputFault, Role, Trap, printable};
-use super::guest::Stage;
+use super::counters::Counters;
+use super::description::{Description, WrittenColumns};
+use super::failure::{CallFailure, OutputFault};
+use super::identity::{CallIdentity, Role};
 use super::instances::Instances;
+use super::lift;
 use super::lift::ExpectedBatch;
 use super::load::{Calls, Loaded, SourceCalls};
+use super::stage::{Stage, StageUse};
 use super::tally::ConnectorTally;
-use super::{Counters, Description, StageUse, WrittenColumns, lift};
+use super::trap::Trap;
 use crate::limits::{PLUGIN_PARTITION_NAME_BYTES_MAX, PLUGIN_POSITION_BYTES_MAX};
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use millstream_base::error::Error;
 use millstream_base::limits::PLUGIN_REASON_BYTES_MAX;
+use millstream_base::shown::printable;
 use millstream_base::time;
 use std::collections::BTreeSet;
 use std::sync::Arc;

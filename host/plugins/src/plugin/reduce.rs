@@ -3,7 +3,7 @@
 //! Accumulators of one key are combined in rounds: neighbours first, then the results of neighbours, so that n
 //! accumulators of a key take log2(n) calls on whole columns and the order of arrival is kept.
 
-use super::Caller;
+use super::caller::Caller;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_arrays, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};

@@ -7,16 +7,18 @@ mod cogroup;
 mod undelivered;
 mod update;
 
+use super::counters::Counters;
+use super::current_call::fuel;
+use super::groups::Processed;
 pub use cogroup::cogroup;
+use millstream_base::shown::printable;
 pub use undelivered::delivered;
 pub use update::update;
 
 use super::allowance::InputSize;
 use super::attempt::Attempts;
-use super::failure::{CallFailure, printable};
-use super::instances::fuel;
+use super::failure::CallFailure;
 use super::search::{SearchResult, TriedRows, search};
-use super::{Counters, Processed};
 use crate::limits::PLUGIN_ATTEMPTS_FUEL_CALLS;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;

@@ -5,9 +5,21 @@
 //! today's functions under the older names. `wit/released/` holds the same as WIT, `tests/compat/` a component of each
 //! world of each release.
 
-use super::World;
-use super::imports::{NET, TIMERS};
-use super::needs::ours;
+use super::world::World;
+use millstream_base::limits::NAME_BYTES_MAX;
+use millstream_base::shown::printable;
+
+/// The version of `millstream:plugin` that this host speaks. Plugins of all [`RELEASES`] run here.
+pub const VERSION: &str = "0.1.3";
+
+/// The interfaces that every plugin may import; `timers` in world `update` only, `net` in world `source`.
+pub const OFFERED: [&str; 6] = ["log", "metrics", "files", "stage", TIMERS, NET];
+
+/// The interface with which plugins of world `source` connect to others.
+pub const NET: &str = "net";
+
+/// The interface with which plugins of world `update` ask for calls at a time.
+pub const TIMERS: &str = "timers";
 
 /// One release.
 #[derive(Debug)]
@@ -74,4 +86,18 @@ pub fn world_of(interface: &str) -> Option<World> {
 /// The world of a component that exports these.
 pub fn world_among(exports: &[String]) -> Option<World> {
     exports.iter().find_map(|name| world_of(ours(name)?.0))
+}
+
+/// Interface and version of a name of our package: `millstream:plugin/log@0.1.0` is `log` and `0.1.0`.
+pub fn ours(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("millstream:plugin/")?.split_once('@')
+}
+
+/// What is wrong with a component of a version that is none of the released ones, as it goes on after the plugin's name.
+pub fn needs_other(version: &str) -> String {
+    format!(
+        "needs millstream:plugin@{}, and this host speaks {VERSION}: install a Millstream that speaks it, or build the plugin \
+         with an SDK for {VERSION}",
+        printable(version, NAME_BYTES_MAX)
+    )
 }

@@ -2,7 +2,9 @@
 //!
 //! So `millstream run --watch` outlives a version that throws. Both must read, keep and return the same columns.
 
-use super::{Caller, Description, Plugin, StageUse};
+use super::Plugin;
+use super::description::Description;
+use super::stage::StageUse;
 use millstream_base::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,8 +46,8 @@ impl Fallback {
         }
     }
 
-    /// What calls this version.
-    pub(super) fn caller(&self) -> Caller {
-        self.0.plugin.caller(self.0.stage.clone(), &self.0.description)
+    /// This version, and how the stage used it.
+    pub(super) fn used(&self) -> (&Plugin, &StageUse, &Description) {
+        (&self.0.plugin, &self.0.stage, &self.0.description)
     }
 }

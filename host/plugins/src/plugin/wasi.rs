@@ -7,45 +7,27 @@
 //! large as a guest says before it is checked.
 
 mod clocks;
+pub mod offer;
 mod plain;
 mod streams;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
-use super::failure::{CallIdentity, Trap};
-use super::guest::{Guest, Stage};
+use super::current_call::{CurrentCall, Deadline, fuel, time};
 use super::http::Requests;
-use super::instances::{fuel, time};
+use super::identity::CallIdentity;
+use super::stage::Stage;
+use super::trap::{Stopped, Trap};
 use crate::limits::PLUGIN_IMPORT_FUEL;
 use clocks::GuestClocks;
 use millstream_base::job::spec::PluginLimits;
 use plain::BatchRandom;
 use std::sync::Arc;
-use std::time::Instant;
 use streams::PendingOutput;
-pub use waiting::Deadline;
-use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemCtxView};
-use wasmtime_wasi::p2::bindings::{self, cli, random, sync};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi_http::WasiHttpCtx;
-
-/// The call that an instance is in.
-#[derive(Clone, Copy, Debug)]
-pub struct CurrentCall {
-    /// Its batch; `None` in `describe`.
-    pub batch: Option<u64>,
-    /// The batch time, in microseconds since 1970; 0 in `describe`.
-    pub time_us: i64,
-    /// When it began.
-    pub began: Instant,
-    /// How many times it has the time, or the fuel, of one call.
-    pub times: u64,
-    /// The rows that it is given.
-    pub rows: u64,
-    /// The rows that calls of the batch before it were given, on this worker.
-    pub rows_before: u64,
-}
 
 /// The state of one instance.
 pub struct Wasi {
@@ -65,25 +47,6 @@ pub struct Wasi {
     work: u64,
     work_max: u64,
 }
-
-/// Why a host call ends the call of a plugin.
-#[derive(Debug)]
-pub struct Stopped {
-    /// What it counts as.
-    pub trap: Trap,
-    /// What happened.
-    pub words: String,
-    /// What to do.
-    pub advice: &'static str,
-}
-
-impl std::fmt::Display for Stopped {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.words)
-    }
-}
-
-impl std::error::Error for Stopped {}
 
 impl Wasi {
     /// For an instance that is in this call.
@@ -129,44 +92,4 @@ impl Wasi {
             advice: "Raise `limits.time` (or `limits.fuel`) of the stage, or mend the plugin if it asks for ever.",
         })
     }
-}
-
-impl Guest {
-    /// Counts a host call that moves so many bytes, and gives what it works on.
-    fn wasi_call(&mut self, bytes: u64) -> Result<&mut Wasi, Stopped> {
-        let wasi = self.wasi();
-        wasi.charge(bytes)?;
-        Ok(wasi)
-    }
-}
-
-/// Offers what is harmless of WASI 0.2, and HTTP, whose requests are refused where the job does not grant them.
-pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    bindings::io::error::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    sync::io::poll::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    sync::io::streams::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    bindings::clocks::wall_clock::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    bindings::clocks::monotonic_clock::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    random::random::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    random::insecure::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    random::insecure_seed::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    cli::environment::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    cli::exit::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    cli::stdin::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    cli::stdout::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    cli::stderr::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    cli::terminal_input::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    cli::terminal_output::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    cli::terminal_stdin::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    cli::terminal_stdout::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    cli::terminal_stderr::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, files)?;
-    bindings::filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, files)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_sync(linker)
-}
-
-/// No folder is ever opened, so no function of these has a handle to work on.
-fn files(guest: &mut Guest) -> WasiFilesystemCtxView<'_> {
-    let wasi = guest.wasi();
-    WasiFilesystemCtxView { ctx: &mut wasi.files, table: &mut wasi.table }
 }

@@ -2,13 +2,17 @@
 
 use super::allowance::InputSize;
 use super::bindings::{Rejection, WitIdentity, WitOwner};
-use super::failure::{CallFailure, CallIdentity, OutputFault, Role, Trap};
-use super::guest::Stage;
+use super::counters::Counters;
+use super::description::{Description, WrittenOut};
+use super::failure::{CallFailure, OutputFault};
+use super::identity::{CallIdentity, Role};
 use super::instances::Instances;
+use super::lift;
 use super::load::{Calls, Loaded, SinkCalls};
 use super::lower::{self, Lowered};
+use super::stage::{Stage, StageUse};
 use super::tally::ConnectorTally;
-use super::{Counters, Description, StageUse, WrittenOut, lift};
+use super::trap::Trap;
 use crate::limits::PLUGIN_BATCH_ID_MAX;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};

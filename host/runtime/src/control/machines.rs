@@ -1,7 +1,8 @@
 //! What a process does for a job that gets other machines: it passes on what supervisors tell each other, and where it leaves the job it
 //! waits until others run that.
 
-use super::{ControlAnswer, ControlQuestion, OtherProcesses};
+use super::others::OtherProcesses;
+use super::{ControlAnswer, ControlQuestion};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::Generation;
 use millstream_base::threads::lost_connection;

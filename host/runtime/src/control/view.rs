@@ -11,7 +11,7 @@ use millstream_engine::operators::stage::StageNode;
 use millstream_engine::running::Running;
 use millstream_metrics::Snapshot;
 use millstream_metrics::batches::BatchesView;
-use millstream_metrics::hot_keys::HotKeys;
+use millstream_metrics::frequent_keys::HotKeys;
 use millstream_metrics::refused::RefusedRow;
 use millstream_metrics::spread::Spread;
 use serde::{Deserialize, Serialize};

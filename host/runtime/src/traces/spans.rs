@@ -1,7 +1,7 @@
 //! A committed batch as spans: one of the batch, in it one of each part that worked on it, and in those of stages the longest
 //! calls of their plugins. Pure: the same batch gives the same spans with the same ids, so one that is sent twice is there once.
 
-use millstream_metrics::batches::{PartPlace, PartTimes};
+use millstream_metrics::batch_facts::{PartPlace, PartTimes};
 use millstream_metrics::calls::{CallTimes, TracedBatch};
 use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
@@ -117,7 +117,7 @@ fn scope() -> InstrumentationScope {
 mod tests {
     use super::*;
     use millstream_base::ids::{BatchId, BatchTime};
-    use millstream_metrics::batches::BatchFacts;
+    use millstream_metrics::batch_facts::BatchFacts;
     use millstream_metrics::calls::BatchCalls;
 
     #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::SQL_DEPTH_MAX;
 use arrow::array::{Array as _, AsArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use millstream_base::batch::types::{ColumnType, schema_of};

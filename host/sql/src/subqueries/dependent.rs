@@ -1,7 +1,6 @@
 //! A query for all values of the columns that it takes from outside at once: its rows, with these values beside them.
 
-use super::lateral::is_lateral;
-use super::references::{Places, all_bound, bound, columns_of, free, moved};
+use super::references::{Places, all_bound, bound, columns_of, free, is_lateral, moved};
 use super::{Unnester, only};
 use crate::budget;
 use datafusion::common::{Column, DFSchema, ExprSchema as _, JoinConstraint, Result, ScalarValue, plan_err};

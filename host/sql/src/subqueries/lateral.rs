@@ -8,19 +8,6 @@ use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Join, JoinType, LogicalPlan, LogicalPlanBuilder};
 use std::sync::Arc;
 
-/// Whether the right side of a join is such a query. DataFusion marks it, unless only a query within it names the columns.
-pub fn is_lateral(join: &Join) -> bool {
-    is_marked(&join.right) || free(&join.right).iter().any(|column| join.left.schema().has_column(column))
-}
-
-fn is_marked(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::Subquery(_) => true,
-        LogicalPlan::SubqueryAlias(alias) => matches!(&*alias.input, LogicalPlan::Subquery(_)),
-        _ => false,
-    }
-}
-
 /// The query without the mark that it is one.
 fn unmarked(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(match plan {

@@ -1,12 +1,11 @@
 //! Columns that a subquery takes from outside.
 
-use super::lateral::is_lateral;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::logical_plan::Subquery;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use std::sync::Arc;
 
 /// The query within an expression.
@@ -178,4 +177,17 @@ pub fn moved(plan: LogicalPlan, shadows: &mut Vec<DFSchema>, places: &Places<'_>
         return Ok(LogicalPlan::Join(join));
     }
     plan.data.map_children(|child| Ok(Transformed::yes(moved(child, shadows, places)?))).data()
+}
+
+/// Whether the right side of a join is a `lateral` query. DataFusion marks it, unless only a query within it names the columns.
+pub fn is_lateral(join: &Join) -> bool {
+    is_marked(&join.right) || free(&join.right).iter().any(|column| join.left.schema().has_column(column))
+}
+
+fn is_marked(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Subquery(_) => true,
+        LogicalPlan::SubqueryAlias(alias) => matches!(&*alias.input, LogicalPlan::Subquery(_)),
+        _ => false,
+    }
 }

@@ -4,15 +4,17 @@
 mod at_once;
 mod base;
 mod packages;
+mod parts;
 mod sockets;
 
 use super::metadata::with_section;
 use crate::author::failed;
 use crate::author::project::{Code, Project};
-use base::{BaseParts, PythonBase, same_times};
+use base::{PythonBase, same_times};
 use millstream_base::error::{Error, Kind, Result};
 use millstream_plugins::plugin::{Preparation, called};
 use millstream_plugins::sections::section;
+use parts::BaseParts;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +51,7 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     }
     modules.extend(packages::install(&folder, &dependencies)?);
     let wit = project.world_in_wit();
-    let http = project.grants.http.is_some() && sdk.join(base::WIT_WITH_HTTP).is_dir();
+    let http = project.grants.http.is_some() && sdk.join(parts::WIT_WITH_HTTP).is_dir();
     let parts = BaseParts { project: &folder, sdk: &sdk, world, wit: &wit, migrates: project.migrates, http };
     let component = if base::is_possible(&parts) {
         same_times(&work)?;

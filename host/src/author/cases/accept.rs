@@ -1,6 +1,7 @@
 //! `millstream test --accept`: what came out is written to where a case expects it.
 
-use super::{ExpectedOutcome, OUTPUT, REJECTED, TestCase, compare, read_text};
+use super::compare::read_text;
+use super::{ExpectedOutcome, OUTPUT, REJECTED, TestCase, compare};
 use crate::author::failed;
 use millstream_base::error::Result;
 use std::collections::BTreeSet;

@@ -1,6 +1,5 @@
 //! Expected rows against rows that came out.
 
-use super::read_text;
 use chrono::{DateTime, SecondsFormat};
 use millstream_base::error::{Error, Result};
 use serde::Deserialize;
@@ -169,6 +168,11 @@ pub(super) fn plain(value: Value) -> Value {
         }
         other => other,
     }
+}
+
+pub fn read_text(path: &Path) -> Result<String> {
+    millstream_base::regular::read_to_string(path)
+        .map_err(|cause| Error::job(format!("cannot read {}: {cause}", path.display())))
 }
 
 #[cfg(test)]

@@ -17,8 +17,9 @@
 mod sink;
 mod source;
 
+use super::compare::read_text;
 use super::peer::{PeerSpec, Peers, expected_file};
-use super::{CaseJob, CasesReport, ExpectedOutcome, read_text, table};
+use super::{CaseJob, CasesReport, ExpectedOutcome, table};
 use crate::author::failed;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::Version;

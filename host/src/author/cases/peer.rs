@@ -6,6 +6,7 @@ mod script;
 mod tcp;
 mod udp;
 
+use super::compare::read_text;
 pub use escape::escaped;
 
 use millstream_base::error::{Error, Result};
@@ -117,8 +118,8 @@ impl Peers {
                 return Err(wrong("`headers` are those of requests over HTTP".into()));
             }
             let path = folder.join(format!("{name}.txt"));
-            let script = Script::read(&super::read_text(&path)?)
-                .map_err(|words| Error::job(format!("{}:{words}", path.display())))?;
+            let script =
+                Script::read(&read_text(&path)?).map_err(|words| Error::job(format!("{}:{words}", path.display())))?;
             peers.0.push(Peer::start(name, spec, script)?);
         }
         Ok(peers)

@@ -1,12 +1,12 @@
 //! The facts of a checkpoint folder in words.
 
-use super::super::state::describe;
 use super::facts::{CheckpointFacts, FilesFacts, FolderFacts, SourceFacts, TableFacts};
 use arrow::temporal_conversions::timestamp_us_to_datetime;
 use millstream_base::batch::partition::{counted, counts_rows};
 use millstream_base::batch::position::{Position, SOURCE_END};
 use millstream_base::batch::topic;
-use millstream_engine::checkpoint::types::{JobStart, TableOf};
+use millstream_base::shown::harmless;
+use millstream_engine::checkpoint::types::{Column, JobStart, TableOf};
 use std::fmt::Write as _;
 
 /// How many files of a folder are named, of those that were not read to their end.
@@ -53,6 +53,13 @@ pub fn of(facts: &FolderFacts) -> String {
         section("problems", facts.problems.clone());
     }
     text
+}
+
+/// Columns in words: `word text, n int64`.
+pub fn describe(columns: &[Column]) -> String {
+    let shown = |column: &Column| format!("{} {}", harmless(&column.name, usize::MAX), column.kind);
+    let columns: Vec<String> = columns.iter().map(shown).collect();
+    if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
 }
 
 fn start(start: &JobStart) -> String {

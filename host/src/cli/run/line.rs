@@ -1,9 +1,9 @@
 //! The line that tells, below rows and lines of the log, how the job stands: on a terminal, from the process that runs the job.
 
-use crate::page::Jobs;
 use crate::page::numbers::{grouped, short, time};
-use crate::page::part;
-use crate::page::record::{JobState, Record};
+use crate::page::record::Record;
+use crate::page::view::JobState;
+use crate::page::{Jobs, part};
 use millstream_base::error::Result;
 use millstream_base::shown::harmless;
 use millstream_base::terminal;
@@ -86,9 +86,9 @@ fn words(record: &Record) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::diagnosis::Bottleneck;
+    use crate::page::view::Bottleneck;
     use millstream_base::ids::{BatchId, BatchTime};
-    use millstream_metrics::batches::BatchFacts;
+    use millstream_metrics::batch_facts::BatchFacts;
 
     #[test]
     fn the_most_important_of_a_job_is_in_a_line() {

@@ -1,6 +1,7 @@
 //! The line that says where the page is. It comes when the job runs, so that the errors of a job that is refused do not stand behind it; a
 //! job that takes long to start shows it while it starts.
 
+use crate::page::{Jobs, Page};
 use millstream_base::error::Result;
 use millstream_base::threads;
 use std::sync::Arc;
@@ -10,6 +11,16 @@ use std::time::Duration;
 
 /// Most jobs that are refused are refused within this time: it takes longer if plugins are compiled, or a server is unreachable.
 const SHOWN_AFTER: Duration = Duration::from_secs(5);
+
+/// The page about the job, which this process serves.
+pub struct ServedPage {
+    /// Dropped at the end, which lets whoever asked for something have the answer.
+    pub(super) _page: Page,
+    /// The jobs that it shows.
+    pub jobs: Arc<Jobs>,
+    /// Shows where it is.
+    pub notice: PageNotice,
+}
 
 /// Shows the address of a page once. Dropped before that, it never does.
 pub struct PageNotice {

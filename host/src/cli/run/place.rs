@@ -1,55 +1,16 @@
 //! Which of the processes of a job this one is, where all of them are, and the key by which they know each other.
 
-use super::RunArguments;
+use super::arguments::{ProcessNumber, RunArguments};
 use millstream_base::error::{Error, Result};
 use millstream_base::regular;
 use millstream_runtime::{ClusterKey, PeerTrust, name_in};
 use std::net::IpAddr;
 use std::path::Path;
-use std::str::FromStr;
 
 /// Processes of a job that are looked at, whatever somebody asks for.
 pub(in crate::cli) const PROCESSES_MAX: usize = 1_000;
 /// Bytes of a file of addresses.
 const HOSTS_BYTES_MAX: u64 = 1 << 20;
-
-/// What `--process` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProcessNumber {
-    /// This one.
-    Number(usize),
-    /// The place of this machine's name among the addresses.
-    Auto,
-}
-
-impl FromStr for ProcessNumber {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<ProcessNumber, String> {
-        match text {
-            "auto" => Ok(ProcessNumber::Auto),
-            digits => digits.parse().map(ProcessNumber::Number).map_err(|_| {
-                "write the number of this process, from 0, or `auto` where --hosts has the name of this machine"
-                    .to_owned()
-            }),
-        }
-    }
-}
-
-impl RunArguments {
-    /// The number of this process, where one was given; [`settle`] has made a number of whatever was said.
-    pub(in crate::cli) fn number(&self) -> Option<usize> {
-        match self.process {
-            Some(ProcessNumber::Number(number)) => Some(number),
-            Some(ProcessNumber::Auto) | None => None,
-        }
-    }
-
-    /// The number of this process; that of one that stands for all is 0.
-    pub(super) fn own_number(&self) -> usize {
-        self.number().unwrap_or(0)
-    }
-}
 
 /// Reads the file of addresses where there is one, counts them, and looks for this machine's name among them, so that afterwards
 /// the arguments say all of that themselves.

@@ -1,6 +1,7 @@
 //! In which processes, and with how many workers, a supervisor runs its job: as its arguments say, until somebody asks for others.
 
-use crate::cli::run::{PROCESSES_MAX, RunArguments, trust_of};
+use crate::cli::run::arguments::RunArguments;
+use crate::cli::run::place::{PROCESSES_MAX, trust_of};
 use millstream_base::error::{Error, Result};
 use millstream_runtime::{ClusterKey, JobLayout, LAYOUT_BYTES_MAX, LocalPorts};
 

@@ -1,6 +1,5 @@
 //! What is known of one part, in lines.
 
-use super::draw::core_percent;
 use super::state::{Line, ShownJob};
 use crate::cli::inspect::words::size;
 use crate::cli::status::words;
@@ -73,4 +72,10 @@ pub fn of(line: &Line<'_>, told: &ShownJob) -> Vec<String> {
     let said = view.diagnosis.sentences.iter().filter(|sentence| sentence.part.as_ref() == Some(&now.part.name));
     lines.extend(said.map(|sentence| format!("  {}", clean(&sentence.text))));
     lines
+}
+
+/// `28`, or `0.3`: what a plugin costs is often little.
+pub fn core_percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent > 0.0 && percent < 9.95 { format!("{percent:.1}") } else { format!("{percent:.0}") }
 }

@@ -4,10 +4,9 @@ use super::details;
 use super::look::Ink;
 use super::state::{Line, ScreenView, ViewState, refused};
 use crate::cli::inspect::words::size;
-use crate::page::diagnosis::Level;
 use crate::page::numbers::{count, grouped, percent, short, time};
 use crate::page::part;
-use crate::page::record::JobState;
+use crate::page::view::{JobState, Level};
 use millstream_base::shown::harmless;
 use millstream_base::terminal::fitted;
 use ratatui_core::buffer::Buffer;
@@ -78,13 +77,7 @@ fn lag(line: &Line<'_>) -> String {
 
 /// It may be more than 100 %: each worker has a core.
 fn guest(line: &Line<'_>) -> String {
-    if line.cost.has_plugin { format!("{}%", core_percent(line.cost.guest)) } else { dash() }
-}
-
-/// `28`, or `0.3`: what a plugin costs is often little.
-pub fn core_percent(share: f64) -> String {
-    let percent = share * 100.0;
-    if percent > 0.0 && percent < 9.95 { format!("{percent:.1}") } else { format!("{percent:.0}") }
+    if line.cost.has_plugin { format!("{}%", details::core_percent(line.cost.guest)) } else { dash() }
 }
 
 /// A pen on the screen: from line to line.

@@ -1,6 +1,6 @@
 //! What plugins cost now: the difference between what is told and what was told some seconds ago. Pure.
 
-use crate::page::record::JobView;
+use crate::page::view::JobView;
 use millstream_runtime::control::PartStatus;
 use std::collections::VecDeque;
 

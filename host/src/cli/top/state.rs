@@ -4,8 +4,8 @@ use super::keys::Key;
 use super::rates::{Cost, CostRates};
 use super::tree::{self, Branch};
 use crate::page::part::{self, PartNow};
-use crate::page::record::{JobState, JobView};
-use millstream_metrics::batches::BatchFacts;
+use crate::page::view::{JobState, JobView};
+use millstream_metrics::batch_facts::BatchFacts;
 use millstream_metrics::refused::RefusedRow;
 
 /// What the screen knows of the job now.

@@ -85,3 +85,28 @@ impl<'a> Cursor<'a> {
         Ok((count.unsigned_abs(), Some(bytes)))
     }
 }
+
+/// Items of an array or map that take no bytes are looked at up to here.
+const EMPTY_ITEMS_MAX: u64 = 10_000;
+
+/// All items of an array or map, one after the other.
+pub fn each<'a>(
+    cursor: &mut Cursor<'a>,
+    mut read: impl FnMut(&mut Cursor<'a>) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut empty = 0;
+    loop {
+        let (count, _) = cursor.items()?;
+        if count == 0 {
+            return Ok(());
+        }
+        for _ in 0..count {
+            let before = cursor.left();
+            read(cursor)?;
+            empty += u64::from(cursor.left() == before);
+            if empty > EMPTY_ITEMS_MAX {
+                return Err(format!("an array of more than {EMPTY_ITEMS_MAX} items of no bytes"));
+            }
+        }
+    }
+}

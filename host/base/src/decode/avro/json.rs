@@ -1,7 +1,6 @@
 //! A value of a record as the text of JSON, for columns of text, structs and lists.
 
-use super::cursor::Cursor;
-use super::plan::{decimal_text, each};
+use super::cursor::{Cursor, each};
 use super::schema::{DEPTH_MAX, Schema, Time, Type, TypeId, UUID_BYTES, branch, too_deep};
 use crate::batch::cell;
 use crate::batch::times::micros;
@@ -128,4 +127,28 @@ fn bytes(value: &[u8], scale: Option<u32>, wanted: Wanted<'_>, out: &mut String)
         }
         None => wanted.bytes(value, out),
     }
+}
+
+/// A decimal as it is written down: a whole number in two's complement, the highest byte first, with a point in it.
+pub fn decimal_text(bytes: &[u8], scale: u32) -> Result<String, String> {
+    let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
+    // Bytes in front that only repeat the sign say nothing.
+    let (mut bytes, sign) = (bytes, if negative { 0xff } else { 0 });
+    while let [first, rest @ ..] = bytes
+        && *first == sign
+        && rest.first().is_some_and(|second| (second & 0x80 != 0) == negative)
+    {
+        bytes = rest;
+    }
+    if bytes.len() > 16 || scale > 1_000 {
+        return Err(format!("a decimal of {} bytes and {scale} places; at most 16 bytes are read", bytes.len()));
+    }
+    let value = bytes.iter().fold(if negative { -1_i128 } else { 0 }, |value, byte| (value << 8) | i128::from(*byte));
+    let digits = value.unsigned_abs().to_string();
+    let scale = scale as usize;
+    let digits =
+        if digits.len() <= scale { format!("{}{digits}", "0".repeat(scale + 1 - digits.len())) } else { digits };
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let point = if fraction.is_empty() { "" } else { "." };
+    Ok(format!("{}{whole}{point}{fraction}", if negative { "-" } else { "" }))
 }

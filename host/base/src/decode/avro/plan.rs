@@ -3,15 +3,16 @@
 //! As Avro's rules have it: fields are found by name, a whole number may become a float, bytes text and text bytes; what
 //! stands in a union is resolved by the branch that a value has. Beyond them a text column takes any value, as in JSON.
 
-use super::cursor::Cursor;
-use super::json::json;
+use super::cursor::{Cursor, each};
+use super::json::{decimal_text, json};
 use super::schema::{Decimal, Schema, Time, Type, TypeId, UUID_BYTES, branch, too_deep};
 use crate::batch::cell;
 use crate::batch::times::micros;
 use crate::batch::types::ColumnType;
-use crate::decode::columns::{ColumnBuilders, WrittenValue};
+use crate::decode::columns::ColumnBuilders;
 use crate::decode::infer::COLUMNS_MAX;
 use crate::decode::json::place_of;
+use crate::decode::written_value::WrittenValue;
 use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
 use arrow::datatypes::DataType;
 
@@ -187,31 +188,6 @@ impl NestedPlan {
                     None => schema.skip(*value, cursor, depth),
                 }
             }),
-        }
-    }
-}
-
-/// Items of an array or map that take no bytes are looked at up to here.
-const EMPTY_ITEMS_MAX: u64 = 10_000;
-
-/// All items of an array or map, one after the other.
-pub fn each<'a>(
-    cursor: &mut Cursor<'a>,
-    mut read: impl FnMut(&mut Cursor<'a>) -> Result<(), String>,
-) -> Result<(), String> {
-    let mut empty = 0;
-    loop {
-        let (count, _) = cursor.items()?;
-        if count == 0 {
-            return Ok(());
-        }
-        for _ in 0..count {
-            let before = cursor.left();
-            read(cursor)?;
-            empty += u64::from(cursor.left() == before);
-            if empty > EMPTY_ITEMS_MAX {
-                return Err(format!("an array of more than {EMPTY_ITEMS_MAX} items of no bytes"));
-            }
         }
     }
 }
@@ -463,30 +439,6 @@ fn sized(
 fn bytes(value: &[u8], column: usize, columns: &mut ColumnBuilders) -> Result<(), String> {
     columns.unset(column);
     columns.set_bytes(column, value)
-}
-
-/// A decimal as it is written down: a whole number in two's complement, the highest byte first, with a point in it.
-pub fn decimal_text(bytes: &[u8], scale: u32) -> Result<String, String> {
-    let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
-    // Bytes in front that only repeat the sign say nothing.
-    let (mut bytes, sign) = (bytes, if negative { 0xff } else { 0 });
-    while let [first, rest @ ..] = bytes
-        && *first == sign
-        && rest.first().is_some_and(|second| (second & 0x80 != 0) == negative)
-    {
-        bytes = rest;
-    }
-    if bytes.len() > 16 || scale > 1_000 {
-        return Err(format!("a decimal of {} bytes and {scale} places; at most 16 bytes are read", bytes.len()));
-    }
-    let value = bytes.iter().fold(if negative { -1_i128 } else { 0 }, |value, byte| (value << 8) | i128::from(*byte));
-    let digits = value.unsigned_abs().to_string();
-    let scale = scale as usize;
-    let digits =
-        if digits.len() <= scale { format!("{}{digits}", "0".repeat(scale + 1 - digits.len())) } else { digits };
-    let (whole, fraction) = digits.split_at(digits.len() - scale);
-    let point = if fraction.is_empty() { "" } else { "." };
-    Ok(format!("{}{whole}{point}{fraction}", if negative { "-" } else { "" }))
 }
 
 /// How deep records within records become columns of their own; one that holds itself would have no end.

@@ -1,8 +1,9 @@
 //! Structs and lists from the JSON text that formats write them as.
 
 use super::super::json::scan::Scanner;
-use super::{BuilderValues, ColumnBuilder, WrittenValue};
+use super::{BuilderValues, ColumnBuilder};
 use crate::batch::binary_text::BinaryEncoding;
+use crate::decode::written_value::WrittenValue;
 
 /// Values that a text may stand for, by its bytes: members of a struct that are not there take memory, too.
 const VALUES_PER_BYTE_MAX: usize = 8;

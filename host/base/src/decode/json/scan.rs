@@ -4,7 +4,7 @@
 //! int64 must tell 2^63 from a float, and rows go straight into columns; a scanner that hands out slices of its input
 //! does all of these at once, and its agreement with `serde_json` is tested.
 
-use super::super::columns::WrittenValue;
+use crate::decode::written_value::WrittenValue;
 
 /// Objects and arrays within each other.
 const DEPTH_MAX: u32 = 128;

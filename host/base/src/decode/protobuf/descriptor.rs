@@ -4,9 +4,7 @@
 //! Why not `prost-types`: in 0.14 its descriptors have no features of editions (tokio-rs/prost#1031), and drop the options that say them.
 //! They read all of a file, and refuse it for a comment in it that is not UTF-8.
 
-use super::plan::MessagePlan;
 use super::wire::{Raw, Wire};
-use crate::job::spec::ColumnSpec;
 use crate::job::suggest;
 use std::collections::HashMap;
 
@@ -95,6 +93,11 @@ pub enum Kind {
     Unknown,
 }
 
+/// Whether a field of this kind holds a message, whose later occurrences are merged with the first one.
+pub fn is_message(kind: Kind) -> bool {
+    matches!(kind, Kind::Message(_) | Kind::Group(_))
+}
+
 /// A field as its descriptor has it, before names are looked up.
 struct RawField {
     field: Field,
@@ -167,17 +170,6 @@ impl Messages {
     /// The full name of an enum, and its values by their names.
     pub fn numbers(&self, of: usize) -> Option<(&str, &HashMap<String, i32>)> {
         self.enums.get(of).map(|of| (of.name.as_str(), &of.numbers))
-    }
-
-    /// What is wrong with a source of this message and these columns: the key, and why.
-    pub fn mistakes(&self, name: &str, columns: &[ColumnSpec]) -> Vec<(String, String)> {
-        let message = match self.look_up(name) {
-            Ok(message) => message,
-            Err(why) => return vec![("message".into(), why)],
-        };
-        let plan = MessagePlan::of(self, message, columns);
-        let wrong = plan.mistakes(columns).into_iter();
-        wrong.map(|(column, why)| (format!("schema.{column}"), why)).collect()
     }
 
     fn file(&mut self, bytes: &[u8], raw: &mut Vec<(usize, Vec<RawField>, FileRules)>) -> Result<(), String> {

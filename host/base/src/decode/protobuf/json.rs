@@ -1,11 +1,10 @@
 //! Values as the text of JSON: names as in the descriptor, and what is in them as it is wanted. In texts of JSON, fields that are not
 //! written are left out; structs get what these mean.
 
-use super::DEPTH_MAX;
 use super::descriptor::{Field, Kind, Message, Messages};
 use super::plan::{TIMESTAMP, wrapped};
 use super::value::{Value, each, entry, value, zero};
-use super::wire::{Raw, Wire, too_deep};
+use super::wire::{DEPTH_MAX, Raw, Wire, too_deep};
 use crate::batch::cell;
 use crate::decode::json_text::{JsonList, JsonMap, quoted};
 use crate::decode::wanted::Wanted;

@@ -1,7 +1,6 @@
 //! What becomes of each field of a message: which columns take it, and how. A descriptor is resolved against the columns once.
 
-use super::descriptor::{Field, Kind, Message, Messages};
-use super::run::is_message;
+use super::descriptor::{Field, Kind, Message, Messages, is_message};
 use super::value::Conversion;
 use crate::batch::types::ColumnType;
 use crate::decode::json::place_of;
@@ -108,6 +107,19 @@ impl MessagePlan {
     fn slot(&mut self) -> usize {
         self.slots += 1;
         self.slots - 1
+    }
+}
+
+impl Messages {
+    /// What is wrong with a source of this message and these columns: the key, and why.
+    pub fn mistakes(&self, name: &str, columns: &[ColumnSpec]) -> Vec<(String, String)> {
+        let message = match self.look_up(name) {
+            Ok(message) => message,
+            Err(why) => return vec![("message".into(), why)],
+        };
+        let plan = MessagePlan::of(self, message, columns);
+        let wrong = plan.mistakes(columns).into_iter();
+        wrong.map(|(column, why)| (format!("schema.{column}"), why)).collect()
     }
 }
 

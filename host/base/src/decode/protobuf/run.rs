@@ -3,14 +3,16 @@
 //! A field may come several times: a list goes on, of a map the last value of each key wins, messages are merged, of all else the last
 //! one wins, also of a oneof. What a later field may still change is kept until the end of the message.
 
-use super::DEPTH_MAX;
-use super::descriptor::{Kind, Messages};
+use super::descriptor::Messages;
 use super::json;
 use super::plan::{FieldPlan, FieldShape, MessagePlan, NestedText, ValuePlan};
-use super::value::{Value, each, entry, keep, put, value, zero};
-use super::wire::{Raw, Wire, too_deep};
+use super::value::{Conversion, Value, each, entry, keep, value, zero};
+use super::wire::{DEPTH_MAX, Raw, Wire, too_deep};
+use crate::batch::cell;
+use crate::batch::times::micros;
 use crate::decode::columns::ColumnBuilders;
 use crate::decode::json_text::{JsonList, JsonMap};
+use crate::decode::written_value::WrittenValue;
 use std::borrow::Cow;
 
 /// Where the values of a message go.
@@ -165,7 +167,66 @@ impl ValuePlan {
     }
 }
 
-/// Whether a field of this kind holds a message, whose later occurrences are merged with the first one.
-pub fn is_message(kind: Kind) -> bool {
-    matches!(kind, Kind::Message(_) | Kind::Group(_))
+/// Gives a column a value.
+fn put(
+    messages: &Messages,
+    value: &Value<'_>,
+    column: usize,
+    into: Conversion,
+    columns: &mut ColumnBuilders,
+) -> Result<(), String> {
+    let far = |columns: &ColumnBuilders, number: &str| {
+        format!("column `{}`: {number} is out of range of {}", columns.name(column), columns.kind_word(column))
+    };
+    match (value, into) {
+        (Value::Int(number), Conversion::Time(unit)) => {
+            let us = micros(*number, unit).map_err(|_| far(columns, &number.to_string()))?;
+            columns.set_int64(column, us);
+        }
+        (Value::Uint(number), Conversion::Time(unit)) => {
+            let us = i64::try_from(*number).ok().and_then(|number| micros(number, unit).ok());
+            let us = us.ok_or_else(|| far(columns, &number.to_string()))?;
+            columns.set_int64(column, us);
+        }
+        (Value::Message(_, bytes), Conversion::Moment) => {
+            let us = json::moment(bytes).map_err(|why| format!("column `{}`: {why}", columns.name(column)))?;
+            match columns.is_text(column) {
+                true => columns.set(column, WrittenValue::Text(&json::moment_text(us)))?,
+                false => columns.set_int64(column, us),
+            }
+        }
+        (Value::Message(..), _) => {
+            let mut text = String::new();
+            json::write(messages, value, columns.wanted(column), &mut text, 0)?;
+            columns.set_nested(column, &text)?;
+        }
+        (Value::Int(number), Conversion::Decimal) => columns.set(column, WrittenValue::Number(&number.to_string()))?,
+        (Value::Uint(number), Conversion::Decimal) => columns.set(column, WrittenValue::Number(&number.to_string()))?,
+        (Value::Int(number), _) if columns.is_float64(column) => columns.set_float64(column, *number as f64),
+        (Value::Uint(number), _) if columns.is_float64(column) => columns.set_float64(column, *number as f64),
+        (Value::Int(number), _) if !columns.is_text(column) => columns.set_int64(column, *number),
+        (Value::Uint(number), _) if !columns.is_text(column) => {
+            let number = i64::try_from(*number).map_err(|_| far(columns, &number.to_string()))?;
+            columns.set_int64(column, number);
+        }
+        (Value::Int(number), _) => columns.set(column, WrittenValue::Text(&number.to_string()))?,
+        (Value::Uint(number), _) => columns.set(column, WrittenValue::Text(&number.to_string()))?,
+        (Value::Double(number), _) if columns.is_float64(column) => columns.set_float64(column, *number),
+        (Value::Float(number), _) if columns.is_float64(column) => columns.set_float64(column, f64::from(*number)),
+        (Value::Double(number), _) => columns.set(column, WrittenValue::Text(&cell::float_text(*number)))?,
+        (Value::Float(number), _) => columns.set(column, WrittenValue::Text(&cell::float32_text(*number)))?,
+        (Value::Bool(value), _) => columns.set(column, WrittenValue::Bool(*value))?,
+        (Value::Enum(of, number), _) if columns.is_text(column) => match messages.symbol(*of, *number) {
+            Some(symbol) => columns.set(column, WrittenValue::Text(symbol))?,
+            None => columns.set(column, WrittenValue::Text(&number.to_string()))?,
+        },
+        (Value::Enum(_, number), _) => columns.set_int64(column, i64::from(*number)),
+        (Value::Text(""), Conversion::NonEmpty) => columns.unset(column),
+        (Value::Text(text), _) => columns.set(column, WrittenValue::Text(text))?,
+        (Value::Bytes(bytes), _) => {
+            columns.unset(column);
+            columns.set_bytes(column, bytes)?;
+        }
+    }
+    Ok(())
 }

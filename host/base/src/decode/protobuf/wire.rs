@@ -1,7 +1,9 @@
 //! The bytes of a message, which may lie about everything.
 
-use super::DEPTH_MAX;
 use crate::decode::varint;
+
+/// How deep messages stand within each other, as in Google's implementation.
+pub const DEPTH_MAX: usize = 100;
 
 /// A place in a message.
 #[derive(Clone, Copy)]

@@ -1,15 +1,15 @@
 //! What stands for topics as sinks in builds without Kafka: a job with one is refused when its file is read.
 
-use millstream_base::batch::sink::Sink;
-use millstream_base::patience::ServerWait;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::sink::Sink;
 use millstream_base::built;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
 use millstream_base::job::spec::{KafkaCluster, Origin, SinkSpec};
 use millstream_base::owner::Owner;
+use millstream_base::patience::ServerWait;
 use std::io;
 use std::path::Path;
 use std::time::Instant;

@@ -1,14 +1,14 @@
 //! What stands for tables of PostgreSQL as sinks: a job with one is refused when its file is read.
 
-use millstream_base::batch::sink::Sink;
-use millstream_base::patience::ServerWait;
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::sink::Sink;
 use millstream_base::built;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
 use millstream_base::job::spec::{Origin, SinkSpec};
 use millstream_base::owner::Owner;
+use millstream_base::patience::ServerWait;
 
 pub(super) fn check(_spec: &SinkSpec, _schema: &SchemaRef, _origin: &Origin, _servers: ServerWait) -> Result<()> {
     Err(absent())

@@ -1,6 +1,6 @@
 //! Removing from the store what no lock file needs.
 
-use super::notes::{LOCKS, SIGNATURES, VERSIONS, is_hex, manifest_in};
+use super::notes::{LOCKS, SIGNATURES, VERSIONS, is_hex, manifest_in, missing, remove};
 use super::{BYTES, PackageStore};
 use crate::lock::LockFile;
 use millstream_base::digest::Digest;
@@ -80,16 +80,4 @@ fn left_behind(store: &PackageStore, folder: &str) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Removes a file; how many bytes it had.
-pub(super) fn remove(store: &PackageStore, names: &[&str]) -> Result<u64> {
-    let path = store.path(names);
-    let bytes = fs::symlink_metadata(&path).map_or(0, |found| found.len());
-    fs::remove_file(&path).or_else(missing).map_err(|error| store.failed("be removed", &path, &error))?;
-    Ok(bytes)
-}
-
-fn missing(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }

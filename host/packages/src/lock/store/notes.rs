@@ -1,6 +1,6 @@
 //! What the store knows beside the bytes: where a package came from, who signed it, and which lock files need it.
 
-use super::{PackageStore, gc};
+use super::PackageStore;
 use crate::limits::PACKAGE_SIGNATURES_MAX;
 use crate::trust::signature;
 use millstream_base::digest::Digest;
@@ -63,7 +63,7 @@ impl PackageStore {
             let (kept, old) = held.into_iter().partition(|signature| signatures.contains(signature));
             held = kept;
             for signature in old {
-                gc::remove(self, &[SIGNATURES, &manifest.hex(), &name(&signature)])?;
+                remove(self, &[SIGNATURES, &manifest.hex(), &name(&signature)])?;
             }
         }
         for signature in new.into_iter().take(PACKAGE_SIGNATURES_MAX.saturating_sub(held.len())) {
@@ -125,4 +125,16 @@ pub(super) fn manifest_in(note: &[u8]) -> Option<Digest> {
 /// Whether a name is that of a digest, as all are that the store gives.
 pub(super) fn is_hex(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Removes a file; how many bytes it had.
+pub(super) fn remove(store: &PackageStore, names: &[&str]) -> Result<u64> {
+    let path = store.path(names);
+    let bytes = fs::symlink_metadata(&path).map_or(0, |found| found.len());
+    fs::remove_file(&path).or_else(missing).map_err(|error| store.failed("be removed", &path, &error))?;
+    Ok(bytes)
+}
+
+pub(super) fn missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }

@@ -6,7 +6,7 @@ use crate::limits::{
 };
 use crate::package::manifest::{Blob, PackedPackage};
 use crate::package::oci::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OciImageIndex};
-use crate::registry::referrer;
+use crate::registry::{found, referrer};
 use crate::trust::signature::MEDIA_TYPE;
 use millstream_base::digest::Digest;
 use millstream_base::durable;
@@ -213,5 +213,5 @@ fn is_not_ours(entry: fs::DirEntry) -> bool {
 
 /// A version is there with other bytes.
 fn taken(place: &Path, version: &Version) -> Error {
-    crate::registry::taken(&place.display().to_string(), version)
+    found::taken(&place.display().to_string(), version)
 }

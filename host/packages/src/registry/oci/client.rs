@@ -2,9 +2,9 @@
 
 use super::address::Address;
 use super::login::Login;
-use super::message::{FoundPackage, RegistryAnswer, RegistryQuestion};
+use super::message::{FoundPackage, RegistryAnswer};
+use super::transport;
 use super::upload::Uploader;
-use super::{referrers, transport};
 use crate::limits::{PACKAGE_MANIFEST_BYTES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_SEARCHED_MAX};
 use crate::package::manifest;
 use crate::registry::listing;
@@ -54,28 +54,7 @@ impl Client {
         Ok(Client { oci, auth, uploader, address, silence })
     }
 
-    /// The answer to a question, with the bytes that go with each.
-    pub async fn answer(
-        &self,
-        question: RegistryQuestion,
-        bytes: Vec<Vec<u8>>,
-    ) -> AskResult<(RegistryAnswer, Vec<Vec<u8>>)> {
-        match question {
-            RegistryQuestion::Find { name, version } => Ok((self.find(&name, version).await?, Vec::new())),
-            RegistryQuestion::Fetch { name, digest } => Ok((RegistryAnswer::Bytes, self.fetch(&name, &digest).await?)),
-            RegistryQuestion::Signatures { name, digest } => {
-                Ok((RegistryAnswer::Bytes, referrers::signatures(self, &self.by_digest(&name, &digest)).await?))
-            }
-            RegistryQuestion::Push { name, version } => Ok((self.push(&name, &version, bytes).await?, Vec::new())),
-            RegistryQuestion::Attach { name, digest } => {
-                referrers::attach(self, &self.by_digest(&name, &digest), bytes).await?;
-                Ok((RegistryAnswer::Bytes, Vec::new()))
-            }
-            RegistryQuestion::List => Ok((RegistryAnswer::Hits(self.list().await?), Vec::new())),
-        }
-    }
-
-    async fn find(&self, name: &str, version: Option<String>) -> AskResult<RegistryAnswer> {
+    pub async fn find(&self, name: &str, version: Option<String>) -> AskResult<RegistryAnswer> {
         let wanted = match version {
             Some(version) => Some(version),
             None => {
@@ -94,7 +73,7 @@ impl Client {
         Ok(RegistryAnswer::Missing { versions: versions.iter().map(ToString::to_string).collect() })
     }
 
-    async fn fetch(&self, name: &str, digest: &str) -> AskResult<Vec<Vec<u8>>> {
+    pub async fn fetch(&self, name: &str, digest: &str) -> AskResult<Vec<Vec<u8>>> {
         let reference = self.by_digest(name, digest);
         let manifest = self.manifest(&reference).await?;
         let manifest = manifest.ok_or_else(|| format!("does not have `{name}` with the manifest {digest} any more"))?;
@@ -105,7 +84,7 @@ impl Client {
         Ok(vec![manifest, component])
     }
 
-    async fn push(&self, name: &str, version: &str, bytes: Vec<Vec<u8>>) -> AskResult<RegistryAnswer> {
+    pub async fn push(&self, name: &str, version: &str, bytes: Vec<Vec<u8>>) -> AskResult<RegistryAnswer> {
         let reference = self.by_tag(name, version)?;
         let [manifest, config, component] =
             <[Vec<u8>; 3]>::try_from(bytes).map_err(|_| "was not told what to keep".to_owned())?;
@@ -125,7 +104,7 @@ impl Client {
         }
     }
 
-    async fn list(&self) -> AskResult<Vec<FoundPackage>> {
+    pub async fn list(&self) -> AskResult<Vec<FoundPackage>> {
         let any = self.by_tag(if self.address.path.is_empty() { "any" } else { &self.address.path }, "latest")?;
         let unlisted =
             |words| format!("does not list its packages ({words}); `millstream show NAME` works all the same");
@@ -249,7 +228,7 @@ impl Client {
         Ok(Reference::with_tag(self.address.host.clone(), self.address.repository(name), tag.to_owned()))
     }
 
-    fn by_digest(&self, name: &str, digest: &str) -> Reference {
+    pub fn by_digest(&self, name: &str, digest: &str) -> Reference {
         Reference::with_digest(self.address.host.clone(), self.address.repository(name), digest.to_owned())
     }
 

@@ -1,7 +1,8 @@
 //! `millstream ask-registry`: the process that talks to a registry, under limits. Millstream starts it by itself.
 
-use super::client::Client;
-use super::message::{self, RegistryAnswer, RegistryOrder};
+use super::client::{AskResult, Client};
+use super::message::{self, RegistryAnswer, RegistryOrder, RegistryQuestion};
+use super::referrers;
 use crate::limits::{REGISTRY_FILES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX};
 use clap::Args;
 use millstream_base::error::{Error, Result};
@@ -51,7 +52,7 @@ pub fn obey(arguments: &RegistryArguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let answered = runtime.block_on(async {
         let RegistryOrder { address, login, silence_seconds, question } = order;
-        Client::new(address, login, silence_seconds).await?.answer(question, bytes).await
+        answer(&Client::new(address, login, silence_seconds).await?, question, bytes).await
     });
     let (answer, bytes) = answered.unwrap_or_else(|words| (RegistryAnswer::Failed(words), Vec::new()));
     let bytes: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
@@ -59,4 +60,25 @@ pub fn obey(arguments: &RegistryArguments) -> Result<ExitCode> {
     // A name that is still being looked up has no one to wait for it.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
+}
+
+/// The answer to a question, with the bytes that go with each.
+async fn answer(
+    client: &Client,
+    question: RegistryQuestion,
+    bytes: Vec<Vec<u8>>,
+) -> AskResult<(RegistryAnswer, Vec<Vec<u8>>)> {
+    match question {
+        RegistryQuestion::Find { name, version } => Ok((client.find(&name, version).await?, Vec::new())),
+        RegistryQuestion::Fetch { name, digest } => Ok((RegistryAnswer::Bytes, client.fetch(&name, &digest).await?)),
+        RegistryQuestion::Signatures { name, digest } => {
+            Ok((RegistryAnswer::Bytes, referrers::signatures(client, &client.by_digest(&name, &digest)).await?))
+        }
+        RegistryQuestion::Push { name, version } => Ok((client.push(&name, &version, bytes).await?, Vec::new())),
+        RegistryQuestion::Attach { name, digest } => {
+            referrers::attach(client, &client.by_digest(&name, &digest), bytes).await?;
+            Ok((RegistryAnswer::Bytes, Vec::new()))
+        }
+        RegistryQuestion::List => Ok((RegistryAnswer::Hits(client.list().await?), Vec::new())),
+    }
 }

@@ -1,11 +1,12 @@
 //! What an update may keep for each key: the bytes of its state, and its timers.
 
 use crate::limits::PLUGIN_TIMER_CHANGES_MAX;
-use crate::plugin::failure::{OutputFault, bytes};
-use crate::plugin::{Groups, TimerChange};
+use crate::plugin::failure::OutputFault;
+use crate::plugin::groups::{Groups, TimerChange};
 use arrow::array::RecordBatch;
 use millstream_base::batch::slices::RowBytes;
 use millstream_base::job::spec::PluginLimits;
+use millstream_base::units;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -17,7 +18,7 @@ pub fn check_states(states: &RecordBatch, limits: &PluginLimits) -> Result<(), O
         return Ok(());
     }
     let advice = "Raise `limits.state_per_key` of the stage, or mend the plugin if it should keep less.";
-    Err((format!("the new state of a key is larger than its limit of {}", bytes(most)), advice).into())
+    Err((format!("the new state of a key is larger than its limit of {}", units::in_words(most)), advice).into())
 }
 
 /// Checks what a call asked of its timers. A key's timers that were set before and those that the call sets count.

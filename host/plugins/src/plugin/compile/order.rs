@@ -1,11 +1,11 @@
 //! What the process that compiles is told, and how it obeys.
 
-use super::Metering;
 use super::functions::CompiledFunctions;
 use crate::child::limits::{self, Limits};
 use crate::limits::{COMPILE_FILES_MAX, COMPILE_MEMORY_BYTES_MAX, FUNCTIONS_KEPT_BYTES_MAX};
 use crate::plugin::cache::{Cache, code_digest};
-use crate::plugin::engine::{self, CodeKind};
+use crate::plugin::code_kind::{CodeKind, Metering};
+use crate::plugin::engine;
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::COMPONENT_BYTES_MAX;
@@ -122,4 +122,18 @@ pub fn obey(arguments: &CompileArguments) -> Result<ExitCode> {
 
 fn exit(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// Words for the command line and back.
+impl Metering {
+    const WORDS: [(Metering, &str); 3] =
+        [(Metering::None, "none"), (Metering::Epochs, "epochs"), (Metering::Fuel, "fuel")];
+
+    fn word(self) -> &'static str {
+        Metering::WORDS.iter().find(|(metering, _)| *metering == self).map_or("none", |(_, word)| word)
+    }
+
+    fn of_word(word: &str) -> Option<Metering> {
+        Metering::WORDS.iter().find(|(_, own)| *own == word).map(|(metering, _)| *metering)
+    }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::plugin::engine::CodeKind;
+use crate::plugin::code_kind::{CodeKind, Metering};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;

@@ -1,12 +1,12 @@
 //! What ended a call, in words, and what to do about it.
 
-use super::{Trap, bytes};
 use crate::limits::{PLUGIN_MEMORIES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use crate::plugin::current_call::{CurrentCall, fuel, time};
 use crate::plugin::guest::Guest;
-use crate::plugin::instances::{fuel, time};
-use crate::plugin::wasi::{CurrentCall, Stopped};
+use crate::plugin::trap::{Stopped, Trap};
 use millstream_base::job::spec::PluginLimits;
 use millstream_base::shown::printable;
+use millstream_base::units;
 use wasmtime::WasmBacktrace;
 use wasmtime::component::ResourceTableError;
 
@@ -26,12 +26,6 @@ pub fn is_of_plugin(guest: &Guest, error: &wasmtime::Error) -> bool {
             EngineLimit::exceeded(error),
             Some(EngineLimit::CoreInstances | EngineLimit::Memories | EngineLimit::Tables)
         )
-}
-
-/// Whether a memory could not grow since the system has no more, and not since it is as large as it can be. The engine's error
-/// has words only; those of the system end with its number.
-pub fn is_of_system(error: &wasmtime::Error) -> bool {
-    format!("{error:#}").contains("(os error ")
 }
 
 fn too_long(limits: &PluginLimits, call: &CurrentCall) -> (String, &'static str) {
@@ -54,7 +48,7 @@ pub(super) fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Erro
     // A guest may go on without the memory that it did not get, and meet another limit.
     let is_other = matches!(trap, Some(Interrupt | OutOfFuel | StackOverflow));
     if guest.memory.refused && !is_other {
-        let limit = bytes(limits.memory_bytes_max);
+        let limit = units::in_words(limits.memory_bytes_max);
         let advice = "Raise `limits.memory` of the stage, or give the plugin smaller batches.";
         return (Trap::Memory, format!("it needs more memory than its limit of {limit}"), advice);
     }

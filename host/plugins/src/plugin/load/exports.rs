@@ -1,13 +1,13 @@
 //! The functions that a component exports, found by name and checked against the interface's types.
 
-use crate::plugin::World;
 use crate::plugin::bindings::{
     BatchArgs, BatchOut, BeginArgs, CogroupArgs, CogroupDescription, CogroupOutput, CommitArgs, CommittedArgs,
     ConfigArgs, DescribeArgs, DescribeInputsArgs, MigrateArgs, OpenArgs, OpenWriterArgs, PairArgs, PollArgs,
     PositionArgs, ReaderDescription, Rejection, Returned, RowsArgs, UpdateArgs, WitDescription, WitOutput, WitPolled,
     WitUpdated, WriterDescription,
 };
-use crate::plugin::needs::ours;
+use crate::plugin::releases::ours;
+use crate::plugin::world::World;
 use millstream_base::error::{Error, Result};
 use std::path::Path;
 use wasmtime::component::types::{self, ComponentItem};

@@ -1,12 +1,10 @@
 //! What a plugin is offered, by the names of its imports.
 
 use crate::limits::PLUGIN_WORDS_BYTES_MAX;
-use crate::plugin::failure::printable;
-use crate::plugin::imports::{NET, OFFERED, TIMERS};
-use crate::plugin::load::LoadOptions;
-use crate::plugin::outline::needs;
-use crate::plugin::releases::release;
-use crate::plugin::{VERSION, World};
+use crate::plugin::load_options::LoadOptions;
+use crate::plugin::releases::{NET, OFFERED, TIMERS, VERSION, needs_other, ours, release};
+use crate::plugin::world::World;
+use millstream_base::shown::printable;
 use std::fmt::Write as _;
 
 /// The harmless part of WASI 0.2, by package. What stands behind it is virtual: clocks show the batch time, random numbers
@@ -89,7 +87,7 @@ fn words(refused: &[(&str, ImportRefusal)]) -> String {
         (!names.is_empty()).then(|| printable(&names.join(", "), PLUGIN_WORDS_BYTES_MAX))
     };
     if let Some((name, _)) = refused.iter().find(|(_, why)| *why == ImportRefusal::NewerInterface) {
-        return needs(ours(name).map_or("?", |(_, version)| version));
+        return needs_other(ours(name).map_or("?", |(_, version)| version));
     }
     let mut all = Vec::new();
     if let Some(http) = of(|why| *why == ImportRefusal::NeedsHttp) {
@@ -155,11 +153,6 @@ pub fn in_words(imports: &[String]) -> Vec<&'static str> {
 
 fn is_ours(name: &str, interface: &str) -> bool {
     ours(name).is_some_and(|(own, _)| own == interface)
-}
-
-/// Interface and version of a name of our package: `millstream:plugin/log@0.1.0` is `log` and `0.1.0`.
-pub fn ours(name: &str) -> Option<(&str, &str)> {
-    name.strip_prefix("millstream:plugin/")?.split_once('@')
 }
 
 /// Package and interface of WASI 0.2: `wasi:io/poll@0.2.3` is `io` and `poll`.

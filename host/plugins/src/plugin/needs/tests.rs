@@ -1,5 +1,6 @@
 use super::*;
-use crate::plugin::{LoadOptions, World};
+use crate::plugin::load_options::LoadOptions;
+use crate::plugin::world::World;
 use millstream_base::random::Random;
 use wasm_encoder as wasm;
 

@@ -1,8 +1,9 @@
 //! World `cogroup`: first guilty groups are looked for, then the guilty rows of each, those of the first input first.
 
 use super::{RowFailure, Schemas, Trials, search_from, shifted};
+use crate::plugin::counters::Counters;
+use crate::plugin::groups::{Cogrouped, Cogroups};
 use crate::plugin::search::TriedRows;
-use crate::plugin::{Cogrouped, Cogroups, Counters};
 use arrow::array::UInt32Array;
 use arrow::compute::{concat_batches, take_record_batch};
 use millstream_base::batch::rejected::RefusedRow;

@@ -2,7 +2,7 @@
 //! its function says no to all that it was called for, and a timer comes only once: these keys are called without their rows.
 
 use super::update::taken;
-use crate::plugin::{Groups, Updated};
+use crate::plugin::groups::{Groups, Updated};
 use millstream_base::batch::rejected::RefusedRow;
 use millstream_base::error::Result;
 

@@ -2,8 +2,9 @@
 //! and all that is good of it.
 
 use super::{RowFailure, Schemas, Trials, search_from, shifted};
+use crate::plugin::counters::Counters;
+use crate::plugin::groups::{DueTimes, Groups, TimerChange, Updated};
 use crate::plugin::search::TriedRows;
-use crate::plugin::{Counters, DueTimes, Groups, TimerChange, Updated};
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take};
 use millstream_base::batch::rejected::RefusedRow;

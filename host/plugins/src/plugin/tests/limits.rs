@@ -1,10 +1,14 @@
 //! Limits while a plugin runs: each stops a call, names itself, and leaves the next call alone.
 
 use super::hand::{self, Body, Image};
+use crate::plugin::Plugin;
 use crate::plugin::allowance::InputSize;
+use crate::plugin::caller::Caller;
 use crate::plugin::clock::EpochClock;
-use crate::plugin::instances::{fuel, time};
-use crate::plugin::{Caller, LoadOptions, Metering, Plugin, StageUse};
+use crate::plugin::code_kind::Metering;
+use crate::plugin::current_call::{fuel, time};
+use crate::plugin::load_options::LoadOptions;
+use crate::plugin::stage::StageUse;
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Schema};
 use millstream_base::context::CallContext;

@@ -3,8 +3,11 @@
 use super::hand::{self, Body, Image};
 use crate::limits::PLUGINS_UNUSED_MAX;
 use crate::plugin::cache::{Cache, DigestBytes};
-use crate::plugin::engine::{CodeKind, Machine};
-use crate::plugin::{LoadOptions, Metering, World, load::Loader};
+use crate::plugin::code_kind::{CodeKind, Metering};
+use crate::plugin::engine::Machine;
+use crate::plugin::load::Loader;
+use crate::plugin::load_options::LoadOptions;
+use crate::plugin::world::World;
 use arrow::datatypes::Schema;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,8 +1,9 @@
 //! Virtual clocks, and waiting on them. The wall clock shows the batch time. The monotonic clock begins at 0 in each call,
 //! moves on a little with each reading, so that loops which wait for time to pass end, and jumps where a plugin sleeps.
 
+use super::Wasi;
 use super::waiting::wait;
-use super::{Guest, Wasi};
+use crate::plugin::guest::Guest;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use wasmtime::component::Resource;

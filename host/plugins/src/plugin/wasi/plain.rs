@@ -1,8 +1,8 @@
 //! Random numbers with a seed, the environment, and the ends of a program that a plugin does not have.
 
-use super::{Guest, Stopped};
 use crate::limits::PLUGIN_RANDOM_BYTES_MAX;
-use crate::plugin::failure::Trap;
+use crate::plugin::guest::Guest;
+use crate::plugin::trap::{Stopped, Trap};
 use millstream_base::random::Random;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::cli::{

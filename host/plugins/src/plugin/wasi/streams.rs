@@ -1,9 +1,11 @@
 //! Streams of bytes: standard output and error, which are the log, standard input, which is empty, and bodies of HTTP.
 
+use super::Wasi;
 use super::waiting::wait;
-use super::{Guest, Stopped, Wasi};
 use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_READ_BYTES_MAX};
 use crate::plugin::bindings::WitLevel;
+use crate::plugin::guest::Guest;
+use crate::plugin::trap::Stopped;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::Resource;

@@ -2,10 +2,10 @@
 
 use super::waiting::wait;
 use super::*;
-use crate::plugin::Granted;
 use crate::plugin::allowance::{Allowance, InputSize};
-use crate::plugin::failure::Role;
-use crate::plugin::guest::StageBudget;
+use crate::plugin::guest::{Guest, StageBudget};
+use crate::plugin::identity::Role;
+use crate::plugin::stage::Granted;
 use arrow::datatypes::Schema;
 use std::time::{Duration, Instant};
 use wasmtime::component::Resource;

@@ -1,7 +1,7 @@
 //! Calls componentize-py. Projects with an SDK from before [`base`](super::base) get a component of CPython, the SDK and the
 //! plugin in each build.
 
-use super::base::BaseParts;
+use super::parts::BaseParts;
 use super::{told, write};
 use crate::author::failed;
 use crate::author::project::Project;

@@ -5,13 +5,13 @@
 
 use super::at_once::{componentize, write_entry};
 use super::copy;
+use super::parts::BaseParts;
 use crate::author::failed;
 use crate::author::tools::{self, Tool};
 use crate::program_limits::PYTHON_BASES_MAX;
 use millstream_base::error::{Error, Result};
 use millstream_base::hex;
 use millstream_base::private;
-use millstream_plugins::plugin::World;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -23,49 +23,11 @@ pub const LOAD: &str = "millstream-load";
 /// Folders of Python's own modules in a component.
 const OWN: [&str; 3] = ["/python", "/world", "/bundled"];
 
-/// The folder of an SDK with worlds that have HTTP; those of before had none.
-pub const WIT_WITH_HTTP: &str = "wit-http";
-
 /// Such a component.
 pub struct PythonBase {
     /// The component.
     pub component: Vec<u8>,
     folder: PathBuf,
-}
-
-/// What it is made of.
-pub struct BaseParts<'a> {
-    /// The project that it is for.
-    pub project: &'a Path,
-    /// The folder of the SDK.
-    pub sdk: &'a Path,
-    /// What it exports.
-    pub world: World,
-    /// The name of that world in WIT.
-    pub wit: &'a str,
-    /// Whether it makes requests over HTTP.
-    pub http: bool,
-    /// Whether it takes over states of other versions.
-    pub migrates: bool,
-}
-
-impl BaseParts<'_> {
-    /// The folder with its WIT. Only what wants HTTP imports it, as a job must grant that.
-    pub fn wit_folder(&self) -> PathBuf {
-        self.sdk.join(if self.http { WIT_WITH_HTTP } else { "wit" })
-    }
-
-    /// The class that componentize-py looks for.
-    pub fn class(&self) -> &'static str {
-        match self.world {
-            World::Transform => "Transformer",
-            World::Update => "Updater",
-            World::Aggregate => "Aggregator",
-            World::Cogroup => "Cogrouper",
-            World::Source => "Reader",
-            World::Sink => "Writer",
-        }
-    }
 }
 
 /// Whether the SDK of a project can wait for its plugin; those of before could not.

@@ -5,9 +5,10 @@
 //! commit, as if its answer had been lost.
 
 use super::{CaseFileWriter, ConnectorCase, NAME};
+use crate::author::cases::ExpectedOutcome;
+use crate::author::cases::compare::read_text;
 use crate::author::cases::compare::{self, BatchLine};
 use crate::author::cases::peer::{Peers, expected_file};
-use crate::author::cases::{ExpectedOutcome, read_text};
 use arrow::array::RecordBatch;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::json;

@@ -5,9 +5,10 @@
 //! is told that it is durable, dies, and is opened there.
 
 use super::{CaseFileWriter, ConnectorCase, NAME, PAUSE};
+use crate::author::cases::ExpectedOutcome;
+use crate::author::cases::compare::read_text;
 use crate::author::cases::compare::{self, BatchLine};
 use crate::author::cases::peer::{Peers, escaped, expected_file};
-use crate::author::cases::{ExpectedOutcome, read_text};
 use millstream_base::batch::json;
 use millstream_base::batch::reading::{ReadContent, ReadPartition, ReadTrouble};
 use millstream_base::error::{Error, Result};

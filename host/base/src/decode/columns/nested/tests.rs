@@ -1,7 +1,8 @@
 use crate::batch::column::ColumnSpec;
 use crate::batch::json;
 use crate::batch::types::{ColumnType, columns_of_specs};
-use crate::decode::columns::{ColumnBuilders, WrittenValue};
+use crate::decode::columns::ColumnBuilders;
+use crate::decode::written_value::WrittenValue;
 use crate::random::Random;
 use serde_json::{Value, json};
 

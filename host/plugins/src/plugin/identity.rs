@@ -1,0 +1,63 @@
+//! Who is called, and for whom, for messages.
+
+/// The function by which a plugin says what it does.
+pub const DESCRIBE: &str = "describe";
+
+/// Who is called, and for whom, for messages.
+#[derive(Clone, Debug)]
+pub struct CallIdentity {
+    /// The stage, source or sink; `None` where there is none yet.
+    pub stage: Option<String>,
+    /// What that is.
+    pub role: Role,
+    /// Name and version, or the file as long as they are unknown.
+    pub plugin: String,
+    /// The function that is called where no batch is.
+    pub outside: &'static str,
+}
+
+/// What uses a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Role {
+    Stage,
+    Source,
+    Sink,
+}
+
+impl Role {
+    /// As people say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Stage => "stage",
+            Role::Source => "source",
+            Role::Sink => "sink",
+        }
+    }
+}
+
+impl CallIdentity {
+    /// `stage `words`: plugin split-words 0.1.0`
+    pub fn who(&self) -> String {
+        match &self.stage {
+            Some(name) => format!("{} `{name}`: plugin {}", self.role.word(), self.plugin),
+            None => format!("plugin {}", self.plugin),
+        }
+    }
+
+    /// The name of the stage, source or sink, and the plugin: the fields of a line of the log.
+    pub fn fields(&self) -> (Option<&str>, Option<&str>, Option<&str>, &str) {
+        let named = |role| self.stage.as_deref().filter(|_| self.role == role);
+        (named(Role::Stage), named(Role::Source), named(Role::Sink), &self.plugin)
+    }
+
+    /// Whether the plugin is only asked what it does.
+    pub fn describes(&self) -> bool {
+        self.outside == DESCRIBE
+    }
+
+    /// When a call happens: `in batch 12`, `in `describe``.
+    pub fn when(&self, batch: Option<u64>) -> String {
+        batch.map_or_else(|| format!("in `{}`", self.outside), |batch| format!("in batch {batch}"))
+    }
+}
