@@ -29,8 +29,6 @@ use millstream_base::job::{
     spec::{JobSpec, SinkKind, SinkSpec, SourceKind, SourceSpec, StageSpec},
 };
 use millstream_connectors::kinds;
-use millstream_engine::running::Running;
-use millstream_metrics::Snapshot;
 use prepared::PreparedStart;
 use stand_by::StandBy;
 pub use stand_by::StandByNews;

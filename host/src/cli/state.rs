@@ -13,7 +13,6 @@ use millstream_base::ids::BatchId;
 use millstream_base::job;
 use millstream_base::job::spec::{JobSpec, OperatorSpec, StageSpec};
 use millstream_base::patience::ServerWait;
-use millstream_base::shown::harmless;
 use millstream_connectors::kinds;
 use millstream_engine::checkpoint::manifest;
 use millstream_engine::checkpoint::store::{self, Store};
