@@ -14,6 +14,7 @@ pub mod http_url;
 pub mod keys;
 mod mistakes;
 mod names;
+mod part_mistakes;
 pub mod parts;
 pub mod pattern;
 pub mod plugin_part;
@@ -34,6 +35,7 @@ pub mod table_source;
 pub use changes::{changes_rows, follows_changes, is_of_changes};
 pub use names::query_of;
 pub use names::stream;
+pub use part_mistakes::PartMistakes;
 
 use crate::error::{Error, Result};
 use crate::limits::JOB_FILE_BYTES_MAX;

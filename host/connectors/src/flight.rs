@@ -2,6 +2,7 @@
 //! messages with a length before them, in requests of HTTP/2, and a status behind them ([`grpc`]).
 
 pub mod declaration;
+pub mod settings;
 mod sink;
 mod source;
 pub mod grpc;
@@ -12,12 +13,12 @@ pub use crate::dial::Fault;
 use crate::dial::{ANSWER_MAX, ServerAddress, UrlForm};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use declaration::FlightDescriptor;
 use grpc::Connection;
 use hyper::header::HeaderValue;
 use messages::{Descriptor, DescriptorKind, HandshakeRequest};
 use millstream_base::job::spec::TlsSpec;
 use millstream_base::shown;
+use settings::FlightDescriptor;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;

@@ -2,6 +2,7 @@
 //! mean. Who asks, and where, is told by the same environment variables as for buckets.
 
 pub mod declaration;
+pub mod settings;
 mod sink;
 mod source;
 mod fault;

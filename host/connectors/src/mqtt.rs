@@ -4,6 +4,7 @@
 //! safe and not when it came.
 
 pub mod declaration;
+pub mod settings;
 mod sink;
 mod source;
 mod connection;

@@ -3,6 +3,7 @@
 //! The client is our own: the protocol is text and has few words, and what is needed of JetStream are some requests and answers of JSON.
 
 pub mod declaration;
+pub mod settings;
 mod subject;
 mod sink;
 mod source;

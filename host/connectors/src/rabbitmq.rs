@@ -4,6 +4,7 @@
 //! and no more is read than is asked for.
 
 pub mod declaration;
+pub mod settings;
 mod sink;
 mod source;
 mod connection;

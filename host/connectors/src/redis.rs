@@ -1,6 +1,7 @@
 //! A server of Redis, as sources and sinks name it: connections to it, and what its errors mean.
 
 pub mod declaration;
+pub mod settings;
 mod sink;
 mod source;
 mod connection;

@@ -35,7 +35,7 @@ use millstream_base::batch::{cell, json};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::connector::SinkStart;
+use millstream_base::job::spec::SinkStart;
 use millstream_base::job::spec::{FileFormat, Origin, PartsBy, SinkKind, SinkSpec, bucket_url};
 use millstream_base::owner::Owner;
 use millstream_base::patience::ServerWait;

@@ -1,6 +1,7 @@
 //! Databases of SQLite: sink `sqlite`, and tables of stages with `enrich`.
 
 pub mod declaration;
+pub mod settings;
 mod sink;
 mod table;
 mod target;

@@ -2,6 +2,7 @@
 //! (`zmtp`, pure), without encryption: who the job is it proves by user and password (PLAIN), or not at all (NULL).
 
 pub mod declaration;
+pub mod settings;
 mod source;
 mod zmtp;
 

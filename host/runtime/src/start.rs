@@ -13,7 +13,7 @@ use millstream_base::error::{Error, Kind, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, Generation};
-use millstream_base::job::connector::SinkStart;
+use millstream_base::job::spec::SinkStart;
 use millstream_base::job::spec::{HttpSinkSpec, JobSpec, OnError, SinkKind, StateSpec};
 use millstream_base::memory;
 use millstream_base::patience::ServerWait;

@@ -14,6 +14,7 @@ mod window;
 pub use http::token_fits as token;
 
 use super::mistakes::Mistakes;
+use super::part_mistakes::PartMistakes;
 use super::spec::*;
 use super::{database, names, read};
 use crate::batch::times::check_pattern;
@@ -23,27 +24,6 @@ use crate::units;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
-
-/// Where the mistakes of one source, stage or sink go.
-pub struct PartMistakes<'a> {
-    path: String,
-    words: String,
-    job: &'a JobSpec,
-    mistakes: &'a Mistakes,
-}
-
-impl PartMistakes<'_> {
-    /// Of several places where a key may stand the one where it does; in a job that a program built the first.
-    fn place<'k>(&self, places: [&'k str; 2]) -> &'k str {
-        let stands = |place: &str| self.job.origin.lines.contains_key(&format!("{}.{place}", self.path));
-        if stands(places[1]) { places[1] } else { places[0] }
-    }
-
-    /// Notes a mistake in the value of a key, unless it could not be read.
-    pub fn wrong(&self, key: &str, message: impl Into<String>) {
-        self.mistakes.add_new(format!("{}.{key}", self.path), &self.words, message);
-    }
-}
 
 /// Looks at all parts, except those that could not be read: what is missing in them is no mistake of its own.
 pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {

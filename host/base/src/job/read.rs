@@ -37,8 +37,9 @@ fn state(top: &Reader<'_>) -> Option<StateSpec> {
 /// Reads the whole file. What cannot be read is noted in `mistakes` and gets a harmless value, so that the rest of the
 /// file is looked at as well.
 pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, folder: &Path, mistakes: &Mistakes) -> JobSpec {
+    let names = kinds.names();
     let (path, part, inside) = (String::new(), String::new(), String::new());
-    let top = Reader { path, part, inside, table: &document.table, kinds, mistakes };
+    let top = Reader { path, part, inside, table: &document.table, names: &names, mistakes };
     top.check_keys(keys::JOB, &[], None);
     let mut job = JobSpec::new(names::of_file(file));
     job.origin =
@@ -66,9 +67,9 @@ pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, folder: &Path
     job.ui = top.flag("ui").unwrap_or(true);
     job.checkpoint = checkpoint::checkpoint(&top);
     job.sources =
-        top.parts("sources", "source").into_iter().map(|(name, r)| source::source(name, &r, folder)).collect();
-    job.stages = top.parts("stages", "stage").into_iter().map(|(name, r)| stage::stage(name, &r)).collect();
-    job.sinks = top.parts("sinks", "sink").into_iter().map(|(name, r)| sink::sink(name, &r, folder)).collect();
+        top.parts("sources", "source").into_iter().map(|(name, r)| source::source(name, &r, (kinds, folder))).collect();
+    job.stages = top.parts("stages", "stage").into_iter().map(|(name, r)| stage::stage(name, &r, kinds)).collect();
+    job.sinks = top.parts("sinks", "sink").into_iter().map(|(name, r)| sink::sink(name, &r, (kinds, folder))).collect();
     name_clients(&mut job);
     job
 }

@@ -4,6 +4,7 @@
 mod addresses;
 mod changes;
 mod clickhouse;
+mod config;
 mod http_client;
 mod kafka;
 mod kafka_sink;
@@ -20,6 +21,7 @@ pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
 pub use addresses::*;
 pub use changes::*;
 pub use clickhouse::*;
+pub use config::*;
 pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
@@ -31,7 +33,6 @@ pub use stage::*;
 pub use start::*;
 pub use syslog::*;
 
-use super::connector::{SinkConfig, SourceConfig};
 use super::variables::ExpandedText;
 use crate::batch::partition::Share;
 use arrow::datatypes::{Schema, SchemaRef};

@@ -1,14 +1,14 @@
 //! Typed access to one table of a job file. Every wrong value is noted as a mistake and read as if it were absent, so
 //! that reading goes on to the next one.
 
-use super::connector::{Kinds, Url};
 use super::document::join;
 use super::keys::{self, TableKey};
 use super::mistakes::Mistakes;
-use super::spec::RejectedMax;
+use super::spec::{RejectedMax, Url};
 use super::suggest;
 use crate::limits::NAME_BYTES_MAX;
 use crate::units;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::Value;
@@ -24,8 +24,8 @@ pub struct Reader<'a> {
     pub inside: String,
     /// The table.
     pub table: &'a toml::Table,
-    /// The kinds of sources and sinks that there are.
-    pub(super) kinds: &'a Kinds,
+    /// The names of all keys of sources, stages and sinks.
+    pub(super) names: &'a BTreeSet<&'static str>,
     /// The mistakes of the job.
     pub(super) mistakes: &'a Mistakes,
 }
@@ -49,7 +49,8 @@ impl<'a> Reader<'a> {
     /// Notes that a key is missing which is needed here.
     pub fn need(&self, key: &str, example: &str) {
         // A key that is there under a misspelt name is reported as that.
-        let misspelt = |other: &String| !self.kinds.has_key(other) && suggest::nearest(other, [key]).is_some();
+        let misspelt =
+            |other: &String| !self.names.contains(other.as_str()) && suggest::nearest(other, [key]).is_some();
         if !self.has(key) && !self.table.keys().any(misspelt) {
             self.wrong(key, format!("`{}{key}` is missing; write {example}", self.inside));
         }
@@ -325,7 +326,7 @@ impl<'a> Reader<'a> {
                 part: self.part.clone(),
                 inside: format!("{}{key}.", self.inside),
                 table,
-                kinds: self.kinds,
+                names: self.names,
                 mistakes: self.mistakes,
             }),
             other => {
@@ -351,8 +352,8 @@ impl<'a> Reader<'a> {
                 }
                 Value::Table(table) => {
                     let part = format!("{what} `{name}`: ");
-                    let (kinds, mistakes) = (self.kinds, self.mistakes);
-                    let reader = Reader { path, part, inside: String::new(), table, kinds, mistakes };
+                    let (names, mistakes) = (self.names, self.mistakes);
+                    let reader = Reader { path, part, inside: String::new(), table, names, mistakes };
                     readers.push((name.clone(), reader));
                 }
                 other => {

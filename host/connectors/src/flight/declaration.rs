@@ -1,5 +1,6 @@
 //! What a job file says of sources and sinks of kind `flight`.
 
+use super::settings::{FlightDescriptor, FlightReads, FlightWrites};
 use super::{sink, source};
 use crate::receiver::wrong;
 use arrow::datatypes::SchemaRef;
@@ -7,13 +8,12 @@ use millstream_base::batch::reading::MakeReader;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::connector::{
-    ROWS, SinkConfig, SinkDeclaration, SinkServer, SinkStart, SourceConfig, SourceDeclaration, TLS, Url, WAIT,
-};
+use millstream_base::job::connector::{ROWS, SinkDeclaration, SourceDeclaration, TLS, WAIT};
 use millstream_base::job::keys::{KeyShape, TableKey, key};
-use millstream_base::job::parts::{self, PartMistakes};
 use millstream_base::job::spec::{ColumnSource, Format, Origin, SourceSpec};
+use millstream_base::job::spec::{SinkConfig, SinkServer, SinkStart, SourceConfig, Url};
 use millstream_base::job::table::Reader;
+use millstream_base::job::{PartMistakes, parts};
 use millstream_base::limits::{FLIGHT_MESSAGE_BYTES_MAX, FLIGHT_MESSAGE_BYTES_MAX_MAX, FLIGHT_STALL_MS};
 use millstream_base::owner::Owner;
 use std::sync::Arc;
@@ -95,45 +95,6 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
     shared: &[TLS, WAIT],
     read: |r| Arc::new(FlightWrites::read(r)),
 };
-
-/// What is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlightReads {
-    /// Where the server is, and the credentials.
-    pub url: Url,
-    /// What the server is asked for.
-    pub wanted: FlightDescriptor,
-    /// Sent as `Authorization: Bearer …`.
-    pub token: Option<String>,
-    /// Where else rows may lie, as URLs in which `*` stands for anything: whoever is there gets the credentials.
-    pub locations: Vec<String>,
-    /// The longest message that is read, unpacked: one of a server is a record batch.
-    pub message_bytes_max: u64,
-    /// How long the server may be silent while rows are awaited.
-    pub stall: Duration,
-}
-
-/// What is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlightWrites {
-    /// The server.
-    pub server: SinkServer,
-    /// Where rows go.
-    pub to: FlightDescriptor,
-    /// Sent as `Authorization: Bearer …`.
-    pub token: Option<String>,
-    /// How long the server may take over a batch.
-    pub timeout: Duration,
-}
-
-/// How a server knows a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FlightDescriptor {
-    /// By a path, of names.
-    Path(Vec<String>),
-    /// By a command that it understands, such as a query.
-    Command(String),
-}
 
 impl FlightReads {
     /// With defaults.

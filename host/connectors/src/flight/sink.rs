@@ -3,7 +3,7 @@
 //! A server of Flight keeps no marker for us: after a crash, or when a connection is lost, batches come again. Each message says which batch
 //! it is of, so that a server can know it again.
 
-use super::declaration::FlightWrites;
+use super::settings::FlightWrites;
 use crate::flight::grpc::{Connection, framed, outgoing};
 use crate::flight::messages::Data;
 use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
@@ -19,7 +19,7 @@ use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::connector::{SinkServer, SinkStart};
+use millstream_base::job::spec::{SinkServer, SinkStart};
 
 use millstream_base::owner::Owner;
 use serde_json::json;

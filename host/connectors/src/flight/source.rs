@@ -8,7 +8,7 @@ mod position;
 
 pub use parts::Shared;
 
-use super::declaration::FlightReads;
+use super::settings::FlightReads;
 use crate::flight::grpc::{Connection, ResponseStream};
 use crate::flight::messages::Data;
 use crate::flight::{self, CallRefusal, Fault, Server};

@@ -1,5 +1,6 @@
 //! What a job file says of sources and sinks of kind `kinesis`. Where streams are and who asks stands in the environment (`AWS_…`).
 
+use super::settings::{KinesisReads, KinesisWrites};
 use super::{Stream, sink, source};
 use crate::objects::environment;
 use crate::receiver::wrong;
@@ -8,12 +9,11 @@ use millstream_base::batch::reading::MakeReader;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::connector::{
-    COLUMNS, ENCODING, RECORDS, ROWS, SinkConfig, SinkDeclaration, SinkStart, SourceConfig, SourceDeclaration,
-};
+use millstream_base::job::PartMistakes;
+use millstream_base::job::connector::{COLUMNS, ENCODING, RECORDS, ROWS, SinkDeclaration, SourceDeclaration};
 use millstream_base::job::keys::{KeyShape, TableKey, key};
-use millstream_base::job::parts::PartMistakes;
-use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec, StreamStart};
+use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
+use millstream_base::job::spec::{SinkConfig, SinkStart, SourceConfig};
 use millstream_base::job::table::Reader;
 use millstream_base::limits::SERVER_WAIT_MS;
 use millstream_base::owner::Owner;
@@ -66,30 +66,6 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
     shared: &[ENCODING],
     read: |r| Arc::new(KinesisWrites::read(r)),
 };
-
-/// Which stream is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KinesisReads {
-    /// Its name.
-    pub stream: String,
-    /// Its region; `None`: that of the environment.
-    pub region: Option<String>,
-    /// Where a job begins.
-    pub start: StreamStart,
-}
-
-/// What is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KinesisWrites {
-    /// The stream.
-    pub stream: String,
-    /// Its region; `None`: that of the environment.
-    pub region: Option<String>,
-    /// The column that is the partition key of records; `None`: each has one of its own.
-    pub key: Option<String>,
-    /// How long the job waits where the stream takes nothing.
-    pub wait: Duration,
-}
 
 impl KinesisReads {
     fn read(r: &Reader<'_>) -> KinesisReads {

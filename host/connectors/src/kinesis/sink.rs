@@ -3,7 +3,7 @@
 
 mod requests;
 
-use super::declaration::KinesisWrites;
+use super::settings::KinesisWrites;
 use crate::kinesis::{KinesisClient, KinesisFault, Stream};
 use crate::objects::environment;
 use crate::sink::commit_retry::{CommitRetry, ServerFault};
@@ -18,7 +18,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::connector::SinkStart;
+use millstream_base::job::spec::SinkStart;
 use millstream_base::job::spec::{Origin, SinkSpec};
 use millstream_base::owner::Owner;
 use millstream_base::shown;

@@ -7,7 +7,7 @@ mod position;
 mod shards;
 mod waiting;
 
-use super::declaration::KinesisReads;
+use super::settings::KinesisReads;
 use crate::kinesis::{KinesisClient, KinesisFault, Stream};
 use crate::receiver::polled::word;
 use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};

@@ -2,7 +2,7 @@
 //!
 //! A server of MQTT keeps no marker for us: after a crash, or when a connection is lost, what was not acknowledged is sent again.
 
-use super::declaration::{MqttTopic, MqttWrites};
+use super::settings::{MqttTopic, MqttWrites};
 use crate::mqtt::packet::{self, Packet};
 use crate::mqtt::{ANSWER_MAX, Connection, FORM, Fault, Server, Session, refusal};
 use crate::sink::commit_retry::CommitRetry;
@@ -16,7 +16,7 @@ use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::connector::{SinkServer, SinkStart};
+use millstream_base::job::spec::{SinkServer, SinkStart};
 
 use millstream_base::owner::Owner;
 use millstream_base::shown;

@@ -1,7 +1,7 @@
 //! Topics of a server of MQTT, in one partition. The server keeps each message until it is acknowledged, which it is when a durable plan
 //! holds it; so what is read is named by numbers, and no position is kept.
 
-use super::declaration::MqttReads;
+use super::settings::MqttReads;
 use crate::mqtt::packet::{self, Packet, Publish, matches};
 use crate::mqtt::{ANSWER_MAX, Connection, FORM, Fault, Server, Session, refusal};
 use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};

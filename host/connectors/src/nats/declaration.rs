@@ -1,5 +1,6 @@
 //! What a job file says of sources and sinks of kind `nats`.
 
+use super::settings::{NatsReads, NatsSubject, NatsWrites};
 use super::{sink, source, subject};
 use crate::receiver::polled;
 use arrow::datatypes::SchemaRef;
@@ -8,16 +9,15 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
+use millstream_base::job::PartMistakes;
 use millstream_base::job::connector::{
-    COLUMNS, MESSAGES, RECORDS, ROWS, START, SinkConfig, SinkDeclaration, SinkServer, SinkStart, SourceConfig,
-    SourceDeclaration, TLS, Url, WAIT,
+    COLUMNS, MESSAGES, RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS, WAIT,
 };
 use millstream_base::job::keys::{KeyShape, TableKey, key};
-use millstream_base::job::parts::PartMistakes;
-use millstream_base::job::spec::{ColumnSource, Origin, RecordFormat, ServerStart, SourceSpec};
+use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
+use millstream_base::job::spec::{SinkConfig, SinkServer, SinkStart, SourceConfig};
 use millstream_base::job::table::Reader;
 use millstream_base::owner::Owner;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 const KIND: &str = "nats";
@@ -98,47 +98,6 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
     shared: &[MESSAGES, TLS, WAIT],
     read: |r| Arc::new(NatsWrites::read(r)),
 };
-
-/// Which streams are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NatsReads {
-    /// Where the server is, and the credentials.
-    pub url: Url,
-    /// The names of the streams.
-    pub streams: Vec<String>,
-    /// Which subjects are read; none: all.
-    pub subjects: Vec<String>,
-    /// Where a job begins.
-    pub start: ServerStart,
-    /// The file with the credentials, where `url` has none.
-    pub credentials: Option<PathBuf>,
-}
-
-/// What is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NatsWrites {
-    /// The server.
-    pub server: SinkServer,
-    /// The stream.
-    pub stream: String,
-    /// Where messages go.
-    pub subject: NatsSubject,
-    /// What is in a message: JSON, or a single column of text or bytes.
-    pub format: RecordFormat,
-    /// Whether the job refuses a stream that takes no batches as a whole; else messages may come again after a crash.
-    pub exactly_once: bool,
-    /// The file with the credentials, where the URL has none.
-    pub credentials: Option<PathBuf>,
-}
-
-/// Where the messages of a sink go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NatsSubject {
-    /// All to this subject.
-    Fixed(String),
-    /// Each to the subject that this column names, which is not in the message.
-    Column(String),
-}
 
 impl NatsReads {
     fn read(r: &Reader<'_>) -> NatsReads {

@@ -5,7 +5,7 @@
 //! messages; where there are more rows the marker says how many of them are there, with a digest of all, and the others follow. So a process
 //! that lost the job adds nothing, and a batch whose answer was lost is not there twice. At least once: each row is published by itself.
 
-use super::declaration::{NatsSubject, NatsWrites};
+use super::settings::{NatsSubject, NatsWrites};
 use super::subject;
 use crate::nats::stream::{Stream, markers};
 use crate::nats::{Connection, Fault, Server};
@@ -21,7 +21,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::connector::{SinkServer, SinkStart};
+use millstream_base::job::spec::{SinkServer, SinkStart};
 
 use millstream_base::owner::Owner;
 use millstream_base::shown;

@@ -2,7 +2,7 @@
 //! that another one of its name is noticed. Messages are fetched by a consumer that the server forgets again and that acknowledges
 //! nothing: only the position says how far the job came.
 
-use super::declaration::NatsReads;
+use super::settings::NatsReads;
 use crate::nats::stream::{Stream, markers};
 use crate::nats::{ANSWER_MAX, ApiError, Connection, Fault, Received, Server, publish};
 use crate::receiver::polled::backlog::Backlog;

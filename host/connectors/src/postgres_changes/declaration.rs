@@ -1,14 +1,16 @@
 //! What a job file says of sources of kind `postgres-changes`.
 
+use super::settings::ChangesReads;
 use super::source::ChangesFollower;
 use crate::receiver::wrong;
 use millstream_base::batch::reading::MakeReader;
 use millstream_base::error::Result;
-use millstream_base::job::connector::{ROWS, START, SourceConfig, SourceDeclaration, Url};
+use millstream_base::job::PartMistakes;
+use millstream_base::job::connector::{ROWS, START, SourceDeclaration};
 use millstream_base::job::database;
 use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::parts::PartMistakes;
-use millstream_base::job::spec::{ChangesKey, ColumnSource, Format, Origin, ServerStart, SourceSpec};
+use millstream_base::job::spec::SourceConfig;
+use millstream_base::job::spec::{ChangesKey, ColumnSource, Format, Origin, SourceSpec};
 use millstream_base::job::table::Reader;
 use millstream_base::owner::Owner;
 use std::sync::Arc;
@@ -43,21 +45,6 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
     shared: &[ROWS],
     read: |r| Arc::new(ChangesReads::read(r)),
 };
-
-/// Which tables are followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChangesReads {
-    /// Where the database is, and the credentials.
-    pub url: Url,
-    /// The tables, as `table` or `schema.table`.
-    pub tables: Vec<String>,
-    /// The publication that has them; `None`: the job makes one.
-    pub publication: Option<String>,
-    /// Whether the rows that are there come before the changes.
-    pub start: ServerStart,
-    /// By which columns of the tables the job keeps rows: they have to come with a delete. Not from the job file.
-    pub keys: Vec<ChangesKey>,
-}
 
 impl ChangesReads {
     fn read(r: &Reader<'_>) -> ChangesReads {

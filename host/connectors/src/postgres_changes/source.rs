@@ -21,7 +21,7 @@ use self::record::WantedColumns;
 use self::rows::{Change, ChangedTable, PolledChanges};
 use self::snapshot::SnapshotReader;
 use self::watch::TableWatch;
-use super::declaration::ChangesReads;
+use super::settings::ChangesReads;
 use crate::postgres::pgoutput::{self, Relation, ReplicationMessage};
 use crate::postgres::replication::{Lsn, Replication, Streamed};
 use crate::postgres::{DatabaseError, DatabaseErrorKind, quoted};

@@ -1,5 +1,6 @@
 //! What a job file says of sources and sinks of kind `rabbitmq`.
 
+use super::settings::{RabbitmqKey, RabbitmqReads, RabbitmqWrites};
 use super::{sink, source};
 use crate::receiver::polled;
 use arrow::datatypes::SchemaRef;
@@ -7,13 +8,13 @@ use millstream_base::batch::reading::MakeReader;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
+use millstream_base::job::PartMistakes;
 use millstream_base::job::connector::{
-    COLUMNS, MESSAGES, RECORDS, ROWS, START, SinkConfig, SinkDeclaration, SinkServer, SinkStart, SourceConfig,
-    SourceDeclaration, TLS, Url, WAIT,
+    COLUMNS, MESSAGES, RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS, WAIT,
 };
 use millstream_base::job::keys::{KeyShape, TableKey, key};
-use millstream_base::job::parts::PartMistakes;
-use millstream_base::job::spec::{ColumnSource, Origin, RecordFormat, ServerStart, SourceSpec};
+use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
+use millstream_base::job::spec::{SinkConfig, SinkServer, SinkStart, SourceConfig};
 use millstream_base::job::table::Reader;
 use millstream_base::owner::Owner;
 use std::sync::Arc;
@@ -81,41 +82,6 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
     shared: &[MESSAGES, TLS, WAIT],
     read: |r| Arc::new(RabbitmqWrites::read(r)),
 };
-
-/// Which queues or streams are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RabbitmqReads {
-    /// Where the server is, and the credentials.
-    pub url: Url,
-    /// The names of queues or streams.
-    pub queues: Vec<String>,
-    /// Whether they are streams, which keep what was read.
-    pub streams: bool,
-    /// Where a job begins, of streams.
-    pub start: ServerStart,
-}
-
-/// What is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RabbitmqWrites {
-    /// The server.
-    pub server: SinkServer,
-    /// The exchange; empty: the one without a name, which takes a message to the queue that its routing key names.
-    pub exchange: String,
-    /// The routing keys of messages.
-    pub key: RabbitmqKey,
-    /// What is in a message: JSON, or a single column of text or bytes.
-    pub format: RecordFormat,
-}
-
-/// The routing keys of the messages of a sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RabbitmqKey {
-    /// All have this one.
-    Fixed(String),
-    /// Each has what this column says, which is not in the message.
-    Column(String),
-}
 
 impl RabbitmqReads {
     fn read(r: &Reader<'_>) -> RabbitmqReads {

@@ -3,7 +3,7 @@
 //! A server of RabbitMQ keeps no marker for us: after a crash, or when a connection is lost, what was not confirmed is published again, with
 //! the id that it had.
 
-use super::declaration::{RabbitmqKey, RabbitmqWrites};
+use super::settings::{RabbitmqKey, RabbitmqWrites};
 use crate::rabbitmq::{ANSWER_MAX, CHANNEL, ClosedByServer, Connection, Event, Fault, Server, publish};
 use crate::sink::commit_retry::{CommitRetry, ServerFault};
 use crate::sink::server::messages::{MessageForm, MessageTarget, Outgoing};
@@ -16,8 +16,8 @@ use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::connector::{SinkServer, SinkStart};
 use millstream_base::job::spec::RecordFormat;
+use millstream_base::job::spec::{SinkServer, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_base::shown;
 use std::collections::BTreeMap;

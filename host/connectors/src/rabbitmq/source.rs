@@ -2,7 +2,7 @@
 //! plan holds it, so no position of it is kept. A stream keeps its messages: there the position is the offset behind the last one that was read, and a digest
 //! of that one, so that another stream of the name is noticed.
 
-use super::declaration::RabbitmqReads;
+use super::settings::RabbitmqReads;
 use crate::rabbitmq::{ANSWER_MAX, ClosedByServer, Connection, Delivery, Event, Fault, Field, Server};
 use crate::receiver::polled::word;
 use millstream_base::batch::envelope::ID;

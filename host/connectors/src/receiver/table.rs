@@ -19,7 +19,7 @@ use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::{Extent, Positions};
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
-use millstream_base::job::connector::TableQuery;
+use millstream_base::job::spec::TableQuery;
 use millstream_base::job::spec::{EnrichSpec, EnrichTable, Origin, SourceSpec};
 use millstream_base::job::table_source::{place, stage_of};
 use millstream_base::limits::ENRICH_BYTES_MAX;

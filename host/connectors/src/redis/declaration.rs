@@ -1,5 +1,6 @@
 //! What a job file says of sources and sinks of kind `redis`.
 
+use super::settings::{RedisReads, RedisWrites};
 use super::{sink, source};
 use crate::receiver::polled;
 use arrow::datatypes::SchemaRef;
@@ -8,13 +9,11 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
-use millstream_base::job::connector::{
-    COLUMNS, RECORDS, ROWS, START, SinkConfig, SinkDeclaration, SinkServer, SinkStart, SourceConfig, SourceDeclaration,
-    TLS, Url, WAIT,
-};
+use millstream_base::job::PartMistakes;
+use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS, WAIT};
 use millstream_base::job::keys::{KeyShape, TableKey, key};
-use millstream_base::job::parts::PartMistakes;
-use millstream_base::job::spec::{ColumnSource, Format, Origin, ServerStart, SourceSpec, TlsSpec};
+use millstream_base::job::spec::{ColumnSource, Format, Origin, SourceSpec, TlsSpec};
+use millstream_base::job::spec::{SinkConfig, SinkServer, SinkStart, SourceConfig};
 use millstream_base::job::table::Reader;
 use millstream_base::owner::Owner;
 use std::sync::Arc;
@@ -76,32 +75,6 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
     shared: &[TLS, WAIT],
     read: |r| Arc::new(RedisWrites::read(r)),
 };
-
-/// Which streams are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisReads {
-    /// Where the server is, and the credentials.
-    pub url: Url,
-    /// The keys of the streams.
-    pub streams: Vec<String>,
-    /// The field that holds a record; `None`: all fields are one.
-    pub field: Option<String>,
-    /// Where a job begins.
-    pub start: ServerStart,
-}
-
-/// What is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisWrites {
-    /// The server.
-    pub server: SinkServer,
-    /// The key of the stream.
-    pub stream: String,
-    /// The field that holds a row as JSON; `None`: a field for each column.
-    pub field: Option<String>,
-    /// About how many entries the stream keeps; `None`: all.
-    pub entries_max: Option<u64>,
-}
 
 impl RedisReads {
     fn read(r: &Reader<'_>) -> RedisReads {

@@ -4,7 +4,7 @@
 //! looks at it before it adds anything. So a process that lost the job adds nothing, and a script whose answer was lost is simply run
 //! again. A transaction (MULTI) would go on behind a command that fails, and move the marker all the same; a script stops there.
 
-use super::declaration::RedisWrites;
+use super::settings::RedisWrites;
 use crate::redis::{Command, Connection, RedisError, Server, Value, passes, words};
 use crate::sink::commit_retry::{CommitRetry, ServerFault};
 use crate::sink::server::values::{Fields, Values};
@@ -17,8 +17,8 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::connector::{SinkServer, SinkStart};
 use millstream_base::job::spec::{Origin, RecordFormat, SinkSpec};
+use millstream_base::job::spec::{SinkServer, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_base::{batch::json, shown};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Streams of Redis. A position is the id of the last entry that was read, and how many entries had been added to the stream up to it, so that
 //! entries which were trimmed before they were read are noticed: Redis itself trims without asking its readers.
 
-use super::declaration::RedisReads;
+use super::settings::RedisReads;
 use crate::receiver::polled::word;
 use crate::redis::{Answer, BLOCK_MAX, Command, Connection, RedisError, Server, Value, passes, words};
 use bytes::Bytes;

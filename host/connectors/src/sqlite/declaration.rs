@@ -1,19 +1,20 @@
 //! What a job file says of sinks of kind `sqlite`.
 
+use super::settings::SqliteWrites;
 use super::sink;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
-use millstream_base::job::connector::{SinkConfig, SinkDeclaration, SinkStart, TABLE, WAIT};
+use millstream_base::job::connector::{SinkDeclaration, TABLE, WAIT};
 use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::parts::{self, PartMistakes};
 use millstream_base::job::spec::TableMode;
+use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
+use millstream_base::job::{PartMistakes, parts};
 use millstream_base::limits::SERVER_WAIT_MS;
 use millstream_base::owner::Owner;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,19 +36,6 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
     shared: &[TABLE, WAIT],
     read: |r| Arc::new(SqliteWrites::read(r)),
 };
-
-/// What is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqliteWrites {
-    /// The file of the database, as in the job file.
-    pub path: PathBuf,
-    /// The table.
-    pub table: String,
-    /// What a row does to it.
-    pub mode: TableMode,
-    /// How long the job waits while others write to the database, or the disk is full.
-    pub wait: Duration,
-}
 
 impl SqliteWrites {
     fn read(r: &Reader<'_>) -> SqliteWrites {

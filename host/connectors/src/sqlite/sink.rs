@@ -3,7 +3,7 @@
 //! The transaction also moves a row of the table `millstream_commits`, which says for every job and sink which batch was committed last
 //! and by which start of the job. A process that lost the job finds a later start there and writes nothing.
 
-use super::declaration::SqliteWrites;
+use super::settings::SqliteWrites;
 use super::target::TargetTable;
 use super::{DatabaseFault, open as open_file};
 use crate::sink::commit_retry::{CommitRetry, ServerFault};
@@ -17,7 +17,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::connector::SinkStart;
+use millstream_base::job::spec::SinkStart;
 use millstream_base::owner::Owner;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
 use std::path::{Path, PathBuf};

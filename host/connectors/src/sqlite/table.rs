@@ -8,7 +8,7 @@ use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::times::TimeParser;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::connector::{TableDeclaration, TableQuery};
+use millstream_base::job::spec::{TableDeclaration, TableQuery};
 use millstream_base::limits::ENRICH_BYTES_MAX;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};

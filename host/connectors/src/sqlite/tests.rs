@@ -1,6 +1,7 @@
 //! The sink and the table against files of SQLite.
 
-use super::declaration::{SINK, SqliteWrites};
+use super::declaration::SINK;
+use super::settings::SqliteWrites;
 use super::{TABLE, open};
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -10,8 +11,8 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Kind, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
-use millstream_base::job::connector::{SinkConfig, SinkStart, TableQuery};
 use millstream_base::job::spec::{Origin, SinkKind, SinkSpec, TableMode};
+use millstream_base::job::spec::{SinkConfig, SinkStart, TableQuery};
 use millstream_base::owner::Owner;
 use millstream_base::patience::ServerWait;
 use rusqlite::OpenFlags;

@@ -1,15 +1,17 @@
 //! What a job file says of sources of kind `zeromq`.
 
+use super::settings::ZeromqReads;
 use super::source;
 use crate::receiver::polled;
 use millstream_base::batch::reading::MakeReader;
 use millstream_base::error::Result;
-use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceConfig, SourceDeclaration, Url};
+use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration};
 use millstream_base::job::http_url;
 use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::parts::{self, PartMistakes};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
+use millstream_base::job::spec::{SourceConfig, Url};
 use millstream_base::job::table::Reader;
+use millstream_base::job::{PartMistakes, parts};
 use millstream_base::owner::Owner;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,19 +44,6 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
     shared: &[ROWS, COLUMNS, RECORDS],
     read: |r| Arc::new(ZeromqReads::read(r)),
 };
-
-/// Which messages are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZeromqReads {
-    /// The socket to connect with, where there is no `listen`.
-    pub url: Url,
-    /// The address to listen at.
-    pub listen: Option<String>,
-    /// Whether the job is a PULL socket, which shares messages with others; else a SUB socket.
-    pub pull: bool,
-    /// What topics begin with, of a SUB socket; none: all.
-    pub topics: Vec<String>,
-}
 
 impl ZeromqReads {
     fn read(r: &Reader<'_>) -> ZeromqReads {

@@ -1,7 +1,7 @@
 //! Messages that sockets of ZeroMQ send, in one partition: the job connects with one of them, or listens for several. Nobody keeps what
 //! was sent, so there is no position. What comes is read while the source is polled; a few messages wait for that.
 
-use super::declaration::ZeromqReads;
+use super::settings::ZeromqReads;
 use crate::dial::{ANSWER_MAX, Fault, ServerAddress, silent};
 use crate::http::listener::accept_all;
 use crate::http::places::Standing;

@@ -1,7 +1,9 @@
 //! The kinds of sources and sinks of a program, and the keys that they may have.
 
-use super::{SinkDeclaration, SourceDeclaration, TableDeclaration, TableKind};
+use super::{SinkDeclaration, SourceDeclaration};
 use crate::job::keys::{self, KeyShape, TableKey};
+use crate::job::spec::{TableDeclaration, TableKind};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 /// A kind of source or sink.
@@ -132,10 +134,10 @@ impl Kinds {
         &self.sink_keys
     }
 
-    /// Whether a source, stage, sink or `[checkpoint]` may have this key.
-    pub(in crate::job) fn has_key(&self, name: &str) -> bool {
+    /// The names of the keys that a source, stage, sink or `[checkpoint]` may have.
+    pub(in crate::job) fn names(&self) -> BTreeSet<&'static str> {
         let all = [&*self.source_keys, keys::STAGE, &*self.sink_keys, keys::CHECKPOINT];
-        all.iter().any(|keys| keys.iter().any(|key| key.name == name))
+        all.iter().flat_map(|keys| keys.iter().map(|key| key.name)).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
 use crate::job::http_url;
 use crate::job::keys::KeyShape;
-use crate::job::parts::PartMistakes;
+use crate::job::part_mistakes::PartMistakes;
 use crate::job::spec::{ColumnSpec, RecordFormat, ServerStart, StreamStart, TableMode, TlsSpec};
 use crate::job::table::Reader;
 use crate::limits::POLLED_PARTITIONS_MAX;

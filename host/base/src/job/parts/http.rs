@@ -1,7 +1,8 @@
 //! What must hold of sources and sinks that speak HTTP.
 
-use super::{PartMistakes, address};
+use super::address;
 use crate::job::http_url;
+use crate::job::part_mistakes::PartMistakes;
 use crate::job::spec::{
     ClickhouseSinkSpec, HttpServerSpec, HttpSinkSpec, LumberjackSpec, SourceSpec, TlsSpec, WebsocketSinkSpec,
 };

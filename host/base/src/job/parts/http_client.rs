@@ -1,8 +1,8 @@
 //! What must hold of sources that read from a server over HTTP.
 
-use super::PartMistakes;
 use super::http::token_fits;
 use crate::job::http_url;
+use crate::job::part_mistakes::PartMistakes;
 use crate::job::spec::{CursorFrom, Format, HttpClientSpec, HttpShape, SourceSpec};
 use crate::units;
 use std::time::Duration;

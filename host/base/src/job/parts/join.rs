@@ -1,6 +1,7 @@
 //! What must hold of joins, cogroups and enrichments.
 
-use super::{PartMistakes, file_path, twice, window};
+use super::{file_path, twice, window};
+use crate::job::part_mistakes::PartMistakes;
 use crate::job::read;
 use crate::job::spec::*;
 use crate::units;

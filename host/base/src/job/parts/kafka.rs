@@ -1,6 +1,7 @@
 //! What must hold of a Kafka cluster, and of what is read of it.
 
-use super::{PartMistakes, is_address, records};
+use super::{is_address, records};
+use crate::job::part_mistakes::PartMistakes;
 use crate::job::read;
 use crate::job::spec::{
     ColumnSource, ColumnSpec, HttpShape, KafkaCluster, KafkaSinkSpec, KafkaSourceSpec, KafkaTopics, SourceKind,

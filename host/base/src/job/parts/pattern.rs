@@ -1,6 +1,7 @@
 //! What must hold of patterns.
 
-use super::{PartMistakes, window};
+use super::window;
+use crate::job::part_mistakes::PartMistakes;
 use crate::job::spec::*;
 use crate::job::suggest;
 use std::collections::BTreeSet;

@@ -1,6 +1,7 @@
 //! What must hold of a plugin, in a stage or as a function of `sql`.
 
-use super::{PartMistakes, file_path};
+use super::file_path;
+use crate::job::part_mistakes::PartMistakes;
 use crate::job::spec::{GrantSpec, InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax};
 use crate::limits;
 use crate::units;

@@ -1,7 +1,7 @@
 //! What must hold of a source whose records have schemas of their own. What is in these is looked at where they are used
 //! (`receiver`).
 
-use super::PartMistakes;
+use crate::job::part_mistakes::PartMistakes;
 use crate::job::spec::*;
 
 /// Checks a source of format `avro` or `protobuf`.

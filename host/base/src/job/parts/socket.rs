@@ -1,6 +1,7 @@
 //! The servers of a socket source.
 
-use super::{PartMistakes, address, is_address};
+use super::{address, is_address};
+use crate::job::part_mistakes::PartMistakes;
 use crate::job::spec::Addresses;
 use crate::limits::SOCKET_ADDRESSES_MAX;
 use std::collections::BTreeSet;

@@ -1,7 +1,8 @@
 //! What must hold of a stage by itself.
 
-use super::{PartMistakes, join, pattern, plugin, twice, window};
+use super::{join, pattern, plugin, twice, window};
 use crate::job::names;
+use crate::job::part_mistakes::PartMistakes;
 use crate::job::spec::*;
 use crate::limits;
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! What must hold of windows and event time.
 
-use super::PartMistakes;
+use crate::job::part_mistakes::PartMistakes;
 use crate::job::spec::*;
 use crate::limits::WINDOW_SLIDES_MAX;
 use crate::time::microseconds;

@@ -5,6 +5,7 @@ use super::kafka::cluster;
 use super::stage::plugin::bare;
 use super::{http, records};
 use crate::built;
+use crate::job::connector::Kinds;
 use crate::job::keys::{self, SINK_KINDS_LATER};
 use crate::job::spec::{
     Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, PluginSinkSpec, RecordFormat, SinkKind,
@@ -16,13 +17,13 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Reads `[sinks.<name>]`.
-pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkSpec {
+pub(in crate::job) fn sink(name: String, r: &Reader<'_>, (kinds, folder): (&Kinds, &Path)) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
-    let word = r.kind(&r.kinds.of_sinks(), SINK_KINDS_LATER);
-    if let Some(absent) = word.and_then(|word| built::absent_kind(word, r.kinds.absent_sink(word))) {
+    let word = r.kind(&kinds.of_sinks(), SINK_KINDS_LATER);
+    if let Some(absent) = word.and_then(|word| built::absent_kind(word, kinds.absent_sink(word))) {
         r.wrong("kind", absent);
     }
-    r.check_keys(r.kinds.sink_keys(), keys::SINK_KEYS_LATER, word);
+    r.check_keys(kinds.sink_keys(), keys::SINK_KEYS_LATER, word);
     let wants_changes = r.choice("changes", &[("rows", true)], &[]).unwrap_or_default();
     let from = r.texts("from", "from = \"words\" or from = [\"a\", \"b\"]").unwrap_or_default();
     let path = |example| {
@@ -36,7 +37,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkS
         ("parquet", FileFormat::Parquet(Compression::Snappy)),
         ("avro", FileFormat::Avro),
     ];
-    let declared = word.and_then(|word| r.kinds.sink(word));
+    let declared = word.and_then(|word| kinds.sink(word));
     let kind = match word {
         _ if let Some(declaration) = declared => SinkKind::Declared((declaration.read)(r)),
         Some("files") => SinkKind::Files {

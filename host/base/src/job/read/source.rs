@@ -3,6 +3,7 @@
 use super::stage::plugin::bare;
 use super::{columns, files, http, http_client, kafka, records, tls};
 use crate::built;
+use crate::job::connector::Kinds;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS_LATER};
 use crate::job::spec::{
     Addresses, ColumnSpec, Format, NexmarkEvent, NexmarkSpec, PluginSourceSpec, SourceKind, SourceSpec,
@@ -14,20 +15,20 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Reads `[sources.<name>]`.
-pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
-    let word = r.kind(&r.kinds.of_sources(), SOURCE_KINDS_LATER);
-    if let Some(absent) = word.and_then(|word| built::absent_kind(word, r.kinds.absent_source(word))) {
+pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Kinds, &Path)) -> SourceSpec {
+    let word = r.kind(&kinds.of_sources(), SOURCE_KINDS_LATER);
+    if let Some(absent) = word.and_then(|word| built::absent_kind(word, kinds.absent_source(word))) {
         r.wrong("kind", absent);
     }
-    r.check_keys(r.kinds.source_keys(), keys::SOURCE_KEYS_LATER, word);
-    let kind = match (word, word.and_then(|word| r.kinds.source(word))) {
+    r.check_keys(kinds.source_keys(), keys::SOURCE_KEYS_LATER, word);
+    let kind = match (word, word.and_then(|word| kinds.source(word))) {
         (_, Some(declaration)) => SourceKind::Declared((declaration.read)(r)),
         (Some(word), None) => kind(word, r),
         (None, None) => SourceKind::Queue { path: "?".into() },
     };
     let (mut kind, files) = files::read(kind, r);
     let given = columns::schema(r, "schema = { user = \"text\", amount = \"float64\" }");
-    let format = format(&kind, &given, r, folder);
+    let format = format(&kind, &given, r, (kinds, folder));
     let schema = if r.has("schema") { given } else { SourceSpec::default_schema(&kind, &format) };
     let count = |key, default| r.whole(key, 1, i64::MAX as u64).unwrap_or(default);
     let size = |key, most, default| r.size(key, 1, most).unwrap_or(default);
@@ -141,7 +142,7 @@ fn nexmark(r: &Reader<'_>) -> NexmarkSpec {
 }
 
 /// The format with its options; an option of another format is a mistake.
-fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Path) -> Format {
+fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, folder): (&Kinds, &Path)) -> Format {
     let default = match kind {
         SourceKind::RawSocket { .. } | SourceKind::Rate { .. } | SourceKind::Nexmark(_) => "binary",
         SourceKind::Queue { .. } | SourceKind::Plugin(_) | SourceKind::Syslog(_) | SourceKind::Lumberjack(_) => "json",
@@ -165,7 +166,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Pat
         ("message", "protobuf"),
         ("confluent", "protobuf"),
     ] {
-        let fits_kind = r.kinds.source_keys().iter().any(|k| k.name == key && k.fits(kind.word()));
+        let fits_kind = kinds.source_keys().iter().any(|k| k.name == key && k.fits(kind.word()));
         if known && fits_kind && r.has(key) && word != of {
             let message = format!(
                 "`{key}` is for format `{of}`, and the format is `{word}`; remove it, or write format = \"{of}\""

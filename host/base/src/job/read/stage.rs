@@ -7,12 +7,13 @@ pub(super) mod plugin;
 mod time;
 
 use crate::built;
+use crate::job::connector::Kinds;
 use crate::job::keys;
 use crate::job::spec::{OperatorSpec, StageSpec, UpdateEmit, WindowEmit};
 use crate::job::table::Reader;
 
 /// Reads `[stages.<name>]`.
-pub(in crate::job) fn stage(name: String, r: &Reader<'_>) -> StageSpec {
+pub(in crate::job) fn stage(name: String, r: &Reader<'_>, kinds: &Kinds) -> StageSpec {
     r.check_keys(keys::STAGE, keys::STAGE_KEYS_LATER, None);
     r.need("from", "from = \"…\" with the name of a source or stage");
     for key in ["filter", "pattern", "select", "sql"].into_iter().filter(|key| !cfg!(feature = "sql") && r.has(key)) {
@@ -28,7 +29,7 @@ pub(in crate::job) fn stage(name: String, r: &Reader<'_>) -> StageSpec {
         op: r.text("op", "op = \"op\"").map(Into::into),
         window,
         event_time,
-        operator: operator(r, rows),
+        operator: operator(r, rows, kinds),
         filter: r.text("filter", "an SQL expression, as filter = \"n > 0\"").map(Into::into),
         select: r.text("select", "the columns of the rows, as select = \"word, n * 2 as double\"").map(Into::into),
     }
@@ -64,7 +65,7 @@ fn emit(r: &Reader<'_>) -> (Option<UpdateEmit>, Option<WindowEmit>) {
     emit
 }
 
-fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec {
+fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>, kinds: &Kinds) -> OperatorSpec {
     let given: Vec<&str> = r.table.keys().map(String::as_str).filter(|key| keys::OPERATORS.contains(key)).collect();
     let cogroup = given.contains(&"cogroup");
     let first = if cogroup { Some(&"cogroup") } else { given.first() };
@@ -97,7 +98,7 @@ fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec {
             limits: plugin::sql_limits(r),
         },
         Some("join") => join::join(r),
-        Some("enrich") => join::enrich(r),
+        Some("enrich") => join::enrich(r, kinds),
         Some("top") => choose::top(r),
         Some("latest") => choose::latest(r),
         Some("distinct") => choose::distinct(r),

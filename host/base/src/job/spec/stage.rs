@@ -7,7 +7,7 @@ pub use pattern::*;
 pub use plugin::*;
 
 use super::ColumnSpec;
-use crate::job::connector::TableKind;
+use super::TableKind;
 use crate::limits;
 use crate::zone::Zone;
 use std::collections::BTreeMap;

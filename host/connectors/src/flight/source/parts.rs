@@ -1,8 +1,8 @@
 //! Which parts a stream has and who has them, for all who read one.
 
 use super::position::FlightPosition;
-use crate::flight::declaration::FlightReads;
 use crate::flight::messages::{Endpoint, Info};
+use crate::flight::settings::FlightReads;
 use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
 use crate::limits::{FLIGHT_ENDPOINTS_AT_ONCE, FLIGHT_ENDPOINTS_MAX};
 use glob::Pattern;
@@ -249,8 +249,8 @@ pub fn other_rows(what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flight::declaration::FlightDescriptor;
     use crate::flight::messages::Location;
+    use crate::flight::settings::FlightDescriptor;
     use millstream_base::job::spec::{Format, SourceKind};
 
     #[test]

@@ -1,7 +1,7 @@
 //! Stages between changes and what keeps rows by them: refused where they choose by what changes do not carry.
 
 use super::read;
-use crate::postgres_changes::declaration::ChangesReads;
+use crate::postgres_changes::settings::ChangesReads;
 use millstream_base::job::spec::SourceKind;
 use std::any::Any;
 

@@ -3,7 +3,7 @@
 use crate::dial::Fault;
 use crate::sink::commit_retry::ServerFault;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::connector::SinkStart;
+use millstream_base::job::spec::SinkStart;
 use millstream_base::patience::ServerWait;
 use millstream_base::patience::longer;
 use millstream_base::units;

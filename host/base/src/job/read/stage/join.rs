@@ -1,6 +1,7 @@
 //! Operators with more than one input: `join`, `cogroup`, `enrich`.
 
 use super::plugin;
+use crate::job::connector::Kinds;
 use crate::job::keys;
 use crate::job::read::columns;
 use crate::job::spec::{
@@ -89,7 +90,7 @@ pub(super) fn cogroup(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec 
 }
 
 /// `enrich`
-pub(super) fn enrich(r: &Reader<'_>) -> OperatorSpec {
+pub(super) fn enrich(r: &Reader<'_>, kinds: &Kinds) -> OperatorSpec {
     let none = || EnrichSpec {
         table: EnrichTable::File { path: "?".into(), format: EnrichFormat::Csv },
         on: Vec::new(),
@@ -109,7 +110,7 @@ pub(super) fn enrich(r: &Reader<'_>) -> OperatorSpec {
     if r.has("op") {
         r.wrong("op", format!("`{0}op` is for tables that a stream keeps; write {0}stream, or remove it", r.inside));
     }
-    let table = table(&r);
+    let table = table(&r, kinds);
     let poll_ms = match table {
         Some(EnrichTable::Query { .. }) => limits::ENRICH_QUERY_POLL_MS,
         _ => limits::ENRICH_FILE_POLL_MS,
@@ -137,7 +138,7 @@ fn latest(r: &Reader<'_>, kind: JoinKind) -> LatestSpec {
 }
 
 /// Where the table comes from: `file`, or `url` and `query`.
-fn table(r: &Reader<'_>) -> Option<EnrichTable> {
+fn table(r: &Reader<'_>, kinds: &Kinds) -> Option<EnrichTable> {
     let of = if r.has("url") { "url" } else { "query" };
     for (key, other) in [("url", "file"), ("query", "file"), ("wait", "file"), ("format", of)] {
         if r.has(key) && r.has(other) && (other == "file" || !r.has("file")) {
@@ -151,7 +152,7 @@ fn table(r: &Reader<'_>) -> Option<EnrichTable> {
         let (url, query) = (r.text("url", url), r.text("query", query));
         let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
         let (url, query) = (url?, query?);
-        let Some(kind) = r.kinds.table(url) else {
+        let Some(kind) = kinds.table(url) else {
             r.wrong("url", "`url` names a database, and this program reads none; write `file`");
             return None;
         };

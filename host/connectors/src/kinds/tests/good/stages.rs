@@ -5,7 +5,7 @@ use super::described;
 use super::plugins::strict_limits;
 use crate::kinds::all;
 use millstream_base::batch::types::ColumnType;
-use millstream_base::job::connector::TableKind;
+use millstream_base::job::spec::TableKind;
 use millstream_base::job::spec::*;
 use millstream_base::job::{check, order, schema};
 use serde_json::Value;

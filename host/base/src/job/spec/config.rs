@@ -1,0 +1,250 @@
+//! The settings of one source or sink that a connector reads: what they say of its rows, how they are checked, and how it is opened. The
+//! language of jobs knows no more of a connector.
+
+use super::{ChangesKey, ColumnSource, Origin, SinkSpec, SourceSpec, TableMode, TlsSpec};
+use crate::batch::reading::MakeReader;
+use crate::batch::sink::Sink;
+use crate::error::Result;
+use crate::failure::Failure;
+use crate::ids::BatchId;
+use crate::job::part_mistakes::PartMistakes;
+use crate::limits;
+use crate::owner::Owner;
+use crate::patience::ServerWait;
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the settings of all connectors can do.
+pub trait Config: Any + fmt::Debug + Send + Sync {
+    /// Whether these are equal to others.
+    fn same(&self, other: &dyn Any) -> bool;
+}
+
+impl<T: Any + fmt::Debug + Send + Sync + PartialEq> Config for T {
+    fn same(&self, other: &dyn Any) -> bool {
+        other.downcast_ref::<T>() == Some(self)
+    }
+}
+
+/// The settings of one source. Debug output must not hold passwords: see [`Url`].
+pub trait SourceConfig: Config {
+    /// The word for its kind in a job file.
+    fn kind(&self) -> &'static str;
+
+    /// Notes what is wrong with the settings, each of which could be read.
+    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>);
+
+    /// Which rows come how often, for `millstream validate`.
+    fn promise(&self) -> &'static str;
+
+    /// Whether there may be several partitions, each with a position and a clock of its own.
+    fn has_partitions(&self) -> bool;
+
+    /// Whether each of these can be read by another process of a job.
+    fn is_spread(&self) -> bool {
+        self.has_partitions()
+    }
+
+    /// Whether this comes with each message.
+    fn gives(&self, part: &ColumnSource) -> bool;
+
+    /// Whether a message is made of fields with names, and no bytes of any format.
+    fn are_fields(&self) -> bool {
+        false
+    }
+
+    /// Whether binary values in its records are hexadecimal digits.
+    fn writes_hex(&self) -> bool {
+        false
+    }
+
+    /// Whether its rows are changes of a table: insertions, updates and deletions.
+    fn are_changes(&self) -> bool {
+        false
+    }
+
+    /// The same for rows that are kept by this key, of a source whose rows are changes; `None`: that is known already.
+    fn keeping(&self, key: &ChangesKey) -> Option<Arc<dyn SourceConfig>> {
+        let _ = key;
+        None
+    }
+
+    /// The same under this name, where a server keeps something for the job by its name and the job file says none.
+    fn named(&self, name: &str) -> Option<Arc<dyn SourceConfig>> {
+        let _ = name;
+        None
+    }
+
+    /// The same for somebody who only looks at the first rows, where a server keeps something for the job.
+    fn sampled(&self) -> Option<Arc<dyn SourceConfig>> {
+        None
+    }
+
+    /// Checks what can be checked before anything runs.
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()>;
+
+    /// What makes one who reads a partition, or asks which there are. `owner`: whose job it is, where anything is kept of it.
+    fn readers(&self, source: &SourceSpec, origin: &Origin, owner: Option<&Owner>) -> MakeReader;
+}
+
+/// The settings of one sink. Debug output must not hold passwords: see [`Url`].
+pub trait SinkConfig: Config {
+    /// The word for its kind in a job file.
+    fn kind(&self) -> &'static str;
+
+    /// Notes what is wrong with the settings, each of which could be read.
+    fn check(&self, part: &PartMistakes<'_>);
+
+    /// Which rows are written how often, for `millstream validate`.
+    fn promise(&self) -> &'static str;
+
+    /// Whether rows are written as text, in which bytes stand by an `encoding`.
+    fn is_text(&self) -> bool {
+        true
+    }
+
+    /// What a row does to the table that is written, where it is one whose rows may be replaced by key.
+    fn table_mode(&self) -> Option<&TableMode> {
+        None
+    }
+
+    /// The same under this name, where a server keeps something for the job by its name and the job file says none.
+    fn named(&self, name: &str) -> Option<Arc<dyn SinkConfig>> {
+        let _ = name;
+        None
+    }
+
+    /// Checks the columns, and asks the server what can be asked before anything runs. `keeps_checkpoints`: of the job. Changes nothing
+    /// outside.
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, keeps_checkpoints: bool) -> Result<()>;
+
+    /// Waits until the server answers, where it is away, so that a job and its server may start in any order, and nothing is begun before
+    /// all are there. What does not pass is left to those who connect next: they say where it stands in the job file.
+    fn await_server(&self, start: SinkStart<'_>) -> Result<()>;
+
+    /// Opens the sink for rows of this schema, and takes it over from earlier starts of the job, where it remembers them. `owner`: who
+    /// commits, where the job keeps checkpoints; `failure` ends the waiting for a server.
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>>;
+
+    /// The last batch that the server holds of the job with this id; `None`: none, or it keeps no marker.
+    fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
+        let _ = (start, job_id);
+        Ok(None)
+    }
+}
+
+/// A sink of a job that starts.
+#[derive(Clone, Copy)]
+pub struct SinkStart<'a> {
+    /// The sink.
+    pub spec: &'a SinkSpec,
+    /// Where the job comes from.
+    pub origin: &'a Origin,
+    /// Whether its server is waited for where it is away.
+    pub servers: ServerWait,
+}
+
+impl PartialEq for dyn SourceConfig {
+    fn eq(&self, other: &dyn SourceConfig) -> bool {
+        self.same(other)
+    }
+}
+
+impl PartialEq for dyn SinkConfig {
+    fn eq(&self, other: &dyn SinkConfig) -> bool {
+        self.same(other)
+    }
+}
+
+/// The URL of a server, which may hold a password.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Url(pub String);
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+impl std::ops::Deref for Url {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The server that a sink writes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkServer {
+    /// Where it is, and the credentials.
+    pub url: Url,
+    /// How it is spoken to with TLS; `None`: its certificate is checked by what the system trusts.
+    pub tls: Option<TlsSpec>,
+    /// How long the job waits for it where it is away, at its start and later.
+    pub wait: Duration,
+}
+
+impl SinkServer {
+    /// With the default wait.
+    pub fn new(url: impl Into<String>) -> SinkServer {
+        SinkServer { url: Url(url.into()), tls: None, wait: Duration::from_millis(limits::SERVER_WAIT_MS) }
+    }
+}
+
+/// A kind of database whose queries are tables of stages with `enrich`.
+pub struct TableDeclaration {
+    /// What its URLs begin with.
+    pub schemes: &'static [&'static str],
+    /// A URL in a message, to write by.
+    pub example: &'static str,
+    /// What is wrong with a URL, whatever the environment gives for its placeholders.
+    pub check: fn(&str) -> std::result::Result<(), String>,
+    /// What is wrong with a URL with what the environment gives.
+    pub check_start: fn(&str) -> std::result::Result<(), String>,
+    /// All rows of a query, as a stream of Arrow IPC. Rows without an order must come in the same one each time.
+    pub fetch: fn(TableQuery<'_>) -> Result<Bytes>,
+}
+
+/// A query for a table.
+#[derive(Clone, Copy)]
+pub struct TableQuery<'a> {
+    /// The database.
+    pub url: &'a str,
+    /// The query.
+    pub query: &'a str,
+    /// Where the job comes from.
+    pub origin: &'a Origin,
+    /// Who asks, for messages.
+    pub who: &'a str,
+    /// How long a database that is away is waited for.
+    pub wait: Duration,
+    /// Whether it is waited for.
+    pub servers: ServerWait,
+}
+
+/// The kind of database of one table.
+#[derive(Clone, Copy)]
+pub struct TableKind(pub &'static TableDeclaration);
+
+impl fmt::Debug for TableKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0.schemes)
+    }
+}
+
+impl PartialEq for TableKind {
+    fn eq(&self, other: &TableKind) -> bool {
+        self.0.schemes == other.0.schemes
+    }
+}

@@ -1,0 +1,18 @@
+//! Settings of sinks of kind `sqlite`.
+
+use millstream_base::job::spec::TableMode;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteWrites {
+    /// The file of the database, as in the job file.
+    pub path: PathBuf,
+    /// The table.
+    pub table: String,
+    /// What a row does to it.
+    pub mode: TableMode,
+    /// How long the job waits while others write to the database, or the disk is full.
+    pub wait: Duration,
+}
