@@ -106,7 +106,7 @@ flink: tools
 	@"$(MILLSTREAM)" build tests/plugins/poison plugins/split-words plugins/running-count plugins/filter-expr
 	@scripts/flink.sh "$(MILLSTREAM)"
 
-# Where the whole program is built, it is used. Otherwise the demo's, which has no optional part and is compiled in a third of the time.
+# Where the whole program is built, it is used. Otherwise the demo's, which has no optional part.
 ifneq ($(wildcard $(MILLSTREAM)),)
 demo: host
 	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)
