@@ -26,6 +26,7 @@ mod recovery {
 
 mod structure {
     mod circles;
+    mod homes;
     mod layers;
     mod tracked;
 }

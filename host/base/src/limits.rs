@@ -194,14 +194,6 @@ pub const KAFKA_TRANSACTION_MS: u64 = 60_000;
 pub const KAFKA_TRANSACTION_MS_MIN: u64 = 1_000;
 /// The same, at most: librdkafka takes no longer ones.
 pub const KAFKA_TRANSACTION_MS_MAX: u64 = i32::MAX as u64;
-/// Default of `session` of a source of kind `mqtt`: how long the server keeps messages for a job that is away, in milliseconds.
-pub const MQTT_SESSION_MS: u64 = 7 * 24 * 3_600_000;
-/// Default of `message_bytes_max` of a source of kind `flight`: a server may send a whole table as one record batch.
-pub const FLIGHT_MESSAGE_BYTES_MAX: u64 = 128 << 20;
-/// Most that it may say: Arrow counts with 31 bits.
-pub const FLIGHT_MESSAGE_BYTES_MAX_MAX: u64 = (1 << 31) - 1;
-/// Default of `stall` and `timeout` of kind `flight`, in milliseconds: an answer may be a query that somebody computes first.
-pub const FLIGHT_STALL_MS: u64 = 300_000;
 /// Default of `wait` of whatever needs a server: how long a job waits for one that is away, in milliseconds.
 pub const SERVER_WAIT_MS: u64 = 3_600_000;
 /// With `--until-idle`, how long all sources must have nothing to read.

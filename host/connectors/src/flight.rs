@@ -2,6 +2,7 @@
 //! messages with a length before them, in requests of HTTP/2, and a status behind them ([`grpc`]).
 
 pub mod declaration;
+mod limits;
 pub mod settings;
 mod sink;
 mod source;

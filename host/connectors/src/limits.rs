@@ -41,10 +41,6 @@ pub const KAFKA_PARTITIONS_MAX: usize = 100_000;
 pub const KAFKA_QUEUE_BYTES_MAX: u64 = 32 << 20;
 /// Records of the same.
 pub const KAFKA_QUEUE_RECORDS_MAX: u64 = 100_000;
-/// Streams of one answer of a server of Arrow Flight, each of which has a position.
-pub const FLIGHT_ENDPOINTS_MAX: usize = 10_000;
-/// How many of them are read at a time.
-pub const FLIGHT_ENDPOINTS_AT_ONCE: usize = 8;
 /// How long a database may take for what a job asks before it begins, in seconds.
 pub const SERVER_START_S_MAX: u64 = 60;
 /// How long a database may take for the transaction of one batch, in seconds.

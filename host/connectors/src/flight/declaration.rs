@@ -1,5 +1,6 @@
 //! What a job file says of sources and sinks of kind `flight`.
 
+use super::limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX_MAX, STALL_MS};
 use super::settings::{FlightDescriptor, FlightReads, FlightWrites};
 use super::{sink, source};
 use crate::receiver::wrong;
@@ -14,7 +15,6 @@ use millstream_base::job::spec::{ColumnSource, Format, Origin, SourceSpec};
 use millstream_base::job::spec::{SinkConfig, SinkServer, SinkStart, SourceConfig, Url};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartMistakes, parts};
-use millstream_base::limits::{FLIGHT_MESSAGE_BYTES_MAX, FLIGHT_MESSAGE_BYTES_MAX_MAX, FLIGHT_STALL_MS};
 use millstream_base::owner::Owner;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const COMMAND_EXAMPLE: &str = "command = \"SELECT * FROM orders\"";
 const URL: TableKey = key(
     "url",
     KeyShape::Text,
-    "The server of Flight, as \"grpc://127.0.0.1:8815\" or \"grpc+tls://user:${FLIGHT_PASSWORD}@host:8815\". ${NAME} is replaced by the \
+    "The server of Flight, as \"grpc://127.0.0.1:8815\" or \"grpc+tls://user:${PASSWORD}@host:8815\". ${NAME} is replaced by the \
      environment variable of that name, so that no password stands in the file.",
 )
 .required();
@@ -104,8 +104,8 @@ impl FlightReads {
             wanted,
             token: None,
             locations: Vec::new(),
-            message_bytes_max: FLIGHT_MESSAGE_BYTES_MAX,
-            stall: Duration::from_millis(FLIGHT_STALL_MS),
+            message_bytes_max: MESSAGE_BYTES_MAX,
+            stall: Duration::from_millis(STALL_MS),
         }
     }
 
@@ -115,9 +115,7 @@ impl FlightReads {
         FlightReads {
             token: token(r),
             locations: r.list("locations", "locations = \"grpc+tls://worker-*.example.org:8815\", or a list"),
-            message_bytes_max: r
-                .size("message_bytes_max", 1, FLIGHT_MESSAGE_BYTES_MAX_MAX)
-                .unwrap_or(usual.message_bytes_max),
+            message_bytes_max: r.size("message_bytes_max", 1, MESSAGE_BYTES_MAX_MAX).unwrap_or(usual.message_bytes_max),
             stall: r.time("stall").unwrap_or(usual.stall),
             url: r.url(URL_EXAMPLE),
             ..usual
@@ -130,7 +128,7 @@ impl FlightWrites {
         FlightWrites {
             to: descriptor(r),
             token: token(r),
-            timeout: r.time("timeout").unwrap_or(Duration::from_millis(FLIGHT_STALL_MS)),
+            timeout: r.time("timeout").unwrap_or(Duration::from_millis(STALL_MS)),
             server: SinkServer::read(r, URL_EXAMPLE),
         }
     }

@@ -8,6 +8,7 @@ mod position;
 
 pub use parts::Shared;
 
+use super::limits::MESSAGE_BYTES_MAX;
 use super::settings::FlightReads;
 use crate::flight::grpc::{Connection, ResponseStream};
 use crate::flight::messages::Data;
@@ -24,7 +25,6 @@ use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadR
 use millstream_base::batch::ready::ReadyRows;
 use millstream_base::decode::parquet::refuse;
 use millstream_base::job::spec::{Origin, SourceSpec};
-use millstream_base::limits::FLIGHT_MESSAGE_BYTES_MAX;
 use millstream_base::panics::caught;
 use parts::{Parts, other_rows};
 use position::FlightPosition;
@@ -362,7 +362,7 @@ fn unwritable(error: io::Error) -> PartFault {
 /// Rows as lines of JSON, each without its end. Behind those that are refused stands why.
 fn lines(rows: &RecordBatch, refused: &BTreeMap<usize, String>, message_bytes_max: u64) -> io::Result<Vec<Bytes>> {
     // The names of columns stand in each line, however small messages are.
-    let left = message_bytes_max.max(FLIGHT_MESSAGE_BYTES_MAX).saturating_mul(WRITTEN_TIMES_MAX);
+    let left = message_bytes_max.max(MESSAGE_BYTES_MAX).saturating_mul(WRITTEN_TIMES_MAX);
     let mut written = BoundedBuffer { bytes: Vec::new(), left };
     json::write(std::slice::from_ref(rows), &mut written)?;
     let mut written = Bytes::from(written.bytes);

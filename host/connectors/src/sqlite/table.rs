@@ -22,8 +22,7 @@ const QUERY_TIME_MAX: Duration = Duration::from_secs(60);
 const STEPS: i32 = 100_000;
 
 /// Queries against files of SQLite.
-pub const TABLE: TableDeclaration =
-    TableDeclaration { schemes: &[SCHEME], example: "sqlite:shop.db", check, check_start: check, fetch };
+pub const TABLE: TableDeclaration = TableDeclaration { schemes: &[SCHEME], check, check_start: check, fetch };
 
 fn check(url: &str) -> std::result::Result<(), String> {
     match url.strip_prefix(SCHEME) {

@@ -181,7 +181,7 @@ const OWN: &[TableKey] = &[
     key(
         "changes",
         KeyShape::Word(&["rows"]),
-        "That changes of a table (a source of kind postgres-changes) are wanted as rows here, those that delete a row included.",
+        "That changes of a table are wanted as rows here, those that delete a row included.",
     )
     .of(&["files", "delta", "postgres", "kafka", "http"]),
     key(

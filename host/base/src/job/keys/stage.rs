@@ -327,13 +327,13 @@ pub(in crate::job) const ENRICH: &[TableKey] = &[
     key(
         "op",
         KeyShape::Text,
-        "With `stream`: its column that says what a row does to the table, as \"op\" of a `postgres-changes` source: \
+        "With `stream`: its column that says what a row does to the table, as \"op\" of a source of changes: \
          `insert`, `update` and `upsert` write the row, `delete` deletes that of its key, and `truncate` all.",
     ),
     key(
         "url",
         KeyShape::Text,
-        "The database of the table: of PostgreSQL as of a `postgres` sink, or a file of SQLite as \"sqlite:shop.db\".",
+        "The database of the table, as \"postgres://user:${PGPASSWORD}@host/database\"; what it begins with says of which kind it is.",
     ),
     key("query", KeyShape::Text, "With `url`: the query whose rows are the table."),
     key(

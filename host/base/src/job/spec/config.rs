@@ -206,8 +206,6 @@ impl SinkServer {
 pub struct TableDeclaration {
     /// What its URLs begin with.
     pub schemes: &'static [&'static str],
-    /// A URL in a message, to write by.
-    pub example: &'static str,
     /// What is wrong with a URL, whatever the environment gives for its placeholders.
     pub check: fn(&str) -> std::result::Result<(), String>,
     /// What is wrong with a URL with what the environment gives.

@@ -1,10 +1,10 @@
 //! Which parts a stream has and who has them, for all who read one.
 
 use super::position::FlightPosition;
+use crate::flight::limits::{ENDPOINTS_AT_ONCE, ENDPOINTS_MAX};
 use crate::flight::messages::{Endpoint, Info};
 use crate::flight::settings::FlightReads;
 use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
-use crate::limits::{FLIGHT_ENDPOINTS_AT_ONCE, FLIGHT_ENDPOINTS_MAX};
 use glob::Pattern;
 use millstream_base::batch::reading::ReadTrouble;
 use millstream_base::error::Error;
@@ -112,7 +112,7 @@ impl Shared {
             known.count = Some(before);
             return Err(self.lasting(&self.server, &other_rows(&format!("{count} parts, and there were {before}"))));
         }
-        let open = (0..count).filter(|number| !known.ended.contains(number)).take(FLIGHT_ENDPOINTS_AT_ONCE);
+        let open = (0..count).filter(|number| !known.ended.contains(number)).take(ENDPOINTS_AT_ONCE);
         let names: Vec<String> = open.map(|number| number.to_string()).collect();
         Ok(if names.is_empty() { last(count) } else { names })
     }
@@ -142,10 +142,10 @@ impl Shared {
         let info =
             info.map_err(|error| self.lasting(&self.server, &format!("it sends what is no message: {error}")))?;
         let count = info.endpoints.len();
-        if count > FLIGHT_ENDPOINTS_MAX {
+        if count > ENDPOINTS_MAX {
             return Err(self.lasting(
                 &self.server,
-                &format!("the stream has {count} parts, and a source reads at most {FLIGHT_ENDPOINTS_MAX}; let the server make fewer"),
+                &format!("the stream has {count} parts, and a source reads at most {ENDPOINTS_MAX}; let the server make fewer"),
             ));
         }
         let parts = Arc::new(Parts { endpoints: info.endpoints });

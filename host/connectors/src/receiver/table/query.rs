@@ -26,7 +26,6 @@ const EPOCH_US: i64 = 946_684_800_000_000;
 /// Queries against databases of PostgreSQL.
 pub const POSTGRES: TableDeclaration = TableDeclaration {
     schemes: &["postgres://", "postgresql://"],
-    example: "postgres://user:${PGPASSWORD}@127.0.0.1/database",
     check: database::check_url,
     check_start: |url| database::config(url).map(drop),
     fetch,

@@ -1,0 +1,67 @@
+//! A connector that declares itself has one home: nothing outside its folder names it, but for the list of all and the line of its module.
+
+use super::layers::{HOST, files};
+use regex::Regex;
+use std::fs;
+use std::path::Path;
+
+/// The list of all kinds.
+const LIST: &str = "connectors/src/kinds.rs";
+/// The modules of the crate with the connectors.
+const MODULES: &str = "connectors/src/lib.rs";
+
+/// The connectors in the text of the list: kind and module.
+fn declared(list: &str) -> Vec<(String, String)> {
+    let line = Regex::new(r#"declared!\("\w+", "([\w-]+)", crate::(\w+)::declaration::"#).expect("a pattern");
+    line.captures_iter(list).map(|found| (found[1].to_owned(), found[2].to_owned())).collect()
+}
+
+/// The lines of code that name a connector, by their numbers.
+fn naming(code: &str, (kind, module): &(String, String)) -> Vec<usize> {
+    let comment = Regex::new("//.*").expect("a pattern");
+    let name = Regex::new(&format!(r"(?i)\b({kind}|{module})(\b|_|[A-Z])")).expect("a pattern");
+    // Tests stand at the end.
+    let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let lines = code.lines().enumerate();
+    // Batches may be in flight, too.
+    let names = |line: &str| name.is_match(&comment.replace(line, "").replace("in flight", ""));
+    lines.filter(|(_, line)| names(line)).map(|(at, _)| at + 1).collect()
+}
+
+#[test]
+fn nothing_outside_its_folder_names_a_connector() {
+    let host = Path::new(HOST);
+    let list = fs::read_to_string(host.join(LIST)).expect("the list");
+    let connectors = declared(&list);
+    assert!(connectors.len() >= 15, "{connectors:?}");
+    let crates = ["base", "connectors", "engine", "hosting", "metrics", "packages", "plugins", "runtime", "sql"];
+    let mut found = Vec::new();
+    for folder in crates.map(|name| host.join(name).join("src")).into_iter().chain([host.join("src")]) {
+        for file in files(&folder) {
+            let place = file.strip_prefix(host).expect("a file of the host").to_string_lossy().into_owned();
+            let is_test = place.split(['/', '.']).any(|part| part.split('_').next_back() == Some("tests"));
+            if is_test || [LIST, MODULES].contains(&place.as_str()) {
+                continue;
+            }
+            let text = fs::read_to_string(&file).expect("a source");
+            for connector in &connectors {
+                let home = format!("connectors/src/{}", connector.1);
+                if !place.strip_prefix(&home).is_some_and(|rest| rest.starts_with(['/', '.'])) {
+                    found
+                        .extend(naming(&text, connector).iter().map(|line| format!("{place}:{line}: {}", connector.0)));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "connectors are named outside their folders:\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_name_elsewhere_would_be_seen() {
+    let list = "declared!(\"postgres\", \"postgres-changes\", crate::postgres_changes::declaration::SOURCE),";
+    assert_eq!(declared(list), [("postgres-changes".to_owned(), "postgres_changes".to_owned())]);
+    let nats = ("nats".to_owned(), "nats".to_owned());
+    assert_eq!(naming("use crate::nats::Server;\nlet signatures = 1;\n// nats\nNatsReads\n\"nats\"", &nats), [1, 4, 5]);
+    let flight = ("flight".to_owned(), "flight".to_owned());
+    assert_eq!(naming("const FLIGHT_MAX: u8 = 1;\nin_flight_max();\nbatches in flight\n", &flight), [1]);
+}
