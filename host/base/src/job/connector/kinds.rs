@@ -176,12 +176,15 @@ fn keys_of<D: Declaration>(
     };
     let words: Vec<&'static str> = kinds.iter().map(word).collect();
     let docs: Vec<String> = kinds.iter().map(|kind| format!("{} (`{}`)", doc_of(kind), word(kind))).collect();
+    let mut seen = BTreeSet::new();
     let all = |key: &TableKey| {
         let mut key = *key;
+        // A kind of the language may have a key of a name that means something else; it comes behind the one that is shared.
+        let is_first = seen.insert(key.name);
         if key.name == "kind" {
             key.shape = KeyShape::Word(words.clone().leak());
             key.doc = format!("{doc}: {}.", docs.join(", ")).leak();
-        } else if !key.kinds.is_empty() {
+        } else if is_first && !key.kinds.is_empty() {
             let shares = |kind: &Kind<D>| match kind {
                 Kind::OfLanguage(word) => key.kinds.contains(word),
                 Kind::Declared(declaration) => declaration.shared().iter().any(|names| names.contains(&key.name)),

@@ -32,7 +32,7 @@ const SOURCE: Cases = &[
     ),
     (
         "stream = \"orders\"\nurl = \"https://kinesis.eu-west-1.amazonaws.com\"",
-        "job.toml:4: source `lines`: `url` is not for kind `kinesis` but for `http`, `redis`, `mqtt`, `nats`, `rabbitmq`, `postgres-changes`, `zeromq`, `flight`; remove it",
+        "job.toml:4: source `lines`: `url` is not for kind `kinesis` but for `http`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `postgres-changes`; remove it",
     ),
 ];
 

@@ -80,7 +80,7 @@ session = "1d""#,
 url = "mqtt://h"
 topic = "a"
 stream = "s""#,
-        "job.toml:5: source `lines`: `stream` is not for kind `mqtt` but for `http`, `redis`, `kinesis`, `nats`, `rabbitmq`; remove it",
+        "job.toml:5: source `lines`: `stream` is not for kind `mqtt` but for `http`, `redis`, `nats`, `rabbitmq`, `kinesis`; remove it",
     ),
     (
         r#"kind = "nats""#,

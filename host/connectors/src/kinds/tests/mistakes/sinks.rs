@@ -10,12 +10,12 @@ pub(super) const SINK: Cases = &[
     ),
     (
         r#"from = "lines""#,
-        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, delta, queue, postgres, kafka, redis, mqtt, nats, rabbitmq, flight, kinesis, clickhouse, http, websocket, plugin, nothing"#,
+        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, delta, queue, postgres, sqlite, kafka, redis, mqtt, nats, rabbitmq, flight, kinesis, clickhouse, http, websocket, plugin, nothing"#,
     ),
     (
         r#"from = "lines"
-kind = "sqlite""#,
-        r#"job.toml:3: sink `screen`: `kind = "sqlite"` is not available in this version; write one of: `print`, `files`, `delta`, `queue`, `postgres`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `flight`, `kinesis`, `clickhouse`, `http`, `websocket`, `plugin`, `nothing`"#,
+kind = "s3""#,
+        r#"job.toml:3: sink `screen`: `kind = "s3"` is not available in this version; write one of: `print`, `files`, `delta`, `queue`, `postgres`, `sqlite`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `flight`, `kinesis`, `clickhouse`, `http`, `websocket`, `plugin`, `nothing`"#,
     ),
     (
         r#"from = "lines"
@@ -120,7 +120,7 @@ rows = -1"#,
         r#"from = "lines"
 kind = "print"
 path = "out""#,
-        "job.toml:4: sink `screen`: `path` is not for kind `print` but for `files`, `delta`, `queue`, `flight`; remove it",
+        "job.toml:4: sink `screen`: `path` is not for kind `print` but for `files`, `delta`, `queue`, `sqlite`, `flight`; remove it",
     ),
     (
         r#"from = "lines"

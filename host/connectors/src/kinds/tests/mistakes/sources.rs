@@ -11,7 +11,7 @@ pub(super) const SOURCE: Cases = &[
     (r#"kind = "sockte""#, r#"job.toml:2: source `lines`: `kind = "sockte"` is unknown; did you mean `socket`?"#),
     (
         r#"kind = "s3""#,
-        r#"job.toml:2: source `lines`: `kind = "s3"` is not available in this version; write one of: `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `kinesis`, `syslog`, `otlp`, `lumberjack`, `postgres-changes`, `plugin`, `rate`, `nexmark`, `queue`"#,
+        r#"job.toml:2: source `lines`: `kind = "s3"` is not available in this version; write one of: `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `kinesis`, `postgres-changes`, `syslog`, `otlp`, `lumberjack`, `plugin`, `rate`, `nexmark`, `queue`"#,
     ),
     (r#"kind = "tcp""#, r#"job.toml:2: source `lines`: `kind = "tcp"` is unknown; did you mean `socket`?"#),
     (
@@ -226,7 +226,7 @@ job.toml:5: source `lines`: `bytes` is 5000; write a number of 1 to 4096"#,
         r#"kind = "rate"
 rows_per_second = 10
 schema = { k = "int64" }"#,
-        "job.toml:4: source `lines`: `schema` is not for kind `rate` but for `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `kinesis`, `postgres-changes`, `queue`, `syslog`, `otlp`, `lumberjack`; remove it",
+        "job.toml:4: source `lines`: `schema` is not for kind `rate` but for `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `kinesis`, `queue`, `syslog`, `otlp`, `lumberjack`, `flight`, `postgres-changes`; remove it",
     ),
     (
         r#"kind = "rate"
