@@ -8,7 +8,7 @@
     allow(dead_code, unreachable_code, unused_imports)
 )]
 
-#[cfg(feature = "brokers")]
+#[cfg_attr(not(feature = "brokers"), path = "dial/absent.rs")]
 mod dial;
 #[cfg(feature = "brokers")]
 mod flight;
