@@ -409,7 +409,7 @@ fn versions_to_come() {
         "versions_to_come",
         &[
             &changed("[sinks.screen]", "[checkpoint]\ndir = \"c\"\nkeep = 3\n\n[sinks.screen]"),
-            &changed("kind = \"print\"", "kind = \"sqlite\""),
+            &changed("kind = \"print\"", "kind = \"s3\""),
             &changed("key = \"value\"", "key = \"value\"\nsort = \"n\""),
         ],
     );

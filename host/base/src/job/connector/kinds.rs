@@ -81,8 +81,8 @@ impl Kinds {
     /// The kinds that the language has itself, without any connector.
     pub fn of_language() -> &'static Kinds {
         static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
-            let sources = keys::SOURCE_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(*kind));
-            let sinks = keys::SINK_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(*kind));
+            let sources = keys::SOURCE_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(kind));
+            let sinks = keys::SINK_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(kind));
             Kinds::new(sources.collect(), sinks.collect(), Vec::new())
         });
         &KINDS
