@@ -82,7 +82,8 @@ mod using;
 #[cfg(feature = "sql")]
 pub mod budget_exec;
 
-#[cfg(all(test, feature = "sql"))]
+#[cfg(feature = "sql")]
+#[cfg(test)]
 mod tests;
 
 #[cfg(not(feature = "sql"))]

@@ -204,5 +204,6 @@ fn list(checkpoint: &Checkpoint, tables: &[StageState], json: bool) -> Result<St
     Ok(text)
 }
 
-#[cfg(all(test, feature = "sql"))]
+#[cfg(feature = "sql")]
+#[cfg(test)]
 mod tests;

@@ -46,11 +46,11 @@ pub fn check<T>(
     made.map(drop).map_err(|mistake| unreadable(source, origin, mistake))
 }
 
+/// Makes a reader of the settings of a source; an error is the key that is wrong, and why.
+pub type MakeOf<C, R> = fn(&SourceSpec, &C, &Origin) -> std::result::Result<R, (&'static str, String)>;
+
 /// Makes readers of these settings, where they need not know of each other.
-pub fn readers<C, R>(
-    (source, config, origin): (&SourceSpec, &C, &Origin),
-    of: fn(&SourceSpec, &C, &Origin) -> std::result::Result<R, (&'static str, String)>,
-) -> MakeReader
+pub fn readers<C, R>((source, config, origin): (&SourceSpec, &C, &Origin), of: MakeOf<C, R>) -> MakeReader
 where
     C: Clone + Send + Sync + 'static,
     R: ReadPartition + 'static,

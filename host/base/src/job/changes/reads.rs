@@ -148,7 +148,8 @@ impl Projection {
     }
 }
 
-#[cfg(all(test, feature = "sql"))]
+#[cfg(feature = "sql")]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -241,7 +241,8 @@ fn values(converter: &RowConverter, kept: &[Option<OwnedRow>], kind: &DataType) 
     columns.pop().ok_or_else(|| Error::bug("a value without a column"))
 }
 
-#[cfg(all(test, feature = "sql"))]
+#[cfg(feature = "sql")]
+#[cfg(test)]
 mod tests {
     use super::super::total;
     use super::*;
