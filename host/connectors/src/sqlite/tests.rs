@@ -183,7 +183,7 @@ fn a_query_gives_the_rows_that_a_sink_wrote_with_their_types() {
     assert!(told("select ?1").contains("the query has parameters"), "{}", told("select ?1"));
     let delete = told("delete from t returning n");
     assert!(delete.contains("readonly"), "{delete}");
-    assert!(told("select nothing from t").contains("no such column"), "{}", told("select nothing from t"));
+    assert!(told("select gone from t").contains("no such column"), "{}", told("select gone from t"));
     let other = "select 1 as a union all select 'x'";
     assert!(told(other).contains("column `a` is int64, and has a value of type Text"), "{}", told(other));
     assert_eq!(SINK.kind, "sqlite");

@@ -182,7 +182,8 @@ impl Accumulator {
         if let Known::Average { counts, sums } = &mut self.known {
             let (counts, sums) = (std::mem::take(counts), std::mem::take(sums));
             let some = counts.iter().zip(&sums).map(|(count, sum)| (*count > 0).then_some(*sum));
-            return Ok(vec![Arc::new(some_counts(&counts)), Arc::new(some.collect::<Float64Array>())]);
+            let some_counts: UInt64Array = counts.iter().map(|count| (*count > 0).then_some(*count)).collect();
+            return Ok(vec![Arc::new(some_counts), Arc::new(some.collect::<Float64Array>())]);
         }
         if let (AggregateFunction::First | AggregateFunction::Last, Known::Values { kept, .. }) =
             (self.total.function, &self.known)
@@ -223,10 +224,6 @@ impl Accumulator {
             Known::Values { kept, .. } => kept.resize(count.max(kept.len()), None),
         }
     }
-}
-
-fn some_counts(counts: &[u64]) -> UInt64Array {
-    counts.iter().map(|count| Some(*count)).collect()
 }
 
 /// The values that are kept; null where there is none.
