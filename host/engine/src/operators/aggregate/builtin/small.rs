@@ -133,7 +133,7 @@ impl Accumulator {
                 }
             }
             Known::Values { converter, kept } => {
-                let values = converter.convert_columns(&[values.clone()]).map_err(Error::arrow)?;
+                let values = converter.convert_columns(std::slice::from_ref(&values)).map_err(Error::arrow)?;
                 for (row, group) in rows {
                     let (kept, value) = (&mut kept[group], values.row(row));
                     let better = match (&kept, self.total.function) {
