@@ -12,33 +12,24 @@ use super::spec::{SinkConfig, SinkServer, SourceConfig};
 use super::table::Reader;
 use std::sync::Arc;
 
-/// A kind of source, as its connector declares it.
-pub struct SourceDeclaration {
+/// A kind of source or sink, as its connector declares it. `C`: what its keys are read into.
+pub struct Declaration<C: ?Sized + 'static> {
     /// The word for it in a job file.
     pub kind: &'static str,
-    /// Where its records come from, for the description of the key `kind`.
+    /// Where its records come from, or where rows go, for the description of the key `kind`.
     pub doc: &'static str,
     /// Its own keys. One of the name of another kind's key may mean something else.
     pub keys: &'static [TableKey],
     /// The keys that it shares with other kinds, by name.
     pub shared: &'static [&'static [&'static str]],
     /// Reads its keys. Mistakes are noted, and read as if the key were absent.
-    pub read: fn(&Reader<'_>) -> Arc<dyn SourceConfig>,
+    pub read: fn(&Reader<'_>) -> Arc<C>,
 }
 
-/// A kind of sink, as its connector declares it.
-pub struct SinkDeclaration {
-    /// The word for it in a job file.
-    pub kind: &'static str,
-    /// Where rows go, for the description of the key `kind`.
-    pub doc: &'static str,
-    /// Its own keys. One of the name of another kind's key may mean something else.
-    pub keys: &'static [TableKey],
-    /// The keys that it shares with other kinds, by name.
-    pub shared: &'static [&'static [&'static str]],
-    /// Reads its keys. Mistakes are noted, and read as if the key were absent.
-    pub read: fn(&Reader<'_>) -> Arc<dyn SinkConfig>,
-}
+/// A kind of source.
+pub type SourceDeclaration = Declaration<dyn SourceConfig>;
+/// A kind of sink.
+pub type SinkDeclaration = Declaration<dyn SinkConfig>;
 
 /// What all sources have that read records: their format, and bounds.
 pub const ROWS: &[&str] =

@@ -33,7 +33,7 @@ pub struct CommitRetry<'a> {
 
 impl CommitRetry<'_> {
     /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
-    pub fn commit(&self, batch: BatchId, attempt: impl FnMut() -> std::result::Result<(), ServerFault>) -> Result<()> {
+    pub fn commit<T>(&self, batch: BatchId, attempt: impl FnMut() -> std::result::Result<T, ServerFault>) -> Result<T> {
         self.until_done(&format!("sink `{}`: batch {batch}", self.sink), attempt)
     }
 
@@ -115,7 +115,7 @@ mod tests {
             let (began, mut tried) = (Instant::now(), Duration::ZERO);
             let error = retry(&failure, wait).commit(BatchId(7), || {
                 tried = began.elapsed();
-                Err(ServerFault::Busy("away".into(), Duration::from_secs(3600)))
+                Err::<(), _>(ServerFault::Busy("away".into(), Duration::from_secs(3600)))
             });
             let error = error.unwrap_err().to_string();
             assert!(error.starts_with("sink `out`: batch 7: db at h:1: away; the job has waited for "), "{error}");
@@ -129,7 +129,7 @@ mod tests {
         let mut tries = 0;
         let error = retry(&failure, Duration::from_secs(60)).commit(BatchId(1), || {
             tries += 1;
-            Err(ServerFault::Lasting(Error::plugin("no".to_owned())))
+            Err::<(), _>(ServerFault::Lasting(Error::plugin("no".to_owned())))
         });
         assert_eq!((error.unwrap_err().to_string().as_str(), tries), ("no", 1));
     }

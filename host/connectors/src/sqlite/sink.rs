@@ -167,15 +167,10 @@ impl SqliteSink {
             Some(batch) => format!("sink `{name}`: batch {batch}"),
             None => format!("sink `{name}`"),
         };
-        let mut done = None;
-        let attempt = || match work(self) {
-            Ok(result) => {
-                done = Some(result);
-                Ok(())
-            }
-            Err(fault) => {
+        let attempt = || {
+            work(self).map_err(|fault| {
                 self.connection = None;
-                Err(match fault {
+                match fault {
                     DatabaseFault::Passing(why) => ServerFault::Passing(why),
                     DatabaseFault::Lasting(why) => {
                         ServerFault::Lasting(Error::environment(format!("{who}: {shown}: {why}")))
@@ -184,15 +179,14 @@ impl SqliteSink {
                         ServerFault::Lasting(Error::taken_over(format!("{who}: {shown}: {why}")))
                     }
                     DatabaseFault::Row(why) => ServerFault::Lasting(Error::plugin(format!("{who}: {why}"))),
-                })
-            }
+                }
+            })
         };
         let retry = CommitRetry { sink: &name, place: &shown, wait, failure: &failure };
         match batch {
-            Some(batch) => retry.commit(batch, attempt)?,
-            None => retry.ask(attempt)?,
+            Some(batch) => retry.commit(batch, attempt),
+            None => retry.ask(attempt),
         }
-        done.ok_or_else(|| Error::bug("an attempt that succeeded has no result"))
     }
 
     /// Makes the tables, and writes into the marker that this start of the job commits from now on. The last committed batch.

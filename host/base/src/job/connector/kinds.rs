@@ -1,18 +1,17 @@
 //! The kinds of sources and sinks of a program, and the keys that they may have.
 
-use super::{SinkDeclaration, SourceDeclaration};
+use super::{Declaration, SinkDeclaration, SourceDeclaration};
 use crate::job::keys::{self, KeyShape, TableKey};
-use crate::job::spec::{TableDeclaration, TableKind};
+use crate::job::spec::{SinkConfig, SourceConfig, TableDeclaration, TableKind};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 /// A kind of source or sink.
-#[derive(Clone, Copy)]
-pub enum Kind<D: 'static> {
+pub enum Kind<C: ?Sized + 'static> {
     /// One of those that the language has itself.
     OfLanguage(&'static str),
     /// One that a connector declares.
-    Declared(&'static D),
+    Declared(&'static Declaration<C>),
     /// One that is not in this build.
     Absent {
         /// The word for it in a job file.
@@ -24,49 +23,19 @@ pub enum Kind<D: 'static> {
 
 /// All kinds of sources and sinks of a program, and the keys that these may have.
 pub struct Kinds {
-    sources: Vec<Kind<SourceDeclaration>>,
-    sinks: Vec<Kind<SinkDeclaration>>,
+    sources: Vec<Kind<dyn SourceConfig>>,
+    sinks: Vec<Kind<dyn SinkConfig>>,
     tables: Vec<&'static TableDeclaration>,
     source_keys: Vec<TableKey>,
     sink_keys: Vec<TableKey>,
 }
 
-/// What both kinds of declarations have.
-trait Declaration {
-    fn kind(&self) -> &'static str;
-    fn doc(&self) -> &'static str;
-    fn keys(&self) -> &'static [TableKey];
-    fn shared(&self) -> &'static [&'static [&'static str]];
-}
-
-macro_rules! declaration {
-    ($declaration:ty) => {
-        impl Declaration for $declaration {
-            fn kind(&self) -> &'static str {
-                self.kind
-            }
-            fn doc(&self) -> &'static str {
-                self.doc
-            }
-            fn keys(&self) -> &'static [TableKey] {
-                self.keys
-            }
-            fn shared(&self) -> &'static [&'static [&'static str]] {
-                self.shared
-            }
-        }
-    };
-}
-
-declaration!(SourceDeclaration);
-declaration!(SinkDeclaration);
-
 impl Kinds {
     /// These kinds, in the order in which messages list them. They live as long as the program, as their keys do. Of `tables` the first
     /// counts where a URL tells of none.
     pub fn new(
-        sources: Vec<Kind<SourceDeclaration>>,
-        sinks: Vec<Kind<SinkDeclaration>>,
+        sources: Vec<Kind<dyn SourceConfig>>,
+        sinks: Vec<Kind<dyn SinkConfig>>,
         tables: Vec<&'static TableDeclaration>,
     ) -> Kinds {
         Kinds {
@@ -141,22 +110,22 @@ impl Kinds {
     }
 }
 
-fn word<D: Declaration>(kind: &Kind<D>) -> &'static str {
+fn word<C: ?Sized>(kind: &Kind<C>) -> &'static str {
     match kind {
         Kind::OfLanguage(word) => word,
-        Kind::Declared(declaration) => declaration.kind(),
+        Kind::Declared(declaration) => declaration.kind,
         Kind::Absent { kind, .. } => kind,
     }
 }
 
-fn declared<D: Declaration>(kinds: &[Kind<D>], word: &str) -> Option<&'static D> {
+fn declared<C: ?Sized>(kinds: &[Kind<C>], word: &str) -> Option<&'static Declaration<C>> {
     kinds.iter().find_map(|kind| match kind {
-        Kind::Declared(declaration) if declaration.kind() == word => Some(*declaration),
+        Kind::Declared(declaration) if declaration.kind == word => Some(*declaration),
         _ => None,
     })
 }
 
-fn absent<D>(kinds: &[Kind<D>], word: &str) -> Option<&'static str> {
+fn absent<C: ?Sized>(kinds: &[Kind<C>], word: &str) -> Option<&'static str> {
     kinds.iter().find_map(|of| match of {
         Kind::Absent { kind, feature } if *kind == word => Some(*feature),
         _ => None,
@@ -164,14 +133,14 @@ fn absent<D>(kinds: &[Kind<D>], word: &str) -> Option<&'static str> {
 }
 
 /// The keys of all these kinds: those of the language, of which a kind that is declared has what it shares, and then its own.
-fn keys_of<D: Declaration>(
-    kinds: &[Kind<D>],
+fn keys_of<C: ?Sized>(
+    kinds: &[Kind<C>],
     of_language: &[TableKey],
     (docs, doc): (&[(&'static str, &'static str)], &str),
 ) -> Vec<TableKey> {
-    let doc_of = |kind: &Kind<D>| match kind {
+    let doc_of = |kind: &Kind<C>| match kind {
         Kind::OfLanguage(word) => docs.iter().find(|(of, _)| of == word).map_or("", |(_, doc)| *doc),
-        Kind::Declared(declaration) => declaration.doc(),
+        Kind::Declared(declaration) => declaration.doc,
         Kind::Absent { .. } => "not in this build",
     };
     let words: Vec<&'static str> = kinds.iter().map(word).collect();
@@ -185,9 +154,9 @@ fn keys_of<D: Declaration>(
             key.shape = KeyShape::Word(words.clone().leak());
             key.doc = format!("{doc}: {}.", docs.join(", ")).leak();
         } else if is_first && !key.kinds.is_empty() {
-            let shares = |kind: &Kind<D>| match kind {
+            let shares = |kind: &Kind<C>| match kind {
                 Kind::OfLanguage(word) => key.kinds.contains(word),
-                Kind::Declared(declaration) => declaration.shared().iter().any(|names| names.contains(&key.name)),
+                Kind::Declared(declaration) => declaration.shared.iter().any(|names| names.contains(&key.name)),
                 Kind::Absent { .. } => false,
             };
             key.kinds = kinds.iter().filter(|kind| shares(kind)).map(word).collect::<Vec<_>>().leak();
@@ -199,8 +168,8 @@ fn keys_of<D: Declaration>(
         Kind::OfLanguage(_) | Kind::Absent { .. } => None,
     });
     let own = own.flat_map(|declaration| {
-        let kinds: &'static [&'static str] = vec![declaration.kind()].leak();
-        declaration.keys().iter().map(move |key| TableKey {
+        let kinds: &'static [&'static str] = vec![declaration.kind].leak();
+        declaration.keys.iter().map(move |key| TableKey {
             kinds,
             needed: if key.needed.is_empty() { &[] } else { kinds },
             ..*key
