@@ -6,6 +6,8 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 MILLSTREAM := $(CARGO_TARGET_DIR)/release/millstream
+# What `make demo` builds where nothing is built: no optional part, in the profile `demo`.
+DEMO_MILLSTREAM := $(CARGO_TARGET_DIR)/demo/millstream
 # `make demo` needs these only, and no other language's tools than Rust's.
 DEMO_PLUGINS := plugins/split-words plugins/running-count
 RUST_PLUGINS := $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml))
@@ -104,12 +106,19 @@ flink: tools
 	@"$(MILLSTREAM)" build tests/plugins/poison plugins/split-words plugins/running-count plugins/filter-expr
 	@scripts/flink.sh "$(MILLSTREAM)"
 
+# Where the whole program is built, it is used. Otherwise the demo's, which has no optional part.
+ifneq ($(wildcard $(MILLSTREAM)),)
 demo: host
 	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)
 	@MILLSTREAM="$(MILLSTREAM)" demo/run.sh
+else
+demo: demo-build
+	@"$(DEMO_MILLSTREAM)" build $(DEMO_PLUGINS)
+	@MILLSTREAM="$(DEMO_MILLSTREAM)" demo/run.sh
+endif
 
-# The program without any optional part, compiled in the profile `demo`, into $(CARGO_TARGET_DIR)/demo.
 demo-build: setup
+	@[ -e "$(DEMO_MILLSTREAM)" ] || echo 'Building what the demo needs of Millstream. The first time this takes minutes, later ones seconds.'
 	cargo build --profile demo --package millstream --no-default-features
 
 # Made in a hurry: tests install the wheel once.

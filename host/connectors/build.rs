@@ -7,6 +7,10 @@ use std::{env, fs};
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    // For another machine, what is here fits nothing: who compiles for one says where its OpenSSL is (scripts/cross.sh).
+    if env::var_os("TARGET") != env::var_os("HOST") {
+        return;
+    }
     let Some(folder) = env::var_os("OUT_DIR").map(|out| Path::new(&out).join("static")) else { return };
     let found = ["libssl.a", "libcrypto.a"].map(|name| Some((name, library(name)?)));
     // One of them without the other would mix two versions.
