@@ -88,11 +88,18 @@ pictures: host
 	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)
 	@MILLSTREAM="$(MILLSTREAM)" scripts/pictures.sh
 
+# What `make dist` and `make wheel` are for: this machine, or TARGET=aarch64-unknown-linux-gnu, which is compiled here.
+ifneq ($(origin TARGET),command line)
+TARGET :=
+endif
+CROSS := $(if $(TARGET),scripts/cross.sh $(TARGET))
+BUILT := $(CARGO_TARGET_DIR)/$(if $(TARGET),$(TARGET)/)release
+
 # The Python package: the program, and the extension, which is built with the libraries that the program has.
 wheel: setup
-	cargo build --release --package millstream --package millstream-python
+	$(CROSS) cargo build --release --package millstream --package millstream-python
 	@rm -rf "$(CARGO_TARGET_DIR)/wheel"
-	@scripts/wheel.py "$(MILLSTREAM)" "$(CARGO_TARGET_DIR)/release/libmillstream_python.so" "$(CARGO_TARGET_DIR)/wheel"
+	@scripts/wheel.py "$(BUILT)/millstream" "$(BUILT)/libmillstream_python.so" "$(CARGO_TARGET_DIR)/wheel"
 
 # Not a part of `make test`.
 spark: build wheel
@@ -185,4 +192,5 @@ lint: setup
 
 # What can be given away, made of the program that `build` makes. docs/install.md tells how to install it.
 dist: build
-	@scripts/dist/make.sh "$(MILLSTREAM)" "$(CARGO_TARGET_DIR)/dist"
+	$(if $(TARGET),$(CROSS) cargo build --release --package millstream)
+	@FOR="$(BUILT)/millstream" scripts/dist/make.sh "$(MILLSTREAM)" "$(CARGO_TARGET_DIR)/dist"

@@ -28,20 +28,35 @@ def version() -> str:
     return re.search(r'^version = "([^"]+)"', workspace, re.MULTILINE).group(1)
 
 
+def machine_of(file: Path) -> str:
+    """The machine that an ELF file is for."""
+    if platform.system() != "Linux":
+        return platform.machine()
+    head = file.read_bytes()[:20]
+    machines = {62: "x86_64", 183: "aarch64"}
+    return machines.get(int.from_bytes(head[18:20], "little")) or sys.exit(f"wheel: {file} is for an unknown machine")
+
+
+def tool(name: str, file: Path) -> str:
+    """A program of binutils for what the file is for."""
+    machine = machine_of(file)
+    return name if machine == platform.machine() else f"{machine}-linux-gnu-{name}"
+
+
 def stripped(file: Path, to: Path) -> bytes:
-    subprocess.run(["strip", "-o", to, file], check=True)
+    subprocess.run([tool("strip", file), "-o", to, file], check=True)
     return to.read_bytes()
 
 
 def tag_of(files: list[Path]) -> str:
     """The platforms that these files run on: those with a glibc of the newest version that they ask for (PEP 600). They link to
     nothing but what each of those has."""
-    machine = platform.machine()
+    machine = machine_of(files[0])
     if platform.system() != "Linux":
         return f"cp311-abi3-{platform.system().lower()}_{machine}"
     newest, allowed = (2, 17), {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
     for file in files:
-        told = subprocess.run(["objdump", "-p", file], check=True, capture_output=True, text=True).stdout
+        told = subprocess.run([tool("objdump", file), "-p", file], check=True, capture_output=True, text=True).stdout
         others = set(re.findall(r"NEEDED +(\S+)", told)) - allowed
         if others:
             sys.exit(f"wheel: {file} needs {', '.join(sorted(others))}, which other machines may not have")

@@ -17,10 +17,24 @@ licence_of() {
     [[ -z $owner || ! -e /usr/share/doc/$owner/copyright ]] ||
         install -D -m 644 -t "$base/usr/share/doc/$owner" "/usr/share/doc/$owner/copyright"
 }
-ldd "$work/millstream" | grep -o '/[^ ]*' | sort -u >"$work/libraries"
-while read -r library; do
-    install -D -m 755 "$(realpath "$library")" "$base$library"
-    licence_of "$library" "$(realpath "$library")"
+# Lines of `from to`. Those of another machine are where its compiler has them, and belong where Debian's loader for it looks.
+libraries() {
+    local other=/usr/$machine-linux-gnu/lib name
+    if [[ -z $tools ]]; then
+        ldd "$work/millstream" | grep -o '/[^ ]*' | sort -u | sed 's,.*,& &,'
+        return
+    fi
+    for name in $(readelf -d "$work/millstream" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
+        case $name in
+        ld-linux*) echo "$other/$name /lib/$name" ;;
+        *) echo "$other/$name /lib/$machine-linux-gnu/$name" ;;
+        esac
+    done
+}
+libraries >"$work/libraries"
+while read -r from to; do
+    install -D -m 755 "$(realpath "$from")" "$base$to"
+    licence_of "$from" "$(realpath "$from")"
 done <"$work/libraries"
 certificates=/etc/ssl/certs/ca-certificates.crt
 if [[ -e $certificates ]]; then

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Makes what can be given away of a program that is built: a tarball, a Debian package, an image, and their digests.
 # Usage: scripts/dist/make.sh PROGRAM FOLDER [quick]
+# FOR=FILE packs this program, which is PROGRAM for another machine: PROGRAM runs here and prints completions and the manual.
 # The same program and commit make the same bytes. `quick` compresses little, for tests.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
 umask 022
 program=$(realpath "${1:?which program}")
+packed=$(realpath "${FOR:-$program}")
 mkdir -p "${2:?which folder}"
 out=$(realpath "$2")
 quick=${3:-}
@@ -22,7 +24,7 @@ fail() {
     exit 1
 }
 
-for tool in objdump strip gzip tar sha256sum; do
+for tool in objdump readelf strip gzip tar sha256sum; do
     command -v "$tool" >/dev/null || fail "no $tool here; install binutils, gzip, tar and coreutils"
 done
 for plugin in "${plugins[@]}"; do
@@ -34,12 +36,14 @@ version=$(sed -n 's/^millstream \([0-9][^ ]*\)$/\1/p' <<<"$told")
 commit=$(sed -n 's/^commit: //p' <<<"$told")
 [[ -n $version && -n $commit ]] || fail "$program --version says no version and commit: $told"
 revision=${commit%%,*}
-machine=$(uname -m)
-case $machine in
-x86_64) architecture=amd64 ;;
-aarch64) architecture=arm64 ;;
-*) architecture=$machine ;;
+case $(LC_ALL=C readelf -h "$packed" | sed -n 's/^ *Machine: *//p') in
+*X86-64) machine=x86_64 architecture=amd64 ;;
+AArch64) machine=aarch64 architecture=arm64 ;;
+*) fail "$packed is for a machine that nothing here packs for" ;;
 esac
+# The tools of another machine's compiler.
+tools=
+[[ $machine == "$(uname -m)" ]] || tools=$machine-linux-gnu-
 
 # All times in the archives are that of the commit, or one that is the same for everybody.
 if [[ -z ${SOURCE_DATE_EPOCH:-} ]]; then
@@ -48,10 +52,10 @@ fi
 export SOURCE_DATE_EPOCH
 
 # The newest version of these symbols that the program asks its libraries for.
-newest() { objdump -T "$program" | grep -o "${1}_[0-9][0-9.]*" | sort -uV | tail -n 1 | cut -d _ -f 2; }
+newest() { "${tools}objdump" -T "$packed" | grep -o "${1}_[0-9][0-9.]*" | sort -uV | tail -n 1 | cut -d _ -f 2; }
 glibc=$(newest GLIBC)
 gcc=$(newest GCC)
-[[ -n $glibc && -n $gcc ]] || fail "$program is not linked to glibc"
+[[ -n $glibc && -n $gcc ]] || fail "$packed is not linked to glibc"
 
 work=$(mktemp -d "$out/.making.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -94,8 +98,8 @@ stage_demo() {
     done
 }
 
-strip -o "$work/millstream" "$program"
-rm -f "$out"/millstream[-_]*"$version"* "$out/SHA256SUMS"
+"${tools}strip" -o "$work/millstream" "$packed"
+rm -f "$out"/millstream[-_]*"$version"*{"$machine","$architecture"}*
 made=()
 # shellcheck source=scripts/dist/tarball.sh
 source "$here/tarball.sh"
@@ -108,7 +112,7 @@ fi
 # shellcheck source=scripts/dist/image.sh
 source "$here/image.sh"
 
-(cd "$out" && sha256sum "${made[@]}" >SHA256SUMS)
+(cd "$out" && sha256sum millstream[-_]*"$version"*.* >SHA256SUMS)
 for archive in "${made[@]}"; do
     bytes=$(stat -c %s "$out/$archive")
     printf '%5.1f MB  %s\n' "$(awk "BEGIN { print $bytes / 1e6 }")" "$out/$archive"
