@@ -18,7 +18,7 @@ BENCH_PLUGINS := host/benches/identity host/benches/compute \
 # One of those that languages are compared by takes the place of another in a test, and one of the benches keeps slow workers busy.
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformance/lines/rust host/benches/compute
 
-.PHONY: help setup host build tools servers demo demo-build test units torture soak bench bench-rivals bench-spark lint dist wheel spark flink pictures
+.PHONY: help setup host build tools servers demo demo-build test units torture soak bench bench-rivals bench-spark lint dist sbom wheel spark flink pictures
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
@@ -33,6 +33,7 @@ help:
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
 	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
+	@echo 'make sbom    what the program is made of (CycloneDX), in $(CARGO_TARGET_DIR)/dist'
 	@echo 'make wheel   the Python package, in $(CARGO_TARGET_DIR)/wheel'
 	@echo 'make spark   tests of plugins in a real Spark, which is fetched (450 MB)'
 	@echo 'make flink   the library for Flink, and tests of plugins in a real Flink, which is fetched (150 MB)'
@@ -113,8 +114,13 @@ flink: tools
 	@"$(MILLSTREAM)" build tests/plugins/poison plugins/split-words plugins/running-count plugins/filter-expr
 	@scripts/flink.sh "$(MILLSTREAM)"
 
-# Where the whole program is built, it is used. Otherwise the demo's, which has no optional part.
-ifneq ($(wildcard $(MILLSTREAM)),)
+# Where the whole program is built, it is used. Otherwise the demo's, which has no optional part. With TARGET: that machine's program, in
+# an emulator.
+ifneq ($(TARGET),)
+demo: build
+	$(CROSS) cargo build --release --package millstream
+	@MILLSTREAM="$(BUILT)/millstream" demo/run.sh
+else ifneq ($(wildcard $(MILLSTREAM)),)
 demo: host
 	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)
 	@MILLSTREAM="$(MILLSTREAM)" demo/run.sh
@@ -189,6 +195,15 @@ bench-spark: tools wheel
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+
+# What the program is made of, as CycloneDX.
+sbom: setup
+	cargo install --quiet --locked --root "$(CARGO_TARGET_DIR)/tools" cargo-cyclonedx@0.5.9
+	@mkdir -p "$(CARGO_TARGET_DIR)/dist"
+	"$(CARGO_TARGET_DIR)/tools/bin/cargo-cyclonedx" cyclonedx --manifest-path host/Cargo.toml --format json --override-filename millstream-sbom
+	@mv host/millstream-sbom.json "$(CARGO_TARGET_DIR)/dist/millstream-sbom.cdx.json"
+	@# It writes one for every crate of the workspace.
+	@find bench host plugins sdk tests -name millstream-sbom.json -delete
 
 # What can be given away, made of the program that `build` makes. docs/install.md tells how to install it.
 dist: build
