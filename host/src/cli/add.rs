@@ -15,22 +15,24 @@ use std::path::PathBuf;
 /// The arguments of `millstream add`.
 #[derive(Args)]
 #[command(
-    after_help = "The package is pinned by its digest in millstream.lock beside the job; a job runs what is pinned, and \
-                        nothing else. Pin another version in the same way."
+    after_help = "The package is pinned by its digest in millstream.lock, next to the job file; a job runs only what is \
+                        pinned. Pin another version in the same way."
 )]
 pub struct AddArguments {
-    /// The package, as `split-words` (its newest version) or `split-words@0.2.0`
+    /// Package: `split-words` (newest version) or `split-words@0.2.0`
     package: PackageRequest,
-    /// Where it is: `oci://host/path`, or a folder (default: where the lock file has it from, else `registry` in config.toml)
+    /// Registry: `oci://host/path`, or a directory
+    ///
+    /// Default: the one in the lock file, else `registry` in config.toml.
     #[arg(long)]
     registry: Option<String>,
-    /// The job file
+    /// Path of the job file
     #[arg(long, default_value = "job.toml")]
     job: PathBuf,
-    /// The stage whose `plugin` it becomes; without, it is pinned only
+    /// Stage whose `plugin` to set (default: only pin the package)
     #[arg(long)]
     stage: Option<String>,
-    /// Take it although it needs more than what the stage has now, or has other columns
+    /// Accept a package that needs more permissions or has other columns
     #[arg(long)]
     accept: bool,
 }

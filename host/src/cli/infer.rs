@@ -16,24 +16,26 @@ use std::path::{Path, PathBuf};
 /// The arguments of `millstream infer`.
 #[derive(Args)]
 pub struct InferArguments {
-    /// A file as the source will read it: JSON lines, csv, text, Avro or Parquet, also compressed by gzip or zstd
+    /// File that the source will read
+    ///
+    /// JSON lines, csv, text, Avro or Parquet; it may be compressed with gzip or zstd.
     sample: PathBuf,
-    /// The name of the source; by default made of the file's name
+    /// Name of the source (default: derived from the name of the file)
     #[arg(long)]
     name: Option<String>,
-    /// The format; by default as the file looks
+    /// Format (default: detected)
     #[arg(long, value_parser = ["json", "csv", "text", "avro", "parquet"])]
     format: Option<String>,
-    /// Format csv: whether the first record names the columns; by default as it looks
+    /// Format csv: whether there is a header line (default: detected)
     #[arg(long, value_name = "BOOL")]
     header: Option<bool>,
-    /// Format csv: the character between cells; by default as it looks
+    /// Format csv: separator of the cells (default: detected)
     #[arg(long, value_parser = one_byte)]
     separator: Option<u8>,
-    /// Records to look at
+    /// Maximum records to read
     #[arg(long, default_value_t = INFER_ROWS_MAX, value_parser = clap::value_parser!(u64).range(1..))]
     rows: u64,
-    /// Bytes to look at, as "64MiB", decompressed where the file is compressed
+    /// Maximum bytes to read, for example "64MiB", after decompression
     #[arg(long, value_parser = bytes, default_value = "64MiB")]
     bytes: u64,
 }

@@ -22,12 +22,14 @@ use std::path::{Path, PathBuf};
 /// The arguments of `millstream inspect`.
 #[derive(Args)]
 pub struct InspectArguments {
-    /// A component file or plugin folder, a checkpoint (its folder, s3://bucket/prefix, or hdfs://namenode:8020/folder), or a job file
+    /// Component file, plugin directory, checkpoint or job file
+    ///
+    /// A checkpoint is a directory, s3://bucket/prefix, or hdfs://namenode:8020/folder.
     what: PathBuf,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Print the README that a plugin carries, and nothing else
+    /// Print only the README of a plugin
     #[arg(long, conflicts_with = "json")]
     readme: bool,
 }

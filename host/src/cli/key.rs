@@ -17,31 +17,35 @@ pub struct KeyArguments {
 
 #[derive(Subcommand)]
 enum KeyCommand {
-    /// Make a key to sign packages with (`millstream push --sign NAME`)
+    /// Create a key to sign packages with
+    ///
+    /// `millstream push --sign NAME` signs with it.
     New {
-        /// The signer's name: small letters, digits and hyphens, as alice
+        /// Name of the signer: lowercase letters, digits and hyphens
         name: Signer,
-        /// Let it take the place of the signer's key that there is
+        /// Replace the existing key of the signer
         #[arg(long)]
         rotate: bool,
     },
-    /// Show your keys, whose keys you trust, and what is revoked
+    /// Show your keys, the keys you trust, and what is revoked
     List,
-    /// Show the public keys of a signer, and how others come to trust them
+    /// Show the public keys of a signer, and how others can trust them
     Show {
-        /// The signer's name
+        /// Name of the signer
         name: Signer,
     },
-    /// Let signatures of this key count as those of a signer
+    /// Accept signatures of this key as those of a signer
     Trust {
-        /// The signer's name, as policies have it
+        /// Name of the signer, as policies use it
         name: Signer,
-        /// The key: ed25519:…, as `millstream key show` shows it
+        /// Public key (ed25519:…), as `millstream key show` prints it
         key: PublicKey,
     },
-    /// Let nothing count any more that a key has signed, or forbid a package
+    /// Revoke a key, or forbid a package
+    ///
+    /// Signatures of a revoked key are no longer accepted.
     Revoke {
-        /// A key (ed25519:…), or the digest of a package's manifest (sha256:…)
+        /// Public key (ed25519:…), or digest of a package manifest (sha256:…)
         what: String,
     },
 }

@@ -10,12 +10,14 @@ use std::path::Path;
 /// The arguments of `millstream new`.
 #[derive(Args)]
 pub struct NewArguments {
-    /// The plugin's name: small letters, digits and hyphens; also the new folder's name
+    /// Name of the plugin and its directory
+    ///
+    /// Lowercase letters, digits and hyphens.
     name: String,
-    /// The language: rust, python, js, go or c
+    /// Language: rust, python, js, go or c
     #[arg(long, default_value = "rust")]
     lang: String,
-    /// The kind of plugin
+    /// Kind of plugin
     #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup", "source", "sink"], default_value = "transform")]
     world: String,
 }

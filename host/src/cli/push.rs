@@ -16,13 +16,15 @@ use std::path::PathBuf;
 /// The arguments of `millstream push`.
 #[derive(Args)]
 pub struct PushArguments {
-    /// The plugin: its folder, built, or a component
+    /// Directory of a built plugin, or a component file
     #[arg(default_value = ".")]
     plugin: PathBuf,
-    /// Where to: oci://HOST/PATH, or a folder; default: `registry` of the settings
+    /// Registry: oci://HOST/PATH, or a directory
+    ///
+    /// Default: `registry` in config.toml.
     #[arg(long)]
     registry: Option<String>,
-    /// Sign it with this key of yours (`millstream key new` makes one)
+    /// Sign with this key (`millstream key new` creates one)
     #[arg(long, value_name = "KEY")]
     sign: Option<String>,
 }

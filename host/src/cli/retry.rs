@@ -22,39 +22,42 @@ use std::path::PathBuf;
 /// The arguments of `millstream retry`.
 #[derive(Args)]
 #[command(after_long_help = "\
-Files are those that a sink wrote of `<stage>.rejected`: of kind `files` with
-format json, csv or parquet (single files or the whole folder), or of kind
-`queue`. All of them hold every value of the six column types: csv tells a null
-(an empty cell) from an empty text (\"\"), as long as no other program writes the
-file anew. Columns of other types cannot be given back.
+FILES are what a sink wrote of `<stage>.rejected`: a sink of kind `files` with
+format json, csv or parquet (single files or the directory), or of kind `queue`.
+These formats keep every value of the six column types: csv distinguishes a null
+(an empty cell) from an empty string (\"\"), unless another program rewrites the
+file. Columns of other types cannot be retried.
 
-Rows of a file that was given before are left out; add --again to give them once
-more. A file is known by its content, so one that was edited, or put together of
-others, is another one.
+Rows of a file that was retried before are skipped; add --again to retry them
+again. A file is identified by its content, so an edited file, or one combined
+from others, counts as another file.
 
-Nothing needs to run or to stand still. The rows are written into
-`<job>.retry/<stage>/` beside the job file, from where the job reads each file
-once, however often it is killed and started. A file may be removed when
-`millstream inspect` says that it is read to the end. A job that begins anew
-(`run --fresh`) reads what is there again.
+The job may be running or stopped. The rows are written to
+`<job>.retry/<stage>/` next to the job file. The job reads each file there exactly
+once, even if it is killed and restarted. You may delete a file when
+`millstream inspect` shows that it is read to the end. A job that starts from
+scratch (`run --fresh`) reads the existing files again.
 
-Rows that are given back come into the stage as any others, but they move no
-event time: they did that when they came first. Those that are too old by now
-are late.")]
+Retried rows enter the stage like any others, but do not advance the event time,
+as they did that the first time. Rows that are too old by now are late.")]
 pub struct RetryArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
-    /// The stage that rejected the rows
+    /// Stage that rejected the rows
     stage: String,
-    /// Rejected rows as a sink wrote them: files, or folders of them (default: what sinks of the job have kept of this stage)
+    /// Files or directories of rejected rows, as a sink wrote them
+    ///
+    /// Default: what sinks of the job have kept of this stage.
     files: Vec<PathBuf>,
-    /// Also rows of files that were given back before
+    /// Also retry rows that were retried before
     #[arg(long)]
     again: bool,
-    /// Check the rows and say what would be given back, without doing it
+    /// Check the rows and show what would be retried
     #[arg(long)]
     dry_run: bool,
-    /// Replace a value of the job file, as `checkpoint.dir=elsewhere`
+    /// Replace or add a value of the job file
+    ///
+    /// For example `checkpoint.dir=elsewhere`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
     sets: Vec<(String, String)>,
 }

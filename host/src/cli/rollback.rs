@@ -38,16 +38,18 @@ const LOOKS_MAX: usize = 5;
 /// The arguments of `millstream rollback`.
 #[derive(Args)]
 #[command(
-    after_help = "A stage that keeps a state goes back to the checkpoint at the upgrade: the batches since then are run again \
-                  with the plugin of before, and sinks keep what they hold of them. A stage without one, a source and a sink get \
-                  their plugin back between two batches."
+    after_help = "A stage with state returns to the checkpoint at the upgrade: the batches since then run again with the previous \
+                  plugin, and sinks keep what they hold of them. A stage without state, a source and a sink return to the \
+                  previous plugin between two batches."
 )]
 pub struct RollbackArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
-    /// The stage, source or sink (`sinks.NAME` where a stage has the name as well)
+    /// Stage, source or sink (`sinks.NAME` if a stage has the same name)
     stage: String,
-    /// Keep the state as it is: only the plugin goes back, between two batches, where it keeps the same columns
+    /// Keep the current state, and only replace the plugin
+    ///
+    /// It is replaced between two batches. The state must have the same columns in both versions.
     #[arg(long)]
     keep_state: bool,
 }

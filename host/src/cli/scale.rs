@@ -22,21 +22,23 @@ const ALONE_FOR: Duration = Duration::from_millis(500);
 /// The arguments of `millstream scale`.
 #[derive(Args)]
 #[command(
-    after_help = "New processes start beside the old ones and load the newest checkpoint; the old ones make a last one and end, and the \
-                  new ones go on from there. The next `millstream run` has the workers that it, or the job file, says. The exit code is \
-                  1 where the job goes on as it was."
+    after_help = "New processes start next to the old ones and load the newest checkpoint. The old ones write a last checkpoint and \
+                  exit, and the new ones continue from it. The next `millstream run` uses its own options or the job file again. \
+                  The exit code is 1 if the job continues unchanged."
 )]
 pub struct ScaleArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
     /// Worker threads of each process
     #[arg(long, required_unless_present_any = ["processes", "hosts"])]
     workers: Option<usize>,
-    /// How many processes run the job together, all on this machine
+    /// Number of processes that run the job together on this machine
     #[arg(long)]
     processes: Option<usize>,
-    /// The address of each process of a job on several machines, `host:port,host:port`, or `@FILE` with an address a line. Say it where
-    /// process 0 is, which stays the first
+    /// Address of each process: `host:port,host:port`, or `@FILE`
+    ///
+    /// For a job on several machines. The file has one address per line. Run the command where process 0 is; it must stay
+    /// the first.
     #[arg(long, value_delimiter = ',', conflicts_with = "processes")]
     hosts: Vec<String>,
 }

@@ -13,12 +13,14 @@ use std::fmt::Write as _;
 /// The arguments of `millstream show`.
 #[derive(Args)]
 pub struct ShowArguments {
-    /// The package, as `split-words` (its newest version) or `split-words@0.2.0`
+    /// Package: `split-words` (newest version) or `split-words@0.2.0`
     package: PackageRequest,
-    /// Where it is: oci://HOST/PATH, or a folder; default: `registry` of the settings
+    /// Registry: oci://HOST/PATH, or a directory
+    ///
+    /// Default: `registry` in config.toml.
     #[arg(long)]
     registry: Option<String>,
-    /// Show its README instead
+    /// Show only its README
     #[arg(long)]
     readme: bool,
 }

@@ -29,18 +29,22 @@ use std::sync::Arc;
 /// The arguments of `millstream state`.
 #[derive(Args)]
 pub struct StateArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
-    /// A query over tables that are named as the stages, as `select * from totals limit 5` (default: list them)
+    /// Query over the state tables, which have the names of the stages
+    ///
+    /// For example `select * from totals limit 5`. Without a query, the tables are listed.
     #[arg(long)]
     sql: Option<String>,
-    /// The checkpoint after this batch (default: the newest)
+    /// Read the checkpoint after this batch (default: the newest)
     #[arg(long)]
     batch: Option<u64>,
     /// Print JSON lines
     #[arg(long)]
     json: bool,
-    /// Replace a value of the job file, as `checkpoint.dir=elsewhere`
+    /// Replace or add a value of the job file
+    ///
+    /// For example `checkpoint.dir=elsewhere`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
     sets: Vec<(String, String)>,
 }

@@ -15,9 +15,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The arguments of `millstream status`.
 #[derive(Args)]
-#[command(after_help = "The exit code is 1 where the job does not run.")]
+#[command(after_help = "The exit code is 1 if the job is not running.")]
 pub struct StatusArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
     /// Print one JSON object
     #[arg(long)]

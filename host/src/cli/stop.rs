@@ -16,13 +16,15 @@ const SILENT_MAX: Duration = Duration::from_secs(2);
 /// The arguments of `millstream stop`.
 #[derive(Args)]
 #[command(
-    after_help = "What the job has received is worked on and committed first. The exit code is 1 where it does not run, and where \
-                  it has not ended within `--timeout`."
+    after_help = "The job first processes and commits what it has received. The exit code is 1 if the job is not running, or has not \
+                  ended within `--timeout`."
 )]
 pub struct StopArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
-    /// Wait no longer than this for its end, as `30s`; it ends all the same
+    /// Maximum time to wait for its end, for example `30s`
+    ///
+    /// The job stops anyway.
     #[arg(long, default_value = "5m", value_parser = millstream_base::units::time)]
     timeout: Duration,
 }

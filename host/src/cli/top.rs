@@ -42,11 +42,11 @@ const REFUSED_MAX: usize = 100;
 /// The arguments of `millstream top`.
 #[derive(Args)]
 #[command(
-    after_help = "Keys: q quits, arrows choose a part, Enter tells more of it, s sorts, ? helps. It begins while the job runs \
-                        (the exit code is 1 where it does not), and goes on when the job is started again. NO_COLOR=1: without colours."
+    after_help = "Keys: q quits, arrows select a part, Enter shows its details, s sorts, ? shows help. The job must be running \
+                        (otherwise the exit code is 1); the view continues when the job restarts. NO_COLOR=1 disables colors."
 )]
 pub struct TopArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
 }
 

@@ -26,27 +26,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The arguments of `millstream upgrade`.
 #[derive(Args)]
 #[command(
-    after_help = "The job goes on meanwhile: the new version is loaded and checked beside the old one, and takes its place \
-                  between two batches. The lock file and `plugin` in the job file are changed with it."
+    after_help = "The job keeps running: the new version is loaded and checked next to the old one, and replaces it between two \
+                  batches. The lock file and `plugin` in the job file are updated."
 )]
 pub struct UpgradeArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
-    /// The stage, source or sink (`sinks.NAME` where a stage has the name as well)
+    /// Stage, source or sink (`sinks.NAME` if a stage has the same name)
     stage: String,
-    /// A version of the package that it has (`0.2.0`), another package (`name@0.2.0`), or the path of a component or
-    /// plugin folder
+    /// New version: `0.2.0`, `name@0.2.0`, or a path
+    ///
+    /// A version of the current package, another package, or the path of a component or plugin directory.
     to: String,
-    /// Where the package is: `oci://host/path`, or a folder (default: where the lock file has it from)
+    /// Registry: `oci://host/path`, or a directory
+    ///
+    /// Default: the one in the lock file.
     #[arg(long)]
     registry: Option<String>,
-    /// Take it although it needs more than what is there now, or is otherwise not what that is
+    /// Accept a version that needs more permissions or otherwise differs
     #[arg(long)]
     accept: bool,
-    /// Of a stage: run it beside the old version for so many batches first, on the same rows; what it makes is compared and dropped
+    /// Stages: first run both versions for this many batches
+    ///
+    /// The new version gets the same rows; its output is compared and dropped.
     #[arg(long, value_name = "BATCHES")]
     shadow: Option<u64>,
-    /// Behind a shadow: when it takes the place of the old version
+    /// When the new version replaces the old one after --shadow
     #[arg(long, value_enum, value_name = "RULE", default_value_t, requires = "shadow")]
     promote: ShadowRule,
     /// Print one JSON object
