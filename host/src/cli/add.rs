@@ -53,7 +53,7 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
     let differences = add::changes(job, stage.as_deref(), &obtained.facts, &store)?;
     if differences.iter().any(|difference| difference.needs_accept) && !accept {
         return Err(Error::job(format!(
-            "{reference} differs from {}:\n{}nothing was changed; add --accept to take it all the same",
+            "{reference} differs from {}:\n{}nothing was changed; add --accept to accept it",
             stage.as_ref().map_or("the version that is pinned".into(), |stage| format!("what stage `{stage}` has now")),
             lines(&differences),
         )));
@@ -64,7 +64,7 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
     add::pin(folder, obtained.pin.clone())?;
     let mut text = told(&obtained);
     if !differences.is_empty() {
-        let _ = write!(text, "it differs from what was there:\n{}", lines(&differences));
+        let _ = write!(text, "differences from the previous version:\n{}", lines(&differences));
     }
     let shown = job.display();
     let _ = writeln!(text, "pinned in {}", lock::shown(folder));
@@ -99,7 +99,7 @@ pub(super) fn told(Obtained { pin, facts, signers }: &Obtained) -> String {
     if grants.as_object().is_some_and(|grants| !grants.is_empty()) {
         line("grant", &grants.to_string());
     }
-    line("signed by", &list(signers, "nobody whose key you trust"));
+    line("signed by", &list(signers, "no one whose key you trust"));
     line("manifest", &pin.manifest.to_string());
     line("component", &pin.layer.to_string());
     text

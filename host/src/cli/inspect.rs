@@ -67,7 +67,7 @@ fn what(path: &Path) -> Result<InspectedKind> {
     }
     if ["plans", "state", "blobs"].iter().all(|folder| path.join(folder).is_dir()) {
         return Err(Error::environment(format!(
-            "{0} has the folders of a checkpoint and no {1}, which says what counts; put back a copy of {1}",
+            "{0} has the directories of a checkpoint but no {1}; restore a copy of {1}",
             path.display(),
             manifest::PATH
         )));
@@ -110,7 +110,7 @@ fn job(path: &Path, json: bool) -> Result<String> {
     let told = match (&facts, &graph.spec.checkpoint) {
         (Some(facts), _) => words::of(facts),
         (None, Some(checkpoint)) => {
-            format!("there is no checkpoint in {} yet\n", harmless(&checkpoint.dir, usize::MAX))
+            format!("no checkpoint in {} yet\n", harmless(&checkpoint.dir, usize::MAX))
         }
         (None, None) => "the job keeps no checkpoint\n".into(),
     };

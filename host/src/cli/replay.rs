@@ -52,7 +52,7 @@ pub fn run(arguments: &ReplayArguments) -> Result<(String, bool)> {
     for stage in &not_replayable {
         let _ = writeln!(
             text,
-            "stage `{stage}` is not replayable: what it asks over HTTP may be answered otherwise than the first time"
+            "stage `{stage}` is not replayable: its HTTP requests may get other responses than the first time"
         );
     }
     Ok((text, sinks.iter().all(|of| of.same != Some(false))))
@@ -64,7 +64,7 @@ fn told(of: &Replayed) -> String {
     let compared = match of.same {
         Some(true) => "the same as was committed",
         Some(false) => "NOT the same as was committed",
-        None => "nothing to compare with is there",
+        None => "nothing to compare it with",
     };
     format!("sink `{}`: {rows} row{plural}, {compared}", of.sink)
 }

@@ -105,15 +105,15 @@ fn own(spec: &JobSpec, stage: &str) -> Result<Vec<PathBuf>> {
     let kept = retry_source::kept(spec, stage);
     if kept.is_empty() {
         return Err(Error::job(format!(
-            "no sink of the job `{}` keeps `{stage}.rejected`, and nothing else, as files on this machine; give the files, or \
-             folders of them, that hold the rows",
+            "no sink of the job `{}` keeps `{stage}.rejected`, and nothing else, as files on this machine; name the files or \
+             directories that hold the rows",
             spec.name
         )));
     }
     if let [(first, _), (second, _), ..] = kept.as_slice() {
         return Err(Error::job(format!(
-            "the sinks `{}` and `{}` both keep what stage `{stage}` rejects, and each row is to come back once; give the file or folder of one \
-             of them",
+            "the sinks `{}` and `{}` both keep what stage `{stage}` rejects, and each row must be retried once; name the file or directory of \
+             one of them",
             first.name, second.name
         )));
     }
@@ -132,18 +132,16 @@ fn check(spec: &JobSpec, name: &str) -> Result<()> {
     let location = spec.origin.at(&format!("stages.{name}"));
     let (OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. }) = &stage.operator else {
         return Err(Error::job(format!(
-            "{location}stage `{name}` has no plugin; rows can be given back to stages with a plugin and on_error = \"reject\""
+            "{location}stage `{name}` has no plugin; only stages with a plugin and on_error = \"reject\" can retry rows"
         )));
     };
     if plugin.on_error != OnError::Reject {
-        return Err(Error::job(format!(
-            "{location}stage `{name}` does not take rows back; write on_error = \"reject\" there"
-        )));
+        return Err(Error::job(format!("{location}stage `{name}` cannot retry rows; set on_error = \"reject\" in it")));
     }
     if spec.checkpoint.is_none() {
         return Err(Error::job(format!(
-            "{}the job `{}` keeps no checkpoint, so it would read rows that are given back again with every start; give it \
-             a table [checkpoint] with `dir`",
+            "{}the job `{}` keeps no checkpoint, so it would read retried rows again at every startup; add a table \
+             [checkpoint] with `dir`",
             spec.origin.at("checkpoint"),
             spec.name
         )));
@@ -157,17 +155,17 @@ fn told(stage: &str, folder: &str, done: &[RetriedFile], dry_run: bool) -> Strin
     let rows = of(false).map(|done| done.rows).sum::<usize>();
     let mut text = String::new();
     for RetriedFile { place, rows, .. } in of(true) {
-        let _ = writeln!(text, "{place}: {} already given back, left out; add --again to do it anyway", count(*rows));
+        let _ = writeln!(text, "{place}: {} already retried, skipped; add --again to retry anyway", count(*rows));
     }
     for RetriedFile { place, rows, .. } in of(false) {
         let _ = writeln!(text, "{place}: {}", count(*rows));
     }
     let _ = match (rows, dry_run) {
-        (0, _) => writeln!(text, "nothing to give back to stage `{stage}`"),
-        (rows, true) => writeln!(text, "{} would go back to stage `{stage}`, in {folder}", count(rows)),
+        (0, _) => writeln!(text, "nothing to retry in stage `{stage}`"),
+        (rows, true) => writeln!(text, "{} would be queued for stage `{stage}`, in {folder}", count(rows)),
         (rows, false) => writeln!(
             text,
-            "{} went back to stage `{stage}`, in {folder}; the job takes them with its next batch if it runs, else when it \
+            "{} queued for stage `{stage}`, in {folder}; the job reads them in its next batch if it is running, else when it \
              starts",
             count(rows)
         ),

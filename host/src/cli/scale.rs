@@ -47,7 +47,7 @@ pub struct ScaleArguments {
 pub fn scale(arguments: &ScaleArguments) -> Result<()> {
     let ScaleArguments { job, workers, processes, hosts } = arguments;
     if let Some(workers) = workers.filter(|workers| *workers == 0 || *workers as u64 > WORKERS_MAX) {
-        return Err(Error::job(format!("--workers is {workers}; a process has from 1 to {WORKERS_MAX}")));
+        return Err(Error::job(format!("--workers is {workers}; it must be from 1 to {WORKERS_MAX}")));
     }
     let hosts = hosts_of(hosts.clone())?;
     let question = ScaleQuestion::Scale { workers: *workers, processes: *processes, hosts };
@@ -63,12 +63,12 @@ pub fn scale(arguments: &ScaleArguments) -> Result<()> {
         match status.step {
             ScaleStep::Done { .. } => return Ok(()),
             ScaleStep::Failed(why) => {
-                return Err(Error::environment(format!("{shown} has the workers that it had: {why}")));
+                return Err(Error::environment(format!("{shown}: rescaling failed, the workers are unchanged: {why}")));
             }
             _ => {}
         }
         thread::sleep(LOOK_EVERY);
-        let ended = || Error::environment(format!("the job {shown} has ended, or was started anew, meanwhile"));
+        let ended = || Error::environment(format!("the job {shown} has ended or restarted in the meantime"));
         status = asked(job, &ScaleQuestion::Scaling { id: status.id })?.ok_or_else(ended)?;
     }
 }
@@ -93,18 +93,18 @@ fn begun(job: &Path, question: &ScaleQuestion) -> Result<ScaleStatus> {
         let said = ask(job)?;
         if !is_supervised && said.answered.is_empty() && said.silent.is_empty() {
             return Err(Error::environment(format!(
-                "the job {shown} is not running (no process of yours answers); start it with `millstream run {shown} --workers N`"
+                "the job {shown} is not running (no process of yours responds); start it with `millstream run {shown} --workers N`"
             )));
         }
         // Its processes outlive a supervisor for a moment.
         if !is_supervised && began.elapsed() >= ALONE_FOR {
             return Err(Error::job(format!(
-                "the job {shown} runs without a supervisor, which a job has that keeps checkpoints: add [checkpoint] with a `dir`, and \
-                 start it again; or stop it (`millstream stop {shown}`) and start it with other --workers"
+                "the job {shown} has no supervisor, as it keeps no checkpoints; add [checkpoint] with a `dir` and restart it, or stop \
+                 it (`millstream stop {shown}`) and start it with other --workers"
             )));
         }
         if began.elapsed() >= START_MAX {
-            return Err(Error::environment(format!("the supervisor of the job {shown} does not answer")));
+            return Err(Error::environment(format!("the supervisor of the job {shown} does not respond")));
         }
         thread::sleep(LOOK_EVERY);
     }
@@ -113,14 +113,14 @@ fn begun(job: &Path, question: &ScaleQuestion) -> Result<ScaleStatus> {
 fn in_words(step: &ScaleStep) -> String {
     match step {
         ScaleStep::Waiting => "the job is starting; the new workers start as soon as it runs".into(),
-        ScaleStep::Loading => "the new workers start beside the old ones, and load the newest checkpoint".into(),
-        ScaleStep::Following { batch } => format!("they have loaded the checkpoint after batch {batch}"),
-        ScaleStep::Ending => "the old ones work on what they have received, and make their last checkpoint".into(),
-        ScaleStep::TakingOver => "the new ones take the job over".into(),
+        ScaleStep::Loading => "new workers start next to the old ones and load the newest checkpoint".into(),
+        ScaleStep::Following { batch } => format!("the new workers have loaded the checkpoint after batch {batch}"),
+        ScaleStep::Ending => "the old workers commit what they have received and write their last checkpoint".into(),
+        ScaleStep::TakingOver => "the new workers take over".into(),
         ScaleStep::Done { pause_us: Some(us) } => {
-            format!("batches begin again; none began for {:.2} s", *us as f64 / 1e6)
+            format!("batches continue after a pause of {:.2} s", *us as f64 / 1e6)
         }
-        ScaleStep::Done { pause_us: None } => "batches begin again".into(),
-        ScaleStep::Failed(_) => "that did not come to its end".into(),
+        ScaleStep::Done { pause_us: None } => "batches continue".into(),
+        ScaleStep::Failed(_) => "rescaling failed".into(),
     }
 }

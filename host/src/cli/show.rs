@@ -56,7 +56,7 @@ pub fn show(arguments: &ShowArguments) -> Result<String> {
     line("manifest", &digest.to_string());
     let signatures = registry.signatures(&wanted.name, &digest)?;
     match policy.check(&registry.to_string(), &wanted.name, &version, &digest, &signatures) {
-        Ok(signers) if signers.is_empty() => line("signed by", "nobody whose key you trust"),
+        Ok(signers) if signers.is_empty() => line("signed by", "no one whose key you trust"),
         Ok(signers) => line("signed by", &signers.join(", ")),
         Err(refused) => line("refused", &refused.message.replace('\n', "\n               ")),
     }

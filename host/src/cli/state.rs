@@ -80,7 +80,7 @@ pub fn open(job: &JobSpec) -> Result<Arc<dyn Store>> {
     match &job.checkpoint {
         Some(checkpoint) => store::open(&checkpoint.dir, &job.origin.folder),
         None => Err(Error::job(format!(
-            "{}the job `{}` keeps no checkpoint, so there is no state to read; give it a table [checkpoint] with `dir`",
+            "{}the job `{}` keeps no checkpoint, so it has no state to read; add a table [checkpoint] with `dir`",
             job.origin.at("checkpoint"),
             job.name
         ))),
@@ -91,7 +91,7 @@ pub fn open(job: &JobSpec) -> Result<Arc<dyn Store>> {
 pub fn manifest_of(store: &dyn Store) -> Result<Manifest> {
     let read = manifest::read(store)?;
     read.map(|(manifest, _)| manifest).ok_or_else(|| {
-        Error::environment(format!("there is no checkpoint in {} yet: it has no manifest.json", store.place()))
+        Error::environment(format!("no checkpoint in {} yet: manifest.json does not exist", store.place()))
     })
 }
 
@@ -121,10 +121,9 @@ fn chosen<'a>(store: &dyn Store, manifest: &'a Manifest, batch: Option<BatchId>)
     };
     let kept: Vec<String> = manifest.checkpoints.iter().map(|checkpoint| checkpoint.batch.to_string()).collect();
     found.ok_or_else(|| match batch {
-        Some(batch) if !kept.is_empty() => Error::job(format!(
-            "there is no checkpoint of batch {batch}; kept are those of batches {}",
-            kept.join(", ")
-        )),
+        Some(batch) if !kept.is_empty() => {
+            Error::job(format!("no checkpoint of batch {batch}; there are those of batches {}", kept.join(", ")))
+        }
         _ => Error::environment(format!("the job in {} has not written a checkpoint yet", store.place())),
     })
 }

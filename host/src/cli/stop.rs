@@ -48,20 +48,20 @@ pub fn stop(arguments: &StopArguments) -> Result<String> {
             // One that fails again and again, and that nobody but its supervisor heard.
             (true, false) if supervisors.told => return Ok(format!("{job}: stopped\n")),
             (true, false) => {
-                let words = format!("the job {job} is not running (no process of yours answers)");
+                let words = format!("the job {job} is not running (no process of yours responds)");
                 return Err(Error::environment(words));
             }
             (false, false) => {
                 let silent = said.iter().filter_map(|said| Some((said.process, said.answer.as_ref().err()?)));
                 let silent: String = silent.map(|(process, words)| format!("\n  process {process}: {words}")).collect();
-                return Err(Error::environment(format!("the job {job} runs, but does not hear{silent}")));
+                return Err(Error::environment(format!("the job {job} is running but does not respond{silent}")));
             }
             (false, true) => {}
         }
         supervisors.look(hears, &holders);
         if deadline.is_some_and(|deadline| Instant::now() > deadline) {
             let words = format!(
-                "the job {job} is still about to stop after {}; `millstream status` tells more, `--timeout` waits longer",
+                "the job {job} is still stopping after {}; see `millstream status`, or wait longer with `--timeout`",
                 units::show_time(arguments.timeout)
             );
             return Err(Error::environment(words));

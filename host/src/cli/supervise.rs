@@ -307,7 +307,7 @@ impl Supervisor<'_> {
                 Ok(SupervisorEvent::Signal) => return Some("stopped"),
                 Ok(SupervisorEvent::Scale(wish)) => self.wanted = Some(wish),
                 Ok(_) => {}
-                Err(_) => return self.late().then_some("the time of --timeout has passed; stopped"),
+                Err(_) => return self.late().then_some("--timeout has expired; stopped"),
             }
         }
     }

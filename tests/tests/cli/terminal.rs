@@ -75,7 +75,7 @@ fn a_line_below_rows_and_log_tells_how_the_job_stands() {
         screen.press("\x03");
         assert_eq!(screen.wait(), Some(0), "{}", screen.text());
         let text = screen.text();
-        assert!(text.contains("stopping; batches in flight") && last(&text).contains("done: "), "{text}");
+        assert!(text.contains("stopping; finishing batches in flight") && last(&text).contains("done: "), "{text}");
         assert!(!text.contains(" rows/s"), "the line is gone: {text}");
     }
 }

@@ -71,19 +71,19 @@ fn rejected_rows_are_given_back_from_the_page() {
     assert_eq!(part(&view, "pick")["retries_from"], serde_json::json!(["kept"]));
     let told = done(&page, "/retry?stage=pick");
     assert_eq!((&told["what"], &told["stage"], &told["failed"]), (&"retry".into(), &"pick".into(), &false.into()));
-    assert!(told["words"].as_str().unwrap().contains("1 row went back to stage `pick`"), "{told}");
+    assert!(told["words"].as_str().unwrap().contains("1 row queued for stage `pick`"), "{told}");
     assert!(told["command"].as_str().unwrap().starts_with("millstream retry /"), "{told}");
     // It fails again, and is known when it is asked for once more; what was rejected since then is another file.
     page.told_so("", |view| rejected(view) == Some(2) && view["status"]["sinks"][1]["rows"] == 2);
     let told = done(&page, "/retry?stage=pick");
-    assert!(told["words"].as_str().unwrap().contains("1 row already given back, left out"), "{told}");
+    assert!(told["words"].as_str().unwrap().contains("1 row already retried, skipped"), "{told}");
     refused(&page, "/retry?stage=out", 404, "no stage `out`");
     refused(&page, "/retry", 404, "no stage ``");
     refused(&page, "/restart?stage=pick", 404, "no such action");
     job.stop();
     // The command finds the rows by itself as well.
     let told = trial.told(&["retry", "job.toml", "pick", "--again", "--dry-run"]);
-    assert!(told.stdout.contains("would go back to stage `pick`"), "{told:?}");
+    assert!(told.stdout.contains("would be queued for stage `pick`"), "{told:?}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn checkpoints_jobs_and_plugins_are_told_apart() {
     assert_eq!(what(&path("plugin")).unwrap(), InspectedKind::Plugin);
     assert_eq!(what(&path("plugin.wasm")).unwrap(), InspectedKind::Plugin);
     let lost = what(&path("lost")).unwrap_err().message;
-    assert!(lost.ends_with("which says what counts; put back a copy of manifest.json"), "{lost}");
+    assert!(lost.ends_with("but no manifest.json; restore a copy of manifest.json"), "{lost}");
 }
 
 fn source(source: &str, files: &[(&str, u64, i64)]) -> SourceFacts {
