@@ -241,7 +241,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Componentize { module, world, output } => {
             author::componentize::file(&module, &world, &output)?;
-            show(&format!("made {}\n", output.display()))?;
+            show(&format!("created {}\n", output.display()))?;
         }
         Command::Test(arguments) => return Ok(ExitCode::from(u8::from(!test::test(&arguments)?))),
         Command::Doctor(arguments) => return Ok(ExitCode::from(u8::from(!doctor::doctor(&arguments)?))),

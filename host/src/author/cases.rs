@@ -320,7 +320,7 @@ impl TestCase {
         let inputs = file.inputs().map_err(|words| Error::job(format!("{}: {words}", path.display())))?;
         if let Some(input) = inputs.iter().map(|input| folder.join(input.file())).find(|input| !input.is_file()) {
             return Err(Error::job(format!(
-                "{} is missing: a JSON array of rows a line, a line a batch",
+                "{} is missing; write one line per batch, each a JSON array of rows",
                 input.display()
             )));
         }

@@ -65,7 +65,7 @@ fn new(name: &Signer, rotate: bool) -> Result<String> {
     let folder = key::folder()?;
     let public = SecretKey::make(&folder, name, rotate)?.public()?;
     Ok(format!(
-        "made the key of {name} in {}: keep a copy of it, and show it to nobody\nothers trust it with:\n  millstream key trust \
+        "created the key of {name} in {}; keep a copy of it, and keep it secret\nothers trust it with:\n  millstream key trust \
          {name} {public}\n",
         folder.display()
     ))
@@ -91,7 +91,7 @@ fn list() -> Result<String> {
     part("revoked:", policy.revoked().into_iter().collect());
     if text.is_empty() {
         text.push_str(
-            "no keys yet; make one with `millstream key new NAME`, or trust one with `millstream key trust NAME KEY`\n",
+            "no keys yet; create one with `millstream key new NAME`, or trust one with `millstream key trust NAME KEY`\n",
         );
     }
     Ok(text)
@@ -107,7 +107,7 @@ fn show(name: &Signer) -> Result<String> {
     keys.sort();
     keys.dedup();
     if keys.is_empty() {
-        return Err(Error::job(format!("no key of {name} is known; `millstream key list` shows those that are")));
+        return Err(Error::job(format!("no key of {name} is known; `millstream key list` shows the known keys")));
     }
     Ok(keys.iter().map(|key| format!("millstream key trust {name} {key}\n")).collect())
 }
@@ -115,12 +115,12 @@ fn show(name: &Signer) -> Result<String> {
 fn trust(name: &Signer, key: &PublicKey) -> Result<String> {
     let policy = Policy::load()?;
     if policy.is_revoked(key) {
-        return Err(Error::job(format!("{key} is revoked, and cannot be trusted any more")));
+        return Err(Error::job(format!("{key} is revoked and can no longer be trusted")));
     }
     if let Some((other, ..)) = policy.signers().into_iter().find(|(signer, of, _)| *of == key && *signer != name) {
-        return Err(Error::job(format!("{key} is known as the key of {other}; a key is of one signer")));
+        return Err(Error::job(format!("{key} is already the key of {other}; a key belongs to one signer")));
     }
-    let mut text = format!("signatures of {key} count as those of {name}\n");
+    let mut text = format!("signatures of {key} are accepted as those of {name}\n");
     Trusted::change(&config_folder()?, |trusted| {
         let keys = trusted.signers.entry(name.clone()).or_default();
         if !keys.contains(key) {
@@ -130,7 +130,7 @@ fn trust(name: &Signer, key: &PublicKey) -> Result<String> {
     })?;
     if Policy::load()?.keys_of_operator(name).is_some_and(|keys| !keys.contains(key)) {
         text = format!(
-            "the operator names the keys of {name} in {}, and this is none of them: it does not count\n",
+            "the operator lists the keys of {name} in {}, and this key is not one of them: it is not accepted\n",
             policy::OPERATORS_FILE
         );
     }
@@ -139,10 +139,7 @@ fn trust(name: &Signer, key: &PublicKey) -> Result<String> {
 
 fn revoke(what: &str) -> Result<String> {
     let wrong = |_| {
-        Error::job(format!(
-            "`{}` is neither a key (ed25519:…) nor the digest of a manifest (sha256:…)",
-            what.escape_debug()
-        ))
+        Error::job(format!("`{}` is neither a key (ed25519:…) nor a manifest digest (sha256:…)", what.escape_debug()))
     };
     let key = what.parse::<PublicKey>().ok();
     let manifest = if key.is_none() { Some(what.parse::<Digest>().map_err(wrong)?) } else { None };
@@ -152,7 +149,7 @@ fn revoke(what: &str) -> Result<String> {
         Ok(())
     })?;
     Ok(match key {
-        Some(key) => format!("{key} is revoked: nothing counts any more that it has signed\n"),
-        None => format!("{what} is revoked: no job uses it any more\n"),
+        Some(key) => format!("{key} is revoked: its signatures are no longer accepted\n"),
+        None => format!("{what} is revoked: jobs no longer use it\n"),
     })
 }

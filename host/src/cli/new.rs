@@ -28,7 +28,7 @@ pub fn new(arguments: &NewArguments) -> Result<String> {
     let folder = new::create(Path::new("."), &arguments.name, &arguments.world, language)?;
     // `./` is true, and not what anyone would type.
     let folder = folder.strip_prefix(".").unwrap_or(&folder).display().to_string();
-    let mut text = format!("made {folder}\n\nnext:\n");
+    let mut text = format!("created {folder}\n\nnext:\n");
     if tools::Tool::of(language).any(|tool| tools::look(tool, Path::new(&folder)).is_err()) {
         let _ = writeln!(text, "  millstream doctor --install {}", language.word());
     }

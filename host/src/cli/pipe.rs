@@ -116,11 +116,11 @@ impl FromArgMatches for Steps {
             match (word, step) {
                 (StepArgument::Set(set), Some(step)) => step.sets.push(set),
                 (StepArgument::Config(_), _) if of_query => {
-                    return wrong("--config stands behind the plugin that it is for");
+                    return wrong("--config must follow its plugin");
                 }
                 (StepArgument::Config(config), Some(step)) if step.config.is_none() => step.config = Some(config),
-                (StepArgument::Config(_), Some(_)) => return wrong("--config stands twice behind a plugin"),
-                _ => return wrong("--config and --set stand behind the plugin that they are for"),
+                (StepArgument::Config(_), Some(_)) => return wrong("--config appears twice after a plugin"),
+                _ => return wrong("--config and --set must follow their plugin"),
             }
         }
         Ok(steps)
@@ -145,7 +145,7 @@ pub fn pipe(arguments: PipeArguments) -> Result<()> {
     let rejects = match (on_error.as_deref(), &rejected) {
         (Some("fail"), Some(_)) => {
             return Err(millstream_base::error::Error::job(
-                "--on-error fail and --rejected: a pipe that ends with the first row keeps none; write one of them",
+                "--on-error fail and --rejected exclude each other, as the first rejected row stops the pipe; write one of them",
             ));
         }
         (word, file) => word == Some("reject") || file.is_some(),

@@ -37,14 +37,14 @@ pub fn push(arguments: &PushArguments) -> Result<String> {
     let shown = file.display().to_string();
     if let Some(stale) = stale(&arguments.plugin) {
         return Err(Error::job(format!(
-            "cannot push plugin {shown}: {stale}; a copy in another folder is pushed as it is"
+            "cannot push plugin {shown}: {stale}; a copy in another directory is pushed unchanged"
         )));
     }
     let component = read_component(&file)?;
     let facts = PackageFacts::of(&component, &shown)?;
     if facts.name.is_empty() || facts.version.is_empty() {
         return Err(Error::job(format!(
-            "plugin {shown} does not say its name and version, which a package needs; `millstream build` writes them into \
+            "plugin {shown} has no name and version, which a package needs; `millstream build` writes them into \
              it from the manifest of its folder"
         )));
     }

@@ -25,7 +25,7 @@ pub fn search(arguments: &SearchArguments) -> Result<String> {
     if hits.is_empty() {
         return Ok(match arguments.words.is_empty() {
             true => format!("{registry} has no packages\n"),
-            false => format!("no package of {registry} has these words\n"),
+            false => format!("no package of {registry} matches\n"),
         });
     }
     let version = |hit: &SearchHit| hit.versions.first().map(ToString::to_string).unwrap_or_default();

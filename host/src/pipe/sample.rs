@@ -68,7 +68,7 @@ fn named(text: &str) -> Result<Table> {
         let column = part.split_once('=').map(|(name, kind)| (name.trim(), kind.trim()));
         let Some((name, kind)) = column.filter(|(name, kind)| !name.is_empty() && !kind.is_empty()) else {
             return Err(Error::job(format!(
-                "--schema: `{part}` is no column; write names and types, as --schema user=text,amount=float64"
+                "--schema: `{part}` is not a column; write names and types, for example --schema user=text,amount=float64"
             )));
         };
         if columns.insert(name.to_owned(), kind.into()).is_some() {

@@ -132,7 +132,7 @@ fn what_comes_of_a_source_is_accepted() {
     fails(
         &trial,
         &[],
-        "peer `server` hears otherwise than expected-server.txt says, in line 1:\n        expected   FROM 1\n        got        FROM 0",
+        "peer `server` received something else than expected-server.txt says in line 1:\n        expected   FROM 1\n        got        FROM 0",
     );
     accepts(&trial, &["expected-server.txt", "expected.jsonl", "expected-rejected.jsonl"]);
     assert_eq!(case(&trial, "expected-server.txt"), "FROM 0\n");
