@@ -91,7 +91,7 @@ impl PipeGraph {
             return Ok(Some(query));
         }
         Err(Error::job(format!(
-            "--sql: the query reads `{ROWS}` in several places, and the rows of a pipe pass once; read them in one place, or \
+            "--sql: the query reads `{ROWS}` more than once, but a pipe passes its rows only once; read them once, or \
              run it in a job, over a batch or a window"
         )))
     }

@@ -203,7 +203,7 @@ fn a_query_is_over_all_rows_or_each() {
     assert_eq!(made(&union, "a\nb\n"), "a\nb\nA\nB\n");
     for (query, code, told) in [
         ("select wrod from rows", 2, "there is no column `wrod`"),
-        ("select a.value from rows a join rows b on a.value = b.value", 2, "reads `rows` in several places"),
+        ("select a.value from rows a join rows b on a.value = b.value", 2, "reads `rows` more than once"),
         ("select count(*) / 0 from rows", 1, "stage `sql`: the query cannot be computed: division by zero"),
         ("delete from rows", 2, "`sql`"),
     ] {
@@ -248,7 +248,7 @@ fn a_row_comes_out_before_the_next_comes_in() {
     // Who waits for lines that tell the columns says so.
     let mut process = Process::start(&mut command(&root(), &["--from", "json"]));
     process.say("{\"a\":1}\n");
-    process.until_stderr("waiting for the first 1000 lines, which tell the columns; --schema names them\n");
+    process.until_stderr("waiting for the first 1000 lines, to infer the columns; --schema names them\n");
     process.hang_up();
     assert_eq!(process.wait().stdout, "{\"a\":1}\n");
 }

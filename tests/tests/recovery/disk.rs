@@ -244,7 +244,7 @@ fn a_job_that_waits_for_room_keeps_the_workers_that_it_has() {
     assert_eq!(scaled.code, Some(1), "{}", scaled.stdout);
     let told = "the workers are unchanged: a process waits: cannot write cold rows of state in ";
     assert!(scaled.stderr.contains(told), "{}", scaled.stderr);
-    assert!(scaled.stderr.contains("No space left on device; the job goes on as it was"), "{}", scaled.stderr);
+    assert!(scaled.stderr.contains("No space left on device; the job continues unchanged"), "{}", scaled.stderr);
     let before = trial.batches("lines.jsonl").len();
     drop(filler);
     job.until_stderr("goes on after a pause of ");

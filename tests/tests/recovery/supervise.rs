@@ -169,7 +169,7 @@ fn a_worker_process_that_hangs_is_killed_and_started_again() {
     let first = worker(&mut job, 1);
     let stopped = Instant::now();
     signal("STOP", first);
-    job.until_stderr("worker process does not answer and was killed; starting it again");
+    job.until_stderr("worker process does not respond and was killed; starting it again");
     assert!(stopped.elapsed() < NOTICED_AT_LAST, "{:?}", stopped.elapsed());
     assert!(!lives(first));
     worker(&mut job, 2);
@@ -390,7 +390,7 @@ fn restarts_without_a_batch_committed_have_a_limit() {
     }
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let told = "it was started again 2 times without a batch committed, so the job is given up";
+    let told = "it was restarted 2 times without a committed batch, so the job has failed";
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
     assert!(ended.stderr.contains("in 0.2 s (2 of 2)"), "pauses grow: {}", ended.stderr);
 }

@@ -357,7 +357,7 @@ mod tests {
             ("[peers.Server]\nkind = \"tcp\"", "", World::Source, "case.toml: peer `Server`: its name is not of a-z"),
             ("[peers.server]\nkind = \"http\"\nbytes = 3", "", World::Source, "`bytes` is the length"),
             ("[peers.other]\nkind = \"tcp\"", "", World::Source, "cannot read "),
-            (peer, "> a\nb", World::Source, "server.txt:2: `b` is none of"),
+            (peer, "> a\nb", World::Source, "server.txt:2: `b` is not one of"),
         ] {
             let message = told(text, script, world);
             assert!(message.contains(words), "{words}: {message}");

@@ -105,8 +105,8 @@ positions:     a (file in.txt): read to the end, byte 10
                e (socket 127.0.0.1:1): 4 rows received
                f (directory none): nothing read yet
                g (several sockets): a:1 7 rows received
-received:      e: 6 rows for good
-planned:       3 batches, 121 to 123; the next start replays them
+received:      e: 6 rows durable
+planned:       3 batches, 121 to 123; the next startup replays them
 stored:        state: 3 objects, 20.7 KiB
 problems:      state/x.arrow is missing; the checkpoint of batch 120 needs it
 ";

@@ -91,7 +91,7 @@ fn upgrade_words(UpgradeStatus { stage, from, to, step, .. }: &UpgradeStatus) ->
         UpgradeStep::Committing => "becomes active with the next batch".to_owned(),
         UpgradeStep::Done { after, pause_us } => {
             let pause = duration(pause_us.saturating_mul(1000));
-            format!("active since batch {after}; pause {pause}")
+            format!("active after batch {after}; pause {pause}")
         }
         UpgradeStep::Dropped(why) => format!("was canceled: {why}"),
         UpgradeStep::Failed(why) => format!("failed, and the previous version continues: {why}"),

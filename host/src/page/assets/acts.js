@@ -48,7 +48,7 @@ export function retries(job) {
 }
 
 const STEPS = { prepared: 'is loaded and checked', shadowing: 'runs in parallel and is compared', shadowed: 'ran in parallel and was compared', committing: 'becomes active with the next batch' };
-const step = (at) => STEPS[at] ?? (at.done ? `active since batch ${number(at.done.after)}; pause between batches: ${time(at.done.pause_us)}` : at.dropped ? `was canceled: ${at.dropped}` : at.failed ? `failed, and the previous version continues: ${at.failed}` : JSON.stringify(at));
+const step = (at) => STEPS[at] ?? (at.done ? `active after batch ${number(at.done.after)}; pause between batches: ${time(at.done.pause_us)}` : at.dropped ? `was canceled: ${at.dropped}` : at.failed ? `failed, and the previous version continues: ${at.failed}` : JSON.stringify(at));
 
 /** What running two versions side by side has shown. */
 function shadow(report) {

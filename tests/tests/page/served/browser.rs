@@ -203,7 +203,7 @@ fn the_page_says_that_the_job_is_gone_and_goes_on_when_it_is_back() {
     let rows = |told: &Value| told["status"]["sources"][0]["rows"].as_u64();
     looked.page.told_so("", |view| rows(view) >= Some(3));
     browser.view(&looked.hash("history"));
-    browser.until("#content", "worker process does not answer and was killed");
+    browser.until("#content", "worker process does not respond and was killed");
 
     // All of it dies, page and job; somebody starts it again.
     let server = looked.job.id();
