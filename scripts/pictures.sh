@@ -43,7 +43,7 @@ picture() { order picture "\"at\":$1,\"path\":\"$folder/$2.png\""; }
     picture 0 stage
     order click '"at":1,"selector":"#tabs a:nth-child(2)"'
     order click '"at":1,"selector":"#content tbody tr:nth-child(8) a"'
-    order until '"at":1,"selector":"#content","pattern":"who worked on it when"'
+    order until '"at":1,"selector":"#content","pattern":"Timeline of batch"'
     order evaluate '"at":1,"code":"scrollTo(0, 0)"'
     picture 1 batches
 } | "${tools[0]}" tests/page/driver.js "${tools[1]}" "${tools[2]}" >"$work/answers"

@@ -66,93 +66,111 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a job until it ends or is stopped (Ctrl-C stops it gracefully, a second one at once)
+    /// Run a job until it ends or is stopped
+    ///
+    /// Ctrl-C stops it gracefully, a second Ctrl-C immediately.
     Run(Box<run::arguments::RunArguments>),
-    /// Check a job file and its plugins without running anything, and show the columns of every stream
+    /// Check a job file and its plugins, and show the columns of all streams
+    ///
+    /// Nothing is run.
     Validate {
-        /// The job file
+        /// Path of the job file
         job: PathBuf,
-        /// Replace a value of the job file, as `sources.lines.address=127.0.0.1:9999`
+        /// Replace or add a value of the job file
+        ///
+        /// For example `sources.lines.address=127.0.0.1:9999`.
         #[arg(long = "set", value_name = "KEY=VALUE", value_parser = run::arguments::parse_set)]
         sets: Vec<(String, String)>,
     },
-    /// Send rows from standard input through plugins and a query to standard output, without a job file
+    /// Process rows from standard input with plugins and a query
+    ///
+    /// The results go to standard output. No job file is needed.
     Pipe(Box<pipe::PipeArguments>),
-    /// Serve plugins to other engines on a Unix socket, with tables as streams of Arrow IPC
+    /// Serve plugins to other engines on a Unix socket
+    ///
+    /// Tables are sent and received as Arrow IPC streams.
     Serve(serve::ServeArguments),
     /// Print the JSON Schema of job files, for editors
     Schema,
-    /// Print the lines of a job file for a file, from a sample of its records
+    /// Print the job-file lines of a source, from a sample of its records
     Infer(infer::InferArguments),
-    /// Make a plugin project
+    /// Create a plugin project
     New(new::NewArguments),
     /// Build plugin projects into components
     Build {
-        /// The plugins' folders
+        /// Directories of the plugin projects
         #[arg(default_value = ".")]
         folders: Vec<PathBuf>,
     },
-    /// Make a component of a core module that a compiler has made, or a person by hand
+    /// Convert a core WebAssembly module to a plugin component
     Componentize {
-        /// The core module: binary, or text as `.wat`
+        /// Core module: binary, or text (`.wat`)
         module: PathBuf,
-        /// The kind of plugin that it is
+        /// Kind of plugin
         #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup", "source", "sink"])]
         world: String,
-        /// Where to write the component
+        /// Path of the component to write
         #[arg(short, long)]
         output: PathBuf,
     },
-    /// Run a plugin's cases in virtual time
+    /// Run the test cases of a plugin in virtual time
     Test(test::TestArguments),
-    /// See whether the tools that plugins are built with are there and work, by language
+    /// Check the tools that build plugins, by language
     Doctor(doctor::DoctorArguments),
-    /// Show what a plugin, a checkpoint or a job is: schemas, sizes, digests; batches, state tables, positions
+    /// Show details of a plugin, a checkpoint or a job
+    ///
+    /// Plugins: schemas, sizes and digests. Checkpoints: batches, state tables and positions.
     Inspect(inspect::InspectArguments),
-    /// Run a batch again from its plan and the state before it, and compare its output with what was committed
+    /// Replay a batch and compare its output with what was committed
+    ///
+    /// It runs from its plan and the state before it.
     Replay(replay::ReplayArguments),
-    /// Show how a running job stands: batches, rows, rejected and late rows, what its plugins cost
+    /// Show the status of a running job
+    ///
+    /// Batches, rows, rejected and late rows, and plugin cost.
     Status(status::StatusArguments),
-    /// Show how a running job stands on the whole terminal, once a second: the graph, rates, what holds it up, what plugins cost
+    /// Show a live view of a running job: graph, rates, bottleneck, costs
     Top(top::TopArguments),
-    /// Serve a page about all your jobs that run on this machine
+    /// Serve a web page about all your running jobs on this machine
     Ui(ui::UiArguments),
-    /// Stop a running job: what it has received is worked on and committed first
+    /// Stop a running job after it has committed the rows it has received
     Stop(stop::StopArguments),
-    /// Give a running job more or fewer workers, or processes: new ones start beside the old ones and take the job over
+    /// Change the number of workers or processes of a running job
     Scale(scale::ScaleArguments),
-    /// Put the next version of a plugin into a running job, between two batches
+    /// Upgrade a plugin of a running job, between two batches
     Upgrade(upgrade::UpgradeArguments),
-    /// Go back to the plugin that a stage had before its last upgrade, with the state of then
+    /// Undo the last upgrade of a plugin, with the state it had then
     Rollback(rollback::RollbackArguments),
-    /// Query the state that a job's checkpoint holds, while the job runs or after
+    /// Query the state in the checkpoint of a job with SQL
+    ///
+    /// The job may be running or not.
     State(state::StateArguments),
-    /// Make and show keys that sign packages, and say whose signatures count
+    /// Create and show keys that sign packages, and choose trusted signers
     Key(key::KeyArguments),
-    /// Give rejected rows back to the stage that rejected them, once its plugin is mended
+    /// Reprocess rejected rows in the stage that rejected them
     Retry(retry::RetryArguments),
-    /// Share a plugin as a package, in a registry or a folder
+    /// Publish a plugin as a package, to a registry or a directory
     Push(push::PushArguments),
-    /// Get a package into the store, and show what it asks for
+    /// Download a package to the store, and show its permissions
     Pull(pull::PullArguments),
-    /// Show what a package in a registry is, without keeping or running it
+    /// Show a package of a registry without storing or running it
     Show(show::ShowArguments),
-    /// Find packages in a registry or a folder
+    /// Find packages in a registry or a directory
     Search(search::SearchArguments),
-    /// Ask a registry what stands on standard input; Millstream starts this by itself
+    /// Send the request on standard input to a registry (internal)
     #[command(hide = true)]
     AskRegistry(registry::RegistryArguments),
-    /// Get a package from a registry, pin it in millstream.lock, and make it the plugin of a stage
+    /// Add a package to a job: download and pin it, and set it in a stage
     Add(add::AddArguments),
-    /// Remove packages from the store that no lock file pins
+    /// Remove the packages that no lock file pins from the store
     Gc,
-    /// Compare the store of packages with its digests, and what jobs pin with it
+    /// Check stored packages against their digests and lock files
     Verify(store::VerifyArguments),
-    /// Print a script by which a shell completes commands and options
+    /// Print a completion script for a shell
     Completions(completions::CompletionsArguments),
-    /// Write the manual pages of all commands into a folder
+    /// Write the manual pages of all commands to a directory
     ManPages(completions::ManPagesArguments),
-    /// Compile one component from standard input; Millstream starts this by itself
+    /// Compile one component from standard input (internal)
     #[command(hide = true)]
     CompileComponent(compile::CompileArguments),
 }
@@ -223,7 +241,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Componentize { module, world, output } => {
             author::componentize::file(&module, &world, &output)?;
-            show(&format!("made {}\n", output.display()))?;
+            show(&format!("created {}\n", output.display()))?;
         }
         Command::Test(arguments) => return Ok(ExitCode::from(u8::from(!test::test(&arguments)?))),
         Command::Doctor(arguments) => return Ok(ExitCode::from(u8::from(!doctor::doctor(&arguments)?))),

@@ -85,7 +85,7 @@ pub fn serve(options: &PageOptions, jobs: Arc<Jobs>) -> Result<Page> {
     let token = options.token_file.as_deref().map(read_token).transpose()?;
     let certificate = options.certificate.clone().map(|(cert, key)| Certificate::new(cert, key));
     if let Some(certificate) = &certificate {
-        let unusable = |why| Error::job(format!("the page cannot have TLS (--ui-cert, --ui-key): {why}"));
+        let unusable = |why| Error::job(format!("the page cannot use TLS (--ui-cert, --ui-key): {why}"));
         certificate.check().map_err(unusable)?;
     }
     let (listener, bound) = listen(wanted, token.is_some() || certificate.is_some())?;
@@ -123,9 +123,9 @@ fn listen(wanted: &str, for_others: bool) -> Result<(TcpListener, SocketAddr)> {
         addresses.map_err(|error| failed(format!("{error}; write it as 127.0.0.1:8080")))?.collect();
     if let Some(open) = addresses.iter().find(|address| !address.ip().is_loopback() && !for_others) {
         return Err(failed(format!(
-            "others than this machine can reach {}, and what they send is not encrypted. Give it a certificate (--ui-cert FILE \
-             --ui-key FILE), let it listen on 127.0.0.1 behind a server that speaks TLS, or tunnel it (ssh -L); in a network that \
-             you trust, choose a token: --ui-token-file FILE",
+            "other machines can reach {}, and the connection is not encrypted; set a certificate (--ui-cert FILE --ui-key FILE), \
+             listen on 127.0.0.1 behind a TLS proxy, or use a tunnel (ssh -L); in a trusted network, a token is enough: \
+             --ui-token-file FILE",
             open.ip()
         )));
     }
@@ -142,7 +142,7 @@ fn read_token(file: &Path) -> Result<String> {
     let opened = opened.map_err(|error| failed(error.to_string()))?;
     let found = opened.metadata().map_err(|error| failed(error.to_string()))?;
     if !found.is_file() || ![0, private::user()].contains(&found.uid()) || found.mode() & 0o077 != 0 {
-        return Err(failed("it must be a file that only you may use: chmod 600".into()));
+        return Err(failed("it must be a file that only you can access; run chmod 600".into()));
     }
     let mut text = String::new();
     opened.take(TOKEN_BYTES_MAX).read_to_string(&mut text).map_err(|error| failed(error.to_string()))?;
@@ -150,7 +150,7 @@ fn read_token(file: &Path) -> Result<String> {
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.~".contains(c);
     if token.len() < TOKEN_CHARS_MIN || !token.chars().all(good) {
         let why = format!(
-            "a token is {TOKEN_CHARS_MIN} or more letters, digits and -_.~; as `openssl rand -hex 16` makes one"
+            "the token must have {TOKEN_CHARS_MIN} or more characters (letters, digits and -_.~); `openssl rand -hex 16` creates one"
         );
         return Err(failed(why));
     }

@@ -41,7 +41,8 @@ pub fn build_all(folders: &[PathBuf], mut built: impl FnMut(&Path) -> Result<()>
 
 /// `place`: among several, for whoever waits.
 fn build_project(project: &Project, place: &str) -> Result<PathBuf> {
-    let work = tempfile::tempdir().map_err(|error| Error::environment(format!("no temporary folder: {error}")))?;
+    let work = tempfile::tempdir()
+        .map_err(|error| Error::environment(format!("cannot create a temporary directory: {error}")))?;
     let doing = |what: &str| progress::of(&format!("building {}{place}: {what}", project.about.name));
     // cargo tells by itself how far it has come.
     let shown = match project.code {
@@ -64,7 +65,7 @@ fn build_project(project: &Project, place: &str) -> Result<PathBuf> {
     let component = component.map_err(named)?;
     if let Some(version) = older_sdk(project) {
         tracing::info!(
-            "plugin `{}` has the SDK of Millstream {version}, and is built with it; `millstream new` gives one of {}",
+            "plugin `{}` has the SDK of Millstream {version} and is built with it; `millstream new` creates projects with {}",
             project.about.name,
             env!("CARGO_PKG_VERSION")
         );
@@ -88,12 +89,12 @@ fn older_sdk(project: &Project) -> Option<String> {
 fn check(component: &[u8], project: &Project, file: &Path) -> Result<()> {
     let language = project.language();
     let is = check_component(file, component).map_err(|error| {
-        let what_to_do = format!("Compare it with what `millstream new NAME --lang {}` makes.", language.word());
+        let what_to_do = format!("Compare it with a new project: `millstream new NAME --lang {}`.", language.word());
         Error { kind: error.kind, message: format!("{}\n  {what_to_do}", error.message) }
     })?;
     match project.world {
         Some(world) if world != is => Err(Error::plugin(format!(
-            "plugin `{}`: the manifest says world {world}, and the code is of world {is}; change one of them",
+            "plugin `{}`: the manifest names world {world}, but the code is of world {is}; change one of them",
             project.about.name
         ))),
         _ => Ok(()),

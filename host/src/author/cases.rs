@@ -320,7 +320,7 @@ impl TestCase {
         let inputs = file.inputs().map_err(|words| Error::job(format!("{}: {words}", path.display())))?;
         if let Some(input) = inputs.iter().map(|input| folder.join(input.file())).find(|input| !input.is_file()) {
             return Err(Error::job(format!(
-                "{} is missing: a JSON array of rows a line, a line a batch",
+                "{} is missing; write one line per batch, each a JSON array of rows",
                 input.display()
             )));
         }
@@ -366,7 +366,7 @@ impl TestCase {
     ) -> Result<Option<String>> {
         for workers in WORKERS {
             let out = tempfile::tempdir()
-                .map_err(|cause| Error::environment(format!("cannot make a temporary folder: {cause}")))?;
+                .map_err(|cause| Error::environment(format!("cannot create a temporary directory: {cause}")))?;
             let text = self.job(plugin, out.path(), at_end)?;
             let inputs = self.inputs.iter().map(|input| input.name.clone()).collect();
             let (file, of) = (self.folder.join("case.toml"), self.text.clone());
@@ -395,8 +395,8 @@ impl TestCase {
         };
         let Some(expected) = expected else {
             return Ok(Some(format!(
-                "there is neither expected.jsonl nor expected-error.txt. What came out, for an expected.jsonl if it is \
-                 right (`millstream test --accept` writes it):\n{}",
+                "neither expected.jsonl nor expected-error.txt exists. The actual output, for expected.jsonl if it is \
+                 correct (`millstream test --accept` writes it):\n{}",
                 read_text(&out.join(OUTPUT))?.trim_end()
             )));
         };
@@ -418,7 +418,7 @@ impl TestCase {
         let text = |value: &str| toml::Value::String(value.into());
         let path = |path: &Path| match path.to_str() {
             Some(path) => Ok(text(path)),
-            None => Err(Error::job(format!("the path {} is not UTF-8; move the folder elsewhere", path.display()))),
+            None => Err(Error::job(format!("the path {} is not UTF-8; move the directory elsewhere", path.display()))),
         };
         let file = &self.file;
         let mut sources = toml::Table::new();

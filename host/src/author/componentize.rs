@@ -36,7 +36,7 @@ pub fn file(module: &Path, world: &str, to: &Path) -> Result<()> {
         Error::plugin(error)
     })?;
     if !wasmparser::Parser::is_core_wasm(&core) {
-        return Err(Error::plugin(format!("{shown} is no core module of WebAssembly")));
+        return Err(Error::plugin(format!("{shown} is not a core WebAssembly module")));
     }
     let component = component(core.into_owned(), world).map_err(|error| error.within(shown))?;
     std::fs::write(to, component).map_err(|error| failed("write", to, &error))

@@ -105,7 +105,7 @@ impl Display for DoctorReport {
         if self.complete() {
             return Ok(());
         }
-        writeln!(f, "\nto install what is missing:")?;
+        writeln!(f, "\nto install the missing tools:")?;
         let mut packages: Vec<&str> = Vec::new();
         for row in self.lacks(|_| true) {
             if let Remedy::Debian(names) = &row.remedy {
@@ -151,7 +151,7 @@ fn works(tool: Tool, path: &Path) -> Result<(), String> {
         // Packages of a plugin are installed into an environment.
         Tool::Python => output(Command::new(path).args(["-c", "import ensurepip, venv"]))
             .map(drop)
-            .map_err(|_| "has no part that makes environments".into()),
+            .map_err(|_| "cannot create environments".into()),
         Tool::Clang => {
             let targets = output(Command::new(path).arg("-print-targets"))?;
             let has = targets.lines().any(|line| line.trim_start().starts_with("wasm32 "));

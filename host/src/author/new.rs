@@ -27,16 +27,16 @@ pub const SDK_VERSION: &str = "sdk/VERSION";
 pub fn create(parent: &Path, name: &str, world: &str, language: Language) -> Result<PathBuf> {
     names::check(name, language)?;
     let word = language.word();
-    let missing = || Error::job(format!("this Millstream comes without an SDK for {language}"));
+    let missing = || Error::job(format!("this build of Millstream has no SDK for {language}"));
     let templates = TEMPLATES.get_dir(word).ok_or_else(missing)?;
     let sdk = SDKS.get_dir(word).ok_or_else(missing)?;
     let template = templates.get_dir(templates.path().join(world)).ok_or_else(|| no_world(templates, world))?;
     if declares(template, name) {
-        return Err(Error::job(format!("`{name}` is what something in the example is named; choose another name")));
+        return Err(Error::job(format!("the example uses the name `{name}`; choose another name")));
     }
     let folder = parent.join(name);
     if folder.symlink_metadata().is_ok() {
-        return Err(Error::job(format!("{} is there already; choose another name or remove it", folder.display())));
+        return Err(Error::job(format!("{} already exists; choose another name or remove it", folder.display())));
     }
     let work = tempfile::tempdir_in(parent).map_err(|error| failed("write to", parent, &error))?;
     let project = work.path().join(name);
@@ -49,7 +49,7 @@ pub fn create(parent: &Path, name: &str, world: &str, language: Language) -> Res
 
 fn no_world(templates: &Dir<'_>, world: &str) -> Error {
     let worlds = templates.dirs().filter_map(|dir| dir.path().file_name()?.to_str());
-    Error::job(format!("there is no world `{world}`; worlds are {}", worlds.collect::<Vec<_>>().join(", ")))
+    Error::job(format!("unknown world `{world}`; worlds are {}", worlds.collect::<Vec<_>>().join(", ")))
 }
 
 /// A name as templates write `my_plugin`, `MyPlugin` and `myPlugin`.

@@ -109,7 +109,7 @@ impl Project {
         let found = manifests.into_iter().find(|(name, _)| folder.join(name).is_file());
         let Some((name, read)) = found else {
             return Err(Error::job(format!(
-                "{} is no plugin project: it has no Cargo.toml, pyproject.toml, package.json or plugin.toml. Make one with \
+                "{} is not a plugin project: it has no Cargo.toml, pyproject.toml, package.json or plugin.toml; create one with \
                  `millstream new`",
                 folder.display()
             )));
@@ -138,15 +138,14 @@ impl ProjectFacts {
         // The name becomes a file's, so it must not lead elsewhere.
         let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(is_word) {
-            return Err(wrong(manifest, &format!("`{name}` is no name for a plugin: write a-z, 0-9 and `-`")));
+            return Err(wrong(manifest, &format!("`{name}` is not a valid plugin name; use a-z, 0-9 and `-`")));
         }
         if !is_semver(version) {
-            let words = "is no semantic version: write three numbers, as in `1.0.0` or `1.0.0-beta.1`";
+            let words = "is not a semantic version; write three numbers, for example `1.0.0` or `1.0.0-beta.1`";
             return Err(wrong(manifest, &format!("`{version}` {words}")));
         }
         if !license.is_empty() && !is_license(license) {
-            let words =
-                "is no SPDX expression: write one as `MIT OR Apache-2.0`, or `LicenseRef-` and a name for your own";
+            let words = "is not an SPDX expression; write for example `MIT OR Apache-2.0`, or `LicenseRef-` and a name for your own";
             return Err(wrong(manifest, &format!("the licence `{license}` {words}")));
         }
         Ok(())
@@ -356,7 +355,7 @@ fn plain(folder: &Path, manifest: &Path) -> Result<Project> {
         Language::Go => Code::Go,
         Language::C => Code::C { sdk: plugin.sdk },
         other => {
-            return Err(wrong(manifest, &format!("`language` is \"go\" or \"c\"; {other} has a manifest of its own")));
+            return Err(wrong(manifest, &format!("`language` must be \"go\" or \"c\"; {other} has its own manifest")));
         }
     };
     let (world, migrates) = world(manifest, &plugin.world)?;
@@ -384,7 +383,7 @@ fn world(manifest: &Path, word: &str) -> Result<(World, bool)> {
     let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup, World::Source, World::Sink];
     worlds.into_iter().find(|world| world.to_string() == word).map(|world| (world, false)).ok_or_else(|| {
         let words = format!(
-            "there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup, source, sink"
+            "unknown world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup, source, sink"
         );
         wrong(manifest, &words)
     })

@@ -29,7 +29,7 @@ impl Display for StaleComponent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} was changed after {} was built; `millstream build {}` builds it again",
+            "{} was changed after {} was built; run `millstream build {}`",
             self.source.display(),
             self.component.display(),
             self.project.display()

@@ -151,9 +151,9 @@ pub fn find(tool: Tool, project: &Path) -> Result<PathBuf> {
     let ToolFacts { language, program, .. } = facts;
     look(tool, project).map(|found| found.path).map_err(|lack| {
         let what = match lack {
-            ToolProblem::Missing => format!("{program} is missing, which plugins in {language} are built with"),
+            ToolProblem::Missing => format!("{program} is missing, which builds plugins in {language}"),
             ToolProblem::Unfit(path, why) => {
-                format!("{} {why}; plugins in {language} are built with it", path.display())
+                format!("{} {why}; it builds plugins in {language}", path.display())
             }
         };
         Error::environment(format!("{what}. {}", facts.advice()))
@@ -197,10 +197,10 @@ fn fit(tool: Tool, file: &Path) -> Result<ToolVersion, String> {
     let version = match version::of_npm_package(file) {
         Some(version) => version,
         None => ToolVersion::in_text(&output(Command::new(file).arg(ask))?)
-            .ok_or_else(|| format!("does not tell its version (`{ask}`)"))?,
+            .ok_or_else(|| format!("does not print its version (`{ask}`)"))?,
     };
     match ToolVersion::in_text(least) {
-        Some(least) if version < least => Err(format!("is version {version}, and {least} or newer is needed")),
+        Some(least) if version < least => Err(format!("is version {version}, but {least} or newer is required")),
         _ => Ok(version),
     }
 }
@@ -240,7 +240,7 @@ pub fn output(command: &mut Command) -> Result<String, String> {
 pub fn cache_folder() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    let base = base.ok_or_else(|| Error::environment("neither XDG_CACHE_HOME nor HOME says where caches are kept"))?;
+    let base = base.ok_or_else(|| Error::environment("no cache directory: neither XDG_CACHE_HOME nor HOME is set"))?;
     let folder = base.join("millstream");
     std::fs::create_dir_all(&folder).map_err(|error| failed("create", &folder, &error))?;
     Ok(folder)

@@ -15,22 +15,24 @@ use std::path::PathBuf;
 /// The arguments of `millstream add`.
 #[derive(Args)]
 #[command(
-    after_help = "The package is pinned by its digest in millstream.lock beside the job; a job runs what is pinned, and \
-                        nothing else. Pin another version in the same way."
+    after_help = "The package is pinned by its digest in millstream.lock, next to the job file; a job runs only what is \
+                        pinned. Pin another version in the same way."
 )]
 pub struct AddArguments {
-    /// The package, as `split-words` (its newest version) or `split-words@0.2.0`
+    /// Package: `split-words` (newest version) or `split-words@0.2.0`
     package: PackageRequest,
-    /// Where it is: `oci://host/path`, or a folder (default: where the lock file has it from, else `registry` in config.toml)
+    /// Registry: `oci://host/path`, or a directory
+    ///
+    /// Default: the one in the lock file, else `registry` in config.toml.
     #[arg(long)]
     registry: Option<String>,
-    /// The job file
+    /// Path of the job file
     #[arg(long, default_value = "job.toml")]
     job: PathBuf,
-    /// The stage whose `plugin` it becomes; without, it is pinned only
+    /// Stage whose `plugin` to set (default: only pin the package)
     #[arg(long)]
     stage: Option<String>,
-    /// Take it although it needs more than what the stage has now, or has other columns
+    /// Accept a package that needs more permissions or has other columns
     #[arg(long)]
     accept: bool,
 }
@@ -51,7 +53,7 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
     let differences = add::changes(job, stage.as_deref(), &obtained.facts, &store)?;
     if differences.iter().any(|difference| difference.needs_accept) && !accept {
         return Err(Error::job(format!(
-            "{reference} differs from {}:\n{}nothing was changed; add --accept to take it all the same",
+            "{reference} differs from {}:\n{}nothing was changed; add --accept to accept it",
             stage.as_ref().map_or("the version that is pinned".into(), |stage| format!("what stage `{stage}` has now")),
             lines(&differences),
         )));
@@ -62,7 +64,7 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
     add::pin(folder, obtained.pin.clone())?;
     let mut text = told(&obtained);
     if !differences.is_empty() {
-        let _ = write!(text, "it differs from what was there:\n{}", lines(&differences));
+        let _ = write!(text, "differences from the previous version:\n{}", lines(&differences));
     }
     let shown = job.display();
     let _ = writeln!(text, "pinned in {}", lock::shown(folder));
@@ -97,7 +99,7 @@ pub(super) fn told(Obtained { pin, facts, signers }: &Obtained) -> String {
     if grants.as_object().is_some_and(|grants| !grants.is_empty()) {
         line("grant", &grants.to_string());
     }
-    line("signed by", &list(signers, "nobody whose key you trust"));
+    line("signed by", &list(signers, "no one whose key you trust"));
     line("manifest", &pin.manifest.to_string());
     line("component", &pin.layer.to_string());
     text

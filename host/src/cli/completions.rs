@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The arguments of `millstream completions`.
 #[derive(Args)]
 pub struct CompletionsArguments {
-    /// The shell
+    /// Name of the shell
     #[arg(value_parser = ["bash", "zsh", "fish"])]
     shell: String,
 }
@@ -19,7 +19,7 @@ pub struct CompletionsArguments {
 /// The arguments of `millstream man-pages`.
 #[derive(Args)]
 pub struct ManPagesArguments {
-    /// A folder, such as ~/.local/share/man/man1
+    /// Directory, for example ~/.local/share/man/man1
     folder: PathBuf,
 }
 

@@ -13,7 +13,9 @@ use std::path::Path;
 pub struct DoctorArguments {
     /// Languages: rust, python, js, go, c (default: all)
     languages: Vec<String>,
-    /// Install what is missing and needs no superuser, into the user's cache folder
+    /// Install missing tools into the cache directory of the user
+    ///
+    /// Tools that need superuser rights are not installed.
     #[arg(long)]
     install: bool,
 }

@@ -16,24 +16,26 @@ use std::path::{Path, PathBuf};
 /// The arguments of `millstream infer`.
 #[derive(Args)]
 pub struct InferArguments {
-    /// A file as the source will read it: JSON lines, csv, text, Avro or Parquet, also compressed by gzip or zstd
+    /// File that the source will read
+    ///
+    /// JSON lines, csv, text, Avro or Parquet; it may be compressed with gzip or zstd.
     sample: PathBuf,
-    /// The name of the source; by default made of the file's name
+    /// Name of the source (default: derived from the name of the file)
     #[arg(long)]
     name: Option<String>,
-    /// The format; by default as the file looks
+    /// Format (default: detected)
     #[arg(long, value_parser = ["json", "csv", "text", "avro", "parquet"])]
     format: Option<String>,
-    /// Format csv: whether the first record names the columns; by default as it looks
+    /// Format csv: whether there is a header line (default: detected)
     #[arg(long, value_name = "BOOL")]
     header: Option<bool>,
-    /// Format csv: the character between cells; by default as it looks
+    /// Format csv: separator of the cells (default: detected)
     #[arg(long, value_parser = one_byte)]
     separator: Option<u8>,
-    /// Records to look at
+    /// Maximum records to read
     #[arg(long, default_value_t = INFER_ROWS_MAX, value_parser = clap::value_parser!(u64).range(1..))]
     rows: u64,
-    /// Bytes to look at, as "64MiB", decompressed where the file is compressed
+    /// Maximum bytes to read, for example "64MiB", after decompression
     #[arg(long, value_parser = bytes, default_value = "64MiB")]
     bytes: u64,
 }
@@ -43,7 +45,7 @@ fn one_byte(text: &str) -> std::result::Result<u8, String> {
         "\\t" | "tab" => Ok(b'\t'),
         _ => match text.as_bytes() {
             [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
-            _ => Err("write one character, as ; or \\t".into()),
+            _ => Err("write one character, for example ; or \\t".into()),
         },
     }
 }
@@ -51,7 +53,7 @@ fn one_byte(text: &str) -> std::result::Result<u8, String> {
 fn bytes(text: &str) -> std::result::Result<u64, String> {
     let most = INFER_BYTES_MAX_MAX;
     let bytes = text.parse().ok().or_else(|| units::size(text).ok());
-    bytes.filter(|bytes| (1..=most).contains(bytes)).ok_or("write a size from 1 to 1GiB, as 64MiB".into())
+    bytes.filter(|bytes| (1..=most).contains(bytes)).ok_or("write a size from 1 to 1GiB, for example 64MiB".into())
 }
 
 /// The lines for the job file. What is not certain goes to standard error.
@@ -62,7 +64,7 @@ pub fn infer(arguments: &InferArguments) -> Result<String> {
     let name = name.clone().unwrap_or_else(|| name_of(path));
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || name.len() > NAME_BYTES_MAX || !name.chars().all(fits) {
         return Err(Error::job(format!(
-            "--name: `{name}` is no name; write letters, digits, `-` and `_`, a letter first"
+            "--name: `{name}` is not a valid name; use letters, digits, `-` and `_`, with a letter first"
         )));
     }
     let Inferred { source, notes, records, rejected, whole } = infer::infer(&name, path, &sample)?;
@@ -99,8 +101,9 @@ fn name_of(path: &Path) -> String {
 
 /// The source as a job file has it.
 fn lines(source: &SourceSpec, path: &Path) -> Result<String> {
-    let path =
-        path.to_str().ok_or_else(|| Error::job(format!("`{}` is not UTF-8, and a job file is", path.display())))?;
+    let path = path
+        .to_str()
+        .ok_or_else(|| Error::job(format!("the path `{}` is not UTF-8, but job files are", path.display())))?;
     let mut text = format!(
         "[sources.{}]\nkind = \"file\"\npath = {}\nformat = \"{}\"\n",
         source.name,

@@ -22,12 +22,14 @@ use std::path::{Path, PathBuf};
 /// The arguments of `millstream inspect`.
 #[derive(Args)]
 pub struct InspectArguments {
-    /// A component file or plugin folder, a checkpoint (its folder, s3://bucket/prefix, or hdfs://namenode:8020/folder), or a job file
+    /// Component file, plugin directory, checkpoint or job file
+    ///
+    /// A checkpoint is a directory, s3://bucket/prefix, or hdfs://namenode:8020/folder.
     what: PathBuf,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Print the README that a plugin carries, and nothing else
+    /// Print only the README of a plugin
     #[arg(long, conflicts_with = "json")]
     readme: bool,
 }
@@ -65,7 +67,7 @@ fn what(path: &Path) -> Result<InspectedKind> {
     }
     if ["plans", "state", "blobs"].iter().all(|folder| path.join(folder).is_dir()) {
         return Err(Error::environment(format!(
-            "{0} has the folders of a checkpoint and no {1}, which says what counts; put back a copy of {1}",
+            "{0} has the directories of a checkpoint but no {1}; restore a copy of {1}",
             path.display(),
             manifest::PATH
         )));
@@ -108,7 +110,7 @@ fn job(path: &Path, json: bool) -> Result<String> {
     let told = match (&facts, &graph.spec.checkpoint) {
         (Some(facts), _) => words::of(facts),
         (None, Some(checkpoint)) => {
-            format!("there is no checkpoint in {} yet\n", harmless(&checkpoint.dir, usize::MAX))
+            format!("no checkpoint in {} yet\n", harmless(&checkpoint.dir, usize::MAX))
         }
         (None, None) => "the job keeps no checkpoint\n".into(),
     };

@@ -17,31 +17,35 @@ pub struct KeyArguments {
 
 #[derive(Subcommand)]
 enum KeyCommand {
-    /// Make a key to sign packages with (`millstream push --sign NAME`)
+    /// Create a key to sign packages with
+    ///
+    /// `millstream push --sign NAME` signs with it.
     New {
-        /// The signer's name: small letters, digits and hyphens, as alice
+        /// Name of the signer: lowercase letters, digits and hyphens
         name: Signer,
-        /// Let it take the place of the signer's key that there is
+        /// Replace the existing key of the signer
         #[arg(long)]
         rotate: bool,
     },
-    /// Show your keys, whose keys you trust, and what is revoked
+    /// Show your keys, the keys you trust, and what is revoked
     List,
-    /// Show the public keys of a signer, and how others come to trust them
+    /// Show the public keys of a signer, and how others can trust them
     Show {
-        /// The signer's name
+        /// Name of the signer
         name: Signer,
     },
-    /// Let signatures of this key count as those of a signer
+    /// Accept signatures of this key as those of a signer
     Trust {
-        /// The signer's name, as policies have it
+        /// Name of the signer, as policies use it
         name: Signer,
-        /// The key: ed25519:…, as `millstream key show` shows it
+        /// Public key (ed25519:…), as `millstream key show` prints it
         key: PublicKey,
     },
-    /// Let nothing count any more that a key has signed, or forbid a package
+    /// Revoke a key, or forbid a package
+    ///
+    /// Signatures of a revoked key are no longer accepted.
     Revoke {
-        /// A key (ed25519:…), or the digest of a package's manifest (sha256:…)
+        /// Public key (ed25519:…), or digest of a package manifest (sha256:…)
         what: String,
     },
 }
@@ -61,7 +65,7 @@ fn new(name: &Signer, rotate: bool) -> Result<String> {
     let folder = key::folder()?;
     let public = SecretKey::make(&folder, name, rotate)?.public()?;
     Ok(format!(
-        "made the key of {name} in {}: keep a copy of it, and show it to nobody\nothers trust it with:\n  millstream key trust \
+        "created the key of {name} in {}; keep a copy of it, and keep it secret\nothers trust it with:\n  millstream key trust \
          {name} {public}\n",
         folder.display()
     ))
@@ -87,7 +91,7 @@ fn list() -> Result<String> {
     part("revoked:", policy.revoked().into_iter().collect());
     if text.is_empty() {
         text.push_str(
-            "no keys yet; make one with `millstream key new NAME`, or trust one with `millstream key trust NAME KEY`\n",
+            "no keys yet; create one with `millstream key new NAME`, or trust one with `millstream key trust NAME KEY`\n",
         );
     }
     Ok(text)
@@ -103,7 +107,7 @@ fn show(name: &Signer) -> Result<String> {
     keys.sort();
     keys.dedup();
     if keys.is_empty() {
-        return Err(Error::job(format!("no key of {name} is known; `millstream key list` shows those that are")));
+        return Err(Error::job(format!("no key of {name} is known; `millstream key list` shows the known keys")));
     }
     Ok(keys.iter().map(|key| format!("millstream key trust {name} {key}\n")).collect())
 }
@@ -111,12 +115,12 @@ fn show(name: &Signer) -> Result<String> {
 fn trust(name: &Signer, key: &PublicKey) -> Result<String> {
     let policy = Policy::load()?;
     if policy.is_revoked(key) {
-        return Err(Error::job(format!("{key} is revoked, and cannot be trusted any more")));
+        return Err(Error::job(format!("{key} is revoked and can no longer be trusted")));
     }
     if let Some((other, ..)) = policy.signers().into_iter().find(|(signer, of, _)| *of == key && *signer != name) {
-        return Err(Error::job(format!("{key} is known as the key of {other}; a key is of one signer")));
+        return Err(Error::job(format!("{key} is already the key of {other}; a key belongs to one signer")));
     }
-    let mut text = format!("signatures of {key} count as those of {name}\n");
+    let mut text = format!("signatures of {key} are accepted as those of {name}\n");
     Trusted::change(&config_folder()?, |trusted| {
         let keys = trusted.signers.entry(name.clone()).or_default();
         if !keys.contains(key) {
@@ -126,7 +130,7 @@ fn trust(name: &Signer, key: &PublicKey) -> Result<String> {
     })?;
     if Policy::load()?.keys_of_operator(name).is_some_and(|keys| !keys.contains(key)) {
         text = format!(
-            "the operator names the keys of {name} in {}, and this is none of them: it does not count\n",
+            "the operator lists the keys of {name} in {}, and this key is not one of them: it is not accepted\n",
             policy::OPERATORS_FILE
         );
     }
@@ -135,10 +139,7 @@ fn trust(name: &Signer, key: &PublicKey) -> Result<String> {
 
 fn revoke(what: &str) -> Result<String> {
     let wrong = |_| {
-        Error::job(format!(
-            "`{}` is neither a key (ed25519:…) nor the digest of a manifest (sha256:…)",
-            what.escape_debug()
-        ))
+        Error::job(format!("`{}` is neither a key (ed25519:…) nor a manifest digest (sha256:…)", what.escape_debug()))
     };
     let key = what.parse::<PublicKey>().ok();
     let manifest = if key.is_none() { Some(what.parse::<Digest>().map_err(wrong)?) } else { None };
@@ -148,7 +149,7 @@ fn revoke(what: &str) -> Result<String> {
         Ok(())
     })?;
     Ok(match key {
-        Some(key) => format!("{key} is revoked: nothing counts any more that it has signed\n"),
-        None => format!("{what} is revoked: no job uses it any more\n"),
+        Some(key) => format!("{key} is revoked: its signatures are no longer accepted\n"),
+        None => format!("{what} is revoked: jobs no longer use it\n"),
     })
 }

@@ -10,12 +10,14 @@ use std::path::Path;
 /// The arguments of `millstream new`.
 #[derive(Args)]
 pub struct NewArguments {
-    /// The plugin's name: small letters, digits and hyphens; also the new folder's name
+    /// Name of the plugin and its directory
+    ///
+    /// Lowercase letters, digits and hyphens.
     name: String,
-    /// The language: rust, python, js, go or c
+    /// Language: rust, python, js, go or c
     #[arg(long, default_value = "rust")]
     lang: String,
-    /// The kind of plugin
+    /// Kind of plugin
     #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup", "source", "sink"], default_value = "transform")]
     world: String,
 }
@@ -26,7 +28,7 @@ pub fn new(arguments: &NewArguments) -> Result<String> {
     let folder = new::create(Path::new("."), &arguments.name, &arguments.world, language)?;
     // `./` is true, and not what anyone would type.
     let folder = folder.strip_prefix(".").unwrap_or(&folder).display().to_string();
-    let mut text = format!("made {folder}\n\nnext:\n");
+    let mut text = format!("created {folder}\n\nnext:\n");
     if tools::Tool::of(language).any(|tool| tools::look(tool, Path::new(&folder)).is_err()) {
         let _ = writeln!(text, "  millstream doctor --install {}", language.word());
     }

@@ -11,15 +11,15 @@ use std::path::PathBuf;
 /// The arguments of `millstream pipe`.
 #[derive(Args)]
 #[command(after_long_help = "\
-Rows go on as soon as nothing more waits in the input, in the order in which they
-came. The query reads the table `rows`: the rows of the last plugin, or of the
-input. Where it looks at each row by itself, its rows come as the others do; an
-aggregate is over all of the input, and comes at its end.
+Rows are processed as soon as no more input is waiting, in input order. The query
+reads the table `rows`: the rows of the last plugin, or of the input. A query that
+treats each row separately emits rows at the same time; an aggregate covers the
+complete input and is emitted at its end.
 
-A line that is no row, a row that a plugin refuses, or one that makes it fail,
-ends the pipe with exit code 1. With --on-error reject such rows are left out,
-told of at the end, and the exit code is 0. Wrong usage is exit code 2, too
-little memory 3.
+A line that cannot be read, a row that a plugin rejects, and a row on which it
+fails, stop the pipe with exit code 1. With --on-error reject such rows are
+skipped and reported at the end, and the exit code is 0. Wrong usage is exit
+code 2, too little memory exit code 3.
 
   tail -f access.log | millstream pipe plugins/weblog | jq .path
   millstream pipe plugins/split-words --config '{\"lowercase\": true}' \\
@@ -27,22 +27,24 @@ little memory 3.
 pub struct PipeArguments {
     #[command(flatten)]
     steps: Steps,
-    /// What standard input holds
+    /// Format of standard input
     #[arg(long, value_enum, default_value = "text")]
     from: PipeFormat,
-    /// What standard output is to hold
+    /// Format of standard output
     #[arg(long, value_enum, default_value = "json")]
     to: PipeFormat,
-    /// The columns of the input, as user=text,amount=float64 (default: as the first 1,000 lines look; text has one, `value`)
+    /// Columns of the input, for example user=text,amount=float64
+    ///
+    /// Default: inferred from the first 1,000 lines. The format text has one column, `value`.
     #[arg(long, value_name = "COLUMNS")]
     schema: Option<String>,
-    /// What a row that is refused does: ends the pipe, or is left out
+    /// Stop at a rejected row (fail), or skip it (reject)
     #[arg(long, value_name = "WHAT", value_parser = ["fail", "reject"])]
     on_error: Option<String>,
-    /// Write refused rows to this file, as JSON lines; they are left out then
+    /// Skip rejected rows and write them to this file as JSON lines
     #[arg(long, value_name = "FILE")]
     rejected: Option<PathBuf>,
-    /// The budget of memory, as 1GiB
+    /// Memory budget, for example 1GiB
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
 }
@@ -65,10 +67,10 @@ impl Args for Steps {
         let set = Arg::new(SET).long(SET).value_name("KEY=VALUE").action(ArgAction::Append).value_parser(parse_set);
         let sql = Arg::new(SQL).long(SQL).value_name("QUERY").action(ArgAction::Set);
         command
-            .arg(plugin.help("Plugins of world transform, one behind the other: folders, components, or name@version as millstream.lock pins them"))
-            .arg(config.help("The config of the plugin before it"))
-            .arg(set.help("A limit or grant of the plugin before it, or a limit of the query, as limits.time=2s"))
-            .arg(sql.help("A query over the table `rows`, behind the plugins"))
+            .arg(plugin.help("Plugins of world transform: directories, components or name@version"))
+            .arg(config.help("Config of the plugin before it"))
+            .arg(set.help("Limit or grant of the plugin or query before it: limits.time=2s"))
+            .arg(sql.help("Query over the table `rows`, after the plugins"))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -114,11 +116,11 @@ impl FromArgMatches for Steps {
             match (word, step) {
                 (StepArgument::Set(set), Some(step)) => step.sets.push(set),
                 (StepArgument::Config(_), _) if of_query => {
-                    return wrong("--config stands behind the plugin that it is for");
+                    return wrong("--config must follow its plugin");
                 }
                 (StepArgument::Config(config), Some(step)) if step.config.is_none() => step.config = Some(config),
-                (StepArgument::Config(_), Some(_)) => return wrong("--config stands twice behind a plugin"),
-                _ => return wrong("--config and --set stand behind the plugin that they are for"),
+                (StepArgument::Config(_), Some(_)) => return wrong("--config appears twice after a plugin"),
+                _ => return wrong("--config and --set must follow their plugin"),
             }
         }
         Ok(steps)
@@ -143,7 +145,7 @@ pub fn pipe(arguments: PipeArguments) -> Result<()> {
     let rejects = match (on_error.as_deref(), &rejected) {
         (Some("fail"), Some(_)) => {
             return Err(millstream_base::error::Error::job(
-                "--on-error fail and --rejected: a pipe that ends with the first row keeps none; write one of them",
+                "--on-error fail and --rejected exclude each other, as the first rejected row stops the pipe; write one of them",
             ));
         }
         (word, file) => word == Some("reject") || file.is_some(),

@@ -15,12 +15,14 @@ use std::path::PathBuf;
 /// The arguments of `millstream pull`.
 #[derive(Args)]
 pub struct PullArguments {
-    /// The package, as `split-words` (its newest version) or `split-words@0.2.0`
+    /// Package: `split-words` (newest version) or `split-words@0.2.0`
     package: PackageRequest,
-    /// Where it is: oci://HOST/PATH, or a folder; default: `registry` of the settings
+    /// Registry: oci://HOST/PATH, or a directory
+    ///
+    /// Default: `registry` in config.toml.
     #[arg(long)]
     registry: Option<String>,
-    /// Also write the component there
+    /// Also write the component to this file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

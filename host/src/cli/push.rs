@@ -16,13 +16,15 @@ use std::path::PathBuf;
 /// The arguments of `millstream push`.
 #[derive(Args)]
 pub struct PushArguments {
-    /// The plugin: its folder, built, or a component
+    /// Directory of a built plugin, or a component file
     #[arg(default_value = ".")]
     plugin: PathBuf,
-    /// Where to: oci://HOST/PATH, or a folder; default: `registry` of the settings
+    /// Registry: oci://HOST/PATH, or a directory
+    ///
+    /// Default: `registry` in config.toml.
     #[arg(long)]
     registry: Option<String>,
-    /// Sign it with this key of yours (`millstream key new` makes one)
+    /// Sign with this key (`millstream key new` creates one)
     #[arg(long, value_name = "KEY")]
     sign: Option<String>,
 }
@@ -35,14 +37,14 @@ pub fn push(arguments: &PushArguments) -> Result<String> {
     let shown = file.display().to_string();
     if let Some(stale) = stale(&arguments.plugin) {
         return Err(Error::job(format!(
-            "cannot push plugin {shown}: {stale}; a copy in another folder is pushed as it is"
+            "cannot push plugin {shown}: {stale}; a copy in another directory is pushed unchanged"
         )));
     }
     let component = read_component(&file)?;
     let facts = PackageFacts::of(&component, &shown)?;
     if facts.name.is_empty() || facts.version.is_empty() {
         return Err(Error::job(format!(
-            "plugin {shown} does not say its name and version, which a package needs; `millstream build` writes them into \
+            "plugin {shown} has no name and version, which a package needs; `millstream build` writes them into \
              it from the manifest of its folder"
         )));
     }

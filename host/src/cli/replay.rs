@@ -15,21 +15,25 @@ use std::path::PathBuf;
 /// The arguments of `millstream replay`.
 #[derive(Args)]
 pub struct ReplayArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
-    /// The batch; its plan and the state before it must still be kept, see `millstream inspect`
+    /// Number of the batch
+    ///
+    /// Its plan and the state before it must still exist; `millstream inspect` shows them.
     #[arg(long)]
     batch: u64,
-    /// With the job file and the plugins of then, which the checkpoint keeps, instead of those of now
+    /// Use the job file and plugins of that time, from the checkpoint
     #[arg(long)]
     as_it_was: bool,
-    /// Rows shown of each sink
+    /// Maximum rows to show per sink
     #[arg(long, default_value_t = 20)]
     rows: usize,
     /// Worker threads (default: as many as ran the batch)
     #[arg(long)]
     workers: Option<usize>,
-    /// Replace a value of the job file, as `checkpoint.dir=elsewhere`
+    /// Replace or add a value of the job file
+    ///
+    /// For example `checkpoint.dir=elsewhere`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
     sets: Vec<(String, String)>,
 }
@@ -48,7 +52,7 @@ pub fn run(arguments: &ReplayArguments) -> Result<(String, bool)> {
     for stage in &not_replayable {
         let _ = writeln!(
             text,
-            "stage `{stage}` is not replayable: what it asks over HTTP may be answered otherwise than the first time"
+            "stage `{stage}` is not replayable: its HTTP requests may get other responses than the first time"
         );
     }
     Ok((text, sinks.iter().all(|of| of.same != Some(false))))
@@ -60,7 +64,7 @@ fn told(of: &Replayed) -> String {
     let compared = match of.same {
         Some(true) => "the same as was committed",
         Some(false) => "NOT the same as was committed",
-        None => "nothing to compare with is there",
+        None => "nothing to compare it with",
     };
     format!("sink `{}`: {rows} row{plural}, {compared}", of.sink)
 }

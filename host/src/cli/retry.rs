@@ -22,39 +22,42 @@ use std::path::PathBuf;
 /// The arguments of `millstream retry`.
 #[derive(Args)]
 #[command(after_long_help = "\
-Files are those that a sink wrote of `<stage>.rejected`: of kind `files` with
-format json, csv or parquet (single files or the whole folder), or of kind
-`queue`. All of them hold every value of the six column types: csv tells a null
-(an empty cell) from an empty text (\"\"), as long as no other program writes the
-file anew. Columns of other types cannot be given back.
+FILES are what a sink wrote of `<stage>.rejected`: a sink of kind `files` with
+format json, csv or parquet (single files or the directory), or of kind `queue`.
+These formats keep every value of the six column types: csv distinguishes a null
+(an empty cell) from an empty string (\"\"), unless another program rewrites the
+file. Columns of other types cannot be retried.
 
-Rows of a file that was given before are left out; add --again to give them once
-more. A file is known by its content, so one that was edited, or put together of
-others, is another one.
+Rows of a file that was retried before are skipped; add --again to retry them
+again. A file is identified by its content, so an edited file, or one combined
+from others, counts as another file.
 
-Nothing needs to run or to stand still. The rows are written into
-`<job>.retry/<stage>/` beside the job file, from where the job reads each file
-once, however often it is killed and started. A file may be removed when
-`millstream inspect` says that it is read to the end. A job that begins anew
-(`run --fresh`) reads what is there again.
+The job may be running or stopped. The rows are written to
+`<job>.retry/<stage>/` next to the job file. The job reads each file there exactly
+once, even if it is killed and restarted. You may delete a file when
+`millstream inspect` shows that it is read to the end. A job that starts from
+scratch (`run --fresh`) reads the existing files again.
 
-Rows that are given back come into the stage as any others, but they move no
-event time: they did that when they came first. Those that are too old by now
-are late.")]
+Retried rows enter the stage like any others, but do not advance the event time,
+as they did that the first time. Rows that are too old by now are late.")]
 pub struct RetryArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
-    /// The stage that rejected the rows
+    /// Stage that rejected the rows
     stage: String,
-    /// Rejected rows as a sink wrote them: files, or folders of them (default: what sinks of the job have kept of this stage)
+    /// Files or directories of rejected rows, as a sink wrote them
+    ///
+    /// Default: what sinks of the job have kept of this stage.
     files: Vec<PathBuf>,
-    /// Also rows of files that were given back before
+    /// Also retry rows that were retried before
     #[arg(long)]
     again: bool,
-    /// Check the rows and say what would be given back, without doing it
+    /// Check the rows and show what would be retried
     #[arg(long)]
     dry_run: bool,
-    /// Replace a value of the job file, as `checkpoint.dir=elsewhere`
+    /// Replace or add a value of the job file
+    ///
+    /// For example `checkpoint.dir=elsewhere`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
     sets: Vec<(String, String)>,
 }
@@ -102,15 +105,15 @@ fn own(spec: &JobSpec, stage: &str) -> Result<Vec<PathBuf>> {
     let kept = retry_source::kept(spec, stage);
     if kept.is_empty() {
         return Err(Error::job(format!(
-            "no sink of the job `{}` keeps `{stage}.rejected`, and nothing else, as files on this machine; give the files, or \
-             folders of them, that hold the rows",
+            "no sink of the job `{}` keeps `{stage}.rejected`, and nothing else, as files on this machine; name the files or \
+             directories that hold the rows",
             spec.name
         )));
     }
     if let [(first, _), (second, _), ..] = kept.as_slice() {
         return Err(Error::job(format!(
-            "the sinks `{}` and `{}` both keep what stage `{stage}` rejects, and each row is to come back once; give the file or folder of one \
-             of them",
+            "the sinks `{}` and `{}` both keep what stage `{stage}` rejects, and each row must be retried once; name the file or directory of \
+             one of them",
             first.name, second.name
         )));
     }
@@ -129,18 +132,16 @@ fn check(spec: &JobSpec, name: &str) -> Result<()> {
     let location = spec.origin.at(&format!("stages.{name}"));
     let (OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. }) = &stage.operator else {
         return Err(Error::job(format!(
-            "{location}stage `{name}` has no plugin; rows can be given back to stages with a plugin and on_error = \"reject\""
+            "{location}stage `{name}` has no plugin; only stages with a plugin and on_error = \"reject\" can retry rows"
         )));
     };
     if plugin.on_error != OnError::Reject {
-        return Err(Error::job(format!(
-            "{location}stage `{name}` does not take rows back; write on_error = \"reject\" there"
-        )));
+        return Err(Error::job(format!("{location}stage `{name}` cannot retry rows; set on_error = \"reject\" in it")));
     }
     if spec.checkpoint.is_none() {
         return Err(Error::job(format!(
-            "{}the job `{}` keeps no checkpoint, so it would read rows that are given back again with every start; give it \
-             a table [checkpoint] with `dir`",
+            "{}the job `{}` keeps no checkpoint, so it would read retried rows again at every startup; add a table \
+             [checkpoint] with `dir`",
             spec.origin.at("checkpoint"),
             spec.name
         )));
@@ -154,17 +155,17 @@ fn told(stage: &str, folder: &str, done: &[RetriedFile], dry_run: bool) -> Strin
     let rows = of(false).map(|done| done.rows).sum::<usize>();
     let mut text = String::new();
     for RetriedFile { place, rows, .. } in of(true) {
-        let _ = writeln!(text, "{place}: {} already given back, left out; add --again to do it anyway", count(*rows));
+        let _ = writeln!(text, "{place}: {} already retried, skipped; add --again to retry anyway", count(*rows));
     }
     for RetriedFile { place, rows, .. } in of(false) {
         let _ = writeln!(text, "{place}: {}", count(*rows));
     }
     let _ = match (rows, dry_run) {
-        (0, _) => writeln!(text, "nothing to give back to stage `{stage}`"),
-        (rows, true) => writeln!(text, "{} would go back to stage `{stage}`, in {folder}", count(rows)),
+        (0, _) => writeln!(text, "nothing to retry in stage `{stage}`"),
+        (rows, true) => writeln!(text, "{} would be queued for stage `{stage}`, in {folder}", count(rows)),
         (rows, false) => writeln!(
             text,
-            "{} went back to stage `{stage}`, in {folder}; the job takes them with its next batch if it runs, else when it \
+            "{} queued for stage `{stage}`, in {folder}; the job reads them in its next batch if it is running, else when it \
              starts",
             count(rows)
         ),

@@ -38,16 +38,18 @@ const LOOKS_MAX: usize = 5;
 /// The arguments of `millstream rollback`.
 #[derive(Args)]
 #[command(
-    after_help = "A stage that keeps a state goes back to the checkpoint at the upgrade: the batches since then are run again \
-                  with the plugin of before, and sinks keep what they hold of them. A stage without one, a source and a sink get \
-                  their plugin back between two batches."
+    after_help = "A stage with state returns to the checkpoint at the upgrade: the batches since then run again with the previous \
+                  plugin, and sinks keep what they hold of them. A stage without state, a source and a sink return to the \
+                  previous plugin between two batches."
 )]
 pub struct RollbackArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
-    /// The stage, source or sink (`sinks.NAME` where a stage has the name as well)
+    /// Stage, source or sink (`sinks.NAME` if a stage has the same name)
     stage: String,
-    /// Keep the state as it is: only the plugin goes back, between two batches, where it keeps the same columns
+    /// Keep the current state, and only replace the plugin
+    ///
+    /// It is replaced between two batches. The state must have the same columns in both versions.
     #[arg(long)]
     keep_state: bool,
 }
@@ -61,7 +63,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     let folder = edit::folder_of(job);
     let Some(before) = LockFile::read(folder)?.before(&spec.name, stage).cloned() else {
         return Err(Error::job(format!(
-            "{}: {part} has nothing to go back to: {} beside it tells of no upgrade",
+            "{}: {part} has no previous version: {} next to it lists no upgrade",
             job.display(),
             millstream_packages::lock::FILE
         )));
@@ -71,8 +73,8 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     let as_of = if *keep_state { None } else { as_of(&spec, &before, runs)? };
     if !runs && RunningMark::is_held(job)? {
         return Err(Error::environment(
-            "the job runs and does not answer, as when it is being started again; try again when it does (millstream status), or \
-             stop it first. Nothing was changed",
+            "the job is running but does not respond (it may be restarting); retry when `millstream status` works, or stop it \
+             first; nothing was changed",
         ));
     }
     match (as_of, runs) {
@@ -101,7 +103,7 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
     let Some((manifest, _)) = manifest::read(&*store)? else { return Ok(()) };
     let told = |error: Error| {
         Error::job(format!(
-            "{}: {} says that it had {} before its last upgrade, after batch {batch}, which is not true: {}; nothing was \
+            "{}: {} says that it had {} before its last upgrade, after batch {batch}, which is wrong: {}; nothing was \
              changed",
             PluginPart::of(&before.stage),
             millstream_packages::lock::FILE,
@@ -119,8 +121,8 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
         return Ok(());
     }
     Err(Error::job(format!(
-        "{}: {} is another component now than the one that ran before the last upgrade (sha256:{ran}), so there is \
-         nothing to go back to; bring that one back, or upgrade to what is there: millstream upgrade. Nothing was changed",
+        "{}: {} is not the component that ran before the last upgrade (sha256:{ran}); restore that one, or upgrade to the \
+         current one with millstream upgrade; nothing was changed",
         PluginPart::of(&before.stage),
         before.plugin
     )))
@@ -147,9 +149,9 @@ fn as_of(spec: &JobSpec, before: &PreviousVersion, runs: bool) -> Result<Option<
     let Some((manifest, _)) = manifest::read(&*store)? else {
         return match runs {
             true => Err(Error::job(format!(
-                "stage `{}`: the job runs, and {} holds none of its checkpoints: it was started with another `checkpoint.dir` (--set, or a \
-                 variable of its environment) than this command sees, so it is not known to which state it would go back. Stop the job, \
-                 write its folder into the job file, and try again; or add --keep-state. Nothing was changed",
+                "stage `{}`: the job runs, and {} holds none of its checkpoints: it was started with another `checkpoint.dir` (--set, or an \
+                 environment variable) than this command uses, so the state to go back to is unknown; stop the job, write its \
+                 directory into the job file and retry, or add --keep-state; nothing was changed",
                 before.stage,
                 store.place()
             ))),
@@ -171,8 +173,8 @@ fn gone(manifest: &Manifest, before: &PreviousVersion, batch: Option<u64>) -> Er
     let kept: Vec<String> = manifest.checkpoints.iter().map(|kept| kept.batch.to_string()).collect();
     let when = batch.map_or("at the upgrade".to_owned(), |batch| format!("after batch {batch}, at the upgrade,"));
     Error::job(format!(
-        "stage `{}`: the checkpoint {when} is not kept any more, so its state of then is gone. Checkpoints that are kept: after \
-         batches {}. To go back to {} with the state as it is now, add --keep-state; nothing was changed",
+        "stage `{}`: the checkpoint {when} was deleted, and with it the state of that time; existing checkpoints: after \
+         batches {}; to go back to {} with the current state, add --keep-state; nothing was changed",
         before.stage,
         kept.join(", "),
         before.plugin
@@ -204,7 +206,7 @@ fn put_back(job: &Path, before: &PreviousVersion, as_of: Option<u64>) -> Result<
         Ok(()) => Ok(undo),
         Err(error) => {
             undo.undo(job)?;
-            Err(error.within("the job would not start with the plugin of before, so nothing was changed"))
+            Err(error.within("the job would not start with the previous plugin, so nothing was changed"))
         }
     }
 }
@@ -296,7 +298,7 @@ fn restart(job: &Path, store: &dyn Store, before: &PreviousVersion, batch: u64) 
         }
         if heard.elapsed() > SILENCE_MAX {
             return Err(Error::environment(format!(
-                "the job has stopped to go back to batch {batch}, and has not come back; its log says why. The job file has \
+                "the job stopped to go back to batch {batch} and did not restart; its log shows why; the job file has \
                  {} again; start it with: millstream run {} --replay-from {batch}",
                 before.plugin,
                 job.display()
@@ -305,7 +307,7 @@ fn restart(job: &Path, store: &dyn Store, before: &PreviousVersion, batch: u64) 
         thread::sleep(LOOK_EVERY);
     }
     Ok(format!(
-        "stage `{}` has {} again, with the state after batch {batch}; later batches are run again, and sinks keep what they \
+        "stage `{}` has {} again, with the state after batch {batch}; later batches are replayed, and sinks keep what they \
          hold of them\n",
         before.stage, before.plugin
     ))
@@ -328,7 +330,7 @@ fn ask_to_restart(running: &RunningJob, batch: u64) -> Result<()> {
                 return Err(Error::environment(format!("process {process} of the job: {words}")));
             }
             Ok(ControlAnswer::Status(_) | ControlAnswer::View(_) | ControlAnswer::Upgrade(_)) => {
-                return Err(Error::environment(format!("process {process} of the job answers otherwise")));
+                return Err(Error::environment(format!("process {process} of the job sent an unexpected response")));
             }
         }
     }

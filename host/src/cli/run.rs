@@ -47,9 +47,7 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
     }
     place::settle(&mut arguments)?;
     if arguments.stand_by && arguments.own_number() == 0 {
-        return Err(Error::job(
-            "--stand-by is for machines that a running job is to get, and process 0 stays where it is",
-        ));
+        return Err(Error::job("--stand-by is for machines that join a running job; process 0 stays where it is"));
     }
     if arguments.own_number() != 0 {
         // Process 0 tells of all.
@@ -205,7 +203,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
         fault::point("handover.started");
     }
     if !job.keeps_checkpoints() && !arguments.sample {
-        tracing::info!("the job keeps no checkpoints: what it has not committed is lost if it is killed");
+        tracing::info!("the job keeps no checkpoints: if it is killed, uncommitted rows are lost");
     }
     let stopper = job.stopper()?;
     // The job itself may run at the same time.
@@ -222,7 +220,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let timed_out = !stopper.await_termination(left)?;
     if timed_out {
-        tracing::info!("the time of --timeout has passed; stopping");
+        tracing::info!("--timeout has expired; stopping");
         stopper.stop(Stop::Graceful);
         stopper.await_termination(None)?;
     }
@@ -230,7 +228,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     drop(control);
     summarize(&stopper, began.elapsed(), job.keeps_checkpoints());
     if reporter.is_some() && stopper.leaves() {
-        tracing::info!("the job goes on on other machines; this process ends as soon as they run it");
+        tracing::info!("the job continues on other machines; this process exits when they run it");
         stopper.await_successor(|| !signals.asked())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -274,7 +272,7 @@ fn show_line(file: &Path, page: Option<Arc<Jobs>>) -> Option<JobLine> {
     match jobs {
         Ok(jobs) => Some(JobLine::show(jobs)),
         Err(error) => {
-            tracing::debug!("the terminal does not show how the job stands: {error}");
+            tracing::debug!("cannot show the status line: {error}");
             None
         }
     }
@@ -320,11 +318,8 @@ fn summarize(stopper: &Stopper, took: Duration, keeps_checkpoints: bool) {
     let held: Vec<String> = held.map(|(name, count)| format!("{name} {}", count.held)).collect();
     if !held.is_empty() {
         let becomes =
-            if keeps_checkpoints { "stay in the checkpoint" } else { "are gone, as the job keeps no checkpoints" };
-        tracing::info!(
-            "left in state (keys, open windows, rows that wait, timers): {}; they {becomes}",
-            held.join(", ")
-        );
+            if keeps_checkpoints { "stay in the checkpoint" } else { "are lost, as the job keeps no checkpoints" };
+        tracing::info!("left in state (keys, open windows, waiting rows, timers): {}; they {becomes}", held.join(", "));
     }
     let rows: Vec<String> = counts.iter().map(|(name, count)| rows_in_words(name, count)).collect();
     let plural = if batches == 1 { "" } else { "es" };

@@ -22,21 +22,23 @@ const ALONE_FOR: Duration = Duration::from_millis(500);
 /// The arguments of `millstream scale`.
 #[derive(Args)]
 #[command(
-    after_help = "New processes start beside the old ones and load the newest checkpoint; the old ones make a last one and end, and the \
-                  new ones go on from there. The next `millstream run` has the workers that it, or the job file, says. The exit code is \
-                  1 where the job goes on as it was."
+    after_help = "New processes start next to the old ones and load the newest checkpoint. The old ones write a last checkpoint and \
+                  exit, and the new ones continue from it. The next `millstream run` uses its own options or the job file again. \
+                  The exit code is 1 if the job continues unchanged."
 )]
 pub struct ScaleArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
     /// Worker threads of each process
     #[arg(long, required_unless_present_any = ["processes", "hosts"])]
     workers: Option<usize>,
-    /// How many processes run the job together, all on this machine
+    /// Number of processes that run the job together on this machine
     #[arg(long)]
     processes: Option<usize>,
-    /// The address of each process of a job on several machines, `host:port,host:port`, or `@FILE` with an address a line. Say it where
-    /// process 0 is, which stays the first
+    /// Address of each process: `host:port,host:port`, or `@FILE`
+    ///
+    /// For a job on several machines. The file has one address per line. Run the command where process 0 is; it must stay
+    /// the first.
     #[arg(long, value_delimiter = ',', conflicts_with = "processes")]
     hosts: Vec<String>,
 }
@@ -45,7 +47,7 @@ pub struct ScaleArguments {
 pub fn scale(arguments: &ScaleArguments) -> Result<()> {
     let ScaleArguments { job, workers, processes, hosts } = arguments;
     if let Some(workers) = workers.filter(|workers| *workers == 0 || *workers as u64 > WORKERS_MAX) {
-        return Err(Error::job(format!("--workers is {workers}; a process has from 1 to {WORKERS_MAX}")));
+        return Err(Error::job(format!("--workers is {workers}; it must be from 1 to {WORKERS_MAX}")));
     }
     let hosts = hosts_of(hosts.clone())?;
     let question = ScaleQuestion::Scale { workers: *workers, processes: *processes, hosts };
@@ -61,12 +63,12 @@ pub fn scale(arguments: &ScaleArguments) -> Result<()> {
         match status.step {
             ScaleStep::Done { .. } => return Ok(()),
             ScaleStep::Failed(why) => {
-                return Err(Error::environment(format!("{shown} has the workers that it had: {why}")));
+                return Err(Error::environment(format!("{shown}: rescaling failed, the workers are unchanged: {why}")));
             }
             _ => {}
         }
         thread::sleep(LOOK_EVERY);
-        let ended = || Error::environment(format!("the job {shown} has ended, or was started anew, meanwhile"));
+        let ended = || Error::environment(format!("the job {shown} has ended or restarted in the meantime"));
         status = asked(job, &ScaleQuestion::Scaling { id: status.id })?.ok_or_else(ended)?;
     }
 }
@@ -91,18 +93,18 @@ fn begun(job: &Path, question: &ScaleQuestion) -> Result<ScaleStatus> {
         let said = ask(job)?;
         if !is_supervised && said.answered.is_empty() && said.silent.is_empty() {
             return Err(Error::environment(format!(
-                "the job {shown} is not running (no process of yours answers); start it with `millstream run {shown} --workers N`"
+                "the job {shown} is not running (no process of yours responds); start it with `millstream run {shown} --workers N`"
             )));
         }
         // Its processes outlive a supervisor for a moment.
         if !is_supervised && began.elapsed() >= ALONE_FOR {
             return Err(Error::job(format!(
-                "the job {shown} runs without a supervisor, which a job has that keeps checkpoints: add [checkpoint] with a `dir`, and \
-                 start it again; or stop it (`millstream stop {shown}`) and start it with other --workers"
+                "the job {shown} has no supervisor, as it keeps no checkpoints; add [checkpoint] with a `dir` and restart it, or stop \
+                 it (`millstream stop {shown}`) and start it with other --workers"
             )));
         }
         if began.elapsed() >= START_MAX {
-            return Err(Error::environment(format!("the supervisor of the job {shown} does not answer")));
+            return Err(Error::environment(format!("the supervisor of the job {shown} does not respond")));
         }
         thread::sleep(LOOK_EVERY);
     }
@@ -111,14 +113,14 @@ fn begun(job: &Path, question: &ScaleQuestion) -> Result<ScaleStatus> {
 fn in_words(step: &ScaleStep) -> String {
     match step {
         ScaleStep::Waiting => "the job is starting; the new workers start as soon as it runs".into(),
-        ScaleStep::Loading => "the new workers start beside the old ones, and load the newest checkpoint".into(),
-        ScaleStep::Following { batch } => format!("they have loaded the checkpoint after batch {batch}"),
-        ScaleStep::Ending => "the old ones work on what they have received, and make their last checkpoint".into(),
-        ScaleStep::TakingOver => "the new ones take the job over".into(),
+        ScaleStep::Loading => "new workers start next to the old ones and load the newest checkpoint".into(),
+        ScaleStep::Following { batch } => format!("the new workers have loaded the checkpoint after batch {batch}"),
+        ScaleStep::Ending => "the old workers commit what they have received and write their last checkpoint".into(),
+        ScaleStep::TakingOver => "the new workers take over".into(),
         ScaleStep::Done { pause_us: Some(us) } => {
-            format!("batches begin again; none began for {:.2} s", *us as f64 / 1e6)
+            format!("batches continue after a pause of {:.2} s", *us as f64 / 1e6)
         }
-        ScaleStep::Done { pause_us: None } => "batches begin again".into(),
-        ScaleStep::Failed(_) => "that did not come to its end".into(),
+        ScaleStep::Done { pause_us: None } => "batches continue".into(),
+        ScaleStep::Failed(_) => "rescaling failed".into(),
     }
 }

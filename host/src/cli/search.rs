@@ -9,9 +9,11 @@ use std::fmt::Write as _;
 /// The arguments of `millstream search`.
 #[derive(Args)]
 pub struct SearchArguments {
-    /// Words that the name or the description has; none: all packages
+    /// Words in the name or the description (default: all packages)
     words: Vec<String>,
-    /// Where: oci://HOST/PATH, or a folder; default: `registry` of the settings
+    /// Registry: oci://HOST/PATH, or a directory
+    ///
+    /// Default: `registry` in config.toml.
     #[arg(long)]
     registry: Option<String>,
 }
@@ -23,7 +25,7 @@ pub fn search(arguments: &SearchArguments) -> Result<String> {
     if hits.is_empty() {
         return Ok(match arguments.words.is_empty() {
             true => format!("{registry} has no packages\n"),
-            false => format!("no package of {registry} has these words\n"),
+            false => format!("no package of {registry} matches\n"),
         });
     }
     let version = |hit: &SearchHit| hit.versions.first().map(ToString::to_string).unwrap_or_default();

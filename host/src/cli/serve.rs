@@ -10,27 +10,29 @@ use std::path::PathBuf;
 /// The arguments of `millstream serve`.
 #[derive(Args)]
 #[command(after_long_help = "\
-Whoever connects names a plugin, sends tables as streams of Arrow IPC, and gets
-back what the plugin made of them; docs/serve.md tells the protocol. The socket
-is its user's alone (mode 0600), replaces one that a killed process left, and is
-removed at the end: by SIGTERM, Ctrl-C, or, with --with-parent, when standard
-input ends.
+A client names a plugin, sends tables as Arrow IPC streams, and receives what the
+plugin returns for them; docs/serve.md describes the protocol. Only the user can
+open the socket (mode 0600). It replaces a socket that a killed process left, and
+is removed at the end: on SIGTERM, on Ctrl-C, or, with --with-parent, when
+standard input ends.
 
   millstream serve --socket /tmp/plugins.sock")]
 pub struct ServeArguments {
-    /// Where the socket is made
+    /// Path of the socket
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
-    /// End when standard input does, as it does when the process that holds its other end is gone
+    /// Exit when standard input ends
+    ///
+    /// It ends when the process at its other end has exited.
     #[arg(long)]
     with_parent: bool,
-    /// How many connections may be open at once
+    /// Maximum number of open connections
     #[arg(long, value_name = "NUMBER", default_value_t = CONNECTIONS)]
     connections: usize,
-    /// How large a frame may be (default: 64MiB)
+    /// Maximum size of a frame (default: 64MiB)
     #[arg(long, value_name = "SIZE")]
     frame: Option<String>,
-    /// The budget of memory, as 1GiB
+    /// Memory budget, for example 1GiB
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
 }

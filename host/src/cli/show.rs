@@ -13,12 +13,14 @@ use std::fmt::Write as _;
 /// The arguments of `millstream show`.
 #[derive(Args)]
 pub struct ShowArguments {
-    /// The package, as `split-words` (its newest version) or `split-words@0.2.0`
+    /// Package: `split-words` (newest version) or `split-words@0.2.0`
     package: PackageRequest,
-    /// Where it is: oci://HOST/PATH, or a folder; default: `registry` of the settings
+    /// Registry: oci://HOST/PATH, or a directory
+    ///
+    /// Default: `registry` in config.toml.
     #[arg(long)]
     registry: Option<String>,
-    /// Show its README instead
+    /// Show only its README
     #[arg(long)]
     readme: bool,
 }
@@ -54,7 +56,7 @@ pub fn show(arguments: &ShowArguments) -> Result<String> {
     line("manifest", &digest.to_string());
     let signatures = registry.signatures(&wanted.name, &digest)?;
     match policy.check(&registry.to_string(), &wanted.name, &version, &digest, &signatures) {
-        Ok(signers) if signers.is_empty() => line("signed by", "nobody whose key you trust"),
+        Ok(signers) if signers.is_empty() => line("signed by", "no one whose key you trust"),
         Ok(signers) => line("signed by", &signers.join(", ")),
         Err(refused) => line("refused", &refused.message.replace('\n', "\n               ")),
     }

@@ -29,18 +29,22 @@ use std::sync::Arc;
 /// The arguments of `millstream state`.
 #[derive(Args)]
 pub struct StateArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
-    /// A query over tables that are named as the stages, as `select * from totals limit 5` (default: list them)
+    /// Query over the state tables, which have the names of the stages
+    ///
+    /// For example `select * from totals limit 5`. Without a query, the tables are listed.
     #[arg(long)]
     sql: Option<String>,
-    /// The checkpoint after this batch (default: the newest)
+    /// Read the checkpoint after this batch (default: the newest)
     #[arg(long)]
     batch: Option<u64>,
     /// Print JSON lines
     #[arg(long)]
     json: bool,
-    /// Replace a value of the job file, as `checkpoint.dir=elsewhere`
+    /// Replace or add a value of the job file
+    ///
+    /// For example `checkpoint.dir=elsewhere`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
     sets: Vec<(String, String)>,
 }
@@ -76,7 +80,7 @@ pub fn open(job: &JobSpec) -> Result<Arc<dyn Store>> {
     match &job.checkpoint {
         Some(checkpoint) => store::open(&checkpoint.dir, &job.origin.folder),
         None => Err(Error::job(format!(
-            "{}the job `{}` keeps no checkpoint, so there is no state to read; give it a table [checkpoint] with `dir`",
+            "{}the job `{}` keeps no checkpoint, so it has no state to read; add a table [checkpoint] with `dir`",
             job.origin.at("checkpoint"),
             job.name
         ))),
@@ -87,7 +91,7 @@ pub fn open(job: &JobSpec) -> Result<Arc<dyn Store>> {
 pub fn manifest_of(store: &dyn Store) -> Result<Manifest> {
     let read = manifest::read(store)?;
     read.map(|(manifest, _)| manifest).ok_or_else(|| {
-        Error::environment(format!("there is no checkpoint in {} yet: it has no manifest.json", store.place()))
+        Error::environment(format!("no checkpoint in {} yet: manifest.json does not exist", store.place()))
     })
 }
 
@@ -117,10 +121,9 @@ fn chosen<'a>(store: &dyn Store, manifest: &'a Manifest, batch: Option<BatchId>)
     };
     let kept: Vec<String> = manifest.checkpoints.iter().map(|checkpoint| checkpoint.batch.to_string()).collect();
     found.ok_or_else(|| match batch {
-        Some(batch) if !kept.is_empty() => Error::job(format!(
-            "there is no checkpoint of batch {batch}; kept are those of batches {}",
-            kept.join(", ")
-        )),
+        Some(batch) if !kept.is_empty() => {
+            Error::job(format!("no checkpoint of batch {batch}; there are those of batches {}", kept.join(", ")))
+        }
         _ => Error::environment(format!("the job in {} has not written a checkpoint yet", store.place())),
     })
 }

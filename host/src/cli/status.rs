@@ -15,9 +15,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The arguments of `millstream status`.
 #[derive(Args)]
-#[command(after_help = "The exit code is 1 where the job does not run.")]
+#[command(after_help = "The exit code is 1 if the job is not running.")]
 pub struct StatusArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
     /// Print one JSON object
     #[arg(long)]
@@ -37,14 +37,14 @@ pub fn status(arguments: &StatusArguments) -> Result<String> {
 pub fn of(file: &Path) -> Result<JobStatus> {
     let answers = answers(file)?;
     let job = file.display();
-    let silent = answers.silent.iter().map(|(process, words)| format!("process {process} does not answer: {words}"));
+    let silent = answers.silent.iter().map(|(process, words)| format!("process {process} does not respond: {words}"));
     let silent: Vec<String> = silent.collect();
     let Some(status) = sum(answers) else {
         return Err(Error::environment(match silent.is_empty() {
             true => format!(
-                "the job {job} is not running (no process of yours answers); start it with `millstream run {job}`"
+                "the job {job} is not running (no process of yours responds); start it with `millstream run {job}`"
             ),
-            false => format!("the job {job} runs, but does not tell how it stands\n  {}", silent.join("\n  ")),
+            false => format!("the job {job} is running but does not respond\n  {}", silent.join("\n  ")),
         }));
     };
     silent.iter().for_each(|words| tracing::warn!("{words}"));

@@ -16,13 +16,15 @@ const SILENT_MAX: Duration = Duration::from_secs(2);
 /// The arguments of `millstream stop`.
 #[derive(Args)]
 #[command(
-    after_help = "What the job has received is worked on and committed first. The exit code is 1 where it does not run, and where \
-                  it has not ended within `--timeout`."
+    after_help = "The job first processes and commits what it has received. The exit code is 1 if the job is not running, or has not \
+                  ended within `--timeout`."
 )]
 pub struct StopArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
-    /// Wait no longer than this for its end, as `30s`; it ends all the same
+    /// Maximum time to wait for its end, for example `30s`
+    ///
+    /// The job stops anyway.
     #[arg(long, default_value = "5m", value_parser = millstream_base::units::time)]
     timeout: Duration,
 }
@@ -46,20 +48,20 @@ pub fn stop(arguments: &StopArguments) -> Result<String> {
             // One that fails again and again, and that nobody but its supervisor heard.
             (true, false) if supervisors.told => return Ok(format!("{job}: stopped\n")),
             (true, false) => {
-                let words = format!("the job {job} is not running (no process of yours answers)");
+                let words = format!("the job {job} is not running (no process of yours responds)");
                 return Err(Error::environment(words));
             }
             (false, false) => {
                 let silent = said.iter().filter_map(|said| Some((said.process, said.answer.as_ref().err()?)));
                 let silent: String = silent.map(|(process, words)| format!("\n  process {process}: {words}")).collect();
-                return Err(Error::environment(format!("the job {job} runs, but does not hear{silent}")));
+                return Err(Error::environment(format!("the job {job} is running but does not respond{silent}")));
             }
             (false, true) => {}
         }
         supervisors.look(hears, &holders);
         if deadline.is_some_and(|deadline| Instant::now() > deadline) {
             let words = format!(
-                "the job {job} is still about to stop after {}; `millstream status` tells more, `--timeout` waits longer",
+                "the job {job} is still stopping after {}; see `millstream status`, or wait longer with `--timeout`",
                 units::show_time(arguments.timeout)
             );
             return Err(Error::environment(words));

@@ -14,9 +14,11 @@ use std::path::{Path, PathBuf};
 
 /// The arguments of `millstream verify`.
 #[derive(Args)]
-#[command(after_help = "The exit code is 1 where something is not as it must be.")]
+#[command(after_help = "The exit code is 1 if a check fails.")]
 pub struct VerifyArguments {
-    /// The job file whose packages are looked at; without, the whole store is, with the lock files that refer to it
+    /// Check only the packages of this job file
+    ///
+    /// By default the complete store is checked, with the lock files that refer to it.
     job: Option<PathBuf>,
 }
 
@@ -26,7 +28,7 @@ pub fn gc() -> Result<String> {
     let swept = gc::gc(&store)?;
     let mut text = String::new();
     for gone in &swept.gone {
-        let _ = writeln!(text, "{} is not there any more", gone.display());
+        let _ = writeln!(text, "{} does not exist any longer", gone.display());
     }
     let _ = writeln!(
         text,

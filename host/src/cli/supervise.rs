@@ -102,7 +102,7 @@ pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&ServedP
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     // Other commands must not take the job for stopped while it is started again.
     let mark = RunningMark::hold(&arguments.job);
-    let _mark = mark.map_err(|error| tracing::warn!("that the job runs cannot be told to other commands: {error}"));
+    let _mark = mark.map_err(|error| tracing::warn!("cannot announce the job to other commands: {error}"));
     let (desk, scales) = (ScaleDesk::default(), sender.clone());
     let asked = desk.clone();
     let _control = SupervisorControl::listen(&arguments.job, arguments.number().unwrap_or(0), move |question| {
@@ -158,7 +158,7 @@ impl Supervisor<'_> {
                 Decision::Exit(code) => return Ok(ExitCode::from(code)),
                 Decision::GiveUp(words) => return Err(Error::environment(words)),
                 Decision::Back(batch) => {
-                    tracing::info!("going back to the state after batch {batch}; later batches are run again");
+                    tracing::info!("going back to the state after batch {batch}; later batches are replayed");
                     self.tell(format!("going back to the state after batch {batch}"));
                     self.replay_from = Some(batch.0);
                     self.furthest = batch;
@@ -307,7 +307,7 @@ impl Supervisor<'_> {
                 Ok(SupervisorEvent::Signal) => return Some("stopped"),
                 Ok(SupervisorEvent::Scale(wish)) => self.wanted = Some(wish),
                 Ok(_) => {}
-                Err(_) => return self.late().then_some("the time of --timeout has passed; stopped"),
+                Err(_) => return self.late().then_some("--timeout has expired; stopped"),
             }
         }
     }

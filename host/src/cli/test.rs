@@ -23,13 +23,15 @@ const CLEAR: &str = "\x1b[2J\x1b[3J\x1b[H";
 /// The arguments of `millstream test`.
 #[derive(Args)]
 pub struct TestArguments {
-    /// The plugin's folder
+    /// Directory of the plugin
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// Build and test again whenever a file of the project is saved, until Ctrl-C
+    /// Build and test whenever a file of the project is saved
+    ///
+    /// Ctrl-C stops it.
     #[arg(long)]
     watch: bool,
-    /// Expect from now on what comes out: writes it into the cases that differ
+    /// Write the actual output into the cases that differ
     #[arg(long)]
     accept: bool,
 }

@@ -42,11 +42,11 @@ const REFUSED_MAX: usize = 100;
 /// The arguments of `millstream top`.
 #[derive(Args)]
 #[command(
-    after_help = "Keys: q quits, arrows choose a part, Enter tells more of it, s sorts, ? helps. It begins while the job runs \
-                        (the exit code is 1 where it does not), and goes on when the job is started again. NO_COLOR=1: without colours."
+    after_help = "Keys: q quits, arrows select a part, Enter shows its details, s sorts, ? shows help. The job must be running \
+                        (otherwise the exit code is 1); the view continues when the job restarts. NO_COLOR=1 disables colors."
 )]
 pub struct TopArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
 }
 
@@ -55,8 +55,8 @@ pub fn top(arguments: &TopArguments) -> Result<()> {
     let job = &arguments.job;
     if !io::stdout().is_terminal() {
         return Err(Error::job(format!(
-            "standard output is no terminal, which `millstream top` draws on; `millstream status {0}` prints how the job stands, \
-             and `millstream status {0} --json` tells it to programs",
+            "`millstream top` needs a terminal on standard output; run `millstream status {0}`, or `millstream status {0} --json` for \
+             programs",
             job.display()
         )));
     }
@@ -83,7 +83,7 @@ pub fn top(arguments: &TopArguments) -> Result<()> {
 }
 
 fn watch(screen: &mut Screen, jobs: &Jobs, look: &mut ViewState, ended: &AtomicBool) -> Result<()> {
-    let failed = |error: io::Error| Error::environment(format!("the terminal cannot be used any more: {error}"));
+    let failed = |error: io::Error| Error::environment(format!("the terminal is no longer usable: {error}"));
     let ink = Ink::of_environment();
     let (mut polls, mut size, mut changed) = (None, None, true);
     // For how long nothing was heard. Time in which this process stood still is not counted.
@@ -99,7 +99,7 @@ fn watch(screen: &mut Screen, jobs: &Jobs, look: &mut ViewState, ended: &AtomicB
             changed = true;
         }
         if silence > SILENCE_MAX {
-            return Err(Error::bug("nobody asks the job any more how it stands; start `millstream top` again"));
+            return Err(Error::bug("the thread that polls the job has ended; start `millstream top` again"));
         }
         if std::mem::take(&mut changed) {
             let drawn = screen.terminal.draw(|frame| {

@@ -9,22 +9,27 @@ use std::thread;
 
 /// The arguments of `millstream ui`.
 #[derive(Args)]
-#[command(after_help = "Ctrl-C ends it; jobs do not notice.")]
+#[command(after_help = "Ctrl-C stops the page; the jobs keep running.")]
 pub struct UiArguments {
-    /// Where the page is served (default: a free port of 127.0.0.1). Other machines may only look with
-    /// --ui-cert or --ui-token-file
+    /// Address of the page (default: a free port of 127.0.0.1)
+    ///
+    /// Clients on other machines need --ui-cert or --ui-token-file.
     #[arg(long = "ui", value_name = "ADDRESS")]
     address: Option<String>,
-    /// A file with the token that the page asks for, mode 0600 (default: one is made, and printed with the address)
+    /// File with the access token of the page, mode 0600
+    ///
+    /// By default a token is created and printed with the address.
     #[arg(long = "ui-token-file", value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Serve the page with TLS: a file with a certificate and those of its issuers (PEM)
+    /// Serve the page with TLS, with this certificate chain (PEM)
     #[arg(long = "ui-cert", value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
-    /// The key of that certificate (PEM)
+    /// Private key of that certificate (PEM)
     #[arg(long = "ui-key", value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Let the page stop jobs, give rejected rows back and upgrade plugins; without this it only shows
+    /// Let the page stop jobs, retry rejected rows and upgrade plugins
+    ///
+    /// Without it, the page is read-only.
     #[arg(long = "ui-actions")]
     actions: bool,
 }

@@ -26,27 +26,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The arguments of `millstream upgrade`.
 #[derive(Args)]
 #[command(
-    after_help = "The job goes on meanwhile: the new version is loaded and checked beside the old one, and takes its place \
-                  between two batches. The lock file and `plugin` in the job file are changed with it."
+    after_help = "The job keeps running: the new version is loaded and checked next to the old one, and replaces it between two \
+                  batches. The lock file and `plugin` in the job file are updated."
 )]
 pub struct UpgradeArguments {
-    /// The job file
+    /// Path of the job file
     job: PathBuf,
-    /// The stage, source or sink (`sinks.NAME` where a stage has the name as well)
+    /// Stage, source or sink (`sinks.NAME` if a stage has the same name)
     stage: String,
-    /// A version of the package that it has (`0.2.0`), another package (`name@0.2.0`), or the path of a component or
-    /// plugin folder
+    /// New version: `0.2.0`, `name@0.2.0`, or a path
+    ///
+    /// A version of the current package, another package, or the path of a component or plugin directory.
     to: String,
-    /// Where the package is: `oci://host/path`, or a folder (default: where the lock file has it from)
+    /// Registry: `oci://host/path`, or a directory
+    ///
+    /// Default: the one in the lock file.
     #[arg(long)]
     registry: Option<String>,
-    /// Take it although it needs more than what is there now, or is otherwise not what that is
+    /// Accept a version that needs more permissions or otherwise differs
     #[arg(long)]
     accept: bool,
-    /// Of a stage: run it beside the old version for so many batches first, on the same rows; what it makes is compared and dropped
+    /// Stages: first run both versions for this many batches
+    ///
+    /// The new version gets the same rows; its output is compared and dropped.
     #[arg(long, value_name = "BATCHES")]
     shadow: Option<u64>,
-    /// Behind a shadow: when it takes the place of the old version
+    /// When the new version replaces the old one after --shadow
     #[arg(long, value_enum, value_name = "RULE", default_value_t, requires = "shadow")]
     promote: ShadowRule,
     /// Print one JSON object
@@ -61,8 +66,8 @@ pub fn upgrade(arguments: &UpgradeArguments) -> Result<(String, Result<()>)> {
     if shadow.is_some() {
         if let part @ (PluginPart::Source(_) | PluginPart::Sink(_)) = PluginPart::of(stage) {
             return Err(Error::job(format!(
-                "{part}: there is no shadow of a {}, as both versions would {}; upgrade it without --shadow, and try the new \
-                 version with millstream test, or in a job of its own",
+                "{part}: a {} cannot have a shadow, as both versions would {}; upgrade it without --shadow, and test the new \
+                 version with millstream test or in a separate job",
                 part.word(),
                 if matches!(part, PluginPart::Source(_)) { "read" } else { "write" }
             )));
@@ -103,7 +108,7 @@ fn shadowed(
     let ruled = match (&status.step, &status.shadow) {
         (UpgradeStep::Dropped(why), _) => Err(why.clone()),
         (_, Some(report)) => rule.decide(report, batches),
-        (_, None) => Err("it has shown nothing".to_owned()),
+        (_, None) => Err("it reported nothing".to_owned()),
     };
     if let Err(why) = &ruled {
         // It may have been given up by the job already.
@@ -163,8 +168,7 @@ impl NextVersion {
         Ok(NextVersion {
             plugin: format!("{}@{}", obtained.pin.name, obtained.pin.version),
             before,
-            file: file
-                .ok_or_else(|| Error::environment(format!("{wanted} has just gone from the store; try again")))?,
+            file: file.ok_or_else(|| Error::environment(format!("{wanted} was just removed from the store; retry")))?,
             digest,
             differences: add::changes(job, Some(stage), &obtained.facts, store)?,
             pin: Some(obtained.pin),
@@ -198,12 +202,12 @@ impl NextVersion {
         let lines: String = self.differences.iter().map(|difference| format!("  {}\n", difference.words)).collect();
         if self.differences.iter().any(|difference| difference.needs_accept) && !accept {
             return Err(Error::job(format!(
-                "{} differs from what {} has now:\n{lines}nothing was changed; add --accept to take it all the same",
+                "{} differs from what {} has now:\n{lines}nothing was changed; add --accept to accept it",
                 self.plugin,
                 PluginPart::of(stage)
             )));
         }
-        Ok(if lines.is_empty() { lines } else { format!("it differs from what was there:\n{lines}") })
+        Ok(if lines.is_empty() { lines } else { format!("differences from the previous version:\n{lines}") })
     }
 }
 
@@ -212,7 +216,7 @@ fn package(to: &str, before: &str, part: PluginPart<'_>) -> Result<Option<Packag
     if let Ok(version) = version(to) {
         let Ok(PackageRequest { name, version: Some(_) }) = before.parse::<PackageRequest>() else {
             return Err(Error::job(format!(
-                "the {} has `{before}`, which is no package, so `{to}` alone does not say which plugin is meant; write NAME@{to}, or \
+                "the {} has `{before}`, which is not a package, so `{to}` does not name a plugin; write NAME@{to} or \
                  a path",
                 part.word()
             )));
@@ -229,7 +233,7 @@ fn from_folder(path: &Path, folder: &Path) -> Result<String> {
     };
     let (path, folder) = (whole(path)?, whole(folder)?);
     let shown = path.strip_prefix(&folder).unwrap_or(&path);
-    let text = shown.to_str().ok_or_else(|| Error::job(format!("{} is no text", path.display())))?;
+    let text = shown.to_str().ok_or_else(|| Error::job(format!("{} is not UTF-8", path.display())))?;
     Ok(if text.contains('@') && !text.contains('/') { format!("./{text}") } else { text.to_owned() })
 }
 
@@ -275,8 +279,8 @@ pub fn promote(
         }
         Ok(UpgradeStatus { step, .. }) => Err(Error::bug(format!("an upgrade that ended as {step:?}"))),
         Err(error) => Err(error.within(format!(
-            "the job file and the lock file name {} in {} now, with which the job starts the next time; whether it runs already, \
-             `millstream status` tells",
+            "the job file and the lock file now name {} in {}, and the job will start with it; `millstream status` shows whether \
+             it already runs",
             next.plugin,
             PluginPart::of(stage)
         ))),

@@ -44,13 +44,13 @@ impl Access {
     /// Looks at a request, whatever it is for, before anything else does. `open`: it is for something that anybody may know.
     pub fn entry(&self, request: &Parts, open: bool) -> Entry {
         let Some(host) = only(&request.headers, &HOST).filter(|host| self.is_own(host)) else {
-            let words = "this server does not go by that name; use the address that it printed";
+            let words = "this server does not have that host name; use the address that it printed";
             return Entry::Refused(StatusCode::MISDIRECTED_REQUEST, words);
         };
         let origin = only(&request.headers, &ORIGIN);
         let foreign = request.headers.contains_key(ORIGIN) && origin != Some(&format!("{}://{host}", self.scheme()));
         if foreign || (origin.is_none() && request.method != Method::GET && request.method != Method::HEAD) {
-            return Entry::Refused(StatusCode::FORBIDDEN, "a page of another site asks; only this server's own may");
+            return Entry::Refused(StatusCode::FORBIDDEN, "requests from pages of other sites are rejected");
         }
         if open || self.is_shown(&request.headers) {
             return Entry::Granted;
@@ -60,7 +60,7 @@ impl Access {
             let secure = if self.tls { "; Secure" } else { "" };
             return Entry::Cookie(format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}"));
         }
-        let words = "a token is needed: open the address that the command has printed; programs send it as \
+        let words = "a token is required; open the address that the command printed; programs send it as \
                      `Authorization: Bearer TOKEN`";
         Entry::Refused(StatusCode::UNAUTHORIZED, words)
     }

@@ -42,13 +42,13 @@ fn refused<T>(status: StatusCode, words: impl Into<String>) -> Result<T, ActionR
 /// Answers a request to do something.
 pub async fn act(site: &Arc<Site>, path: &[&str], query: &str) -> Answer {
     let [id, what @ ("stop" | "retry" | "upgrade" | "drop")] = path else {
-        return body::error(StatusCode::NOT_FOUND, "nothing of that name can be done");
+        return body::error(StatusCode::NOT_FOUND, "no such action; use stop, retry, upgrade or drop");
     };
     if !site.actions {
-        let words = format!("the page only shows; start the job with --ui-actions to {what} it from here");
+        let words = format!("the page is read-only; start the job with --ui-actions to {what} it from here");
         return body::error(StatusCode::FORBIDDEN, &words);
     }
-    let Some(file) = site.jobs.file(id) else { return body::error(StatusCode::NOT_FOUND, "there is no such job") };
+    let Some(file) = site.jobs.file(id) else { return body::error(StatusCode::NOT_FOUND, "job not found") };
     let done = match *what {
         "stop" => asked_of(file, ControlQuestion::Stop).await.map(|()| body::json(&json!({ "stopping": true }))),
         "drop" => drop_upgrade(file, query).await,
@@ -61,8 +61,8 @@ pub async fn act(site: &Arc<Site>, path: &[&str], query: &str) -> Answer {
 /// Puts a question to all processes of the job. It waits for their answers, so it has a thread of its own.
 async fn asked_of(file: PathBuf, question: ControlQuestion) -> Result<(), ActionRefusal> {
     tracing::info!(
-        "the page was asked to {}",
-        if matches!(question, ControlQuestion::Stop) { "stop the job" } else { "give an upgrade up" }
+        "action from the page: {}",
+        if matches!(question, ControlQuestion::Stop) { "stop the job" } else { "cancel an upgrade" }
     );
     let hears = |said: &ProcessAnswer| matches!(said.answer, Ok(ControlAnswer::Done(_) | ControlAnswer::Upgrade(_)));
     match tokio::task::spawn_blocking(move || put(&file, &question, |_| true)).await {
@@ -72,20 +72,20 @@ async fn asked_of(file: PathBuf, question: ControlQuestion) -> Result<(), Action
                 Ok(ControlAnswer::Refused(words) | ControlAnswer::Error(words)) => Some(words),
                 _ => None,
             });
-            let unheard = || "no process of the job hears; try again when it runs".to_owned();
+            let unheard = || "no process of the job responds; retry when it is running".to_owned();
             refused(StatusCode::SERVICE_UNAVAILABLE, words.unwrap_or_else(unheard))
         }
         Ok(Err(error)) => refused(StatusCode::SERVICE_UNAVAILABLE, error.message),
-        Err(_) => refused(StatusCode::INTERNAL_SERVER_ERROR, "the question to the job ended in a panic"),
+        Err(_) => refused(StatusCode::INTERNAL_SERVER_ERROR, "the request to the job panicked"),
     }
 }
 
 /// Gives an upgrade up that has not taken place: its command is told by the job.
 async fn drop_upgrade(file: PathBuf, query: &str) -> Result<Answer, ActionRefusal> {
     let Some(id) = number(query, "upgrade") else {
-        return refused(StatusCode::BAD_REQUEST, "which upgrade is to be given up is missing: upgrade=ID");
+        return refused(StatusCode::BAD_REQUEST, "no upgrade to cancel; add upgrade=ID");
     };
-    asked_of(file, ControlQuestion::Drop { id, why: "it was given up from the page".into() }).await?;
+    asked_of(file, ControlQuestion::Drop { id, why: "it was canceled from the page".into() }).await?;
     Ok(body::json(&json!({ "dropped": id })))
 }
 
@@ -101,7 +101,7 @@ fn upgrade(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Ans
     let stage = plugin_part_of(jobs, id, query)?;
     let to = text(query, "to").filter(|to| !to.is_empty() && to.chars().count() <= PLUGIN_CHARS_MAX);
     let Some(to) = to else {
-        let words = "say which plugin is to run: to=0.2.0, to=name@0.2.0, or the path of a component";
+        let words = "no plugin to run; add to=0.2.0, to=name@0.2.0, or to= with the path of a component";
         return refused(StatusCode::BAD_REQUEST, words);
     };
     let to = plugin(&file, &to)?;
@@ -109,13 +109,13 @@ fn upgrade(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Ans
     match number(query, "shadow") {
         None | Some(0) => {}
         Some(batches) if batches > SHADOW_BATCHES_MAX => {
-            let words = format!("a shadow runs for 1 to {SHADOW_BATCHES_MAX} batches, not {batches}");
+            let words = format!("`shadow` must be from 1 to {SHADOW_BATCHES_MAX} batches, not {batches}");
             return refused(StatusCode::BAD_REQUEST, words);
         }
         Some(batches) => {
             let rule = text(query, "promote").unwrap_or_else(|| "same".into());
             if ShadowRule::from_str(&rule, false).is_err() {
-                let words = "promote is one of same, no-more-rejected, always and never";
+                let words = "`promote` must be same, no-more-rejected, always or never";
                 return refused(StatusCode::BAD_REQUEST, words);
             }
             arguments.extend([format!("--shadow={batches}").into(), format!("--promote={rule}").into()]);
@@ -157,8 +157,8 @@ fn plugin(job: &Path, to: &str) -> Result<String, ActionRefusal> {
         None => refused(
             StatusCode::BAD_REQUEST,
             format!(
-                "there is no `{to}` in the folder of the job file, and the page takes no files from elsewhere; the command \
-                 does: millstream upgrade JOB STAGE PATH"
+                "`{to}` does not exist in the directory of the job file, and the page takes no other files; to use one, run \
+                 millstream upgrade JOB STAGE PATH"
             ),
         ),
     }
@@ -175,9 +175,9 @@ fn begin(
     let words = arguments.iter().map(|word| shown(&word.to_string_lossy())).filter(|word| word != "--");
     let command = format!("millstream {}", words.collect::<Vec<_>>().join(" "));
     let asked = ActionRequest { begun_us: time::now().0, command, ..asked };
-    tracing::info!("the page was asked to {} stage `{}`", asked.what, asked.stage);
+    tracing::info!("action from the page: {} stage `{}`", asked.what, asked.stage);
     let Some(number) = jobs.begin(id, asked) else {
-        return refused(StatusCode::CONFLICT, "something else is being done to this job; wait until that is over");
+        return refused(StatusCode::CONFLICT, "another action of this job is running; wait until it has ended");
     };
     let (jobs, id) = (jobs.clone(), id.to_owned());
     let order = Order { arguments, time_max, output_bytes_max: OUTPUT_BYTES_MAX };
@@ -195,7 +195,7 @@ fn done(order: &Order) -> (bool, String) {
             let ended = match outcome.status {
                 Some(status) if status.success() => (false, String::new()),
                 Some(_) => (true, outcome.words),
-                None => (true, format!("it had not ended in {:?}, and was given up", order.time_max)),
+                None => (true, format!("it did not end within {:?} and was canceled", order.time_max)),
             };
             (ended.0, format!("{}{}", outcome.output, ended.1).trim_end().to_owned())
         }

@@ -52,7 +52,7 @@ pub fn run(order: &Order) -> Result<CommandOutcome> {
     // SAFETY: between fork and exec only system calls are made, and no memory is allocated.
     unsafe { command.pre_exec(signals_as_usual) };
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = child.map_err(|error| Error::environment(format!("no command can be given: {error}")))?;
+    let mut child = child.map_err(|error| Error::environment(format!("cannot start the command: {error}")))?;
     let output = read(child.stdout.take(), order.output_bytes_max);
     let words = read(child.stderr.take(), WORDS_BYTES_MAX);
     let status = ended(&mut child, order.time_max);

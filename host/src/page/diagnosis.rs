@@ -29,7 +29,7 @@ pub fn of(view: &JobView) -> Diagnosis {
             let why = match (&view.trouble, view.restarts.last()) {
                 (Some(trouble), _) => format!(" {trouble}."),
                 (None, Some(restart)) if restart.at_us >= view.answered_us - 2_000_000 => format!(" {}.", restart.why),
-                (None, _) => " No process of it is there: it ends, or is started again.".into(),
+                (None, _) => " It has no running process: it is stopping or restarting.".into(),
             };
             return told(Some(false), &format!("The job has not answered for {since}.{why}"));
         }
@@ -73,41 +73,41 @@ fn keeping_up(view: &JobView, busiest: Option<(&GraphPart, f64)>) -> (Option<boo
     });
     let cause = match busiest {
         Some((part, share)) if share >= 0.25 => {
-            let why = if part.role == "sink" { "commits" } else { "is at work" };
+            let why = if part.role == "sink" { "commits" } else { "is busy" };
             format!(" {} `{}` {why} for {} % of the time.", capital(&part.role), part.name, percent(share))
         }
         _ => String::new(),
     };
     if view.status.memory_tight || memory > HELD_UP {
-        return (Some(false), format!("Not keeping up: memory is short, so sources wait.{cause}"));
+        return (Some(false), format!("Not keeping up: memory is low, so sources wait.{cause}"));
     }
     if oldest_us > 10_000_000_u64.max(interval_us.saturating_mul(5)) {
         let took = time(oldest_us);
-        return (Some(false), format!("Not keeping up: a batch was begun {took} ago and is not committed yet.{cause}"));
+        return (Some(false), format!("Not keeping up: a batch started {took} ago is not committed yet.{cause}"));
     }
     if recent.batches == 0 {
         return match view.status.batches_committed {
             0 => (None, "No batch is committed yet.".into()),
-            _ if view.batches.in_flight.is_empty() => (Some(true), "Idle: nothing has come for ten seconds.".into()),
-            _ => (None, format!("A batch is being worked on since {}.", time(oldest_us))),
+            _ if view.batches.in_flight.is_empty() => (Some(true), "Idle: no rows for ten seconds.".into()),
+            _ => (None, format!("A batch has been running for {}.", time(oldest_us))),
         };
     }
     let (p50, p99) = (time(recent.took_p50_us), time(recent.took_p99_us));
     let too_slow = interval_us > 0 && recent.took_p50_us > interval_us.saturating_mul(view.graph.in_flight_max.max(1));
     if held_up > HELD_UP || too_slow {
         let why = match interval_us {
-            0 => format!("batches wait for those before them {} % of the time", percent(held_up)),
-            _ => format!("a batch takes {p50}, and one is due every {}", time(interval_us)),
+            0 => format!("batches wait for previous batches {} % of the time", percent(held_up)),
+            _ => format!("a batch takes {p50}, but the interval is {}", time(interval_us)),
         };
         return (Some(false), format!("Not keeping up: {why}.{cause}"));
     }
     if let Some((_, part)) = full {
-        return (Some(false), format!("Not keeping up: more comes from `{}` than is taken in.{cause}", part.name));
+        return (Some(false), format!("Not keeping up: `{}` receives more than the job processes.{cause}", part.name));
     }
     let of = match interval_us {
         0 => String::new(),
         // Several are worked on at once.
-        _ if recent.took_p50_us > interval_us => format!(", though one is due every {}", time(interval_us)),
+        _ if recent.took_p50_us > interval_us => format!(", though the interval is {}", time(interval_us)),
         _ => format!(" of {}", time(interval_us)),
     };
     (Some(true), format!("Keeping up: a batch takes {p50}{of}, 99 of 100 take no more than {p99}."))
@@ -132,7 +132,7 @@ fn about_parts(view: &JobView, sentences: &mut Vec<Sentence>) {
                         format!("Sink `{name}` waits for its {}: {minute} % of the last minute.", medium(&part.kind))
                     }
                     role => {
-                        format!("{} `{name}` is at work {minute} % of the last minute, on all workers.", capital(role))
+                        format!("{} `{name}` was busy {minute} % of the last minute, on all workers.", capital(role))
                     }
                 },
             );
@@ -142,7 +142,7 @@ fn about_parts(view: &JobView, sentences: &mut Vec<Sentence>) {
             say(
                 Level::Bad,
                 format!(
-                    "`{name}` has rejected {rows} that nothing reads; a sink of `{name}.rejected` would keep them."
+                    "`{name}` has rejected {rows} that no sink reads; add a sink of `{name}.rejected` to keep them."
                 ),
             );
         } else if counted.counts.rejected > 0 {
@@ -155,11 +155,11 @@ fn about_parts(view: &JobView, sentences: &mut Vec<Sentence>) {
             say(Level::Note, format!("{} came too late for `{name}`.", count(counted.counts.late, "row")));
         }
         if part.role == "source" && facts.idle_ms >= IDLE_MS && !facts.finished {
-            say(Level::Note, format!("Source `{name}` has had nothing to read for {}.", time(facts.idle_ms * 1000)));
+            say(Level::Note, format!("Source `{name}` has been idle for {}.", time(facts.idle_ms * 1000)));
         }
         if let Some(behind) = now.lag_us.filter(|behind| *behind > WATERMARK_BEHIND_US) {
             let behind = time(behind);
-            say(Level::Note, format!("The watermark of `{name}` is {behind} behind: windows close that much later."));
+            say(Level::Note, format!("The watermark of `{name}` is {behind} behind: windows close that late."));
         }
     }
 }
@@ -170,10 +170,10 @@ fn about_job(view: &JobView, sentences: &mut Vec<Sentence>) {
     let lately = view.restarts.iter().filter(|restart| restart.at_us > hour_ago).count() as u64;
     if let (Some(last), 1..) = (view.restarts.last(), lately) {
         let times = if lately == 1 { "once".into() } else { format!("{lately} times") };
-        say(Level::Bad, format!("The job was started again {times} in the last hour; the last reason: {}.", last.why));
+        say(Level::Bad, format!("The job restarted {times} in the last hour; the last reason: {}.", last.why));
     }
     if view.graph.checkpoints.is_none() {
-        say(Level::Note, "The job keeps no checkpoints: when it ends, what it holds is gone.".into());
+        say(Level::Note, "The job has no checkpoints: its state is lost when it ends.".into());
     } else if let Some(last) = view.checkpoints.last() {
         let age = view.now_us.saturating_sub(last.published_us);
         if age > CHECKPOINT_OLD_US && view.batches.last_minute.batches > 0 {
@@ -182,13 +182,10 @@ fn about_job(view: &JobView, sentences: &mut Vec<Sentence>) {
     }
     if view.status.answered < view.status.processes {
         let (answered, processes) = (view.status.answered, view.status.processes);
-        say(
-            Level::Note,
-            format!("{answered} of {processes} processes are told of here; the others are not on this machine."),
-        );
+        say(Level::Note, format!("Shown: {answered} of {processes} processes; the others are not on this machine."));
     }
     if let Some(trouble) = &view.trouble {
-        say(Level::Bad, format!("A process does not answer: {trouble}."));
+        say(Level::Bad, format!("A process does not respond: {trouble}."));
     }
 }
 

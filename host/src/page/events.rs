@@ -28,10 +28,10 @@ const FIRST_PART_TIMES: usize = 1_000;
 /// The answer to whoever asks for the events of a job.
 pub fn answer(site: &Arc<Site>, id: &str) -> Answer {
     let Ok(place) = STREAMS.try_acquire() else {
-        return body::error(StatusCode::SERVICE_UNAVAILABLE, "too many look at once; close a page");
+        return body::error(StatusCode::SERVICE_UNAVAILABLE, "too many open pages; close one");
     };
     if site.jobs.file(id).is_none() {
-        return body::error(StatusCode::NOT_FOUND, "there is no such job");
+        return body::error(StatusCode::NOT_FOUND, "job not found");
     }
     let (sender, receiver) = channel(2);
     let (site, id) = (site.clone(), id.to_owned());

@@ -103,7 +103,7 @@ impl Jobs {
     /// Starts to ask, on a thread of its own.
     pub fn poll(self: &Arc<Self>) -> Result<()> {
         let jobs = self.clone();
-        let failed = |error| tracing::warn!("the page shows nothing new any more: {error}");
+        let failed = |error| tracing::warn!("the page is no longer updated: {error}");
         threads::start("millstream-page-poll", "the thread that asks for the page", failed, move || {
             loop {
                 jobs.ask_all();
@@ -239,7 +239,7 @@ impl Jobs {
     fn look_for_jobs(&self) {
         let found = match jobs() {
             Ok(found) => found,
-            Err(error) => return tracing::debug!("no jobs are found: {error}"),
+            Err(error) => return tracing::debug!("cannot look for jobs: {error}"),
         };
         let mut held = self.lock();
         for status in found {
@@ -261,7 +261,7 @@ impl Jobs {
                         Ok(ControlAnswer::Error(words) | ControlAnswer::Refused(words)) | Err(words) => {
                             silent.push(format!("process {}: {words}", said.process));
                         }
-                        Ok(_) => silent.push(format!("process {} answers otherwise", said.process)),
+                        Ok(_) => silent.push(format!("process {} sent an unexpected response", said.process)),
                     }
                 }
             }

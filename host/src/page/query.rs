@@ -21,7 +21,7 @@ static RUNNING: Semaphore = Semaphore::const_new(1);
 /// The rows that a query over the state of a job gives, as JSON lines. `sets`: values that its file has not, as `--set` has them.
 pub async fn state(job: PathBuf, sets: Vec<OsString>, sql: String) -> Result<String> {
     let Ok(place) = RUNNING.try_acquire() else {
-        return Err(Error::environment("another query is running; try again when it is done"));
+        return Err(Error::environment("another query is running; retry when it has ended"));
     };
     let asked = tokio::task::spawn_blocking(move || {
         let _place = place;
@@ -78,12 +78,12 @@ fn ask(job: &Path, sets: Vec<OsString>, sql: &str) -> Result<String> {
     let order = Order { arguments, time_max: TIME_MAX, output_bytes_max: OUTPUT_BYTES_MAX };
     let outcome = command::run(&order)?;
     if outcome.too_much {
-        return Err(Error::job("the answer is larger than 1 MiB; end the query with `limit 100`"));
+        return Err(Error::job("the result is larger than 1 MiB; add `limit 100` to the query"));
     }
     match outcome.status {
         Some(status) if status.success() => Ok(outcome.output),
         Some(_) => Err(Error::job(outcome.words)),
-        None => Err(Error::job(format!("the query has not ended in {TIME_MAX:?}; let it read less"))),
+        None => Err(Error::job(format!("the query did not end within {TIME_MAX:?}; let it read less"))),
     }
 }
 

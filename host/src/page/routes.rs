@@ -48,9 +48,9 @@ pub async fn answer(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
         }
         (&Method::GET, path) => match assets::find(path) {
             Some((kind, text)) => body::of(StatusCode::OK, kind, text),
-            None => body::words(StatusCode::NOT_FOUND, "there is nothing here"),
+            None => body::words(StatusCode::NOT_FOUND, "not found"),
         },
-        _ => body::words(StatusCode::METHOD_NOT_ALLOWED, "this can only be read"),
+        _ => body::words(StatusCode::METHOD_NOT_ALLOWED, "this address is read-only"),
     }
 }
 
@@ -70,7 +70,7 @@ async fn ready(site: &Site) -> Answer {
     let states = site.jobs.each(|record| record.view.state).await;
     match !states.is_empty() && states.iter().all(|state| *state == JobState::Running) {
         true => body::words(StatusCode::OK, "ready"),
-        false => body::words(StatusCode::SERVICE_UNAVAILABLE, "the job does not answer"),
+        false => body::words(StatusCode::SERVICE_UNAVAILABLE, "the job does not respond"),
     }
 }
 
@@ -96,7 +96,7 @@ async fn api(site: &Arc<Site>, path: &[&str], query: &str) -> Answer {
     };
     match found {
         Some(value) => body::json(&value),
-        None => body::error(StatusCode::NOT_FOUND, "there is no such job, or nothing of that name is told of it"),
+        None => body::error(StatusCode::NOT_FOUND, "job not found, or no such resource of it"),
     }
 }
 
@@ -114,12 +114,12 @@ fn listed(record: &Record) -> Value {
 
 /// The state in the job's checkpoint: of all stages, or what a query says of it.
 async fn state(site: &Site, id: &str, query: &str) -> Answer {
-    let Some(file) = site.jobs.file(id) else { return body::error(StatusCode::NOT_FOUND, "there is no such job") };
+    let Some(file) = site.jobs.file(id) else { return body::error(StatusCode::NOT_FOUND, "job not found") };
     let sql = text(query, "sql").unwrap_or_default();
     if sql.trim().is_empty() || sql.len() > query::SQL_BYTES_MAX {
         return body::error(
             StatusCode::BAD_REQUEST,
-            "write a query, as `select * from totals limit 10`, of at most 8 KiB",
+            "add a query of at most 8 KiB, for example `select * from totals limit 10`",
         );
     }
     match query::state(file, site.jobs.sets(), sql).await {

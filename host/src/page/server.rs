@@ -41,7 +41,7 @@ pub fn start(listener: TcpListener, certificate: Option<Certificate>, site: Site
         .build()
         .map_err(|error| Error::environment(format!("the page cannot be served: {error}")))?;
     let site = Arc::new(site);
-    let failed = |error| tracing::warn!("there is no page any more: {error}");
+    let failed = |error| tracing::warn!("the page is no longer served: {error}");
     threads::start("millstream-page", "the thread that serves the page", failed, move || {
         runtime.block_on(async {
             match tokio::net::TcpListener::from_std(listener) {
@@ -67,7 +67,7 @@ async fn greet(stream: TcpStream, place: Arc<Place>, certificate: Option<Arc<Cer
     let Some(certificate) = certificate else { return connection(stream, place, site).await };
     let acceptor = match certificate.acceptor("the page") {
         Ok(acceptor) => acceptor,
-        Err(why) => return tracing::warn!("the page cannot have TLS: {why}"),
+        Err(why) => return tracing::warn!("the page cannot use TLS: {why}"),
     };
     // Whoever does not speak TLS, or takes its time, has no answer.
     if let Ok(Ok(stream)) = timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {

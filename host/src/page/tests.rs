@@ -47,7 +47,7 @@ fn a_job_that_keeps_up_says_so() {
     side_by_side.batches.last_10_s.took_p50_us = 1_500_000;
     let told = diagnosis::of(&side_by_side);
     assert_eq!(told.keeps_up, Some(true));
-    assert!(told.summary.contains("takes 1.5 s, though one is due every 1.0 s, 99 of 100"), "{}", told.summary);
+    assert!(told.summary.contains("takes 1.5 s, though the interval is 1.0 s, 99 of 100"), "{}", told.summary);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn what_is_lost_or_silent_is_said() {
     view.status.stages[0].counts =
         Snapshot { rows: 10, rejected: 3, unread_rejected: 2, late: 1, ..Snapshot::default() };
     let texts: Vec<String> = diagnosis::of(&view).sentences.into_iter().map(|sentence| sentence.text).collect();
-    assert!(texts[0].starts_with("`s` has rejected 2 rows that nothing reads"), "{texts:?}");
+    assert!(texts[0].starts_with("`s` has rejected 2 rows that no sink reads"), "{texts:?}");
     assert!(texts.contains(&"1 row came too late for `s`.".to_owned()), "{texts:?}");
     view.state = JobState::Silent;
     view.answered_us = 95_000_000;

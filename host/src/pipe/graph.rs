@@ -91,7 +91,7 @@ impl PipeGraph {
             return Ok(Some(query));
         }
         Err(Error::job(format!(
-            "--sql: the query reads `{ROWS}` in several places, and the rows of a pipe pass once; read them in one place, or \
+            "--sql: the query reads `{ROWS}` more than once, but a pipe passes its rows only once; read them once, or \
              run it in a job, over a batch or a window"
         )))
     }
@@ -185,15 +185,15 @@ fn name_of(plugin: &str, stages: &Table) -> String {
 
 /// JSON as TOML has it.
 fn config_of(text: &str) -> Result<Value> {
-    let wrong =
-        |what: String| Error::job(format!("--config: {what}; write an object of JSON, as '{{\"lowercase\": true}}'"));
-    let config: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| wrong(format!("it is no JSON: {error}")))?;
+    let wrong = |what: String| {
+        Error::job(format!("--config: {what}; write a JSON object, for example '{{\"lowercase\": true}}'"))
+    };
+    let config: serde_json::Value = serde_json::from_str(text).map_err(|error| wrong(format!("not JSON: {error}")))?;
     if !config.is_object() {
-        return Err(wrong("it is no object".into()));
+        return Err(wrong("not a JSON object".into()));
     }
     Value::try_from(config)
-        .map_err(|_| wrong("it holds a null, or a number that is too large, which configs cannot have".into()))
+        .map_err(|_| wrong("it has a null or a number that is too large, which configs cannot have".into()))
 }
 
 fn sets_of(stage: &str, step: &StepOptions, keys: &[&str]) -> Result<Vec<(String, String)>> {
@@ -202,7 +202,7 @@ fn sets_of(stage: &str, step: &StepOptions, keys: &[&str]) -> Result<Vec<(String
         if !keys.contains(&first) {
             let keys = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
             return Err(Error::job(format!(
-                "--set {key}: of `{stage}` a pipe sets {keys} and what is within; all else is for job files"
+                "--set {key}: of `{stage}` a pipe can set {keys} and their parts; everything else needs a job file"
             )));
         }
         Ok((format!("stages.{stage}.{key}"), value.clone()))
@@ -218,9 +218,11 @@ fn check_worlds(spec: &JobSpec, host: &PluginHost) -> Result<()> {
         let why = match world {
             World::Transform => continue,
             World::Update | World::Aggregate | World::Cogroup => {
-                "which works on the rows of a key together: a job does that, with a batch or a window and what it keeps"
+                "which processes the rows of a key together; use a job, which has batches, windows and state"
             }
-            World::Source | World::Sink => "which is an end of a job: the ends of a pipe are standard input and output",
+            World::Source | World::Sink => {
+                "which a pipe does not support: it reads standard input and writes standard output"
+            }
         };
         return Err(Error::job(format!("`{}` is of world {world}, {why}", plugin.path.display())));
     }

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 /// What the input holds, or the output is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PipeFormat {
-    /// A text a line
+    /// One string per line
     Text,
-    /// A JSON object a line
+    /// One JSON object per line
     #[value(alias = "jsonl")]
     Json,
-    /// Comma-separated values, behind a line with the names of the columns
+    /// Comma-separated values after a header line
     Csv,
-    /// A stream of Arrow IPC
+    /// An Arrow IPC stream
     Arrow,
 }
 

@@ -68,7 +68,7 @@ impl Output {
                 output.write(&sink::head(format, columns).map_err(|error| unwritten(&error))?)?;
             }
             None if is_terminal => {
-                let what = "--to arrow: a terminal shows nothing of that; send it to a program or a file";
+                let what = "--to arrow: a terminal cannot show it; redirect it to a program or a file";
                 return Err(Error::job(what));
             }
             None => {
@@ -129,10 +129,10 @@ fn unfit(form: PipeFormat, columns: &SchemaRef, cause: &str) -> Error {
     let have = describe(columns);
     Error::job(match form {
         PipeFormat::Text => format!(
-            "--to text: a line is one column of type text, and the rows have {have}; write --to json, or make one column with --sql, \
+            "--to text: needs one column of type text, but the rows have {have}; write --to json, or make one column with --sql, \
              for example --sql 'select cast(n as text) as value from rows'"
         ),
-        PipeFormat::Csv => format!("--to csv: a line holds plain values, and the rows have {have}; write --to json"),
+        PipeFormat::Csv => format!("--to csv: needs plain values, but the rows have {have}; write --to json"),
         PipeFormat::Json | PipeFormat::Arrow => format!("--to {}: {cause}", form.word()),
     })
 }

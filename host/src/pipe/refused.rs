@@ -43,10 +43,10 @@ impl PortionRefusals {
     pub fn error(&self, line: Option<u64>) -> Error {
         let story = self.story(0);
         let what = match line {
-            Some(line) => format!("line {line} of standard input is no row: {story}"),
-            None => format!("a row is refused: {story}"),
+            Some(line) => format!("line {line} of standard input is not a row: {story}"),
+            None => format!("a row was rejected: {story}"),
         };
-        Error::plugin(format!("{what}\n  With --on-error reject such rows are left out, and told of at the end."))
+        Error::plugin(format!("{what}\n  With --on-error reject such rows are skipped and reported at the end."))
     }
 }
 

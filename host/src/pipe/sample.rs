@@ -68,7 +68,7 @@ fn named(text: &str) -> Result<Table> {
         let column = part.split_once('=').map(|(name, kind)| (name.trim(), kind.trim()));
         let Some((name, kind)) = column.filter(|(name, kind)| !name.is_empty() && !kind.is_empty()) else {
             return Err(Error::job(format!(
-                "--schema: `{part}` is no column; write names and types, as --schema user=text,amount=float64"
+                "--schema: `{part}` is not a column; write names and types, for example --schema user=text,amount=float64"
             )));
         };
         if columns.insert(name.to_owned(), kind.into()).is_some() {
@@ -85,7 +85,7 @@ fn arrow(input: &mut Input, wanted: Table) -> Result<Option<Sample>> {
         match ColumnSpec::type_of(word) {
             Some((kind, TimeForm::Text)) => Ok(ColumnSpec::new(name, kind)),
             Some(_) => Err(Error::job(format!(
-                "--schema: column `{name}`: a stream of Arrow says by itself how its times are written; write timestamp"
+                "--schema: column `{name}`: an Arrow stream defines how its times are written; write timestamp"
             ))),
             None => Err(Error::job(format!("--schema: column `{name}`: unknown type `{word}`"))),
         }
@@ -116,7 +116,7 @@ fn arrow(input: &mut Input, wanted: Table) -> Result<Option<Sample>> {
 
 /// The columns of the first records; `None`: the input has nothing but white space.
 fn found(input: &mut Input, from: PipeFormat) -> Result<Option<Table>> {
-    let late = || waiting(&format!("the first {PIPE_SAMPLE_ROWS} lines, which tell the columns; --schema names them"));
+    let late = || waiting(&format!("the first {PIPE_SAMPLE_ROWS} lines, to infer the columns; --schema names them"));
     let mut counted = (0, 0);
     let wanted = |bytes: &[u8]| {
         let (at, count) = counted;

@@ -35,13 +35,14 @@ impl Socket {
             Err(error) => return Err(failed("it cannot be looked at", error)),
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(Error::job(format!(
-                    "socket {}: something is there that is no socket; name another place",
+                    "socket {}: the file there is not a socket; choose another path",
                     path.display()
                 )));
             }
             Ok(_) => {
                 if UnixStream::connect(path).is_ok() {
-                    let words = format!("socket {}: another process listens there; name another place", path.display());
+                    let words =
+                        format!("socket {}: another process listens there; choose another path", path.display());
                     return Err(Error::environment(words));
                 }
                 fs::remove_file(path).map_err(|error| failed("it is left over, and cannot be removed", error))?;

@@ -203,7 +203,7 @@ fn a_query_is_over_all_rows_or_each() {
     assert_eq!(made(&union, "a\nb\n"), "a\nb\nA\nB\n");
     for (query, code, told) in [
         ("select wrod from rows", 2, "there is no column `wrod`"),
-        ("select a.value from rows a join rows b on a.value = b.value", 2, "reads `rows` in several places"),
+        ("select a.value from rows a join rows b on a.value = b.value", 2, "reads `rows` more than once"),
         ("select count(*) / 0 from rows", 1, "stage `sql`: the query cannot be computed: division by zero"),
         ("delete from rows", 2, "`sql`"),
     ] {
@@ -248,7 +248,7 @@ fn a_row_comes_out_before_the_next_comes_in() {
     // Who waits for lines that tell the columns says so.
     let mut process = Process::start(&mut command(&root(), &["--from", "json"]));
     process.say("{\"a\":1}\n");
-    process.until_stderr("waiting for the first 1000 lines, which tell the columns; --schema names them\n");
+    process.until_stderr("waiting for the first 1000 lines, to infer the columns; --schema names them\n");
     process.hang_up();
     assert_eq!(process.wait().stdout, "{\"a\":1}\n");
 }
@@ -290,7 +290,7 @@ fn rows_that_are_refused_end_it_or_are_left_out() {
     let numbers = ["--from", "json", "--schema", "n=int64"];
     let ended = run(&numbers, lines);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), "{\"n\":1}\n{\"n\":2}\n"));
-    assert!(ended.stderr.starts_with("error: line 4 of standard input is no row: "), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("error: line 4 of standard input is not a row: "), "{}", ended.stderr);
     assert!(!ended.stderr.contains('\u{1b}') && ended.stderr.contains("--on-error reject"), "{}", ended.stderr);
     let csv = run(&["--from", "csv", "--schema", "n=int64,t=text"], "n,t\n1,\"a\nb\"\nx,c\n");
     assert!(csv.code == Some(1) && csv.stderr.contains("line 4 of standard input"), "{}", csv.stderr);
@@ -306,7 +306,7 @@ fn rows_that_are_refused_end_it_or_are_left_out() {
 
     // A plugin refuses a row, or fails on one.
     for (word, code, told) in [
-        ("refuse", 1, "a row is refused: `poison`: refused by itself: {\"value\":\"refuse\"}"),
+        ("refuse", 1, "a row was rejected: `poison`: refused by itself: {\"value\":\"refuse\"}"),
         ("panic", 1, "stage `poison`: plugin poison"),
     ] {
         let ended = run(&["{poison}"], &format!("a\n{word}\nb\n"));

@@ -40,7 +40,11 @@ fn stops_gracefully(signal: &str) {
     let ended = job.wait_within(Duration::from_secs(10));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
-    assert!(ended.stderr.contains("stopping; batches in flight are finished (again: at once)"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("stopping; finishing batches in flight (again: stop immediately)"),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.stderr.contains("done: 1 batch in "), "{}", ended.stderr);
 }
 
@@ -91,10 +95,10 @@ fn a_second_signal_stops_at_once() {
     let mut job = trial.start(&[]);
     job.until_stderr("round and round");
     job.signal("INT");
-    job.until_stderr("stopping; batches in flight are finished (again: at once)");
+    job.until_stderr("stopping; finishing batches in flight (again: stop immediately)");
     job.signal("INT");
     let ended = job.wait_within(Duration::from_secs(10));
-    assert!(ended.stderr.contains("stopping at once"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("stopping immediately"), "{}", ended.stderr);
     assert_eq!(ended.code, Some(1), "batches were dropped, so the job did not end well: {}", ended.stderr);
     assert!(trial.rows("out.jsonl").is_empty());
 }
@@ -110,7 +114,7 @@ fn timeout_stops_gracefully() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(began.elapsed() >= Duration::from_secs(2));
     assert_eq!(trial.values("out.jsonl"), ["one"]);
-    assert!(ended.stderr.contains("the time of --timeout has passed; stopping"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--timeout has expired; stopping"), "{}", ended.stderr);
 }
 
 #[test]

@@ -246,7 +246,7 @@ fn the_processes_of_a_job_add_up() {
 #[test]
 fn a_job_is_found_by_any_path_of_its_file_and_is_gone_when_it_has_ended() {
     let trial = job(free_port(), "", "");
-    let not_running = "error: the job job.toml is not running (no process of yours answers); start it with `millstream run \
+    let not_running = "error: the job job.toml is not running (no process of yours responds); start it with `millstream run \
                        job.toml`\n";
     let before = status(&trial, &["job.toml"]);
     assert_eq!((before.code, before.stdout.as_str(), before.stderr.as_str()), (Some(1), "", not_running));

@@ -75,7 +75,7 @@ fn a_line_below_rows_and_log_tells_how_the_job_stands() {
         screen.press("\x03");
         assert_eq!(screen.wait(), Some(0), "{}", screen.text());
         let text = screen.text();
-        assert!(text.contains("stopping; batches in flight") && last(&text).contains("done: "), "{text}");
+        assert!(text.contains("stopping; finishing batches in flight") && last(&text).contains("done: "), "{text}");
         assert!(!text.contains(" rows/s"), "the line is gone: {text}");
     }
 }
@@ -150,7 +150,7 @@ fn a_panic_of_the_line_is_none_of_the_jobs() {
     command.env("MILLSTREAM_TEST_FAULT", "panic@millstream-line:1").env("RUST_BACKTRACE", "0");
     let mut screen = Screen::start(&mut command, 140, 60);
     assert_eq!(screen.wait(), Some(0), "{}", screen.text());
-    assert!(screen.bytes().contains("the terminal shows no more how the job stands"), "{}", screen.text());
+    assert!(screen.bytes().contains("the status line is no longer shown"), "{}", screen.text());
     assert!(!screen.bytes().contains("rows/s"), "{}", screen.text());
 }
 

@@ -88,7 +88,7 @@ fn the_graph_rates_and_costs_of_a_job_are_on_the_screen_and_keys_show_more() {
     screen.press("s");
     screen.until_shows("sort: work");
     screen.press("?");
-    screen.until_shows("for how much of the time of one core its plugin runs");
+    screen.until_shows("CPU time of the plugin, as a share of one core");
     screen.press("?");
     screen.until_shows("sort: work");
     screen.press("q");
@@ -154,13 +154,13 @@ fn a_job_that_dies_or_ends_is_told_and_seen_again_when_it_is_back() {
     screen.until_shows("checkpoint ");
     let child = job.children()[0];
     signal("KILL", child);
-    screen.until_shows("started again 1 time, ");
+    screen.until_shows("restarted 1 time, ");
     job.until("another process runs it", |job| job.children().iter().any(|other| *other != child));
     job.stop();
     let text = screen.until_shows("The job has not answered for ");
-    assert!(text.contains("No process of it is there"), "{text}");
+    assert!(text.contains("It has no running process"), "{text}");
     let job = run(&trial);
-    screen.until_shows("started again 2 times, ");
+    screen.until_shows("restarted 2 times, ");
     screen.until("it is told again", |text| text.contains("running for ") && !text.contains("has not answered"));
     job.stop();
     screen.until_shows("The job has not answered for ");
@@ -191,7 +191,7 @@ fn where_there_is_no_terminal_or_no_job_it_says_what_to_do() {
     let trial = job("");
     let told = trial.told(&["top", "job.toml"]);
     assert_eq!((told.code, told.stdout.as_str()), (Some(2), ""), "{}", told.stderr);
-    assert!(told.stderr.contains("`millstream status job.toml` prints how the job stands"), "{}", told.stderr);
+    assert!(told.stderr.contains("run `millstream status job.toml`"), "{}", told.stderr);
     let mut screen = top(&trial, 100, 24);
     is_put_back(&mut screen, 1);
     assert!(screen.text().contains("the job job.toml is not running"), "{}", screen.text());
@@ -221,7 +221,7 @@ fn what_a_job_brings_steers_no_terminal() {
     let mut screen = top(&trial, 120, 24);
     screen.until("the row is refused", |text| text.lines().any(|line| line.contains("has rejected 1 row")));
     screen.press("\r");
-    let text = screen.until_shows("the last refused rows");
+    let text = screen.until_shows("last rejected or late rows");
     assert!(text.contains("owned") && text.contains(r"[2J"), "the words are there: {text}");
     screen.press("\x1bq");
     screen.press("q");

@@ -46,7 +46,7 @@ fn a_rebuilt_component_takes_its_place_and_a_broken_one_is_told() {
         job.until_stderr(" in place of ");
         comes_out(&trial, &mut job, 10);
         trial.move_in("made.wasm", "no component at all");
-        job.until_stderr("made.wasm was built anew and is not used: ");
+        job.until_stderr("made.wasm was rebuilt but is not used: ");
         comes_out(&trial, &mut job, 20);
         write_varied("varied", "same", &trial.path("made.wasm"));
         job.until("it is replaced again", |job| job.stderr().matches(" in place of ").count() == 2);
@@ -125,5 +125,5 @@ fn a_job_without_a_local_component_has_nothing_to_watch() {
     let trial = job(free_port(), "");
     trial.write("job.toml", trial.text("job.toml").replace("plugin = \"made.wasm\"", "filter = \"n > 0\""));
     let told = trial.refused(&["run", "job.toml", "--watch"]);
-    assert!(told.contains("no component of its own that could be built anew"), "{told}");
+    assert!(told.contains("no local component that could be rebuilt"), "{told}");
 }

@@ -140,11 +140,11 @@ fn a_running_job_gets_other_workers_and_processes() {
         let ended = scale(&trial, arguments);
         assert_eq!(ended.code, Some(0), "{arguments:?}: {}\n{}", ended.stderr, job.stderr());
         for words in [
-            "job.toml: the new workers start beside the old ones",
-            "job.toml: the new ones take the job over\n",
-            "job.toml: batches begin again; none began for ",
+            "job.toml: new workers start next to the old ones",
+            "job.toml: the new workers take over\n",
+            "job.toml: batches continue after a pause of ",
         ] {
-            let is_last_but_quick = words.contains("take the job over") && !ended.stdout.contains(words);
+            let is_last_but_quick = words.contains("take over") && !ended.stdout.contains(words);
             assert!(is_last_but_quick || ended.stdout.contains(words), "{words}: {}", ended.stdout);
         }
         let told = trial.well(&["status", "job.toml"]);
@@ -163,7 +163,7 @@ fn a_running_job_gets_other_workers_and_processes() {
         numbers.sort_unstable();
         assert!(numbers.iter().copied().eq(0..rows as u64), "{file}: {} rows", numbers.len());
     }
-    assert_eq!(told.matches("the job has other workers now; no batch began for ").count(), 4, "{told}");
+    assert_eq!(told.matches("the job has new workers; pause between batches: ").count(), 4, "{told}");
 }
 
 /// At each step: the command fails, and the job goes on as it was.
@@ -181,7 +181,7 @@ fn whoever_dies_on_the_way_nothing_is_lost_or_doubled() {
                     let ended = scale(&trial, &["--workers", "2"]);
                     let told = format!("{point}: {}{}\n{}", ended.stdout, ended.stderr, job.stderr());
                     assert_eq!(ended.code, Some(1), "{told}");
-                    assert!(ended.stderr.contains("has the workers that it had"), "{told}");
+                    assert!(ended.stderr.contains("the workers are unchanged"), "{told}");
                     let status = trial.well(&["status", "job.toml"]);
                     assert!(status.contains("1 worker in 1 process"), "{told}{status}");
                     job.until("it goes on", |_| trial.rows("out.jsonl").len() == ROWS);
@@ -208,7 +208,7 @@ fn a_job_that_is_just_started_again_is_scaled_as_soon_as_it_runs() {
     again.iter().for_each(|child| millstream_tests::signal("STOP", *child));
     assert!(!job.stderr().contains("goes on after the checkpoint"), "it runs already");
     let asking = Process::start(&mut trial.command_apart(&["scale", "job.toml", "--workers", "2"]));
-    job.until_stderr("other processes are started, which are to take the job over");
+    job.until_stderr("starting new processes to take over the job");
     again.iter().for_each(|child| millstream_tests::signal("CONT", *child));
     let began = Instant::now();
     let ended = asking.wait();
@@ -232,7 +232,7 @@ fn a_job_that_is_just_starting_is_scaled_as_soon_as_it_runs() {
         asking.stdout().contains("the job is starting; the new workers start as soon as it runs")
     });
     children.iter().for_each(|child| millstream_tests::signal("CONT", *child));
-    job.until_stderr("other processes are started, which are to take the job over");
+    job.until_stderr("starting new processes to take over the job");
     let ended = asking.wait();
     assert_eq!(ended.code, Some(0), "{}{}", ended.stderr, job.stderr());
     let told = ends_well(job, "it ends");
@@ -253,7 +253,7 @@ fn a_supervisor_that_dies_on_the_way_takes_all_along() {
         until("all are gone", || left.iter().all(|child| !millstream_tests::lives(*child)));
         let ended = asking.wait();
         assert_eq!(ended.code, Some(1), "{point}: {}", ended.stderr);
-        assert!(ended.stderr.contains("has ended, or was started anew, meanwhile"), "{point}: {}", ended.stderr);
+        assert!(ended.stderr.contains("has ended or restarted in the meantime"), "{point}: {}", ended.stderr);
         let again = Process::start(&mut trial.command_apart(&["run", "job.toml", "--workers", "3"]));
         ends_well(again, point);
         is_right(&trial, ROWS, point);
@@ -267,11 +267,7 @@ fn a_new_process_that_hangs_is_given_up() {
     let mut job = start(&trial, "stop@handover.claim:1");
     let ended = scale(&trial, &["--workers", "2"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains("does not answer and was killed; the job is started again as it was"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("does not respond and was killed; the job restarts unchanged"), "{}", ended.stderr);
     job.until("it goes on", |_| trial.rows("out.jsonl").len() == ROWS);
     ends_well(job, "as it was");
     is_right(&trial, ROWS, "as it was");

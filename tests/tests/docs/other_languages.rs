@@ -216,7 +216,7 @@ fn what_is_no_module_of_a_plugin_is_refused() {
     for (file, words) in [
         ("empty.wat", "describe"),
         ("broken.wat", "broken.wat:2:47"),
-        ("component.wat", "is no core module of WebAssembly"),
+        ("component.wat", "is not a core WebAssembly module"),
         ("missing.wat", "cannot read missing.wat"),
     ] {
         let told = refused(&trial, file, "transform");

@@ -355,7 +355,7 @@ fn the_socket_is_its_users_alone_and_in_nobodys_way() {
     // What is no socket is left alone, and so is one that has taken its place.
     fs::write(&socket, "mine").unwrap();
     let refused = Process::start(&mut command(&socket, &[])).wait();
-    assert!(refused.code == Some(2) && refused.stderr.contains("something is there that is no socket"), "{refused:?}");
+    assert!(refused.code == Some(2) && refused.stderr.contains("the file there is not a socket"), "{refused:?}");
     assert_eq!(fs::read_to_string(&socket).unwrap(), "mine");
     fs::remove_file(&socket).unwrap();
     let mut process = Process::start(&mut command(&socket, &[]));

@@ -718,7 +718,7 @@ path = "counts.jsonl"
     }
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(ended.stderr.matches("the job has other workers now").count(), 2, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("the job has new workers").count(), 2, "{}", ended.stderr);
     assert!(!ended.stderr.contains("loaded ahead in vain"), "{}", ended.stderr);
     let once: Vec<u64> = trial.rows("once.jsonl").iter().map(|row| row["n"].as_u64().unwrap()).collect();
     assert!(once.into_iter().eq(0..KEYS as u64), "each key once, and in order");

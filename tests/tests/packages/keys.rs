@@ -87,12 +87,12 @@ fn keys_are_trusted_and_revoked() {
     well(&trial, &["trust", "alice", &alice]);
     well(&trial, &["trust", "alice", &alice]);
     assert!(
-        refused(&trial, &["trust", "bob", &alice]).contains("is known as the key of alice; a key is of one signer")
+        refused(&trial, &["trust", "bob", &alice]).contains("is already the key of alice; a key belongs to one signer")
     );
     well(&trial, &["trust", "bob", &bob]);
-    assert!(well(&trial, &["revoke", &bob]).contains("is revoked: nothing counts any more that it has signed"));
+    assert!(well(&trial, &["revoke", &bob]).contains("is revoked: its signatures are no longer accepted"));
     well(&trial, &["revoke", &manifest]);
-    assert!(refused(&trial, &["trust", "bob", &bob]).contains("is revoked, and cannot be trusted any more"));
+    assert!(refused(&trial, &["trust", "bob", &bob]).contains("is revoked and can no longer be trusted"));
     assert!(refused(&trial, &["revoke", "bob"]).contains("is neither a key"));
     let list = well(&trial, &["list"]).replace(&trial.folder().display().to_string(), "TRIAL");
     let wanted = format!(

@@ -78,7 +78,7 @@ fn what_is_added_is_what_runs() {
     refused(run(&trial), 2, "job.toml:13: stage `words`: ");
     let told = good(add(&trial, "split-words@0.7.0")).stdout;
     assert!(told.contains("world      transform of millstream:plugin@0.1"), "{told}");
-    assert!(told.contains("signed by  nobody whose key you trust"), "{told}");
+    assert!(told.contains("signed by  no one whose key you trust"), "{told}");
     assert_eq!(trial.text("job.toml"), JOB.replace("PLUGIN", "split-words@0.7.0"), "it was there already");
     good(run(&trial));
     assert_eq!(words(&trial), 3);

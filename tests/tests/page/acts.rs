@@ -71,19 +71,19 @@ fn rejected_rows_are_given_back_from_the_page() {
     assert_eq!(part(&view, "pick")["retries_from"], serde_json::json!(["kept"]));
     let told = done(&page, "/retry?stage=pick");
     assert_eq!((&told["what"], &told["stage"], &told["failed"]), (&"retry".into(), &"pick".into(), &false.into()));
-    assert!(told["words"].as_str().unwrap().contains("1 row went back to stage `pick`"), "{told}");
+    assert!(told["words"].as_str().unwrap().contains("1 row queued for stage `pick`"), "{told}");
     assert!(told["command"].as_str().unwrap().starts_with("millstream retry /"), "{told}");
     // It fails again, and is known when it is asked for once more; what was rejected since then is another file.
     page.told_so("", |view| rejected(view) == Some(2) && view["status"]["sinks"][1]["rows"] == 2);
     let told = done(&page, "/retry?stage=pick");
-    assert!(told["words"].as_str().unwrap().contains("1 row already given back, left out"), "{told}");
+    assert!(told["words"].as_str().unwrap().contains("1 row already retried, skipped"), "{told}");
     refused(&page, "/retry?stage=out", 404, "no stage `out`");
     refused(&page, "/retry", 404, "no stage ``");
-    refused(&page, "/restart?stage=pick", 404, "nothing of that name");
+    refused(&page, "/restart?stage=pick", 404, "no such action");
     job.stop();
     // The command finds the rows by itself as well.
     let told = trial.told(&["retry", "job.toml", "pick", "--again", "--dry-run"]);
-    assert!(told.stdout.contains("would go back to stage `pick`"), "{told:?}");
+    assert!(told.stdout.contains("would be queued for stage `pick`"), "{told:?}");
 }
 
 #[test]
@@ -155,12 +155,12 @@ fn an_upgrade_with_a_shadow_is_asked_for_and_seen_on_the_page() {
     let differing = |view: &Value| view["upgrades"][0]["shadow"]["rows_differing"].as_u64();
     let view = page.told_so("", |view| differing(view) > Some(0));
     assert_eq!((&view["upgrades"][0]["step"], &view["upgrades"][0]["stage"]), (&"shadowing".into(), &"made".into()));
-    refused(&page, "/upgrade?stage=made&to=new.wasm", 409, "something else is being done");
+    refused(&page, "/upgrade?stage=made&to=new.wasm", 409, "another action of this job is running");
     // It is given up, and the old one goes on.
     assert_eq!(page.post(&format!("/drop?upgrade={}", view["upgrades"][0]["id"])).status, 200);
     let told = over(&page, 1);
     assert_eq!(told["failed"], true);
-    assert!(told["words"].as_str().unwrap().contains("it was given up from the page"), "{told}");
+    assert!(told["words"].as_str().unwrap().contains("it was canceled from the page"), "{told}");
     assert_eq!(plugin_of(&trial), "old.wasm");
 
     // A rule that is not met.
@@ -194,11 +194,11 @@ fn what_needs_consent_or_lies_elsewhere_is_refused_with_the_command_that_takes_i
     assert!(told["command"].as_str().unwrap().ends_with("other.wasm"), "{told}");
     let outside = elsewhere.path("new.wasm").display().to_string();
     for path in [outside.as_str(), "../new.wasm", "--accept", "/etc/passwd"] {
-        refused(&page, &format!("/upgrade?stage=made&to={path}"), 400, "in the folder of the job file");
+        refused(&page, &format!("/upgrade?stage=made&to={path}"), 400, "in the directory of the job file");
     }
-    refused(&page, "/upgrade?stage=made", 400, "which plugin is to run");
-    refused(&page, "/upgrade?stage=made&to=other.wasm&shadow=5&promote=--accept", 400, "promote is one of");
-    refused(&page, "/upgrade?stage=made&to=other.wasm&shadow=999999999999", 400, "a shadow runs for");
+    refused(&page, "/upgrade?stage=made", 400, "no plugin to run");
+    refused(&page, "/upgrade?stage=made&to=other.wasm&shadow=5&promote=--accept", 400, "`promote` must be");
+    refused(&page, "/upgrade?stage=made&to=other.wasm&shadow=999999999999", 400, "`shadow` must be");
     refused(&page, "/drop", 400, "upgrade=ID");
     refused(&page, "/drop?upgrade=7", 503, "knows nothing of that upgrade");
     assert_eq!(plugin_of(&trial), "old.wasm");

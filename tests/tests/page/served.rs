@@ -101,7 +101,7 @@ fn a_page_can_be_left_out_and_is_not_for_others_unless_somebody_chose_a_token() 
     for address in ["0.0.0.0:0", "[::]:0"] {
         let ended = trial.told(&["run", "job.toml", "--ui", address]);
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        for words in ["others than this machine can reach", "not encrypted", "--ui-cert FILE", "--ui-token-file FILE"] {
+        for words in ["other machines can reach", "not encrypted", "--ui-cert FILE", "--ui-token-file FILE"] {
             assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
         }
     }
@@ -238,7 +238,7 @@ fn the_page_goes_on_when_the_job_is_killed_while_somebody_looks() {
     let view = page.told("");
     let why = view["restarts"][0]["why"].as_str().unwrap();
     assert!(why.starts_with("worker process died (signal 9)"), "{why}");
-    assert!(view["diagnosis"]["sentences"].to_string().contains("started again once"), "{view}");
+    assert!(view["diagnosis"]["sentences"].to_string().contains("restarted once"), "{view}");
     let all = page.told("/batches");
     assert!(all.as_array().unwrap().len() >= kept.min(100), "batches of the process that died are kept");
     let numbers: Vec<u64> = all.as_array().unwrap().iter().map(|batch| batch["number"].as_u64().unwrap()).collect();
@@ -335,7 +335,7 @@ fn a_panic_of_the_page_is_none_of_the_jobs() {
         let trial = simple("");
         let mut command = trial.command_apart(&["run", "job.toml"]);
         let mut job = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("panic@{thread}:1")));
-        job.until_stderr("any more: the thread that ");
+        job.until_stderr("the page is no longer ");
         job.until_stderr("the job keeps no checkpoints");
         job.stop();
     }

@@ -33,7 +33,7 @@ fn others_may_look_where_the_page_has_a_certificate() {
     trial.write("no.pem", "no certificate");
     let ended = refused(&["--ui-cert", "no.pem", "--ui-key", &key]);
     assert!(
-        ended.code == Some(2) && ended.stderr.contains("the page cannot have TLS (--ui-cert, --ui-key): "),
+        ended.code == Some(2) && ended.stderr.contains("the page cannot use TLS (--ui-cert, --ui-key): "),
         "{}",
         ended.stderr
     );

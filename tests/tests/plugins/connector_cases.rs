@@ -71,11 +71,15 @@ fn what_is_wrong_with_a_source_is_found() {
     fails(&trial, &[], "peer `server`: no rule of server.txt is for what the plugin says: FROM 0");
     fs::write(trial.path("a/cases/example/server.txt"), &server).unwrap();
     change(&trial, "cases/example/case.toml", "rows = 4", "within = \"1s\"\nrows = 5");
-    fails(&trial, &[], "after 1s (`within`) there are 3 rows and 1 refused ones, and 5 are expected together (`rows`)");
+    fails(
+        &trial,
+        &[],
+        "after 1s (`within`) there are 3 rows and 1 rejected ones, and 5 are expected together (`rows`)",
+    );
     change(&trial, "cases/example/case.toml", "rows = 5", "");
-    fails(&trial, &[], "and the plugin has not said that there are no more; where it never does, write `rows = …`");
+    fails(&trial, &[], "and the plugin has not reported its end; if it never does, write `rows = …`");
     change(&trial, "cases/example/case.toml", "within = \"1s\"", "rows = 3");
-    fails(&trial, &[], "there are 3 rows and 1 refused ones, and 3 are expected together (`rows`)");
+    fails(&trial, &[], "there are 3 rows and 1 rejected ones, and 3 are expected together (`rows`)");
     change(&trial, "cases/example/case.toml", "rows = 3", "rows = 4");
     assert_eq!(trial.well(&["test", "a"]), PASSES);
 
@@ -110,7 +114,7 @@ fn what_comes_of_a_source_is_accepted() {
     let right = case(&trial, "expected.jsonl");
     let expected = trial.path("a/cases/example/expected.jsonl");
     fs::remove_file(&expected).unwrap();
-    fails(&trial, &[], "there is neither expected.jsonl nor expected-error.txt");
+    fails(&trial, &[], "neither expected.jsonl nor expected-error.txt exists");
     accepts(&trial, &["expected.jsonl", "expected-rejected.jsonl"]);
     assert_eq!(case(&trial, "expected.jsonl"), right);
     // Positions are where somebody asked for one.
@@ -132,7 +136,7 @@ fn what_comes_of_a_source_is_accepted() {
     fails(
         &trial,
         &[],
-        "peer `server` hears otherwise than expected-server.txt says, in line 1:\n        expected   FROM 1\n        got        FROM 0",
+        "peer `server` received something else than expected-server.txt says in line 1:\n        expected   FROM 1\n        got        FROM 0",
     );
     accepts(&trial, &["expected-server.txt", "expected.jsonl", "expected-rejected.jsonl"]);
     assert_eq!(case(&trial, "expected-server.txt"), "FROM 0\n");
@@ -175,7 +179,7 @@ fn what_is_wrong_with_a_sink_is_found() {
     fails(
         &trial,
         &[],
-        "it promises exactly once, but when batch 1 was committed, and nobody heard of it, `committed` says otherwise: it would be handed over again, and rows be there twice\n        expected   batch 1\n        got        none",
+        "it promises exactly once, but when batch 1 was committed, but the job was not told, `committed` says otherwise: it would be handed over again, and rows be there twice\n        expected   batch 1\n        got        none",
     );
     // One that holds what was never committed.
     again("> BEGIN {_}", "> BEGIN {last}");
@@ -198,7 +202,7 @@ fn what_a_sink_says_is_accepted() {
     build(&trial);
     let right = case(&trial, "expected-server.txt");
     fs::remove_file(trial.path("a/cases/example/expected-server.txt")).unwrap();
-    fails(&trial, &[], "it does not say what is expected: there is no expected-server.txt. What peer `server` heard");
+    fails(&trial, &[], "no expected result: expected-server.txt does not exist. What peer `server` received");
     fs::write(trial.path("a/cases/example/expected-rejected.jsonl"), "{\"rows\":[{\"reason\":\"no\"}]}\n").unwrap();
     accepts(&trial, &["expected-server.txt", "expected-rejected.jsonl"]);
     assert_eq!(case(&trial, "expected-server.txt"), right);

@@ -62,7 +62,7 @@ fn source_is_upgraded(processes: usize) {
     let (first, before) = (digest(&trial, "sources", "lines").unwrap(), opened(&servers));
     assert_eq!(before, 4);
     let told = trial.well(&["upgrade", "job.toml", "lines", "next.wasm"]);
-    assert!(told.contains("source `lines`: acked-lines ") && told.contains("no batch could begin for "), "{told}");
+    assert!(told.contains("source `lines`: acked-lines ") && told.contains("pause between batches: "), "{told}");
     job.until("all servers are read by the next version", |_| opened(&servers) == 8);
     let second = digest(&trial, "sources", "lines").unwrap();
     assert_ne!(first, second);
@@ -121,7 +121,7 @@ fn entries_are_there_once_in_a_sink_that_is_upgraded() {
     let first = digest(&trial, "sinks", "entries").unwrap();
     // A source has the name as well.
     let told = trial.well(&["upgrade", "job.toml", "sinks.entries", "next.wasm"]);
-    assert!(told.contains("sink `entries`: tcp-ledger ") && told.contains("no batch could begin for "), "{told}");
+    assert!(told.contains("sink `entries`: tcp-ledger ") && told.contains("pause between batches: "), "{told}");
     job.until("the next version writes", |_| opened() == 2);
     let second = digest(&trial, "sinks", "entries").unwrap();
     assert_ne!(first, second);
@@ -241,7 +241,7 @@ fn what_cannot_take_the_place_of_a_source_is_refused() {
             accept,
             &["source `n`", "a connection to 127.0.0.1:1 is not granted; the job grants it with grant = "],
         ),
-        (ways("fail"), shadow, &["source `n`: there is no shadow of a source", "without --shadow"]),
+        (ways("fail"), shadow, &["source `n`: a source cannot have a shadow", "without --shadow"]),
         (
             version("tcp-ledger", 0),
             accept,
@@ -287,7 +287,7 @@ fn what_cannot_take_the_place_of_a_sink_is_refused() {
         ),
         (ways("loose"), accept, &["it promised to write exactly once and would promise at least once", "stop the job"]),
         (ways("forgets"), accept, &["cannot go on where tcp-ledger 0.1.0 is", "batches up to 0 are there"]),
-        (ways("fail"), &["--shadow", "3"], &["sink `out`: there is no shadow of a sink", "without --shadow"]),
+        (ways("fail"), &["--shadow", "3"], &["sink `out`: a sink cannot have a shadow", "without --shadow"]),
         (version("acked-lines", 0), accept, &["is of world source, and the sink's plugin is of world sink"]),
     ];
     refused(&trial, "sinks", "out", &cases);
@@ -312,7 +312,7 @@ fn a_build_of_a_source_that_fails_is_given_up_and_no_number_is_lost() {
         job.until_stderr("source `n` has the version before ");
         goes_on(&mut job);
         write_varied("bad-source", "mute", &trial.path("now.wasm"));
-        job.until_stderr("source `n` goes on as it was: ");
+        job.until_stderr("source `n` continues unchanged: ");
         goes_on(&mut job);
         trial.move_in("now.wasm", version("bad-source", 1));
         job.until("the next one takes over", |job| {

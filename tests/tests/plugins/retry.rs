@@ -95,10 +95,10 @@ fn rows_of_all_types_come_back_whole_and_once_from_every_format() {
         trial.run_well(&[]);
         assert_eq!(trial.rows("out.jsonl").len(), 1, "{sink}");
         let would = retry(&trial, &["pick", file, "--dry-run"]);
-        contains(&would, &["5 rows would go back to stage `pick`"]);
+        contains(&would, &["5 rows would be queued for stage `pick`"]);
         assert!(!trial.path("shop.retry").exists());
-        contains(&retry(&trial, &["pick", file]), &["5 rows went back to stage `pick`"]);
-        contains(&retry(&trial, &["pick", file]), &["already given back", "--again", "nothing to give back"]);
+        contains(&retry(&trial, &["pick", file]), &["5 rows queued for stage `pick`"]);
+        contains(&retry(&trial, &["pick", file]), &["already retried", "--again", "nothing to retry"]);
 
         trial.change(&format!("reject = [{BAD}]"), "reject = []");
         trial.run_well(&[]);
@@ -108,8 +108,8 @@ fn rows_of_all_types_come_back_whole_and_once_from_every_format() {
 
         // The checkpoint knows what was read, when the files are gone.
         std::fs::remove_dir_all(trial.path("shop.retry")).unwrap();
-        contains(&retry(&trial, &["pick", file]), &["already given back", "nothing to give back"]);
-        contains(&retry(&trial, &["pick", file, "--again"]), &["5 rows went back"]);
+        contains(&retry(&trial, &["pick", file]), &["already retried", "nothing to retry"]);
+        contains(&retry(&trial, &["pick", file, "--again"]), &["5 rows queued"]);
         trial.run_well(&[]);
         assert_eq!(trial.rows("out.jsonl").len(), 11, "{sink}");
     }
@@ -126,22 +126,22 @@ fn what_several_workers_wrote_alike_comes_back_from_each_of_them() {
     trial.run_well(&["--workers", "2"]);
     let files = ["bad/part-0000000001-000.jsonl", "bad/part-0000000001-001.jsonl"].map(|file| trial.text(file));
     assert!(files[0] == files[1], "they are alike");
-    contains(&retry(&trial, &["pick"]), &["4096 rows went back to stage `pick`"]);
-    contains(&retry(&trial, &["pick"]), &["nothing to give back"]);
+    contains(&retry(&trial, &["pick"]), &["4096 rows queued for stage `pick`"]);
+    contains(&retry(&trial, &["pick"]), &["nothing to retry"]);
     trial.change(BAD, "\"bad2\"");
     trial.run_well(&["--workers", "2"]);
     assert_eq!(trial.rows("out.jsonl").len(), 4_096);
     trial.run_well(&["--workers", "2"]);
     assert_eq!(trial.rows("out.jsonl").len(), 4_096);
-    contains(&retry(&trial, &["pick"]), &["nothing to give back"]);
+    contains(&retry(&trial, &["pick"]), &["nothing to retry"]);
     // A copy is one.
     std::fs::copy(trial.path("bad/part-0000000001-000.jsonl"), trial.path("bad/copy.jsonl")).unwrap();
-    contains(&retry(&trial, &["pick"]), &["nothing to give back"]);
+    contains(&retry(&trial, &["pick"]), &["nothing to retry"]);
     // Of two sinks that keep the same rows nobody knows which is meant.
     let more = "[sinks.bad2]\nfrom = \"pick.rejected\"\nkind = \"queue\"\npath = \"bad2.jsonl\"\n";
     trial.write("job.toml", trial.text("job.toml") + more);
     contains(&refused(&trial, &["pick"]), &["the sinks `bad` and `bad2` both keep what stage `pick` rejects"]);
-    contains(&retry(&trial, &["pick", "bad"]), &["nothing to give back"]);
+    contains(&retry(&trial, &["pick", "bad"]), &["nothing to retry"]);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_poison_row_is_rejected_again_and_given_back_again() {
     assert!(bad[5..].iter().all(|row| row["batch"].as_u64() > Some(2) && row["stage"] == "pick"), "{bad:?}");
     // Of the queue's batches only the new one is new.
     trial.change(&format!("reject = [{BAD}]"), "reject = [\"bad2\"]");
-    contains(&retry(&trial, &["pick", "bad.jsonl"]), &["5 rows already given back", "5 rows went back"]);
+    contains(&retry(&trial, &["pick", "bad.jsonl"]), &["5 rows already retried", "5 rows queued"]);
     trial.run_well(&[]);
     let ids: Vec<Value> = sorted(trial.rows("out.jsonl")).iter().map(|row| row["id"].clone()).collect();
     assert_eq!(ids, ["bad1", "bad3", "bad4", "bad5", "good"]);
@@ -198,7 +198,7 @@ fn a_running_job_takes_rows_back() {
     process.stop();
     trial.change("reject = [\"b\"]", "reject = []");
     let process = trial.start(&[]);
-    contains(&retry(&trial, &["pick", "bad.jsonl"]), &["1 row already given back", "1 row went back"]);
+    contains(&retry(&trial, &["pick", "bad.jsonl"]), &["1 row already retried", "1 row queued"]);
     until("the row comes out", || trial.rows("out.jsonl").len() == 2);
     // What comes later shows that nothing came twice before.
     trial.move_in("in/2.json", "{\"id\":\"c\"}\n");
@@ -288,9 +288,9 @@ fn inputs_side_by_side_get_their_own_rows_back() {
     let bad = trial.text("bad/part-0000000001.csv");
     contains(&bad, &["\"\"f\"\":\"\"NaN\"\"", "\"\"raw\"\":\"\"78\"\""]);
     trial.write("mended.csv", bad.replace("\"\"amount\"\":-1", "\"\"amount\"\":7"));
-    contains(&retry(&trial, &["all", "mended.csv"]), &["mended.csv: 3 rows", "3 rows went back to stage `all`"]);
+    contains(&retry(&trial, &["all", "mended.csv"]), &["mended.csv: 3 rows", "3 rows queued for stage `all`"]);
     assert!(trial.path("shop.retry/all/clicks").is_dir());
-    contains(&retry(&trial, &["all", "mended.csv"]), &["3 rows already given back"]);
+    contains(&retry(&trial, &["all", "mended.csv"]), &["3 rows already retried"]);
     trial.run_well(&[]);
     trial.run_well(&[]);
     assert_eq!(
@@ -301,10 +301,10 @@ fn inputs_side_by_side_get_their_own_rows_back() {
     // A row that names another input, and one that does not fit its own.
     trial.write("strange.jsonl", "{\"input\":\"dogs\",\"row\":\"{}\",\"reason\":\"r\"}\n");
     let told = refused(&trial, &["all", "strange.jsonl"]);
-    contains(&told, &["strange.jsonl:1: no row of an input of stage `all`, which reads people, orders, clicks"]);
+    contains(&told, &["strange.jsonl:1: not a row of an input of stage `all`, which reads people, orders, clicks"]);
     let row = r#"{"input":"clicks","row":"{\"user\":\"x\"}","reason":"r"}"#;
     trial.write("strange.jsonl", row);
-    contains(&refused(&trial, &["all", "strange.jsonl"]), &["strange.jsonl:1: there is no column `page` among user"]);
+    contains(&refused(&trial, &["all", "strange.jsonl"]), &["strange.jsonl:1: column `page` not found among user"]);
 }
 
 #[test]
@@ -329,11 +329,11 @@ fn what_cannot_go_back_is_refused_with_what_to_do() {
             vec!["x.jsonl:2: the row was rejected by stage `other`, not by `pick`"],
         ),
         ("x.jsonl", good.replace("\"raw\":null", "\"raw\":\"0\""), vec!["column `raw`", "hexadecimal"]),
-        ("x.jsonl", "{\"id\":\"a\"}\n".into(), vec!["x.jsonl:1: there is no column `b` among id"]),
-        ("x.jsonl", good.replace(",\"reason\":\"r\"", ""), vec!["there is no column `reason`"]),
-        ("x.jsonl", "+----+\n".into(), vec!["x.jsonl:1: not a JSON object", "give a file that a sink wrote"]),
-        ("x.csv", "id,n\na,1\n".into(), vec!["x.csv:2: there is no column `b` among id, n"]),
-        ("x.log", good.clone(), vec!["x.log: its name tells no format"]),
+        ("x.jsonl", "{\"id\":\"a\"}\n".into(), vec!["x.jsonl:1: column `b` not found among id"]),
+        ("x.jsonl", good.replace(",\"reason\":\"r\"", ""), vec!["column `reason` not found"]),
+        ("x.jsonl", "+----+\n".into(), vec!["x.jsonl:1: not a JSON object", "use a file that a sink wrote"]),
+        ("x.csv", "id,n\na,1\n".into(), vec!["x.csv:2: column `b` not found among id, n"]),
+        ("x.log", good.clone(), vec!["x.log: its name has no known format"]),
     ] {
         trial.write(name, content);
         contains(&refused(&trial, &["pick", name]), &told);
@@ -343,7 +343,7 @@ fn what_cannot_go_back_is_refused_with_what_to_do() {
     assert!(!trial.path("shop.retry").exists(), "a refusal writes nothing");
 
     trial.change("on_error = \"reject\"", "");
-    contains(&refused(&trial, &["pick", "bad.jsonl"]), &["does not take rows back; write on_error = \"reject\""]);
+    contains(&refused(&trial, &["pick", "bad.jsonl"]), &["cannot retry rows; set on_error = \"reject\""]);
     trial.change("config =", "on_error = \"reject\"\nconfig =");
     trial.change("[checkpoint]\n        dir = \"checkpoint\"\n        every = 1\n", "");
     contains(&refused(&trial, &["pick", "bad.jsonl"]), &["keeps no checkpoint", "[checkpoint] with `dir`"]);
@@ -366,7 +366,7 @@ fn a_job_may_stop_rejecting_and_begin_again() {
     assert_eq!(trial.rows("bad.jsonl")[0].get("stage"), None);
     trial.change("config =", "on_error = \"reject\"\nconfig =");
     trial.run_well(&[]);
-    contains(&retry(&trial, &["pick", "bad.jsonl"]), &["5 rows went back"]);
+    contains(&retry(&trial, &["pick", "bad.jsonl"]), &["5 rows queued"]);
     trial.change(&format!("reject = [{BAD}]"), "reject = []");
     trial.run_well(&[]);
     assert_eq!(trial.rows("out.jsonl").len(), 6);

@@ -240,7 +240,7 @@ fn a_running_job_goes_back_to_the_state_before_its_upgrade() {
         in_order(&trial);
         let again = trial.told(&["rollback", "job.toml", "made"]);
         assert_eq!(again.code, Some(2), "{again:?}");
-        assert!(again.stderr.contains("nothing to go back to"), "{}", again.stderr);
+        assert!(again.stderr.contains("has no previous version"), "{}", again.stderr);
         stopped_well(job);
     }
 }
@@ -286,7 +286,7 @@ fn a_job_that_does_not_answer_is_not_taken_for_one_that_does_not_run() {
     let told = trial.told(&["rollback", "job.toml", "made"]);
     all("CONT");
     assert_eq!((told.code, trial.text("job.toml")), (Some(1), text), "{told:?}");
-    assert!(told.stderr.contains("the job runs and does not answer"), "{}", told.stderr);
+    assert!(told.stderr.contains("the job is running but does not respond"), "{}", told.stderr);
     // The supervisor may have taken it for hung.
     until("it has gone back", || {
         let told = trial.told(&["rollback", "job.toml", "made"]);
@@ -392,7 +392,7 @@ fn where_no_state_is_to_go_back_the_plugin_does_between_two_batches() {
 fn a_stage_that_was_never_upgraded_has_nothing_to_go_back_to() {
     let trial = running(free_port(), "varied-update");
     let told = trial.refused(&["rollback", "job.toml", "made"]);
-    assert!(told.contains("stage `made` has nothing to go back to"), "{told}");
+    assert!(told.contains("stage `made` has no previous version"), "{told}");
 }
 
 #[test]
@@ -438,7 +438,7 @@ fn a_lock_file_does_not_choose_what_runs() {
     std::fs::rename(trial.path("evil.wasm"), trial.path("old.wasm")).expect("it is there");
     let refused = trial.told(&["rollback", "job.toml", "made"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
-    assert!(refused.stderr.contains("old.wasm is another component now than the one that ran"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("old.wasm is not the component that ran"), "{}", refused.stderr);
     assert_eq!((trial.text("job.toml"), trial.text("millstream.lock")), (text, lock));
     std::fs::rename(trial.path("aside.wasm"), trial.path("old.wasm")).expect("it is there");
     trial.well(&["rollback", "job.toml", "made"]);

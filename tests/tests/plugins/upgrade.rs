@@ -186,7 +186,7 @@ fn upgraded_with(feeder: Feeder, name: &str, stage: &str, more: &str, arguments:
     let mut running = start(&trial, arguments);
     running.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
     let told = trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
-    assert!(told.contains("no batch could begin for "), "{told}");
+    assert!(told.contains("pause between batches: "), "{told}");
     let now = status(&trial).expect("the job runs");
     let after = after(&now);
     running.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
@@ -349,7 +349,7 @@ fn an_upgrade_waits_for_a_job_that_is_being_started() {
     until("it stands in the middle of its start", || job.children().into_iter().any(stopped));
     let mut upgrade =
         Process::start(&mut trial.command_apart(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]));
-    upgrade.until_stderr("is being started: waiting until it answers");
+    upgrade.until_stderr("is starting; waiting until it responds");
     // One that stands still for long is killed, and the next one comes to the same place.
     until("it is upgraded", || {
         for child in job.children().into_iter().filter(|child| stopped(*child)) {

@@ -242,9 +242,9 @@ fn a_job_that_waits_for_room_keeps_the_workers_that_it_has() {
     job.until_stderr("paused: cannot write cold rows of state in ");
     let scaled = trial.told(&["scale", "job.toml", "--workers", "2"]);
     assert_eq!(scaled.code, Some(1), "{}", scaled.stdout);
-    let told = "has the workers that it had: a process waits: cannot write cold rows of state in ";
+    let told = "the workers are unchanged: a process waits: cannot write cold rows of state in ";
     assert!(scaled.stderr.contains(told), "{}", scaled.stderr);
-    assert!(scaled.stderr.contains("No space left on device; the job goes on as it was"), "{}", scaled.stderr);
+    assert!(scaled.stderr.contains("No space left on device; the job continues unchanged"), "{}", scaled.stderr);
     let before = trial.batches("lines.jsonl").len();
     drop(filler);
     job.until_stderr("goes on after a pause of ");
@@ -294,7 +294,7 @@ fn a_job_that_waits_for_a_disk_can_be_stopped_at_once_and_goes_on_later() {
     let filler = Filler::of(&trial.path("checkpoint"));
     job.until_stderr("paused: cannot ");
     job.signal("TERM");
-    job.until_stderr("stopping; batches in flight are finished (again: at once)");
+    job.until_stderr("stopping; finishing batches in flight (again: stop immediately)");
     job.signal("TERM");
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);

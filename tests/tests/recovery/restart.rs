@@ -300,7 +300,7 @@ fn beginning_anew_must_be_meant() {
     let trial = trial();
     trial.run_well(&[]);
     let told = refused(&trial, &["--fresh"]);
-    contains(&told, &["--fresh forgets batch 6 and all before it of the job `counts`", "add --yes if that is meant"]);
+    contains(&told, &["--fresh discards batch 6 and all before it of the job `counts`", "add --yes to confirm"]);
     // What sinks hold is not forgotten with it, nor overwritten.
     let told = refused(&trial, &["--fresh", "--yes"]);
     contains(&told, &["out.jsonl belongs to an earlier job `counts`", "remove it together with"]);
@@ -315,14 +315,14 @@ fn beginning_anew_must_be_meant() {
         let command = format!("{} run job.toml --fresh", millstream_tests::millstream().display());
         let mut script = Command::new("script");
         let mut script = Process::start(script.args(["-qec", &command, "/dev/null"]).current_dir(trial.folder()));
-        script.until("it asks", |process| process.stdout().contains("Type yes to go on"));
+        script.until("it asks", |process| process.stdout().contains("Type yes to continue"));
         script.say(&format!("{answer}\n"));
         script.wait()
     };
     let before = snapshot(&trial);
     let ended = ask("no");
     assert_eq!(ended.code, Some(2), "{}", ended.stdout);
-    contains(&ended.stdout, &["nothing was forgotten, and the job was not started"]);
+    contains(&ended.stdout, &["nothing was discarded, and the job was not started"]);
     assert!(snapshot(&trial) == before);
     trial.remove_queue("out.jsonl");
     let ended = ask("yes");

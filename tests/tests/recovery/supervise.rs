@@ -169,7 +169,7 @@ fn a_worker_process_that_hangs_is_killed_and_started_again() {
     let first = worker(&mut job, 1);
     let stopped = Instant::now();
     signal("STOP", first);
-    job.until_stderr("worker process does not answer and was killed; starting it again");
+    job.until_stderr("worker process does not respond and was killed; starting it again");
     assert!(stopped.elapsed() < NOTICED_AT_LAST, "{:?}", stopped.elapsed());
     assert!(!lives(first));
     worker(&mut job, 2);
@@ -227,7 +227,7 @@ fn signals_are_passed_on_and_none_comes_too_early() {
             job.signal(name);
             let ended = job.wait_within(Duration::from_secs(20));
             assert_eq!(ended.code, Some(0), "{name} {arguments:?}: {}", ended.stderr);
-            assert!(ended.stderr.contains("stopping; batches in flight are finished"), "{}", ended.stderr);
+            assert!(ended.stderr.contains("stopping; finishing batches in flight"), "{}", ended.stderr);
             job = trial.start(arguments);
             until_connected(&mut job, 1);
             job.signal(name);
@@ -255,7 +255,7 @@ fn a_second_signal_stops_at_once() {
     nc.say("one\n");
     job.until_stderr("round and round");
     job.signal("INT");
-    job.until_stderr("stopping; batches in flight are finished (again: at once)");
+    job.until_stderr("stopping; finishing batches in flight (again: stop immediately)");
     job.signal("INT");
     let ended = job.wait_within(Duration::from_secs(10));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
@@ -390,7 +390,7 @@ fn restarts_without_a_batch_committed_have_a_limit() {
     }
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let told = "it was started again 2 times without a batch committed, so the job is given up";
+    let told = "it was restarted 2 times without a committed batch, so the job has failed";
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
     assert!(ended.stderr.contains("in 0.2 s (2 of 2)"), "pauses grow: {}", ended.stderr);
 }
@@ -423,7 +423,7 @@ fn the_time_of_timeout_counts_over_restarts() {
     signal("KILL", id);
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(ended.stderr.matches("the time of --timeout has passed").count(), 1, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("--timeout has expired").count(), 1, "{}", ended.stderr);
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(9) && took < Duration::from_secs(15), "{took:?}");
 }
@@ -443,7 +443,7 @@ fn a_loop_of_restarts_does_not_outlast_timeout() {
     });
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("the time of --timeout has passed; stopped"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--timeout has expired; stopped"), "{}", ended.stderr);
     // As long as ten restarts with their pauses would take.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
@@ -568,8 +568,8 @@ fn forgetting_must_be_meant() {
     comes_through(&mut nc, &trial, "one");
     stopped_well(job);
     let told = trial.refused(&["run", "job.toml", "--fresh"]);
-    assert!(told.contains("--fresh forgets batch "), "{told}");
-    assert!(told.contains("add --yes if that is meant"), "{told}");
+    assert!(told.contains("--fresh discards batch "), "{told}");
+    assert!(told.contains("add --yes to confirm"), "{told}");
     trial.remove_queue("out.jsonl");
     let mut job = trial.start(&["--fresh", "--yes"]);
     until_connected(&mut job, 1);

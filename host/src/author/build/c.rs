@@ -48,7 +48,7 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
         .map_err(|error| Error::environment(format!("cannot run {}: {error}", program.display())))?;
     if !status.success() {
         return Err(if clang::is_complete(&program) {
-            Error::plugin("clang could not build it; its messages are above")
+            Error::plugin("clang failed; see its messages above")
         } else {
             Error::environment(INSTALL)
         });
@@ -92,7 +92,7 @@ fn own_sources(folder: &Path) -> Result<Vec<PathBuf>> {
     };
     sources.retain(|path| !is_test(path));
     if sources.is_empty() {
-        return Err(Error::job(format!("{} holds no .c file but those of tests", folder.display())));
+        return Err(Error::job(format!("{} has no .c file except tests", folder.display())));
     }
     Ok(sources)
 }
@@ -101,7 +101,7 @@ fn own_sources(folder: &Path) -> Result<Vec<PathBuf>> {
 fn sdk_sources(project: &Project, sdk: &str, world: &str) -> Result<Vec<PathBuf>> {
     let source = Path::new(sdk).join("src");
     let mut sources = c_files(&project.folder, &source.to_string_lossy()).map_err(|error| {
-        let advice = "Is `sdk` in plugin.toml the folder of Millstream's SDK for C?";
+        let advice = "Is `sdk` in plugin.toml the directory of Millstream's SDK for C?";
         Error { message: format!("{}\n{advice}", error.message), ..error }
     })?;
     sources.extend([source.join("wasm/wire.c"), source.join(format!("wasm/{world}.c"))]);

@@ -30,7 +30,7 @@ pub struct DescribedPlugin {
 pub fn ask(component: &[u8], project: &Project, work: &Path) -> Result<DescribedPlugin> {
     let file = work.join(format!("{}.wasm", project.about.name));
     std::fs::write(&file, component).map_err(|error| failed("write", &file, &error))?;
-    let untold = |error: &Error| tracing::warn!("the component will not tell its columns by itself: {error}");
+    let untold = |error: &Error| tracing::warn!("the component will not describe its columns: {error}");
     // It may import all that a job could grant. It gets none of it but files and variables of cases.
     let options = LoadOptions { http: true, ..LoadOptions::default() };
     let plugin = match PluginHost::new().and_then(|host| host.load(&file, &options)) {

@@ -31,7 +31,7 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
         .stdin(Stdio::null());
     let status = tools::status(&mut go).map_err(|error| Error::environment(format!("cannot run go: {error}")))?;
     if !status.success() {
-        return Err(Error::plugin("go could not build it; its messages are above"));
+        return Err(Error::plugin("go failed; see its messages above"));
     }
     let core = millstream_base::regular::read(&module).map_err(|error| super::failed("read", &module, &error))?;
     // Go's runtime prepares its heap and packages their tables, which would be most of what a new instance costs.

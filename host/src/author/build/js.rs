@@ -239,9 +239,9 @@ fn check_intl(program: &str, folder: &Path, main: &str) -> Result<()> {
     let own = sources.map_or_else(|| vec![main.to_owned()], |map| map.sources);
     let own = own.into_iter().filter(|source| !source.is_empty() && !source.contains("node_modules/"));
     let places: Vec<String> = own.flat_map(|source| places_of_intl(&folder.join(&source), &source)).collect();
-    let instead = "plugins have no `Intl`, and `toLocaleString` and its kin know no languages";
+    let instead = "plugins have no `Intl`, and `toLocaleString` and similar functions ignore the locale";
     if places.is_empty() {
-        say(&format!("warning: a package uses `Intl` where it is called: {instead}\n"));
+        say(&format!("warning: a package uses `Intl` when it is called: {instead}\n"));
         return Ok(());
     }
     let advice = "Write dates and numbers by hand, or with a package that needs no `Intl`.";

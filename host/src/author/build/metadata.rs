@@ -73,7 +73,7 @@ fn readme(project: &Project) -> String {
     let text = millstream_base::regular::read_to_string(project.folder.join("README.md")).unwrap_or_default();
     if text.len() > README_BYTES_MAX {
         tracing::warn!(
-            "README.md has {} bytes and is left out of the component: at most {README_BYTES_MAX} fit",
+            "README.md has {} bytes and is not stored in the component; at most {README_BYTES_MAX} fit",
             text.len()
         );
         return String::new();

@@ -25,7 +25,7 @@ pub fn component(core: &[u8]) -> Result<Vec<u8>> {
         .module(core)
         .and_then(|encoder| encoder.adapter(PREVIEW1, &adapter))
         .and_then(|mut encoder| encoder.encode());
-    encoded.map_err(|error| Error::plugin(format!("no component can be made of it: {error:#}")))
+    encoded.map_err(|error| Error::plugin(format!("cannot convert it to a component: {error:#}")))
 }
 
 /// Puts the section that describes its world into a core module. `files` are WIT files of one package, by name.
@@ -93,6 +93,6 @@ mod tests {
         let core =
             wat::parse_str(r#"(module (import "env" "sin" (func (param f64) (result f64))))"#).expect("a module");
         let error = component(&core).expect_err("must be refused");
-        assert!(error.message.contains("no component can be made of it") && error.message.contains("env"), "{error}");
+        assert!(error.message.contains("cannot convert it to a component") && error.message.contains("env"), "{error}");
     }
 }

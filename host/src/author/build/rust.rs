@@ -21,7 +21,7 @@ pub fn component(project: &Project) -> Result<Vec<u8>> {
     let Code::Rust { library, target, .. } = &project.code else { return Err(Error::bug("no project of cargo")) };
     // Only a lone cdylib is optimized as a whole; for tests a project's manifest lists `rlib` too.
     if !cargo(&["rustc", "--crate-type", "cdylib"], target, project)? {
-        return Err(Error::plugin("cargo could not build it; its messages are above"));
+        return Err(Error::plugin("cargo failed; see its messages above"));
     }
     let module = modules(target).join(TARGET).join(PROFILE).join(format!("{library}.wasm"));
     let module = millstream_base::regular::read(&module).map_err(|error| failed("read", &module, &error))?;
@@ -74,7 +74,7 @@ fn encoded(module: &[u8]) -> Result<Vec<u8>> {
                               another world?";
     let encoded = wit_component::ComponentEncoder::default().validate(true).module(module).and_then(|mut e| e.encode());
     let wrong =
-        |what: &dyn std::fmt::Display| Error::plugin(format!("no component can be made of it: {what}\n{WHAT_TO_DO}"));
+        |what: &dyn std::fmt::Display| Error::plugin(format!("cannot convert it to a component: {what}\n{WHAT_TO_DO}"));
     let component = encoded.map_err(|error| wrong(&format_args!("{error:#}")))?;
     match wit_component::decode(&component) {
         Ok(wit_component::DecodedWasm::Component(resolve, world))

@@ -48,7 +48,7 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<BatchLine>> {
         })?;
         let batch = *line.batch.get_or_insert(number);
         if !batches.insert(batch) {
-            return Err(Error::job(format!("{}:{number}: batch {batch} is there twice", path.display())));
+            return Err(Error::job(format!("{}:{number}: batch {batch} appears twice", path.display())));
         }
         line.rows = line.rows.into_iter().map(plain).collect();
         lines.push(line);
@@ -108,7 +108,7 @@ pub(super) fn differing_rows(expected: &[Value], got: &[Value], ordered: bool) -
         show(&mut text, "missing    ", &missing);
         show(&mut text, "unexpected ", &unexpected);
     } else if ordered && expected != got {
-        text.push_str("  the rows are right, their order is not\n");
+        text.push_str("  the rows are correct, but their order is not\n");
         show(&mut text, "expected   ", expected);
         show(&mut text, "got        ", got);
     }
@@ -193,7 +193,7 @@ mod tests {
     fn order_matters_only_where_it_is_fixed() {
         let (ab, ba) = (r#"{"rows":[{"a":1},{"a":2.0}]}"#, r#"{"batch":1,"rows":[{"a":2},{"a":1}]}"#);
         assert_eq!(differ(ab, ba, false), "");
-        assert!(differ(ab, ba, true).starts_with("batch 1:\n  the rows are right, their order is not\n"));
+        assert!(differ(ab, ba, true).starts_with("batch 1:\n  the rows are correct, but their order is not\n"));
         assert_eq!(differ(ab, r#"{"rows":[{"a":1.0},{"a":2}]}"#, true), "");
     }
 
@@ -232,6 +232,6 @@ mod tests {
         assert_ne!(differ(r#"{"rows":[9223372036854775807]}"#, r#"{"rows":[9223372036854775806]}"#, true), "");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "{\"batch\":2,\"rows\":[]}\n{\"rows\":[]}\n").unwrap();
-        assert!(read_lines(file.path()).unwrap_err().message.contains(":2: batch 2 is there twice"));
+        assert!(read_lines(file.path()).unwrap_err().message.contains(":2: batch 2 appears twice"));
     }
 }

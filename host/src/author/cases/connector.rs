@@ -132,14 +132,10 @@ impl ConnectorCase {
         let wrong = |words: &str| Error::job(format!("{}: {words}", self.folder.join("case.toml").display()));
         match (self.world, &self.file) {
             (World::Source, ConnectorFile { schema: Some(_), .. }) => {
-                return Err(wrong(
-                    "`schema` is for other plugins: a source says by itself which columns it has; remove it",
-                ));
+                return Err(wrong("`schema` is for other plugins: a source defines its own columns; remove it"));
             }
             (World::Source, ConnectorFile { on_error: Some(_), .. }) => {
-                return Err(wrong(
-                    "`on_error` is for other plugins: what a source refuses is a rejected row; remove it",
-                ));
+                return Err(wrong("`on_error` is for other plugins: a source rejects rows itself; remove it"));
             }
             (World::Sink, ConnectorFile { rows: Some(_), .. }) => {
                 return Err(wrong("`rows` is for sources; remove it"));
@@ -182,7 +178,7 @@ impl ConnectorCase {
         let text = |value: &str| toml::Value::String(value.into());
         let plugin = plugin.to_str().map(text);
         let plugin =
-            plugin.ok_or_else(|| Error::job("the path of the plugin's folder is not UTF-8; move it elsewhere"))?;
+            plugin.ok_or_else(|| Error::job("the path of the plugin's directory is not UTF-8; move it elsewhere"))?;
         let file = &self.file;
         let mut own = table([("kind", text("plugin")), ("plugin", plugin)]);
         for (key, value) in
@@ -260,7 +256,7 @@ fn heard_differs(case: &ConnectorCase, peers: &Peers) -> Result<Option<String>> 
             if expected != got {
                 let [expected, got] = [expected, got].map(|line| line.unwrap_or("nothing more"));
                 return Ok(Some(format!(
-                    "peer `{name}` hears otherwise than {file} says, in line {number}:\n  expected   {expected}\n  got        {got}"
+                    "peer `{name}` received something else than {file} says in line {number}:\n  expected   {expected}\n  got        {got}"
                 )));
             }
             if expected.is_none() {
@@ -361,7 +357,7 @@ mod tests {
             ("[peers.Server]\nkind = \"tcp\"", "", World::Source, "case.toml: peer `Server`: its name is not of a-z"),
             ("[peers.server]\nkind = \"http\"\nbytes = 3", "", World::Source, "`bytes` is the length"),
             ("[peers.other]\nkind = \"tcp\"", "", World::Source, "cannot read "),
-            (peer, "> a\nb", World::Source, "server.txt:2: `b` is none of"),
+            (peer, "> a\nb", World::Source, "server.txt:2: `b` is not one of"),
         ] {
             let message = told(text, script, world);
             assert!(message.contains(words), "{words}: {message}");

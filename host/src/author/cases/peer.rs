@@ -273,7 +273,7 @@ impl Shared {
             }
             let begun = connection.map_err(|error| error.to_string()).and_then(|stream| self.begin(stream, serve));
             if let Err(words) = begun {
-                self.fails(format!("a connection could not be taken: {words}"));
+                self.fails(format!("a connection could not be accepted: {words}"));
             }
         }
     }
@@ -321,7 +321,7 @@ impl Shared {
         let mut state = self.state();
         state.heard_bytes += shown.len();
         if state.heard_bytes > HEARD_BYTES_MAX {
-            state.trouble.get_or_insert_with(|| format!("it hears more than {HEARD_BYTES_MAX} bytes"));
+            state.trouble.get_or_insert_with(|| format!("it received more than {HEARD_BYTES_MAX} bytes"));
             return None;
         }
         let words = match self.script.heard(message, &mut state.values) {

@@ -68,7 +68,8 @@ pub fn check(name: &str, language: Language) -> Result<()> {
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.split('-').all(is_word);
     if !fits {
-        let message = "is no name for a plugin: write words of a-z and 0-9 with `-` between them, as in `split-words`";
+        let message =
+            "is not a valid plugin name; use words of a-z and 0-9 with `-` between them, for example `split-words`";
         return Err(Error::job(format!("`{name}` {message}")));
     }
     let (reserved, whose) = match language {
@@ -79,7 +80,7 @@ pub fn check(name: &str, language: Language) -> Result<()> {
         Language::C => (C, "C or its library"),
     };
     if reserved.split_whitespace().any(|word| word == name) {
-        return Err(Error::job(format!("`{name}` is a word of {whose}; choose another name")));
+        return Err(Error::job(format!("`{name}` is a reserved word of {whose}; choose another name")));
     }
     Ok(())
 }

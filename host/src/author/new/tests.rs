@@ -48,7 +48,7 @@ fn a_project_bears_its_name_and_needs_nothing_above_it() {
             assert_eq!(read(SDK_VERSION).trim(), env!("CARGO_PKG_VERSION"));
             read("sdk/README.md");
             let again = create(parent.path(), &name, world, language).expect_err("it is there already");
-            assert!(again.message.contains("is there already"), "{again}");
+            assert!(again.message.contains("already exists"), "{again}");
         }
     }
     assert!(made >= WORLDS.len());
@@ -106,11 +106,11 @@ fn wrong_names_and_worlds_are_refused() {
     let others = [("delete", JavaScript), ("fs", JavaScript), ("func", Go), ("fmt", Go), ("printf", C), ("union", C)];
     for (name, language) in words.into_iter().chain(others) {
         let message = refused(name, "transform", language);
-        assert!(message.contains("is a word of"), "{name} in {language}: {message}");
+        assert!(message.contains("is a reserved word of"), "{name} in {language}: {message}");
     }
     // The struct of the plugin would be that of its rows.
     let twice = refused("sale", "aggregate", Rust);
-    assert!(twice.contains("`sale` is what something in the example is named"), "{twice}");
+    assert!(twice.contains("the example uses the name `sale`"), "{twice}");
     assert!(refused("a", "transfrom", Rust).contains("worlds are aggregate, cogroup, sink, source, transform, update"));
     assert!(refused("a", "sinks", Go).contains("worlds are aggregate, cogroup, sink, source, transform, update"));
     assert_eq!(std::fs::read_dir(parent.path()).expect("entries").count(), 0);

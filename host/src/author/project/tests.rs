@@ -93,21 +93,21 @@ fn mistakes_name_the_manifest_and_what_to_write() {
         read("plugin.toml", &others.collect::<Vec<_>>().join("\n")).expect_err("must be refused")
     };
     for (changed, words) in [
-        ("language = \"rust\"", "FOLDER/plugin.toml: `language` is \"go\" or \"c\"; Rust has a manifest of its own"),
+        ("language = \"rust\"", "FOLDER/plugin.toml: `language` must be \"go\" or \"c\"; Rust has its own manifest"),
         (
             "world = \"reduce\"",
-            "there is no world `reduce`; worlds are transform, update, update-migrating, aggregate, cogroup, source, sink",
+            "unknown world `reduce`; worlds are transform, update, update-migrating, aggregate, cogroup, source, sink",
         ),
-        ("name = \"../shout\"", "`../shout` is no name for a plugin"),
-        ("version = \"1.0\"", "`1.0` is no semantic version: write three numbers"),
-        ("license = \"my own\"", "the licence `my own` is no SPDX expression"),
+        ("name = \"../shout\"", "`../shout` is not a valid plugin name"),
+        ("version = \"1.0\"", "`1.0` is not a semantic version; write three numbers"),
+        ("license = \"my own\"", "the licence `my own` is not an SPDX expression"),
         ("colour = \"red\"", "unknown field `colour`"),
     ] {
         let message = plain(changed);
         assert!(message.starts_with("FOLDER/plugin.toml") && message.contains(words), "{changed}: {message}");
     }
     let nothing = read("notes.txt", "").expect_err("no manifest");
-    assert!(nothing.contains("FOLDER is no plugin project: it has no Cargo.toml, pyproject.toml"), "{nothing}");
+    assert!(nothing.contains("FOLDER is not a plugin project: it has no Cargo.toml, pyproject.toml"), "{nothing}");
 }
 
 #[test]

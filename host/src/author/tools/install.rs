@@ -139,7 +139,7 @@ fn pip(folder: &Path, package: &str, version: &str, project: &Path) -> Result<()
     let venv = Command::new(&python).args(["-m", "venv"]).arg(folder).stdin(Stdio::null()).output();
     if !venv.is_ok_and(|output| output.status.success()) {
         return Err(Error::environment(format!(
-            "{} cannot make an environment. On Debian that part comes separately:\n  apt-get install python3-venv",
+            "{} cannot create an environment. On Debian, this part is a separate package:\n  apt-get install python3-venv",
             python.display()
         )));
     }
@@ -188,7 +188,7 @@ fn with_npm(project: &Path) -> Result<PathBuf> {
     if let Some(set) = ToolSet::of(Tool::Node) {
         make(set, project)?;
     }
-    kept(Tool::Node).ok_or_else(|| Error::environment(format!("there is a {} and no npm beside it", node.display())))
+    kept(Tool::Node).ok_or_else(|| Error::environment(format!("found {}, but no npm next to it", node.display())))
 }
 
 /// A path as a shell takes it.
@@ -212,6 +212,6 @@ fn run(command: &mut Command, otherwise: &str) -> Result<()> {
     if status.success() {
         Ok(())
     } else {
-        Err(Error::environment(format!("{otherwise}; its messages are above. It needs a network and the registry")))
+        Err(Error::environment(format!("{otherwise}; see its messages above. It needs network access to the registry")))
     }
 }

@@ -70,7 +70,10 @@ fn a_tool_beside_the_project_is_taken_if_it_will_do() {
     assert_eq!((found.path, found.version.to_string()), (path.clone(), "0.99.1".into()));
 
     program(&own, "componentize-py", "echo componentize-py 0.1.2");
-    assert_eq!(fit(Tool::ComponentizePy, &path).expect_err("too old"), "is version 0.1.2, and 0.25 or newer is needed");
+    assert_eq!(
+        fit(Tool::ComponentizePy, &path).expect_err("too old"),
+        "is version 0.1.2, but 0.25 or newer is required"
+    );
     program(&own, "componentize-py", "echo broken pipes >&2; exit 3");
     let why = fit(Tool::ComponentizePy, &path).expect_err("it does not run");
     assert_eq!(why, "does not run (exit status: 3): broken pipes");

@@ -8,14 +8,14 @@ use std::path::PathBuf;
 /// The arguments of `millstream completions`.
 #[derive(Args)]
 pub struct CompletionsArguments {
-    /// The shell
+    /// Name of the shell
     _shell: String,
 }
 
 /// The arguments of `millstream man-pages`.
 #[derive(Args)]
 pub struct ManPagesArguments {
-    /// A folder
+    /// Directory
     _folder: PathBuf,
 }
 

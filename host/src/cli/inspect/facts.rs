@@ -191,7 +191,7 @@ fn missing(manifest: &Manifest, lengths: &BTreeMap<String, u64>, problems: &mut 
             }
             problems.push(match lengths.get(&file.path) {
                 None => format!("{} is missing; the checkpoint of batch {} needs it", file.path, checkpoint.batch),
-                Some(bytes) => format!("{} has {bytes} bytes, and was written with {}", file.path, file.bytes),
+                Some(bytes) => format!("{} has {bytes} bytes, but was written with {}", file.path, file.bytes),
             });
         }
     }

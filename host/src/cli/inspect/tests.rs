@@ -21,7 +21,7 @@ fn checkpoints_jobs_and_plugins_are_told_apart() {
     assert_eq!(what(&path("plugin")).unwrap(), InspectedKind::Plugin);
     assert_eq!(what(&path("plugin.wasm")).unwrap(), InspectedKind::Plugin);
     let lost = what(&path("lost")).unwrap_err().message;
-    assert!(lost.ends_with("which says what counts; put back a copy of manifest.json"), "{lost}");
+    assert!(lost.ends_with("but no manifest.json; restore a copy of manifest.json"), "{lost}");
 }
 
 fn source(source: &str, files: &[(&str, u64, i64)]) -> SourceFacts {
@@ -105,8 +105,8 @@ positions:     a (file in.txt): read to the end, byte 10
                e (socket 127.0.0.1:1): 4 rows received
                f (directory none): nothing read yet
                g (several sockets): a:1 7 rows received
-received:      e: 6 rows for good
-planned:       3 batches, 121 to 123; the next start replays them
+received:      e: 6 rows durable
+planned:       3 batches, 121 to 123; the next startup replays them
 stored:        state: 3 objects, 20.7 KiB
 problems:      state/x.arrow is missing; the checkpoint of batch 120 needs it
 ";

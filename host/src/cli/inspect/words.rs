@@ -24,7 +24,7 @@ pub fn of(facts: &FolderFacts) -> String {
     let running = match facts.running {
         Some(true) => "yes, a process holds its lock",
         Some(false) => "no",
-        None => "this store cannot tell",
+        None => "unknown for this store",
     };
     section("running", vec![running.into()]);
     section("generation", vec![facts.generation.to_string()]);
@@ -42,7 +42,7 @@ pub fn of(facts: &FolderFacts) -> String {
     }
     if !facts.received.is_empty() {
         let received = facts.received.iter();
-        section("received", received.map(|(name, rows)| format!("{name}: {} for good", count(*rows, "row"))).collect());
+        section("received", received.map(|(name, rows)| format!("{name}: {} durable", count(*rows, "row"))).collect());
     }
     section("planned", vec![planned(facts)]);
     let stored = facts.stored.iter().map(|(folder, stored)| {
@@ -151,7 +151,7 @@ fn how_far(kind: &str, position: &Position) -> String {
         "kafka" => format!("read to offset {offset}"),
         "rate" | "nexmark" => format!("{} made", count(offset, "row")),
         // Where a stream or a poll goes on is told by its name.
-        "http" if mark < 0 => "is where it goes on".into(),
+        "http" if mark < 0 => "is the next position".into(),
         // Producers have a time there.
         "http" if mark != 0 => format!("sent request {offset}"),
         "socket" | "raw-socket" | "several" | "http" => format!("{} received", count(offset, "row")),
@@ -164,7 +164,7 @@ fn planned(facts: &FolderFacts) -> String {
         None => "no batch after the newest checkpoint".into(),
         Some(planned) => {
             let plural = if planned.batches == 1 { "" } else { "es" };
-            let end = if facts.running == Some(true) { "" } else { "; the next start replays them" };
+            let end = if facts.running == Some(true) { "" } else { "; the next startup replays them" };
             format!("{} batch{plural}, {} to {}{end}", planned.batches, planned.first, planned.last)
         }
     }

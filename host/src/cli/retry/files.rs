@@ -59,7 +59,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<RetryUnit>> {
             }
         } else {
             let kind = kind_of(path).ok_or_else(|| {
-                not_ours(path.display(), "its name tells no format; files of sinks end in .jsonl, .csv or .parquet")
+                not_ours(path.display(), "its name has no known format; files of sinks end in .jsonl, .csv or .parquet")
             })?;
             units.extend(of_file(path, kind)?.into_iter().map(|unit| (unit, worker_of(path))));
         }
@@ -97,7 +97,7 @@ fn kind_of(path: &Path) -> Option<FileKind> {
 /// The error of something that no sink wrote of rejected rows.
 pub fn not_ours(place: impl std::fmt::Display, why: impl std::fmt::Display) -> Error {
     Error::job(format!(
-        "{place}: {why}; give a file that a sink wrote of `<stage>.rejected`, of kind `files` (json, csv, parquet) or `queue`"
+        "{place}: {why}; use a file that a sink wrote of `<stage>.rejected`, of kind `files` (json, csv, parquet) or `queue`"
     ))
 }
 
@@ -114,7 +114,7 @@ fn of_file(path: &Path, kind: FileKind) -> Result<Vec<RetryUnit>> {
     let bytes = std::fs::metadata(path).map_err(failed)?.len();
     if bytes > RETRY_FILE_BYTES_MAX {
         let most = RETRY_FILE_BYTES_MAX >> 20;
-        return Err(Error::job(format!("{shown} has more than {most} MiB; give its rows back in several files")));
+        return Err(Error::job(format!("{shown} has more than {most} MiB; split it into several files")));
     }
     let bytes = millstream_base::regular::read(path).map_err(failed)?;
     let digest = xxh3_128(&bytes);

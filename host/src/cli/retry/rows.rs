@@ -49,8 +49,8 @@ impl RetryStage {
         for input in &node.inputs {
             if let Some(field) = input.schema.fields().iter().find(|field| is_foreign(field)) {
                 return Err(Error::job(format!(
-                    "stage `{name}`: column `{}` of its input is {}, which cannot be written down and read again; cast it \
-                     with `select` in the stage before",
+                    "stage `{name}`: column `{}` of its input is {}, which cannot be written and read back; cast it with \
+                     `select` in the previous stage",
                     field.name(),
                     ColumnType::of(field.data_type())
                 )));
@@ -81,7 +81,7 @@ impl RetryStage {
             let place = self.inputs.iter().position(|input| input.name.as_deref() == name);
             let Some(rows_of) = place.and_then(|place| by_input.get_mut(place)).filter(|_| rows.is_valid(row)) else {
                 let known: Vec<&str> = self.inputs.iter().filter_map(|input| input.name.as_deref()).collect();
-                let why = format!("no row of an input of stage `{}`, which reads {}", self.name, known.join(", "));
+                let why = format!("not a row of an input of stage `{}`, which reads {}", self.name, known.join(", "));
                 return Err(not_ours(&record.place, why));
             };
             rows_of.push(RejectedRecord { place: record.place.clone(), json: rows.value(row).to_owned() });
@@ -111,7 +111,7 @@ impl RetryStage {
         match other {
             None => Ok(()),
             Some((stage, RejectedRecord { place, .. })) => Err(Error::job(format!(
-                "{place}: the row was rejected by stage `{stage}`, not by `{}`; give it back to that one",
+                "{place}: the row was rejected by stage `{stage}`, not by `{}`; retry it in that stage",
                 self.name
             ))),
         }
@@ -143,7 +143,7 @@ fn check_columns(records: &[RejectedRecord], columns: &SchemaRef, more: &[&str])
         let names = columns.fields().iter().map(|field| field.name().as_str()).chain(more.iter().copied());
         if let Some(missing) = names.into_iter().find(|name| !has.contains_key(*name)) {
             let has: Vec<&str> = has.keys().map(String::as_str).collect();
-            return Err(not_ours(place, format!("there is no column `{missing}` among {}", has.join(", "))));
+            return Err(not_ours(place, format!("column `{missing}` not found among {}", has.join(", "))));
         }
     }
     Ok(())
@@ -172,7 +172,7 @@ fn first_wrong(records: &[RejectedRecord], decoder: &mut Decoder) -> Error {
             let Some(rejected) = decoder.decode(&chunk).rejected else { continue };
             let reason = texts(&rejected, 1).map_or_else(|error| error.message, |reasons| reasons.value(0).to_owned());
             return Error::job(format!(
-                "{}: the row does not fit the input of the stage: {reason}; mend it, or leave it out",
+                "{}: the row does not fit the input of the stage: {reason}; correct it or remove it",
                 record.place
             ));
         }
@@ -200,7 +200,7 @@ fn encode(records: &[RejectedRecord], rows: &RecordBatch) -> Result<Vec<String>>
     match lines.iter().zip(records).find(|(line, _)| line.len() as u64 >= RECORD_BYTES_MAX_MAX) {
         None => Ok(lines),
         Some((_, RejectedRecord { place, .. })) => Err(Error::job(format!(
-            "{place}: the row is longer than {} MiB, more than a source reads; leave it out",
+            "{place}: the row is longer than {} MiB, more than a source reads; remove it",
             RECORD_BYTES_MAX_MAX >> 20
         ))),
     }

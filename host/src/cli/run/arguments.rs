@@ -11,103 +11,131 @@ use std::time::Duration;
 /// The arguments of `millstream run`.
 #[derive(Args)]
 pub struct RunArguments {
-    /// The job file
+    /// Path of the job file
     pub(in crate::cli) job: PathBuf,
-    /// Worker threads of this process (default: `workers` of the job file, or all cores)
+    /// Worker threads of this process
+    ///
+    /// Default: `workers` of the job file, or all cores.
     #[arg(long)]
     pub(in crate::cli) workers: Option<usize>,
-    /// Stop once every source is finished or has had nothing to read for two seconds, be it that its server has gone
+    /// Stop once every source is finished or idle
+    ///
+    /// A source is idle after two seconds without input, also if its server is unreachable.
     #[arg(long)]
     pub(in crate::cli) until_idle: bool,
-    /// Stop gracefully after this time, as `30s`
+    /// Stop gracefully after this time, for example `30s`
     #[arg(long, value_parser = units::time)]
     pub(in crate::cli) timeout: Option<Duration>,
-    /// Read at most so many rows of each source, then end
+    /// Read at most this many rows from each source, then stop
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(in crate::cli) limit: Option<u64>,
-    /// Show the first rows of every stream and stop: 1000 rows of each source are read (or --limit), no sink is written, and
-    /// checkpoints are neither read nor written
+    /// Show the first rows of every stream and stop
+    ///
+    /// Reads 1000 rows of each source (or --limit). Sinks are not written; checkpoints are neither read nor written.
     #[arg(long, conflicts_with_all = ["fresh", "resume_from", "replay_from", "drop_state", "processes", "watch"])]
     pub(super) sample: bool,
-    /// Replace or add a value of the job file, as `sources.lines.address=127.0.0.1:9999`
+    /// Replace or add a value of the job file
+    ///
+    /// For example `sources.lines.address=127.0.0.1:9999`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
     pub(in crate::cli) sets: Vec<(String, String)>,
-    /// How many processes run the job together. Without --process a job with [checkpoint] starts all of them on this
-    /// machine; otherwise each is started with the same job and its own --process
+    /// Number of processes that run the job together
+    ///
+    /// Without --process, a job with [checkpoint] starts all of them on this machine. Otherwise start each one with the
+    /// same job and its own --process.
     #[arg(long)]
     pub(in crate::cli) processes: Option<usize>,
-    /// The number of this process, from 0; `auto`: the place of this machine's name in --hosts
+    /// Number of this process, from 0, or `auto`
+    ///
+    /// `auto` is the position of this machine's name in --hosts.
     #[arg(long, value_name = "NUMBER")]
     pub(in crate::cli) process: Option<ProcessNumber>,
-    /// The address of each process, `host:port,host:port`, or `@FILE` with an address a line (default: 127.0.0.1, and free
-    /// ports where all are started here, else ports from 2101)
+    /// Address of each process: `host:port,host:port`, or `@FILE`
+    ///
+    /// The file has one address per line. Default: 127.0.0.1, with free ports if all processes are started here, else ports
+    /// from 2101.
     #[arg(long, value_delimiter = ',')]
     pub(in crate::cli) hosts: Vec<String>,
-    /// Where this process listens for the others, where that is not its address in --hosts, as `0.0.0.0:2101`
+    /// Address on which this process listens for the other processes
+    ///
+    /// For example `0.0.0.0:2101`. Default: its address in --hosts.
     #[arg(long, value_name = "ADDRESS", requires = "process")]
     pub(in crate::cli) listen: Option<String>,
-    /// A file with the key by which the processes know each other: the same 32 or more bytes for all, mode 0600. Needed
-    /// where --hosts names other machines
+    /// File with the shared key that authenticates the processes
+    ///
+    /// At least 32 bytes, the same for all processes, mode 0600. Required if --hosts names other machines.
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) cluster_key: Option<PathBuf>,
-    /// A folder with tls.crt, tls.key and ca.crt (PEM): each process shows a certificate that is for its name in --hosts and made by an
-    /// issuer in ca.crt
+    /// Directory with tls.crt, tls.key and ca.crt (PEM)
+    ///
+    /// Each process presents a certificate for its name in --hosts that is signed by a CA in ca.crt.
     #[arg(long, value_name = "FOLDER")]
     pub(in crate::cli) cluster_tls: Option<PathBuf>,
-    /// Forget what the checkpoint folder holds and begin at batch 1
+    /// Discard the checkpoint and start from scratch, at batch 1
     #[arg(long, conflicts_with_all = ["resume_from", "drop_state"])]
     pub(in crate::cli) fresh: bool,
-    /// Do not ask whether --fresh is meant
+    /// Do not ask for confirmation of --fresh
     #[arg(long)]
     pub(super) yes: bool,
-    /// Go back to the checkpoint of this batch; what came after it is given up
+    /// Resume from the checkpoint of this batch, and discard what followed
     #[arg(long, value_name = "BATCH")]
     pub(in crate::cli) resume_from: Option<u64>,
-    /// Go back to the state in the checkpoint after this batch and run all later batches again as the job is now: what
-    /// `millstream rollback` needs. Sinks keep what they hold of these batches
+    /// Resume from the checkpoint of this batch, and replay what followed
+    ///
+    /// Later batches run again with the current job. Sinks keep what they hold of these batches. `millstream rollback`
+    /// needs this.
     #[arg(long, value_name = "BATCH", conflicts_with_all = ["resume_from", "fresh"])]
     pub(in crate::cli) replay_from: Option<u64>,
-    /// Leave out the kept state of this stage or source
+    /// Discard the saved state of this stage or source
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) drop_state: Vec<String>,
-    /// How often in a row failed worker processes are started again without a batch committed
+    /// Maximum restarts of failed processes without a committed batch
     #[arg(long, value_name = "COUNT", default_value_t = RESTARTS_MAX)]
     pub(in crate::cli) restarts_max: u32,
-    /// Put a local component that is built anew in the place of the one that runs, between two batches
+    /// Upgrade to a local component when it is rebuilt
+    ///
+    /// The upgrade happens between two batches.
     #[arg(long)]
     pub(super) watch: bool,
-    /// Where the page about the job is served (default: a free port of 127.0.0.1, which is printed). Other machines may only look
-    /// with --ui-cert or --ui-token-file
+    /// Address of the page about the job (default: a free port of 127.0.0.1)
+    ///
+    /// Clients on other machines need --ui-cert or --ui-token-file.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "no_ui")]
     pub(super) ui: Option<String>,
-    /// Serve no page
+    /// Do not serve a page
     #[arg(long)]
     pub(super) no_ui: bool,
-    /// A file with the token that the page asks for, mode 0600 (default: one is made, and printed with the address)
+    /// File with the access token of the page, mode 0600
+    ///
+    /// By default a token is created and printed with the address.
     #[arg(long, value_name = "FILE")]
     pub(super) ui_token_file: Option<PathBuf>,
-    /// Serve the page with TLS: a file with a certificate and those of its issuers (PEM)
+    /// Serve the page with TLS, with this certificate chain (PEM)
     #[arg(long, value_name = "FILE", conflicts_with = "no_ui", requires = "ui_key")]
     pub(super) ui_cert: Option<PathBuf>,
-    /// The key of that certificate (PEM)
+    /// Private key of that certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "ui_cert")]
     pub(super) ui_key: Option<PathBuf>,
-    /// Let the page stop the job, give rejected rows back and upgrade plugins; without this it only shows
+    /// Let the page stop the job, retry rejected rows and upgrade plugins
+    ///
+    /// Without it, the page is read-only.
     #[arg(long)]
     pub(super) ui_actions: bool,
-    /// Draw no line on the terminal that tells how the job stands
+    /// Do not show the status line
     #[arg(short, long)]
     pub(in crate::cli) quiet: bool,
-    /// Run in this process, also where the job has [checkpoint]
+    /// Run in this process even if the job has [checkpoint]
     #[arg(long, hide = true)]
     pub(super) unsupervised: bool,
-    /// A machine that a running job is to get: load its state and wait until `millstream scale --hosts` takes this process in
+    /// Stand by to join a running job
+    ///
+    /// Loads the state of the job and waits until `millstream scale --hosts` includes this process.
     #[arg(long, requires = "process", conflicts_with_all = ["sample", "fresh", "resume_from", "replay_from", "watch"])]
     pub(in crate::cli) stand_by: bool,
     /// As [`Self::stand_by`], of a process that takes the job over as its supervisor says
     #[arg(long, hide = true)]
     pub(super) takes_over: bool,
-    /// Which machines the job was given while it ran
+    /// Layout of the machines that the job was given while it ran
     #[arg(long, hide = true)]
     pub(super) layout: Option<u64>,
 }

@@ -13,20 +13,20 @@ pub fn confirm(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<()> {
     let Some(mut what) = what_is_forgotten(spec, checkpoint)? else { return Ok(()) };
     let given_back = spec.origin.folder.join(retry_source::folder(&spec.name, ""));
     if given_back.is_dir() {
-        what += &format!(", and reads again what `millstream retry` gave back into {}", given_back.display());
+        what += &format!(", and reads the retried rows in {} again", given_back.display());
     }
     if !io::stdin().is_terminal() {
-        return Err(Error::job(format!("--fresh forgets {what}; add --yes if that is meant")));
+        return Err(Error::job(format!("--fresh discards {what}; add --yes to confirm")));
     }
     let mut answer = String::new();
     signals::unblock().map_err(Error::environment)?;
-    let asked = write!(io::stderr(), "This forgets {}. Type yes to go on: ", shown::message(&what))
+    let asked = write!(io::stderr(), "This discards {}. Type yes to continue: ", shown::message(&what))
         .and_then(|()| io::stderr().flush());
     asked.and_then(|()| io::stdin().lock().read_line(&mut answer)).map_err(Error::environment)?;
     signals::block().map_err(Error::environment)?;
     match answer.trim() {
         "yes" => Ok(()),
-        _ => Err(Error::job("nothing was forgotten, and the job was not started")),
+        _ => Err(Error::job("nothing was discarded, and the job was not started")),
     }
 }
 
@@ -40,9 +40,9 @@ fn what_is_forgotten(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<Opti
             Some(last) => {
                 format!("batch {} and all before it of the job `{}` in {place}", last.batch, manifest.job)
             }
-            None => format!("what was received for the job `{}` and is kept in {place}", manifest.job),
+            None => format!("the received rows of the job `{}` in {place}", manifest.job),
         }),
         // What cannot be read may well be the reason for beginning afresh.
-        Err(error) => Some(format!("whatever {place} holds ({error})")),
+        Err(error) => Some(format!("the contents of {place} ({error})")),
     })
 }

@@ -31,7 +31,7 @@ impl JobLine {
         let until = ended.clone();
         let failed = |error| {
             terminal::set_job(None);
-            tracing::warn!("the terminal shows no more how the job stands: {error}");
+            tracing::warn!("the status line is no longer shown: {error}");
         };
         let thread: Result<JoinHandle<()>> =
             threads::start("millstream-line", "the thread that shows how the job stands", failed, move || {
@@ -78,7 +78,7 @@ fn words(record: &Record) -> Option<String> {
     facts.push(keeps_up.to_owned());
     let hot = view.diagnosis.bottleneck.as_ref().filter(|_| view.diagnosis.keeps_up == Some(false));
     if let Some(hot) = hot {
-        facts.push(format!("`{}` is at work {} %", harmless(&hot.part, NAME_CHARS_MAX), hot.busy_percent));
+        facts.push(format!("`{}` is busy {} %", harmless(&hot.part, NAME_CHARS_MAX), hot.busy_percent));
     }
     Some(facts.join(" · "))
 }
@@ -95,17 +95,17 @@ mod tests {
         let mut record = Record::new("id", "job.toml", false);
         assert_eq!(words(&record), None, "nobody has answered");
         record.view.state = JobState::Running;
-        record.view.diagnosis.summary = "A batch is being worked on since 1.5 s.".into();
-        assert_eq!(words(&record).unwrap(), "0 rows/s · A batch is being worked on since 1.5 s");
+        record.view.diagnosis.summary = "A batch has been running for 1.5 s.".into();
+        assert_eq!(words(&record).unwrap(), "0 rows/s · A batch has been running for 1.5 s");
         record.view.status.last_batch = Some(BatchId(1234));
         let batch =
             BatchFacts { time: BatchTime(100), begun_us: 1_100, committed_us: Some(2_000), ..BatchFacts::default() };
         record.batches.add(1, batch);
         let diagnosis = &mut record.view.diagnosis;
-        diagnosis.summary = "Not keeping up: a batch takes 2.0 s, and one is due every 1.0 s.".into();
+        diagnosis.summary = "Not keeping up: a batch takes 2.0 s, but the interval is 1.0 s.".into();
         diagnosis.keeps_up = Some(false);
         diagnosis.bottleneck = Some(Bottleneck { part: "a\u{1b}b".into(), busy_percent: 97 });
         let line = words(&record).unwrap();
-        assert_eq!(line, r"batch 1,234 · 0 rows/s · delay 3.0 ms · Not keeping up · `a\u{1b}b` is at work 97 %");
+        assert_eq!(line, r"batch 1,234 · 0 rows/s · delay 3.0 ms · Not keeping up · `a\u{1b}b` is busy 97 %");
     }
 }

@@ -60,7 +60,7 @@ fn hosts_in(file: &Path) -> Result<Vec<String>> {
         .map(str::to_owned)
         .collect();
     if hosts.is_empty() {
-        return Err(wrong("it has no address; write one a line, as `a.example:2101`".into()));
+        return Err(wrong("it has no address; write one per line, for example `a.example:2101`".into()));
     }
     Ok(hosts)
 }
@@ -79,10 +79,10 @@ fn place_of(name: &str, hosts: &[String]) -> Result<usize> {
     match found[..] {
         [place] => Ok(place),
         [] => Err(Error::job(format!(
-            "--process auto: --hosts has no address of this machine, whose name is {name}; add it, or say --process NUMBER"
+            "--process auto: --hosts has no address of this machine, whose name is {name}; add it, or set --process NUMBER"
         ))),
         [one, other, ..] => Err(Error::job(format!(
-            "--process auto: processes {one} and {other} of --hosts are both on this machine, whose name is {name}; say \
+            "--process auto: processes {one} and {other} of --hosts are both on this machine, whose name is {name}; set \
              --process NUMBER"
         ))),
     }
@@ -114,9 +114,9 @@ fn key_of_user(arguments: &RunArguments, hosts: &[String]) -> Result<ClusterKey>
     match named.find(|(_, host)| !is_loopback(host)) {
         None => ClusterKey::of_user(),
         Some((option, host)) => Err(Error::job(format!(
-            "{option} names {host}, which others may reach, and --cluster-key is missing: the processes of a job know each \
-             other by a key, or by certificates (--cluster-tls). Make a key with `(umask 077; openssl rand -hex 32 > cluster.key)`, \
-             copy it to all machines, and start each process with --cluster-key cluster.key"
+            "{option} names {host}, which others may reach, and --cluster-key is missing: the processes of a job \
+             authenticate with a key or with certificates (--cluster-tls); create a key with `(umask 077; openssl rand -hex 32 > \
+             cluster.key)`, copy it to all machines, and start each process with --cluster-key cluster.key"
         ))),
     }
 }
@@ -144,7 +144,7 @@ pub(super) fn place(arguments: &RunArguments, process: Option<usize>) -> Result<
     let Some(process) = process.or((processes == 1).then_some(0)) else {
         return Err(Error::job(format!(
             "--processes is {processes}, and --process is missing: the number of this process, from 0; only a job with \
-             [checkpoint] starts all its processes by itself"
+             [checkpoint] starts all its processes automatically"
         )));
     };
     if process >= processes {

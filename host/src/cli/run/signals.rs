@@ -133,7 +133,7 @@ impl StopOnSignals {
         if signals.recv().is_err() {
             return;
         }
-        tracing::info!("stopping; batches in flight are finished (again: at once)");
+        tracing::info!("stopping; finishing batches in flight (again: stop immediately)");
         let second = match self.ask(Stop::Graceful) {
             true => signals.recv().is_ok(),
             false => match signals.recv_timeout(STARTING_MAX) {
@@ -147,7 +147,7 @@ impl StopOnSignals {
         };
         if second {
             self.0.at_once.store(true, Ordering::Release);
-            tracing::warn!("stopping at once");
+            tracing::warn!("stopping immediately");
             self.ask(Stop::Now);
             // A job that does not even stop at once (a plugin or sink that hangs) must not hold the terminal.
             thread::sleep(AT_ONCE);

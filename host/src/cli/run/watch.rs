@@ -79,7 +79,7 @@ pub fn start(file: &Path, job: &JobSpec) -> Result<()> {
         })
         .collect();
     if all.is_empty() {
-        let words = "--watch: the job has no component of its own that could be built anew: its plugins are packages";
+        let words = "--watch: the job has no local component that could be rebuilt: its plugins are packages";
         return Err(Error::job(format!("{}: {words}", file.display())));
     }
     let failed = |error| tracing::error!("--watch has ended: {error}");
@@ -131,13 +131,13 @@ impl WatchedComponent {
         let now = part_of(runs.status, part);
         match self.take(job, now.and_then(|now| now.plugin)) {
             Ok(Some(UpgradeStatus { step: UpgradeStep::Dropped(why), from, .. })) => {
-                tracing::warn!("{part} goes on with {}: {shown} was built anew and is not used: {why}", from.0);
+                tracing::warn!("{part} continues with {}: {shown} was rebuilt but is not used: {why}", from.0);
             }
             // The job itself has told.
             Ok(_) => {}
             Err(error) => {
                 let words = &error.message;
-                tracing::warn!("{part} goes on as it was: {shown} was built anew and is not used: {words}");
+                tracing::warn!("{part} continues unchanged: {shown} was rebuilt but is not used: {words}");
             }
         }
     }
@@ -162,9 +162,9 @@ impl WatchedComponent {
                 tracing::warn!("{part} has the version before {shown} again, and waits for the next build");
             }
             Ok(UpgradeStatus { step, .. }) => {
-                tracing::warn!("{part}: the version before was not put back: {step:?}")
+                tracing::warn!("{part}: the previous version was not restored: {step:?}")
             }
-            Err(error) => tracing::warn!("{part}: the version before was not put back: {}", error.message),
+            Err(error) => tracing::warn!("{part}: the previous version was not restored: {}", error.message),
         }
         self.runs = Some(before);
     }

@@ -84,10 +84,9 @@ pub(super) fn words(error: DataFusionError) -> String {
 
 pub(super) fn tables_in_words(tables: &[StageState]) -> String {
     if tables.is_empty() {
-        return "the checkpoint holds no state of stages, so there are no tables".into();
+        return "the checkpoint has no state of stages, so there are no tables".into();
     }
-    let mut text =
-        "there are these tables (write names with hyphens, dots or capital letters in double quotes):".to_owned();
+    let mut text = "existing tables (write names with hyphens, dots or capital letters in double quotes):".to_owned();
     for StageState { name, rows, .. } in tables {
         let columns = rows.schema();
         let _ = write!(text, "\n  {name}: {}", millstream_base::batch::types::describe(&columns));
@@ -109,7 +108,7 @@ pub(super) fn json_lines(part: &RecordBatch) -> Result<String> {
         let schema = part.schema();
         let kinds: Vec<String> = schema.fields().iter().map(|f| ColumnType::of(f.data_type()).to_string()).collect();
         let kinds = kinds.join(", ");
-        Error::job(format!("the rows ({kinds}) cannot be shown as JSON: {error}; leave out --json or cast them"))
+        Error::job(format!("the rows ({kinds}) cannot be shown as JSON: {error}; omit --json or cast them"))
     })?;
     String::from_utf8(out).map_err(Error::bug)
 }

@@ -29,7 +29,7 @@ pub fn of(status: &JobStatus) -> String {
     let processes = match status.processes {
         1 => "1 process".to_owned(),
         n if n == status.answered => format!("{n} processes"),
-        n => format!("{} of {n} processes; the others do not answer", status.answered),
+        n => format!("{} of {n} processes; the others do not respond", status.answered),
     };
     let (begun, committed) = (grouped(status.batches_begun), grouped(status.batches_committed));
     let _ = write!(
@@ -46,7 +46,7 @@ pub fn of(status: &JobStatus) -> String {
         let _ = writeln!(text, "busy     {}", busy_words(status));
     }
     if status.memory_bytes_max > 0 {
-        let tight = if status.memory_tight { "; sources wait until it is less" } else { "" };
+        let tight = if status.memory_tight { "; sources wait until it is lower" } else { "" };
         let _ = writeln!(text, "memory   {} of {}{tight}", size(status.memory_bytes), size(status.memory_bytes_max));
     }
     if let Some(upgrade) = &status.upgrade {
@@ -86,15 +86,15 @@ fn busy_words(status: &JobStatus) -> String {
 fn upgrade_words(UpgradeStatus { stage, from, to, step, .. }: &UpgradeStatus) -> String {
     let how = match step {
         UpgradeStep::Prepared => "is loaded and checked".to_owned(),
-        UpgradeStep::Shadowing => "runs beside it and is compared".to_owned(),
-        UpgradeStep::Shadowed => "ran beside it and was compared".to_owned(),
-        UpgradeStep::Committing => "takes its place with the next batch".to_owned(),
+        UpgradeStep::Shadowing => "runs in parallel and is compared".to_owned(),
+        UpgradeStep::Shadowed => "ran in parallel and was compared".to_owned(),
+        UpgradeStep::Committing => "becomes active with the next batch".to_owned(),
         UpgradeStep::Done { after, pause_us } => {
             let pause = duration(pause_us.saturating_mul(1000));
-            format!("took its place after batch {after}; a pause of {pause}")
+            format!("active after batch {after}; pause {pause}")
         }
-        UpgradeStep::Dropped(why) => format!("was given up: {why}"),
-        UpgradeStep::Failed(why) => format!("has failed, and the one before goes on: {why}"),
+        UpgradeStep::Dropped(why) => format!("was canceled: {why}"),
+        UpgradeStep::Failed(why) => format!("failed, and the previous version continues: {why}"),
     };
     let part = match PluginPart::of(stage) {
         PluginPart::Stage(name) => format!("`{name}`"),
@@ -190,7 +190,7 @@ fn write_plugin(text: &mut String, role: &str, PluginCosts { plugin, costs }: &P
 /// Who vouches for a package.
 fn signed(signers: &[String]) -> String {
     match signers {
-        [] => "by nobody whose key you trust".into(),
+        [] => "by no one whose key you trust".into(),
         _ => format!("by {}", signers.join(", ")),
     }
 }
@@ -354,7 +354,7 @@ batches  12 begun, 11 committed
          the last is batch 11 of 2023-11-14 22:13:31.000 UTC
 busy     worker 0 100 %, worker 1 93 %, worker 2 86 %, worker 3 79 %,
          worker 6 58 %, worker 7 51 %, worker 8 44 %, worker 9 37 %, 2 between
-memory   480.0 MiB of 1.0 GiB; sources wait until it is less
+memory   480.0 MiB of 1.0 GiB; sources wait until it is lower
 
                   rows      rows/s    rejected    not read        late
 sources

@@ -129,8 +129,8 @@ impl FailureStreak {
         }
         if self.failures >= self.max {
             return Decision::GiveUp(format!(
-                "{what}; it was started again {} times without a batch committed, so the job is given up; mend the \
-                 reason, and start it again: it goes on from the last checkpoint",
+                "{what}; it was restarted {} times without a committed batch, so the job has failed; fix the cause and \
+                 start the job again: it resumes from the last checkpoint",
                 self.max
             ));
         }
@@ -167,7 +167,7 @@ pub fn in_words(ends: &[WorkerEnd]) -> String {
         if ends.len() > 1 || end.child > 0 { format!("worker process {}", end.child) } else { "worker process".into() };
     match end.how {
         WorkerExit::Died(signal) => format!("{name} died (signal {signal})"),
-        WorkerExit::Hung => format!("{name} does not answer and was killed"),
+        WorkerExit::Hung => format!("{name} does not respond and was killed"),
         WorkerExit::Silent(code) => format!("{name} ended unexpectedly (exit code {code})"),
         _ => format!("{name} failed"),
     }
@@ -200,7 +200,7 @@ mod tests {
         );
         assert_eq!(
             again(&[(1, WorkerExit::Hung), (0, WorkerExit::Followed)], RUNNING).unwrap(),
-            "worker process 1 does not answer and was killed; starting all 2 again from the last checkpoint in 0.1 s (1 \
+            "worker process 1 does not respond and was killed; starting all 2 again from the last checkpoint in 0.1 s (1 \
              of 10)"
         );
         assert!(again(&[(0, WorkerExit::Failed(Kind::Environment, 1))], RUNNING).is_some());

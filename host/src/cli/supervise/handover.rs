@@ -53,7 +53,7 @@ impl ScaleDesk {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (question, &held.status) {
             (ScaleQuestion::Scale { .. }, Some(status)) if !status.step.is_over() => {
-                ScaleAnswer::Refused("the job is on its way to other workers already; wait until it is there".into())
+                ScaleAnswer::Refused("rescaling is already in progress; wait until it has ended".into())
             }
             (ScaleQuestion::Scale { workers, processes, hosts }, last) => {
                 // No other supervisor of the job has given it to anybody who still waits.
@@ -185,7 +185,7 @@ impl Handover {
     pub fn new_ended(&mut self, why: &str) -> bool {
         self.end_children();
         let is_given_up = self.decide(HandoverSteps::new_ended);
-        let words = if is_given_up { "the job goes on as it was" } else { "it is started again as it was" };
+        let words = if is_given_up { "the job continues unchanged" } else { "the job restarts unchanged" };
         self.desk.tell(ScaleStep::Failed(format!("{why}; {words}")));
         is_given_up
     }
@@ -213,8 +213,8 @@ impl Handover {
         let since = *self.missing.get_or_insert_with(Instant::now);
         (since.elapsed() >= MISSING_MAX).then(|| {
             format!(
-                "of {others} processes on other machines {ready} are ready; start those that are new with `millstream run --hosts … \
-                 --process NUMBER --stand-by`, and see what the others say"
+                "of {others} processes on other machines, {ready} are ready; start the new ones with `millstream run --hosts … \
+                 --process NUMBER --stand-by`, and check the logs of the others"
             )
         })
     }
@@ -273,14 +273,15 @@ impl Handover {
 
     /// The new ones were to take the job over, and did not come to run it.
     pub fn has_not_taken_over(&self, why: &str) {
-        self.desk.tell(ScaleStep::Failed(format!("{why}; the job is started again as it was")));
+        self.desk.tell(ScaleStep::Failed(format!("{why}; the job restarts unchanged")));
     }
 
     /// Batches begin again: in words.
     pub fn begins(&self, at_us: i64) -> String {
         let pause_us = self.handed_us.map(|handed_us| at_us.saturating_sub(handed_us));
         self.desk.tell(ScaleStep::Done { pause_us });
-        let pause = pause_us.map_or_else(String::new, |us| format!("; no batch began for {:.2} s", us as f64 / 1e6));
-        format!("the job has other workers now{pause}")
+        let pause =
+            pause_us.map_or_else(String::new, |us| format!("; pause between batches: {:.2} s", us as f64 / 1e6));
+        format!("the job has new workers{pause}")
     }
 }

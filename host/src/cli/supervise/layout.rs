@@ -60,8 +60,8 @@ impl Layout {
         let hosts = if hosts.is_empty() { self.hosts.clone() } else { hosts };
         if hosts.first().map(String::as_str) != Some(first) {
             return Err(Error::job(format!(
-                "the first of --hosts must stay {first}: that process 0 moves to another machine is not possible while the job runs; \
-                 stop it (`millstream stop`), and start its processes with the new --hosts; it goes on from its checkpoint"
+                "the first of --hosts must stay {first}: process 0 cannot move to another machine while the job runs; \
+                 stop it (`millstream stop`) and start its processes with the new --hosts; it resumes from its checkpoint"
             )));
         }
         if hosts.len() > PROCESSES_MAX || hosts.iter().map(String::len).sum::<usize>() > LAYOUT_BYTES_MAX {

@@ -49,16 +49,17 @@ impl Supervisor<'_> {
             (AfterEnd::AsTheyWere, handover) => {
                 let why = match handover {
                     Some(handover) if handover.is_running() => {
-                        "the new processes took the job over, and failed before they began a batch; they are started again".into()
+                        "the new processes took over the job and failed before their first batch; they are restarted"
+                            .into()
                     }
                     _ if all_done => "the job has ended meanwhile".into(),
-                    _ => format!("{}; the job is started again as it was", decide::in_words(ends)),
+                    _ => format!("{}; the job restarts unchanged", decide::in_words(ends)),
                 };
                 handover.iter_mut().for_each(|handover| handover.give_up(&why));
                 return None;
             }
         };
-        (!stopping).then(|| format!("{why}; starting as many again as there were, from the last checkpoint"))
+        (!stopping).then(|| format!("{why}; starting the previous number of processes from the last checkpoint"))
     }
 
     /// Somebody wants other workers.
@@ -73,7 +74,7 @@ impl Supervisor<'_> {
         };
         match self.start_beside(&layout) {
             Ok((new, round)) => {
-                tracing::info!("other processes are started, which are to take the job over");
+                tracing::info!("starting new processes to take over the job");
                 let others = machines.as_ref().map_or(0, |machines| machines.hosts.len().saturating_sub(1));
                 let mut handover = Handover::new(layout, new, round, others, self.desk.clone());
                 if let Some(machines) = machines {
@@ -83,7 +84,7 @@ impl Supervisor<'_> {
                 }
                 self.handover = Some(handover);
             }
-            Err(error) => self.desk.tell(failed(format!("{}; the job goes on as it was", error.message))),
+            Err(error) => self.desk.tell(failed(format!("{}; the job continues unchanged", error.message))),
         }
     }
 
@@ -93,8 +94,8 @@ impl Supervisor<'_> {
         let Some(number) = self.arguments.number() else {
             if !hosts.is_empty() {
                 return Err(Error::job(
-                    "all processes of this job are on this machine, under one supervisor, which cannot start others elsewhere: stop it \
-                     (`millstream stop`), and start a process on each machine, with --hosts and --process; it goes on from its checkpoint",
+                    "all processes of this job are on this machine, and their supervisor cannot start processes on other machines; stop it \
+                     (`millstream stop`) and start a process on each machine with --hosts and --process; it resumes from its checkpoint",
                 ));
             }
             return Ok((self.layout.scaled(workers, processes)?, None));
@@ -150,7 +151,7 @@ impl Supervisor<'_> {
             return Err(Error::job("the machine of process 0 is another one here"));
         }
         let Some(layout) = self.layout.on(machines, self.arguments)? else {
-            tracing::info!("the job is to go on without this machine ({})", machines.hosts.join(", "));
+            tracing::info!("the job will continue without this machine ({})", machines.hosts.join(", "));
             return Ok(None);
         };
         let (new, round) = self.start_beside(&layout)?;
@@ -161,8 +162,8 @@ impl Supervisor<'_> {
     /// Ends a handover of which this holds; where this supervisor leads, it tells the others.
     fn give_up_if(&mut self, why: &str, children: &[WorkerProcess], holds: impl Fn(&Handover) -> bool) {
         if let Some(mut handover) = self.handover.take_if(|handover| holds(handover)) {
-            tracing::warn!("the job goes on as it was: {why}");
-            handover.give_up(&format!("{why}; the job goes on as it was"));
+            tracing::warn!("the job continues unchanged: {why}");
+            handover.give_up(&format!("{why}; the job continues unchanged"));
             if !handover.leads() {
                 return;
             }

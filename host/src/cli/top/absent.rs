@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// The arguments of `millstream top`.
 #[derive(Args)]
 pub struct TopArguments {
-    /// The job file
+    /// Path of the job file
     _job: PathBuf,
 }
 

@@ -23,9 +23,9 @@ pub fn of(line: &Line<'_>, told: &ShownJob) -> Vec<String> {
     }
     let counts = &now.counted.counts;
     let what = if now.part.role == "sink" { "rows" } else { "rows out" };
-    fact(what, format!("{}, {} a second", grouped(counts.rows), grouped(counts.rows_per_second)));
+    fact(what, format!("{}, {} rows/s", grouped(counts.rows), grouped(counts.rows_per_second)));
     let all_us = view.batches.busy_us.get(now.place).copied().unwrap_or(0);
-    fact("at work", format!("{} % of the last ten seconds, {} in all", percent(now.busy), time(all_us)));
+    fact("busy", format!("{} % of the last ten seconds, {} in total", percent(now.busy), time(all_us)));
     let facts = now.facts;
     if let Some(fill) = now.fill() {
         let (rows, bytes, most) =
@@ -33,13 +33,13 @@ pub fn of(line: &Line<'_>, told: &ShownJob) -> Vec<String> {
         fact("inbox", format!("{} % full: {rows}, {bytes} of {most}", percent(fill)));
     }
     match (facts.finished && now.part.role == "source", facts.idle_ms) {
-        (true, _) => fact("source", "nothing more comes".into()),
-        (false, 1..) => fact("source", format!("nothing to read for {}", time(facts.idle_ms.saturating_mul(1000)))),
+        (true, _) => fact("source", "finished".into()),
+        (false, 1..) => fact("source", format!("idle for {}", time(facts.idle_ms.saturating_mul(1000)))),
         (false, 0) => {}
     }
     if counts.rejected > 0 {
         let unread = counts.unread_rejected;
-        let unread = if unread > 0 { format!(", {} of them read by nothing", grouped(unread)) } else { String::new() };
+        let unread = if unread > 0 { format!(", {} of them read by no sink", grouped(unread)) } else { String::new() };
         fact("rejected", format!("{}{unread}", count(counts.rejected, "row")));
     }
     if counts.late > 0 {
@@ -52,16 +52,16 @@ pub fn of(line: &Line<'_>, told: &ShownJob) -> Vec<String> {
         fact("state", format!("{} rows, keys and windows, {}", grouped(facts.state_rows), size(facts.state_bytes)));
     }
     if !now.part.grants.is_empty() {
-        fact("may use", clean(&now.part.grants.join(", ")));
+        fact("grants", clean(&now.part.grants.join(", ")));
     }
     if line.cost.has_plugin {
         let (guest, calls) = (core_percent(line.cost.guest), grouped(line.cost.calls.round() as u64));
-        fact("now", format!("{guest} % of a core in the guest, {calls} calls a second"));
+        fact("now", format!("{guest} % of a core in the guest, {calls} calls/s"));
     }
     lines.extend(words::facts(now.counted).lines().map(clean));
     let refused: Vec<_> = told.refused.iter().rev().filter(|row| row.part == now.part.name).take(REFUSED_MAX).collect();
     if !refused.is_empty() && now.part.role != "sink" {
-        lines.push("the last refused rows".into());
+        lines.push("last rejected or late rows".into());
     }
     for row in refused {
         let why = if row.late { "late" } else { &row.reason };

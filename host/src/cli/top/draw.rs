@@ -184,7 +184,7 @@ fn head(look: &ViewState, ink: Ink, pen: &mut Pen<'_>) {
     let mut facts = Vec::new();
     if look.comebacks > 0 {
         let ago = time(view.now_us.saturating_sub(look.came_back_us).max(0).unsigned_abs());
-        facts.push(format!("started again {}, {ago} ago", count(look.comebacks, "time")));
+        facts.push(format!("restarted {}, {ago} ago", count(look.comebacks, "time")));
     }
     let most =
         if status.memory_bytes_max > 0 { format!(" of {}", size(status.memory_bytes_max)) } else { String::new() };
@@ -320,27 +320,27 @@ fn cut_at(text: &str, columns: usize) -> usize {
 
 const HELP: &str = "\
 Keys
-  ↑ ↓ j k      choose a part; PageUp, PageDown, Home, End
-  Enter        what is known of it
-  s S          another order: by the graph, work, rows/s, guest, memory, refused, name
-  ?            this
+  ↑ ↓ j k      select a part; PageUp, PageDown, Home, End
+  Enter        details of the part
+  s S          sort by graph, work, rows/s, guest, memory, refused or name
+  ?            this help
   q Esc Ctrl-C quit
 Columns
-  ROWS/S   rows put out (of a sink: committed) a second, of the last ten
-  WORK     for how much of the time it is at work: 100% is all workers, of a sink its one thread
-  REFUSED  rows rejected or late since the start
-  LAG      of a source: records that are in no batch yet; of a stage: how far its watermark is behind
-  INBOX    how full it is: a source waits when it is full
-  GUEST    for how much of the time of one core its plugin runs
-  CALLS/S  calls of its plugin a second
-  MEMORY   the most memory that a call of its plugin had
-  STATE    what it keeps
+  ROWS/S   output rows per second in the last ten seconds; sinks: committed rows
+  WORK     share of the time that the part is busy: 100% is all workers; of a sink, its thread
+  REFUSED  rows rejected or late since startup
+  LAG      sources: records that are in no batch yet; stages: delay of the watermark
+  INBOX    share of the inbox in use; a source waits when it is full
+  GUEST    CPU time of the plugin, as a share of one core
+  CALLS/S  calls of the plugin per second
+  MEMORY   maximum memory of a call of the plugin
+  STATE    size of the state
 Signs
-  ◄        the bottleneck: at work most, so that others wait for it
-  +        it reads more than the part above it
-Above
-  delay    how long after its time the last batch was committed
-  takes    how long a batch takes, half of them no longer";
+  ◄        the bottleneck: the busiest part, on which others wait
+  +        the part also reads others than the one above it
+Header
+  delay    time from the time of the last batch to its commit
+  takes    median duration of a batch";
 
 #[cfg(test)]
 mod tests {

@@ -51,7 +51,7 @@ pub fn words(UpgradeStatus { stage, from, to, step, shadow, .. }: &UpgradeStatus
             from.0,
             after.saturating_add(1)
         );
-        let _ = writeln!(text, "  no batch could begin for {}", duration(pause_us.saturating_mul(1000)));
+        let _ = writeln!(text, "  pause between batches: {}", duration(pause_us.saturating_mul(1000)));
     }
     text
 }
@@ -68,7 +68,7 @@ fn shadow_in_words(report: &ShadowReport) -> String {
             grouped(report.rejected_new),
             grouped(report.rejected_differing),
         ],
-        ["processor time".into(), duration(report.cost_ns), duration(report.cost_new_ns), ratio(report)],
+        ["CPU time".into(), duration(report.cost_ns), duration(report.cost_new_ns), ratio(report)],
     ];
     let plural = if report.batches == 1 { "" } else { "es" };
     let mut text = format!("both versions ran {} batch{plural}\n", grouped(report.batches));
@@ -79,7 +79,7 @@ fn shadow_in_words(report: &ShadowReport) -> String {
         let _ = writeln!(text, "  {example}");
     }
     if let Some(failed) = &report.failed {
-        let _ = writeln!(text, "  the new version failed, and was not called any more: {failed}");
+        let _ = writeln!(text, "  the new version failed and is no longer called: {failed}");
     }
     text
 }
@@ -115,7 +115,7 @@ mod tests {
             \x20 rows                    1,200                         3\n\
             \x20 states                      0                         0\n\
             \x20 rejected rows               1             2           1\n\
-            \x20 processor time        2.00 ms       3.00 ms      1.50 x\n\
+            \x20 CPU time              2.00 ms       3.00 ms      1.50 x\n\
             \x20 batch 7: only the old one put out {n: 1}\n";
         let lines = |text: &str| text.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
         assert_eq!(lines(&shadow_in_words(&report)), lines(table));

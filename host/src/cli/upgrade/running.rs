@@ -57,7 +57,7 @@ impl RunningJob {
                 return found;
             }
             if !told && began.elapsed() >= TELL_AFTER {
-                tracing::info!("the job {} is being started: waiting until it answers", file.display());
+                tracing::info!("the job {} is starting; waiting until it responds", file.display());
                 told = true;
             }
             thread::sleep(LOOK_EVERY);
@@ -71,19 +71,19 @@ impl RunningJob {
         let Some(processes) = answers.answered.first().map(|told| told.status.processes) else {
             return Err(Error::environment(match silent.is_empty() {
                 true if RunningMark::is_held(file)? => {
-                    format!("the job {shown} is being started, and does not answer yet; its log says what it waits for")
+                    format!("the job {shown} is starting and does not respond yet; its log shows what it waits for")
                 }
                 true => format!(
-                    "the job {shown} is not running (no process of yours answers). To change a plugin of a job that does not \
-                     run, change its job file (`millstream add`), and start it"
+                    "the job {shown} is not running (no process of yours responds); to change a plugin of a stopped job, edit \
+                     its job file (`millstream add`) and start it"
                 ),
-                false => format!("the job {shown} runs, but does not answer{silent}"),
+                false => format!("the job {shown} is running but does not respond{silent}"),
             }));
         };
         if answers.answered.len() < processes {
             return Err(Error::environment(format!(
-                "{} of {processes} processes of the job {shown} answer on this machine, and an upgrade needs all of them; stop \
-                 the job, change it, and start it again{silent}",
+                "{} of {processes} processes of the job {shown} respond on this machine, but an upgrade needs all of them; stop \
+                 the job, change it and restart it{silent}",
                 answers.answered.len()
             )));
         }
@@ -113,7 +113,7 @@ impl RunningJob {
         }));
         if prepared.is_err() {
             // Those that have prepared it need not keep it.
-            let _ = put(&self.file, &ControlQuestion::Drop { id, why: "another process refused it".into() }, |_| true);
+            let _ = put(&self.file, &ControlQuestion::Drop { id, why: "another process rejected it".into() }, |_| true);
         }
         self.any(prepared?)
     }
@@ -154,7 +154,7 @@ impl RunningJob {
         let file = self.file.clone();
         signals::watch(signals::end_unheard, move || {
             if !over.load(Ordering::Acquire) {
-                let why = "whoever asked for it has stopped waiting".into();
+                let why = "the command that requested it has stopped waiting".into();
                 let _ = put(&file, &ControlQuestion::Drop { id, why }, |_| true);
                 std::process::exit(1);
             }
@@ -196,13 +196,13 @@ impl RunningJob {
             Ok(ControlAnswer::Refused(words)) => Err(Error::job(words)),
             Ok(ControlAnswer::Error(words)) | Err(words) => Err(Error::environment(of(words))),
             Ok(ControlAnswer::Status(_) | ControlAnswer::View(_) | ControlAnswer::Done(_)) => {
-                Err(Error::environment(of("it answers otherwise".into())))
+                Err(Error::environment(of("it sent an unexpected response".into())))
             }
         }
     }
 
     fn ended(&self) -> Error {
-        Error::environment(format!("the job {} has ended, or was started again, meanwhile", self.file.display()))
+        Error::environment(format!("the job {} has ended or restarted in the meantime", self.file.display()))
     }
 
     fn any(&self, all: Vec<UpgradeStatus>) -> Result<UpgradeStatus> {

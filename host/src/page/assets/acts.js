@@ -3,7 +3,7 @@ import { h, name, sentence } from './dom.js';
 import { clock, date, number, time } from './words.js';
 
 const kept = { to: '', shadow: '20', promote: 'same', stage: null, error: null };
-const RULES = [['same', 'both did the same'], ['no-more-rejected', 'it rejected no more rows'], ['always', 'no call of it failed'], ['never', 'never: only compare']];
+const RULES = [['same', 'the output is the same'], ['no-more-rejected', 'it does not reject more rows'], ['always', 'no call of it fails'], ['never', 'never: only compare']];
 const STAGES_MAX = 20;
 
 async function post(job, what, query) {
@@ -14,7 +14,7 @@ async function post(job, what, query) {
   job.show();
 }
 
-export const stop = (job) => { if (confirm('Stop the job? What it has received is worked on and committed first.')) post(job, 'stop', {}); };
+export const stop = (job) => { if (confirm('Stop the job? It first processes and commits what it has received.')) post(job, 'stop', {}); };
 
 // What a shell takes as one word.
 const word = (text) => /^[\w./=@:,+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
@@ -26,8 +26,8 @@ const button = (job, words, call) => h('button', { type: 'button', class: 'plain
 export function asked(job, about = () => true) {
   const all = job.view.asked.filter(about).reverse();
   const said = (one) => h('li', { class: one.ended_us === null ? 'note' : one.failed ? 'bad' : '' },
-    `${clock(one.begun_us)}: ${one.what} of `, h('code', {}, name(one.stage)), one.ended_us === null ? ' is under way' : one.failed ? ' was not done' : ` was done in ${time(one.ended_us - one.begun_us)}`,
-    one.words && h('pre', {}, one.words), h('p', { class: 'quiet small' }, 'The same in a terminal: ', h('code', {}, name(one.command))));
+    `${clock(one.begun_us)}: ${one.what} of `, h('code', {}, name(one.stage)), one.ended_us === null ? ' is running' : one.failed ? ' failed' : ` took ${time(one.ended_us - one.begun_us)}`,
+    one.words && h('pre', {}, one.words), h('p', { class: 'quiet small' }, 'Equivalent command: ', h('code', {}, name(one.command))));
   return [kept.error && h('p', { class: 'error', role: 'alert' }, kept.error), all.length > 0 && h('ul', { class: 'said', 'aria-live': 'polite' }, all.map(said))];
 }
 
@@ -37,35 +37,35 @@ export function retries(job) {
   const stages = parts.filter((p) => p.role === 'stage' && (p.retries_from || counts.get(p.name) > 0)).sort((a, b) => counts.get(b.name) - counts.get(a.name)).slice(0, STAGES_MAX);
   const line = (p) => {
     const stage = h('code', {}, name(p.name)), from = p.retries_from;
-    if (!from) return ['Rows cannot be given back to ', stage, ': that needs ', h('code', {}, 'on_error = "reject"'), ' there and a ', h('code', {}, '[checkpoint]'), ' of the job.'];
-    if (!from.length) return ['No sink keeps what ', stage, ' rejects as files on this machine, so the page cannot give it back. With files that hold it: ', command('retry', view.file, p.name), ' FILES'];
+    if (!from) return ['Rows of ', stage, ' cannot be retried: set ', h('code', {}, 'on_error = "reject"'), ' in the stage and ', h('code', {}, '[checkpoint]'), ' in the job.'];
+    if (!from.length) return ['No sink writes the rejected rows of ', stage, ' to files on this machine, so the page cannot retry them. If you have such files: ', command('retry', view.file, p.name), ' FILES'];
     const sinks = from.map((sink, i) => [i > 0 && ', ', h('code', {}, name(sink))]);
-    if (!view.actions) return ['Rows that ', sinks, ' has kept go back to ', stage, ' with ', command('retry', view.file, p.name)];
-    return [button(job, 'Give back', () => { if (confirm(`Give back all rows that stage ${p.name} has rejected? Those that were given back before are left out.`)) post(job, 'retry', { stage: p.name }); }), ' what ', sinks, ' has kept of ', stage, '. Rows that were given back before are left out.'];
+    if (!view.actions) return ['To retry the rows in ', sinks, ' in ', stage, ': ', command('retry', view.file, p.name)];
+    return [button(job, 'Retry', () => { if (confirm(`Retry all rows that stage ${p.name} has rejected? Rows that were retried before are skipped.`)) post(job, 'retry', { stage: p.name }); }), ' the rows of ', stage, ' in ', sinks, '. Rows that were retried before are skipped.'];
   };
   if (!stages.length) return null;
-  return h('div', { class: 'card' }, h('h2', {}, 'Give rows back'), h('ul', { class: 'said acts' }, stages.map((p) => h('li', {}, line(p)))), asked(job, (one) => one.what === 'retry'));
+  return h('div', { class: 'card' }, h('h2', {}, 'Retry'), h('ul', { class: 'said acts' }, stages.map((p) => h('li', {}, line(p)))), asked(job, (one) => one.what === 'retry'));
 }
 
-const STEPS = { prepared: 'is loaded and checked', shadowing: 'runs beside it and is compared', shadowed: 'ran beside it and was compared', committing: 'takes its place with the next batch' };
-const step = (at) => STEPS[at] ?? (at.done ? `took its place after batch ${number(at.done.after)}; no batch could begin for ${time(at.done.pause_us)}` : at.dropped ? `was given up: ${at.dropped}` : at.failed ? `has failed, and the one before goes on: ${at.failed}` : JSON.stringify(at));
+const STEPS = { prepared: 'is loaded and checked', shadowing: 'runs in parallel and is compared', shadowed: 'ran in parallel and was compared', committing: 'becomes active with the next batch' };
+const step = (at) => STEPS[at] ?? (at.done ? `active after batch ${number(at.done.after)}; pause between batches: ${time(at.done.pause_us)}` : at.dropped ? `was canceled: ${at.dropped}` : at.failed ? `failed, and the previous version continues: ${at.failed}` : JSON.stringify(at));
 
 /** What running two versions side by side has shown. */
 function shadow(report) {
   const cells = (all) => h('tr', {}, all.map((text, i) => h(i ? 'td' : 'th', { class: i && 'n', scope: !i && 'row' }, text)));
-  return [h('p', { class: 'small quiet' }, `Both versions ran ${number(report.batches)} batches on the same rows.`),
+  return [h('p', { class: 'small quiet' }, `Both versions processed the rows of ${number(report.batches)} batches.`),
     h('table', { class: 'shadow' }, h('thead', {}, h('tr', {}, ['', 'Old', 'New', 'Differ'].map((t, i) => h('th', { class: i && 'n' }, t)))), h('tbody', {},
       cells(['Rows', number(report.rows), '', number(report.rows_differing)]), cells(['States', number(report.states), '', number(report.states_differing)]),
       cells(['Rejected rows', number(report.rejected), number(report.rejected_new), number(report.rejected_differing)]),
-      cells(['Processor time', time(report.cost_ns / 1000), time(report.cost_new_ns / 1000), report.cost_ns ? (report.cost_new_ns / report.cost_ns).toFixed(2) + ' ×' : '']))),
+      cells(['CPU time', time(report.cost_ns / 1000), time(report.cost_new_ns / 1000), report.cost_ns ? (report.cost_new_ns / report.cost_ns).toFixed(2) + ' ×' : '']))),
     report.examples.length > 0 && h('pre', {}, report.examples.join('\n')),
-    report.failed && h('p', { class: 'error' }, 'The new version failed, and was not called any more: ', report.failed)];
+    report.failed && h('p', { class: 'error' }, 'The new version failed and is no longer called: ', report.failed)];
 }
 
 /** How an upgrade stands or went. */
 export const upgrade = (job, one) => h('div', { class: 'card' }, h('h2', {}, 'Upgrade of ', name(one.stage)),
-  h('dl', { class: 'facts' }, h('dt', {}, 'From'), h('dd', {}, name(one.from[0]), ' ', h('code', { class: 'quiet' }, one.from[1])), h('dt', {}, 'To'), h('dd', {}, name(one.to[0]), ' ', h('code', { class: 'quiet' }, one.to[1])), h('dt', {}, 'The new one'), h('dd', {}, sentence(step(one.step)))),
-  job.view.actions && ['prepared', 'shadowing', 'shadowed'].includes(one.step) && h('button', { type: 'button', class: 'plain', on: { click: () => post(job, 'drop', { upgrade: one.id }) } }, 'Give it up'),
+  h('dl', { class: 'facts' }, h('dt', {}, 'From'), h('dd', {}, name(one.from[0]), ' ', h('code', { class: 'quiet' }, one.from[1])), h('dt', {}, 'To'), h('dd', {}, name(one.to[0]), ' ', h('code', { class: 'quiet' }, one.to[1])), h('dt', {}, 'New version'), h('dd', {}, sentence(step(one.step)))),
+  job.view.actions && ['prepared', 'shadowing', 'shadowed'].includes(one.step) && h('button', { type: 'button', class: 'plain', on: { click: () => post(job, 'drop', { upgrade: one.id }) } }, 'Cancel'),
   one.shadow && shadow(one.shadow));
 
 /** How another version of the plugin of a stage, source or sink takes its place. */
@@ -78,17 +78,17 @@ export function upgrading(job, is) {
   const ask = (event) => {
     event.preventDefault();
     const { to, shadow, promote } = kept;
-    if (to && confirm(`Put ${to} in the place of the plugin of ${is.role} ${is.name}? The job file is changed with it.`)) post(job, 'upgrade', { stage, to, shadow: is.role === 'stage' && shadow || '0', promote });
+    if (to && confirm(`Replace the plugin of ${is.role} ${is.name} with ${to}? This also changes the job file.`)) post(job, 'upgrade', { stage, to, shadow: is.role === 'stage' && shadow || '0', promote });
   };
   // Paths begin in the folder of the job.
   const there = (to) => /^[^/]*@|^[\d.]*$|^\//.test(to) ? to : view.file.replace(/[^/]*$/, '') + to;
   const form = view.actions ? [
-    h('form', { on: { submit: ask } }, field('to', 'Version, name@version or a path in the job’s folder', { required: true, placeholder: '0.2.0', autocomplete: 'off' }),
-      is.role === 'stage' && field('shadow', 'Batches beside the old one first', { type: 'number', min: 0 }),
-      is.role === 'stage' && h('label', {}, 'It takes its place where', h('select', own('promote'), RULES.map(([value, words]) => h('option', { value, selected: kept.promote === value }, words)))),
+    h('form', { on: { submit: ask } }, field('to', 'Version, name@version or a path in the job’s directory', { required: true, placeholder: '0.2.0', autocomplete: 'off' }),
+      is.role === 'stage' && field('shadow', 'Batches in parallel with the old version first', { type: 'number', min: 0 }),
+      is.role === 'stage' && h('label', {}, 'Activate it if', h('select', own('promote'), RULES.map(([value, words]) => h('option', { value, selected: kept.promote === value }, words)))),
       h('button', { type: 'submit', disabled: busy(job) }, 'Upgrade')),
-    h('p', { class: 'quiet small' }, 'A version that needs your consent, as it may do more or has other columns, is refused here, with what differs. In a terminal you can give it: ', command('upgrade', view.file, stage, there(kept.to) || 'VERSION', '--accept'))]
-    : h('p', { class: 'quiet small' }, 'Another version takes its place with ', command('upgrade', view.file, stage, 'VERSION', ...(is.role === 'stage' ? ['--shadow', '20'] : [])), '. The page only shows; a job that is started with ', h('code', {}, '--ui-actions'), ' can be changed from here.');
+    h('p', { class: 'quiet small' }, 'A version that needs more permissions or has other columns is rejected here, with the differences. To accept it in a terminal: ', command('upgrade', view.file, stage, there(kept.to) || 'VERSION', '--accept'))]
+    : h('p', { class: 'quiet small' }, 'To upgrade: ', command('upgrade', view.file, stage, 'VERSION', ...(is.role === 'stage' ? ['--shadow', '20'] : [])), '. This page is read-only; to change the job from here, start it with ', h('code', {}, '--ui-actions'), '.');
   return [h('div', { class: 'card' }, h('h2', {}, 'Upgrade'), form, asked(job, (one) => one.what === 'upgrade' && one.stage === stage)),
     [...view.upgrades].reverse().filter((one) => one.stage === stage).slice(0, 3).map((one) => upgrade(job, one))];
 }

@@ -26,7 +26,7 @@ export function batches(all, interval, chosen, choose, room) {
       box('a', 0, ready), box('b', ready, b.committed_us ?? 0));
   };
   const mark = (us, words, kind) => [s('line', { class: kind, x1: left, x2: wide, y1: y(us), y2: y(us) }), s('text', { x: left - 6, y: y(us) + 4, 'text-anchor': 'end' }, words)];
-  return s('svg', { class: 'chart', viewBox: `0 0 ${wide} ${high}`, role: 'img', 'aria-label': 'How long the last batches took' },
+  return s('svg', { class: 'chart', viewBox: `0 0 ${wide} ${high}`, role: 'img', 'aria-label': 'Duration of the last batches' },
     mark(0, '0', 'axis'), mark(most, time(most), 'axis'), all.map(bar), interval > 0 && interval < most * 0.97 && mark(interval, time(interval), 'limit'),
     all.length > 0 && s('text', { x: left, y: high - 5 }, clock(all[0].begun_us)),
     // Below the last one, where there is room beside the first.
@@ -48,12 +48,12 @@ export function timeline(batch, parts, room) {
   const end = Math.max(batch.committed_us ?? 0, ...batch.parts.map((p) => p.to_us), 1), wide = within(room), left = Math.min(190, Math.round(wide * 0.36)), line = 24;
   const all = [...batch.parts].sort((a, b) => a.from_us - b.from_us), high = all.length * line + 40, x = (us) => left + (wide - left - 90) * us / end;
   const mark = (us, words, y) => us !== undefined && us !== null && [s('line', { class: 'axis', x1: x(us), x2: x(us), y1: 18, y2: high - 16 }), s('text', { x: x(us), y, 'text-anchor': us > end * 0.8 ? 'end' : 'start' }, words)];
-  return s('svg', { class: 'chart', viewBox: `0 0 ${wide} ${high}`, role: 'img', 'aria-label': 'When each part worked on the batch' },
+  return s('svg', { class: 'chart', viewBox: `0 0 ${wide} ${high}`, role: 'img', 'aria-label': 'Timeline of the batch by part' },
     mark(batch.planned_us, 'planned', 13), mark(batch.ready_us, 'all stages done', high - 3), mark(batch.committed_us, 'committed', 13),
     all.map((p, i) => {
       const part = parts[p.part] ?? { name: '?', role: '' }, y = 22 + i * line, kind = { source: 'c', sink: 'b' }[part.role] ?? 'a';
       return [s('text', { x: left - 8, y: y + 13, 'text-anchor': 'end' }, [...part.name].slice(0, Math.floor(left / 7.2)).join('')),
-        s('rect', { class: kind, x: x(p.from_us).toFixed(1), y: y + 3, height: 13, rx: 3, width: Math.max(x(p.to_us) - x(p.from_us), 2).toFixed(1) }, s('title', {}, `from ${time(p.from_us)} to ${time(p.to_us)}; at work ${time(p.busy_us)}`)),
+        s('rect', { class: kind, x: x(p.from_us).toFixed(1), y: y + 3, height: 13, rx: 3, width: Math.max(x(p.to_us) - x(p.from_us), 2).toFixed(1) }, s('title', {}, `from ${time(p.from_us)} to ${time(p.to_us)}; busy ${time(p.busy_us)}`)),
         s('text', { x: Math.min(x(p.to_us) + 6, wide - 70), y: y + 13 }, time(p.busy_us))];
     }));
 }

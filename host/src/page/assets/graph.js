@@ -103,10 +103,10 @@ function node(part, at, link) {
   named(cut(part.name, 20)); kind(cut(part.kind, 12));
   const tell = (told, is) => {
     let more = part.role === 'sink' ? '' : told.state ? `state ${bytes(told.state)}` : '';
-    if (part.role === 'source') more = told.behind !== null ? `${short(told.behind)} behind` : `inbox ${percent(told.fill)}`;
+    if (part.role === 'source') more = told.behind !== null ? `lag ${short(told.behind)}` : `inbox ${percent(told.fill)}`;
     if (told.rejected) more = `${short(told.rejected)} rejected`;
     if (told.lag !== null) more = `watermark −${told.lag}`;
-    called(`${part.role} ${own}, ${safe(part.kind)}: ${short(told.rate)} rows a second, at work ${percent(told.busy)}${is ? '; the bottleneck' : ''}`);
+    called(`${part.role} ${own}, ${safe(part.kind)}: ${short(told.rate)} rows/s, busy ${percent(told.busy)}${is ? '; the bottleneck' : ''}`);
     rate(short(told.rate) + '/s');
     facts(is ? `bottleneck: ${percent(told.busy)} busy` : more);
     set(texts[3], 'class', is ? 'facts why' : 'facts');
@@ -134,7 +134,7 @@ function line({ from, to, side, by }, parts, spots, upright) {
   const tell = (told, most, stuck) => {
     set(element, 'class', 'edge' + (side ? ' side' : '') + (stuck ? ' held' : ''));
     set(element, 'stroke-width', (side ? 1.3 : 1.3 + 5 * Math.sqrt(told.rate / most)).toFixed(1));
-    called(`${names}: ${short(told.rate)} rows a second`);
+    called(`${names}: ${short(told.rate)} rows/s`);
   };
   return { element, tell, from, to };
 }
@@ -150,7 +150,7 @@ export function draw(element, view, facts, link, room, whole) {
   // A little too wide is made narrower; much too wide is scrolled.
   const scale = width > room.width && width < room.width * 1.3 ? room.width / width : 1;
   if (element.drawn?.found !== found) {
-    const svg = s('svg', { viewBox: `0 0 ${width} ${height}`, width: width * scale, height: height * scale, role: 'group', 'aria-label': 'The graph of the job' });
+    const svg = s('svg', { viewBox: `0 0 ${width} ${height}`, width: width * scale, height: height * scale, role: 'group', 'aria-label': 'Graph of the job' });
     // What holds the job up is seen first, or where rows come from.
     const first = spots[Math.max(held ? parts.findIndex((part) => part.name === hot) : 0, 0)], high = Math.min(height * scale, room.height * SHOWN);
     const within = (want, all, seen) => Math.max(Math.min(want, all - seen), 0);

@@ -84,11 +84,11 @@ async function start() {
 
 function list(jobs) {
   document.title = 'Millstream';
-  children(head, [h('div', { class: 'title' }, h('h1', {}, 'Jobs'), h('span', { class: 'quiet small' }, `${number(jobs.length)} of yours run on this machine`))]);
+  children(head, [h('div', { class: 'title' }, h('h1', {}, 'Jobs'), h('span', { class: 'quiet small' }, `${number(jobs.length)} running on this machine`))]);
   children(tabs, []);
   delete content.dataset.tab;
   const sign = (j) => h('span', { class: 'sign ' + (j.keeps_up === false ? 'bad' : j.keeps_up ? 'good' : '') }, j.keeps_up === false ? 'not keeping up' : j.keeps_up ? 'keeping up' : j.state);
-  children(content, [h('div', { class: 'jobs' }, jobs.length ? jobs.map((j) => h('div', { class: 'card' }, h('div', { class: 'title' }, h('h2', {}, h('a', { href: `#/${j.id}/overview` }, name(j.job || j.file))), sign(j), h('span', { class: 'quiet small' }, `${short(j.rows_per_second)} rows a second · ${number(j.batches_committed)} batches · for ${time(Date.now() * 1000 - j.since_us)}`)), h('p', {}, sentence(j.summary)), h('p', { class: 'quiet small' }, name(j.file)))) : h('p', {}, 'No job of yours runs on this machine. Start one: millstream run JOB'))]);
+  children(content, [h('div', { class: 'jobs' }, jobs.length ? jobs.map((j) => h('div', { class: 'card' }, h('div', { class: 'title' }, h('h2', {}, h('a', { href: `#/${j.id}/overview` }, name(j.job || j.file))), sign(j), h('span', { class: 'quiet small' }, `${short(j.rows_per_second)} rows/s · ${number(j.batches_committed)} batches · up for ${time(Date.now() * 1000 - j.since_us)}`)), h('p', {}, sentence(j.summary)), h('p', { class: 'quiet small' }, name(j.file)))) : h('p', {}, 'No job of yours is running on this machine. Start one: millstream run JOB'))]);
 }
 
 addEventListener('hashchange', () => { clearTimeout(waiting); if (where().id && job?.id === where().id) { show(); scrollTo(0, 0); } else start(); });

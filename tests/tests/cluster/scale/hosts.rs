@@ -38,7 +38,7 @@ fn well(trial: &Trial, arguments: &[&str], running: &[&Process]) {
     let ended = scale(trial, arguments);
     let said: String = running.iter().map(|process| process.stderr()).collect();
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}\n{said}", ended.stdout, ended.stderr);
-    assert!(ended.stdout.contains("job.toml: batches begin again; none began for "), "{}", ended.stdout);
+    assert!(ended.stdout.contains("job.toml: batches continue after a pause of "), "{}", ended.stdout);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn dies((machines, number, point, leaves): (usize, usize, &str, bool)) {
     // Another process is started again by its own supervisor, and may take part all the same.
     let fails = number == 0 || ["loading", "loaded"].contains(&point);
     assert!(ended.code == Some(1) || (!fails && ended.code == Some(0)), "{told}");
-    assert!(ended.code == Some(0) || ended.stderr.contains("has the workers that it had"), "{told}");
+    assert!(ended.code == Some(0) || ended.stderr.contains("the workers are unchanged"), "{told}");
     all_end_well(&trial, running, &told);
 }
 
@@ -172,7 +172,7 @@ fn what_several_machines_cannot_do_says_what_to_do() {
         assert!(told.code == Some(1) && told.stderr.contains(words), "{arguments:?}: {}", told.stderr);
     }
     let told = trial.refused(&["run", "job.toml", "--hosts", &all.join(","), "--process", "0", "--stand-by"]);
-    assert!(told.contains("--stand-by is for machines that a running job is to get"), "{told}");
+    assert!(told.contains("--stand-by is for machines that join a running job"), "{told}");
     // Process 0 is elsewhere, as far as this machine knows.
     let first = running.remove(0);
     first.kill_all();

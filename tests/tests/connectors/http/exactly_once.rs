@@ -248,7 +248,7 @@ fn a_job_that_gets_other_workers_loses_and_doubles_no_row() {
     done.store(true, Ordering::Release);
     let sent = senders.map(|sender| sender.join().unwrap());
     let told = job.stop();
-    assert_eq!(told.matches("the job has other workers now").count(), 3, "{told}");
+    assert_eq!(told.matches("the job has new workers").count(), 3, "{told}");
     let values = trial.values("out.jsonl");
     for (producer, sent) in ["p ", "q ", "r "].iter().zip(&sent) {
         let came: Vec<&String> = values.iter().filter(|value| value.starts_with(producer)).collect();

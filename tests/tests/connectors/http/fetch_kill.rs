@@ -88,7 +88,7 @@ fn events_with_ids_come_exactly_once_whenever_the_job_is_killed() {
     job.until_stderr("connected to");
     job.stop();
     let inspected = trial.well(&["inspect", "kept"]);
-    assert!(inspected.contains("at:3000 is where it goes on"), "{inspected}");
+    assert!(inspected.contains("at:3000 is the next position"), "{inspected}");
     // By these a start knows which rows no batch has.
     assert!(inspected.contains("3000 rows received"), "{inspected}");
 }

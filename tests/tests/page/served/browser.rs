@@ -126,9 +126,9 @@ fn every_view_opens_and_changes_by_itself_while_rows_flow() {
 
     // The overview counts on, and nothing is loaded anew for it.
     browser.tell("evaluate", json!({ "code": "void (window.stays = true)" }));
-    browser.until("#content", r"3 rows since the start");
+    browser.until("#content", r"3 rows since startup");
     looked.rows(3);
-    browser.until("#content", r"6 rows since the start");
+    browser.until("#content", r"6 rows since startup");
     assert!(browser.text("#head").contains("looked-at"));
     for name in ["in", "totals", "alarms", "out"] {
         browser.tell("there", json!({ "selector": format!(".graph a[href$='/{name}']") }));
@@ -191,7 +191,7 @@ fn the_page_says_that_the_job_is_gone_and_goes_on_when_it_is_back() {
     looked.rows(2);
     let mut browser = Browser::start();
     looked.open(&mut browser, json!({}));
-    browser.until("#content", "2 rows since the start");
+    browser.until("#content", "2 rows since startup");
     // The process that works stands still, until its supervisor gives it up.
     let [worker] = looked.job.children()[..] else { panic!("{:?}", looked.job.children()) };
     signal("STOP", worker);
@@ -203,7 +203,7 @@ fn the_page_says_that_the_job_is_gone_and_goes_on_when_it_is_back() {
     let rows = |told: &Value| told["status"]["sources"][0]["rows"].as_u64();
     looked.page.told_so("", |view| rows(view) >= Some(3));
     browser.view(&looked.hash("history"));
-    browser.until("#content", "worker process does not answer and was killed");
+    browser.until("#content", "worker process does not respond and was killed");
 
     // All of it dies, page and job; somebody starts it again.
     let server = looked.job.id();
@@ -215,7 +215,7 @@ fn the_page_says_that_the_job_is_gone_and_goes_on_when_it_is_back() {
     browser.tell("there", json!({ "selector": "body:not(.stale)" }));
     browser.view(&looked.hash("overview"));
     looked.rows(1);
-    browser.until("#content", r"[1-9]\d* rows? since the start");
+    browser.until("#content", r"[1-9]\d* rows? since startup");
     browser.until(".sign", "^(keeping up|running)");
     browser.nothing_wrong();
     looked.job.stop();
@@ -353,7 +353,7 @@ mod long {
             looked.rows(rows / 2);
             for at in 0..10 {
                 let order =
-                    json!({ "at": at, "selector": "#content", "pattern": format!("{rows} rows since the start") });
+                    json!({ "at": at, "selector": "#content", "pattern": format!("{rows} rows since startup") });
                 browser.tell("until", order);
             }
         }
@@ -377,7 +377,7 @@ mod long {
             assert_eq!(browser.tell("axe", json!({})), json!([]));
             browser.tell("click", json!({ "selector": ".jobs a" }));
             looked.rows(1);
-            browser.until("#content", "The graph");
+            browser.until("#content", "Graph");
             browser.nothing_wrong();
             browser.tell("close", json!({}));
         }

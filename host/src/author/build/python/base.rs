@@ -48,7 +48,7 @@ impl PythonBase {
         let all = match kept() {
             Ok(all) => all,
             Err(error) => {
-                tracing::warn!("CPython will be started anew in the next build: {error}");
+                tracing::warn!("CPython will be started again in the next build: {error}");
                 let all = work.join("base");
                 fs::create_dir(&all).map_err(|error| failed("create", &all, &error))?;
                 all

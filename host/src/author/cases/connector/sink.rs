@@ -94,11 +94,11 @@ pub fn differs(
 
 fn unknown(peers: &Peers, files: &[String]) -> String {
     let files = if files.is_empty() { "expected-error.txt".to_owned() } else { files.join(" or ") };
-    let mut text = format!("it does not say what is expected: there is no {files}");
+    let mut text = format!("no expected result: {files} does not exist");
     for (name, heard) in peers.heard() {
         let file = expected_file(name);
         text.push_str(&format!(
-            ". What peer `{name}` heard, for {file} if it is right (`millstream test --accept` writes it):\n{}",
+            ". What peer `{name}` received, for {file} if it is correct (`millstream test --accept` writes it):\n{}",
             heard.trim_end()
         ));
     }
@@ -128,7 +128,7 @@ fn batches(case: &ConnectorCase, graph: &Graph) -> Result<Vec<Batch>> {
             let decoded = decoder.decode(&Chunk { bytes: bytes.into(), ends, ..Chunk::default() });
             if let Some(rejected) = decoded.rejected {
                 let words = json::objects(&rejected).unwrap_or_default();
-                return Err(wrong(&format!("a row that is none: {}", words.first().map_or("", String::as_str))));
+                return Err(wrong(&format!("not a row: {}", words.first().map_or("", String::as_str))));
             }
             parts.push(decoded.rows);
         }
@@ -220,7 +220,7 @@ impl<'a> Runs<'a> {
             committed.map_err(|trouble| told(trouble, batch))?;
             drop(writing);
             held = Some(BatchId(batch.id));
-            let when = format!("batch {} was committed, and nobody heard of it", batch.id);
+            let when = format!("batch {} was committed, but the job was not told", batch.id);
             if let Some(words) = self.holds(&mut generation, held, &when)? {
                 return Ok(Some(words));
             }

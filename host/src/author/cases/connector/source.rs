@@ -76,7 +76,7 @@ pub fn differs(
     let difference = match expected.fails(None) {
         Err(difference) => difference,
         Ok(None) => Some(format!(
-            "there is neither expected.jsonl nor expected-error.txt. What came out, for an expected.jsonl if it is right \
+            "neither expected.jsonl nor expected-error.txt exists. The actual output, for expected.jsonl if it is correct \
              (`millstream test --accept` writes it):\n{}",
             came.written(&PartitionRows::default()).trim_end()
         )),
@@ -368,10 +368,7 @@ impl Runs<'_> {
         self.read_on(&mut reading, 1, place.count)?;
         let before = reading.came.clone();
         let Some(position) = before.position.clone() else {
-            return Err(Error::plugin(format!(
-                "read once more, it tells no position behind {} rows",
-                before.rows.len()
-            )));
+            return Err(Error::plugin(format!("read again, it reports no position after {} rows", before.rows.len())));
         };
         lasting(reading.reader.durable(&position))?;
         drop(reading);
@@ -394,9 +391,9 @@ fn so_many(readings: &[CaseReader], enough: Option<u64>) -> String {
     let refused: usize = readings.iter().map(|reading| reading.came.refused.len()).sum();
     let expected = match enough {
         Some(enough) => format!("and {enough} are expected together (`rows`)"),
-        None => "and the plugin has not said that there are no more; where it never does, write `rows = …`".into(),
+        None => "and the plugin has not reported its end; if it never does, write `rows = …`".into(),
     };
-    format!("there are {rows} rows and {refused} refused ones, {expected}")
+    format!("there are {rows} rows and {refused} rejected ones, {expected}")
 }
 
 /// The first position that is expected and is another.

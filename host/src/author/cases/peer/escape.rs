@@ -18,12 +18,14 @@ pub fn unescaped(text: &str) -> Result<Vec<u8>, String> {
             Some('x') => {
                 let digits: String = letters.by_ref().take(2).collect();
                 let byte = u8::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 2);
-                byte.ok_or_else(|| format!("`\\x{digits}` is no byte: write two hexadecimal digits, as in \\x0a"))?
+                byte.ok_or_else(|| {
+                    format!("`\\x{digits}` is not a byte; write two hexadecimal digits, for example \\x0a")
+                })?
             }
             other => {
                 let other = other.map(String::from).unwrap_or_default();
                 return Err(format!(
-                    "`\\{other}` is no character: write \\n, \\r, \\t, \\0, \\x0a, \\{{, or \\\\ for a backslash"
+                    "`\\{other}` is not an escape; write \\n, \\r, \\t, \\0, \\x0a, \\{{, or \\\\ for a backslash"
                 ));
             }
         });

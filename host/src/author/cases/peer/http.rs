@@ -19,7 +19,7 @@ pub fn serve(shared: &Shared, stream: TcpStream) {
         Ok(Some(message)) => match shared.hear(&message) {
             Some(reply) if reply.closes && reply.records.is_empty() => return,
             Some(reply) => response(&reply),
-            None => Ok(answer("500", &[], b"the case has no answer to this")),
+            None => Ok(answer("500", &[], b"the case has no response to this")),
         },
         Err(words) => Err(words),
     };
@@ -38,7 +38,7 @@ fn request(shared: &Shared, from: &mut BufReader<TcpStream>) -> Result<Option<Ve
     }
     let mut words = first.split(' ');
     let (Some(method), Some(target), Some(_)) = (words.next(), words.next(), words.next()) else {
-        return Err(format!("`{}` begins no request of HTTP", super::escaped(first.as_bytes())));
+        return Err(format!("`{}` does not start an HTTP request", super::escaped(first.as_bytes())));
     };
     let mut headers = Vec::new();
     loop {
@@ -59,7 +59,7 @@ fn request(shared: &Shared, from: &mut BufReader<TcpStream>) -> Result<Option<Ve
         _ if is_chunked => chunked(from)?,
         None => Vec::new(),
         Some(Ok(length)) => exactly(from, length)?,
-        Some(Err(_)) => return Err("the length of a request's body is no number".into()),
+        Some(Err(_)) => return Err("the length of a request's body is not a number".into()),
     };
     let mut message = format!("{method} {target}").into_bytes();
     for name in &shared.spec.headers {
@@ -118,7 +118,7 @@ fn chunked(from: &mut impl BufRead) -> Result<Vec<u8>, String> {
 
 /// What goes out for a reply.
 fn response(reply: &Reply) -> Result<Vec<u8>, String> {
-    let words = || "an answer over HTTP begins with its status, as in `< 200` or `< 200 [etag: \"1\"]`".to_owned();
+    let words = || "an HTTP response begins with its status, for example `< 200` or `< 200 [etag: \"1\"]`".to_owned();
     let (head, lines) = reply.records.split_first().ok_or_else(words)?;
     let head = String::from_utf8_lossy(head);
     let (status, mut rest) = head.split_once(' ').unwrap_or((&head, ""));

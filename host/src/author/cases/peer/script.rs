@@ -96,7 +96,7 @@ impl Script {
             let values =
                 |pair: &[Token]| pair.iter().all(|token| matches!(token, Token::Value { form: ValueForm::Text, .. }));
             if heard.windows(2).any(values) {
-                return Err("two names stand side by side, so it is not known where the first ends".into());
+                return Err("two names without text between them, so the end of the first is unknown".into());
             }
             self.rules.push(Rule { heard, answer: Answer::default() });
         } else if let Some(text) = behind("<") {
@@ -109,12 +109,12 @@ impl Script {
         } else if let Some((name, value)) = behind("let").and_then(|text| text.split_once('=')) {
             let name = name.trim();
             if !is_name(name) || name == ANYTHING {
-                return Err(format!("`{name}` is no name: write a-z, 0-9 and `_`"));
+                return Err(format!("`{name}` is not a name; use a-z, 0-9 and `_`"));
             }
             self.values.insert(name.into(), unescaped(value.trim())?);
         } else {
             return Err(format!(
-                "`{line}` is none of: > what is heard, < what is answered, from {{name}}, close, let name = value, # a remark"
+                "`{line}` is not one of: > received text, < reply, from {{name}}, close, let name = value, # comment"
             ));
         }
         Ok(())
@@ -141,7 +141,7 @@ impl Script {
         match unknown {
             None => Ok(tokens),
             Some(name) => Err(format!(
-                "`{{{name}}}` has no value here: write it in the line behind `>`, or `let {name} = …` above; the text itself is \\{{{name}}}"
+                "`{{{name}}}` has no value here: write it in the line after `>`, or `let {name} = …` above; the text itself is \\{{{name}}}"
             )),
         }
     }
@@ -227,7 +227,7 @@ fn filled(tokens: &[Token], values: &Values) -> Result<Vec<u8>, String> {
 
 fn number(digits: &[u8]) -> Result<u64, String> {
     let text = String::from_utf8_lossy(digits);
-    text.parse().map_err(|_| format!("`{text}` is no whole number"))
+    text.parse().map_err(|_| format!("`{text}` is not an integer"))
 }
 
 fn is_name(text: &str) -> bool {
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(said(&script, &mut values, b"FROM 1"), Some(vec!["b".into(), "c".into()]));
         assert_eq!(said(&script, &mut values, b"FROM 9"), Some(vec![]));
         assert!(script.heard(b"FROM 1", &mut values).unwrap().unwrap().closes);
-        assert_eq!(script.heard(b"FROM x", &mut values).unwrap(), Err("`x` is no whole number".into()));
+        assert_eq!(script.heard(b"FROM x", &mut values).unwrap(), Err("`x` is not an integer".into()));
     }
 
     #[test]
@@ -330,15 +330,15 @@ mod tests {
     #[test]
     fn mistakes_name_the_line() {
         for (text, words) in [
-            ("> a\n+ b", "2: `+ b` is none of: >"),
-            ("> {a}{b}", "1: two names stand side by side"),
+            ("> a\n+ b", "2: `+ b` is not one of: >"),
+            ("> {a}{b}", "1: two names without text between them"),
             ("> a\n< {b}", "2: `{b}` has no value here"),
             ("> a {_}\n< {_}", "2: `{_}` has no value here"),
             ("from {n}", "1: `{n}` has no value here"),
-            ("let A = 1", "1: `A` is no name"),
-            ("> \\q", "1: `\\q` is no character"),
-            ("> \\x4", "1: `\\x4` is no byte"),
-            (">a", "1: `>a` is none of"),
+            ("let A = 1", "1: `A` is not a name"),
+            ("> \\q", "1: `\\q` is not an escape"),
+            ("> \\x4", "1: `\\x4` is not a byte"),
+            (">a", "1: `>a` is not one of"),
         ] {
             let told = Script::read(text).unwrap_err();
             assert!(told.starts_with(words), "{text}: {told}");

@@ -56,7 +56,7 @@ fn message(shared: &Shared, from: &mut BufReader<TcpStream>) -> Option<Vec<u8>> 
         return Some(message);
     }
     if message.len() > MESSAGE_BYTES_MAX {
-        shared.fails(format!("it hears a line of more than {MESSAGE_BYTES_MAX} bytes"));
+        shared.fails(format!("it received a line of more than {MESSAGE_BYTES_MAX} bytes"));
     } else if !message.is_empty() {
         shared.state().heard.push(format!("{}\\", super::escaped(&message)));
     }

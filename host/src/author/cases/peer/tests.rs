@@ -71,7 +71,7 @@ fn a_server_of_http_takes_bodies_and_answers_with_headers() {
     assert_eq!(heard(&peers), "POST /b [x-key: k] abc\nPOST /b [x-key: k] abc\nGET /a\nGET /gone\n");
     assert_eq!(peers.trouble(), None);
     asked(&peers, b"GET /odd HTTP/1.1\r\n\r\n");
-    assert!(peers.trouble().unwrap().contains("an answer over HTTP begins with its status"), "{:?}", peers.trouble());
+    assert!(peers.trouble().unwrap().contains("an HTTP response begins with its status"), "{:?}", peers.trouble());
 }
 
 #[test]

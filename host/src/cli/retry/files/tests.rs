@@ -47,6 +47,6 @@ fn csv_tells_nulls_from_empty_texts_and_keeps_lines_within_quotes() {
 fn other_files_are_refused() {
     for (name, content) in [("x.txt", "a"), ("x", "{}"), ("x.parquet", "no"), ("x.csv", "a\n\"b\n")] {
         let told = of(name, content).err().map(|error| error.message).unwrap_or_default();
-        assert!(told.contains("give a file that a sink wrote"), "{name}: {told}");
+        assert!(told.contains("use a file that a sink wrote"), "{name}: {told}");
     }
 }

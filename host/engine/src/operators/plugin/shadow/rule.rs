@@ -6,14 +6,14 @@ use clap::ValueEnum;
 /// When a version that has run in a shadow is promoted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ShadowRule {
-    /// Where it put out the same rows, rejected the same ones and kept the same states
+    /// If it emits and rejects the same rows and keeps the same state
     #[default]
     Same,
-    /// Where it rejected no more rows than the old one; rows and states may differ
+    /// If it does not reject more rows; rows and state may differ
     NoMoreRejected,
-    /// Whatever it did, unless a call of it failed
+    /// Always, unless a call of it fails
     Always,
-    /// Not: only the report is wanted
+    /// Never: only report the differences
     Never,
 }
 
