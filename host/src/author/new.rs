@@ -31,7 +31,8 @@ pub fn create(parent: &Path, name: &str, world: &str, language: Language) -> Res
     let templates = TEMPLATES.get_dir(word).ok_or_else(missing)?;
     let sdk = SDKS.get_dir(word).ok_or_else(missing)?;
     let template = templates.get_dir(templates.path().join(world)).ok_or_else(|| no_world(templates, world))?;
-    if declares(template, name) {
+    // The template's own name stands for the project's wherever it is.
+    if name != TEMPLATE_NAME && declares(template, name) {
         return Err(Error::job(format!("the example uses the name `{name}`; choose another name")));
     }
     let folder = parent.join(name);
@@ -51,6 +52,9 @@ fn no_world(templates: &Dir<'_>, world: &str) -> Error {
     let worlds = templates.dirs().filter_map(|dir| dir.path().file_name()?.to_str());
     Error::job(format!("unknown world `{world}`; worlds are {}", worlds.collect::<Vec<_>>().join(", ")))
 }
+
+/// What templates are named.
+const TEMPLATE_NAME: &str = "my-plugin";
 
 /// A name as templates write `my_plugin`, `MyPlugin` and `myPlugin`.
 fn forms(name: &str) -> [String; 3] {
@@ -82,7 +86,7 @@ fn declares(template: &Dir<'_>, name: &str) -> bool {
 /// A template is itself a project, named `my-plugin`, that uses the SDK two folders above.
 fn fill_in(text: &str, name: &str) -> String {
     let [snake, type_name, function_name] = forms(name);
-    let text = text.replace("my-plugin", name).replace("my_plugin", &snake);
+    let text = text.replace(TEMPLATE_NAME, name).replace("my_plugin", &snake);
     let text = text.replace("MyPlugin", &type_name).replace("myPlugin", &function_name);
     // From a folder in the project the SDK is beside that folder; elsewhere a path that could be a package's name begins
     // with a dot.

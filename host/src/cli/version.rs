@@ -8,6 +8,20 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit, or what the environment said of it when the program was built (`build/commit.rs`).
 const COMMIT: &str = env!("MILLSTREAM_BUILT_FROM");
 const IS_CHANGED: bool = !env!("MILLSTREAM_BUILT_FROM_CHANGED").is_empty();
+/// The optional parts, and whether each is in this program.
+const PARTS: [(&str, bool); 11] = [
+    ("author", cfg!(feature = "author")),
+    ("brokers", cfg!(feature = "brokers")),
+    ("hdfs", cfg!(feature = "hdfs")),
+    ("kafka", cfg!(feature = "kafka")),
+    ("objects", cfg!(feature = "objects")),
+    ("packages", cfg!(feature = "packages")),
+    ("postgres", cfg!(feature = "postgres")),
+    ("sql", cfg!(feature = "sql")),
+    ("sqlite", cfg!(feature = "sqlite")),
+    ("telemetry", cfg!(feature = "telemetry")),
+    ("top", cfg!(feature = "top")),
+];
 /// How many letters of a commit tell it from others, for people.
 const COMMIT_LETTERS: usize = 12;
 
@@ -25,7 +39,11 @@ pub fn long() -> &'static str {
     static LONG: LazyLock<String> = LazyLock::new(|| {
         let commit = with_changes(COMMIT, IS_CHANGED, ", and changes that are not in it");
         let releases: Vec<&str> = RELEASES.iter().map(|release| release.version).collect();
-        format!("{VERSION}\ncommit: {commit}\nplugin interface: millstream:plugin {}", releases.join(", "))
+        let without = match PARTS.iter().filter(|(_, is_built)| !is_built).map(|(name, _)| *name).collect::<Vec<_>>() {
+            none if none.is_empty() => String::new(),
+            names => format!("\nbuilt without: {} (`make build` builds everything)", names.join(", ")),
+        };
+        format!("{VERSION}\ncommit: {commit}\nplugin interface: millstream:plugin {}{without}", releases.join(", "))
     });
     &LONG
 }

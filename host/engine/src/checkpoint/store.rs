@@ -93,7 +93,7 @@ pub fn open_with(dir: &str, base: &Path, settings: &[(String, String)]) -> Resul
         #[cfg(feature = "objects")]
         return Ok(Arc::new(bucket::BucketStore::open(dir, settings)?));
         #[cfg(not(feature = "objects"))]
-        return Err(absent(settings));
+        return Err(absent(dir, settings));
     }
     if dir.is_empty() || dir.contains("://") {
         return Err(Error::job(format!(
@@ -105,8 +105,9 @@ pub fn open_with(dir: &str, base: &Path, settings: &[(String, String)]) -> Resul
 
 /// The error for a place that this build cannot reach.
 #[cfg(not(feature = "objects"))]
-fn absent(_settings: &[(String, String)]) -> Error {
-    let what = millstream_base::built::absent("a bucket or HDFS", "objects");
+fn absent(dir: &str, _settings: &[(String, String)]) -> Error {
+    let (what, feature) = if dir.starts_with("hdfs://") { ("HDFS", "hdfs") } else { ("a bucket", "objects") };
+    let what = millstream_base::built::absent(what, feature);
     Error::job(format!("`dir` of [checkpoint]: {what}"))
 }
 

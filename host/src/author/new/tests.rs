@@ -111,6 +111,12 @@ fn wrong_names_and_worlds_are_refused() {
     // The struct of the plugin would be that of its rows.
     let twice = refused("sale", "aggregate", Rust);
     assert!(twice.contains("the example uses the name `sale`"), "{twice}");
+    // The name that the demo suggests is the template's.
+    for language in Language::ALL {
+        let named = tempfile::tempdir().expect("a folder");
+        let made = create(named.path(), "my-plugin", "transform", language);
+        assert!(made.is_ok(), "my-plugin in {language}: {made:?}");
+    }
     assert!(refused("a", "transfrom", Rust).contains("worlds are aggregate, cogroup, sink, source, transform, update"));
     assert!(refused("a", "sinks", Go).contains("worlds are aggregate, cogroup, sink, source, transform, update"));
     assert_eq!(std::fs::read_dir(parent.path()).expect("entries").count(), 0);

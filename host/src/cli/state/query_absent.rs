@@ -6,5 +6,5 @@ use millstream_base::error::{Error, Result};
 
 /// Refuses the query.
 pub(super) fn answer(_tables: &[StageState], _sql: &str, _json: bool, _show: Show<'_>) -> Result<()> {
-    Err(Error::job(built::absent("`--sql`", "sql")))
+    Err(Error::job(built::absent("SQL", "sql")))
 }

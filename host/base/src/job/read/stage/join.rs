@@ -153,7 +153,7 @@ fn table(r: &Reader<'_>, kinds: &Kinds) -> Option<EnrichTable> {
         let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
         let (url, query) = (url?, query?);
         let Some(kind) = kinds.table(url) else {
-            r.wrong("url", "`url` names a database, and this program reads none; write `file`");
+            r.wrong("url", "a table from a database is not in this build; run `make build`, or write `file`");
             return None;
         };
         return Some(EnrichTable::Query { kind, url: url.into(), query: query.into(), wait });

@@ -41,7 +41,7 @@ impl Total {
     /// The function of an argument of this type.
     pub fn new(function: AggregateFunction, argument: &DataType, _nullable: bool, distinct: bool) -> Result<Total> {
         let what = match (function, argument) {
-            _ if distinct => "`distinct`",
+            _ if distinct => "`count(distinct …)`",
             (AggregateFunction::Avg, DataType::Decimal128(..)) => "`avg` of decimals",
             (AggregateFunction::Sum, DataType::Float64 | DataType::Decimal128(..))
             | (AggregateFunction::Avg, DataType::Float64) => "",
