@@ -25,7 +25,7 @@ help:
 	@echo '             and tears the network between three machines, then feeds the host random plugins (KILLS=1000 FAULTS=500 FUZZ_SECONDS=600 SEED=1)'
 	@echo 'make soak    lets a job run between topics of Kafka for hours (HOURS=10), kills a copy of it every minute, and draws what it holds'
 	@echo 'make bench   speed and memory, against native loops and programs (PARTS="words servers-redis")'
-	@echo 'make bench-rivals   the same jobs on Flink, Spark and Bytewax, which are fetched (1 GB), into docs/benchmarks.md (RIVALS=flink QUERIES=0,5)'
+	@echo 'make bench-rivals   the same jobs on Flink, Spark and Bytewax, which are fetched (1 GB), into bench/results.md (RIVALS=flink QUERIES=0,5)'
 	@echo 'make bench-spark    plugins beside the functions of Spark, which is fetched (450 MB)'
 	@echo 'make units   the unit tests, built quickly, for who changes the program (TESTS=state::spill for those of a module)'
 	@echo 'make lint    formatting and clippy'
@@ -155,12 +155,12 @@ bench: tools
 	@"$(MILLSTREAM)" build $(BENCH_PLUGINS) plugins/count-char
 	RATES=$(RATES) cargo run --release --package millstream-bench -- $(PARTS)
 
-# The same jobs on other engines, which are fetched; docs/benchmarks.md has what it says and tells of the parameters.
+# The same jobs on other engines, which are fetched; docs/explanation/benchmarks.md lists the parameters.
 bench-rivals: host
 	@scripts/setup.sh tests
 	cargo build --release --package millstream-bench
 	@"$(MILLSTREAM)" build plugins/split-words plugins/count-char
-	@MILLSTREAM="$(MILLSTREAM)" OUT="$(CARGO_TARGET_DIR)/rivals" DOCS=docs RIVALS="$(RIVALS)" JOBS="$(JOBS)" QUERIES="$(QUERIES)" \
+	@MILLSTREAM="$(MILLSTREAM)" OUT="$(CARGO_TARGET_DIR)/rivals" PAGE=bench/results.md PICTURE=docs/pictures/benchmarks.svg RIVALS="$(RIVALS)" JOBS="$(JOBS)" QUERIES="$(QUERIES)" \
 		EVENTS=$(EVENTS) ROWS=$(ROWS) WORDS_MB=$(WORDS_MB) REPEATS=$(REPEATS) WORKERS="$(WORKERS)" HEAP=$(HEAP) SECONDS_MAX=$(SECONDS_MAX) \
 		python3 bench/rivals/run.py
 
