@@ -16,7 +16,7 @@ BENCH_PLUGINS := host/benches/identity host/benches/compute \
 # One of those that languages are compared by takes the place of another in a test, and one of the benches keeps slow workers busy.
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformance/lines/rust host/benches/compute
 
-.PHONY: help setup host build tools servers demo demo-build test units torture soak bench bench-rivals bench-spark lint dist wheel spark flink pictures
+.PHONY: help setup host build tools servers demo demo-build test units torture soak bench bench-rivals bench-spark lint dist wheel spark flink pictures docs
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
@@ -36,7 +36,8 @@ help:
 	@echo 'make flink   the library for Flink, and tests of plugins in a real Flink, which is fetched (150 MB)'
 	@echo 'make tools   what plugins in all languages are built with'
 	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, HDFS, OpenSearch, ClickHouse, Flume, Prometheus, Redis, mosquitto, a browser, and a registry of packages'
-	@echo 'make pictures those of docs/page.md, of the demo while it runs'
+	@echo 'make docs    the documentation as a website with search, in $(CARGO_TARGET_DIR)/docs-site'
+	@echo 'make pictures those of docs/how-to/monitor.md, of the demo while it runs'
 	@echo 'make setup   installs what is missing; the others do it by themselves'
 
 setup:
@@ -69,6 +70,7 @@ servers: setup
 	@scripts/pypi.sh deltalake >/dev/null
 	@scripts/pypi.sh duckdb >/dev/null
 	@scripts/pypi.sh kubernetes >/dev/null
+	@scripts/pypi.sh mkdocs >/dev/null
 	@scripts/pypi.sh notebook >/dev/null
 	@scripts/pypi.sh opentelemetry >/dev/null
 	@scripts/pypi.sh prometheus >/dev/null
@@ -81,10 +83,15 @@ servers: setup
 	@scripts/zeromq.sh >/dev/null
 	@scripts/browser.sh >/dev/null
 
-# Those of docs/page.md, of the demo while it runs.
+# Those of docs/how-to/monitor.md, of the demo while it runs.
 pictures: host
 	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)
 	@MILLSTREAM="$(MILLSTREAM)" scripts/pictures.sh
+
+# What readers of docs/ see, as a website with search. A link that leads nowhere is an error.
+docs:
+	@scripts/setup.sh tests
+	@packages=$$(scripts/pypi.sh mkdocs) && PYTHONPATH="$$packages" scripts/site.py "$(CARGO_TARGET_DIR)/docs-site"
 
 # The Python package: the program, and the extension, which is built with the libraries that the program has.
 wheel: setup
