@@ -156,11 +156,12 @@ soak: tools servers
 	@"$(MILLSTREAM)" build plugins/count-char-py tests/plugins/ledger
 	HOURS=$(HOURS) SOAK_DIR="$(SOAK_DIR)" cargo test --release --workspace --test torture recovery::soak:: -- --nocapture
 
-# All parts, or those that are named; RATES=write puts what a server's part measures into docs/connectors.md.
+# All parts, or those that are named; RATES=write puts what a server's part measures into host/connectors/notes/rates.md.
 PARTS ?=
 bench: tools
 	@"$(MILLSTREAM)" build $(BENCH_PLUGINS) plugins/count-char
 	RATES=$(RATES) cargo run --release --package millstream-bench -- $(PARTS)
+	@[ "$(RATES)" != write ] || scripts/docs.py "$(MILLSTREAM)"
 
 # The same jobs on other engines, which are fetched; docs/explanation/benchmarks.md lists the parameters.
 bench-rivals: host
@@ -171,7 +172,7 @@ bench-rivals: host
 		EVENTS=$(EVENTS) ROWS=$(ROWS) WORDS_MB=$(WORDS_MB) REPEATS=$(REPEATS) WORKERS="$(WORKERS)" HEAP=$(HEAP) SECONDS_MAX=$(SECONDS_MAX) \
 		python3 bench/rivals/run.py
 
-# Prints tables; docs/elsewhere.md has them.
+# Prints tables; docs/how-to/use-plugins-in-spark-flink-clickhouse.md has them.
 bench-spark: tools wheel
 	@"$(MILLSTREAM)" build plugins/split-words plugins/sum host/benches/languages/split/python bench/spark/json-rust bench/spark/json-python bench/spark/sum-python
 	@python=$$(scripts/wheel-python.sh "$(CARGO_TARGET_DIR)"/wheel/*.whl "$(CARGO_TARGET_DIR)/python") && \
@@ -181,6 +182,6 @@ lint: setup
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
-# What can be given away, made of the program that `build` makes. docs/install.md tells how to install it.
+# What can be given away, made of the program that `build` makes. docs/how-to/install.md tells how to install it.
 dist: build
 	@scripts/dist/make.sh "$(MILLSTREAM)" "$(CARGO_TARGET_DIR)/dist"

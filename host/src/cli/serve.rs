@@ -11,10 +11,10 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(after_long_help = "\
 Whoever connects names a plugin, sends tables as streams of Arrow IPC, and gets
-back what the plugin made of them; docs/serve.md tells the protocol. The socket
-is its user's alone (mode 0600), replaces one that a killed process left, and is
-removed at the end: by SIGTERM, Ctrl-C, or, with --with-parent, when standard
-input ends.
+back what the plugin made of them; docs/reference/serve-protocol.md describes the
+protocol. The socket is its user's alone (mode 0600), replaces one that a killed
+process left, and is removed at the end: by SIGTERM, Ctrl-C, or, with
+--with-parent, when standard input ends.
 
   millstream serve --socket /tmp/plugins.sock")]
 pub struct ServeArguments {
