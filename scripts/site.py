@@ -41,6 +41,7 @@ validation:
 markdown_extensions:
   - toc: {permalink: true, slugify: !!python/object/apply:pymdownx.slugs.slugify {kwds: {case: lower}}}
   - pymdownx.superfences
+  - sane_lists
   - md_in_html
 nav: %s
 """
@@ -60,7 +61,9 @@ class Site:
         """The place of a page or file in the site."""
         if path not in self.placed:
             inside = path.is_relative_to(DOCS)
-            self.placed[path] = path.relative_to(DOCS) if inside else Path("project") / path.relative_to(ROOT)
+            place = path.relative_to(DOCS) if inside else Path("project") / path.relative_to(ROOT)
+            # A page of an example is shown as text: it needs the example's job, and `index.html` would be in the way.
+            self.placed[path] = place.with_name(place.name + ".txt") if path.suffix == ".html" else place
             self.waiting.append(path)
         return self.placed[path]
 
@@ -144,8 +147,8 @@ def main():
     out = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as work:
         site = Site(Path(work) / "pages")
-        for path in sorted(DOCS.rglob("*")):
-            if path.is_file() and NOTES not in path.parents:
+        for path in sorted(DOCS.rglob("*.md")):
+            if NOTES not in path.parents:
                 site.add(path)
         site.write()
         config = Path(work) / "mkdocs.yml"

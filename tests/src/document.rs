@@ -74,7 +74,8 @@ pub fn pages() -> Vec<String> {
 }
 
 fn pages_in(folder: &Path, pages: &mut Vec<String>) {
-    let entries = std::fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries =
+        std::fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for entry in entries.map(|entry| entry.expect("an entry")) {
         let path = folder.join(entry.file_name());
         if entry.path().is_dir() {

@@ -261,8 +261,9 @@ fn the_page_says_what_is_there() {
     let commands = block_of(&PAGES, "sh", "openssl req -x509 -CA").text.replace("a.example b.example", "localhost");
     let made = Process::start(Command::new("bash").args(["-euc", &commands]).current_dir(trial.folder())).wait();
     assert_eq!(made.code, Some(0), "{}", made.stderr);
-    let line =
-        block_of(&PAGES, "sh", "--cluster-tls a.example").text.replace("--cluster-tls a.example", "--cluster-tls localhost");
+    let line = block_of(&PAGES, "sh", "--cluster-tls a.example")
+        .text
+        .replace("--cluster-tls a.example", "--cluster-tls localhost");
     both(&line, &addresses.replace("127.0.0.1", "localhost"));
 }
 

@@ -6,11 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-const PAGES: [&str; 3] = [
-    "docs/tutorials/first-plugin.md",
-    "docs/how-to/test-plugins.md",
-    "docs/how-to/write-a-source-or-sink-plugin.md",
-];
+const PAGES: [&str; 3] =
+    ["docs/tutorials/first-plugin.md", "docs/how-to/test-plugins.md", "docs/how-to/write-a-source-or-sink-plugin.md"];
 
 /// A toolchain may be slow behind other builds, and compiling Python takes a while.
 const BUILDS_WITHIN: Duration = Duration::from_secs(600);
@@ -172,8 +169,7 @@ fn no_block_of_the_page_is_left_out() {
         [("sh", format!("--lang {lang}\n")), (fence, "initial".into()), ("text", failed.to_string())]
     });
     let others = [("toml", "[sources.orders]"), ("json", "ann"), ("sh", "nc -lk 9999")];
-    let others =
-        others.into_iter().chain([("toml", "[sources.lines]"), ("sh", "--world source")]);
+    let others = others.into_iter().chain([("toml", "[sources.lines]"), ("sh", "--world source")]);
     let others = others.chain([("toml", "[sinks.ledger]"), ("sh", "--world sink")]);
     let of_cases = [("toml", "rows = 3"), ("text", "from {n}"), ("json", "\"number\""), ("text", "let last = 0")];
     let others = others.chain(of_cases);

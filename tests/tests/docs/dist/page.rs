@@ -142,7 +142,10 @@ fn no_block_of_the_page_is_left_out() {
     let mut taken: Vec<Block> = taken.map(|(language, text)| block_of(&PAGES, language, text)).to_vec();
     // This test comes of it, and the next tells of the program.
     taken.extend(
-        PAGES.into_iter().flat_map(blocks).filter(|block| ["make dist\n", "millstream --version\n"].contains(&&*block.text)),
+        PAGES
+            .into_iter()
+            .flat_map(blocks)
+            .filter(|block| ["make dist\n", "millstream --version\n"].contains(&&*block.text)),
     );
     for block in PAGES.into_iter().flat_map(blocks) {
         assert!(taken.contains(&block), "{}: nothing runs this", block.place);

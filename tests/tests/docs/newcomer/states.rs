@@ -125,7 +125,8 @@ fn no_block_is_left_out() {
         // By `readme.rs`.
         ("sh", "--drop-state"),
     ];
-    for block in ["docs/how-to/share-plugins.md", "docs/how-to/upgrade-a-plugin.md", PAGE].into_iter().flat_map(blocks) {
+    for block in ["docs/how-to/share-plugins.md", "docs/how-to/upgrade-a-plugin.md", PAGE].into_iter().flat_map(blocks)
+    {
         let is_known = known.iter().any(|(language, text)| block.language == *language && block.text.contains(text));
         assert!(is_known, "{}: nothing runs this", block.place);
     }
