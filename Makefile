@@ -36,7 +36,7 @@ help:
 	@echo 'make flink   the library for Flink, and tests of plugins in a real Flink, which is fetched (150 MB)'
 	@echo 'make tools   what plugins in all languages are built with'
 	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, HDFS, OpenSearch, ClickHouse, Flume, Prometheus, Redis, mosquitto, a browser, and a registry of packages'
-	@echo 'make docs    the documentation as a website with search, in $(CARGO_TARGET_DIR)/docs-site'
+	@echo 'make docs    generates the reference pages, and builds all pages as a website with search, in $(CARGO_TARGET_DIR)/docs-site'
 	@echo 'make pictures those of docs/how-to/monitor.md, of the demo while it runs'
 	@echo 'make setup   installs what is missing; the others do it by themselves'
 
@@ -88,9 +88,11 @@ pictures: host
 	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)
 	@MILLSTREAM="$(MILLSTREAM)" scripts/pictures.sh
 
-# What readers of docs/ see, as a website with search. A link that leads nowhere is an error.
-docs:
+# The reference pages, from what the program says of itself and from notes; and all pages as a website with search. A link that leads
+# nowhere is an error.
+docs: host
 	@scripts/setup.sh tests
+	@scripts/docs.py "$(MILLSTREAM)"
 	@packages=$$(scripts/pypi.sh mkdocs) && PYTHONPATH="$$packages" scripts/site.py "$(CARGO_TARGET_DIR)/docs-site"
 
 # The Python package: the program, and the extension, which is built with the libraries that the program has.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 /// All commands of this page are run here.
 const PAGE: &str = "docs/how-to/receive-rows-over-http.md";
+const WEBSOCKET: &str = "docs/reference/connectors/websocket.md";
 
 #[test]
 fn the_commands_of_the_page_do_what_it_says() {
@@ -43,8 +44,8 @@ fn the_source_with_token_and_certificate_is_valid() {
 
 #[test]
 fn the_page_of_a_stage_connects_to_where_its_sink_listens() {
-    let page = shown_block("html", "WebSocket").text;
-    let sink = shown_block("toml", "kind = \"websocket\"").text;
+    let page = block(WEBSOCKET, "html", "WebSocket").text;
+    let sink = block(WEBSOCKET, "toml", "kind = \"websocket\"").text;
     let listen = sink.split("listen = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     assert!(page.contains(&format!("new WebSocket(\"ws://{listen}\")")), "{page}\n{sink}");
 }
