@@ -18,7 +18,7 @@ BENCH_PLUGINS := host/benches/identity host/benches/compute \
 # One of those that languages are compared by takes the place of another in a test, and one of the benches keeps slow workers busy.
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformance/lines/rust host/benches/compute
 
-.PHONY: help setup host build tools servers demo demo-build test units torture soak bench bench-rivals bench-spark lint dist sbom wheel spark flink pictures
+.PHONY: help setup host build tools servers demo demo-build test units torture soak bench bench-rivals bench-spark lint dist sbom wheel spark flink pictures docs
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
@@ -27,7 +27,7 @@ help:
 	@echo '             and tears the network between three machines, then feeds the host random plugins (KILLS=1000 FAULTS=500 FUZZ_SECONDS=600 SEED=1)'
 	@echo 'make soak    lets a job run between topics of Kafka for hours (HOURS=10), kills a copy of it every minute, and draws what it holds'
 	@echo 'make bench   speed and memory, against native loops and programs (PARTS="words servers-redis")'
-	@echo 'make bench-rivals   the same jobs on Flink, Spark and Bytewax, which are fetched (1 GB), into docs/benchmarks.md (RIVALS=flink QUERIES=0,5)'
+	@echo 'make bench-rivals   the same jobs on Flink, Spark and Bytewax, which are fetched (1 GB), into bench/results.md (RIVALS=flink QUERIES=0,5)'
 	@echo 'make bench-spark    plugins beside the functions of Spark, which is fetched (450 MB)'
 	@echo 'make units   the unit tests, built quickly, for who changes the program (TESTS=state::spill for those of a module)'
 	@echo 'make lint    formatting and clippy'
@@ -39,7 +39,8 @@ help:
 	@echo 'make flink   the library for Flink, and tests of plugins in a real Flink, which is fetched (150 MB)'
 	@echo 'make tools   what plugins in all languages are built with'
 	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, HDFS, OpenSearch, ClickHouse, Flume, Prometheus, Redis, mosquitto, a browser, and a registry of packages'
-	@echo 'make pictures those of docs/page.md, of the demo while it runs'
+	@echo 'make docs    generates the reference pages, and builds all pages as a website with search, in $(CARGO_TARGET_DIR)/docs-site'
+	@echo 'make pictures those of docs/how-to/monitor.md, of the demo while it runs'
 	@echo 'make setup   installs what is missing; the others do it by themselves'
 
 setup:
@@ -72,6 +73,7 @@ servers: setup
 	@scripts/pypi.sh deltalake >/dev/null
 	@scripts/pypi.sh duckdb >/dev/null
 	@scripts/pypi.sh kubernetes >/dev/null
+	@scripts/pypi.sh mkdocs >/dev/null
 	@scripts/pypi.sh notebook >/dev/null
 	@scripts/pypi.sh opentelemetry >/dev/null
 	@scripts/pypi.sh prometheus >/dev/null
@@ -84,7 +86,7 @@ servers: setup
 	@scripts/zeromq.sh >/dev/null
 	@scripts/browser.sh >/dev/null
 
-# Those of docs/page.md, of the demo while it runs.
+# Those of docs/how-to/monitor.md, of the demo while it runs.
 pictures: host
 	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)
 	@MILLSTREAM="$(MILLSTREAM)" scripts/pictures.sh
@@ -95,6 +97,13 @@ TARGET :=
 endif
 CROSS := $(if $(TARGET),scripts/cross.sh $(TARGET))
 BUILT := $(CARGO_TARGET_DIR)/$(if $(TARGET),$(TARGET)/)release
+
+# The reference pages, from what the program says of itself and from notes; and all pages as a website with search. A link that leads
+# nowhere is an error.
+docs: host
+	@scripts/setup.sh tests
+	@scripts/docs.py "$(MILLSTREAM)"
+	@packages=$$(scripts/pypi.sh mkdocs) && PYTHONPATH="$$packages" scripts/site.py "$(CARGO_TARGET_DIR)/docs-site"
 
 # The Python package: the program, and the extension, which is built with the libraries that the program has.
 wheel: setup
@@ -171,22 +180,23 @@ soak: tools servers
 	@"$(MILLSTREAM)" build plugins/count-char-py tests/plugins/ledger
 	HOURS=$(HOURS) SOAK_DIR="$(SOAK_DIR)" cargo test --release --workspace --test torture recovery::soak:: -- --nocapture
 
-# All parts, or those that are named; RATES=write puts what a server's part measures into docs/connectors.md.
+# All parts, or those that are named; RATES=write puts what a server's part measures into host/connectors/notes/rates.md.
 PARTS ?=
 bench: tools
 	@"$(MILLSTREAM)" build $(BENCH_PLUGINS) plugins/count-char
 	RATES=$(RATES) cargo run --release --package millstream-bench -- $(PARTS)
+	@[ "$(RATES)" != write ] || scripts/docs.py "$(MILLSTREAM)"
 
-# The same jobs on other engines, which are fetched; docs/benchmarks.md has what it says and tells of the parameters.
+# The same jobs on other engines, which are fetched; docs/explanation/benchmarks.md lists the parameters.
 bench-rivals: host
 	@scripts/setup.sh tests
 	cargo build --release --package millstream-bench
 	@"$(MILLSTREAM)" build plugins/split-words plugins/count-char
-	@MILLSTREAM="$(MILLSTREAM)" OUT="$(CARGO_TARGET_DIR)/rivals" DOCS=docs RIVALS="$(RIVALS)" JOBS="$(JOBS)" QUERIES="$(QUERIES)" \
+	@MILLSTREAM="$(MILLSTREAM)" OUT="$(CARGO_TARGET_DIR)/rivals" PAGE=bench/results.md PICTURE=docs/pictures/benchmarks.svg RIVALS="$(RIVALS)" JOBS="$(JOBS)" QUERIES="$(QUERIES)" \
 		EVENTS=$(EVENTS) ROWS=$(ROWS) WORDS_MB=$(WORDS_MB) REPEATS=$(REPEATS) WORKERS="$(WORKERS)" HEAP=$(HEAP) SECONDS_MAX=$(SECONDS_MAX) \
 		python3 bench/rivals/run.py
 
-# Prints tables; docs/elsewhere.md has them.
+# Prints tables; docs/how-to/use-plugins-in-spark-flink-clickhouse.md has them.
 bench-spark: tools wheel
 	@"$(MILLSTREAM)" build plugins/split-words plugins/sum host/benches/languages/split/python bench/spark/json-rust bench/spark/json-python bench/spark/sum-python
 	@python=$$(scripts/wheel-python.sh "$(CARGO_TARGET_DIR)"/wheel/*.whl "$(CARGO_TARGET_DIR)/python") && \
@@ -205,7 +215,7 @@ sbom: setup
 	@# It writes one for every crate of the workspace.
 	@find bench host plugins sdk tests -name millstream-sbom.json -delete
 
-# What can be given away, made of the program that `build` makes. docs/install.md tells how to install it.
+# What can be given away, made of the program that `build` makes. docs/how-to/install.md tells how to install it.
 dist: build
 	$(if $(TARGET),$(CROSS) cargo build --release --package millstream)
 	@FOR="$(BUILT)/millstream" scripts/dist/make.sh "$(MILLSTREAM)" "$(CARGO_TARGET_DIR)/dist"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Streams demo/text.txt line by line into a local socket, runs the word count job on it, and shows what it found.
+# Streams demo/text.txt line by line to a local socket, runs the word count job on it, and prints the totals.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 millstream=${MILLSTREAM:-${CARGO_TARGET_DIR:-target}/release/millstream}
 lines_per_second=${DEMO_LINES_PER_SECOND:-400}
-# Beside the folder that the job file names, which is left to whoever runs the job next.
+# Next to the directory that the job file names, which stays free for your own run.
 results=demo/out/book
 nc=$(command -v nc.openbsd || command -v nc) || {
     echo "demo: no nc here; run: make setup" >&2
@@ -30,7 +30,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Waits until a file has a line like this, at most ten seconds.
+# Waits until a file has a line that matches, at most ten seconds.
 await() {
     local pattern=$1 file=$2
     for ((tries = 0; tries < 200; tries++)); do
@@ -40,8 +40,8 @@ await() {
     return 1
 }
 
-# The book, at a reader's pace, from when somebody listens. In groups of a twentieth of a second, since a shell
-# cannot wait for less.
+# Writes the book at this rate once the job is connected. In groups of a twentieth of a second, since a shell
+# cannot sleep for less.
 feed() {
     local line count=0 group=$(((lines_per_second + 19) / 20))
     await 'Connection received' "$work/nc.log" || return
@@ -51,7 +51,7 @@ feed() {
     done <demo/text.txt
 }
 
-# Port 0: the system picks a free one, and nc says which.
+# Port 0: the system picks a free port, and nc prints it.
 mkfifo "$work/lines"
 "$nc" -lkv 127.0.0.1 0 <"$work/lines" 2>"$work/nc.log" &
 children+=($!)
@@ -63,13 +63,17 @@ await '^Listening on' "$work/nc.log" || {
 }
 port=$(sed -n 's/^Listening on .* \([0-9][0-9]*\)$/\1/p' "$work/nc.log" | head -n 1)
 
-echo "A book comes in from 127.0.0.1:$port, $lines_per_second lines a second. The job demo/word-count.toml takes it in batches"
-echo "of 1 s, splits it into words and counts them, in plugins. Each table shows some words of a second and how often"
-echo "each came in it. The line that begins with \`page:\` has the address of a page about the job, for a browser."
-echo
-# The job would refuse a folder that holds an earlier run's results.
+cat <<END
+A book arrives at 127.0.0.1:$port, $lines_per_second lines/s. The job demo/word-count.toml reads it in batches of 1 s. Plugins split
+the lines into words and keep the totals. Each table shows the most frequent words of one second.
+
+Watch the job in your browser:
+END
+# The job does not start if the directory holds the results of an earlier run.
 rm -rf "$results"
-"$millstream" run demo/word-count.toml --until-idle --timeout 45s \
+# Of the log only warnings and the page's address, so that the address is the last line before the first table.
+MILLSTREAM_LOG=${MILLSTREAM_LOG:-warn,millstream::cli::run::page_notice=info} \
+    "$millstream" run demo/word-count.toml --until-idle --timeout 45s \
     --set "sources.lines.address=127.0.0.1:$port" --set "sinks.results.path=$PWD/$results" &
 job=$!
 children+=("$job")
@@ -79,17 +83,17 @@ wait "$job" || {
     exit "$code"
 }
 
-# The newest part holds the totals of the whole text. The count is what stands after a line's last comma.
+# The newest part holds the totals of the whole text. The count follows a line's last comma.
 last=$(find "$results" -name 'part-*.csv' 2>/dev/null | sort | tail -n 1) || true
 [[ -n $last ]] || {
     echo "demo: the job wrote no results to $results" >&2
     exit 1
 }
 echo
-echo "The running totals, which the plugin running-count has kept from batch to batch: the ten most frequent words"
+echo "The ten most frequent words of the whole book. The plugin running-count has kept the totals from batch to batch:"
 echo
 tail -n +2 "$last" | sed 's/^\(.*\),\([0-9]*\)$/\2\t\1/' | sort -k1,1nr -k2 >"$work/totals"
-awk -F '\t' 'NR <= 10 { printf "%8d  %s\n", $1, $2 } { words += $1 } END { printf "%8d  words in all, %d different ones\n", words, NR }' \
+awk -F '\t' 'NR <= 10 { printf "%8d  %s\n", $1, $2 } { words += $1 } END { printf "%8d  words, %d of them different\n", words, NR }' \
     "$work/totals"
 
 cat <<END
@@ -98,10 +102,10 @@ Try next, with  export PATH="$(cd "$(dirname "$millstream")" && pwd):\$PATH"
 
   the job         millstream validate demo/word-count.toml   the columns of every stream
   a plugin        millstream inspect plugins/split-words     world, columns, imports, size
-  your own text   nc -lk 9999                                in one terminal: what you type is counted
-                  millstream run demo/word-count.toml        in another; Ctrl-C stops it
+  your own text   nc -lk 9999                                in one terminal: type some lines here
+                  millstream run demo/word-count.toml        in another: counts them; Ctrl-C stops it
   your own code   millstream new my-plugin --lang rust --world transform
                   millstream build my-plugin && millstream test my-plugin
 
-The totals are in $results, a csv file a batch; README.md tells the rest.
+The totals are in $results, one csv file per batch. README.md has the next steps.
 END

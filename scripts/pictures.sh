@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the pictures of docs/page.md: a real browser looks at the page of the demo while it runs.
+# Makes the pictures of docs/how-to/monitor.md: a real browser looks at the page of the demo while it runs.
 #   scripts/pictures.sh [FOLDER]   into docs/pictures where no other is named; `make pictures` builds what it needs
 set -euo pipefail
 cd "$(dirname "$0")/.."

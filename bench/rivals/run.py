@@ -1,7 +1,7 @@
 """Millstream beside other engines: the same jobs over the same files, on this machine, in turn.
 
 What it is told comes from the environment, as `make bench-rivals` passes it: RIVALS, JOBS, QUERIES, EVENTS, ROWS, WORDS_MB, REPEATS, WORKERS,
-HEAP, SECONDS_MAX, OUT (where figures and inputs lie) and DOCS (where the page and its picture are written, or nothing)."""
+HEAP, SECONDS_MAX, OUT (directory for figures and inputs), PAGE (whose tables are rewritten; none by default) and PICTURE (the chart)."""
 
 import json
 import os
@@ -202,9 +202,10 @@ class Bench:
             "jobs": self.figures,
         }
         (self.out / "figures.json").write_text(json.dumps(figures, indent=1))
-        if docs := os.environ.get("DOCS"):
-            report.write(Path(docs) / "benchmarks.md", figures)
-            chart.write(Path(docs) / "pictures/benchmarks.svg", figures)
+        if page := os.environ.get("PAGE"):
+            report.write(Path(page), figures)
+        if picture := os.environ.get("PICTURE"):
+            chart.write(Path(picture), figures)
 
 
 def say(key, job, cost, one):

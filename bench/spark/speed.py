@@ -2,8 +2,8 @@
 
     speed.py [<rows>]
 
-It prints the rows of the table in docs/elsewhere.md. All ways of one kind must give the same; each runs once to warm up and then three times, in
-turn with the others, and the middle one counts.
+It prints the rows of the table in docs/how-to/use-plugins-in-spark-flink-clickhouse.md. All ways of one kind must give the same; each
+runs once to warm up and then three times, in turn with the others, and the middle one counts.
 """
 
 import json

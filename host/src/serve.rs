@@ -1,6 +1,6 @@
 //! Plugins for other engines: whoever speaks a small protocol on a Unix socket names a plugin, sends tables as streams of Arrow IPC, and
-//! gets back what the plugin made of them. `docs/serve.md` tells the protocol. It is a thin layer over `hosting`, by which Python calls
-//! plugins too; what is here bounds and survives those who connect:
+//! gets back what the plugin made of them. `docs/reference/serve-protocol.md` describes the protocol. It is a thin layer over
+//! `hosting`, by which Python calls plugins too; what is here bounds and survives those who connect:
 //!
 //! - the socket is this user's alone, taken and given up by `socket`;
 //! - a thread for each connection reads frames (`frame`), knows what they ask (`message`), and answers them in turn (`conversation`);

@@ -1,4 +1,4 @@
-"""The blocks of docs/python.md, one after the other: what stands below one is what it prints."""
+"""The blocks of docs/how-to/use-plugins-in-python.md, one after the other: what stands below one is what it prints."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 class Page(unittest.TestCase):
     def test_all_blocks_print_what_stands_below_them(self):
-        page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+        page = (ROOT / "docs" / "how-to" / "use-plugins-in-python.md").read_text(encoding="utf-8")
         blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
         with tempfile.TemporaryDirectory() as folder:
             os.symlink(ROOT / "plugins", Path(folder, "plugins"))
@@ -28,7 +28,7 @@ class Page(unittest.TestCase):
                 if language == "python":
                     self.assertEqual(printed, "", "a block whose output is not shown")
                     with contextlib.redirect_stdout(io.StringIO()) as out:
-                        exec(compile(text, "docs/python.md", "exec"), names)
+                        exec(compile(text, "use-plugins-in-python.md", "exec"), names)
                     printed = out.getvalue()
                     count += 1
                 elif language == "sh":

@@ -1,4 +1,4 @@
-"""The cells of docs/python.ipynb, run by a kernel as a notebook runs them: what stands below a cell is what it gives."""
+"""The cells of docs/tutorials/python.ipynb, run by a kernel as a notebook runs them: what stands below a cell is what it gives."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
 
 
 def shown(cell) -> list[str]:

@@ -1,6 +1,7 @@
 //! The blocks of a Markdown file, so that tests can run what readers are told to do.
 
 use crate::root;
+use std::path::Path;
 
 /// A fenced block.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,57 @@ pub fn block(file: &str, language: &str, text: &str) -> Block {
     found.remove(0)
 }
 
+/// The one block of all pages of `docs/` that is in a language and has this text, wherever it stands. Pages that show the same show one.
+///
+/// # Panics
+/// There is none, or there are several.
+#[track_caller]
+pub fn shown_block(language: &str, text: &str) -> Block {
+    let all = pages().into_iter().flat_map(|page| blocks(&page));
+    let found: Vec<Block> = all.filter(|block| block.language == language && block.text.contains(text)).collect();
+    let places: Vec<&str> = found.iter().map(|block| block.place.as_str()).collect();
+    let one = found.first().unwrap_or_else(|| panic!("no page has a {language} block with {text:?}"));
+    assert!(found.iter().all(|block| block.text == one.text), "{language} blocks with {text:?} differ: {places:?}");
+    one.clone()
+}
+
+/// The one block of these files that is in a language and has this text.
+///
+/// # Panics
+/// There is none, or there are several.
+#[track_caller]
+pub fn block_of(files: &[&str], language: &str, text: &str) -> Block {
+    let all = files.iter().flat_map(|file| blocks(file));
+    let mut found: Vec<Block> = all.filter(|block| block.language == language && block.text.contains(text)).collect();
+    assert_eq!(found.len(), 1, "{files:?} have so many {language} blocks with {text:?}");
+    found.remove(0)
+}
+
+/// The pages of `docs/`, in order, as paths from the project's folder. The notes that generated pages are made of are none.
+///
+/// # Panics
+/// The folder cannot be read.
+pub fn pages() -> Vec<String> {
+    let mut pages = Vec::new();
+    pages_in(Path::new("docs"), &mut pages);
+    pages.retain(|page| !page.starts_with("docs/reference/notes/"));
+    pages.sort();
+    pages
+}
+
+fn pages_in(folder: &Path, pages: &mut Vec<String>) {
+    let entries =
+        std::fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    for entry in entries.map(|entry| entry.expect("an entry")) {
+        let path = folder.join(entry.file_name());
+        if entry.path().is_dir() {
+            pages_in(&path, pages);
+        } else if path.extension().is_some_and(|ending| ending == "md") {
+            pages.push(path.to_str().expect("a name in UTF-8").to_owned());
+        }
+    }
+}
+
 fn blocks_of(file: &str, text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut open = false;
@@ -50,6 +102,7 @@ fn blocks_of(file: &str, text: &str) -> Vec<Block> {
             block.text.push('\n');
         } else {
             assert!(!line.starts_with("    "), "{place}: fence this block and name its language");
+            assert!(!line.trim_start().starts_with("```"), "{place}: a fence begins its line");
         }
     }
     assert!(!open, "{file}: the last fence is not closed");
@@ -69,6 +122,12 @@ mod tests {
             place: place.into(),
         };
         assert_eq!(blocks, [block("toml", "b = 1\n\n", "x.md:2"), block("sh", "", "x.md:7")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "x.md:2: a fence begins its line")]
+    fn no_block_hides_in_a_list() {
+        blocks_of("x.md", "1. a\n   ```sh\n   make\n   ```\n");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub use alone::{alone, is_alone};
 pub use browser::Browser;
 pub use certificates::Certificates;
 pub use clock::clock_library;
-pub use document::{Block, block, blocks};
+pub use document::{Block, block, block_of, blocks, pages, shown_block};
 pub use expected::Expected;
 pub use feeder::Feeder;
 pub use flight::Flight;

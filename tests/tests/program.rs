@@ -83,7 +83,7 @@ mod connectors {
 }
 
 mod docs {
-    mod connectors_page;
+    mod pages;
     mod readme;
 }
 

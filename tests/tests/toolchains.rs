@@ -3,6 +3,7 @@
 mod docs {
     mod dist;
     mod examples;
+    mod first_steps;
     mod newcomer;
     mod other_languages;
     mod tutorial;

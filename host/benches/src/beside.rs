@@ -62,7 +62,7 @@ pub fn run_own(part: &str, arguments: &[&str]) -> Option<Cost> {
 
 /// What is compared.
 pub struct Comparison<'a> {
-    /// The connector as `docs/connectors.md` names it, and whether it is a source or a sink.
+    /// The connector as `host/connectors/notes/rates.md` names it, and whether it is a source or a sink.
     pub connector: (&'a str, &'a str),
     pub rows: usize,
     /// What runs beside the job.

@@ -1,12 +1,15 @@
-//! The measured rates in the table of `docs/connectors.md`, which are written where `RATES=write` is in the environment.
+//! The measured rates in `host/connectors/notes/rates.md`, which are written where `RATES=write` is in the environment. `scripts/docs.py`
+//! puts them into the page of connectors.
 
 use crate::measure::root;
 use std::process::Command;
 
+const RATES: &str = "host/connectors/notes/rates.md";
+
 /// Writes a rate into the last column of the connector's line.
 pub fn keep((connector, head): (&str, &str), rate: f64, ratio: f64, beside: &str) {
     if std::env::var("RATES").is_ok_and(|rates| rates == "write") {
-        let path = root().join("docs/connectors.md");
+        let path = root().join(RATES);
         let page = std::fs::read_to_string(&path).expect("the page");
         let begin = format!("| {connector} | {head} |");
         let cell = cell(rate, ratio, beside);
@@ -14,7 +17,7 @@ pub fn keep((connector, head): (&str, &str), rate: f64, ratio: f64, beside: &str
             Some((line, _)) if line.starts_with(&begin) => format!("{line}| {cell} |\n"),
             _ => format!("{line}\n"),
         };
-        assert!(page.contains(&begin), "docs/connectors.md has no line of {connector} as a {head}");
+        assert!(page.contains(&begin), "{RATES} has no line of {connector} as a {head}");
         std::fs::write(&path, page.lines().map(with_rate).collect::<String>()).expect("the page is written");
     }
 }

@@ -2,7 +2,7 @@
 
 The component travels to the executors, as a file of the job, and is compiled there once a machine. What a plugin may use up holds
 there as anywhere: one that loops or takes too much memory fails its task, with the plugin's name and traceback, and the executor
-lives. Spark decides which tasks run again; see `docs/elsewhere.md`.
+lives. Spark decides which tasks run again; see `docs/how-to/use-plugins-in-spark-flink-clickhouse.md`.
 """
 
 from __future__ import annotations

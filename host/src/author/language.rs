@@ -46,7 +46,8 @@ impl Language {
         Language::ALL.into_iter().find(|language| language.word() == word).ok_or_else(|| {
             let words: Vec<&str> = Language::ALL.iter().map(|language| language.word()).collect();
             Error::job(format!(
-                "no SDK for `{word}`; languages are {}. docs/other-languages.md describes plugins without an SDK",
+                "no SDK for `{word}`; languages are {}. docs/how-to/write-plugins-in-other-languages.md describes plugins \
+                 without an SDK",
                 words.join(", ")
             ))
         })

@@ -11,10 +11,10 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(after_long_help = "\
 A client names a plugin, sends tables as Arrow IPC streams, and receives what the
-plugin returns for them; docs/serve.md describes the protocol. Only the user can
-open the socket (mode 0600). It replaces a socket that a killed process left, and
-is removed at the end: on SIGTERM, on Ctrl-C, or, with --with-parent, when
-standard input ends.
+plugin returns for them; docs/reference/serve-protocol.md describes the protocol. Only
+the user can open the socket (mode 0600). It replaces a socket that a killed
+process left, and is removed at the end: on SIGTERM, on Ctrl-C, or, with
+--with-parent, when standard input ends.
 
   millstream serve --socket /tmp/plugins.sock")]
 pub struct ServeArguments {

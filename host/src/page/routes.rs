@@ -1,4 +1,4 @@
-//! What is at which address. All of it but the page's own files is JSON below `/api/v1`, described in `docs/page.md`.
+//! What is at which address. All of it but the page's own files is JSON below `/api/v1`, described in `docs/reference/http-api.md`.
 
 use super::access::Entry;
 use super::body::{self, Answer};

@@ -1,4 +1,4 @@
-//! How a job stands, as JSON has it. Docs: `docs/page.md`.
+//! How a job stands, as JSON has it. Docs: `docs/reference/http-api.md`.
 
 use millstream_engine::checkpoint::recent::CheckpointFacts;
 use millstream_engine::running::upgrade::UpgradeStatus;
@@ -28,7 +28,7 @@ pub struct Restart {
     pub why: String,
 }
 
-/// How a job stands, as JSON has it. Docs: `docs/page.md`.
+/// How a job stands, as JSON has it. Docs: `docs/reference/http-api.md`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct JobView {
     pub id: String,
@@ -98,7 +98,7 @@ pub struct Diagnosis {
     pub sentences: Vec<Sentence>,
 }
 
-/// Something that the page was asked to do to a job, as JSON has it. Docs: `docs/page.md`.
+/// Something that the page was asked to do to a job, as JSON has it. Docs: `docs/reference/http-api.md`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ActionRequest {
     /// Its number, from 1.

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+const PAGE: &str = "docs/how-to/use-plugins-in-a-shell.md";
+
 /// Such a command in this folder. `{name}` stands for the folder of a plugin.
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let named = |argument: &&str| match argument.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
@@ -465,14 +467,14 @@ fn what_the_page_shows_is_so() {
     trial.write("access.log", "127.0.0.1 - ann [05/Jan/2026:12:00:00 +0000] \"GET /home HTTP/1.1\" 200 512\n");
     trial.write("orders.csv", "user,amount\nann,20.5\nbob,3\n");
     let mut ran = 0;
-    for block in blocks("docs/pipe.md").into_iter().filter(|block| block.language == "sh") {
+    for block in blocks(PAGE).into_iter().filter(|block| block.language == "sh") {
         let ended = shell(trial.folder(), &block.text);
         assert_eq!(ended.code, Some(0), "{}: {}", block.place, ended.stderr);
         assert!(!ended.stdout.is_empty(), "{}", block.place);
         ran += 1;
     }
     assert!(ran > 3, "{ran}");
-    let shown = block("docs/pipe.md", "text", "refused");
-    let told = shell(trial.folder(), &block("docs/pipe.md", "sh", "on-error").text);
+    let shown = block(PAGE, "text", "refused");
+    let told = shell(trial.folder(), &block(PAGE, "sh", "on-error").text);
     assert!(told.stderr.trim().ends_with(shown.text.trim()), "{}", told.stderr);
 }

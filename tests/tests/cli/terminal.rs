@@ -1,6 +1,6 @@
 //! What commands draw on a terminal beside their output: the line of `millstream run`, and how far something has come.
 
-use millstream_tests::{Process, Screen, Trial, block, plugin, signal, until};
+use millstream_tests::{Process, Screen, Trial, plugin, shown_block, signal, until};
 use std::fs::File;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -66,7 +66,7 @@ fn a_line_below_rows_and_log_tells_how_the_job_stands() {
         let line = last(&text);
         assert!(line.contains(" · delay ") && line.contains(" · Keeping up"), "{line}");
         let words = |line: &str| line.split(' ').filter(|word| !word.contains(char::is_numeric)).count();
-        assert_eq!(words(&line), words(block("docs/page.md", "text", "rows/s").text.trim()), "{line}");
+        assert_eq!(words(&line), words(shown_block("text", "rows/s").text.trim()), "{line}");
         // Rows go on, the line stays the last.
         for _ in 0..20 {
             std::thread::sleep(Duration::from_millis(37));

@@ -1,6 +1,6 @@
 //! `millstream top`, on a terminal of its own: what its screen shows, what keys do, and what it leaves behind.
 
-use millstream_tests::{Process, Screen, Trial, block, free_port, plugin, signal};
+use millstream_tests::{Process, Screen, Trial, free_port, plugin, shown_block, signal};
 
 /// A job of a plugin that is slow enough to be seen, with a second way and rows that are refused.
 fn job(more: &str) -> Trial {
@@ -277,7 +277,7 @@ fn the_documentation_shows_what_is_on_the_screen() {
     screen.until("all of it is there", |text| {
         ["Keeping up: ", "delay ", "takes ", "checkpoint ", "└ nothing"].iter().all(|words| text.contains(words))
     });
-    let (page, shown) = (block("docs/page.md", "text", "NAME").text, screen.rows());
+    let (page, shown) = (shown_block("text", "NAME").text, screen.rows());
     let page: Vec<&str> = page.lines().collect();
     assert_eq!(page.len(), shown.len());
     // Names and kinds, heads and keys are the same; of what counts, the words are.

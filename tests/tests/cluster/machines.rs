@@ -1,8 +1,8 @@
-//! Jobs of several machines: what `deploy/` has for Kubernetes, compose and systemd, and `docs/machines.md`. No Kubernetes runs
+//! Jobs of several machines: what `deploy/` has for Kubernetes, compose and systemd, and the pages about them. No Kubernetes runs
 //! here: its manifest is compared with what Kubernetes takes, and what it says is run as pods are, in networks of their own.
 
 use millstream_tests::{
-    DEADLINE, HttpClient, Process, S3Server, Trial, block, blocks, free_port, hosts, lives, millstream, python_with,
+    DEADLINE, HttpClient, Process, S3Server, Trial, block_of, blocks, free_port, hosts, lives, millstream, python_with,
     root, signal, stopped, until,
 };
 use std::collections::BTreeSet;
@@ -12,6 +12,8 @@ use std::process::Command;
 use std::time::Duration;
 
 const MANIFEST: &str = "deploy/kubernetes/millstream.yaml";
+/// What tells how to run a job on several machines, and on Kubernetes.
+const PAGES: [&str; 2] = ["docs/how-to/run-on-several-machines.md", "docs/how-to/run-on-kubernetes.md"];
 /// The version of Kubernetes that the page names.
 const KUBERNETES: &str = "1.33";
 /// Pods are killed, deleted and cut off, each time until the job goes on, on a busy machine.
@@ -56,8 +58,8 @@ fn kubernetes_takes_the_manifest() {
     ]);
     let ended = Process::start(command.current_dir(root())).wait_within(WITHIN);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    let page = fs::read_to_string(root().join("docs/machines.md")).unwrap();
-    assert!(page.contains(&format!("what Kubernetes {KUBERNETES} takes")));
+    let page = fs::read_to_string(root().join(PAGES[1])).unwrap();
+    assert!(page.contains(&format!("against Kubernetes {KUBERNETES}.")));
 }
 
 /// Who is not root here becomes it in a namespace.
@@ -212,9 +214,8 @@ fn compose_has_the_same_job() {
 /// What a machine's operator types, block by block.
 #[test]
 fn the_page_says_what_is_there() {
-    let page = "docs/machines.md";
     let manifest = fs::read_to_string(root().join(MANIFEST)).unwrap();
-    for block in blocks(page) {
+    for block in PAGES.into_iter().flat_map(blocks) {
         for line in block.text.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
@@ -237,7 +238,7 @@ fn the_page_says_what_is_there() {
     }
     // With the addresses of this machine, as it stands there.
     let trial = job();
-    let line = block(page, "sh", "--process 0 --cluster-key").text;
+    let line = block_of(&PAGES, "sh", "--process 0 --cluster-key").text;
     let addresses = hosts(2);
     let run = |line: &str, addresses: &str, number: &str| {
         let line = line
@@ -257,11 +258,12 @@ fn the_page_says_what_is_there() {
     // The same with certificates, made as it stands there for the one name that this machine has.
     fs::remove_dir_all(trial.path("checkpoint")).unwrap();
     trial.remove_queue("out.jsonl");
-    let commands = block(page, "sh", "openssl req -x509 -CA").text.replace("a.example b.example", "localhost");
+    let commands = block_of(&PAGES, "sh", "openssl req -x509 -CA").text.replace("a.example b.example", "localhost");
     let made = Process::start(Command::new("bash").args(["-euc", &commands]).current_dir(trial.folder())).wait();
     assert_eq!(made.code, Some(0), "{}", made.stderr);
-    let line =
-        block(page, "sh", "--cluster-tls a.example").text.replace("--cluster-tls a.example", "--cluster-tls localhost");
+    let line = block_of(&PAGES, "sh", "--cluster-tls a.example")
+        .text
+        .replace("--cluster-tls a.example", "--cluster-tls localhost");
     both(&line, &addresses.replace("127.0.0.1", "localhost"));
 }
 

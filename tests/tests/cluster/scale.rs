@@ -276,7 +276,7 @@ fn a_new_process_that_hangs_is_given_up() {
 /// What somebody types, and what they then see.
 #[test]
 fn the_page_shows_what_is_there() {
-    let page = "docs/scale.md";
+    let page = "docs/how-to/change-the-number-of-workers.md";
     let trial = job(2 * ROWS);
     let job = start(&trial, "");
     let shown = block(page, "text", "job.toml: ").text;

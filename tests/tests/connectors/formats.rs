@@ -5,8 +5,8 @@
 
 use millstream_tests::kafka::Record;
 use millstream_tests::{
-    Answer, Broker, Expected, HttpClient, LyingRegistry, Process, Trial, block, free_port, millstream, passing,
-    queue_sink, root, until,
+    Answer, Broker, Expected, HttpClient, LyingRegistry, Process, Trial, free_port, millstream, passing, queue_sink,
+    root, shown_block, until,
 };
 use serde_json::{Value, json};
 use std::io::Write;
@@ -294,7 +294,7 @@ fn payments() -> Vec<u8> {
 
 #[test]
 fn the_sources_of_the_page_are_good_ones() {
-    let page = block("docs/formats.md", "toml", "[sources.archive]");
+    let page = shown_block("toml", "[sources.archive]");
     let sink = "[sinks.out]\nfrom = \"payments\"\nkind = \"queue\"\npath = \"out.jsonl\"\n";
     let trial = Trial::new(&format!("{}\n{sink}", page.text));
     trial.write("orders/1.avro", container(0, 3, 2));
@@ -317,7 +317,7 @@ fn the_sources_of_the_page_are_good_ones() {
 fn the_sink_of_the_page_writes_what_its_source_reads() {
     let (broker, topic) = (Broker::shared(), "payments-of-the-page");
     broker.topic(topic, 1, &[]);
-    let page = block("docs/formats.md", "toml", "[sinks.payments]");
+    let page = shown_block("toml", "[sinks.payments]");
     let sink = page
         .text
         .replace("127.0.0.1:9092", &broker.address())

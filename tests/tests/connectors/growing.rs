@@ -301,7 +301,7 @@ fn one_quote_that_nothing_closes_costs_one_line_of_a_large_file() {
 
 #[test]
 fn the_sources_of_the_page_are_right() {
-    let page = fs::read_to_string(millstream_tests::root().join("docs/files.md")).unwrap();
+    let page = fs::read_to_string(millstream_tests::root().join("docs/how-to/read-growing-files.md")).unwrap();
     let blocks: String = page.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
     let trial = Trial::new(&format!("{blocks}[sinks.out]\nfrom = [\"clicks\", \"log\"]\nkind = \"print\"\n"));
     fs::create_dir(trial.path("incoming")).unwrap();

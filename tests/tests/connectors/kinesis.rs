@@ -437,7 +437,7 @@ fn number_of(record: &Value) -> i64 {
 /// The sources and sinks of the page are right.
 #[test]
 fn the_jobs_of_the_page_are_right() {
-    let page = block("docs/kinesis.md", "toml", "[sources.orders]");
+    let page = block("docs/reference/connectors/kinesis.md", "toml", "[sources.orders]");
     let trial = Trial::new(&page.text);
     let ended = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);

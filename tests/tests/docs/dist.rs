@@ -1,5 +1,5 @@
 //! What `make dist` makes can be installed: each archive is unpacked into a folder that has nothing else in it, which becomes the
-//! root of a user without rights, who runs the demo there. And `docs/install.md` is true.
+//! root of a user without rights, who runs the demo there. And the pages about it are true.
 
 mod archives;
 mod image;

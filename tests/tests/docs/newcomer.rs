@@ -1,5 +1,5 @@
-//! `docs/packages.md` and `docs/upgrade.md` are true from top to bottom: somebody makes a plugin and shares it, somebody else
-//! runs, upgrades and takes back what was shared; with a folder as the registry, and with a real one.
+//! The pages about packages, upgrades and states that change are true from top to bottom: somebody makes a plugin and shares it,
+//! somebody else runs, upgrades and takes back what was shared; with a folder as the registry, and with a real one.
 
 mod pages;
 mod shared;

@@ -1,5 +1,5 @@
-//! `docs/other-languages.md` is true: its plugins are made as it says and do what it says, and its tables are those of the
-//! interface.
+//! What is said of languages without an SDK is true: their plugins are made as two pages say and do what these say, and the tables
+//! are those of the interface.
 
 use millstream_tests::{Block, Ended, Process, Trial, blocks, millstream, root};
 use serde_json::Value;
@@ -9,17 +9,20 @@ use std::process::Command;
 use std::time::Duration;
 use wit_parser::{Resolve, SizeAlign, SourceMap, Type, TypeDefKind};
 
-const PAGE: &str = "docs/other-languages.md";
+/// A plugin written by hand, and the tables of functions and layouts.
+const ABI: &str = "sdk/ABI.md";
+/// A plugin in Zig.
+const ZIG: &str = "docs/how-to/write-plugins-in-other-languages.md";
 
 /// Zig may have to be installed first, and compiles its own runtime the first time.
 const BUILDS_WITHIN: Duration = Duration::from_secs(900);
 
-/// The blocks of the page from one that begins so to one of another plugin.
-fn section(first: &str) -> Vec<Block> {
-    let all = blocks(PAGE);
-    let begins = |language: &str| all.iter().position(|block| block.language == language).expect("a block");
-    let (wat, zig) = (begins("wat"), begins("zig"));
-    if first == "wat" { all[wat..zig].to_vec() } else { all[zig..].to_vec() }
+/// The blocks of a page, which are in these languages and no others.
+fn section(page: &str, languages: &[&str]) -> Vec<Block> {
+    let all = blocks(page);
+    let found: Vec<&str> = all.iter().map(|block| block.language.as_str()).collect();
+    assert_eq!(found, languages, "{page}: tests run these blocks");
+    all
 }
 
 fn of<'b>(section: &'b [Block], language: &str) -> Vec<&'b str> {
@@ -42,7 +45,7 @@ fn runs(trial: &Trial, lines: &str, programs: &[String]) -> Ended {
 /// Runs the job of a section on its rows, which must come out as it says.
 fn does_what_it_says(trial: &Trial, section: &[Block], input: &str, output: &str) {
     let json = of(section, "json");
-    let [rows, expected] = json[..] else { panic!("{PAGE} shows rows that go in and rows that come out") };
+    let [rows, expected] = json[..] else { panic!("the page shows rows that go in and rows that come out") };
     trial.write(input, rows);
     trial.write("job.toml", of(section, "toml")[0]);
     runs(trial, "millstream run job.toml", &[]);
@@ -53,7 +56,7 @@ fn does_what_it_says(trial: &Trial, section: &[Block], input: &str, output: &str
 
 #[test]
 fn a_module_written_by_hand_becomes_a_plugin() {
-    let (section, trial) = (section("wat"), Trial::new(""));
+    let (section, trial) = (section(ABI, &["wat", "sh", "toml", "json", "json"]), Trial::new(""));
     trial.write("double.wat", of(&section, "wat")[0]);
     let told = runs(&trial, of(&section, "sh")[0], &[]).stdout;
     for line in ["plugin:        double 0.1.0", "asks for:      nothing", "reads:         value int64 not null"] {
@@ -64,7 +67,7 @@ fn a_module_written_by_hand_becomes_a_plugin() {
 
 #[test]
 fn a_module_of_a_language_without_an_sdk_becomes_a_plugin() {
-    let (section, trial) = (section("zig"), Trial::new(""));
+    let (section, trial) = (section(ZIG, &["zig", "sh", "sh", "toml", "json", "json"]), Trial::new(""));
     let sh = of(&section, "sh");
     let packages = fs::read_to_string(root().join("scripts/python.txt")).expect("python.txt");
     let installs = sh[0].trim().strip_prefix("pip install ").expect("how to install Zig");
@@ -90,12 +93,12 @@ fn refused(trial: &Trial, file: &str, world: &str) -> String {
 
 /// The cells of the page's table with this heading, row by row.
 fn table(heading: &str) -> Vec<Vec<String>> {
-    let page = fs::read_to_string(root().join(PAGE)).expect("the page");
+    let page = fs::read_to_string(root().join(ABI)).expect("the page");
     let lines = page.lines().skip_while(|line| !line.starts_with(heading)).skip(2);
     let rows = lines.take_while(|line| line.starts_with('|'));
     let rows: Vec<Vec<String>> =
         rows.map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect();
-    assert!(!rows.is_empty(), "{PAGE} has no table {heading}");
+    assert!(!rows.is_empty(), "{ABI} has no table {heading}");
     rows
 }
 
@@ -201,7 +204,7 @@ fn the_layouts_are_those_that_the_page_tells() {
         for (name, id) in &interface.types {
             if matches!(resolve.types[*id].kind, TypeDefKind::Record(_)) {
                 let record = format!("{} {name}", interface.name.as_deref().unwrap_or_default());
-                assert!(told.contains(&record), "{PAGE} tells no layout of {record}");
+                assert!(told.contains(&record), "{ABI} tells no layout of {record}");
             }
         }
     }

@@ -1,12 +1,13 @@
-//! `docs/plugins.md` is true from top to bottom: a newcomer's way in each language, with the real toolchains.
+//! The pages about plugins are true from top to bottom: a newcomer's way in each language, with the real toolchains.
 
-use millstream_tests::{Block, Process, Trial, block, blocks, free_port, millstream};
+use millstream_tests::{Block, Process, Trial, block_of, blocks, free_port, millstream, shown_block};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-const PAGE: &str = "docs/plugins.md";
+const PAGES: [&str; 3] =
+    ["docs/tutorials/first-plugin.md", "docs/how-to/test-plugins.md", "docs/how-to/write-a-source-or-sink-plugin.md"];
 
 /// A toolchain may be slow behind other builds, and compiling Python takes a while.
 const BUILDS_WITHIN: Duration = Duration::from_secs(600);
@@ -69,21 +70,21 @@ fn listening(trial: &Trial) -> (Process, Process) {
 
 fn goes(lang: &str) {
     let way = WAYS.iter().find(|way| way.lang == lang).unwrap();
-    let trial = Trial::new(&block(PAGE, "toml", "[sources.orders]").text);
+    let trial = Trial::new(&block_of(&PAGES, "toml", "[sources.orders]").text);
 
-    let told = shell(&trial, &block(PAGE, "sh", &format!("--lang {lang}\n")).text);
+    let told = shell(&trial, &block_of(&PAGES, "sh", &format!("--lang {lang}\n")).text);
     for part in [way.tested, "built ./bills.wasm", "ok    example", "1 case, 0 failed"] {
         assert!(told.contains(part), "no {part:?} in\n{told}");
     }
 
     let (mut nc, mut job) = listening(&trial);
-    nc.say(&block(PAGE, "json", "ann").text);
+    nc.say(&block_of(&PAGES, "json", "ann").text);
     job.until("the bill is shown", |job| job.stdout().contains("| ann  | 100.0 |"));
     job.until_stderr("the amount -1 is below zero");
     job.signal("INT");
     assert_eq!(job.wait().code, Some(0));
 
-    fs::write(trial.path("bills").join(way.source), &block(PAGE, way.fence, "initial").text).unwrap();
+    fs::write(trial.path("bills").join(way.source), &block_of(&PAGES, way.fence, "initial").text).unwrap();
     shell(&trial, "millstream build bills");
     let (mut nc, mut job) = listening(&trial);
     nc.say("{\"name\": \"ann\", \"amount\": 100}\n");
@@ -92,7 +93,7 @@ fn goes(lang: &str) {
     nc.say("{\"name\": \"\", \"amount\": 1}\n");
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let shown = block(PAGE, "text", way.failed).text;
+    let shown = block_of(&PAGES, "text", way.failed).text;
     let shown = shown.split_once("failed in batch 3: ").expect("it says which batch").1;
     let story =
         ended.stderr.split_once("error: stage `bills`: plugin bills 0.1.0 failed in batch ").expect("it failed").1;
@@ -117,7 +118,7 @@ const CASE_PASSES: &str = "ok    example\n1 case, 0 failed\n";
 fn case(trial: &Trial, project: &str, files: &[(&str, &str, &str)]) {
     let folder = trial.path(project).join("cases/example");
     for (name, language, part) in files {
-        fs::write(folder.join(name), block(PAGE, language, part).text).unwrap();
+        fs::write(folder.join(name), block_of(&PAGES, language, part).text).unwrap();
     }
     let rejected = folder.join("expected-rejected.jsonl");
     if files.iter().any(|(name, ..)| *name == "expected.jsonl") {
@@ -128,8 +129,8 @@ fn case(trial: &Trial, project: &str, files: &[(&str, &str, &str)]) {
 
 #[test]
 fn the_page_is_true_for_a_source() {
-    let trial = Trial::new(&block(PAGE, "toml", "[sources.lines]").text);
-    let told = shell(&trial, &block(PAGE, "sh", "--world source").text);
+    let trial = Trial::new(&block_of(&PAGES, "toml", "[sources.lines]").text);
+    let told = shell(&trial, &block_of(&PAGES, "sh", "--world source").text);
     for part in [
         "test result: ok. 1 passed",
         "built ./feed.wasm",
@@ -167,14 +168,13 @@ fn no_block_of_the_page_is_left_out() {
         let Way { lang, fence, failed, .. } = way;
         [("sh", format!("--lang {lang}\n")), (fence, "initial".into()), ("text", failed.to_string())]
     });
-    let others = [("toml", "[sources.orders]"), ("json", "ann"), ("sh", "nc -lk 9999"), ("sh", "shared.wasm")];
-    let others =
-        others.into_iter().chain([("toml", "[grants]"), ("toml", "[sources.lines]"), ("sh", "--world source")]);
+    let others = [("toml", "[sources.orders]"), ("json", "ann"), ("sh", "nc -lk 9999")];
+    let others = others.into_iter().chain([("toml", "[sources.lines]"), ("sh", "--world source")]);
     let others = others.chain([("toml", "[sinks.ledger]"), ("sh", "--world sink")]);
     let of_cases = [("toml", "rows = 3"), ("text", "from {n}"), ("json", "\"number\""), ("text", "let last = 0")];
     let others = others.chain(of_cases);
-    let mut taken: Vec<Block> = ways.map(|(language, text)| block(PAGE, language, &text)).collect();
-    taken.extend(others.map(|(language, text)| block(PAGE, language, text)));
+    let mut taken: Vec<Block> = ways.map(|(language, text)| block_of(&PAGES, language, &text)).collect();
+    taken.extend(others.map(|(language, text)| block_of(&PAGES, language, text)));
     // These run in the tests of the doctor and of `--watch`, and in those above.
     let known = [
         "millstream doctor\n",
@@ -182,7 +182,7 @@ fn no_block_of_the_page_is_left_out() {
         "millstream test --accept bills\n",
         "millstream build bills\nmillstream run job.toml\n",
     ];
-    for block in blocks(PAGE) {
+    for block in PAGES.into_iter().flat_map(blocks) {
         let is_known = block.language == "sh" && known.contains(&block.text.as_str());
         assert!(is_known || taken.contains(&block), "{}: nothing runs this", block.place);
     }
@@ -204,10 +204,10 @@ mod long {
         let trial = Trial::new("");
         shell(&trial, "millstream new bills --lang c");
         let manifest = trial.path("bills/plugin.toml");
-        fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n" + &block(PAGE, "toml", "[grants]").text)
+        fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n" + &shown_block("toml", "[grants]").text)
             .unwrap();
         shell(&trial, "millstream build bills");
-        let told = shell(&trial, &block(PAGE, "sh", "shared.wasm").text);
+        let told = shell(&trial, &shown_block("sh", "shared.wasm").text);
         for part in [
             "plugin:        bills 0.1.0\n",
             "language:      C\n",
@@ -221,8 +221,8 @@ mod long {
 
     #[test]
     fn the_page_is_true_for_a_sink() {
-        let trial = Trial::new(&block(PAGE, "toml", "[sinks.ledger]").text);
-        let told = shell(&trial, &block(PAGE, "sh", "--world sink").text);
+        let trial = Trial::new(&block_of(&PAGES, "toml", "[sinks.ledger]").text);
+        let told = shell(&trial, &block_of(&PAGES, "sh", "--world sink").text);
         for part in [
             "test result: ok. 1 passed",
             "built ./ledger.wasm",

@@ -4,7 +4,7 @@ use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use millstream_tests::{DEADLINE, Process, Trial, block, millstream, plugin, python_with, root};
+use millstream_tests::{DEADLINE, Process, Trial, block, millstream, plugin, python_with, root, shown_block};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -396,15 +396,15 @@ fn a_panic_in_any_thread_is_told_and_the_others_go_on() {
 #[test]
 fn the_client_of_the_page_works() {
     let server = Server::start(&[]);
-    let script = block("docs/serve.md", "python", "socket.AF_UNIX").text;
+    let script = block("docs/reference/serve-protocol.md", "python", "socket.AF_UNIX").text;
     let script = script.replace("/tmp/plugins.sock", &server.socket.display().to_string());
     let python = Command::new(root().join("scripts/python.sh")).output().unwrap().stdout;
     let mut python = Command::new(String::from_utf8_lossy(&python).trim());
     let ended = Process::start(python.args(["-c", &script])).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(ended.stdout.trim(), block("docs/serve.md", "text", "To").text.trim());
+    assert_eq!(ended.stdout.trim(), block("docs/reference/serve-protocol.md", "text", "To").text.trim());
     // What it says of frames that are sent and answered is JSON.
-    let page = fs::read_to_string(root().join("docs/serve.md")).unwrap();
+    let page = fs::read_to_string(root().join("docs/reference/serve-protocol.md")).unwrap();
     let shown: BTreeMap<&str, Value> = page
         .split('`')
         .filter(|text| text.starts_with("{\""))
@@ -417,12 +417,12 @@ fn the_client_of_the_page_works() {
 #[test]
 fn clickhouse_calls_plugins_through_a_pipe() {
     let trial = Trial::new("");
-    let function = block("docs/elsewhere.md", "xml", "sentiment").text;
+    let function = shown_block("xml", "sentiment").text;
     let here = format!("{} pipe --from arrow {} ", millstream().display(), plugin("sentiment").display());
     let put = function.replace("millstream pipe --from arrow plugins/sentiment ", &here);
     assert_ne!(function, put);
     trial.write("sentiment_function.xml", &put);
-    let query = block("docs/elsewhere.md", "sql", "sentiment").text;
+    let query = shown_block("sql", "sentiment").text;
     let script = "import sys, chdb; print(chdb.query(sys.argv[1], 'TSV', udf_path=sys.argv[2]), end='')";
     let mut python = python_with("chdb");
     let asked = python.args(["-c", script, &query]).arg(trial.folder());

@@ -1,7 +1,7 @@
 //! Stages whose results change, against an oracle that knows no changes: what they put out is folded, and must be what a query over
 //! all rows that are there gives, behind every batch: on any number of workers, and through kills.
 
-use millstream_tests::{Expected, Random, Trial, block};
+use millstream_tests::{Expected, Random, Trial, shown_block};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -476,10 +476,10 @@ fn what_changes_is_what_a_query_over_all_rows_gives() {
     }
 }
 
-/// The stages that `docs/changes.md` shows run, and put out what it says.
+/// The stages that the page of changelogs shows run, and put out what it says.
 #[test]
 fn the_stages_of_the_page_follow_changes() {
-    let shown = block("docs/changes.md", "toml", "[stages.order-table]").text;
+    let shown = shown_block("toml", "[stages.order-table]").text;
     let schema = "{ op = \"text\", order_id = \"int64\", customer = \"text\", price = \"decimal(12,2)\" }";
     let trial = Trial::new(&format!(
         "clock = \"manual\"\n[sources.orders]\nkind = \"queue\"\npath = \"orders.jsonl\"\nschema = {schema}\n\

@@ -258,7 +258,7 @@ fn where_memory_is_tight_batches_wait_for_each_other() {
 #[test]
 fn the_page_tells_what_is_so() {
     let of =
-        |language: &str| blocks("docs/memory.md").into_iter().find(|block| block.language == language).unwrap().text;
+        |language: &str| blocks("docs/how-to/bound-memory-and-state.md").into_iter().find(|block| block.language == language).unwrap().text;
     let trial = Trial::new(&of("toml"));
     trial.write("input.txt", "to be\n");
     assert!(trial.run_well(&[]).stdout.contains("to be"));

@@ -461,12 +461,12 @@ fn rows_are_kept_while_a_match_may_begin_with_them() {
     assert_eq!(out, [json!({ "k": "y", "match_start": shown(101), "match_end": shown(104) })]);
 }
 
-/// What `docs/patterns.md` shows: steps that are right, and which match of `a a b b` counts.
+/// What `docs/reference/stages/pattern.md` shows: steps that are right, and which match of `a a b b` counts.
 #[test]
 fn the_page_tells_what_comes_out() {
-    let page = fs::read_to_string(root().join("docs/patterns.md")).unwrap();
+    let page = fs::read_to_string(root().join("docs/reference/stages/pattern.md")).unwrap();
     let block = page.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
-    let table = page.split("For the rows `a a b b`").nth(1).unwrap().split("**Where").next().unwrap();
+    let table = page.split("For the rows `a a b b`").nth(1).unwrap().split("\n\n").nth(1).unwrap();
     let rows: Vec<(&str, &str)> = table
         .lines()
         .filter_map(|line| line.strip_prefix("| `"))

@@ -1,6 +1,6 @@
 //! Little address space (`ulimit -v`): plugins run as elsewhere and give the same, and where it does not do, the error says so.
 
-use millstream_tests::{Ended, Process, Trial, block, millstream, plugin, queue_sink, root};
+use millstream_tests::{Ended, Process, Trial, millstream, plugin, queue_sink, root, shown_block};
 use std::process::Command;
 
 /// The same command where so much may be mapped.
@@ -32,7 +32,7 @@ fn pipe(trial: &Trial, plugin_name: &str, more: &[&str]) -> Command {
 #[test]
 fn the_page_has_a_limit_that_will_do() {
     plugin("split-words");
-    let line = block("docs/memory.md", "sh", "ulimit -v").text;
+    let line = shown_block("sh", "ulimit -v").text;
     let run = |line: &str| {
         let mut command = Command::new("sh");
         let programs = format!("{}:{}", millstream().parent().unwrap().display(), std::env::var("PATH").unwrap());

@@ -1,4 +1,4 @@
-//! The lines of `docs/guarantees.md` that the kill loop (`kill.rs`) does not hold: sources `directory`, `rate` and
+//! The lines of `host/connectors/notes/guarantees.md` that the kill loop (`kill.rs`) does not hold: sources `directory`, `rate` and
 //! `raw-socket`, what `print` shows, and that no environment can weaken them.
 
 use millstream_tests::Trial;

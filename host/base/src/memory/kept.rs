@@ -52,8 +52,8 @@ fn story() -> String {
     format!(
         "state that stays in memory takes {}, which is more than `state.memory`: {}\n  {largest}\n  Most of what stages keep may \
          lie in files. States of stages with `on = \"all\"` or `emit = \"state\"`, and patterns and `top` without a key have to \
-         stay in memory (docs/memory.md). Raise `state.memory`, or let them keep less: shorter windows, `lateness`, `within` and \
-         `timeout`, or more processes.",
+         stay in memory (docs/how-to/bound-memory-and-state.md). Raise `state.memory`, or let them keep less: shorter windows, \
+         `lateness`, `within` and `timeout`, or more processes.",
         mib(bytes()),
         mib(MAX.load(Ordering::Relaxed)),
     )

@@ -1,6 +1,6 @@
 //! What may be used: the user's policy, and the operator's, which the user and job authors cannot widen.
 //!
-//! Both files have the same form (`file`; `docs/packages.md`). What one of them forbids is forbidden. A file knows signers by its
+//! Both files have the same form (`file`; `docs/how-to/share-plugins.md`). What one of them forbids is forbidden. A file knows signers by its
 //! own keys, and those whom the operator names by the operator's alone; what one of them has revoked is revoked for all.
 
 mod file;

@@ -51,7 +51,7 @@ fn a_job_gets_other_workers_and_other_machines() {
     // What somebody types, on the addresses of this machine.
     let typed = |text: &str| {
         let here = ["a", "b", "c"].iter().zip(&all);
-        let text = block("docs/scale.md", "sh", text).text;
+        let text = block("docs/how-to/change-the-number-of-workers.md", "sh", text).text;
         here.fold(text, |text, (name, host)| text.replace(&format!("{name}.example:2101"), host))
     };
     let words = |line: &str| -> Vec<String> { line.split_whitespace().skip(1).map(str::to_owned).collect() };

@@ -1,7 +1,7 @@
 //! Batches of the `http` sink in ClickHouse: in a real one, though an old one (Debian's, of 2018), and in a stand-in that does as
 //! ClickHouse documents for the one parameter that the old one does not know.
 
-use millstream_tests::{HttpServer, Process, Trial, block, free_port, holds_within, root, until};
+use millstream_tests::{HttpServer, Process, Trial, free_port, holds_within, root, shown_block, until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -13,7 +13,7 @@ const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
 /// The sink of the page, at this port.
 fn sink(port: u16, name: &str) -> String {
-    let text = block("docs/sinks.md", "toml", &format!("[sinks.{name}]")).text;
+    let text = shown_block("toml", &format!("[sinks.{name}]")).text;
     assert_eq!(text.matches("http://ch:8123/").count(), 1, "{text}");
     text.replace("http://ch:8123/", &format!("http://127.0.0.1:{port}/"))
 }
@@ -54,7 +54,7 @@ fn a_table_that_replaces_rows_holds_each_once_though_job_and_server_are_killed()
     let port = free_port();
     let trial = job(&sink(port, "clicks"));
     let running = server(port, &trial);
-    let table = block("docs/sinks.md", "sql", "ReplacingMergeTree").text;
+    let table = shown_block("sql", "ReplacingMergeTree").text;
     query(port, &table).expect("the table of the page is made");
     let count = || query(port, "select count() from events final").and_then(|count| count.parse::<u32>().ok());
     let count = || count().unwrap_or(0);

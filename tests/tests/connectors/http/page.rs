@@ -1,11 +1,13 @@
-//! What `docs/http.md` shows is true.
+//! What the pages about HTTP show is true.
 
 use super::listening;
-use millstream_tests::{Certificates, Process, Trial, block, blocks, free_port, passing, until};
+use millstream_tests::{Certificates, Process, Trial, block, blocks, free_port, passing, shown_block, until};
 use serde_json::json;
 use std::process::Command;
 
-const PAGE: &str = "docs/http.md";
+/// All commands of this page are run here.
+const PAGE: &str = "docs/how-to/receive-rows-over-http.md";
+const WEBSOCKET: &str = "docs/reference/connectors/websocket.md";
 
 #[test]
 fn the_commands_of_the_page_do_what_it_says() {
@@ -29,7 +31,7 @@ fn the_commands_of_the_page_do_what_it_says() {
 
 #[test]
 fn the_source_with_token_and_certificate_is_valid() {
-    let source = block(PAGE, "toml", "EVENTS_TOKEN").text.replace("[sources.events]\n", "");
+    let source = shown_block("toml", "EVENTS_TOKEN").text.replace("[sources.events]\n", "");
     let trial = passing("", &source, "");
     let made = Certificates::make();
     let (cert, key) = made.of("own", "DNS:localhost", 2);
@@ -42,8 +44,8 @@ fn the_source_with_token_and_certificate_is_valid() {
 
 #[test]
 fn the_page_of_a_stage_connects_to_where_its_sink_listens() {
-    let page = block("docs/sinks.md", "html", "WebSocket").text;
-    let sink = block("docs/sinks.md", "toml", "kind = \"websocket\"").text;
+    let page = block(WEBSOCKET, "html", "WebSocket").text;
+    let sink = block(WEBSOCKET, "toml", "kind = \"websocket\"").text;
     let listen = sink.split("listen = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     assert!(page.contains(&format!("new WebSocket(\"ws://{listen}\")")), "{page}\n{sink}");
 }
@@ -51,7 +53,7 @@ fn the_page_of_a_stage_connects_to_where_its_sink_listens() {
 #[test]
 fn the_sources_that_fetch_are_valid() {
     for (text, name) in [("every = \"10s\"", "orders"), ("wss://", "posts"), ("pages = \"link\"", "issues")] {
-        let sources = block(PAGE, "toml", text).text;
+        let sources = shown_block("toml", text).text;
         let trial = Trial::new(&format!("{sources}\n[sinks.out]\nfrom = \"{name}\"\nkind = \"nothing\"\n"));
         let mut command = trial.command(&["validate", "job.toml"]);
         let ended = Process::start(command.env("SHOP_TOKEN", "tok-77").env("POSTS_TOKEN", "tok-88")).wait();

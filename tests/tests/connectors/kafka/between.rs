@@ -1,4 +1,4 @@
-//! From a topic into a topic, each record once, and `docs/kafka.md` from its first line to its last.
+//! From a topic into a topic, each record once, and `docs/tutorials/kafka-exactly-once.md` from its first line to its last.
 
 use millstream_tests::kafka::{BrokerOptions, Record};
 use millstream_tests::{Block, Broker, Process, Trial, block, blocks, holds_within, kill, millstream, plugin, root};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-const PAGE: &str = "docs/kafka.md";
+const PAGE: &str = "docs/tutorials/kafka-exactly-once.md";
 
 /// The counts of each word in the order in which they came.
 fn counts(records: &[Record]) -> BTreeMap<String, Vec<u64>> {

@@ -1,6 +1,6 @@
 //! Changes of tables of a real PostgreSQL: each row and each change comes once and in order, whatever dies, and sinks know what they do.
 
-use millstream_tests::{Certificates, Expected, Postgres, Process, Random, Relay, Trial, kill, until};
+use millstream_tests::{Certificates, Expected, Postgres, Process, Random, Relay, Trial, kill, shown_block, until};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -54,6 +54,17 @@ pub(crate) fn rows_of(trial: &Trial, name: &str) -> Vec<Value> {
 pub(crate) fn rows(job: &mut Process, trial: &Trial, count: usize) -> Vec<Value> {
     job.until(&format!("{count} rows have come"), |_| rows_of(trial, "out.jsonl").len() >= count);
     rows_of(trial, "out.jsonl")
+}
+
+/// What the page about changes has somebody set before all else.
+#[test]
+fn the_server_is_prepared_as_the_page_shows() {
+    let mut server = Postgres::start();
+    assert_ne!(server.sql("show wal_level"), "logical");
+    server.sql(&shown_block("sql", "alter system").text);
+    server.stop();
+    server.start_again();
+    assert_eq!(server.sql("show wal_level"), "logical");
 }
 
 /// A transaction of some changes.

@@ -68,7 +68,7 @@ fn the_image_runs_the_demo() {
     let version = image.run(user.parse().unwrap(), "/home/millstream", &[entry, "--version"]);
     version.iter().for_each(|ended| assert_eq!(ended.stdout, told, "{}", ended.stderr));
 
-    // As docs/install.md has it: somebody else's folder, and that somebody's number, who has no home there.
+    // As docs/how-to/run-as-a-service.md has it: somebody else's folder, and that somebody's number, who has no home there.
     let (_around, unpacked) = Made::once().unpacked();
     image.copy(&unpacked.join("demo"), "/jobs/demo");
     image.copy(&unpacked.join("plugins"), "/jobs/plugins");

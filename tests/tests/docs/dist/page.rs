@@ -1,13 +1,13 @@
-//! `docs/install.md`, block by block.
+//! How to install the program and run it as a service, block by block.
 
 use super::{Made, WITHIN, counted, does, has, words};
-use millstream_tests::{Block, Process, block, blocks, millstream, root};
+use millstream_tests::{Block, Process, block_of, blocks, millstream, root};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-const PAGE: &str = "docs/install.md";
+const PAGES: [&str; 2] = ["docs/how-to/install.md", "docs/how-to/run-as-a-service.md"];
 
 /// What a shell makes of these lines, with only these programs before those of the path.
 #[track_caller]
@@ -34,21 +34,21 @@ fn speaking(names: &[&str]) -> TempDir {
 #[test]
 fn the_files_are_as_the_page_names_them() {
     let made = Made::once();
-    let page = fs::read_to_string(root().join(PAGE)).unwrap();
+    let page = fs::read_to_string(root().join(PAGES[0])).unwrap();
     if std::env::consts::ARCH == "x86_64" {
         for name in ["millstream-0.1.0-linux-x86_64.tar.gz", "millstream-0.1.0-oci-linux-x86_64.tar"] {
             assert!(made.folder.path().join(name).is_file() && page.contains(name), "{name}");
         }
     }
     let none = speaking(&[]);
-    shell(made.folder.path(), none.path(), &block(PAGE, "sh", "sha256sum").text);
+    shell(made.folder.path(), none.path(), &block_of(&PAGES, "sh", "sha256sum").text);
 }
 
 #[test]
 fn the_tarball_is_used_as_the_page_says() {
     let (folder, none) = (TempDir::new().unwrap(), speaking(&[]));
     does(Command::new("cp").arg(Made::once().archive(".tar.gz")).arg(folder.path()));
-    let told = shell(folder.path(), none.path(), &block(PAGE, "sh", "tar -xzf").text);
+    let told = shell(folder.path(), none.path(), &block_of(&PAGES, "sh", "tar -xzf").text);
     let words = words();
     assert!(told.contains(&format!("| {} |", words.values().sum::<u64>())), "{told}");
     let unpacked = Made::once().archive(".tar.gz");
@@ -58,7 +58,7 @@ fn the_tarball_is_used_as_the_page_says() {
     // To somewhere else than the machine's own folder.
     let around = folder.path().join("local");
     fs::create_dir(&around).unwrap();
-    let copy = block(PAGE, "sh", "cp -r bin").text;
+    let copy = block_of(&PAGES, "sh", "cp -r bin").text;
     assert_eq!(copy.matches("/usr/local/").count(), 1, "{copy}");
     let copy = copy.replace("sudo ", "").replace("/usr/local/", &format!("{}/", around.display()));
     shell(&folder.path().join(name), none.path(), &copy);
@@ -72,7 +72,7 @@ fn what_needs_rights_is_as_the_page_says() {
         return;
     }
     let (folder, speaking) = (TempDir::new().unwrap(), speaking(&["sudo", "docker"]));
-    let says = |text: &str| shell(folder.path(), speaking.path(), &block(PAGE, "sh", text).text);
+    let says = |text: &str| shell(folder.path(), speaking.path(), &block_of(&PAGES, "sh", text).text);
     let package = Made::once().archive(".deb");
     let name = package.file_name().unwrap().to_str().unwrap();
     assert_eq!(says("apt install"), format!("sudo apt install ./{name}\n"));
@@ -96,7 +96,7 @@ fn what_needs_rights_is_as_the_page_says() {
 fn completions_and_manual_come_from_the_program() {
     let folder = TempDir::new().unwrap();
     let program = millstream();
-    shell(folder.path(), program.parent().unwrap(), &block(PAGE, "sh", "millstream completions").text);
+    shell(folder.path(), program.parent().unwrap(), &block_of(&PAGES, "sh", "millstream completions").text);
     let share = folder.path().join(".local/share");
     assert!(share.join("bash-completion/completions/millstream").is_file());
     assert!(share.join("man/man1/millstream-run.1").is_file());
@@ -106,7 +106,7 @@ fn completions_and_manual_come_from_the_program() {
 #[test]
 fn the_version_is_told_as_the_page_shows() {
     let told = does(Command::new(millstream()).arg("--version"));
-    let shown = block(PAGE, "text", "millstream 0.1.0").text;
+    let shown = block_of(&PAGES, "text", "millstream 0.1.0").text;
     let shape = |text: &str| -> Vec<String> {
         text.lines()
             .map(|line| if line.starts_with("commit: ") { "commit: …".into() } else { line.to_owned() })
@@ -139,12 +139,15 @@ fn no_block_of_the_page_is_left_out() {
         ("ini", "ReadWritePaths"),
         ("text", "millstream 0.1.0"),
     ];
-    let mut taken: Vec<Block> = taken.map(|(language, text)| block(PAGE, language, text)).to_vec();
+    let mut taken: Vec<Block> = taken.map(|(language, text)| block_of(&PAGES, language, text)).to_vec();
     // This test comes of it, and the next tells of the program.
     taken.extend(
-        blocks(PAGE).into_iter().filter(|block| ["make dist\n", "millstream --version\n"].contains(&&*block.text)),
+        PAGES
+            .into_iter()
+            .flat_map(blocks)
+            .filter(|block| ["make dist\n", "millstream --version\n"].contains(&&*block.text)),
     );
-    for block in blocks(PAGE) {
+    for block in PAGES.into_iter().flat_map(blocks) {
         assert!(taken.contains(&block), "{}: nothing runs this", block.place);
     }
 }

@@ -1,4 +1,4 @@
-//! The unit of systemd, which the tarball, the package and `docs/install.md` have from one file.
+//! The unit of systemd, which the tarball, the package and `docs/how-to/run-as-a-service.md` have from one file.
 
 use super::root::Root;
 use super::{does, has};
@@ -44,7 +44,7 @@ fn systemd_takes_the_unit_and_what_the_page_adds() {
     let around = Root::new();
     around.copy(&root().join("scripts/dist/millstream@.service"), &format!("{UNITS}/millstream@.service"));
     around.copy(Path::new("/bin/true"), "usr/bin/millstream");
-    let added = blocks("docs/install.md").into_iter().find(|block| block.language == "ini").unwrap();
+    let added = blocks("docs/how-to/run-as-a-service.md").into_iter().find(|block| block.language == "ini").unwrap();
     let beside = around.path(UNITS).join("millstream@demo.service.d");
     fs::create_dir_all(&beside).unwrap();
     let machines = fs::read_to_string(root().join("deploy/systemd/cluster.conf")).unwrap();

@@ -6,8 +6,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 
-const PACKAGES: &str = "docs/packages.md";
-const UPGRADE: &str = "docs/upgrade.md";
+const PACKAGES: &str = "docs/how-to/share-plugins.md";
+const UPGRADE: &str = "docs/how-to/upgrade-a-plugin.md";
 
 /// Goes the whole way with this registry.
 pub fn go(name: &str, registry: &str) {

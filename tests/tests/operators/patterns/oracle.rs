@@ -1,5 +1,5 @@
 //! What the matches of a pattern are, by brute force: all ways to give rows to steps are tried, one by one, and those that are no match by
-//! the rules of `docs/patterns.md` are thrown away. It knows nothing of partial matches, of watermarks, or of how the program does it.
+//! the rules of `docs/reference/stages/pattern.md` are thrown away. It knows nothing of partial matches, of watermarks, or of how the program does it.
 
 use std::cmp::Ordering;
 

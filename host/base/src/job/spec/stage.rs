@@ -340,7 +340,7 @@ pub struct LatestSpec {
     pub on: Vec<(String, String)>,
     /// `Left` keeps rows that the table knows nothing about, `Inner` does not.
     pub kind: JoinKind,
-    /// The column of the stream that says what a row does to the table (`insert`, `delete` …), see `docs/changes.md`.
+    /// The column of the stream that says what a row does to the table (`insert`, `delete` …), see `docs/explanation/changelogs.md`.
     /// `None`: each row takes the place of the one before.
     pub op: Option<String>,
 }

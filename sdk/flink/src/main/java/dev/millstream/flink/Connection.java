@@ -9,7 +9,7 @@ import java.nio.channels.AsynchronousCloseException;
 import java.util.ArrayList;
 import java.util.List;
 
-/** A plugin behind a connection, by the protocol of {@code docs/serve.md}: a frame is a header, which is JSON, and tables. */
+/** A plugin behind a connection, by the protocol of {@code docs/reference/serve-protocol.md}: a frame is a header, which is JSON, and tables. */
 final class Connection implements AutoCloseable {
     static final int VERSION = 1;
     private static final ObjectMapper JSON = new ObjectMapper();

@@ -14,7 +14,7 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.flink.types.Row;
 import org.junit.jupiter.api.Test;
 
-/** What {@code docs/elsewhere.md} shows, and what it says of windows, times and types. */
+/** What {@code docs/how-to/use-plugins-in-spark-flink-clickhouse.md} shows, and what it says of windows, times and types. */
 class ExampleTest {
     private static final String ROOT = System.getenv("MILLSTREAM_ROOT");
 
