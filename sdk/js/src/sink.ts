@@ -114,7 +114,7 @@ export class Departures<I> {
   /** Refuses the row at this place. */
   refuse(place: number, reason: unknown): void {
     if (!Number.isInteger(place) || place < 0 || place >= this.length) {
-      throw internalError(`row ${place} is refused, but there are ${this.length} rows`);
+      throw internalError(`row ${place} is rejected, but there are ${this.length} rows`);
     }
     this.#refused.set(place, reason instanceof Error ? reason.message : String(reason));
   }

@@ -75,7 +75,7 @@ test("what is missing or wrong is told", () => {
   const nothing = sink({ promise: "at-least-once" }, { open: () => undefined as unknown as ReturnType<typeof open> });
   assert.throws(() => testing.sink(nothing).open(), /`open` returned undefined: is a `return` missing\?/);
   const behind = sink({ promise: "at-least-once", input: Entry }, { open: () => ({ ...open(), write: (rows) => rows.refuse(1, "") }) });
-  assert.throws(() => testing.sink(behind).open().batch(1, [{ name: "", amount: 0 }]), /row 1 is refused, but there are 1 rows/);
+  assert.throws(() => testing.sink(behind).open().batch(1, [{ name: "", amount: 0 }]), /row 1 is rejected, but there are 1 rows/);
 });
 
 test("requests over HTTP are answered by servers of the test", () => {

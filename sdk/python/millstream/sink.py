@@ -97,7 +97,7 @@ class Departures(Generic[R]):
     def refuse(self, place: int, reason: Any) -> None:
         """Refuses the row at this place."""
         if not 0 <= place < len(self):
-            raise IndexError(f"row {place} is refused, but there are {len(self)} rows")
+            raise IndexError(f"row {place} is rejected, but there are {len(self)} rows")
         self.refused[place] = str(reason)
 
 

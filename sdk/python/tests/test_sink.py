@@ -143,7 +143,7 @@ class SinkTest(unittest.TestCase):
         ]:
             with self.assertRaisesRegex(TypeError, words):
                 testing.sink(sink(cls)).describe()
-        with self.assertRaisesRegex(IndexError, "row 1 is refused, but there are 1 rows"):
+        with self.assertRaisesRegex(IndexError, "row 1 is rejected, but there are 1 rows"):
             testing.sink(sink(Behind)).open().batch(1, [{"name": "", "amount": 1}])
 
 

@@ -93,7 +93,7 @@ class SourceTest(unittest.TestCase):
         test = testing.source(Three)
         self.assertEqual(test.partitions(), [""])
         self.assertEqual(len(test.open().poll(3).rows), 3)
-        with self.assertRaisesRegex(InternalError, "3 rows, refused ones included, where at most 2"):
+        with self.assertRaisesRegex(InternalError, "3 rows, including rejected ones, but at most 2"):
             test.open().poll(2)
         with self.assertRaisesRegex(ConfigError, "takes no config"):
             testing.source(Three, config={"a": 1}).describe()

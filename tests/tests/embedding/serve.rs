@@ -199,7 +199,7 @@ fn what_is_wrong_with_a_plugin_or_a_call_is_told_by_kind() {
     let whole = texts("value", &["a"]);
     error(&call(&mut poison, json!({}), &[whole[..whole.len() - 9].to_vec()]), "usage", "breaks off");
     for (name, more, kind, words) in [
-        ("split-words", json!({ "plugin": "plugins/there-is-none" }), "usage", "there is no plugin"),
+        ("split-words", json!({ "plugin": "plugins/there-is-none" }), "usage", "plugin not found"),
         ("split-words", json!({ "function": "update" }), "usage", "is of world transform: call `process`"),
         ("split-words", json!({ "function": "dance" }), "usage", "one of process, update"),
         ("split-words", json!({ "config": { "x": 1 } }), "usage", "unknown field `x`"),

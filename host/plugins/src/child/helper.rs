@@ -48,7 +48,7 @@ pub fn ask(
     let late = || Error::from(ErrorKind::TimedOut);
     let output = output.recv_timeout(time_max).map_err(|_| late())??;
     if output.len() as u64 > output_bytes_max {
-        return Err(Error::other(format!("answered with more than {} KiB", output_bytes_max >> 10)));
+        return Err(Error::other(format!("replied with more than {} KiB", output_bytes_max >> 10)));
     }
     loop {
         if let Some(status) = group.0.try_wait()? {

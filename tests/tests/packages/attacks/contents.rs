@@ -95,7 +95,7 @@ fn components_of_something_else() {
         ("nothing", "is empty", Vec::new()),
         ("a module", "core WebAssembly module", module),
         ("half of a component", "unexpected end-of-file", good[..good.len() / 2].to_vec()),
-        ("a component without a name", "no Millstream plugin", wat::parse_str("(component)").unwrap()),
+        ("a component without a name", "not a Millstream plugin", wat::parse_str("(component)").unwrap()),
         ("another name", "says of itself that it is `other@0.1.0`", component("other", VERSION, "0.1.1", "")),
         ("another version", "says of itself that it is `split-words@0.2.0`", component(NAME, "0.2.0", "0.1.1", "")),
         ("a name that steers a terminal", "says of itself", component("\u{1b}[2J", VERSION, "0.1.1", "")),

@@ -75,13 +75,13 @@ fn what_needs_no_consent() {
 fn what_needs_consent() {
     let http = after(|new| {
         new.imports.push("wasi:http/outgoing-handler@0.2.6".into());
-        new.asks.push("requests over HTTP (needs a grant)".into());
+        new.asks.push("HTTP requests (need a grant)".into());
         new.grants["http"]["hosts"] = json!(["a.example.com", "b.example.com"]);
     });
     assert_eq!(
         http,
         [
-            "! it now asks for requests over HTTP (needs a grant) (wasi:http/outgoing-handler)",
+            "! it now asks for HTTP requests (need a grant) (wasi:http/outgoing-handler)",
             "! it now wants to be granted http.hosts b.example.com"
         ]
     );
