@@ -133,7 +133,7 @@ func TestASourceGivesNoMoreThanItIsAskedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants(t, "pause", time.Minute.String(), polled(t, opened, 3).Pause.String())
-	if _, err := opened.Poll(2, 0); err == nil || !strings.Contains(err.Error(), "at most 2 were asked for") {
+	if _, err := opened.Poll(2, 0); err == nil || !strings.Contains(err.Error(), "at most 2 were requested") {
 		t.Error(err)
 	}
 }

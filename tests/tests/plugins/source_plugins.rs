@@ -505,7 +505,7 @@ fn a_source_that_goes_wrong_ends_the_job_with_a_story() {
             1,
             &["16385 rows, including rejected ones, but at most 16384 were requested"],
         ),
-        ("fault = \"too-many-refused\"", "", 1, &["where at most 16384 were asked for"]),
+        ("fault = \"too-many-refused\"", "", 1, &["but at most 16384 were requested"]),
         ("fault = \"long-position\"", "", 1, &["a position of 1048576 bytes; at most 4096 are kept"]),
         ("fault = \"memory\"", "", 1, &["more memory than its limit of 256 MiB", "`limits.memory` of the source"]),
         ("fault = \"config-in-open\"", "", 2, &["rejects its config in `open`: no partition can be opened"]),

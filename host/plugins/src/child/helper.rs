@@ -103,6 +103,6 @@ mod tests {
     #[test]
     fn one_that_never_stops_writing_is_ended() {
         let refused = shell("yes", 30_000).unwrap_err();
-        assert_eq!(refused.to_string(), "answered with more than 1 KiB");
+        assert_eq!(refused.to_string(), "replied with more than 1 KiB");
     }
 }
