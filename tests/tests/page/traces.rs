@@ -171,7 +171,7 @@ fn a_receiver_that_is_away_hangs_or_refuses_costs_a_warning_and_nothing_else() {
     let refusing = HttpServer::start(free_port(), |_, _| Some((401, String::new(), "who are you?".into())));
     let ended = run(&job(), refusing.port(), &[]);
     assert_eq!(ended.stderr.matches("traces cannot be sent to").count(), 1, "{}", ended.stderr);
-    assert!(ended.stderr.contains("it answers 401") && ended.stderr.contains("they are dropped"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("it replies 401") && ended.stderr.contains("they are dropped"), "{}", ended.stderr);
 
     for (variable, value, words) in [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "set OTEL_EXPORTER_OTLP_PROTOCOL to"),
