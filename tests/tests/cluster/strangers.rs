@@ -364,7 +364,7 @@ fn junk_in_a_connection_ends_the_job_without_a_panic() {
     let sent: [(&str, Option<Vec<u8>>); 3] = [
         ("a record that no process of the job has sealed", None),
         ("a message that exceeds the size limit", Some(large)),
-        ("a message between workers that there are not", Some(nobody)),
+        ("a message between workers that do not exist", Some(nobody)),
     ];
     for (told, message) in sent {
         let trial = job();

@@ -204,7 +204,7 @@ fn what_is_wrong_with_a_plugin_or_a_call_is_told_by_kind() {
         ("split-words", json!({ "function": "dance" }), "usage", "one of process, update"),
         ("split-words", json!({ "config": { "x": 1 } }), "usage", "unknown field `x`"),
         ("split-words", json!({ "millstream": 2 }), "usage", "version 1 here, and the client speaks 2"),
-        ("split-words", json!({ "digest": "sha256:00" }), "environment", "and sha256:00 where it was named"),
+        ("split-words", json!({ "digest": "sha256:00" }), "environment", "but sha256:00 is required"),
         ("split-words", json!({ "lmits": {} }), "usage", "unknown field `lmits`"),
     ] {
         let mut stream = server.connect();

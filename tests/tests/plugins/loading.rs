@@ -272,7 +272,7 @@ fn what_is_no_file_is_not_read() {
     let trial = trial(&split_words(), "", "");
     let ended = Process::start(&mut apart(&trial, &["inspect", "/dev/zero"])).wait_within(Duration::from_secs(20));
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("plugin /dev/zero is no file"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("plugin /dev/zero is not a regular file"), "{}", ended.stderr);
 }
 
 #[test]

@@ -506,7 +506,7 @@ fn a_source_that_goes_wrong_ends_the_job_with_a_story() {
             &["16385 rows, including rejected ones, but at most 16384 were requested"],
         ),
         ("fault = \"too-many-refused\"", "", 1, &["but at most 16384 were requested"]),
-        ("fault = \"long-position\"", "", 1, &["a position of 1048576 bytes; at most 4096 are kept"]),
+        ("fault = \"long-position\"", "", 1, &["a position of 1048576 bytes; at most 4096 are allowed"]),
         ("fault = \"memory\"", "", 1, &["more memory than its limit of 256 MiB", "`limits.memory` of the source"]),
         ("fault = \"config-in-open\"", "", 2, &["rejects its config in `open`: no partition can be opened"]),
         ("fault = \"config-in-poll\"", "", 2, &["rejects its config in `poll`: the config does not fit what came"]),

@@ -85,7 +85,7 @@ fn folders_are_looked_into() {
     let host = hand::host();
     let load = |path: &Path| host.load(path, &LoadOptions::default()).map(drop).map_err(|error| error.message);
     let missing = folder.path().join("missing");
-    assert!(load(&missing).unwrap_err().contains(&format!("no plugin at {}", missing.display())));
+    assert!(load(&missing).unwrap_err().contains(&format!("plugin not found at {}", missing.display())));
     assert!(load(folder.path()).unwrap_err().contains("it has no Cargo.toml"));
     fs::write(folder.path().join("Cargo.toml"), "[package]\nname = \"split-words\"\n").unwrap();
     let message = load(folder.path()).unwrap_err();
