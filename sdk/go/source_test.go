@@ -191,7 +191,7 @@ func TestLinesComeWholeHoweverTheyAreSent(t *testing.T) {
 		t.Error(err)
 	}
 	for _, address := range []string{"nowhere", ":1", "host:", "host:x", "host:65536"} {
-		if _, err := Dial(address, short); err == nil || !strings.Contains(err.Error(), "is no address") {
+		if _, err := Dial(address, short); err == nil || !strings.Contains(err.Error(), "is not an address") {
 			t.Errorf("%s: %v", address, err)
 		}
 	}

@@ -138,7 +138,7 @@ class SinkTest(unittest.TestCase):
         for cls, words in [
             (NoPromise, "its attribute `promise` is 'exactly-once' or 'at-least-once'"),
             (NoRows, r"write\(\): `rows` is `Departures\[Row\]`"),
-            (NoCommitted, "has a method `committed`"),
+            (NoCommitted, "must have a method `committed`"),
             (ReadsTwice, r"its rows have the columns of Entry"),
         ]:
             with self.assertRaisesRegex(TypeError, words):
