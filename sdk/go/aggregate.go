@@ -118,7 +118,7 @@ func (a *aggregateRows[K, I, A, O]) pairs(
 	ctx *Context, left, right *Batch, function func(ctx *Context, left, right A) (A, error),
 ) (*Batch, error) {
 	if left.rows != right.rows {
-		return nil, internalf("%d and %d rows are no pairs", left.rows, right.rows)
+		return nil, internalf("%d and %d rows are not pairs", left.rows, right.rows)
 	}
 	if err := begin(a.left.begin(left), a.right.begin(right)); err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (a *aggregateRows[K, I, A, O]) Lower(ctx *Context, keys, accumulators *Batc
 		return nil, err
 	}
 	if len(a.keys.layout.columns) > 0 && keys.rows != accumulators.rows {
-		return nil, internalf("%d and %d rows are no pairs", keys.rows, accumulators.rows)
+		return nil, internalf("%d and %d rows are not pairs", keys.rows, accumulators.rows)
 	}
 	defer a.keys.end()
 	defer a.left.end()

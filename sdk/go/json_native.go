@@ -34,13 +34,13 @@ func schemaOf(columns string) (Schema, error) {
 		name, rest, _ := strings.Cut(column, " ")
 		rest = strings.TrimSpace(rest)
 		if rest == "" {
-			return nil, fmt.Errorf("`%s` is no name and type, as in `amount int64`", column)
+			return nil, fmt.Errorf("`%s` is not a name and type; write it as `amount int64`", column)
 		}
 		switch kind := Type(rest); kind.layout() {
 		case Bool, Int64, Float64, Text, Binary, TimestampType:
 			schema = append(schema, Field{Name: name, Type: kind, Nullable: true})
 		default:
-			return nil, fmt.Errorf("`%s` is no type; types are bool, int64, float64, text, binary, timestamp, date, "+
+			return nil, fmt.Errorf("`%s` is not a type; types are bool, int64, float64, text, binary, timestamp, date, "+
 				"decimal(…), list<…> and struct<…>", kind)
 		}
 	}

@@ -77,7 +77,7 @@ var (
 func layoutOf[T any]() *layout {
 	row := reflect.TypeFor[T]()
 	if row.Kind() != reflect.Struct {
-		panic(fmt.Sprintf("millstream: %v is no row: a row is a struct", row))
+		panic(fmt.Sprintf("millstream: %v is not a row: a row is a struct", row))
 	}
 	made := &layout{bytes: row.Size()}
 	for i := range row.NumField() {

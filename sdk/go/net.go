@@ -144,7 +144,7 @@ func hostPort(address string) (string, uint16, error) {
 			return address[:at], uint16(port), nil
 		}
 	}
-	return "", 0, fmt.Errorf("`%s` is no address, as in `example.com:514`", address)
+	return "", 0, fmt.Errorf("`%s` is not an address; write it as `example.com:514`", address)
 }
 
 func millis(wait time.Duration) uint32 { return uint32(min(max(wait.Milliseconds(), 0), 1<<32-1)) }

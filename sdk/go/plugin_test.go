@@ -121,7 +121,7 @@ func TestTypesThatAreNoRowsAreRefused(t *testing.T) {
 		}()
 		layout()
 	}
-	refused("int64 is no row", layoutOf[int64])
+	refused("int64 is not a row", layoutOf[int64])
 	refused("field Small of", layoutOf[struct{ Small int32 }])
 	refused("has type map", layoutOf[struct{ M map[string]int }])
 	refused("has type []string", layoutOf[struct{ M []string }])

@@ -103,7 +103,7 @@ func (d *Departures[R]) All() iter.Seq2[int, R] {
 // Refuse refuses the row at this place.
 func (d *Departures[R]) Refuse(place int, reason string) {
 	if place < 0 || place >= d.Len() {
-		panic(fmt.Sprintf("row %d is refused, but there are %d rows", place, d.Len()))
+		panic(fmt.Sprintf("row %d is rejected, but there are %d rows", place, d.Len()))
 	}
 	d.refused[place] = reason
 }

@@ -45,7 +45,7 @@ func (p *partitionOfTest) Poll(rowsMax int, wait time.Duration) (bridge.Poll, er
 		return bridge.Poll{}, err
 	}
 	if count := batch.rows + len(refused); count > rowsMax {
-		return bridge.Poll{}, internalf("%d rows, refused ones included, where at most %d were asked for", count, rowsMax)
+		return bridge.Poll{}, internalf("%d rows, including rejected ones, but at most %d were requested", count, rowsMax)
 	}
 	rows, err := jsonOf(p.output, batch)
 	made := bridge.Poll{Rows: text(rows), Position: polled.Position, Pause: polled.Pause, Ended: polled.Ended}

@@ -133,7 +133,7 @@ func TestASourceGivesNoMoreThanItIsAskedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants(t, "pause", time.Minute.String(), polled(t, opened, 3).Pause.String())
-	if _, err := opened.Poll(2, 0); err == nil || !strings.Contains(err.Error(), "at most 2 were asked for") {
+	if _, err := opened.Poll(2, 0); err == nil || !strings.Contains(err.Error(), "at most 2 were requested") {
 		t.Error(err)
 	}
 }
@@ -191,7 +191,7 @@ func TestLinesComeWholeHoweverTheyAreSent(t *testing.T) {
 		t.Error(err)
 	}
 	for _, address := range []string{"nowhere", ":1", "host:", "host:x", "host:65536"} {
-		if _, err := Dial(address, short); err == nil || !strings.Contains(err.Error(), "is no address") {
+		if _, err := Dial(address, short); err == nil || !strings.Contains(err.Error(), "is not an address") {
 			t.Errorf("%s: %v", address, err)
 		}
 	}

@@ -1,5 +1,5 @@
 ;; world: aggregate
-;; says: the combined accumulators: 100 rows where there must be
+;; says: the combined accumulators: 100 rows instead of
 ;; rejects: stop
 ;; trap: invalid
 (func (export "combine") (type $pair) (call $record (i32.const 100) (local.get 10) (local.get 11)))

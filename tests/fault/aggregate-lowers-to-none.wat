@@ -1,5 +1,5 @@
 ;; world: aggregate
-;; says: the rows: 0 rows where there must be
+;; says: the rows: 0 rows instead of
 ;; rejects: stop
 ;; trap: invalid
 (func (export "lower") (type $pair) (call $record (i32.const 0) (local.get 10) (local.get 11)))

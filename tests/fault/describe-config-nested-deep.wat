@@ -1,6 +1,6 @@
 ;; A JSON Schema of a hundred thousand brackets.
 ;; in: describe
-;; says: `config-schema` is no JSON
+;; says: `config-schema` is not valid JSON
 ;; trap: invalid
 (memory (export "memory") 8)
 (data (i32.const 65536) "{{100000 [}}")

@@ -1,5 +1,5 @@
 ;; in: describe
-;; says: refuses its config in `describe`: xxx
+;; says: rejects its config in `describe`: xxx
 ;; trap: error
 (memory (export "memory") 60)
 (data (i32.const 4096) (i32 1 0 65536 900000))

@@ -1,5 +1,5 @@
 ;; in: describe
-;; says: `Nonsense` names no Arrow type
+;; says: `Nonsense` is not an Arrow type
 ;; trap: invalid
 (data (i32.const 4096) (i32 1240 5 6 4128 8 1))
 (data (i32.const 4128) "Nonsense")

@@ -1,4 +1,4 @@
 ;; in: load
-;; says: no Millstream plugin: it exports nothing
+;; says: not a Millstream plugin: it exports nothing
 ;; form: whole
 (component)

@@ -1,5 +1,5 @@
 ;; in: load
-;; says: needs millstream:plugin@0.2.0, and this host speaks
+;; says: needs millstream:plugin@0.2.0, and this host supports
 ;; wit: package millstream:plugin@0.2.0;
 ;; wit: interface transformer { process: func() -> u32; }
 ;; wit: world w { export transformer; }

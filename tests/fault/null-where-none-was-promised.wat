@@ -1,4 +1,4 @@
-;; says: row 1 is null where `describe` promised that none is
+;; says: row 1 is null, but `describe` promised that none is
 ;; rejects: all
 ;; trap: invalid
 (data (i32.const 5000) (i32 1240 5 3 0 0 0))

@@ -1,5 +1,5 @@
 ;; Describes numbers of 8 bytes, and returns 4 of them.
-;; says: `data` has 4 bytes where 1 rows need 8 each
+;; says: `data` has 4 bytes, but 1 rows need 8 each
 ;; rejects: all
 ;; trap: invalid
 (func (export "describe") (type $describe) (i32.store (i32.const 1060) (i32.const 1176)) (i32.const 1024))

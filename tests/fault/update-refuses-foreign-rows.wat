@@ -1,5 +1,5 @@
 ;; world: update
-;; says: refused
+;; says: rejected
 ;; trap: invalid
 (data (i32.const 4096) (i32 1000 1216 4))
 (func $evil (type $evil) (local $result i32)

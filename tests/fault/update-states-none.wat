@@ -1,5 +1,5 @@
 ;; world: update
-;; says: the new states: 0 rows where there must be
+;; says: the new states: 0 rows instead of
 ;; trap: invalid
 (func $evil (type $evil) (local $result i32)
   (local.set $result (call $updated (global.get $arguments)))

@@ -1,7 +1,7 @@
 ;; Reads a clock until it shows a time that never comes.
 ;; limits: time = "300ms"
 ;; says: it
-;; fuel: its calls of WASI took more than 20000000 instructions
+;; fuel: its WASI calls took longer than 20000000 instructions
 ;; wit: package test:hostile;
 ;; wit: package wasi:clocks@0.2.0 { interface monotonic-clock { now: func() -> u64; } }
 ;; wit: world w { include millstream:plugin/transform@0.1.3; import wasi:clocks/monotonic-clock@0.2.0; }

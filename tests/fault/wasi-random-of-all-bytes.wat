@@ -1,5 +1,5 @@
 ;; Asks for more random bytes than there is memory anywhere.
-;; says: its calls of WASI took more than
+;; says: its WASI calls took longer than
 ;; wit: package test:hostile;
 ;; wit: package wasi:random@0.2.0 { interface random { get-random-bytes: func(len: u64) -> list<u8>; } }
 ;; wit: world w { include millstream:plugin/transform@0.1.3; import wasi:random/random@0.2.0; }

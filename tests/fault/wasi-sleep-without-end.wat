@@ -1,7 +1,7 @@
 ;; Sleeping takes no time, but it is counted.
 ;; limits: time = "300ms"
 ;; says: it
-;; fuel: its calls of WASI took more than 20000000 instructions
+;; fuel: its WASI calls took longer than 20000000 instructions
 ;; wit: package test:hostile;
 ;; wit: package wasi:io@0.2.0 { interface poll { resource pollable { block: func(); } poll: func(in: list<borrow<pollable>>) -> list<u32>; } }
 ;; wit: package wasi:clocks@0.2.0 { interface monotonic-clock { use wasi:io/poll@0.2.0.{pollable}; subscribe-duration: func(when: u64) -> own<pollable>; } }

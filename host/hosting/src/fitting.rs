@@ -127,7 +127,7 @@ fn fitted(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
     let refused = |why: String| {
         Error::job(format!(
-            "column `{}` is {has} and is read as {}: {why}; give it another type, or leave such rows out",
+            "column `{}` is {has} and is read as {}: {why}; cast it, or filter out such rows",
             field.name(),
             ColumnType::of(wanted)
         ))
@@ -137,7 +137,7 @@ fn fitted(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
         return Ok(made);
     }
     let back = cast_with_options(&made, has, &options).map_err(|error| refused(error.to_string()))?;
-    if back.to_data() == column.to_data() { Ok(made) } else { Err(refused("not all of its values are such".into())) }
+    if back.to_data() == column.to_data() { Ok(made) } else { Err(refused("not all of its values fit".into())) }
 }
 
 /// Whether each value of a type is one of the other, or else refused when it is made one.

@@ -56,7 +56,7 @@ impl Prepared {
         let who = format!("plugin {} {}", description.name, description.version);
         if let Some(wanted) = description.key.as_deref().filter(|wanted| kinds(wanted) != kinds(&key_schema)) {
             return Err(Error::job(format!(
-                "{who} needs a key of {}, and the call's key is {}; mend `key`",
+                "{who} needs a key of {}, and the call's key is {}; correct `key`",
                 types::describe(wanted),
                 types::describe(&key_schema)
             )));

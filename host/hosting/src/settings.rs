@@ -56,12 +56,12 @@ pub fn load(host: &PluginHost, settings: &Settings) -> Result<ReadyPlugin> {
     let plugin = host.load(&spec.place(&settings.folder), &LoadOptions::of(&spec))?;
     let world = plugin.world();
     if world.is_end() {
-        return Err(Error::job(format!("`{}` is of world {world}, an end of a job: use it in a job", settings.plugin)));
+        return Err(Error::job(format!("`{}` is of world {world}, which works only in a job", settings.plugin)));
     }
     let digest = plugin.digest();
     if let Some(wanted) = settings.digest.as_ref().filter(|wanted| **wanted != digest) {
         return Err(Error::environment(format!(
-            "`{}` is {digest} here, and {wanted} where it was named; give this machine the same component",
+            "`{}` is {digest} on this machine, but {wanted} is required; give this machine the same component",
             settings.plugin
         )));
     }
@@ -110,7 +110,7 @@ fn fetched(settings: &Settings, wanted: &PackageRequest, registry: &str) -> Resu
         obtained.pin.registry = place::for_lock(&given, Some(registry), &settings.folder)?;
         lock::add::pin(&settings.folder, obtained.pin)?;
     }
-    let gone = || Error::environment(format!("{wanted} has just gone from the store; try again"));
+    let gone = || Error::environment(format!("{wanted} was just removed from the store; try again"));
     Ok((store.file(&layer)?.ok_or_else(gone)?, layer, obtained.signers))
 }
 
@@ -121,9 +121,8 @@ fn text(settings: &Settings) -> Result<String> {
     };
     let mut stage = of(&[("from", "table"), ("plugin", &settings.plugin)]);
     for (key, value) in &settings.keys {
-        let value = Value::try_from(value).map_err(|_| {
-            Error::job(format!("`{key}` holds None, or a number that is too large, which plugins cannot be given"))
-        })?;
+        let value = Value::try_from(value)
+            .map_err(|_| Error::job(format!("`{key}` holds None, or a number that is too large for plugins")))?;
         stage.insert(key.clone(), value);
     }
     let within = |name: &str, part: Table| Table::from_iter([(name.to_owned(), Value::from(part))]);

@@ -91,8 +91,8 @@ impl LockFile {
     fn parse(text: &str, path: &Path) -> Result<LockFile> {
         let wrong = |words: String| {
             Error::job(format!(
-                "{}{words}. `millstream add` writes this file: bring it back from a copy, or remove it and add the packages \
-                 again.",
+                "{}{words}. `millstream add` writes this file: restore it from a copy, or remove it and add the \
+                 packages again.",
                 path.display()
             ))
         };

@@ -71,7 +71,7 @@ pub fn run_to_its_end(what: &str, program: &Path, task: &Task<'_>) -> io::Result
     for tries in 1..TRIES {
         let ended = run(program, task)?;
         let Some(signal) = ended.end.killed_by() else { return Ok(ended) };
-        tracing::warn!("{what} was killed by signal {signal}; starting it again ({tries} of {})", TRIES - 1);
+        tracing::warn!("{what} was killed by signal {signal}; restarting it ({tries} of {})", TRIES - 1);
         thread::sleep(pause);
         pause *= 2;
     }

@@ -52,7 +52,7 @@ pub fn listen(cluster: &Cluster, own: Hello) -> Result<PeerPort> {
     let (process, processes) = (cluster.process, cluster.hosts.len());
     let Some(host) = cluster.hosts.get(process) else {
         return Err(Error::job(format!(
-            "this is process {process}, and there are hosts for {processes} processes only (0 is the first)"
+            "this is process {process}, but there are hosts for only {processes} processes (0 is the first)"
         )));
     };
     let (option, host) = cluster.listen.as_ref().map_or(("--hosts", host), |listen| ("--listen", listen));
@@ -111,7 +111,7 @@ fn reach_same(caller: &PeerToReach<'_>, own: Hello, purpose: ConnectionPurpose) 
             _ => return Err(lost_connection()),
         }
         let process = caller.process;
-        tracing::info!("process {process} is of an earlier start of the job; waiting until it has ended");
+        tracing::info!("process {process} belongs to an earlier start of the job; waiting until it has ended");
         std::thread::sleep(LOOK_EVERY);
     }
 }
@@ -162,7 +162,7 @@ fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort,
         }
         let admitted = port.next(LOOK_EVERY)?;
         for (peer, process) in later.iter_mut().zip(own.process + 1..).filter(|(peer, _)| peer.is_lost()) {
-            tracing::warn!("process {process} was there, and is lost again; waiting for it");
+            tracing::warn!("process {process} has disconnected; waiting for it");
             *peer = Peer::default();
         }
         let Some(connection) = admitted else { continue };
@@ -172,7 +172,7 @@ fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort,
         }
         let place = (process as usize).checked_sub(own.process as usize + 1).and_then(|place| later.get_mut(place));
         let Some(peer) = place.filter(|peer| peer.takes(purpose)) else {
-            tracing::warn!("a second process {process} wants to take part; it is left out");
+            tracing::warn!("a second process {process} tries to join; it is rejected");
             // It need not hear it.
             let _ = let_in(connection, Status::Taken);
             continue;
@@ -181,7 +181,7 @@ fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort,
             (Ok(socket), ConnectionPurpose::Dataflow) => peer.dataflow = Some(socket),
             (Ok(socket), ConnectionPurpose::Questions) => peer.questions = Some(socket),
             (Ok(socket), ConnectionPurpose::Liveness) => peer.liveness = Some(liveness.watch(socket)?),
-            (Err(error), _) => tracing::warn!("process {process} was there, and is lost again: {error}"),
+            (Err(error), _) => tracing::warn!("process {process} has disconnected: {error}"),
         }
     }
     Ok(())

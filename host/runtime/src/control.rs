@@ -229,8 +229,8 @@ fn answer_elsewhere(question: &[u8], served: &ControlledJob) -> Vec<u8> {
     let answer = match serde_json::from_slice::<ControlQuestion>(question) {
         Ok(ControlQuestion::Supervisor(word)) => pass_on(word, &served.job),
         Ok(question) => stands(&question, served)
-            .unwrap_or_else(|| ControlAnswer::Error("another process may only ask how the job stands".into())),
-        Err(error) => ControlAnswer::Error(format!("it does not know the question: {error}")),
+            .unwrap_or_else(|| ControlAnswer::Error("another process may only request the job status".into())),
+        Err(error) => ControlAnswer::Error(format!("it does not support the request: {error}")),
     };
     serde_json::to_vec(&answer).unwrap_or_default()
 }
@@ -271,10 +271,11 @@ fn stands(question: &ControlQuestion, served: &ControlledJob) -> Option<ControlA
 
 /// What another process says.
 async fn ask_elsewhere(process: usize, question: &ControlQuestion, served: &ControlledJob) -> ControlAnswer {
-    let Ok(question) = serde_json::to_vec(question) else { return ControlAnswer::Error("it cannot be asked".into()) };
+    let Ok(question) = serde_json::to_vec(question) else { return ControlAnswer::Error("it cannot be queried".into()) };
     match served.job.others.ask(process, question).await {
-        Ok(answer) => serde_json::from_slice(&answer)
-            .unwrap_or_else(|error| ControlAnswer::Error(format!("it answers in words of another version: {error}"))),
+        Ok(answer) => serde_json::from_slice(&answer).unwrap_or_else(|error| {
+            ControlAnswer::Error(format!("it replies in the format of another version: {error}"))
+        }),
         Err(words) => ControlAnswer::Error(words),
     }
 }
@@ -323,16 +324,16 @@ async fn serve(mut client: UnixStream, served: Arc<ControlledJob>) -> io::Result
 
 async fn answer(question: &[u8], served: Arc<ControlledJob>) -> ControlAnswer {
     if !question.ends_with(b"\n") {
-        return ControlAnswer::Error(format!("a question is one line of at most {QUESTION_BYTES_MAX} bytes"));
+        return ControlAnswer::Error(format!("a request is one line of at most {QUESTION_BYTES_MAX} bytes"));
     }
     let question = match serde_json::from_slice::<ControlQuestion>(question) {
         Ok(question) => question,
-        Err(error) => return ControlAnswer::Error(format!("a question is written as {{\"ask\":\"status\"}}: {error}")),
+        Err(error) => return ControlAnswer::Error(format!("write a request as {{\"ask\":\"status\"}}: {error}")),
     };
     let running = &served.job.running;
     match question {
         ControlQuestion::Status | ControlQuestion::View(_) => {
-            stands(&question, &served).unwrap_or_else(|| ControlAnswer::Error("nobody knows how it stands".into()))
+            stands(&question, &served).unwrap_or_else(|| ControlAnswer::Error("its status is unknown".into()))
         }
         ControlQuestion::Elsewhere { process, question } => ask_elsewhere(process, &question, &served).await,
         ControlQuestion::Prepare(wanted) => prepare(wanted, &served).await,
@@ -343,7 +344,7 @@ async fn answer(question: &[u8], served: Arc<ControlledJob>) -> ControlAnswer {
         ControlQuestion::Shadow { id, batches } => ControlAnswer::of(upgrade::shadow(running, id, batches)),
         ControlQuestion::Commit { id } => ControlAnswer::of(upgrade::commit(running, id)),
         ControlQuestion::Drop { id, why } => ControlAnswer::of(running.plugins.upgrades.give_up(id, &why)),
-        ControlQuestion::Supervisor(_) => ControlAnswer::Error("only another process of the job says this".into()),
+        ControlQuestion::Supervisor(_) => ControlAnswer::Error("only another process of the job may send this".into()),
         ControlQuestion::Stop => {
             served.job.stop(Stop::Graceful);
             ControlAnswer::Done(true)
@@ -358,7 +359,7 @@ async fn answer(question: &[u8], served: Arc<ControlledJob>) -> ControlAnswer {
 /// Compiling takes its time, so it is done on a thread of its own.
 async fn prepare(wanted: Prepare, served: &ControlledJob) -> ControlAnswer {
     let Ok(loading) = served.loading.clone().try_acquire_owned() else {
-        return ControlAnswer::Error("another plugin is being loaded for this job; ask again".into());
+        return ControlAnswer::Error("another plugin is being loaded for this job; try again".into());
     };
     let job = served.job.clone();
     let prepared = tokio::task::spawn_blocking(move || {

@@ -83,8 +83,8 @@ pub(super) fn launch(
         let rows_max = options.limit.filter(|_| written);
         if rows_max.is_some() && processes > 1 && source.kind.is_spread() {
             return Err(Error::job(format!(
-                "source `{}` is read by all {processes} processes, each of which has some of its partitions and does not know what the others \
-                 have read, so its rows cannot be limited; start the job in one process",
+                "source `{}`: {processes} processes share its partitions, so its rows cannot be limited; start the \
+                 job in one process",
                 source.name
             )));
         }

@@ -87,8 +87,8 @@ pub fn decide(
         && !options.fresh
     {
         return Err(Error::job(format!(
-            "{}: these are the checkpoints of the job `{}`, and this one is `{}`; choose another `dir` in [checkpoint], or \
-             give the job its name back",
+            "{}: these checkpoints belong to the job `{}`, and this one is `{}`; set another `dir` in [checkpoint], \
+             or restore the job's name",
             store.place(),
             manifest.job,
             graph.spec.name
@@ -160,8 +160,8 @@ impl RecoveryPlan {
         let first = self.rollbacks.first().map(|first| first.batch).unwrap_or_default();
         for Rollback { stage, plugin, .. } in &self.rollbacks {
             tracing::info!(
-                "stage `{stage}` was given {plugin} back, and the job was not started since: it goes back to the state after batch {first}, \
-                 and later batches are run again"
+                "stage `{stage}` was rolled back to {plugin} since the last start: the job returns to the state \
+                 after batch {first} and replays later batches"
             );
         }
         if !self.wanted.fresh {
@@ -169,17 +169,17 @@ impl RecoveryPlan {
         }
         if let Some(why) = &self.unknown {
             tracing::warn!(
-                "the job was changed, and what its state was made of cannot be compared: {why}; the state is kept as it is. If an expression in \
-                 front of it was changed, start again with `--drop-state`"
+                "the job was changed, and what its state was computed from cannot be compared: {why}; the state is \
+                 kept unchanged. If an expression upstream of it was changed, restart with `--drop-state`"
             );
         }
         for (path, reason) in &self.found.damaged {
-            tracing::warn!("`{path}` cannot be read: {reason}; the job goes on, as this start does not need it");
+            tracing::warn!("`{path}` cannot be read: {reason}; the job continues, as this start does not need it");
         }
         if let Some((first, last)) = self.resume.repeated {
             tracing::warn!(
-                "sinks have committed batches {first} to {last}, which are given up: their input is read again, and what \
-                 comes of it is committed again under new batch ids"
+                "sinks have committed batches {first} to {last}, which are abandoned: their input is read again, \
+                 and the results are committed again under new batch IDs"
             );
         }
     }
@@ -243,7 +243,7 @@ fn committed_before(
     let before = record::text(&record).ok()?;
     let as_now = |sink: &SinkSpec| graph.spec.sinks.iter().any(|now| now.is_same(sink));
     let ask_plugin = |sink: &SinkSpec| {
-        let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
+        let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
         let job = record::job(store, &record, folder.path())?;
         graph.committed_before(&job, sink, (&manifest.job, &manifest.job_id))
     };
@@ -254,8 +254,8 @@ fn committed_before(
         };
         asked.unwrap_or_else(|error| {
             tracing::warn!(
-                "sink `{}` was changed or removed, and what it holds of the job cannot be seen any more: {error}; batches that it \
-                 has committed since the last checkpoint are committed again where the job has them now",
+                "sink `{}` was changed or removed, and what it has committed can no longer be read: {error}; \
+                 batches that it committed since the last checkpoint are committed again to the job's present sinks",
                 sink.name
             );
             None
@@ -276,8 +276,8 @@ fn warn_of_sinks(found: &StartFacts) {
         let holds = found.committed.get(sink).copied().unwrap_or_default();
         if holds < *marker {
             tracing::warn!(
-                "sink `{sink}` held batches up to {marker} when the checkpoint was written and holds them up to {holds} now: \
-                 it was replaced, emptied or renamed; what it lacks is not written again"
+                "sink `{sink}` held batches up to {marker} when the checkpoint was written and holds them up to \
+                 {holds} now: it was replaced, emptied or renamed; the missing batches are not written again"
             );
         }
     }

@@ -47,16 +47,17 @@ pub struct Replay {
 pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) -> Result<Replay> {
     let Some(checkpoint) = &spec.checkpoint else {
         return Err(Error::job(format!(
-            "the job `{}` keeps no checkpoint, so no batch of it can be run again; give it a table [checkpoint] with `dir`",
+            "the job `{}` has no checkpoints, so none of its batches can be replayed; add a table [checkpoint] with \
+             `dir`",
             spec.name
         )));
     };
     let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
     let Some((manifest, _)) = manifest::read(&*store)? else {
-        return Err(Error::job(format!("{}: there is no checkpoint here; run the job first", store.place())));
+        return Err(Error::job(format!("{}: no checkpoint found; run the job first", store.place())));
     };
     let (base, start) = base(&*store, &manifest, batch)?;
-    let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
+    let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
     let spec = if as_it_was { record::job(&*store, &record::read(&*store, start)?, folder.path())? } else { spec };
     let differs = |stage: &&StageSpec| stage.plugins().iter().any(|plugin| !plugin.replayable);
     let not_replayable = spec.stages.iter().filter(differs).map(|stage| stage.name.clone()).collect();
@@ -103,7 +104,7 @@ fn base<'a>(store: &dyn Store, manifest: &'a Manifest, batch: BatchId) -> Result
         _ => "no plans are kept at the moment".to_owned(),
     };
     Err(Error::job(format!(
-        "{}: batch {batch} cannot be run again: {range} (those since the oldest kept checkpoint)",
+        "{}: batch {batch} cannot be replayed: {range} (those since the oldest kept checkpoint)",
         store.place()
     )))
 }

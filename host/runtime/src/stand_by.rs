@@ -184,7 +184,7 @@ impl StandBy {
 
     fn manifest(&self) -> Result<Manifest> {
         let there = manifest::read(&*self.store)?;
-        let missing = || Error::environment(format!("{}: no job keeps its checkpoints there", self.store.place()));
+        let missing = || Error::environment(format!("{}: no checkpoint found", self.store.place()));
         there.map(|(manifest, _)| manifest).ok_or_else(missing)
     }
 }

@@ -201,9 +201,7 @@ fn settle(
                     return Err(error);
                 }
                 if first == until {
-                    tracing::warn!(
-                        "{error}; so nothing of batch {until} was sent, and it is run with the job as it is now"
-                    );
+                    tracing::warn!("{error}; so nothing of batch {until} was sent, and it runs with the present job");
                 }
             }
         }
@@ -225,13 +223,13 @@ fn replay_as_before(
     store: &Arc<dyn Store>,
     lock: Option<FolderLock>,
 ) -> Result<(), ReplayFailure> {
-    let within = |error: Error| error.within(format!("running the batches up to {until} again as they were"));
+    let within = |error: Error| error.within(format!("replaying the batches up to {until} with the previous job"));
     let record = record::read(&**store, start).map_err(within)?;
-    let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
+    let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
     let mut spec = record::job(&**store, &record, folder.path()).map_err(within)?;
     tracing::info!(
-        "the job or its number of workers was changed, or the state of a source is dropped; batches up to {until} are run again as it \
-         was before"
+        "the job or its number of workers was changed, or the state of a source is dropped; batches up to {until} \
+         are replayed with the previous job"
     );
     let workers = usize::try_from(start.workers).unwrap_or(1);
     spec.workers = Some(workers);
@@ -325,8 +323,8 @@ fn follow(
     }
     let Some(manifest) = held.filter(|manifest| manifest.generation == generation) else {
         return Err(Error::environment(format!(
-            "{}: process 0 runs generation {generation} of the job, which is not what this folder holds; all processes \
-             must see the same checkpoints: use a shared folder or s3://",
+            "{}: process 0 runs generation {generation} of the job, which is not the one in this directory; all \
+             processes must see the same checkpoints: use a shared directory or s3://",
             store.place()
         )));
     };

@@ -63,12 +63,12 @@ impl Stopper {
     pub fn go_back(&self, batch: BatchId) -> Result<()> {
         if !self.running.options.supervised {
             return Err(Error::job(
-                "nobody would start this process again; stop the job, and start it yourself with `--replay-from`",
+                "this process has no supervisor that would restart it; stop the job, and start it with `--replay-from`",
             ));
         }
         let wanted = *self.running.requests.go_back.get_or_init(|| batch);
         if wanted != batch {
-            return Err(Error::job(format!("the job is about to go back to the state after batch {wanted}")));
+            return Err(Error::job(format!("the job is already going back to the state after batch {wanted}")));
         }
         self.stop(Stop::Graceful);
         Ok(())

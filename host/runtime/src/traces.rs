@@ -175,14 +175,14 @@ impl Sending {
 
     fn is_away(&mut self, words: &str, lasting: bool) {
         if !std::mem::replace(&mut self.away, true) {
-            let then = if lasting { "they are dropped" } else { "the last batches are kept and tried again" };
-            tracing::warn!("traces are not taken by {}: {words}; {then}", self.receiver.place);
+            let then = if lasting { "they are dropped" } else { "the last batches are kept and retried" };
+            tracing::warn!("traces cannot be sent to {}: {words}; {then}", self.receiver.place);
         }
     }
 
     fn is_back(&mut self) {
         if std::mem::replace(&mut self.away, false) {
-            tracing::info!("traces are taken by {} again", self.receiver.place);
+            tracing::info!("traces are sent to {} again", self.receiver.place);
         }
     }
 }

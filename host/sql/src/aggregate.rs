@@ -112,7 +112,7 @@ impl ExactAggregate {
                 continue;
             };
             if !(1..=most).contains(&count) {
-                return exec_err!("`{}(…)` takes from 1 to {most} centroids, and is given {count}", self.plain.name());
+                return exec_err!("`{}(…)` takes from 1 to {most} centroids, not {count}", self.plain.name());
             }
         }
         Ok(())

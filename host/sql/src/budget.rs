@@ -70,7 +70,7 @@ pub fn panicked(function: Option<&str>, words: &str) -> DataFusionError {
     let what = function.map_or("a function".to_owned(), |name| format!("`{name}`"));
     let words = words.lines().next().unwrap_or_default();
     DataFusionError::Execution(format!(
-        "{what} does not take such values: the library that computes it broke off ({words})"
+        "{what} does not accept such values: the library that computes it failed ({words})"
     ))
 }
 
@@ -86,7 +86,7 @@ pub fn check() -> Result<()> {
     let limit = budget.limits.time_max;
     if !limit.is_zero() && budget.began.elapsed() > limit {
         let words = format!(
-            "it takes longer than {} s; make it simpler or its batches smaller, or raise `limits.time`",
+            "it takes longer than {} s; simplify it, use smaller batches, or raise `limits.time`",
             limit.as_secs_f64()
         );
         return Err(used_up(words, false));
@@ -117,7 +117,7 @@ pub fn allow(what: &str, bytes: u64) -> Result<()> {
 pub fn too_much(what: &str, bytes: u64) -> DataFusionError {
     let (bytes, max) = (bytes_in_words(bytes), bytes_in_words(bytes_max()));
     used_up(
-        format!("{what} would make {bytes}, and {max} is the most; make less of it, or raise `limits.memory`"),
+        format!("{what} would produce {bytes}, but the maximum is {max}; produce less, or raise `limits.memory`"),
         false,
     )
 }
@@ -125,7 +125,7 @@ pub fn too_much(what: &str, bytes: u64) -> DataFusionError {
 /// The words for rows that do not fit.
 pub fn no_room(bytes_max: u64) -> String {
     let max = bytes_in_words(bytes_max);
-    format!("its rows need more memory than {max}; make less of them, or raise `limits.memory`")
+    format!("its rows need more memory than {max}; produce fewer rows, or raise `limits.memory`")
 }
 
 /// Counts what aggregates over window frames put out; all of it is held until the query is done.

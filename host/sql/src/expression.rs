@@ -78,8 +78,8 @@ impl Expression {
         let compiler = Compiler { text: &text, names: &names, schema };
         let logical = compiler.logical(parsed.clone())?;
         if is_fixed && logical.is_volatile() {
-            let words = "it asks for the time of the batch, or for a random number, and must give the same whenever it is computed; \
-                         make a column of that in a stage before";
+            let words = "it uses the time of the batch or a random number, but must give the same result each time; \
+                         compute that as a column in an earlier stage";
             return Err(told(&text, words, None));
         }
         let made = compiler.compile(logical, parsed)?;
@@ -100,7 +100,7 @@ impl Expression {
         let next = parser.parser.peek_token();
         if next.token != Token::EOF {
             let span = Span::try_from_sqlparser_span(next.span);
-            return Err(told(text, "only what stands between `select` and `from` belongs here", span));
+            return Err(told(text, "write only what is between `select` and `from`", span));
         }
         let compiler = Compiler { text, names: &names, schema };
         let (mut fields, mut made) = (Vec::new(), Vec::new());
@@ -211,11 +211,11 @@ impl Compiler<'_> {
                     std::iter::once(&except.first_element).chain(&except.additional_elements).cloned().collect()
                 });
                 let Some(out) = out.or_else(|| options.opt_exclude.as_ref().and_then(excluded)) else {
-                    return Err(told(self.text, "after `*` there may only be `except (…)`", None));
+                    return Err(told(self.text, "only `except (…)` may follow `*`", None));
                 };
                 self.all_but(&out)
             }
-            other => Err(told(self.text, &format!("`{other}` cannot stand in `select`; name the columns"), None)),
+            other => Err(told(self.text, &format!("`{other}` is not allowed in `select`; name the columns"), None)),
         }
     }
 
@@ -249,7 +249,7 @@ impl Compiler<'_> {
     fn compile(&self, logical: Expr, parsed: &ast::Expr) -> Result<Expression> {
         let span = Span::try_from_sqlparser_span(parsed.span());
         if let Some(what) = foreign(&logical) {
-            return Err(told(self.text, &format!("{what} cannot stand here, as it needs more than one row"), span));
+            return Err(told(self.text, &format!("{what} is not allowed here, as it needs more than one row"), span));
         }
         if let Expr::Column(column) = &logical
             && let Ok(place) = self.schema.index_of(&column.name)
@@ -296,7 +296,7 @@ fn foreign(expression: &Expr) -> Option<&'static str> {
             Expr::AggregateFunction(_) => Some("an aggregate"),
             Expr::WindowFunction(_) => Some("a window function"),
             Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) => {
-                Some("a query in parentheses")
+                Some("a subquery")
             }
             Expr::Unnest(_) => Some("`unnest`"),
             _ => None,

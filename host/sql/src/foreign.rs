@@ -68,8 +68,8 @@ impl Visitor for Foreign {
         };
         match swallows(right) {
             true => {
-                let words = "write parentheses around `… is distinct from …`, or around all of its right side: what follows it \
-                             is not clear without";
+                let words = "write parentheses around `… is distinct from …`, or around all of its right side: the \
+                             query is ambiguous without them";
                 ControlFlow::Break(("distinct", words.into()))
             }
             false => ControlFlow::Continue(()),
@@ -86,7 +86,8 @@ impl Visitor for Foreign {
     fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Self::Break> {
         match table {
             TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
-                let words = "`tablesample` is not available; let another stage choose the rows, as sample = 0.1";
+                let words = "`tablesample` is not available; choose the rows in another stage, for example with \
+                             sample = 0.1";
                 ControlFlow::Break(("tablesample", words.into()))
             }
             _ => ControlFlow::Continue(()),
@@ -103,7 +104,7 @@ fn counts_copies(body: &SetExpr) -> ControlFlow<(&'static str, String)> {
         SetOperator::Union => "",
     };
     if *set_quantifier == SetQuantifier::All && !word.is_empty() {
-        let words = format!("`{word} all`, which counts how often a row is there, is not available; write `{word}`");
+        let words = format!("`{word} all`, which counts duplicates, is not available; write `{word}`");
         return ControlFlow::Break((word, words));
     }
     counts_copies(left)?;

@@ -39,7 +39,7 @@ impl PluginFunction {
     pub fn new(name: &str, plugin: Plugin, stage: StageUse) -> Result<PluginFunction> {
         if plugin.world() != World::Transform {
             return Err(Error::job(format!(
-                "a function is a plugin of world transform, and {} is of world {}",
+                "a function must be a plugin of world transform, but {} is of world {}",
                 plugin.file().display(),
                 plugin.world(),
             )));
@@ -94,7 +94,7 @@ impl PluginFunction {
         let told = format!("function `{}` (plugin {} {})", self.name, description.name, description.version);
         if wants.fields().len() != given.len() {
             let values = if given.len() == 1 { "1 value".to_owned() } else { format!("{} values", given.len()) };
-            return Err(Error::job(format!("{told} takes {}, and is given {values}", describe(wants))));
+            return Err(Error::job(format!("{told} takes {}, but gets {values}", describe(wants))));
         }
         for (field, given) in wants.fields().iter().zip(given) {
             let wanted = field.data_type();
@@ -103,14 +103,14 @@ impl PluginFunction {
             if given != wanted && !wider {
                 let (wanted, given) = (ColumnType::of(wanted), ColumnType::of(given));
                 return Err(Error::job(format!(
-                    "{told} takes `{}` as {wanted}, and is given {given}; cast it, as `cast(… as double)`",
+                    "{told} takes `{}` as {wanted}, but gets {given}; cast it, for example `cast(… as double)`",
                     field.name()
                 )));
             }
         }
         if description.output.fields().len() != 1 {
             return Err(Error::job(format!(
-                "{told} gives the columns {}, and a function gives one",
+                "{told} returns the columns {}, but a function must return one",
                 describe(&description.output)
             )));
         }
@@ -181,7 +181,7 @@ impl ScalarUDFImpl for Callable {
         let convert = |(column, field): (ArrayRef, &FieldRef)| match first_inexact(&column, field.data_type(), 0) {
             None => Ok(convert(column, field.data_type())?),
             Some((_, number)) => Err(external(Error::plugin(format!(
-                "function `{}`: {number} is no float64, which it takes as `{}`, without a loss",
+                "function `{}`: {number} does not fit exactly into float64, which it takes as `{}`",
                 self.function.name,
                 field.name()
             )))),
@@ -255,7 +255,7 @@ impl Callable {
                 caller.process(context.call(), &given.slice(slice.start, slice.len()))?;
             if let Some(refusal) = rejections.first() {
                 return fault(format!(
-                    "refused row {} of {}: {}; functions cannot refuse rows,",
+                    "rejected row {} of {}: {}; functions cannot reject rows,",
                     slice.start + refusal.row as usize,
                     given.num_rows(),
                     refusal.reason
@@ -263,7 +263,7 @@ impl Callable {
             }
             if rows.num_rows() != slice.len() {
                 return fault(format!(
-                    "gave {} rows for {}; a function gives one a row,",
+                    "returned {} rows for {}; a function must return one per row,",
                     rows.num_rows(),
                     slice.len()
                 ));

@@ -84,10 +84,10 @@ fn words(error: &DataFusionError, names: &VisibleNames) -> (String, Option<Span>
                 let known: Vec<&str> = names.table_names().collect();
                 let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
                 let known = match known.as_slice() {
-                    [] => "an expression looks at one row; for more use `sql`".to_owned(),
+                    [] => "an expression reads one row; for more use `sql`".to_owned(),
                     known => format!("the stage's inputs are: {}", known.join(", ")),
                 };
-                return (format!("there is no table `{name}`; {known}{hint}"), None);
+                return (format!("unknown table `{name}`; {known}{hint}"), None);
             }
             (reworded(&in_our_types(&words)), None)
         }
@@ -98,38 +98,38 @@ fn words(error: &DataFusionError, names: &VisibleNames) -> (String, Option<Span>
 fn reworded(words: &str) -> String {
     let between = |begin: &str, end: &str| words.split_once(begin).and_then(|(_, rest)| Some(rest.split_once(end)?.0));
     if let Some(compared) = words.strip_prefix("Cannot infer common argument type for comparison operation ") {
-        return format!("{compared} cannot be compared; make one type of both, as `cast(… as bigint)`");
+        return format!("{compared} cannot be compared; cast one to the other's type, for example `cast(… as bigint)`");
     }
     if let Some(computed) = between("Cannot coerce arithmetic expression ", " to valid types") {
-        return format!("{computed} cannot be computed; make one type of both, as `cast(… as bigint)`");
+        return format!("{computed} cannot be computed; cast one to the other's type, for example `cast(… as bigint)`");
     }
     if let Some(column) = between("column \"", "\" must appear in the GROUP BY clause") {
-        return format!("`{column}` is neither in `group by` nor in an aggregate, as `max({column})`");
+        return format!("`{column}` is neither in `group by` nor in an aggregate; write for example `max({column})`");
     }
     if let Some(name) = between("Function '", "' failed to match any signature") {
         let given = between("but received ", ").").and_then(|given| given.split_once("(DataType: "));
         return match given {
-            Some((_, given)) => format!("`{name}(…)` does not take a value of type {given}"),
-            None => format!("`{name}(…)` does not take such values"),
+            Some((_, given)) => format!("`{name}(…)` does not accept a value of type {given}"),
+            None => format!("`{name}(…)` does not accept such values"),
         };
     }
     if let Some((name, kind)) =
         between("Support for '", " is not implemented").and_then(|of| of.split_once("' for data type "))
     {
-        return format!("`{name}(…)` does not take a value of type {kind}");
+        return format!("`{name}(…)` does not accept a value of type {kind}");
     }
     if words.contains("GROUPING aggregate function") {
-        return "`grouping(…)` stands beside `group by`, and not with `over`".into();
+        return "`grouping(…)` is for queries with `group by`, and not for `over`".into();
     }
     if words.starts_with("Projections require unique expression names") {
         let name = words.split_once(" and \"").and_then(|(_, rest)| rest.split_once('"')).map_or("", |(name, _)| name);
-        return format!("there would be two columns of one name, the other as `{name}`; name one of them otherwise");
+        return format!("two columns have the same name, the other one as `{name}`; rename one of them");
     }
     if words.starts_with("Physical plan does not support logical expression ") {
-        return "a query in parentheses cannot be used here; write it in `where`, or as a join".into();
+        return "a subquery cannot be used here; write it in `where`, or as a join".into();
     }
     if words.starts_with("Substring without for/from") {
-        return "`substr` needs a place, as `substr(word, 1, 3)`".into();
+        return "`substr` needs a position, for example `substr(word, 1, 3)`".into();
     }
     words.to_owned()
 }
@@ -172,13 +172,13 @@ fn ended(text: &str, words: &str) -> Option<Span> {
 fn no_function(name: &str, names: &VisibleNames) -> String {
     if REFUSED.contains(&name.to_lowercase().as_str()) {
         return format!(
-            "`{name}()` would give something else in a replay of the batch; make such values before the job"
+            "`{name}()` would give another result in a replay of the batch; compute such values before the job"
         );
     }
     let known = names.function_names();
     match nearest(name, known.iter().map(String::as_str)) {
-        Some(near) => format!("there is no function `{name}`; did you mean `{near}`?"),
-        None => format!("there is no function `{name}`"),
+        Some(near) => format!("unknown function `{name}`; did you mean `{near}`?"),
+        None => format!("unknown function `{name}`"),
     }
 }
 
@@ -198,7 +198,7 @@ fn schema_words(error: &SchemaError) -> String {
             if let (Some(table), Some(same)) =
                 (&field.relation, valid_fields.iter().find(|column| column.name == field.name))
             {
-                return format!("there is no `{table}` here; write `{}`", same.flat_name());
+                return format!("`{table}` is not available here; write `{}`", same.flat_name());
             }
             let near = nearest(&field.name, valid_fields.iter().map(|column| column.name.as_str()));
             let longer = valid_fields.iter().map(|column| &column.name).find(|name| {
@@ -211,16 +211,16 @@ fn schema_words(error: &SchemaError) -> String {
                 (None, None) => String::new(),
             };
             let of = field.relation.as_ref().map_or(String::new(), |table| format!(" in `{table}`"));
-            format!("there is no column `{}`{of}; there are: {}{hint}", field.name, listed(valid_fields))
+            format!("unknown column `{}`{of}; available: {}{hint}", field.name, listed(valid_fields))
         }
         SchemaError::AmbiguousReference { field } => {
-            format!("`{0}` could be several columns; write of which table, as `words.{0}`", field.name)
+            format!("`{0}` could be several columns; write its table, for example `words.{0}`", field.name)
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
             let inside =
-                "; where only a cast tells them apart, compute it in a query within: from (select cast(…) as other …)";
+                "; if only a cast distinguishes them, compute it in a subquery: from (select cast(…) as other …)";
             let inside = if name.contains('(') { inside } else { "" };
-            format!("there would be two columns `{name}`; name one of them otherwise, as `{name} as other`{inside}")
+            format!("two columns are named `{name}`; rename one of them, for example `{name} as other`{inside}")
         }
     }
 }

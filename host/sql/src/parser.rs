@@ -18,13 +18,12 @@ pub fn parser(text: &str) -> Result<DFParser<'static>, DataFusionError> {
         Tokenizer::new(&DIALECT, text).tokenize().map_err(datafusion::sql::sqlparser::parser::ParserError::from)?;
     let (depth, tried_twice) = depth(&tokens);
     if tried_twice > SQL_TRIED_TWICE_MAX {
-        let words = format!(
-            "more than {SQL_TRIED_TWICE_MAX} of `cast(…)`, `not (…)` and their kin stand within each other; take it apart"
-        );
+        let words =
+            format!("more than {SQL_TRIED_TWICE_MAX} of `cast(…)`, `not (…)` and similar calls are nested; split it");
         return Err(DataFusionError::Plan(words));
     }
     if depth > SQL_DEPTH_MAX {
-        let words = format!("more than {SQL_DEPTH_MAX} operators and keywords belong together; take it apart");
+        let words = format!("more than {SQL_DEPTH_MAX} operators and keywords are in one expression; split it");
         return Err(DataFusionError::Plan(words));
     }
     DFParserBuilder::new(text).with_dialect(&DIALECT).build()

@@ -80,7 +80,7 @@ fn reason(plan: &LogicalPlan) -> String {
         LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => "it groups rows",
         LogicalPlan::Window(_) => "it has window functions",
         LogicalPlan::Join(_) => "it joins rows",
-        _ if asks_again(plan) => "it has a query within",
+        _ if asks_again(plan) => "it has a subquery",
         _ => match plan.inputs().into_iter().find(|input| !by_part(input)) {
             Some(input) => return reason(input),
             None => "it does not work row by row",
@@ -91,7 +91,7 @@ fn reason(plan: &LogicalPlan) -> String {
 
 fn held(plan: &LogicalPlan, keys: &[String]) -> Result<PartitionColumns, String> {
     if asks_again(plan) {
-        return Err("it has a query within".into());
+        return Err("it has a subquery".into());
     }
     match plan {
         LogicalPlan::TableScan(scan) => of_scan(scan, keys),

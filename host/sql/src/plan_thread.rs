@@ -33,7 +33,7 @@ pub fn planned<T: Send + 'static>(plan: impl FnOnce() -> Result<T> + Send + 'sta
         Ok(Ok(planned)) => planned,
         Ok(Err(words)) => Err(broke_off(&words)),
         Err(RecvTimeoutError::Timeout) => Err(Error::job(format!(
-            "it is too complicated: planning it takes longer than {} s; take it apart, or nest less",
+            "it is too complex: planning it takes longer than {} s; split it, or nest less",
             SQL_PLAN_MS_MAX / 1000
         ))),
         Err(RecvTimeoutError::Disconnected) => Err(broke_off("without a word")),

@@ -195,7 +195,7 @@ fn logical(text: &str, names: &VisibleNames) -> Result<LogicalPlan> {
         return Err(told(text, &wrong, place_of(text, word)));
     }
     if plan.schema().fields().is_empty() {
-        let words = "the query has no columns; write them behind `select`, or `*` for all";
+        let words = "the query has no columns; write them after `select`, or `*` for all";
         return Err(told(text, words, place_of(text, "select")));
     }
     let changes = |plan: &LogicalPlan| {

@@ -267,8 +267,8 @@ impl Finder<'_> {
                 match (self.function(&function), called(&function)) {
                     (None, Some(word)) if self.is_for_steps(&word, &function) => {
                         let words = format!(
-                            "`{word}` is here for one column of the rows of a step, as {word}(a.x); what is computed of several columns, \
-                             compute in a stage before"
+                            "`{word}` takes one column of the rows of a step here, for example {word}(a.x); compute \
+                             values of several columns in an earlier stage"
                         );
                         return ControlFlow::Break((word, words));
                     }

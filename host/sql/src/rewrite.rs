@@ -73,7 +73,8 @@ impl VisitorMut for Rewriter<'_> {
                 *expr = Expr::CompoundIdentifier(parts.chain([name.clone()]).collect());
             }
             Meaning::Unclear => {
-                let words = format!("`{name}` may be a column of several tables here; write of which, as `a.{name}`");
+                let words =
+                    format!("`{name}` may be a column of several tables here; write its table, as in `a.{name}`");
                 return ControlFlow::Break((name.value.clone(), words));
             }
         }

@@ -355,7 +355,7 @@ fn centroids(name: &str, arguments: &[Expr]) -> Result<()> {
         if let Some(datafusion::common::ScalarValue::Int64(Some(count))) = number(argument)
             && !(1..=CENTROIDS_MAX).contains(&count)
         {
-            return plan_err!("`{name}(…)` takes from 1 to {CENTROIDS_MAX} centroids, and is given {count}");
+            return plan_err!("`{name}(…)` takes from 1 to {CENTROIDS_MAX} centroids, not {count}");
         }
     }
     Ok(())

@@ -91,7 +91,7 @@ impl Unnester {
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Sort(sort) => self.sort(sort),
             LogicalPlan::Join(join) => self.join(join),
-            _ => plan_err!("a query in parentheses cannot be used here; compute it in a query in `from`"),
+            _ => plan_err!("a subquery cannot be used here; compute it in a query in `from`"),
         }
     }
 
@@ -142,7 +142,7 @@ impl Unnester {
 
     fn aggregate(&mut self, aggregate: Aggregate) -> Result<LogicalPlan> {
         if aggregate.group_expr.iter().any(|group| matches!(group, Expr::GroupingSet(_)) && has_subquery(group)) {
-            return plan_err!("a query in parentheses cannot be in a set of groups; compute it in a query in `from`");
+            return plan_err!("a subquery cannot be in a set of groups; compute it in a query in `from`");
         }
         let mut at = Attached::new(Arc::unwrap_or_clone(aggregate.input), true);
         let groups = self.all_replaced(aggregate.group_expr, &mut at)?;
@@ -170,7 +170,7 @@ impl Unnester {
         let conditions: Vec<Expr> = join.filter.take().map(split_conjunction_owned).unwrap_or_default();
         let (within, mut rest): (Vec<Expr>, Vec<Expr>) = conditions.into_iter().partition(has_subquery);
         if within.is_empty() {
-            return plan_err!("a query in parentheses cannot be a key of a join; compute it in a query in `from`");
+            return plan_err!("a subquery cannot be a key of a join; compute it in a query in `from`");
         }
         if join.join_type == JoinType::Inner {
             join.filter = conjunction(rest);

@@ -32,8 +32,8 @@ pub fn rewrite(select: &mut ast::Select, columns: &TableColumns<'_>) -> Result<(
     let of_table = |item: &SelectItem| matches!(item, SelectItem::QualifiedWildcard(..));
     if has_full && let Some(item) = select.projection.iter().find(|item| of_table(item)) {
         let words = format!(
-            "`{item}` cannot be written beside a full join with common columns, which belong to no table; name the columns, \
-             or write the join with `on`"
+            "`{item}` cannot be used with a full join with common columns, which belong to no table; name the \
+             columns, or write the join with `on`"
         );
         return Err((item.to_string().split('.').next().unwrap_or_default().to_owned(), words));
     }

@@ -144,14 +144,17 @@ mod tests {
         let other = checked(&exports("millstream:plugin/updater@0.1.2")).expect_err("another world");
         assert!(other.contains("the manifest says world transform, and the code is of world update"), "{other}");
         let none = checked(&exports("wasi:cli/run@0.2.0")).expect_err("none of ours");
-        assert!(none.contains("is a component, but no Millstream plugin: it exports wasi:cli/run@0.2.0"), "{none}");
+        assert!(none.contains("is a component, but not a Millstream plugin: it exports wasi:cli/run@0.2.0"), "{none}");
         assert!(none.contains("`millstream new NAME --lang go`"), "{none}");
         let sockets = checked(
             "(component (import \"wasi:sockets/tcp@0.2.6\" (instance (export \"f\" (func)))) (instance $i)
               (export \"millstream:plugin/transformer@0.1.2\" (instance $i)))",
         );
         let sockets = sockets.expect_err("an import that is not offered");
-        assert!(sockets.contains("imports what plugins are not offered: wasi:sockets/tcp@0.2.6"), "{sockets}");
+        assert!(
+            sockets.contains("imports interfaces that the host does not have: wasi:sockets/tcp@0.2.6"),
+            "{sockets}"
+        );
         let module = checked("(module)").expect_err("no component");
         assert!(module.contains("is a core WebAssembly module"), "{module}");
     }

@@ -156,12 +156,12 @@ static void *read_config(ms_text text, ms_text *wrong)
     char *config = ms_arena_alloc(&ms_config_memory, ms_the_plugin.config_size + 1);
     memset(config, 0, ms_the_plugin.config_size + 1);
     if (!from.object) {
-        ms_config_refuse(&from, "the config is no JSON: %s", error);
+        ms_config_refuse(&from, "the config is not JSON: %s", error);
     } else if (!ms_the_plugin.config_read) {
         if (from.object->kind != MS_JSON_NULL && (from.object->kind != MS_JSON_OBJECT || from.object->count))
             ms_config_refuse(&from, "this plugin takes no config");
     } else if (from.object->kind != MS_JSON_OBJECT) {
-        ms_config_refuse(&from, "the config is no object");
+        ms_config_refuse(&from, "the config is not an object");
     } else {
         ms_the_plugin.config_read(&from, config);
         refuse_unknown_keys(&from);

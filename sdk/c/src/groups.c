@@ -15,7 +15,7 @@ bool ms_skip_next(ms_call *call, uint32_t row)
 /* The reason that the function has given. */
 static ms_text reason_of(ms_engine *engine)
 {
-    ms_text reason = engine->has_refused ? engine->reason : MS_TEXT_OF("the plugin says no reason");
+    ms_text reason = engine->has_refused ? engine->reason : MS_TEXT_OF("the plugin gives no reason");
     engine->has_refused = false;
     return reason;
 }
@@ -45,7 +45,7 @@ bool ms_are_pairs(ms_call *call, const ms_batch *left, const ms_batch *right)
 {
     if (left->rows == right->rows)
         return true;
-    ms_failed(call, MS_ERROR_INTERNAL, "%u and %u rows are no pairs", (unsigned)left->rows, (unsigned)right->rows);
+    ms_failed(call, MS_ERROR_INTERNAL, "%u and %u rows are not pairs", (unsigned)left->rows, (unsigned)right->rows);
     return false;
 }
 

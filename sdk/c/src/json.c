@@ -131,7 +131,7 @@ static bool read_escape(reader *from, char **to)
     int c = peek(from);
     uint32_t code, low;
     if (c < 0)
-        return is_wrong(from, "a text does not end");
+        return is_wrong(from, "a string does not end");
     from->at++;
     if (c != 'u') {
         const char *found = c == '\'' && !from->relaxed ? NULL : strchr(names, c);
@@ -157,17 +157,17 @@ static bool read_text(reader *from, ms_text *to)
 {
     char quote = from->relaxed && peek(from) == '\'' ? '\'' : '"';
     if (!take(from, quote))
-        return is_wrong(from, "expected a text");
+        return is_wrong(from, "expected a string");
     /* No escape is shorter than what it stands for. */
     const char *close = from->at;
     while (close < from->end && *close != quote)
         close += *close == '\\' ? 2 : 1;
     if (close >= from->end)
-        return is_wrong(from, "a text does not end");
+        return is_wrong(from, "a string does not end");
     char *text = ms_arena_alloc(from->arena, (size_t)(close - from->at) + 1), *end = text;
     while (from->at < close) {
         if ((unsigned char)*from->at < ' ')
-            return is_wrong(from, "a control character in a text");
+            return is_wrong(from, "a control character in a string");
         if (take(from, '\\')) {
             if (!read_escape(from, &end))
                 return false;

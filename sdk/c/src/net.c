@@ -38,7 +38,7 @@ static bool parts(ms_call *call, ms_text address, ms_text *name, uint16_t *port)
         number = number * 10 + (uint32_t)(address.data[i] - '0');
     }
     if (!is_number || number > UINT16_MAX) {
-        call->engine->net_words = ms_format("`%.*s` is no address, as in `example.com:514`", MS_PRINT(address));
+        call->engine->net_words = ms_format("`%.*s` is not an address; write it as `example.com:514`", MS_PRINT(address));
         return false;
     }
     *name = (ms_text){address.data, colon - 1};

@@ -18,7 +18,7 @@ bool ms_engine_promise(ms_call *call, ms_promise *promise)
     if (sink->promise)
         *promise = sink->promise(call);
     if (*promise == MS_EXACTLY_ONCE && !sink->committed)
-        ms_failed(call, MS_ERROR_INTERNAL, "a sink that promises MS_EXACTLY_ONCE has a function `committed`");
+        ms_failed(call, MS_ERROR_INTERNAL, "a sink that promises MS_EXACTLY_ONCE must have a function `committed`");
     return !call->engine->failure.happened;
 }
 

@@ -66,7 +66,7 @@ int main(void)
         {"{'whole': 1, 'nested': 2}", "config: `nested` is no object"},
         {"{'whole': 1, 'hole': 2}",
          "config: unknown field `hole`, expected one of `flag`, `whole`, `number`, `text`, `list`, `nested`"},
-        {"[]", "config: the config is no object"},
+        {"[]", "config: the config is not an object"},
     };
     MS_EXPECT_JSON(shown("{'whole': -9223372036854775808}"), "[{'shown': '1 -9223372036854775808 0.5 none'}]");
     MS_EXPECT_JSON(shown("{'whole': 2, 'flag': false, 'number': 3, 'text': 'ä', 'list': ['a', ''], 'nested': {}}"),

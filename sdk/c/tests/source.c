@@ -121,7 +121,7 @@ static void positions(void)
     ms_test wrong = {.config = "{'up_to': -1}"};
     MS_EXPECT(strcmp(ms_test_open(&wrong, "", NULL).error, "config: there are no such numbers") == 0);
     ms_test nowhere = {.config = "{'address': 'nowhere'}"};
-    MS_EXPECT(strstr(ms_test_open(&nowhere, "", NULL).error, "`nowhere` is no address") != NULL);
+    MS_EXPECT(strstr(ms_test_open(&nowhere, "", NULL).error, "`nowhere` is not an address") != NULL);
 }
 
 static int server;

@@ -49,12 +49,12 @@ type Run struct {
 	Rejected []Rejected
 }
 
-// New makes a test of the plugin that this program registers. It ends the test where the plugin refuses the stage.
+// New makes a test of the plugin that this program registers. It ends the test where the plugin rejects the stage.
 func New(t *testing.T, stage Stage) *Test {
 	t.Helper()
 	runner, err := bridge.New(bridge.Stage(stage))
 	if err != nil {
-		t.Fatalf("the plugin refuses the stage: %v", err)
+		t.Fatalf("the plugin rejects the stage: %v", err)
 	}
 	return &Test{t, runner}
 }
@@ -64,7 +64,7 @@ func Refused(t *testing.T, stage Stage) error {
 	t.Helper()
 	_, err := bridge.New(bridge.Stage(stage))
 	if err == nil {
-		t.Fatal("the plugin does not refuse the stage")
+		t.Fatal("the plugin does not reject the stage")
 	}
 	return err
 }

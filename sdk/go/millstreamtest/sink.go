@@ -34,7 +34,7 @@ func NewSink(t *testing.T, config string) *Sink {
 	t.Helper()
 	sink, err := bridge.NewSink(config)
 	if err != nil {
-		t.Fatalf("the sink refuses its config: %v", err)
+		t.Fatalf("the sink rejects its config: %v", err)
 	}
 	return &Sink{t, sink}
 }
@@ -44,7 +44,7 @@ func SinkRefused(t *testing.T, config string) error {
 	t.Helper()
 	_, err := bridge.NewSink(config)
 	if err == nil {
-		t.Fatal("the sink does not refuse the config")
+		t.Fatal("the sink does not reject the config")
 	}
 	return err
 }

@@ -48,7 +48,7 @@ func NewSource(t *testing.T, config string) *Source {
 	t.Helper()
 	source, err := bridge.NewSource(config)
 	if err != nil {
-		t.Fatalf("the source refuses its config: %v", err)
+		t.Fatalf("the source rejects its config: %v", err)
 	}
 	return &Source{t, source}
 }
@@ -58,7 +58,7 @@ func SourceRefused(t *testing.T, config string) error {
 	t.Helper()
 	_, err := bridge.NewSource(config)
 	if err == nil {
-		t.Fatal("the source does not refuse the config")
+		t.Fatal("the source does not reject the config")
 	}
 	return err
 }

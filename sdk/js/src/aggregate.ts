@@ -149,7 +149,7 @@ function pairs<A>(
   right: Batch,
   function_: (left: A, right: A) => A | Rejection,
 ): Batch {
-  if (left.rows !== right.rows) throw internalError(`${left.rows} and ${right.rows} rows are no pairs`);
+  if (left.rows !== right.rows) throw internalError(`${left.rows} and ${right.rows} rows are not pairs`);
   const [lefts, rights] = [type.reader(left), type.reader(right)];
   return each(of, name, left.rows, type, (row) => function_(lefts(row), rights(row)));
 }

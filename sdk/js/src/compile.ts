@@ -107,7 +107,7 @@ export function compileWriter<T>(fields: readonly Named[]): () => RowWriter<T> {
 
 function mismatch({ name, cell }: Named, value: unknown, row: unknown): string {
   if (row instanceof Promise) return "the function returned a promise: plugin functions cannot be async";
-  if (typeof row !== "object") return `the function returned ${shown(row)}, which is no row`;
+  if (typeof row !== "object") return `the function returned ${shown(row)}, which is not a row`;
   const wanted = {
     bool: "a boolean",
     int64: "a bigint of 64 bits, as in 5n",

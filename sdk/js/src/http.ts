@@ -62,7 +62,7 @@ export type HttpHost = (request: HttpRequest) => HttpAnswer;
  */
 export function request(url: string, options: Options = {}): Response {
   const found = /^(https?):\/\/([^/?#\s]+)([^#\s]*)(?:#\S*)?$/i.exec(url);
-  if (found === null || found[2]!.includes("@")) throw new Fault("failed", "this is no address, as in `https://example.com/feed`");
+  if (found === null || found[2]!.includes("@")) throw new Fault("failed", "this is not an address; write it as `https://example.com/feed`");
   const scheme = found[1]!.toLowerCase() as "http" | "https";
   const [authority, rest] = [found[2]!, found[3]!];
   const { method = "GET", headers = {}, body, timeoutMs = TIMEOUT_MS, bodyBytesMax = BODY_BYTES_MAX } = options;

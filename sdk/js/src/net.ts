@@ -169,7 +169,7 @@ function asked<T>(ask: (net: NetHost) => T): T {
 function parts(address: string): [string, number] {
   const found = /^(.+):(\d{1,5})$/.exec(address);
   const port = Number(found?.[2]);
-  if (found === null || port > 65535) throw new Fault("failed", `\`${address}\` is no address, as in \`example.com:514\``);
+  if (found === null || port > 65535) throw new Fault("failed", `\`${address}\` is not an address; write it as \`example.com:514\``);
   return [found[1]!, port];
 }
 

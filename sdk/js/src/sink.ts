@@ -114,7 +114,7 @@ export class Departures<I> {
   /** Refuses the row at this place. */
   refuse(place: number, reason: unknown): void {
     if (!Number.isInteger(place) || place < 0 || place >= this.length) {
-      throw internalError(`row ${place} is refused, but there are ${this.length} rows`);
+      throw internalError(`row ${place} is rejected, but there are ${this.length} rows`);
     }
     this.#refused.set(place, reason instanceof Error ? reason.message : String(reason));
   }
@@ -175,7 +175,7 @@ export function sink<I = AnyRow, S extends ConfigSpec<unknown> | undefined = und
           functions.check?.(config);
           const promise = typeof spec.promise === "function" ? returnedBy(spec.promise, "promise", spec.promise(config)) : spec.promise;
           if (promise === "exactly-once" && functions.committed === undefined) {
-            throw internalError("a sink that promises `exactly-once` has a function `committed`, which tells the last batch that is there");
+            throw internalError("a sink that promises `exactly-once` must have a function `committed`, which returns the last committed batch");
           }
           const { fields } = reads(spec, config, input);
           return { input: fields, promise, doc: spec.doc, configSchema: configSchema(spec.config) };

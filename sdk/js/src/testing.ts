@@ -48,10 +48,10 @@ function fieldsOf(columns: string): Field[] {
   return written.filter((column) => column.trim() !== "").map((column) => {
     const [, name, type] = /^(\S+)\s+(.+)$/s.exec(column.trim()) ?? [];
     if (name === undefined || type === undefined) {
-      throw new TypeError(`\`${column}\` is no name and type, as in \`amount int64\``);
+      throw new TypeError(`\`${column}\` is not a name and type; write it as \`amount int64\``);
     }
     if (!TYPES.includes(type) && !isWritten(type)) {
-      throw new TypeError(`\`${type}\` is no type; types are ${TYPES.join(", ")}, date, decimal(…), list<…> and struct<…>`);
+      throw new TypeError(`\`${type}\` is not a type; types are ${TYPES.join(", ")}, date, decimal(…), list<…> and struct<…>`);
     }
     return { name, type: type as Type, nullable: true };
   });

@@ -31,7 +31,7 @@ export class PartitionTest {
     const { output } = this.#begin();
     const { rows, ...others } = this.#partition.poll(rowsMax, waitMs);
     const count = rows.rows + others.refused.length;
-    if (count > rowsMax) throw new RangeError(`${count} rows, refused ones included, where at most ${rowsMax} were asked for`);
+    if (count > rowsMax) throw new RangeError(`${count} rows, including rejected ones, but at most ${rowsMax} were requested`);
     return { rows: toRows(output, rows), ...others };
   }
 

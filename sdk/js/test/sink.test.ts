@@ -71,11 +71,11 @@ test("a sink takes any columns, or picks those that it reads", () => {
 
 test("what is missing or wrong is told", () => {
   const open = () => ({ write: () => {}, commit: () => {} });
-  assert.throws(() => testing.sink(sink({ promise: "exactly-once" }, { open })).describe(), /has a function `committed`/);
+  assert.throws(() => testing.sink(sink({ promise: "exactly-once" }, { open })).describe(), /must have a function `committed`/);
   const nothing = sink({ promise: "at-least-once" }, { open: () => undefined as unknown as ReturnType<typeof open> });
   assert.throws(() => testing.sink(nothing).open(), /`open` returned undefined: is a `return` missing\?/);
   const behind = sink({ promise: "at-least-once", input: Entry }, { open: () => ({ ...open(), write: (rows) => rows.refuse(1, "") }) });
-  assert.throws(() => testing.sink(behind).open().batch(1, [{ name: "", amount: 0 }]), /row 1 is refused, but there are 1 rows/);
+  assert.throws(() => testing.sink(behind).open().batch(1, [{ name: "", amount: 0 }]), /row 1 is rejected, but there are 1 rows/);
 });
 
 test("requests over HTTP are answered by servers of the test", () => {
@@ -113,7 +113,7 @@ test("requests over HTTP are answered by servers of the test", () => {
     204,
     "GET https://example.org: there is no such server",
     "GET https://gone.example: connection terminated",
-    "this is no address, as in `https://example.com/feed`",
-    "this is no address, as in `https://example.com/feed`",
+    "this is not an address; write it as `https://example.com/feed`",
+    "this is not an address; write it as `https://example.com/feed`",
   ]);
 });

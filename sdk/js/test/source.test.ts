@@ -58,7 +58,7 @@ test("a source has one partition if it does not say, and gives no more than it i
   });
   assert.deepEqual(testing.source(three).partitions(), [""]);
   assert.equal(testing.source(three).open().poll(3).pauseMs, 9);
-  assert.throws(() => testing.source(three).open().poll(2), /3 rows, refused ones included, where at most 2/);
+  assert.throws(() => testing.source(three).open().poll(2), /3 rows, including rejected ones, but at most 2/);
   assert.throws(() => testing.source(three).config({ a: 1 }).describe(), /takes no config/);
   const nothing = source({ output: Number }, { open: () => ({ poll: () => undefined as unknown as object }) });
   assert.throws(() => testing.source(nothing).open().poll(), /`poll` returned undefined: is a `return` missing\? Write `return {}`/);

@@ -143,7 +143,7 @@ test("what is no row fails the call, and says so", () => {
   assert.throws(run({ text: 5 }), /the column `text` needs a string, and got the number 5/);
   assert.throws(run({}), /the column `text` needs a string, and got undefined/);
   assert.throws(run(Promise.resolve({ text: "" })), /cannot be async/);
-  assert.throws(run("text"), /which is no row/);
+  assert.throws(run("text"), /which is not a row/);
 });
 
 const User = row({ user: text });

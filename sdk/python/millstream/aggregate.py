@@ -123,7 +123,7 @@ class Reduced:
 
     def _pair(self, loop: Any, method: Any, context: Context, left: Any, right: Any) -> Any:
         if left.rows != right.rows:
-            raise InternalError(f"{left.rows} and {right.rows} rows are no pairs")
+            raise InternalError(f"{left.rows} and {right.rows} rows are not pairs")
         own = self._accumulator
         columns = of_columns.read_all(left.columns, left.rows, own.columns)
         columns += of_columns.read_all(right.columns, right.rows, own.columns)

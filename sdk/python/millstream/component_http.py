@@ -35,7 +35,7 @@ def ask(
 def _send(method: str, url: str, headers: dict[str, str], body: bytes | None, timeout_ms: int) -> Any:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise net.Fault(f"`{url}` is no address, as in `https://example.com/feed`")
+        raise net.Fault(f"`{url}` is not an address; write it as `https://example.com/feed`")
     fields = [(name, value.encode("latin-1", "replace")) for name, value in headers.items()]
     request = http.OutgoingRequest(http.Fields.from_list(fields))
     request.set_method(_METHODS[method]() if method in _METHODS else http.Method_Other(method))
@@ -78,10 +78,10 @@ def _read(body: Any, body_bytes_max: int) -> bytes:
             except Err as error:
                 if isinstance(error.value, streams.StreamError_Closed):
                     return b"".join(pieces)
-                raise net.Fault("the answer broke off") from None
+                raise net.Fault("the response was cut off") from None
             length += len(piece)
             if length > body_bytes_max:
-                raise net.Fault(f"the answer has more than {body_bytes_max} bytes")
+                raise net.Fault(f"the response has more than {body_bytes_max} bytes")
             pieces.append(piece)
 
 

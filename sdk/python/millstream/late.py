@@ -65,7 +65,7 @@ def refuse_loops() -> None:
 
 def _no_loop(*_: Any, **__: Any) -> Any:
     raise RuntimeError(
-        "a plugin has no event loop, since there is nothing in it that could be waited for: in the place of asyncio.run(...) call "
+        "a plugin has no event loop, since there is nothing in it that could be waited for: instead of asyncio.run(...) call "
         "plain functions (`def` without `async`), one after the other"
     )
 

@@ -123,5 +123,5 @@ def _parts(address: str) -> tuple[str, int]:
     """Host and port."""
     name, _, port = address.rpartition(":")
     if not name or not port.isdecimal() or int(port) > 65535:
-        raise Fault(f"`{address}` is no address, as in `example.com:514`")
+        raise Fault(f"`{address}` is not an address; write it as `example.com:514`")
     return name, int(port)

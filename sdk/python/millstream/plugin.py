@@ -75,7 +75,7 @@ def plugin_of(subject: Any, world: str) -> Plugin[Any]:
     """The plugin that a decorator made of this. Raises TypeError where there is none of this world."""
     plugin = getattr(subject, MARK, None)
     if not isinstance(plugin, Plugin) or plugin.world != world:
-        raise TypeError(f"{subject!r} is no plugin of world {world}: it lacks the decorator @{world}")
+        raise TypeError(f"{subject!r} is not a plugin of world {world}: it lacks the decorator @{world}")
     return plugin
 
 

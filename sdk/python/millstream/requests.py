@@ -14,7 +14,7 @@ def ask(
     """Makes a request. Raises `net.Fault`."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise net.Fault(f"`{url}` is no address, as in `https://example.com/feed`")
+        raise net.Fault(f"`{url}` is not an address; write it as `https://example.com/feed`")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.netloc, timeout=timeout_ms / 1000)
     try:
@@ -27,5 +27,5 @@ def ask(
     finally:
         connection.close()
     if len(answer) > body_bytes_max:
-        raise net.Fault(f"the answer has more than {body_bytes_max} bytes")
+        raise net.Fault(f"the response has more than {body_bytes_max} bytes")
     return response.status, response.getheaders(), answer

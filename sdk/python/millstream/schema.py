@@ -53,9 +53,9 @@ class Schema:
                 case [name, kind] if is_known(kind.strip()):
                     fields.append(Field(name, kind.strip()))
                 case [_, kind]:
-                    raise ValueError(f"`{kind}` is no type; types are {', '.join(TYPES)}, date, decimal(…), list<…> and struct<…>")
+                    raise ValueError(f"`{kind}` is not a type; types are {', '.join(TYPES)}, date, decimal(…), list<…> and struct<…>")
                 case _:
-                    raise ValueError(f"`{column}` is no name and type, as in `amount int64`")
+                    raise ValueError(f"`{column}` is not a name and type; write it as `amount int64`")
         return cls(fields)
 
     def position(self, name: str) -> int | None:

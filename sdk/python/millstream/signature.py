@@ -151,7 +151,7 @@ class Signature:
             return Parameter("optional", name, row_type(inner))
         if is_row(annotation):
             return Parameter("row", name, row_type(annotation))
-        raise self.wrong(f"the parameter `{name}` is of the type {annotation!r}, which is no row and nothing else of ours")
+        raise self.wrong(f"the parameter `{name}` is of the type {annotation!r}, which is neither a row nor another supported type")
 
     def _rows(self, name: str, arguments: tuple[Any, ...]) -> Parameter:
         if not arguments:

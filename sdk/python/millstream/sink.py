@@ -97,7 +97,7 @@ class Departures(Generic[R]):
     def refuse(self, place: int, reason: Any) -> None:
         """Refuses the row at this place."""
         if not 0 <= place < len(self):
-            raise IndexError(f"row {place} is refused, but there are {len(self)} rows")
+            raise IndexError(f"row {place} is rejected, but there are {len(self)} rows")
         self.refused[place] = str(reason)
 
 
@@ -146,7 +146,7 @@ class SinkRunner(Connector):
         if promise not in _PROMISES:
             raise TypeError(f"promise() returned {promise!r:.100}, and not {' or '.join(map(repr, _PROMISES))}")
         if promise == "exactly-once" and "committed" not in self._takes:
-            words = "a sink that promises exactly-once has a method `committed`, which tells the last batch that is there"
+            words = "a sink that promises exactly-once must have a method `committed`, which returns the last committed batch"
             raise TypeError(f"{self._class.__name__}: {words}")
         return Description(input=self._reads(value, input), config_schema=self._config_schema), promise
 

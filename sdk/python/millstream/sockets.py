@@ -40,7 +40,7 @@ def _of(number: int, kind: int, timeout_ms: int = 1) -> socket.socket:
     if own is None:
         raise net.Closed("there is no such socket any more")
     if own.type != kind:
-        raise net.Fault("this socket is a connection" if kind == _UDP else "this socket is one for datagrams")
+        raise net.Fault("this socket is a connection" if kind == _UDP else "this socket is for datagrams")
     # A wait of nothing would be one without an end.
     own.settimeout(max(timeout_ms, 1) / 1000)
     return own

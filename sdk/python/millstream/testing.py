@@ -223,7 +223,7 @@ class Partition:
         """The next rows. Raises InternalError where there are more than so many, as a host does."""
         rows, polled = self._runner.poll(self.reader, rows_max, wait_ms)
         if len(rows) > rows_max:
-            raise InternalError(f"{len(rows)} rows, refused ones included, where at most {rows_max} were asked for")
+            raise InternalError(f"{len(rows)} rows, including rejected ones, but at most {rows_max} were requested")
         return Poll(to_rows(self._runner.row.schema, rows.finish()), rows.refused, polled)
 
     def durable(self, position: bytes) -> None:

@@ -138,12 +138,12 @@ class SinkTest(unittest.TestCase):
         for cls, words in [
             (NoPromise, "its attribute `promise` is 'exactly-once' or 'at-least-once'"),
             (NoRows, r"write\(\): `rows` is `Departures\[Row\]`"),
-            (NoCommitted, "has a method `committed`"),
+            (NoCommitted, "must have a method `committed`"),
             (ReadsTwice, r"its rows have the columns of Entry"),
         ]:
             with self.assertRaisesRegex(TypeError, words):
                 testing.sink(sink(cls)).describe()
-        with self.assertRaisesRegex(IndexError, "row 1 is refused, but there are 1 rows"):
+        with self.assertRaisesRegex(IndexError, "row 1 is rejected, but there are 1 rows"):
             testing.sink(sink(Behind)).open().batch(1, [{"name": "", "amount": 1}])
 
 

@@ -93,7 +93,7 @@ class SourceTest(unittest.TestCase):
         test = testing.source(Three)
         self.assertEqual(test.partitions(), [""])
         self.assertEqual(len(test.open().poll(3).rows), 3)
-        with self.assertRaisesRegex(InternalError, "3 rows, refused ones included, where at most 2"):
+        with self.assertRaisesRegex(InternalError, "3 rows, including rejected ones, but at most 2"):
             test.open().poll(2)
         with self.assertRaisesRegex(ConfigError, "takes no config"):
             testing.source(Three, config={"a": 1}).describe()
@@ -202,7 +202,7 @@ class NetTest(unittest.TestCase):
 
     def test_an_address_is_a_name_and_a_port(self) -> None:
         for address in ["nowhere", ":1", "host:", "host:x", "host:65536"]:
-            with self.assertRaisesRegex(Fault, "is no address"):
+            with self.assertRaisesRegex(Fault, "is not an address"):
                 Connection(address, SHORT_MS)
         with socket.create_server(("127.0.0.1", 0)) as server:
             free = server.getsockname()[1]

@@ -49,7 +49,7 @@ pub fn pairs<L: Row, R: Row, O: Row>(
     mut function: impl for<'x> FnMut(L::Of<'x>, R::Of<'x>, &mut Out<'_, O>) -> Result<(), Rejection>,
 ) -> Result<Batch, Error> {
     if left.rows() != right.rows() {
-        return Err(Error::internal(format!("{} and {} rows are no pairs", left.rows(), right.rows())));
+        return Err(Error::internal(format!("{} and {} rows are not pairs", left.rows(), right.rows())));
     }
     let (lefts, rights) = (left.reader::<L>()?, right.reader::<R>()?);
     let mut out = Out::new(left.rows(), left.bytes(), left.longest());

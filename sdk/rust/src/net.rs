@@ -100,7 +100,7 @@ impl Datagrams {
 /// Host and port.
 fn parts(address: &str) -> Result<(&str, u16), Fault> {
     let found = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    found.ok_or_else(|| Fault::Failed(format!("`{address}` is no address, as in `example.com:514`")))
+    found.ok_or_else(|| Fault::Failed(format!("`{address}` is not an address; write it as `example.com:514`")))
 }
 
 fn millis(time: Duration) -> u32 {

@@ -149,5 +149,5 @@ fn datagrams_are_sent_and_received() {
     own.send_to(b"a long answer", from).unwrap();
     let came = socket.receive(6, LONG).unwrap();
     assert_eq!((came.sender, came.data), (address, b"a long".to_vec()));
-    assert!(matches!(Datagrams::bind("nowhere"), Err(Fault::Failed(words)) if words.contains("is no address")));
+    assert!(matches!(Datagrams::bind("nowhere"), Err(Fault::Failed(words)) if words.contains("is not an address")));
 }

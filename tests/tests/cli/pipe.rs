@@ -204,7 +204,7 @@ fn a_query_is_over_all_rows_or_each() {
     let union = ["--sql", "select value from rows union all select upper(value) from rows", "--to", "text"];
     assert_eq!(made(&union, "a\nb\n"), "a\nb\nA\nB\n");
     for (query, code, told) in [
-        ("select wrod from rows", 2, "there is no column `wrod`"),
+        ("select wrod from rows", 2, "unknown column `wrod`"),
         ("select a.value from rows a join rows b on a.value = b.value", 2, "reads `rows` more than once"),
         ("select count(*) / 0 from rows", 1, "stage `sql`: the query cannot be computed: division by zero"),
         ("delete from rows", 2, "`sql`"),

@@ -289,7 +289,7 @@ fn of_two_runs_of_a_job_the_first_answers() {
     let first = start(&trial, &[]);
     let since = told_so(&trial, "the first", |_| true)["since_us"].clone();
     let mut second = start(&trial, &["--set", "sinks.out.path=second.jsonl"]);
-    second.until_stderr("`millstream status` does not find this run: another run of the job is there");
+    second.until_stderr("`millstream status` does not find this run: another run of the job answers for it");
     let words = second.stderr();
     assert_eq!(told(&trial).unwrap()["since_us"], since, "{words}");
     stopped_well(second);
@@ -352,13 +352,13 @@ fn clients_without_manners_disturb_neither_the_job_nor_others() {
     told_so(&trial, "the job", |_| true);
     let [socket] = sockets(&trial).try_into().unwrap();
     for (question, words) in [
-        (&b"{\"ask\":\"dance\"}\n"[..], "a question is written as"),
-        (b"{\"ask\":\"commit\"}\n", "a question is written as"),
-        (b"status\n", "a question is written as"),
-        (b"\xff\xfe\n", "a question is written as"),
-        (b"[[[[", "a question is one line of at most 16384 bytes"),
-        (b"", "a question is one line of at most 16384 bytes"),
-        (&[b'x'; 16384], "a question is one line of at most 16384 bytes"),
+        (&b"{\"ask\":\"dance\"}\n"[..], "write a request as"),
+        (b"{\"ask\":\"commit\"}\n", "write a request as"),
+        (b"status\n", "write a request as"),
+        (b"\xff\xfe\n", "write a request as"),
+        (b"[[[[", "a request is one line of at most 16384 bytes"),
+        (b"", "a request is one line of at most 16384 bytes"),
+        (&[b'x'; 16384], "a request is one line of at most 16384 bytes"),
     ] {
         let answer: Value = serde_json::from_str(&answer(&socket, question)).unwrap();
         assert!(answer["error"].as_str().unwrap().contains(words), "{answer}");

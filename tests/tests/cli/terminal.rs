@@ -196,7 +196,7 @@ fn whoever_asks_a_registry_sees_that_it_has_not_answered() {
     let component = plugin("split-words");
     let push = ["push", component.to_str().unwrap(), "--registry", &registry];
     for (arguments, words) in [
-        (&["search", "words", "--registry", &registry][..], "asking for all packages of"),
+        (&["search", "words", "--registry", &registry][..], "listing the packages of"),
         (&["pull", "words@1.0.0", "--registry", &registry], "looking for words in"),
         (&push, "pushing split-words 0.1.0 ("),
     ] {

@@ -94,7 +94,7 @@ fn every_machine_tells_of_the_whole_job_and_stops_it() {
     for process in [first, second, third] {
         let ended = process.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        assert!(!ended.stderr.contains("is not asked any more"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("is no longer queried"), "{}", ended.stderr);
     }
 }
 
@@ -118,11 +118,11 @@ fn other_machines_only_ask() {
     };
     for question in [r#"{"ask":"stop"}"#, r#"{"ask":"restart","replay_from":1}"#, r#"{"ask":"upgrade","id":1}"#] {
         let told = ask(&format!(r#"{{"ask":"elsewhere","process":0,"question":{question}}}"#));
-        assert!(told.contains("another process may only ask how the job stands"), "{told}");
+        assert!(told.contains("another process may only request the job status"), "{told}");
     }
     let itself =
         r#"{"ask":"elsewhere","process":0,"question":{"ask":"elsewhere","process":1,"question":{"ask":"status"}}}"#;
-    assert!(ask(itself).contains("another process may only ask how the job stands"));
+    assert!(ask(itself).contains("another process may only request the job status"));
     let nobody = ask(r#"{"ask":"elsewhere","process":7,"question":{"ask":"status"}}"#);
     assert!(nobody.contains("this process has no connection with a process 7"), "{nobody}");
     let stopped = Process::start(&mut command(&trial, 0, &["stop", "job.toml"])).wait();

@@ -213,9 +213,9 @@ fn who_has_another_key_or_none_takes_no_part() {
     let mut first = start(&trial, 0, &hosts, "right.key");
     first.until_stderr("waiting for 1 of 2 processes");
     let mut other = start(&trial, 1, &hosts, "wrong.key");
-    other.until_stderr("does not know the key of this process; give all the same file with --cluster-key");
+    other.until_stderr("does not have the key of this process; give all processes the same file with --cluster-key");
     other.kill();
-    first.until_stderr("a connection was refused: 127.0.0.1:");
+    first.until_stderr("a connection was rejected: 127.0.0.1:");
     // Another user of this machine has a key of its own.
     let command = |home: &str, process: &str| {
         let hosts = hosts.map(|port| format!("127.0.0.1:{port}")).join(",");
@@ -225,7 +225,7 @@ fn who_has_another_key_or_none_takes_no_part() {
         command
     };
     let mut other = Process::start(&mut command("nobody", "1"));
-    other.until_stderr("does not know the key of this process");
+    other.until_stderr("does not have the key of this process");
     other.kill();
     assert_eq!(trial.text("out.jsonl"), "");
     let second = start(&trial, 1, &hosts, "right.key");
@@ -363,8 +363,8 @@ fn junk_in_a_connection_ends_the_job_without_a_panic() {
     let nobody = header([1, 1, 7, 900, 8, 0]);
     let sent: [(&str, Option<Vec<u8>>); 3] = [
         ("a record that no process of the job has sealed", None),
-        ("a message larger than messages are", Some(large)),
-        ("a message between workers that there are not", Some(nobody)),
+        ("a message that exceeds the size limit", Some(large)),
+        ("a message between workers that do not exist", Some(nobody)),
     ];
     for (told, message) in sent {
         let trial = job();
@@ -402,7 +402,7 @@ fn junk_in_a_connection_ends_the_job_without_a_panic() {
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     // It ends as well where the job had begun, and waits for another process 1 where it had not.
-    let waits = "process 1 was there, and is lost again; waiting for it";
+    let waits = "process 1 has disconnected; waiting for it";
     let told = holds_within(Duration::from_secs(20), || first.ended() || first.stderr().contains(waits));
     assert!(told && !first.stderr().contains("panicked"), "{}", first.stderr());
     if first.ended() {

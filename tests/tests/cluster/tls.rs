@@ -137,14 +137,14 @@ fn who_shows_no_certificate_of_the_job_takes_no_part_and_hears_why() {
         (
             &right,
             &["--cluster-tls", "foreign"][..],
-            "a connection was refused: 127.0.0.1:",
+            "a connection was rejected: 127.0.0.1:",
             "cannot connect to process 0 at 127.0.0.1:{port} (its certificate was made by nobody in `ca.crt` of this process",
         ),
         (
             &wrong,
             &["--cluster-tls", "elsewhere"],
-            "it says that it is process 1, at 127.0.0.2:{second} in --hosts: its certificate is not for `127.0.0.2`",
-            "trying again until it is there",
+            "it claims to be process 1, at 127.0.0.2:{second} in --hosts: its certificate is not for `127.0.0.2`",
+            "retrying until it is reachable",
         ),
         (
             &local,

@@ -81,10 +81,10 @@ fn a_helper_that_never_ends_or_never_stops_writing_is_ended() {
     trial.write("docker/config.json", r#"{"credsStore":"bad"}"#);
     let path = format!("{}:{}", trial.path("bin").display(), std::env::var("PATH").unwrap());
     for (script, words) in [
-        ("sleep 1000", "docker-credential-bad gave no answer within 1 s and was ended"),
-        ("sleep 1000 & echo $! >started; wait", "docker-credential-bad gave no answer within 1 s and was ended"),
+        ("sleep 1000", "docker-credential-bad did not respond within 1 s and was stopped"),
+        ("sleep 1000 & echo $! >started; wait", "docker-credential-bad did not respond within 1 s and was stopped"),
         ("yes", "docker-credential-bad answered with more than 64 KiB"),
-        ("echo nothing", "docker-credential-bad answered with something else"),
+        ("echo nothing", "docker-credential-bad sent an invalid reply"),
     ] {
         let helper = trial.write("bin/docker-credential-bad", format!("#!/bin/sh\n{script}\n"));
         std::fs::set_permissions(&helper, PermissionsExt::from_mode(0o755)).unwrap();

@@ -199,12 +199,12 @@ fn what_is_wrong_with_a_plugin_or_a_call_is_told_by_kind() {
     let whole = texts("value", &["a"]);
     error(&call(&mut poison, json!({}), &[whole[..whole.len() - 9].to_vec()]), "usage", "breaks off");
     for (name, more, kind, words) in [
-        ("split-words", json!({ "plugin": "plugins/there-is-none" }), "usage", "there is no plugin"),
+        ("split-words", json!({ "plugin": "plugins/there-is-none" }), "usage", "plugin not found"),
         ("split-words", json!({ "function": "update" }), "usage", "is of world transform: call `process`"),
         ("split-words", json!({ "function": "dance" }), "usage", "one of process, update"),
         ("split-words", json!({ "config": { "x": 1 } }), "usage", "unknown field `x`"),
         ("split-words", json!({ "millstream": 2 }), "usage", "version 1 here, and the client speaks 2"),
-        ("split-words", json!({ "digest": "sha256:00" }), "environment", "and sha256:00 where it was named"),
+        ("split-words", json!({ "digest": "sha256:00" }), "environment", "but sha256:00 is required"),
         ("split-words", json!({ "lmits": {} }), "usage", "unknown field `lmits`"),
     ] {
         let mut stream = server.connect();

@@ -776,7 +776,7 @@ mod long {
         bounded.killed("commit.after:31", &["--workers", "2", "--set", "checkpoint.every=7"]);
         bounded.change(KEEPS, &format!("{KEEPS}\nstate = {{ memory = \"1MiB\", folder = \"cold\" }}"));
         let ended = bounded.run_well(&["--workers", "1"]);
-        assert!(ended.stderr.contains("are run again as it was before"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("are replayed with the previous job"), "{}", ended.stderr);
         are_same(&windowed(&bounded), &golden, "with a bound");
     }
 }

@@ -140,11 +140,11 @@ fn functions_that_break_the_rules_stop_the_job() {
     let sql = "select f(word || ' x y') as x from words";
     fails(
         &with_function(sql, "split-words", ""),
-        "stage `made`: function `f` (plugin split-words 0.1.0) gave 3 rows for 1; a function gives one a row, in batch 1",
+        "stage `made`: function `f` (plugin split-words 0.1.0) returned 3 rows for 1; a function must return one per row, in batch 1",
     );
     fails(
         &with_function(sql, "misbehave", "config = { how = \"reject\" }"),
-        "refused row 0 of 1: row 0 is bad; functions cannot refuse rows, in batch 1",
+        "rejected row 0 of 1: row 0 is bad; functions cannot reject rows, in batch 1",
     );
     fails(&with_function(sql, "misbehave", "config = { how = \"panic\" }"), "stage `made`");
 }

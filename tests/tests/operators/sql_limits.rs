@@ -321,16 +321,13 @@ fn planning_has_a_limit_of_time() {
         for stage in [format!("select = \"{text} as x\""), format!("sql = \"select {text} as x from rows\"")] {
             let began = Instant::now();
             let told = job(&stage, "[]").refused(&["validate", "job.toml"]);
-            assert!(
-                told.contains("more than 16 of `cast(…)`, `not (…)` and their kin stand within each other"),
-                "{told}"
-            );
+            assert!(told.contains("more than 16 of `cast(…)`, `not (…)` and similar calls are nested"), "{told}");
             assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
         }
     }
     let coalesce = format!("{}v{}", "coalesce(".repeat(40), ", 1)".repeat(40));
     let began = Instant::now();
     let told = job(&format!("select = \"{coalesce} as x\""), "[]").refused(&["validate", "job.toml"]);
-    assert!(told.contains("too complicated"), "{told}");
+    assert!(told.contains("too complex"), "{told}");
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }

@@ -35,7 +35,7 @@ fn a_key_is_made_once_and_another_takes_its_place() {
     let first = found(&well(&trial, &["new", "alice"]));
     assert!(
         refused(&trial, &["new", "alice"])
-            .contains("there is a key alice already: TRIAL/config/keys/alice.secret; --rotate")
+            .contains("key alice already exists: TRIAL/config/keys/alice.secret; --rotate")
     );
     assert_eq!(found(&well(&trial, &["show", "alice"])), first);
     let second = found(&well(&trial, &["new", "alice", "--rotate"]));
@@ -133,7 +133,7 @@ fn policies_do_not_fail_open() {
         assert!(matches!(ended.code, Some(1 | 2)) && ended.stderr.contains(told), "{told}: {}", ended.stderr);
         assert_eq!(trial.text("out.jsonl"), "");
     };
-    refused(None, "neither HOME nor MILLSTREAM_CONFIG is set, so it is not known what your policy allows");
+    refused(None, "neither HOME nor MILLSTREAM_CONFIG is set, so your policy and what you have revoked are unknown");
     assert_eq!(run(Some("none")).code, Some(0), "no settings are none");
 
     let set = |path: &str, mode| std::fs::set_permissions(trial.path(path), PermissionsExt::from_mode(mode)).unwrap();
@@ -144,7 +144,7 @@ fn policies_do_not_fail_open() {
     {
         let before = std::fs::metadata(trial.path(path)).unwrap().permissions();
         set(path, mode);
-        refused(Some("config"), "it is not obeyed: others may write ");
+        refused(Some("config"), "it is not applied: others may write ");
         std::fs::set_permissions(trial.path(path), before).unwrap();
     }
     // What somebody may take away says nothing by not being there.

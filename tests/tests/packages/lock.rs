@@ -164,7 +164,7 @@ fn another_machine_fetches_what_is_locked() {
 
     fs::remove_dir_all(trial.path("registry")).expect("it can be removed");
     let third = trial.path("third");
-    refused(millstream_with(&trial, &third, &["run", "job.toml"]), 2, "registry is no folder that is there");
+    refused(millstream_with(&trial, &third, &["run", "job.toml"]), 2, "registry is not an existing directory");
     assert!(stored(&third).is_empty());
 }
 
@@ -205,11 +205,11 @@ fn damage_in_the_store_is_told_and_mended() {
         let last = damaged.last_mut().expect("it is not empty");
         *last ^= 1;
         fs::write(&file, damaged).expect("it can be written");
-        refused(run(&trial), 1, "does not hold the bytes of its digest");
+        refused(run(&trial), 1, "does not match its digest");
         for arguments in [&["verify"][..], &["verify", "job.toml"]] {
             let ended = millstream_in(&trial, arguments);
             assert_eq!(ended.code, Some(1));
-            assert!(ended.stdout.contains("does not hold the bytes of its digest"), "{}", ended.stdout);
+            assert!(ended.stdout.contains("does not match its digest"), "{}", ended.stdout);
         }
         // As the message says.
         fs::remove_file(&file).expect("it can be removed");
@@ -275,7 +275,7 @@ fn several_who_add_at_once_lose_nothing() {
 fn where_packages_come_from() {
     let trial = trial("plugins/none");
     let bare = ["add", "split-words@0.7.0", "--stage", "words"];
-    refused(millstream_in(&trial, &bare), 2, "no registry is named");
+    refused(millstream_in(&trial, &bare), 2, "no registry given");
     trial.write("config/config.toml", "registry = \"registry\"");
     refused(millstream_in(&trial, &bare), 2, "`registry` is a relative path");
     trial.write("config/config.toml", format!("registry = {:?}\n", trial.path("registry")));
@@ -299,7 +299,7 @@ fn nobody_can_say_that_a_package_came_from_somewhere_else() {
     let lock = trial.text("millstream.lock");
     // The store holds these bytes, but not from there.
     trial.write("millstream.lock", lock.replace("registry = \"registry\"", "registry = \"elsewhere\""));
-    refused(run(&trial), 2, "elsewhere is no folder that is there");
+    refused(run(&trial), 2, "elsewhere is not an existing directory");
     fs::create_dir(trial.path("elsewhere")).expect("a folder can be made");
     assert_ne!(run(&trial).code, Some(0));
     trial.write("millstream.lock", lock.replace("layer = \"sha256:", "layer = \"sha256:0"));
@@ -315,7 +315,7 @@ fn the_wrong_job_or_stage_is_said_before_anything_is_fetched() {
         millstream_in(&trial, &["add", "split-words", "--registry", "registry", "--job", job, "--stage", stage])
     };
     refused(to("none.toml", "words"), 2, "none.toml: there is no such file");
-    refused(to("job.toml", "wrods"), 2, "stage `wrods`: there is no such stage");
+    refused(to("job.toml", "wrods"), 2, "stage `wrods`: no such stage");
     trial.write("sql.toml", JOB.replace("plugin = \"PLUGIN\"", "sql = \"select 1 as n\""));
     refused(to("sql.toml", "words"), 2, "a stage has one operator, and this one has `plugin` and `sql`");
     assert!(trial.text("sql.toml").contains("sql = ") && !trial.path("millstream.lock").exists());
@@ -396,7 +396,7 @@ fn a_registry_of_the_network_is_needed_once() {
     refused(millstream_with(&trial, &another, &["run", "job.toml"]), 1, "was moved: it was sha256:");
     refused(millstream_with(&trial, &another, &add), 1, "was moved: it was sha256:");
     trial.write("millstream.lock", "");
-    refused(millstream_with(&trial, &another, &add), 2, "the component says of itself that it is `split-words@0.8.0`");
+    refused(millstream_with(&trial, &another, &add), 2, "the component describes itself as `split-words@0.8.0`");
     trial.write("millstream.lock", &lock);
     assert_eq!(trial.text("millstream.lock"), lock);
 

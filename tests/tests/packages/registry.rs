@@ -124,7 +124,7 @@ fn a_package_goes_to_a_registry_and_comes_back() {
     let elsewhere = format!("oci://{}/other", server.host());
     assert_eq!(well(&trial, &["search", "--registry", &elsewhere]), format!("{elsewhere} has no packages\n"));
     let missing = registry.find(&"split-words@7.0.0".parse().unwrap()).unwrap_err().message;
-    assert!(missing.contains("has no version 7.0.0 of `split-words`; there are 0.1.0"), "{missing}");
+    assert!(missing.contains("has no version 7.0.0 of `split-words`; available: 0.1.0"), "{missing}");
     let missing = registry.find(&"nothing".parse().unwrap()).unwrap_err().message;
     assert!(missing.contains("has no package `nothing`"), "{missing}");
 }
@@ -135,7 +135,7 @@ fn a_login_is_that_of_docker_or_podman() {
     let trial = Trial::new("");
     let folder = plugin("split-words").display().to_string();
     let push = ["push", folder.as_str(), "--registry", &server.url()];
-    let words = format!("needs a login that may do this; log in with: docker login {}", server.host());
+    let words = format!("needs a login with the permission for this; log in with: docker login {}", server.host());
     assert!(badly(&trial, &push, &[]).contains(&words));
     let wrong = server.docker_config(RegistryServer::USER, "guessed");
     let refused = badly(&trial, &push, &[("DOCKER_CONFIG", wrong.path())]);
@@ -181,7 +181,7 @@ fn tls_is_spoken_with_those_whose_authority_is_known() {
     let push = ["push", folder.as_str(), "--registry", &server.url()];
     let (authority, login) = (server.authority(), ("DOCKER_CONFIG", login.path()));
     let refused = badly(&trial, &push, &[login]);
-    assert!(refused.contains("cannot be reached") && refused.contains("certificate"), "{refused}");
+    assert!(refused.contains("is unreachable") && refused.contains("certificate"), "{refused}");
     let ended = run(&trial, &push, &[login, ("SSL_CERT_FILE", &authority)]);
     assert!(ended.stdout.starts_with("pushed split-words 0.1.0"), "{}", ended.stderr);
     let found = run(&trial, &["search", "--registry", &server.url()], &[login, ("SSL_CERT_FILE", &authority)]);
@@ -218,7 +218,7 @@ fn a_folder_of_built_plugins_is_a_registry() {
     assert_eq!((version.to_string(), digest), ("0.1.0".into(), made.digest()), "the same as if it were pushed");
     assert!(plugins.fetch(&"split-words".parse().unwrap(), &digest).unwrap().component == component);
     let gone = plugins.fetch(&"split-words".parse().unwrap(), &Digest::of(b"other")).unwrap_err().message;
-    assert!(gone.contains("it was built again with other code"), "{gone}");
+    assert!(gone.contains("it was rebuilt from other code"), "{gone}");
 
     let trial = Trial::new("");
     let found = well(&trial, &["search", "--registry", &root().join("plugins").display().to_string()]);
@@ -283,7 +283,7 @@ fn tokens_are_got_with_the_login() {
     let server = with_tokens("t0\\nken");
     let ended = search(&server, &[("DOCKER_CONFIG", &docker(&server))]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("sent what nobody understands"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("sent an invalid reply"), "{}", ended.stderr);
 }
 
 /// A registry may say that what is pushed goes to another host; the login does not go there.
@@ -320,7 +320,7 @@ fn a_login_goes_to_its_registry_only() {
             let push = ["push", &component, "--registry", &format!("oci://{}/team", server.host())];
             let words = badly(&trial, &push, &[("DOCKER_CONFIG", &trial.path("docker"))]);
             assert!(server.asked().iter().any(|asked| asked.starts_with("POST /v2/team/split-words/blobs/uploads/")));
-            assert!(words.contains("leads to an address without TLS"), "{words}");
+            assert!(words.contains("redirects to an address without TLS"), "{words}");
         }
         let heads = heads.lock().unwrap().join("\n").to_lowercase();
         assert!(!heads.contains("authorization"), "{heads}");
@@ -331,10 +331,13 @@ fn a_login_goes_to_its_registry_only() {
 fn registries_that_flood_stall_or_lead_elsewhere_are_left() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n\r\n";
     let cases: [(Answer, &str); 5] = [
-        (Answer::raw(HEAD).then(Then::Endless(vec![b' '; 1 << 20])), "sent more than is ever needed"),
+        (Answer::raw(HEAD).then(Then::Endless(vec![b' '; 1 << 20])), "sent too much"),
         (Answer::raw(HEAD).then(Then::Stall), " seconds"),
-        (Answer::redirect("http://192.0.2.1/x"), "leads to an address without TLS (http://), which is not followed"),
-        (Answer::redirect("file:///etc/passwd"), "answered with HTTP status 307\n"),
+        (
+            Answer::redirect("http://192.0.2.1/x"),
+            "redirects to an address without TLS (http://), which is not followed",
+        ),
+        (Answer::redirect("file:///etc/passwd"), "replied with HTTP status 307\n"),
         (Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), "failed: "),
     ];
     for (answer, expected) in cases {

@@ -156,7 +156,7 @@ fn protobuf_is_what_is_spoken_unless_somebody_asks_for_json() {
 fn a_receiver_that_is_away_hangs_or_refuses_costs_a_warning_and_nothing_else() {
     let nobody = free_port();
     let ended = run(&job(), nobody, &[]);
-    assert_eq!(ended.stderr.matches("traces are not taken by").count(), 1, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("traces cannot be sent to").count(), 1, "{}", ended.stderr);
     assert!(
         ended.stderr.contains("connection refused") && ended.stderr.contains(" batches were not sent"),
         "{}",
@@ -170,8 +170,8 @@ fn a_receiver_that_is_away_hangs_or_refuses_costs_a_warning_and_nothing_else() {
 
     let refusing = HttpServer::start(free_port(), |_, _| Some((401, String::new(), "who are you?".into())));
     let ended = run(&job(), refusing.port(), &[]);
-    assert_eq!(ended.stderr.matches("traces are not taken by").count(), 1, "{}", ended.stderr);
-    assert!(ended.stderr.contains("it answers 401") && ended.stderr.contains("they are dropped"), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("traces cannot be sent to").count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("it replies 401") && ended.stderr.contains("they are dropped"), "{}", ended.stderr);
 
     for (variable, value, words) in [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "set OTEL_EXPORTER_OTLP_PROTOCOL to"),
@@ -192,7 +192,7 @@ fn a_receiver_that_is_away_hangs_or_refuses_costs_a_warning_and_nothing_else() {
 fn a_receiver_that_comes_later_gets_what_was_kept() {
     let (trial, port) = (endless(), free_port());
     let mut job = Process::start(&mut command(&trial, port, &[JSON, ("OTEL_SERVICE_NAME", "orders")]));
-    job.until_stderr("traces are not taken by");
+    job.until_stderr("traces cannot be sent to");
     let server = receiver(port);
     job.until_stderr("again");
     let first = holds_within(DEADLINE, || {
@@ -202,7 +202,7 @@ fn a_receiver_that_comes_later_gets_what_was_kept() {
     });
     assert!(first, "{} bytes", server.asked().first().map_or(0, |request| request.body.len()));
     let said = job.stop();
-    assert_eq!(said.matches("traces are not taken by").count(), 1, "{said}");
+    assert_eq!(said.matches("traces cannot be sent to").count(), 1, "{said}");
     assert!(!said.contains("were not sent"), "{said}");
 }
 

@@ -108,7 +108,7 @@ fn a_component_of_a_later_version_is_refused_with_the_version_that_it_needs() {
         let trial = trial(&component(&export, import.as_deref()));
         let told = trial.refused(&["validate", "job.toml"]);
         let words = format!(
-            "needs millstream:plugin@{version}, and this host speaks {}",
+            "needs millstream:plugin@{version}, and this host supports {}",
             millstream::internals::plugin::VERSION
         );
         assert!(told.contains(&words), "{export} {import:?}: {told}");

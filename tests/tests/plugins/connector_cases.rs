@@ -153,7 +153,7 @@ fn what_comes_of_a_source_is_accepted() {
     fails(&trial, &[], "the job failed with another error");
     accepts(&trial, &["expected-error.txt"]);
     assert!(
-        case(&trial, "expected-error.txt").starts_with("refuses its config in `describe`: "),
+        case(&trial, "expected-error.txt").starts_with("rejects its config in `describe`: "),
         "{}",
         case(&trial, "expected-error.txt")
     );

@@ -201,7 +201,7 @@ fn a_job_whose_source_rejects_all_of_its_input_unread_ends_with_an_error() {
 fn a_refused_config_stops_the_job() {
     let ended = run_quietly(&poison(REJECT, REJECTED, &[&["a", "config"]]));
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("refuses its config in batch 1: not this config"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("rejects its config in batch 1: not this config"), "{}", ended.stderr);
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn when_attempts_run_out_the_rest_is_rejected() {
         expected.sort_unstable();
         assert_eq!(all, expected, "{attempts} attempts");
         let last = rejected.last().unwrap()["reason"].as_str().unwrap();
-        assert!(last.contains("`limits.attempts` allows") && last.contains("not this row"), "{last}");
+        assert!(last.contains("exceeded `limits.attempts`") && last.contains("not this row"), "{last}");
     }
 }
 

@@ -347,9 +347,9 @@ fn a_start_after_a_rollback_goes_back_by_itself() {
         in_order(&trial);
         // Once.
         let ended = stopped_well(job);
-        assert!(ended.stderr.contains("it goes back to the state after batch "), "{}", ended.stderr);
+        assert!(ended.stderr.contains("the job returns to the state after batch "), "{}", ended.stderr);
         let again = Process::start(&mut trial.command_apart(&["run", "job.toml", "--until-idle"])).wait();
-        assert!(again.code == Some(0) && !again.stderr.contains("it goes back"), "{}", again.stderr);
+        assert!(again.code == Some(0) && !again.stderr.contains("the job returns"), "{}", again.stderr);
     }
 }
 

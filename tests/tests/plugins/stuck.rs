@@ -237,8 +237,7 @@ fn called(trial: &Trial, what: &str, stage: &str) -> Ended {
     run(trial, &["run", "job.toml"])
 }
 
-const AGAIN: &str =
-    "Called a second time with the same rows, only to see where it is (nothing else of that call is used)";
+const AGAIN: &str = "Called again with the same rows, only to get this backtrace (the result is discarded)";
 
 fn the_line_is_told_where_it_stands(language: &Language) {
     let trial = language.trial();

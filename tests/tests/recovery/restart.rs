@@ -337,7 +337,7 @@ fn a_folder_of_another_job_or_a_newer_version_is_left_alone() {
     trial.run_well(&[]);
     trial.change("name = \"counts\"", "name = \"sums\"");
     let told = refused(&trial, &[]);
-    contains(&told, &["these are the checkpoints of the job `counts`, and this one is `sums`", "choose another `dir`"]);
+    contains(&told, &["these checkpoints belong to the job `counts`, and this one is `sums`", "set another `dir`"]);
     trial.change("name = \"sums\"", "name = \"counts\"");
 
     let manifest = trial.text("checkpoint/manifest.json");

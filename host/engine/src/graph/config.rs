@@ -8,7 +8,7 @@ use millstream_base::job::spec::{Origin, StageSpec};
 use serde_json::Value;
 
 /// What stands between who refuses a config and its words.
-const REFUSES: &str = " refuses its config in ";
+const REFUSES: &str = " rejects its config in ";
 
 /// The error of a stage with the place in the job file, and the field where it is one of a config.
 pub fn placed(error: Error, stage: &StageSpec, origin: &Origin) -> Error {
@@ -25,7 +25,7 @@ pub fn placed(error: Error, stage: &StageSpec, origin: &Origin) -> Error {
     Error { kind: error.kind, message }.within(format!("{}stage `{}`", origin.at(&path), stage.name))
 }
 
-/// Who refuses its config, when, and in which words.
+/// Who rejects its config, when, and in which words.
 fn parts(message: &str) -> Option<(&str, &str, &str)> {
     let (who, rest) = message.split_once(REFUSES)?;
     let (when, words) = rest.split_once(": ")?;

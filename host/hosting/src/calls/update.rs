@@ -140,7 +140,7 @@ fn known(
     let (of_states, others) = groups.of_row.split_at(state_rows.num_rows());
     for (row, group) in (0..).zip(of_states) {
         if state_of[*group].replace(row).is_some() {
-            return Err(Error::job("a key stands twice in the table of states; each may have one state"));
+            return Err(Error::job("a key is in the table of states twice; each key may have one state"));
         }
     }
     let (of_rows, of_timers) = others.split_at(parts[1].num_rows());

@@ -56,12 +56,12 @@ pub fn plugin_of(job: &Path, stage: &str) -> Result<Option<String>> {
     let wrong = |words: String| Error::job(format!("{}: {part}: {words}", job.display()));
     let table = DeTable::parse(without_mark(&text)).map_err(|error| wrong(format!("not TOML: {}", error.message())))?;
     let Some((_, found)) = part_in(table.get_ref(), part) else {
-        return Err(wrong(format!("there is no such {}", part.word())));
+        return Err(wrong(format!("no such {}", part.word())));
     };
     match found.get("plugin").map(Spanned::get_ref) {
         None => Ok(None),
         Some(DeValue::String(plugin)) => Ok(Some(plugin.to_string())),
-        Some(_) => Err(wrong("`plugin` is no text".into())),
+        Some(_) => Err(wrong("`plugin` must be a string".into())),
     }
 }
 
@@ -72,7 +72,7 @@ fn with_plugin(text: &str, part: &str, plugin: &str) -> Result<String, String> {
     let value = toml::Value::String(plugin.to_owned()).to_string();
     let (place, new) = {
         let table = DeTable::parse(bare).map_err(|error| format!("not TOML: {}", error.message()))?;
-        let missing = || format!("there is no such {} in `{}`", part.word(), part.section());
+        let missing = || format!("no such {} in `{}`", part.word(), part.section());
         let (span, found) = part_in(table.get_ref(), part).ok_or_else(missing)?;
         match found.get("plugin") {
             Some(old) => (old.span(), value),

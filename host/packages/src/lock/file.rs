@@ -18,14 +18,16 @@ pub(super) fn read(path: &Path) -> Result<Option<String>> {
         found => found.map_err(failed)?,
     };
     if !found.is_file() {
-        return Err(Error::job(format!("{shown} is no file; it must be the lock file that `millstream add` writes")));
+        return Err(Error::job(format!(
+            "{shown} is not a file; it must be the lock file that `millstream add` writes"
+        )));
     }
     let mut bytes = Vec::new();
     regular::open(path).map_err(failed)?.take(LOCK_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > LOCK_FILE_BYTES_MAX {
-        return Err(Error::job(format!("{shown} has more than {LOCK_FILE_BYTES_MAX} bytes, so it is no lock file")));
+        return Err(Error::job(format!("{shown} has more than {LOCK_FILE_BYTES_MAX} bytes, so it is not a lock file")));
     }
-    String::from_utf8(bytes).map(Some).map_err(|_| Error::job(format!("{shown} is no UTF-8 text, so no lock file")))
+    String::from_utf8(bytes).map(Some).map_err(|_| Error::job(format!("{shown} is not UTF-8, so not a lock file")))
 }
 
 /// Replaces a file in one step, or makes it. Who may read it stays as it was; where it is a link, what it points to is

@@ -114,7 +114,7 @@ fn signers_of_held(
     let checked = policy.check(&text, &pin.name, &pin.version, &pin.manifest, &signatures);
     checked.map(Some).map_err(|error| Error {
         message: format!(
-            "{}\n  Signatures that were made since it was fetched come with `millstream add {}@{}`.",
+            "{}\n  To fetch signatures that were added since, run `millstream add {}@{}`.",
             error.message, pin.name, pin.version
         ),
         ..error
@@ -142,7 +142,7 @@ fn fetched(
         || component.len() as u64 != layer.bytes
     {
         return Err(Error::environment(format!(
-            "{shown}: what the registry sent does not have the digest {digest}; nothing of it is used"
+            "{shown}: what the registry sent does not have the digest {digest}; it is not used"
         )));
     }
     Ok((manifest, component))
@@ -159,7 +159,7 @@ fn facts(component: &[u8], name: &PackageName, version: &Version) -> Result<Pack
         (name, "") => format!("`{name}` without a version"),
         (name, version) => format!("`{name}@{version}`"),
     };
-    Err(Error::job(format!("the component says of itself that it is {says}; nothing of it is used")))
+    Err(Error::job(format!("the component describes itself as {says}; it is not used")))
 }
 
 /// A version has the same manifest for ever.
@@ -172,8 +172,8 @@ pub(super) fn not_moved(
 ) -> Result<()> {
     match known {
         Some(known) if known != found => Err(Error::environment(format!(
-            "{name}@{version} of {registry} was moved: it was {known}, and is {found} now. A version must never change, so \
-             nothing of it is used; ask who shares it for a new version."
+            "{name}@{version} of {registry} was moved: it was {known} and is now {found}. A version must never \
+             change, so it is not used; ask its publisher for a new version."
         ))),
         _ => Ok(()),
     }

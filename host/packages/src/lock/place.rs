@@ -35,11 +35,11 @@ pub fn registry(given: Option<&str>) -> Result<Registry> {
     let settings: Settings = toml::from_str(&text).map_err(|error| wrong(&error.message()))?;
     let Some(text) = settings.registry else {
         return Err(Error::job(format!(
-            "no registry is named: add --registry oci://… or --registry FOLDER, or write registry = \"…\" into {shown}"
+            "no registry given: add --registry oci://… or --registry FOLDER, or write registry = \"…\" into {shown}"
         )));
     };
     if !text.starts_with("oci://") && Path::new(&text).is_relative() {
-        return Err(wrong(&"`registry` is a relative path; write oci://… or the whole path of a folder"));
+        return Err(wrong(&"`registry` is a relative path; write oci://… or the absolute path of a directory"));
     }
     named(&text, Path::new("/"))
 }
@@ -69,7 +69,7 @@ pub fn for_lock(registry: &Registry, given: Option<&str>, folder: &Path) -> Resu
 /// A folder has one name, however it is written: policies go by it.
 fn named(text: &str, base: &Path) -> Result<Registry> {
     if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(Error::job(format!("`{}` is no registry; write oci://… or a folder", text.escape_debug())));
+        return Err(Error::job(format!("`{}` is not a registry; write oci://… or a directory", text.escape_debug())));
     }
     match Registry::parse(text, base)? {
         Registry::Folder(folder) => Ok(Registry::Folder(absolute(&folder)?)),

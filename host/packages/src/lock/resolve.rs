@@ -78,7 +78,7 @@ impl<'a> Packages<'a> {
         if !lock.packages.is_empty()
             && let Err(error) = note()
         {
-            tracing::warn!("{error}; `millstream gc` does not know of {}", folder.join(FILE).display());
+            tracing::warn!("{error}; `millstream gc` does not keep the packages of {}", folder.join(FILE).display());
         }
         let job = job.map_or("JOB".into(), |job| job.display().to_string());
         Ok(Packages { lock, folder: folder.to_owned(), job, policy, store, found: BTreeMap::new() })
@@ -99,7 +99,7 @@ impl<'a> Packages<'a> {
                 let obtained = obtain(&registry, &wanted, Some(pin), self.policy, &self.store)?;
                 let file = self.store.file(&obtained.pin.layer)?;
                 let file = file.ok_or_else(|| {
-                    Error::environment(format!("{name}@{version} has just gone from the store; try again"))
+                    Error::environment(format!("{name}@{version} was just removed from the store; try again"))
                 })?;
                 (file, obtained.signers)
             }
@@ -117,8 +117,8 @@ impl<'a> Packages<'a> {
             false => format!(" (it has {} of {name})", others.join(", ")),
         };
         Error::job(format!(
-            "`{name}@{version}` is not pinned in {}{has}, and a job runs only what is. Pin it with `millstream add \
-             {name}@{version} --registry … --job {}`.",
+            "`{name}@{version}` is not pinned in {}{has}; a job runs only pinned packages. Pin it with `millstream \
+             add {name}@{version} --registry … --job {}`.",
             super::shown(&self.folder),
             self.job
         ))

@@ -52,13 +52,13 @@ impl PackageStore {
         let folder = of("MILLSTREAM_STORE").or_else(|| cache.map(|cache| cache.join("millstream").join("store")));
         let folder = folder
             .and_then(|folder| std::path::absolute(folder).ok())
-            .ok_or_else(|| Error::environment("there is no folder for packages: set HOME or MILLSTREAM_STORE"))?;
+            .ok_or_else(|| Error::environment("no directory for packages: set HOME or MILLSTREAM_STORE"))?;
         // What came from where is noted in it, and believed.
         if folder.is_dir() {
             let others = who_else_writes(&folder);
             let others = others.map_err(|e| Error::environment(format!("{}: {e}", folder.display())))?;
             if let Some(who) = others {
-                let words = format!("the store of packages, {}, cannot be trusted: {who}", folder.display());
+                let words = format!("the package store {} cannot be trusted: {who}", folder.display());
                 return Err(Error::environment(words));
             }
         }
@@ -83,8 +83,7 @@ impl PackageStore {
             return Ok(Some(bytes));
         }
         Err(Error::environment(format!(
-            "{} does not hold the bytes of its digest: it is damaged, or was changed. Remove that file, and it is fetched \
-             again.",
+            "{} does not match its digest: it was damaged or changed. Remove the file to fetch it again.",
             self.path(&[BYTES, &digest.hex()]).display()
         )))
     }
@@ -153,7 +152,7 @@ impl PackageStore {
 
     /// Makes a folder where it is missing. Others must not be able to write there: what came from where is noted in it.
     fn make_folder(&self, folder: &Path) -> Result<()> {
-        let failed = |error| self.failed("be made", folder, &error);
+        let failed = |error| self.failed("be created", folder, &error);
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let found = fs::metadata(folder).map_err(failed)?;
         if found.uid() == user() && found.mode() & 0o022 == 0 {
@@ -167,7 +166,7 @@ impl PackageStore {
     }
 
     fn failed(&self, what: &str, path: &Path, error: &io::Error) -> Error {
-        Error::environment(format!("the store of packages: {} cannot {what}: {error}", path.display()))
+        Error::environment(format!("the package store: {} cannot {what}: {error}", path.display()))
     }
 }
 
@@ -176,7 +175,7 @@ fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("it is not a file"));
     }
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;

@@ -45,7 +45,7 @@ pub fn between(old: &PackageFacts, new: &PackageFacts) -> Vec<Difference> {
         all.push(Difference::grave(format!("it is another package: {}, not {}", shown(&new.name), shown(&old.name))));
     }
     if old.world != new.world {
-        all.push(Difference::grave(format!("it is of world {}; before of {}", new.world, old.world)));
+        all.push(Difference::grave(format!("it is of world {}; previously of {}", new.world, old.world)));
     }
     imports(old, new, &mut all);
     grants(&old.grants, &new.grants, &mut all);
@@ -61,7 +61,7 @@ pub fn between(old: &PackageFacts, new: &PackageFacts) -> Vec<Difference> {
         ("authors", &old.said.authors, &new.said.authors),
     ] {
         if old != new {
-            all.push(Difference::slight(format!("{what}: {}; before {}", shown(new), shown(old))));
+            all.push(Difference::slight(format!("{what}: {}; previously {}", shown(new), shown(old))));
         }
     }
     if let Some(more) = all.len().checked_sub(TOLD_MAX).filter(|more| *more > 0) {
@@ -87,8 +87,8 @@ fn imports(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Difference>) {
         let phrases = if phrases.is_empty() { String::new() } else { format!("{} ", phrases.join(", ")) };
         let list = shown(&list);
         all.push(match std::ptr::eq(names, &more) {
-            true => Difference::grave(format!("it now asks for {phrases}({list})")),
-            false => Difference::slight(format!("it no longer asks for {phrases}({list})")),
+            true => Difference::grave(format!("it now imports {phrases}({list})")),
+            false => Difference::slight(format!("it no longer imports {phrases}({list})")),
         });
     }
 }
@@ -99,10 +99,10 @@ fn grants(old: &Value, new: &Value, all: &mut Vec<Difference>) {
     let list = |names: Vec<&String>| names.into_iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
     let (more, fewer) = (list(new.difference(&old).collect()), list(old.difference(&new).collect()));
     if !more.is_empty() {
-        all.push(Difference::grave(format!("it now wants to be granted {more}")));
+        all.push(Difference::grave(format!("it now requests the grant {more}")));
     }
     if !fewer.is_empty() {
-        all.push(Difference::slight(format!("it no longer wants to be granted {fewer}")));
+        all.push(Difference::slight(format!("it no longer requests the grant {fewer}")));
     }
 }
 

@@ -140,7 +140,7 @@ impl PackedPackage {
         let bytes = manifest.len().max(config.len());
         if bytes > PACKAGE_MANIFEST_BYTES_MAX {
             return Err(Error::job(format!(
-                "package {name} {version}: what it says of itself takes {bytes} bytes of a manifest; at most \
+                "package {name} {version}: its metadata takes {bytes} bytes of the manifest; at most \
                  {PACKAGE_MANIFEST_BYTES_MAX} are allowed"
             )));
         }
@@ -178,7 +178,7 @@ struct ManifestKind {
 /// # Errors
 /// `Environment`: it is none of a package.
 pub fn read(manifest: &[u8], shown: &str) -> Result<ManifestBlobs> {
-    let wrong = |what: &str| Error::environment(format!("{shown}: what the registry has is no package: {what}"));
+    let wrong = |what: &str| Error::environment(format!("{shown}: this is not a package: {what}"));
     let unreadable = |error: serde_json::Error| {
         wrong(&format!("its manifest cannot be read ({})", printable(&error.to_string(), SHOWN_BYTES_MAX)))
     };
@@ -187,7 +187,7 @@ pub fn read(manifest: &[u8], shown: &str) -> Result<ManifestBlobs> {
     }
     let kind: ManifestKind = serde_json::from_slice(manifest).map_err(unreadable)?;
     if kind.manifests.is_some() {
-        return Err(wrong("it is a list of manifests, where a package is one"));
+        return Err(wrong("it is a list of manifests; a package has one"));
     }
     if let Some(other) = kind.media_type.filter(|media_type| media_type != MANIFEST_MEDIA_TYPE) {
         return Err(wrong(&format!("its manifest is of type {}", quoted(&other))));
@@ -197,7 +197,7 @@ pub fn read(manifest: &[u8], shown: &str) -> Result<ManifestBlobs> {
         return Err(wrong(&format!("its manifest is of schema version {}, not 2", manifest.schema_version)));
     }
     let [layer] = manifest.layers.as_slice() else {
-        return Err(wrong(&format!("it has {} layers, where a package has one", manifest.layers.len())));
+        return Err(wrong(&format!("it has {} layers; a package has one", manifest.layers.len())));
     };
     let annotations = manifest.annotations.unwrap_or_default();
     for annotations in [Some(&annotations), layer.annotations.as_ref()].into_iter().flatten() {
@@ -218,7 +218,7 @@ fn check_title(annotations: &BTreeMap<String, String>) -> Result<(), String> {
     let Some(title) = annotations.get(annotation::TITLE) else { return Ok(()) };
     let leads_elsewhere = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
     if title.is_empty() || title.contains(leads_elsewhere) || matches!(title.as_str(), "." | "..") {
-        return Err(format!("its title {} is no name of a file", quoted(title)));
+        return Err(format!("its title {} is not a file name", quoted(title)));
     }
     Ok(())
 }
@@ -229,14 +229,14 @@ fn blob(descriptor: &OciDescriptor, media_type: &str, bytes_max: u64) -> Result<
         return Err(format!("is of type {}, not {media_type}", quoted(&descriptor.media_type)));
     }
     if descriptor.urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
-        return Err("is said to be somewhere else (`urls`)".into());
+        return Err("is stored elsewhere (`urls`)".into());
     }
     let Ok(digest) = descriptor.digest.parse() else {
-        return Err(format!("has the digest {}, which is none of SHA-256", quoted(&descriptor.digest)));
+        return Err(format!("has the digest {}, which is not SHA-256", quoted(&descriptor.digest)));
     };
     match u64::try_from(descriptor.size) {
         Ok(bytes) if bytes <= bytes_max => Ok(Blob { digest, bytes }),
-        _ => Err(format!("is said to have {} bytes; at most {bytes_max} are allowed", descriptor.size)),
+        _ => Err(format!("claims to have {} bytes; at most {bytes_max} are allowed", descriptor.size)),
     }
 }
 

@@ -55,9 +55,9 @@ pub fn fetch(folder: &Path, name: &PackageName, digest: &Digest) -> Result<Fetch
             }
         }
         return Err(Error::environment(format!(
-            "{} has no `{name}` with the manifest {digest} any more: it was built again with other code. Give it another \
-             version there, or, to pin what is there now, remove its [[package]] from millstream.lock, run `millstream gc` \
-             and add it again",
+            "{} no longer has `{name}` with the manifest {digest}: it was rebuilt from other code. Give it another \
+             version, or, to pin the current build, remove its [[package]] from millstream.lock, run `millstream \
+             gc` and add it again",
             folder.display()
         )));
     };
@@ -81,7 +81,7 @@ pub fn push(folder: &Path, name: &PackageName, version: &Version, made: &PackedP
 pub fn attach(folder: &Path, name: &PackageName, made: &PackedPackage, signature: &[u8]) -> Result<()> {
     let layout = OciLayout::of(folder, name);
     let layout = layout.ok_or_else(|| {
-        Error::job(format!("there is no `{name}` that was pushed to {}; only such can be signed", folder.display()))
+        Error::job(format!("`{name}` was not pushed to {}; only pushed packages can be signed", folder.display()))
     })?;
     layout.attach(made, signature)
 }
@@ -126,7 +126,7 @@ fn check_folder(folder: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Error::job(format!(
-        "the registry {} is no folder that is there; write the path of one, or oci://HOST/PATH",
+        "the registry {} is not an existing directory; write the path of one, or oci://HOST/PATH",
         folder.display()
     )))
 }
@@ -139,7 +139,7 @@ fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
         file => file?,
     };
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no file, but a folder, a device or the like"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     let mut bytes = Vec::new();
     file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;

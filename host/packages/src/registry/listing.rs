@@ -27,10 +27,8 @@ pub fn missing(wanted: &PackageRequest, there: &[Version], registry: &dyn Displa
         (_, []) => format!(
             "{registry} has no package `{name}`; `millstream search --registry {registry}` lists what it has, if it can"
         ),
-        (Some(version), _) => format!("{registry} has no version {version} of `{name}`; there are {list}"),
-        (None, _) => format!(
-            "{registry} has only pre-releases of `{name}`: {list}; name the one that you want, as {name}@VERSION"
-        ),
+        (Some(version), _) => format!("{registry} has no version {version} of `{name}`; available: {list}"),
+        (None, _) => format!("{registry} has only pre-releases of `{name}`: {list}; choose one with {name}@VERSION"),
     })
 }
 
@@ -81,7 +79,7 @@ mod tests {
         assert_eq!(chosen("split@0.11.0-rc.1", &there).unwrap(), "0.11.0-rc.1");
         assert_eq!(
             chosen("split@1.0.0", &there).unwrap_err(),
-            "/shared has no version 1.0.0 of `split`; there are 0.11.0-rc.1, 0.10.0, 0.9.0, 0.2.0"
+            "/shared has no version 1.0.0 of `split`; available: 0.11.0-rc.1, 0.10.0, 0.9.0, 0.2.0"
         );
         assert!(
             chosen("split", &["1.0.0-a", "1.0.0-b"]).unwrap_err().contains("only pre-releases of `split`: 1.0.0-b")

@@ -100,5 +100,5 @@ pub fn search(address: &Address, words: &[String]) -> Result<Vec<SearchHit>> {
 }
 
 fn unexpected() -> Error {
-    Error::bug("the process that talks to registries answered something else than it was asked")
+    Error::bug("the registry client process sent an unexpected reply")
 }

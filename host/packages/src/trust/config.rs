@@ -9,5 +9,5 @@ pub fn config_folder() -> Result<PathBuf> {
     let config = of("XDG_CONFIG_HOME").or_else(|| of("HOME").map(|home| home.join(".config")));
     of("MILLSTREAM_CONFIG")
         .or_else(|| config.map(|config| config.join("millstream")))
-        .ok_or_else(|| Error::environment("there is no folder for settings: set HOME or MILLSTREAM_CONFIG"))
+        .ok_or_else(|| Error::environment("no directory for settings: set HOME or MILLSTREAM_CONFIG"))
 }

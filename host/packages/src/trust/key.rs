@@ -47,7 +47,8 @@ impl FromStr for Signer {
         match text.parse::<PackageName>() {
             Ok(_) => Ok(Signer(text.to_owned())),
             Err(_) => Err(Error::job(format!(
-                "`{}` is no name of a signer: small letters and digits, with single `-` between them, as alice",
+                "`{}` is not a signer name: use lower-case letters and digits, with single `-` between them, for \
+                 example alice",
                 text.escape_debug()
             ))),
         }
@@ -93,8 +94,8 @@ impl FromStr for PublicKey {
         text.strip_prefix(ALGORITHM).and_then(hex::decode_exact).map(PublicKey).ok_or_else(|| {
             let shown = text.escape_debug();
             Error::job(format!(
-                "`{shown}` is no key of a signer: it is written as ed25519: and 64 digits of 0-9a-f, as `millstream key show` \
-                 shows it"
+                "`{shown}` is not a signer key: write ed25519: and 64 digits of 0-9a-f, as `millstream key show` \
+                 prints it"
             ))
         })
     }
@@ -158,13 +159,13 @@ impl SecretKey {
         let path = file_of(&folder()?, &name);
         match read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::job(format!(
-                "there is no key {name} in {}; make it: millstream key new {name}",
+                "key {name} not found in {}; create it: millstream key new {name}",
                 shown(&path)
             ))),
             Err(e) => Err(Error::environment(format!("the key {}: {e}", path.display()))),
-            Ok(file) => SecretKey::of_file(file)
-                .filter(|key| key.name == name)
-                .ok_or_else(|| Error::environment(format!("the key {} is damaged; take a copy of it", path.display()))),
+            Ok(file) => SecretKey::of_file(file).filter(|key| key.name == name).ok_or_else(|| {
+                Error::environment(format!("the key {} is damaged; restore it from a copy", path.display()))
+            }),
         }
     }
 
@@ -177,10 +178,8 @@ impl SecretKey {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(failed(e)),
             Ok(_) if !rotate => {
-                let message = format!(
-                    "there is a key {name} already: {}; --rotate makes another one that takes its place",
-                    path.display()
-                );
+                let message =
+                    format!("key {name} already exists: {}; --rotate replaces it with a new one", path.display());
                 return Err(Error::job(message));
             }
             Ok(old) => {
@@ -218,7 +217,7 @@ impl SecretKey {
         let file = KeyFile { signer: self.name.clone(), public, secret: hex::encode(seed) };
         let text = toml::to_string(&file).map_err(io::Error::other)?;
         let name = &self.name;
-        let text = format!("# Whoever has this file signs as {name}. Show it to nobody, and keep a copy.\n{text}\n");
+        let text = format!("# Anyone with this file can sign as {name}. Keep it secret, and keep a copy.\n{text}\n");
         durable::make(path, text.as_bytes())
     }
 }
@@ -257,5 +256,11 @@ fn shown(path: &Path) -> String {
 fn read(path: &Path) -> io::Result<KeyFile> {
     let mut text = String::new();
     private::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
-    toml::from_str(&text).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is damaged; take a copy of it"))
+    toml::from_str(&text).map_err(|_| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is damaged; restore it from a \
+                                                                                  copy",
+        )
+    })
 }

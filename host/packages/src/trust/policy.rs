@@ -43,8 +43,8 @@ impl Policy {
         // Where it is not known which the user's policy is, nothing may pass for want of it.
         let config = config_folder().map_err(|_| {
             Error::environment(
-                "neither HOME nor MILLSTREAM_CONFIG is set, so it is not known what your policy allows and what you have \
-                 revoked; set HOME, or MILLSTREAM_CONFIG to the folder of your settings (it may be empty)",
+                "neither HOME nor MILLSTREAM_CONFIG is set, so your policy and what you have revoked are unknown; \
+                 set HOME, or MILLSTREAM_CONFIG to the directory of your settings (it may be empty)",
             )
         })?;
         Policy::of(Path::new(OPERATORS_FILE), further.as_deref(), Some(&config))
@@ -54,8 +54,7 @@ impl Policy {
         let operators = PolicyFile::read(operators)?.unwrap_or_default();
         let mut others = Vec::new();
         if let Some(path) = further {
-            let missing =
-                || Error::job(format!("{}: there is no such file, and {FURTHER_FILE} names it", path.display()));
+            let missing = || Error::job(format!("{}: no such file, but {FURTHER_FILE} names it", path.display()));
             others.push(PolicyFile::read(path)?.ok_or_else(missing)?);
         }
         if let Some(config) = config {
@@ -109,7 +108,7 @@ impl Policy {
         let shown = format!("{name}@{version} of {registry}");
         if let Some(file) = self.files().find(|file| file.revoked.manifests.contains(manifest)) {
             let message =
-                format!("{shown} may not be used: {} has revoked {manifest}; take another version", file.shown());
+                format!("{shown} may not be used: {} has revoked {manifest}; use another version", file.shown());
             return Err(Error::job(message));
         }
         let read = |bytes: &Vec<u8>| signature::read(bytes, name, version, manifest);
@@ -125,8 +124,8 @@ impl Policy {
         match signed.iter().find(|signed| self.is_revoked(&signed.key)) {
             // Who has a stolen key can sign; whoever knows better has signed beside it.
             Some(Signed { signer, key }) if trusted.is_empty() => Err(Error::job(format!(
-                "{shown} may not be used: nobody vouches for it but {signer}, with a key that is revoked ({key}); ask {signer} to \
-                 sign it anew, and get that with `millstream pull`"
+                "{shown} may not be used: its only signer is {signer}, with a revoked key ({key}); ask {signer} to \
+                 sign it again, and then run `millstream pull`"
             ))),
             _ => Ok(trusted.into_iter().map(ToString::to_string).collect()),
         }
@@ -183,7 +182,7 @@ impl Policy {
             return Ok(());
         }
         let missing: Vec<&Signer> = rule.require.iter().filter(|signer| !by.contains(signer)).collect();
-        let mut message = format!("{} asks for signatures of {rule}, and ", file.shown());
+        let mut message = format!("{} requires signatures of {rule}, but ", file.shown());
         let names = missing.iter().map(|signer| signer.as_str()).collect::<Vec<_>>().join(", ");
         let _ = match missing.len() {
             1 => write!(message, "{names} has not signed it"),
@@ -205,13 +204,13 @@ impl Policy {
             Some(Signed { key, .. }) if self.is_revoked(key) => {
                 write!(
                     message,
-                    "\n  a signature of {signer} is by a key that is revoked: {key}. Once {signer} has signed it anew, `millstream \
-                     pull` gets that signature"
+                    "\n  a signature of {signer} uses a revoked key: {key}. Once {signer} has signed it again, \
+                     `millstream pull` fetches that signature"
                 )
             }
             Some(Signed { key, .. }) => write!(
                 message,
-                "\n  a signature says that it is of {signer}, by a key that is not known as theirs: {key}. If {signer} has a new \
+                "\n  a signature claims to be of {signer}, but uses an unknown key: {key}. If {signer} has a new \
                  key: millstream key trust {signer} {key}"
             ),
             None => Ok(()),

@@ -48,7 +48,7 @@ pub fn ask(
     let late = || Error::from(ErrorKind::TimedOut);
     let output = output.recv_timeout(time_max).map_err(|_| late())??;
     if output.len() as u64 > output_bytes_max {
-        return Err(Error::other(format!("answered with more than {} KiB", output_bytes_max >> 10)));
+        return Err(Error::other(format!("replied with more than {} KiB", output_bytes_max >> 10)));
     }
     loop {
         if let Some(status) = group.0.try_wait()? {
@@ -103,6 +103,6 @@ mod tests {
     #[test]
     fn one_that_never_stops_writing_is_ended() {
         let refused = shell("yes", 30_000).unwrap_err();
-        assert_eq!(refused.to_string(), "answered with more than 1 KiB");
+        assert_eq!(refused.to_string(), "replied with more than 1 KiB");
     }
 }

@@ -97,7 +97,7 @@ impl Allowance {
     }
 }
 
-const EXPANSION: &str = "Raise `limits.expansion` of the stage, or mend the plugin if it should return less.";
+const EXPANSION: &str = "Raise `limits.expansion` of the stage, or fix the plugin if it should return less.";
 
 #[cfg(test)]
 mod tests {

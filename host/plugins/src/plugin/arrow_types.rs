@@ -12,7 +12,7 @@ const ROWS_AT_A_TIME: usize = 1 << 16;
 pub fn check(kind: &DataType) -> Result<(), String> {
     match kind {
         DataType::Dictionary(_, values) if !is_plain(values) => {
-            Err(format!("a dictionary holds texts, bytes or numbers, not {values}"))
+            Err(format!("a dictionary must hold strings, bytes or numbers, not {values}"))
         }
         DataType::Dictionary(..) | DataType::Utf8View | DataType::BinaryView => Ok(()),
         other => bits(other).and_then(|bits| match bits / 8 {
@@ -59,7 +59,7 @@ fn bits(kind: &DataType) -> Result<u64, String> {
         }
         other => match other.primitive_width() {
             Some(bytes) => (bytes as u64).saturating_mul(8),
-            None => return Err(format!("rows of type {other} may share what they hold, which plugins may not return")),
+            None => return Err(format!("plugins cannot return type {other}, whose rows may share memory")),
         },
     })
 }
@@ -119,10 +119,10 @@ mod tests {
             assert_eq!(check(&good.parse().unwrap_or_else(|e| panic!("{good}: {e}"))), Ok(()), "{good}");
         }
         for (bad, expected) in [
-            ("List(Utf8View)", "may share what they hold"),
-            ("List(Dictionary(Int8, Utf8))", "may share what they hold"),
-            ("Dictionary(Int8, Dictionary(Int8, Utf8))", "a dictionary holds"),
-            ("Dictionary(Int8, Null)", "a dictionary holds"),
+            ("List(Utf8View)", "whose rows may share memory"),
+            ("List(Dictionary(Int8, Utf8))", "whose rows may share memory"),
+            ("Dictionary(Int8, Dictionary(Int8, Utf8))", "a dictionary must hold"),
+            ("Dictionary(Int8, Null)", "a dictionary must hold"),
             ("List(Null)", "which takes no memory"),
             ("List(FixedSizeBinary(0))", "which takes no memory"),
             ("FixedSizeBinary(2147483647)", "each row of it takes 2147483647 bytes"),

@@ -108,7 +108,7 @@ impl Cache {
             let opened = match place.is_absolute() {
                 true => private::folder(&place)
                     .and_then(|()| Cache::open(&place.join("compiled"), &place.join("cache.key"))),
-                false => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{PLACE} must be a whole path"))),
+                false => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{PLACE} must be an absolute path"))),
             };
             return opened.inspect_err(|e| untrusted(&place, e)).ok();
         }
@@ -186,7 +186,7 @@ impl Cache {
     /// Keeps compiled code. A failure costs time at the next start, nothing else, so it is only said.
     pub fn store(&self, name: &str, code: &[u8]) {
         if let Err(e) = self.keep(name, CacheFileKind::Code, code) {
-            tracing::warn!("the compiled plugin is not kept in {}: {e}", self.folder.display());
+            tracing::warn!("the compiled plugin is not cached in {}: {e}", self.folder.display());
         }
     }
 
@@ -203,7 +203,7 @@ impl Cache {
     /// Keeps functions of a runtime. A failure costs time, nothing else.
     pub fn keep_functions(&self, name: &str, functions: &[u8]) {
         if let Err(e) = self.keep(name, CacheFileKind::Functions, functions) {
-            tracing::debug!("compiled functions are not kept in {}: {e}", self.folder.display());
+            tracing::debug!("compiled functions are not cached in {}: {e}", self.folder.display());
         }
     }
 
@@ -223,7 +223,7 @@ impl Cache {
         private::open(&mac_of(&path))?.take(64).read_to_end(&mut expected)?;
         let found = self.authentication(name, purpose, &file)?;
         found.verify_slice(&expected).map_err(|_| {
-            io::Error::new(io::ErrorKind::InvalidData, "it is damaged, or was not made by this user's Millstream")
+            io::Error::new(io::ErrorKind::InvalidData, "it is damaged, or was not created by this user's Millstream")
         })?;
         io::Seek::rewind(&mut file)?;
         Ok(file)

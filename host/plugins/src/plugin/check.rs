@@ -63,7 +63,7 @@ pub fn cogroup_description(raw: bindings::CogroupDescription) -> Result<Descript
     let inputs = raw.inputs.into_iter().enumerate();
     let inputs = inputs.map(|(place, input)| schema(&format!("inputs[{place}]"), input));
     let (inputs, of_inputs): (Vec<_>, Vec<_>) = inputs.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-    let Some(input) = inputs.first().cloned() else { return Err("`inputs` names no input".into()) };
+    let Some(input) = inputs.first().cloned() else { return Err("`inputs` is empty".into()) };
     let (output, of_output) = schema("output", raw.output)?;
     let (key, of_key) = raw.key.map(|key| schema("key", key)).transpose()?.unzip();
     Ok(Description {
@@ -95,7 +95,7 @@ pub fn reader_description(raw: bindings::ReaderDescription) -> Result<Descriptio
     let none = || Arc::new(Schema::empty());
     let (output, of_output) = schema("output", raw.output)?;
     if output.fields().is_empty() {
-        return Err("`output` names no column".into());
+        return Err("`output` has no columns".into());
     }
     Ok(Description {
         name: raw.name,
@@ -141,7 +141,7 @@ fn config_schema(text: &str) -> Result<(), String> {
         return Ok(());
     }
     let parsed = serde_json::from_str::<serde_json::Value>(text);
-    parsed.map(drop).map_err(|e| format!("`config-schema` is no JSON: {e}"))
+    parsed.map(drop).map_err(|e| format!("`config-schema` is not valid JSON: {e}"))
 }
 
 fn name(what: &str, text: &str) -> Result<(), String> {
@@ -196,13 +196,13 @@ fn column_type(raw: DataType) -> Result<(ColumnType, bool), String> {
             let is_written = named.is_some();
             bounded_name("its Arrow type", &text, if is_written { TYPE_BYTES_MAX } else { NAME_BYTES_MAX })?;
             let parsed = named.map_or_else(|| text.parse(), Ok);
-            let parsed = parsed.map_err(|e| format!("`{text}` names no Arrow type: {e}"))?;
+            let parsed = parsed.map_err(|e| format!("`{text}` is not an Arrow type: {e}"))?;
             return match ColumnType::of(&parsed) {
                 ColumnType::Arrow(other) => {
                     arrow_types::check(&other).map_err(|words| format!("the Arrow type {text}: {words}"))?;
                     Ok((ColumnType::Arrow(other), is_written))
                 }
-                own => Err(format!("the Arrow type {text} is called `{own}` here")),
+                own => Err(format!("the Arrow type {text} must be written as `{own}`")),
             };
         }
     };

@@ -103,9 +103,9 @@ impl EpochClock {
             }
         }
         Err(Error::environment(format!(
-            "the clock of plugins' time limits stands still, so no plugin could be stopped: the thread `plugin-clock` has \
-             not run for more than {PLUGIN_CLOCK_PATIENCE_MS} ms. Start again; if the machine is overloaded, give it less \
-             to do."
+            "the clock of plugins' time limits does not run, so no plugin could be stopped: the thread \
+             `plugin-clock` has not run for more than {PLUGIN_CLOCK_PATIENCE_MS} ms. Restart; if the machine is \
+             overloaded, reduce its load."
         )))
     }
 
@@ -170,7 +170,7 @@ mod tests {
     fn a_clock_that_stands_still_is_an_error_that_says_so() {
         let error = EpochClock::standing_still(Duration::from_secs(60)).check().unwrap_err();
         assert_eq!(error.kind, Kind::Environment);
-        assert!(error.message.contains("the clock of plugins' time limits stands still"), "{error}");
+        assert!(error.message.contains("the clock of plugins' time limits does not run"), "{error}");
         assert!(EpochClock::new().check().is_ok());
     }
 

@@ -46,7 +46,7 @@ impl CompileFailure {
 
     /// The code needs more than there is for any plugin, as instances within the component.
     pub fn unfit(words: &str) -> CompileFailure {
-        CompileFailure::lasting(format!("does not fit this host: {words}\n  The plugin must be made of less."))
+        CompileFailure::lasting(format!("does not fit this host: {words}\n  Make the plugin smaller."))
     }
 
     fn invalid(words: &str) -> CompileFailure {
@@ -65,7 +65,7 @@ pub fn compile(
     bytes: &[u8],
     time_max: Duration,
 ) -> Result<Vec<u8>, CompileFailure> {
-    let Some(program) = Program::find() else { return here(kind, bytes, "there is no `millstream` beside it") };
+    let Some(program) = Program::find() else { return here(kind, bytes, "there is no `millstream` next to it") };
     let runtime = cache.and_then(|cache| Some((cache, Cache::key(engine, &functions::runtime(bytes)?))));
     let kept = runtime.as_ref().map(|(cache, name)| cache.functions(name));
     let order = CompileOrder { kind, key: key.to_owned(), time_max, functions: kept.as_ref().map(Vec::len) };
@@ -75,15 +75,15 @@ pub fn compile(
     })?;
     match code(ended, time_max) {
         Err(NoCode::OtherCode) if Program::is_named() => Err(CompileFailure::passing(format!(
-            "cannot be compiled: {} is of another version; install the whole package again",
+            "cannot be compiled: {} has another version; reinstall Millstream",
             program.file.display()
         ))),
         Err(NoCode::OtherCode) if !program.is_this => {
-            here(kind, bytes, &format!("{} is of another version", program.file.display()))
+            here(kind, bytes, &format!("{} has another version", program.file.display()))
         }
         Err(NoCode::OtherCode) => Err(CompileFailure {
             kind: Kind::Bug,
-            words: "cannot be compiled: the process that compiles it makes other code".into(),
+            words: "cannot be compiled: the compiler process creates other code".into(),
             lasting: false,
         }),
         Err(NoCode::Failed(failure)) => Err(failure),
@@ -121,21 +121,21 @@ fn code(ended: ProcessOutput, time_max: Duration) -> Result<Vec<u8>, NoCode> {
     let ProcessOutput { output: code, words, end } = ended;
     let too_long = || {
         CompileFailure::lasting(format!(
-            "takes longer to compile than {time_max:?}\n  Raise `limits.compile` of the stage if the plugin is that large; a \
-             component that compiles for ever must be mended."
+            "takes longer to compile than {time_max:?}\n  Raise `limits.compile` of the stage if the plugin is that \
+             large; fix a component that compiles forever."
         ))
     };
     let too_much = || {
         if let Some(bytes) = addresses::limit().filter(|bytes| *bytes < COMPILE_MEMORY_BYTES_MAX) {
             let mib = bytes >> 20;
             return CompileFailure::passing(format!(
-                "needs more address space to compile than {mib} MiB, which is what this process is limited to (`ulimit -v`, \
-                 RLIMIT_AS)\n  Run the same once under a higher limit, as `ulimit -v 4194304`: compiled code is kept, and then this limit \
-                 will do."
+                "needs more address space to compile than {mib} MiB, the limit of this process (`ulimit -v`, \
+                 RLIMIT_AS)\n  Run it once under a higher limit, for example `ulimit -v 4194304`: compiled code is \
+                 cached, so later runs fit this limit."
             ));
         }
         CompileFailure::lasting(format!(
-            "needs more memory to compile than {} MiB\n  The plugin must be made smaller.",
+            "needs more memory to compile than {} MiB\n  Make the plugin smaller.",
             COMPILE_MEMORY_BYTES_MAX >> 20
         ))
     };
@@ -146,12 +146,13 @@ fn code(ended: ProcessOutput, time_max: Duration) -> Result<Vec<u8>, NoCode> {
         ProcessEnd::OutOfMemory => too_much(),
         ProcessEnd::Exit(EXIT_REFUSED) => CompileFailure::invalid(&words),
         ProcessEnd::TooLarge => CompileFailure::lasting(format!(
-            "compiles to more than {} MiB of code\n  The plugin must be made smaller.",
+            "compiles to more than {} MiB of code\n  Make the plugin smaller.",
             COMPILED_BYTES_MAX >> 20
         )),
         ProcessEnd::Signal(signal) if end.killed_by().is_some() => CompileFailure::passing(format!(
-            "is not compiled: the process that compiles it was killed by signal {signal} each time it was started\n  The system kills \
-             processes if there is too little memory: free some, or raise the limit of the container or service, and start again."
+            "cannot be compiled: the compiler process was killed by signal {signal} at each attempt\n  The system \
+             kills processes if memory runs out: free some, or raise the limit of the container or service, and \
+             restart."
         )),
         ProcessEnd::Signal(signal) => crashed(&format!("signal {signal}"), &words),
         ProcessEnd::Exit(code) => crashed(&format!("exit code {code}"), &words),

@@ -59,10 +59,10 @@ impl Deadline {
     /// A wait that took too long.
     pub fn missed(&self) -> Stopped {
         let words = match self.end {
-            Some(_) => format!("it ran longer than its time limit of {:?}, waiting for an answer", self.time_max),
-            None => format!("it waited {PLUGIN_WAIT_MS_MAX} ms for an answer"),
+            Some(_) => format!("it ran longer than its time limit of {:?}, waiting for a response", self.time_max),
+            None => format!("it waited {PLUGIN_WAIT_MS_MAX} ms for a response"),
         };
-        let advice = "Raise `limits.time` of the stage, or mend the plugin if it waits for ever.";
+        let advice = "Raise `limits.time` of the stage, or fix the plugin if it waits forever.";
         Stopped { trap: Trap::Time, words, advice }
     }
 }

@@ -79,7 +79,7 @@ impl CallFailure {
         let mut message = format!("{} failed {}: {}", identity.who(), identity.when(guest.batch), in_one_line(&what));
         let mut lines = guest.error_lines.iter().filter(|line| !what.contains(line.as_str())).peekable();
         if lines.peek().is_some() {
-            message.push_str("\n  its last words:");
+            message.push_str("\n  its last output:");
             lines.for_each(|line| indent(&mut message, line));
         }
         let frames_from = message.len();
@@ -92,7 +92,7 @@ impl CallFailure {
         if let (Trap::Time, CurrentCall { rows, rows_before, batch: Some(_), .. }) = (trap, guest.call) {
             let before = match rows_before {
                 0 => "It was the first of the batch on this worker.".to_owned(),
-                rows => format!("Those before it, with {rows} rows of the batch on this worker, went well."),
+                rows => format!("The previous calls, with {rows} rows of the batch on this worker, succeeded."),
             };
             let _ = write!(message, "\n  The call had {rows} rows. {before}");
         }
@@ -138,8 +138,8 @@ impl CallFailure {
         // A config is wrong for every row.
         let trap = (!matches!(error, Config(_))).then_some(Trap::Error);
         let (kind, verb, words) = match error {
-            Config(words) => (Kind::Job, "refuses its config", words),
-            Input(words) => (Kind::Job, "refuses its input", words),
+            Config(words) => (Kind::Job, "rejects its config", words),
+            Input(words) => (Kind::Job, "rejects its input", words),
             Internal(words) => (Kind::Plugin, "failed", words),
         };
         let words = printable(&words, PLUGIN_WORDS_BYTES_MAX);
@@ -165,7 +165,7 @@ impl CallFailure {
     }
 }
 
-const SDK: &str = "The plugin, or the SDK that it was built with, must be mended.";
+const SDK: &str = "Fix the plugin, or the SDK that it was built with.";
 
 fn indent(message: &mut String, text: &str) {
     for line in text.lines() {

@@ -269,8 +269,9 @@ impl Instances {
         }
         let identity = &self.callee.identity;
         Err(CallFailure::other(Error::plugin(format!(
-            "{} returned more than {} {}, in all of its calls on one worker together\n  Raise `limits.batch_output` of the \
-             stage, let batches be smaller (`rows_per_batch_max` of the source), or mend the plugin if it should return less.",
+            "{} returned more than {} {}, in all of its calls on one worker together\n  Raise `limits.batch_output` \
+             of the stage, let batches be smaller (`rows_per_batch_max` of the source), or fix the plugin if it \
+             should return less.",
             identity.who(),
             units::in_words(most),
             identity.when(batch)
@@ -313,7 +314,7 @@ impl Callee {
 
     fn start(&self, call: CurrentCall, allowance: Allowance) -> Result<LiveInstance, CallFailure> {
         let told = |words: String| {
-            format!("{}: no instance could be made {}: {words}", self.identity.who(), self.identity.when(call.batch))
+            format!("{}: no instance could be created {}: {words}", self.identity.who(), self.identity.when(call.batch))
         };
         stack::check(self.limits.stack_bytes_max).map_err(|words| CallFailure::other(Error::job(told(words))))?;
         let mut guest = Guest::new(self.shared.clone(), self.stage.clone(), call, allowance);

@@ -39,11 +39,11 @@ pub fn batch(promised: ExpectedBatch<'_>, raw: BatchOut) -> Result<RecordBatch, 
     let ExpectedBatch { what, schema, written, rows, counts } = promised;
     let found = raw.rows as usize;
     if let Some(rows) = rows.filter(|rows| *rows != found) {
-        return Err(format!("{what}: {found} rows where there must be {rows}"));
+        return Err(format!("{what}: {found} rows instead of {rows}"));
     }
     let (wanted, given) = (schema.fields().len(), raw.columns.len());
     if wanted != given {
-        return Err(format!("{what}: {given} columns where `describe` promised {wanted}"));
+        return Err(format!("{what}: {given} columns, but `describe` promised {wanted}"));
     }
     let mut columns = Vec::with_capacity(wanted);
     for (place, (field, column)) in schema.fields().iter().zip(raw.columns).enumerate() {
@@ -67,7 +67,7 @@ pub fn lift_column(field: &Field, rows: usize, column: ColumnOut) -> Result<Arra
         }
         let array = ipc(wanted, rows, column.data)?;
         if array.null_count() > 0 && !field.is_nullable() {
-            return Err("holds nulls where `describe` promised none".into());
+            return Err("holds nulls, but `describe` promised none".into());
         }
         return Ok(array);
     }
@@ -116,15 +116,15 @@ fn lift_written(
 /// Checks the refused rows of a call that was given `rows` rows: each exists and comes once. Long reasons are cut.
 pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<RefusedRow>, String> {
     if raw.len() > rows {
-        return Err(format!("{} rows are refused of {rows} given", raw.len()));
+        return Err(format!("{} rows are rejected of {rows} given", raw.len()));
     }
     if let Some(wrong) = raw.iter().find(|rejection| rejection.row as usize >= rows) {
-        return Err(format!("row {} is refused, but only {rows} rows were given (rows count from 0)", wrong.row));
+        return Err(format!("row {} is rejected, but only {rows} rows were given (rows count from 0)", wrong.row));
     }
     let mut indexes: Vec<u32> = raw.iter().map(|rejection| rejection.row).collect();
     indexes.sort_unstable();
     if let Some(twice) = indexes.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(pair[0])) {
-        return Err(format!("row {twice} is refused twice"));
+        return Err(format!("row {twice} is rejected twice"));
     }
     let refusal = |raw: Rejection| RefusedRow::new(raw.row, printable(&raw.reason, PLUGIN_REASON_BYTES_MAX));
     Ok(raw.into_iter().map(refusal).collect())
@@ -134,7 +134,7 @@ pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<RefusedRow>, S
 pub fn bits(what: &str, rows: usize, raw: Vec<u8>) -> Result<BooleanBuffer, String> {
     let wanted = rows.div_ceil(8);
     if raw.len() != wanted {
-        return Err(format!("`{what}` is a bitmap of {} bytes where {rows} rows need {wanted}", raw.len()));
+        return Err(format!("`{what}` is a bitmap of {} bytes, but {rows} rows need {wanted}", raw.len()));
     }
     Ok(BooleanBuffer::new(Buffer::from_vec(raw), 0, rows))
 }
@@ -146,7 +146,7 @@ fn nulls(field: &Field, rows: usize, raw: Vec<u8>) -> Result<Option<NullBuffer>,
     }
     if !field.is_nullable() {
         let row = nulls.iter().position(|valid| !valid).unwrap_or(0);
-        return Err(format!("row {row} is null where `describe` promised that none is"));
+        return Err(format!("row {row} is null, but `describe` promised that none is"));
     }
     Ok(Some(nulls))
 }
@@ -164,7 +164,7 @@ fn aligned<T: ArrowNativeType>(raw: Vec<u8>) -> Buffer {
 fn numbers<T: ArrowNativeType>(rows: usize, raw: Vec<u8>) -> Result<ScalarBuffer<T>, String> {
     let wanted = rows.checked_mul(size_of::<T>());
     if wanted != Some(raw.len()) {
-        return Err(format!("`data` has {} bytes where {rows} rows need {} each", raw.len(), size_of::<T>()));
+        return Err(format!("`data` has {} bytes, but {rows} rows need {} each", raw.len(), size_of::<T>()));
     }
     Ok(ScalarBuffer::new(aligned::<T>(raw), 0, rows))
 }
@@ -173,7 +173,7 @@ fn numbers<T: ArrowNativeType>(rows: usize, raw: Vec<u8>) -> Result<ScalarBuffer
 fn offsets(rows: usize, raw: Vec<u8>, data_bytes: usize) -> Result<OffsetBuffer<i32>, String> {
     let count = rows.checked_add(1).ok_or("too many rows")?;
     if count.checked_mul(size_of::<i32>()) != Some(raw.len()) {
-        return Err(format!("`offsets` has {} bytes where {rows} rows need {count} numbers of 4 bytes", raw.len()));
+        return Err(format!("`offsets` has {} bytes, but {rows} rows need {count} numbers of 4 bytes", raw.len()));
     }
     let offsets: ScalarBuffer<i32> = ScalarBuffer::new(aligned::<i32>(raw), 0, count);
     let (first, last) = (offsets.first().copied().unwrap_or(0), offsets.last().copied().unwrap_or(0));
@@ -187,7 +187,7 @@ fn offsets(rows: usize, raw: Vec<u8>, data_bytes: usize) -> Result<OffsetBuffer<
         return Err(format!("`offsets` falls at row {row}: {} … {}", offsets[row], offsets[row + 1]));
     }
     if usize::try_from(last) != Ok(data_bytes) {
-        return Err(format!("`offsets` ends with {last} where `data` has {data_bytes} bytes"));
+        return Err(format!("`offsets` ends with {last}, but `data` has {data_bytes} bytes"));
     }
     // SAFETY: there is at least one offset, the first is 0 and none is less than the one before it.
     Ok(unsafe { OffsetBuffer::new_unchecked(offsets) })
@@ -213,7 +213,8 @@ fn check_utf8(offsets: &OffsetBuffer<i32>, data: &[u8]) -> Result<(), String> {
 /// claims, since [`check_ipc`] has refused what may grow. Arrow checks the buffers, but may panic on streams that are
 /// malformed otherwise.
 fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, String> {
-    check_ipc(&stream).map_err(|words| format!("`data` is no Arrow IPC stream that plugins may return: {words}"))?;
+    check_ipc(&stream)
+        .map_err(|words| format!("`data` is not an Arrow IPC stream that plugins may return: {words}"))?;
     let decoded = caught(|| {
         let (mut buffer, mut decoder, mut arrays) = (Buffer::from_vec(stream), StreamDecoder::new(), Vec::new());
         while !buffer.is_empty() {
@@ -227,12 +228,12 @@ fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, Stri
     });
     let (schema, arrays) = match decoded {
         Ok(Ok(decoded)) => decoded,
-        Ok(Err(words)) => return Err(format!("`data` is no Arrow IPC stream: {words}")),
+        Ok(Err(words)) => return Err(format!("`data` is not an Arrow IPC stream: {words}")),
         Err(_) => return Err("`data` is a malformed Arrow IPC stream".into()),
     };
     match schema.fields().iter().map(|field| field.data_type()).collect::<Vec<_>>()[..] {
         [found] if found == wanted => {}
-        [found] => return Err(format!("its Arrow IPC stream holds {found} where `describe` promised {wanted}")),
+        [found] => return Err(format!("its Arrow IPC stream holds {found}, but `describe` promised {wanted}")),
         ref many => return Err(format!("its Arrow IPC stream holds {} columns, not one", many.len())),
     }
     let found = arrays.iter().try_fold(0usize, |sum, array| sum.checked_add(array.len()));
@@ -296,7 +297,7 @@ fn check_lengths(batch: arrow::ipc::RecordBatch<'_>, body: u64) -> Result<(), St
     }
     let counts = |node: &arrow::ipc::FieldNode| node.length() >= 0 && (0..=node.length()).contains(&node.null_count());
     if batch.length() < 0 || !batch.nodes().into_iter().flatten().all(counts) {
-        return Err("a number of rows in it cannot be".into());
+        return Err("a number of rows in it is invalid".into());
     }
     Ok(())
 }

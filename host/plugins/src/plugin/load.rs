@@ -115,7 +115,7 @@ impl Loader {
         let bytes = read(&file)?;
         if options.pinned.is_some_and(|pinned| pinned != millstream_base::digest::Digest::of(&bytes)) {
             return Err(Error::environment(format!(
-                "{} is not the component that the lock file pins any more: somebody has changed it just now. Nothing of it is used.",
+                "{} is no longer the component that the lock file pins: it was changed just now; it is not used",
                 file.display()
             )));
         }
@@ -196,7 +196,7 @@ impl Loader {
         if let Some(refused) = self.cache.as_ref().and_then(|cache| cache.refused(key, time_max)) {
             return Err(failed(refused));
         }
-        tracing::info!("compiling plugin {} (kept for the next start)", file.display());
+        tracing::info!("compiling plugin {} (cached for the next start)", file.display());
         let _shown = progress::of(&format!("compiling plugin {}, for the first time", file.display()));
         let cache = self.cache.as_ref();
         let made = compile::compile(&machine.engine, machine.kind, cache, key, bytes, time_max).and_then(|code| {
@@ -223,7 +223,7 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
     let unreadable = |e| Error::environment(format!("plugin {} cannot be read: {e}", file.display()));
     let found = fs::metadata(file).map_err(unreadable)?;
     if !found.is_file() {
-        return Err(Error::job(format!("plugin {} is no file, but a device, a pipe or the like", file.display())));
+        return Err(Error::job(format!("plugin {} is not a regular file", file.display())));
     }
     let mut bytes = Vec::new();
     let mut open = millstream_base::regular::open(file).map_err(unreadable)?.take(COMPONENT_BYTES_MAX + 1);

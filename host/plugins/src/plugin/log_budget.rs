@@ -87,7 +87,7 @@ impl LogBudget {
                 source,
                 sink,
                 plugin,
-                "it counts under more than {counters_max} names; the others are dropped (`limits.counters`)"
+                "it uses more than {counters_max} counters; the others are dropped (`limits.counters`)"
             );
         }
     }

@@ -138,6 +138,6 @@ fn ipc(array: &ArrayRef, field: &Arc<arrow::datatypes::Field>) -> Result<Buffer,
         writer.write(&batch)?;
         writer.finish()
     });
-    written.map_err(|e| format!("does not travel as an Arrow IPC stream: {e}"))?;
+    written.map_err(|e| format!("cannot be encoded as an Arrow IPC stream: {e}"))?;
     Ok(Buffer::from_vec(stream))
 }

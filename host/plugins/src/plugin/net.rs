@@ -139,7 +139,7 @@ impl NetCall<'_> {
     /// Writes all of it.
     pub fn write(&mut self, socket: u32, data: &[u8], time: Duration) -> Result<(), WitNetFault> {
         if data.len() > PLUGIN_NET_WRITE_BYTES_MAX {
-            let words = format!("{} bytes in one write; at most {PLUGIN_NET_WRITE_BYTES_MAX} are taken", data.len());
+            let words = format!("{} bytes in one write; at most {PLUGIN_NET_WRITE_BYTES_MAX} are allowed", data.len());
             return Err(WitNetFault::Failed(words));
         }
         let stream = self.tcp(socket)?;
@@ -207,7 +207,7 @@ impl NetCall<'_> {
         port: u16,
     ) -> Result<(), WitNetFault> {
         match self.grant {
-            None => Err(self.net.deny(format!("{} is refused in `describe`", what()))),
+            None => Err(self.net.deny(format!("{} is not allowed in `describe`", what()))),
             Some(grant) if granted(grant) => Ok(()),
             Some(_) => {
                 let words = format!(
@@ -237,7 +237,8 @@ impl NetCall<'_> {
         match found.iter().find(|address| is_near(address.ip()) && !granted(address)) {
             None => Ok(found),
             Some(address) => Err(self.net.deny(format!(
-                "`{host}` leads to {}, which is no address of another machine; to allow that, grant \"{address}\" as well",
+                "`{host}` resolves to {}, which is not an address of another machine; to allow that, grant \
+                 \"{address}\" as well",
                 address.ip()
             ))),
         }
@@ -245,7 +246,7 @@ impl NetCall<'_> {
 
     fn keep(&mut self, socket: Socket) -> Result<u32, WitNetFault> {
         if self.net.sockets.len() as u64 >= self.sockets_max {
-            let words = format!("{} sockets are open, and no more are allowed (`limits.handles`)", self.sockets_max);
+            let words = format!("{} sockets are open, which is the maximum (`limits.handles`)", self.sockets_max);
             return Err(WitNetFault::Failed(words));
         }
         let Some(number) = self.net.last.checked_add(1) else {
@@ -260,7 +261,7 @@ impl NetCall<'_> {
         match self.net.sockets.get_mut(&socket) {
             Some(Socket::Tcp(stream)) => Ok(stream),
             Some(Socket::Tls(stream)) => Ok(&mut **stream),
-            Some(Socket::Udp(_)) => Err(WitNetFault::Failed("this socket is one for datagrams".into())),
+            Some(Socket::Udp(_)) => Err(WitNetFault::Failed("this socket is for datagrams".into())),
             None => Err(WitNetFault::Closed),
         }
     }

@@ -82,12 +82,12 @@ fn check_is_component(file: &Path, bytes: &[u8]) -> Result<()> {
         [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
             "is a core WebAssembly module, not a component. `millstream build` makes components of plugin folders."
         }
-        [b'\0', b'a', b's', b'm', ..] => "is WebAssembly of a kind that this host does not know",
+        [b'\0', b'a', b's', b'm', ..] => "is WebAssembly of a kind that this host does not support",
         [] => "is empty, not a component",
         text if std::str::from_utf8(text).is_ok() => {
             "is a text file, not a component. `millstream build` makes components of plugin folders."
         }
-        _ => "is not WebAssembly, so no component",
+        _ => "is not WebAssembly, so not a component",
     };
     Err(Error::job(format!("plugin {}: the file {what}", file.display())))
 }
@@ -118,8 +118,8 @@ fn interface(file: &Path, exports: &[String]) -> Result<(String, World)> {
                 names(&exports.iter().map(String::as_str).collect::<Vec<_>>())
             };
             Err(Error::job(format!(
-                "{shown} is a component, but no Millstream plugin: it exports {list}, and none of transformer, updater, \
-                 aggregator, cogrouper and reader of millstream:plugin@{VERSION}"
+                "{shown} is a component, but not a Millstream plugin: it exports {list}, but none of transformer, \
+                 updater, aggregator, cogrouper and reader of millstream:plugin@{VERSION}"
             )))
         }
         _ => {
@@ -139,7 +139,7 @@ fn migrates(file: &Path, world: World, exports: &[String]) -> Result<bool> {
         Some(release) if !release.beside.contains(&MIGRATOR) => Err(has_none(file, MIGRATOR, version)),
         Some(_) if world == World::Update => Ok(true),
         Some(_) => Err(Error::job(format!(
-            "plugin {shown} exports {MIGRATOR}, which is for world update, and is of world {world}"
+            "plugin {shown} exports {MIGRATOR}, which only world update supports; it is of world {world}"
         ))),
     }
 }

@@ -105,7 +105,7 @@ fn refuse_others(linker: &mut Linker<PreparingHost>, component: &Component) -> w
         let mut instance = linker.instance(interface)?;
         for (name, item) in import.exports(&engine) {
             let words =
-                format!("{name} of {interface} can be called when the plugin is called itself, not while it is built");
+                format!("{name} of {interface} can be called only during a call of the plugin, not while it is built");
             match item.ty {
                 ComponentItem::ComponentFunc(_) => {
                     instance.func_new(name, move |_, _, _, _| wasmtime::bail!("{words}"))?;

@@ -89,11 +89,11 @@ impl Reader {
         allowance.check_rows(rows.rows)?;
         let count = u64::from(rows.rows).saturating_add(refused.len() as u64);
         if count > u64::from(rows_max) {
-            return Err(format!("{count} rows, refused ones included, where at most {rows_max} were asked for").into());
+            return Err(format!("{count} rows, including rejected ones, but at most {rows_max} were requested").into());
         }
         if let Some(position) = position.as_ref().filter(|position| position.len() > PLUGIN_POSITION_BYTES_MAX) {
             let bytes = position.len();
-            return Err(format!("a position of {bytes} bytes; at most {PLUGIN_POSITION_BYTES_MAX} are kept").into());
+            return Err(format!("a position of {bytes} bytes; at most {PLUGIN_POSITION_BYTES_MAX} are allowed").into());
         }
         let reason = |words: &str| printable(words, PLUGIN_REASON_BYTES_MAX);
         let (schema, written) = (&self.output, &self.written.output);
@@ -186,13 +186,13 @@ fn wrong_world(loaded: &Loaded) -> Error {
 fn check_names(names: &[String]) -> Result<(), OutputFault> {
     let mut known = BTreeSet::new();
     if names.len() > 1 && names.iter().any(String::is_empty) {
-        return Err("a partition without a name beside others".to_owned().into());
+        return Err("a partition without a name among others".to_owned().into());
     }
     for name in names {
         if name.len() > PLUGIN_PARTITION_NAME_BYTES_MAX {
             let bytes = name.len();
             return Err(format!(
-                "a partition's name of {bytes} bytes; at most {PLUGIN_PARTITION_NAME_BYTES_MAX} are kept"
+                "a partition's name of {bytes} bytes; at most {PLUGIN_PARTITION_NAME_BYTES_MAX} are allowed"
             )
             .into());
         }

@@ -137,9 +137,9 @@ impl Trials<'_> {
     fn not_found(&self) -> RowFailure {
         let calls = self.attempts.instances.callee.limits.attempts_max;
         let reason = format!(
-            "a call with this row and others failed, and looking for the guilty ones took more than `limits.attempts` \
-             allows ({calls} calls, and {PLUGIN_ATTEMPTS_FUEL_CALLS} times the instructions of one call); the last \
-             failure: {}",
+            "a call with this row and others failed, and the search for the rows at fault exceeded \
+             `limits.attempts` ({calls} calls, and {PLUGIN_ATTEMPTS_FUEL_CALLS} times the instructions of one \
+             call); the last failure: {}",
             self.last_reason
         );
         RowFailure { reason: printable(&reason, PLUGIN_REASON_BYTES_MAX), backtrace: None }

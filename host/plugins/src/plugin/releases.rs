@@ -96,8 +96,8 @@ pub fn ours(name: &str) -> Option<(&str, &str)> {
 /// What is wrong with a component of a version that is none of the released ones, as it goes on after the plugin's name.
 pub fn needs_other(version: &str) -> String {
     format!(
-        "needs millstream:plugin@{}, and this host speaks {VERSION}: install a Millstream that speaks it, or build the plugin \
-         with an SDK for {VERSION}",
+        "needs millstream:plugin@{}, and this host supports {VERSION}: install a Millstream that supports it, or \
+         build the plugin with an SDK for {VERSION}",
         printable(version, NAME_BYTES_MAX)
     )
 }

@@ -67,9 +67,9 @@ impl TlsClient {
     /// Begins to speak TLS with the server of this name, within this time.
     pub fn secure(&self, mut stream: TcpStream, name: &str, time: Duration) -> Result<Secured, Unsecured> {
         let server = ServerName::try_from(name.to_owned())
-            .map_err(|_| Unsecured::Refused(format!("`{name}` is no name that a certificate could have")))?;
+            .map_err(|_| Unsecured::Refused(format!("`{name}` is not a valid name for a certificate")))?;
         let mut connection = ClientConnection::new(self.config.clone(), server)
-            .map_err(|error| Unsecured::Refused(format!("TLS cannot be spoken with `{name}`: {error}")))?;
+            .map_err(|error| Unsecured::Refused(format!("TLS cannot be used with `{name}`: {error}")))?;
         let mut within = DeadlineStream { stream: &mut stream, end: Instant::now() + time };
         while connection.is_handshaking() {
             if let Err(error) = connection.complete_io(&mut within) {

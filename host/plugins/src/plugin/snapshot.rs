@@ -79,7 +79,8 @@ fn kept(module: &[u8], run: impl FnOnce(&mut Store<StartingHost>, &Instance) -> 
         return Err(Error::plugin(match ended {
             Err(_) => format!("it fails while it starts, before it is called:\n{printed}"),
             Ok(()) => format!(
-                "it prints while it starts, before it is called, which nobody would see; print when it is called:\n{printed}"
+                "it prints while it starts, before it is called, where no one sees it; print when it is \
+                 called:\n{printed}"
             ),
         }));
     }

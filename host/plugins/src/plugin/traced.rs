@@ -87,8 +87,8 @@ fn seen(failure: CallFailure, again: &Instances, called: Result<(), CallFailure>
                 _ => format!("After {:?}", again.callee.limits.time_max),
             };
             let head = format!(
-                "Called a second time with the same rows, only to see where it is (nothing else of that call is used). {after} \
-                 it was here:"
+                "Called again with the same rows, only to get this backtrace (the result is discarded). {after} it \
+                 was here:"
             );
             failure.with_calls(&head, story, &again.callee.limits)
         }

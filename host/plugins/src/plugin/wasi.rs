@@ -88,8 +88,8 @@ impl Wasi {
         }
         Err(Stopped {
             trap: Trap::Fuel,
-            words: format!("its calls of WASI took more than {} instructions would", self.work_max),
-            advice: "Raise `limits.time` (or `limits.fuel`) of the stage, or mend the plugin if it asks for ever.",
+            words: format!("its WASI calls took longer than {} instructions would", self.work_max),
+            advice: "Raise `limits.time` (or `limits.fuel`) of the stage, or fix the plugin if it calls WASI forever.",
         })
     }
 }

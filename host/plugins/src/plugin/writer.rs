@@ -152,7 +152,7 @@ impl Writer {
         let checked = match held.unwrap_or_default() {
             0 => Ok(None),
             batch if batch > PLUGIN_BATCH_ID_MAX => {
-                Err(format!("it holds batch {batch}, it says, and no job has come so far").into())
+                Err(format!("it reports batch {batch} as committed, which no job has reached").into())
             }
             batch => Ok(Some(BatchId(batch))),
         };

@@ -44,7 +44,7 @@ impl Messages {
                 continue;
             }
             if self.ended {
-                return Err(wrong("bytes behind the last message"));
+                return Err(wrong("bytes after the last message"));
             }
             let count = bytes.len().min(HEADER_BYTES - self.header_bytes);
             self.header[self.header_bytes..self.header_bytes + count].copy_from_slice(&bytes[..count]);
@@ -68,10 +68,10 @@ impl Messages {
             return Ok(());
         }
         if !self.from.contains(&sender) || first < self.to.start || end > self.to.end || first >= end {
-            return Err(wrong("a message between workers that there are not"));
+            return Err(wrong("a message between workers that do not exist"));
         }
         if length > MESSAGE_BYTES_MAX {
-            return Err(wrong("a message larger than messages are"));
+            return Err(wrong("a message that exceeds the size limit"));
         }
         self.left = length;
         Ok(())
@@ -105,14 +105,14 @@ mod tests {
             assert_eq!(checked(&good, piece), Ok(()));
         }
         let more = checked(&[&good[..], &[0]].concat(), 1000);
-        assert_eq!(more, Err("bytes behind the last message".into()));
+        assert_eq!(more, Err("bytes after the last message".into()));
         for (sender, first, end) in [(5, 3, 4), (9, 3, 4), (6, 2, 4), (6, 3, 7), (6, 4, 4), (6, 5, 3), (6, 0, u64::MAX)]
         {
             let refused = checked(&message(sender, first, end, 10), 1000);
-            assert_eq!(refused, Err("a message between workers that there are not".into()), "{sender} {first} {end}");
+            assert_eq!(refused, Err("a message between workers that do not exist".into()), "{sender} {first} {end}");
         }
         for length in [MESSAGE_BYTES_MAX + 1, u64::MAX] {
-            assert_eq!(checked(&message(6, 3, 4, length), 1000), Err("a message larger than messages are".into()));
+            assert_eq!(checked(&message(6, 3, 4, length), 1000), Err("a message that exceeds the size limit".into()));
         }
     }
 }

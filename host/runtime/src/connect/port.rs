@@ -163,7 +163,7 @@ async fn serve(listener: TcpListener, admission: Arc<Admission>) -> io::Result<(
         let full = strangers.len() >= STRANGERS_MAX || accepted.is_err();
         if let (true, Some(oldest)) = (full, strangers.pop_front()) {
             oldest.abort();
-            admission.refuse("more connections at once than processes make", None);
+            admission.refuse("more connections at the same time than processes open", None);
         }
         match accepted {
             Ok((socket, from)) => {
@@ -182,7 +182,7 @@ async fn hear(socket: TcpStream, from: SocketAddr, admission: Arc<Admission>) {
     let time_max = Duration::from_millis(HELLO_MS_MAX);
     let heard = match tokio::time::timeout(time_max, greet(socket, &admission)).await {
         Ok(heard) => heard,
-        Err(_) => Err("it did not say in time that it is a process of a job".to_owned()),
+        Err(_) => Err("it did not identify itself in time as a process of a job".to_owned()),
     };
     match heard {
         Ok((socket, (hello, _, seals))) if admission.own.is_elsewhere(hello) => {
@@ -222,7 +222,7 @@ async fn greet(socket: TcpStream, admission: &Admission) -> Result<(TcpStream, C
     let (socket, connection) = stream.into_inner();
     peers
         .is_for(connection.peer_certificates(), name_in(host))
-        .map_err(|why| format!("it says that it is process {}, at {host} in --hosts: {why}", hello.process))?;
+        .map_err(|why| format!("it claims to be process {}, at {host} in --hosts: {why}", hello.process))?;
     Ok((socket, (hello, purpose, both(connection.into(), peers))))
 }
 
@@ -232,7 +232,7 @@ fn lost(error: io::Error) -> String {
         io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
         _ => error.to_string(),
     };
-    format!("it did not say that it is a process of a job ({why})")
+    format!("it did not identify itself as a process of a job ({why})")
 }
 
 /// Both ends prove what they know, see [`super::hello`].
@@ -241,7 +241,7 @@ async fn meet(
     admission: &Admission,
     exported: &[u8; EXPORTED_BYTES],
 ) -> Result<(Hello, ConnectionPurpose), String> {
-    let foreign = || "it is no process of a job, or one of another version".to_owned();
+    let foreign = || "it is not a process of a job, or has another version".to_owned();
     let mut said = HelloBytes([0; HELLO_BYTES]);
     // The magic first: a stranger may say less than a hello and wait for an answer.
     stream.read_exact(&mut said.0[..MAGIC.len()]).await.map_err(lost)?;
@@ -257,7 +257,7 @@ async fn meet(
     let mut proof = [0; PROOF_BYTES];
     stream.read_exact(&mut proof).await.map_err(lost)?;
     if !transcript.proves(ConnectionEnd::Connects, &proof) {
-        return Err("it does not know the key of the job's processes".to_owned());
+        return Err("it does not have the key of the job's processes".to_owned());
     }
     if admission.own.is_elsewhere(hello) {
         return Ok((hello, purpose));
@@ -347,8 +347,8 @@ impl Admission {
         }
         let from = from.map_or_else(String::new, |from| format!("{from}: "));
         match refused.since {
-            1 => tracing::warn!("a connection was refused: {from}{why}"),
-            more => tracing::warn!("{more} connections were refused, the last one: {from}{why}"),
+            1 => tracing::warn!("a connection was rejected: {from}{why}"),
+            more => tracing::warn!("{more} connections were rejected, the last one: {from}{why}"),
         }
         *refused = RefusalNotice { told: Some(Instant::now()), since: 0 };
     }

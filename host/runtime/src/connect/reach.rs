@@ -83,7 +83,7 @@ pub fn reach(caller: &PeerToReach<'_>, mut own: Hello, purpose: ConnectionPurpos
             Err(ConnectFailure::Elsewhere(layout)) => {
                 if !std::mem::replace(&mut warned, true) {
                     tracing::warn!(
-                        "the job runs on other machines ({}), and not here; waiting until it does",
+                        "the job runs on other machines ({}), not on this one; waiting until it does",
                         layout.hosts.join(", ")
                     );
                 }
@@ -95,7 +95,7 @@ pub fn reach(caller: &PeerToReach<'_>, mut own: Hello, purpose: ConnectionPurpos
                 let words = error.to_string();
                 if told.as_ref() != Some(&words) || (!starting && !warned) {
                     let line = format!(
-                        "cannot connect to process {process} at {host} ({words}); trying again until it is there"
+                        "cannot connect to process {process} at {host} ({words}); retrying until it is reachable"
                     );
                     if starting {
                         tracing::info!("{line}");
@@ -130,24 +130,25 @@ fn greet(
     let mut other = HelloBytes([0; HELLO_BYTES]);
     opened(&mut opener, &mut heard, &mut other.0)?;
     if !other.0.starts_with(&MAGIC) {
-        return Err(stranger("what answers there is no process of a job, or one of another version").into());
+        return Err(stranger("the server there is not a process of a job, or has another version").into());
     }
     let mut proof = [0; PROOF_BYTES];
     opened(&mut opener, &mut heard, &mut proof)?;
     let transcript = Transcript::new(trust.proof_key(&secret), &said, &other);
     if !transcript.proves(ConnectionEnd::Listens, &proof) {
         return Err(stranger(
-            "what answers there does not know the key of this process; give all the same file with --cluster-key",
+            "the server there does not have the key of this process; give all processes the same file with \
+             --cluster-key",
         )
         .into());
     }
     (&socket).write_all(sealer.seal(&transcript.proof(ConnectionEnd::Connects))?)?;
     let Some((hello, _)) = other.hello() else {
-        return Err(stranger("what answers there is a process of another version").into());
+        return Err(stranger("the server there is a process of another version").into());
     };
     if usize::try_from(hello.process) != Ok(process) {
         return Err(ConnectFailure::Differs(format!(
-            "process {} is there, where --hosts of this one has process {process}; start all with the same --hosts",
+            "process {} is there, but --hosts of this process has process {process}; start all with the same --hosts",
             hello.process
         )));
     }
@@ -184,9 +185,9 @@ fn in_words(error: io::Error, peers: &Peers) -> io::Error {
         None if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
             let why = match peers.are_certified() {
                 true => "it may not have been started with --cluster-tls",
-                false => "it may be no process of a job, or one of another version",
+                false => "it may not be a process of a job, or have another version",
             };
-            io::Error::new(error.kind(), format!("it closed the connection in the middle of the greeting; {why}"))
+            io::Error::new(error.kind(), format!("it closed the connection during the handshake; {why}"))
         }
         None => error,
     }
@@ -211,7 +212,7 @@ fn elsewhere(heard: &mut UntilDeadline<'_>, opener: &mut Opener) -> io::Result<C
         Some(Status::Elsewhere(length)) => usize::try_from(length).ok().filter(|length| *length <= TOLD_BYTES_MAX),
         _ => None,
     };
-    let Some(length) = length else { return Err(stranger("what it says of the job's machines is not understood")) };
+    let Some(length) = length else { return Err(stranger("it sent an invalid list of the job's machines")) };
     let mut told = vec![0; length];
     opened(opener, heard, &mut told)?;
     let layout = serde_json::from_slice(&told).map_err(|error| stranger(&error.to_string()))?;
@@ -228,16 +229,18 @@ fn welcome(socket: &TcpStream, opener: &mut Opener, caller: &PeerToReach<'_>) ->
         opened(opener, &mut heard, &mut status)?;
         match Status::read(&status) {
             Some(Status::Welcome(generation)) => return Ok(generation),
-            Some(Status::Elsewhere(_)) => return Err(stranger("it says of the job's machines what it did not before")),
-            Some(Status::Taken) => return Err(io::Error::other("a process with the number of this one takes part")),
+            Some(Status::Elsewhere(_)) => {
+                return Err(stranger("it sent another list of the job's machines than before"));
+            }
+            Some(Status::Taken) => return Err(io::Error::other("another process with the same number takes part")),
             Some(Status::Wait) if (caller.is_over)() => return Err(io::Error::other("nobody needs it any more")),
             Some(Status::Wait) if !told && began.elapsed() >= STATUS_SILENCE_MAX => {
                 let process = caller.process;
-                tracing::info!("process {process} is there and not ready yet; waiting for it");
+                tracing::info!("process {process} is reachable but not ready yet; waiting for it");
                 told = true;
             }
             Some(Status::Wait) => {}
-            None => return Err(stranger("what answers there speaks of what this version does not know")),
+            None => return Err(stranger("the server there sent a message that this version does not support")),
         }
     }
 }
@@ -270,7 +273,7 @@ struct UntilDeadline<'a> {
 
 impl Read for UntilDeadline<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let late = || io::Error::new(ErrorKind::TimedOut, "it did not answer in time");
+        let late = || io::Error::new(ErrorKind::TimedOut, "it did not respond in time");
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(late());

@@ -78,7 +78,7 @@ impl Records {
             }
             let mut left = &taken.bytes[taken.left.clone()];
             if connection.read_tls(&mut left)? == 0 {
-                return Err(io::Error::new(ErrorKind::InvalidData, "bytes behind the end of a connection"));
+                return Err(io::Error::new(ErrorKind::InvalidData, "bytes after the end of a connection"));
             }
             taken.left.start = taken.left.end - left.len();
         }

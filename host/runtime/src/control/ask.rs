@@ -55,7 +55,7 @@ fn statuses(said: Vec<ProcessAnswer>) -> StatusAnswers {
                 answers.silent.push((process, words))
             }
             Ok(ControlAnswer::View(_) | ControlAnswer::Upgrade(_) | ControlAnswer::Done(_)) => {
-                answers.silent.push((process, "it answers otherwise".into()))
+                answers.silent.push((process, "it sent an unexpected reply".into()))
             }
         }
     }
@@ -117,7 +117,7 @@ fn put_to_each(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::environment(format!("no process can be asked: {error}")))?;
+        .map_err(|error| Error::environment(format!("cannot query the processes: {error}")))?;
     let mut asked = Vec::new();
     for (process, path) in sockets {
         let Some(question) = question(process) else { continue };
@@ -144,7 +144,7 @@ fn put_to_each(
 }
 
 async fn ask_in_time(path: PathBuf, question: Vec<u8>, time_max: Duration) -> io::Result<Option<ControlAnswer>> {
-    let late = || io::Error::other(format!("it has not answered in {time_max:?}; it may be stopped"));
+    let late = || io::Error::other(format!("it has not responded in {time_max:?}; it may be stopped"));
     tokio::time::timeout(time_max, ask_one(&path, &question)).await.unwrap_or_else(|_| Err(late()))
 }
 
@@ -168,6 +168,6 @@ pub(super) async fn ask_one<A: DeserializeOwned>(path: &Path, question: &[u8]) -
         Err(error) if broken(error.kind()) => return Ok(None),
         asked => asked?,
     };
-    let foreign = |error| io::Error::other(format!("it answers in words of another version: {error}"));
+    let foreign = |error| io::Error::other(format!("it replies in the format of another version: {error}"));
     serde_json::from_slice(&answer).map(Some).map_err(foreign)
 }

@@ -30,14 +30,14 @@ pub(crate) fn tell(running: &Running, others: &OtherProcesses, word: &HandoverWo
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::environment(format!("nobody can be asked: {error}")))?;
+        .map_err(|error| Error::environment(format!("cannot query the processes: {error}")))?;
     for process in to.filter(|process| *process != own) {
         let refused = |why: &str| Error::environment(format!("process {process} of the job does not take part: {why}"));
         let answer = runtime.block_on(others.ask(process, question.clone())).map_err(|why| refused(&why))?;
         match serde_json::from_slice(&answer) {
             Ok(ControlAnswer::Done(true)) => {}
             Ok(ControlAnswer::Error(why) | ControlAnswer::Refused(why)) => return Err(refused(&why)),
-            _ => return Err(refused("it answers in words of another version")),
+            _ => return Err(refused("it replies in the format of another version")),
         }
     }
     Ok(())

@@ -90,7 +90,7 @@ impl OtherProcesses {
             let hear = move || {
                 if let Err(error) = link.hear(&runtime, &answer, &failed) {
                     tracing::warn!(
-                        "process {} is not asked any more how it stands, nor heard: what it said there is wrong: {error}",
+                        "process {} is no longer queried for its status: it sent an invalid message: {error}",
                         link.process
                     );
                 }
@@ -100,7 +100,7 @@ impl OtherProcesses {
         };
         let started = self.links.values().map(hear).collect::<Result<Vec<_>, _>>();
         started.unwrap_or_else(|error| {
-            tracing::warn!("other processes cannot be asked how they stand: {error}");
+            tracing::warn!("the status of other processes cannot be queried: {error}");
             self.close();
             Vec::new()
         })
@@ -117,14 +117,14 @@ impl OtherProcesses {
         let heard = match sent {
             Ok(Ok(())) => tokio::time::timeout(ANSWER_TIME_MAX, answer).await,
             Ok(Err(error)) => return Err(format!("the connection with it has ended: {error}")),
-            Err(error) => return Err(format!("it could not be asked: {error}")),
+            Err(error) => return Err(format!("it could not be queried: {error}")),
         };
         match heard {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(_)) => Err("the connection with it has ended".into()),
             Err(_) => {
                 link.asked().waiting.remove(&number);
-                Err(format!("it has not answered in {ANSWER_TIME_MAX:?}; it may be stopped"))
+                Err(format!("it has not responded in {ANSWER_TIME_MAX:?}; it may be stopped"))
             }
         }
     }
@@ -204,8 +204,8 @@ impl Link {
                         let _ = waits.send(answer);
                     }
                 }
-                QUESTION | ANSWER => return Err(wrong("a message larger than messages are")),
-                _ => return Err(wrong("a message of a kind that there is not")),
+                QUESTION | ANSWER => return Err(wrong("a message that exceeds the size limit")),
+                _ => return Err(wrong("a message of an unknown kind")),
             }
         }
         Ok(())

@@ -49,19 +49,19 @@ impl ListeningSocket {
         let path = folder.join(name);
         let failed = |what: &str, error| Error::environment(format!("{}: {what}: {error}", path.display()));
         // As long as it is held, nobody else replaces a socket.
-        let lock = File::open(&folder).map_err(|error| failed("the folder cannot be opened", error))?;
-        locked(&lock).await.map_err(|error| failed("the folder cannot be locked", error))?;
+        let lock = File::open(&folder).map_err(|error| failed("the directory cannot be opened", error))?;
+        locked(&lock).await.map_err(|error| failed("the directory cannot be locked", error))?;
         if answers(&path).await {
-            return Err(Error::environment("another run of the job is there, and answers for it"));
+            return Err(Error::environment("another run of the job answers for it"));
         }
         tidy(&folder).await;
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(failed("it is left over, and cannot be removed", error));
+                return Err(failed("it is left over and cannot be removed", error));
             }
             _ => {}
         }
-        let listener = UnixListener::bind(&path).map_err(|error| failed("no socket can be made there", error))?;
+        let listener = UnixListener::bind(&path).map_err(|error| failed("cannot create a socket there", error))?;
         let taken = ListeningSocket { listener, path };
         // The folder lets nobody in; the rights of the socket itself are a second lock.
         let closed = fs::set_permissions(&taken.path, Permissions::from_mode(0o600));
@@ -235,7 +235,7 @@ fn is_ours(folder: &Path) -> bool {
 fn make(folder: &Path) -> Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            Err(Error::environment(format!("the folder {} cannot be made: {error}", folder.display())))
+            Err(Error::environment(format!("cannot create the directory {}: {error}", folder.display())))
         }
         _ => check(folder),
     }
@@ -247,10 +247,12 @@ fn check(folder: &Path) -> Result<()> {
     // Of the link itself, where it is one.
     let found = fs::symlink_metadata(folder).map_err(|error| Error::environment(format!("{shown}: {error}")))?;
     if !found.is_dir() || found.uid() != user() {
-        return Err(Error::environment(format!("{shown} is not a folder of this user; remove it")));
+        return Err(Error::environment(format!("{shown} is not a directory of this user; remove it")));
     }
     if found.mode() & 0o077 != 0 {
-        return Err(Error::environment(format!("the folder {shown} is open to others; close it: chmod 700 {shown}")));
+        return Err(Error::environment(format!(
+            "the directory {shown} is open to others; close it: chmod 700 {shown}"
+        )));
     }
     Ok(())
 }
@@ -269,7 +271,7 @@ mod tests {
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
         let link = around.path().join("link");
         symlink(&folder, &link).unwrap();
-        assert!(make(&link).unwrap_err().message.ends_with("is not a folder of this user; remove it"));
+        assert!(make(&link).unwrap_err().message.ends_with("is not a directory of this user; remove it"));
         fs::set_permissions(&folder, Permissions::from_mode(0o750)).unwrap();
         let open = make(&folder).unwrap_err().message;
         assert!(open.contains("is open to others; close it: chmod 700 "), "{open}");

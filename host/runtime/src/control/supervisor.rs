@@ -165,7 +165,7 @@ async fn serve(mut client: UnixStream, answer: &ScaleAnswers) -> io::Result<()> 
     BufReader::new(reading.take(QUESTION_BYTES_MAX)).read_until(b'\n', &mut question).await?;
     let said = match serde_json::from_slice::<ScaleQuestion>(&question) {
         Ok(question) => answer(question),
-        Err(error) => ScaleAnswer::Refused(format!("it is not understood: {error}")),
+        Err(error) => ScaleAnswer::Refused(format!("invalid request: {error}")),
     };
     let mut line = serde_json::to_vec(&said).map_err(io::Error::other)?;
     line.push(b'\n');
@@ -175,7 +175,7 @@ async fn serve(mut client: UnixStream, answer: &ScaleAnswers) -> io::Result<()> 
 /// Asks the supervisor on this machine that runs the job of this file; `None`: none does.
 pub fn ask_supervisor(file: &Path, question: &ScaleQuestion) -> Result<Option<ScaleAnswer>> {
     let failed = |error: &dyn std::fmt::Display| {
-        Error::environment(format!("the supervisor of the job {} does not answer: {error}", file.display()))
+        Error::environment(format!("the supervisor of the job {} does not respond: {error}", file.display()))
     };
     let mut line = serde_json::to_vec(question).map_err(Error::bug)?;
     line.push(b'\n');

@@ -119,7 +119,7 @@ fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &NeededInput) 
             None => return Ok(()),
         },
         (None, SourceKind::Follow { path, .. }) => {
-            (origin.folder.join(path), "is another file now, and there is neither it nor a copy beside the path".into())
+            (origin.folder.join(path), "is another file now, and neither the original nor a copy is next to it".into())
         }
         (None, _) => return Ok(()),
     };
@@ -127,20 +127,19 @@ fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &NeededInput) 
     let choice = match needed.planned {
         // Its input would be lost silently, or read again from elsewhere.
         Some((batch, BatchId(0))) => format!(
-            "batch {batch}, which is to be run again, needs it. Bring it back as it was, or begin anew with `--fresh`"
+            "batch {batch}, which must be replayed, needs it. Restore it unchanged, or start from scratch with \
+             `--fresh`"
         ),
         Some((batch, before)) => format!(
-            "batch {batch}, which is to be run again, needs it. Bring it back as it was, or go back to the batch before \
-             with `--resume-from {before}`"
+            "batch {batch}, which must be replayed, needs it. Restore it unchanged, or go back to the previous \
+             batch with `--resume-from {before}`"
         ),
         None => format!(
-            "bring it back as it was, or forget what was read with `--drop-state {name}`: all that is there is then read \
-             from its beginning"
+            "restore it unchanged, or drop what was read with `--drop-state {name}`: everything is then read from \
+             the beginning"
         ),
     };
-    Err(Error::job(format!(
-        "source `{name}`: `{path}`, of which batches hold the first {bytes} bytes, {what}; {choice}"
-    )))
+    Err(Error::job(format!("source `{name}`: `{path}`, whose first {bytes} bytes are in batches, {what}; {choice}")))
 }
 
 /// Why a file cannot be read again. One that is not there is waited for.
@@ -151,7 +150,7 @@ fn look_at(source: &SourceSpec, path: &Path, needed: &NeededInput) -> Result<Opt
     };
     let _ = Outage::new(source, path).wait_out(|| std::fs::metadata(path), pause);
     Ok(match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("is not there any more".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("no longer exists".to_owned()),
         Err(error) => return Err(Error::environment(format!("cannot look at {}: {error}", path.display()))),
         Ok(metadata) if !metadata.is_file() => Some(format!("cannot be read again: {}", replay::NOT_A_FILE)),
         Ok(metadata) => {

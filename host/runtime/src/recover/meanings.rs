@@ -58,7 +58,7 @@ fn of_start(
     unnamed: &BTreeSet<String>,
 ) -> Result<(millstream_engine::checkpoint::meaning::Meanings, bool)> {
     let record = record::read(store, start)?;
-    let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
+    let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
     let before = graph.of_other(record::job(store, &record, folder.path())?)?;
     Ok((before.meanings(unnamed), record.has_variables))
 }

@@ -70,7 +70,7 @@ impl Receiver {
             "http/json" => Protocol::HttpJson,
             _ => {
                 return Err(format!(
-                    "the protocol {wanted:?} of OpenTelemetry is not spoken here; set OTEL_EXPORTER_OTLP_PROTOCOL to \
+                    "the OpenTelemetry protocol {wanted:?} is not supported; set OTEL_EXPORTER_OTLP_PROTOCOL to \
                      \"http/protobuf\" or \"http/json\""
                 ));
             }
@@ -137,7 +137,7 @@ impl TraceClient {
             Ok(reply) => {
                 let status = reply.status;
                 let passing = status.is_server_error() || status == 408 || status == 429;
-                (format!("it answers {status}"), !passing)
+                (format!("it replies {status}"), !passing)
             }
             Err(Fault::Passing(words)) => (words.clone(), false),
             // It may be mended there, so the spans are not the reason.

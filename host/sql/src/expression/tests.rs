@@ -113,25 +113,25 @@ fn mistakes_are_pointed_at() {
     let wrong = [
         (
             "n > 3 and wrod = 'a'",
-            "there is no column `wrod`; there are: word, Word, n, price, at, order-id; did you mean `word`?\n  \
+            "unknown column `wrod`; available: word, Word, n, price, at, order-id; did you mean `word`?\n  \
              SQL | n > 3 and wrod = 'a'\n      |           ^^^^",
         ),
         (
             "n > 3 and\n  uper(word) = 'A'",
-            "there is no function `uper`; did you mean `upper`?\n  line 2 |   uper(word) = 'A'\n         |   ^",
+            "unknown function `uper`; did you mean `upper`?\n  line 2 |   uper(word) = 'A'\n         |   ^",
         ),
         ("n > ", "this is not SQL: expected: an expression, found: EOF\n  SQL | n > \n      |    ^"),
         ("n >> > 1", "this is not SQL: expected: an expression, found: >\n  SQL | n >> > 1\n      |      ^"),
-        ("random() > 0.5", "`random()` would give something else in a replay"),
-        ("uuid()", "`uuid()` would give something else in a replay"),
-        ("sum(n) > 3", "an aggregate cannot stand here, as it needs more than one row"),
-        ("row_number() over ()", "a window function cannot stand here"),
-        ("n in (select 1)", "a query in parentheses cannot stand here"),
+        ("random() > 0.5", "`random()` would give another result in a replay"),
+        ("uuid()", "`uuid()` would give another result in a replay"),
+        ("sum(n) > 3", "an aggregate is not allowed here, as it needs more than one row"),
+        ("row_number() over ()", "a window function is not allowed here"),
+        ("n in (select 1)", "a subquery is not allowed here"),
         ("n as m", "a name with `as` has no use here"),
         ("n > 1; drop table x", "this is not SQL"),
         (
             "n + order-id",
-            "there is no column `order`; there are: word, Word, n, price, at, order-id; write \"order-id\" in double quotes\n",
+            "unknown column `order`; available: word, Word, n, price, at, order-id; write \"order-id\" in double quotes\n",
         ),
         (
             "n + upper(word, n)",
@@ -185,8 +185,8 @@ fn lists_name_their_columns() {
     assert_eq!(list("* except (word, \"order-id\", at)"), "Word text, n int64, price float64");
     assert_eq!(list("* exclude (word, at, price, \"order-id\")"), "Word text, n int64");
     for (text, words) in [
-        ("word from words", "only what stands between `select` and `from`"),
-        ("* except (wrod)", "there is no column `wrod`"),
+        ("word from words", "write only what is between `select` and `from`"),
+        ("* except (wrod)", "unknown column `wrod`"),
         ("word.*", "name the columns"),
         ("", "this is not SQL"),
     ] {

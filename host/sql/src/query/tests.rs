@@ -182,7 +182,7 @@ fn where_a_query_runs_follows_from_its_plan() {
         (
             "select word, count(*) as n from words where n = (select max(n) from words) group by word",
             vec!["word"],
-            one("it has a query within"),
+            one("it has a subquery"),
         ),
     ];
     for (text, keys, expected) in cases {
@@ -195,15 +195,15 @@ fn mistakes_are_pointed_at() {
     let cases = [
         (
             "select wrod from words",
-            "there is no column `wrod`; there are: word, n; did you mean `word`?\n  SQL | select wrod from words\n      |        ^^^^",
+            "unknown column `wrod`; available: word, n; did you mean `word`?\n  SQL | select wrod from words\n      |        ^^^^",
         ),
         (
             "select word\nfrom wrods",
-            "there is no table `wrods`; the stage's inputs are: orders.rejected, words; did you mean `words`?\n  line 2 | from wrods\n         |      ^^^^^",
+            "unknown table `wrods`; the stage's inputs are: orders.rejected, words; did you mean `words`?\n  line 2 | from wrods\n         |      ^^^^^",
         ),
         (
             "select cuont(*) from words",
-            "there is no function `cuont`; did you mean `count`?\n  SQL | select cuont(*) from words\n      |        ^^^^^",
+            "unknown function `cuont`; did you mean `count`?\n  SQL | select cuont(*) from words\n      |        ^^^^^",
         ),
         ("selec word from words", "this is not SQL"),
         (
@@ -215,10 +215,10 @@ fn mistakes_are_pointed_at() {
         ("select * from (select * from words for update)", "there is nothing to lock"),
         ("select from words", "the query has no columns"),
         ("from words", "the query has no columns"),
-        ("select words.n from words w", "there is no `words` here; write `w.n`"),
-        ("select substr(word) from words", "`substr` needs a place"),
+        ("select words.n from words w", "`words` is not available here; write `w.n`"),
+        ("select substr(word) from words", "`substr` needs a position"),
         ("select regexp_like(word, '[') as r from words", "regex parse error: unclosed character class"),
-        ("select word from words order by m", "there is no column `m`; there are: word, n"),
+        ("select word from words order by m", "unknown column `m`; available: word, n"),
         ("insert into words values ('a', 1)", "`sql` only reads: write one `select`, not `insert`"),
         ("drop table words", "`sql` only reads: write one `select`, not `drop`"),
         ("create table x as select * from words", "`sql` only reads: write one `select`, not `create`"),
@@ -230,9 +230,9 @@ fn mistakes_are_pointed_at() {
         ("select word + 1 from words", "text + int64 cannot be computed"),
         (
             "select word, n from words group by word",
-            "`words.n` is neither in `group by` nor in an aggregate, as `max(words.n)`\n  SQL | select word, n from words group by word\n      |              ^",
+            "`words.n` is neither in `group by` nor in an aggregate; write for example `max(words.n)`\n  SQL | select word, n from words group by word\n      |              ^",
         ),
-        ("select word as a, n as a from words", "there would be two columns of one name"),
+        ("select word as a, n as a from words", "two columns have the same name"),
         ("select min(cast(n as text)) as a, min(n) as b from words", "from (select cast(…) as other …)"),
         (
             "select word from words where",
@@ -241,10 +241,10 @@ fn mistakes_are_pointed_at() {
         ("select word from words w, words v", "`word` could be several columns"),
         (
             "select max(n),\n  Sum(word) from words",
-            "`sum(…)` does not take a value of type text\n  line 2 |   Sum(word) from words\n         |   ^^^",
+            "`sum(…)` does not accept a value of type text\n  line 2 |   Sum(word) from words\n         |   ^^^",
         ),
-        ("select * from words where random() > 0.5", "`random()` would give something else"),
-        ("select * from 'x.csv'", "there is no table"),
+        ("select * from words where random() > 0.5", "`random()` would give another result"),
+        ("select * from 'x.csv'", "unknown table"),
         ("select * from range(3)", "range"),
         ("with recursive a as (select 1 as n union all select n + 1 from a) select * from a", "ecursive"),
     ];
@@ -300,7 +300,7 @@ fn a_condition_stays_with_its_own_side_of_a_join() {
 #[test]
 fn what_would_give_other_rows_than_sql_says_is_refused() {
     for (text, words) in [
-        ("select word, (select n from words v where v.word = w.word) as n from words w", "must give at most one row"),
+        ("select word, (select n from words v where v.word = w.word) as n from words w", "must return at most one row"),
         ("select a.* from words a full join words b using (word)", "belong to no table"),
         ("select * from words a right join (select 'a' as word) using (word)", "`*` over such a left or right join"),
         (

@@ -115,9 +115,7 @@ impl Unnester {
             LogicalPlan::Join(join) => self.both(join, of),
             LogicalPlan::Union(union) => self.union(union, of),
             LogicalPlan::Unnest(unnest) => self.unnested(unnest, of),
-            _ => plan_err!(
-                "a query in parentheses names columns of the rows outside where it cannot; write it as a join"
-            ),
+            _ => plan_err!("a subquery cannot name columns of the outer query here; write it as a join"),
         }
     }
 
@@ -139,7 +137,7 @@ impl Unnester {
 
     fn aggregated(&mut self, aggregate: Aggregate, of: &Domain) -> Result<DependentRows> {
         if aggregate.group_expr.iter().any(|group| matches!(group, Expr::GroupingSet(_))) {
-            return plan_err!("sets of groups cannot be in a query that names columns of the rows outside");
+            return plan_err!("sets of groups cannot be in a subquery that names columns of the outer query");
         }
         let input = aggregate.input.schema().clone();
         let rows = self.below(aggregate.input, of)?;
@@ -216,7 +214,7 @@ impl Unnester {
     fn limited(&mut self, limit: Limit, of: &Domain) -> Result<DependentRows> {
         let (SkipType::Literal(skip), FetchType::Literal(fetch)) = (limit.get_skip_type()?, limit.get_fetch_type()?)
         else {
-            return plan_err!("`limit` in a query that names columns of the rows outside must be a number");
+            return plan_err!("`limit` in a subquery that names columns of the outer query must be a number");
         };
         let input = Arc::unwrap_or_clone(limit.input);
         let (rows, order) = match input {

@@ -30,7 +30,7 @@ impl Unnester {
         let right = unmarked(Arc::unwrap_or_clone(join.right))?;
         let outer = free(&right);
         if let Some(missing) = outer.iter().find(|column| !left.schema().has_column(column)) {
-            return plan_err!("a `lateral` query names `{}`, which does not stand before it", missing.name);
+            return plan_err!("a `lateral` query names `{}`, which does not come before it", missing.name);
         }
         let domain = Domain::new(left.clone(), &outer);
         let rows = self.dependent(right, &domain)?;

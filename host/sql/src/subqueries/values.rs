@@ -166,8 +166,8 @@ impl Unnester {
         }
         if !simple::has_one_row(&plan) {
             return plan_err!(
-                "a query in parentheses that names columns of the rows outside must give at most one row; use an \
-                 aggregate, or `limit 1`"
+                "a subquery that names columns of the outer query must return at most one row; use an aggregate, or \
+                 `limit 1`"
             );
         }
         if !at.all_as_columns && simple::scalar(&plan) {
@@ -206,7 +206,7 @@ impl Unnester {
         match has(&at.plan) {
             None => Ok(Domain::new(at.plan.clone(), outer)),
             Some(_) => plan_err!(
-                "`{}` is named in a query in parentheses, where it is neither in `group by` nor in an aggregate",
+                "`{}` is named in a subquery, where it is neither in `group by` nor in an aggregate",
                 missing.name
             ),
         }
@@ -263,7 +263,7 @@ fn called(plan: LogicalPlan, name: &str) -> Result<LogicalPlan> {
 fn single(plan: &LogicalPlan) -> Result<Column> {
     match <[Column; 1]>::try_from(plan.schema().columns()) {
         Ok([column]) => Ok(column),
-        Err(columns) => plan_err!("a query in parentheses has {} columns here; select one", columns.len()),
+        Err(columns) => plan_err!("a subquery has {} columns here; select one", columns.len()),
     }
 }
 

@@ -217,12 +217,12 @@ fn frames_may_be_wide() {
 fn what_an_aggregate_does_not_take_is_refused() {
     let refused = |text: &str| query(text).map(|_| ()).expect_err(text).message;
     let told = refused("select approx_distinct(f) as r from x");
-    assert!(told.contains("`approx_distinct(…)` does not take a value of type float64"), "{told}");
+    assert!(told.contains("`approx_distinct(…)` does not accept a value of type float64"), "{told}");
     refused("select approx_distinct(f) as r from x group by k");
     refused("select id, approx_distinct(f) over (order by id rows between 1 preceding and current row) as r from x");
     refused("select approx_distinct(f) over (partition by k) as r from x");
     let told = refused("select id, grouping(id) over () as r from x");
-    assert!(told.contains("`grouping(…)` stands beside `group by`"), "{told}");
+    assert!(told.contains("`grouping(…)` is for queries with `group by`"), "{told}");
 }
 
 #[test]

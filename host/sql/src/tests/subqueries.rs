@@ -140,7 +140,7 @@ fn columns_from_outside_may_be_anywhere() {
         ),
     ]);
     let refused = answer("select o.k, (select v from i where i.ik = o.k) as c from o");
-    assert!(refused.contains("must give at most one row; use an aggregate, or `limit 1`"), "{refused}");
+    assert!(refused.contains("must return at most one row; use an aggregate, or `limit 1`"), "{refused}");
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(super) fn accept(case: &TestCase, result: &Result<()>, out: &Path) -> Result
 
 /// What an error says of the plugin, without places of this machine: a case holds a part of the message.
 pub(super) fn own_words(message: &str) -> &str {
-    let starts = [" refuses its ", " failed in ", " returned invalid "];
+    let starts = [" rejects its ", " failed in ", " returned invalid "];
     let from = starts.iter().filter_map(|start| message.find(start)).min().map_or(0, |at| at + 1);
     message.get(from..).unwrap_or(message).lines().next().unwrap_or_default()
 }
@@ -79,8 +79,8 @@ mod tests {
 
     #[test]
     fn an_error_is_kept_without_its_place() {
-        let message = "/tmp/x/case.toml:2: stage `stage`: plugin a 0.1.0 refuses its config in `describe`: no\n  more";
-        assert_eq!(own_words(message), "refuses its config in `describe`: no");
+        let message = "/tmp/x/case.toml:2: stage `stage`: plugin a 0.1.0 rejects its config in `describe`: no\n  more";
+        assert_eq!(own_words(message), "rejects its config in `describe`: no");
         assert_eq!(own_words("no such key"), "no such key");
     }
 }

@@ -17,7 +17,7 @@ bool ms_test_begin(const ms_test *test, ms_world world, ms_call *call, ms_engine
 {
     ms_description description;
     if (ms_the_plugin.world != world)
-        ms_test_wrong("this is no plugin of world `%s`", world == MS_WORLD_SOURCE ? "source" : "sink");
+        ms_test_wrong("this is not a plugin of world `%s`", world == MS_WORLD_SOURCE ? "source" : "sink");
     ms_arena_reset(&ms_call_memory);
     memset(call, 0, sizeof *call);
     return ms_engine_begin(call, engine, ms_test_config(test)) && ms_engine_describe(call, &description);

@@ -174,7 +174,7 @@ ms_schema ms_test_schema(const char *columns)
         const char *space = name.length ? memchr(name.data, ' ', name.length) : NULL;
         size_t known = 0;
         if (!space)
-            ms_test_wrong("`%.*s` is no name and type, as in `amount int64`", MS_PRINT(column));
+            ms_test_wrong("`%.*s` is not a name and type; write it as `amount int64`", MS_PRINT(column));
         size_t before = (size_t)(space - name.data);
         ms_text type = trimmed((ms_text){space, name.length - before});
         while (known < MS_ARROW && !ms_text_is(type, type_names[known]))
@@ -182,7 +182,7 @@ ms_schema ms_test_schema(const char *columns)
         fields[width] = (ms_field){ms_arena_copy(&ms_test_memory, (ms_text){name.data, before}), (ms_type)known, true,
                                    ms_arena_copy(&ms_test_memory, type)};
         if (known == MS_ARROW && !ms_is_written(&fields[width]))
-            ms_test_wrong("`%.*s` is no type; types are bool, int64, float64, text, binary, timestamp, date, decimal(…), "
+            ms_test_wrong("`%.*s` is not a type; types are bool, int64, float64, text, binary, timestamp, date, decimal(…), "
                           "list<…> and struct<…>", MS_PRINT(type));
     }
     return (ms_schema){fields, width};

@@ -52,7 +52,7 @@ ms_polled ms_test_poll(ms_test *test, uint32_t rows_max, uint32_t wait_ms)
     if (!ms_engine_poll(&call, &poll, &rows))
         return (ms_polled){.error = ms_test_failed(&engine).error};
     if (ms_came(&poll) > rows_max)
-        ms_test_wrong("%u rows, refused ones included, where at most %u were asked for", (unsigned)ms_came(&poll),
+        ms_test_wrong("%u rows, including rejected ones, but at most %u were requested", (unsigned)ms_came(&poll),
                       (unsigned)rows_max);
     ms_write(&refused, "[");
     for (uint32_t i = 0; i < poll.refused_count; i++) {

@@ -63,7 +63,7 @@ function send({ method, scheme, authority, path, headers, body, timeoutMs }: Htt
 
 /** Twice a result: the first says whether it was taken before. */
 function answerOf(taken: wasi.Taken | null, bytesMax: number): HttpAnswer {
-  if (taken?.tag !== "ok") throw "there is no answer";
+  if (taken?.tag !== "ok") throw "no response";
   if (taken.val.tag !== "ok") throw taken.val.val;
   return using(taken.val.val, (response) => {
     const headers = using(response.headers(), (fields) => fields.entries());
@@ -81,10 +81,10 @@ function all(stream: wasi.InputStream, bytesMax: number): Uint8Array {
       piece = stream.blockingRead(READ_BYTES);
     } catch (error) {
       if (payload(error)?.tag === "closed") break;
-      throw "the answer broke off";
+      throw "the response was cut off";
     }
     length += piece.length;
-    if (length > bytesMax) throw `the answer has more than ${bytesMax} bytes`;
+    if (length > bytesMax) throw `the response has more than ${bytesMax} bytes`;
     pieces.push(piece);
   }
   const whole = new Uint8Array(length);

@@ -12,11 +12,11 @@ pub fn schema(columns: &str) -> Schema {
         Some((name, type_)) => match Type::from_name(type_.trim()) {
             Some(type_) => Field::nullable(name, type_),
             None => panic!(
-                "`{type_}` is no type; types are bool, int64, float64, text, binary, timestamp, date, decimal(…), list<…>, \
+                "`{type_}` is not a type; types are bool, int64, float64, text, binary, timestamp, date, decimal(…), list<…>, \
                  struct<…>"
             ),
         },
-        _ => panic!("`{column}` is no name and type, as in `amount int64`"),
+        _ => panic!("`{column}` is not a name and type; write it as `amount int64`"),
     };
     // Types have commas within them.
     let mut depth = 0;

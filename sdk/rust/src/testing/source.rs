@@ -49,7 +49,7 @@ impl<S: Source> Partition<S> {
         let polled = self.source.poll(&mut rows, wait)?;
         let count = rows.len();
         if count > rows_max {
-            let words = format!("{count} rows, refused ones included, where at most {rows_max} were asked for");
+            let words = format!("{count} rows, including rejected ones, but at most {rows_max} were requested");
             return Err(Error::internal(words));
         }
         let (batch, refused) = rows.finish()?;

@@ -32,7 +32,7 @@ VALUES = {
     "bool": [True, False],
 }
 # What may be refused, by a part of what is said.
-REFUSED = ["sets of groups cannot be in a query that names columns of the rows outside", "it is too complicated: planning it takes longer"]
+REFUSED = ["sets of groups cannot be in a subquery that names columns of the outer query", "it is too complex: planning it takes longer"]
 
 
 def made_tables(rng):

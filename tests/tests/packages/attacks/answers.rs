@@ -50,22 +50,20 @@ const LIST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.
 #[test]
 fn manifests_are_not_what_was_asked_for() {
     all_are_refused(vec![
-        Attack::new("another manifest than that of its digest", "something else than it was asked for").lie(
-            |asked, goods| {
-                let other = goods.clone().with("/annotations/a", json!("b")).manifest;
-                let told = Goods::as_manifest(&other).bytes;
-                let text = String::from_utf8_lossy(&told).replace(&digest(&other), &digest(&goods.manifest));
-                asked.path.contains("/manifests/").then(|| Answer::raw(text.as_bytes()))
-            },
-        ),
-        Attack::new("a tag that leads to nothing", "something else than it was asked for")
+        Attack::new("another manifest than that of its digest", "other data than requested").lie(|asked, goods| {
+            let other = goods.clone().with("/annotations/a", json!("b")).manifest;
+            let told = Goods::as_manifest(&other).bytes;
+            let text = String::from_utf8_lossy(&told).replace(&digest(&other), &digest(&goods.manifest));
+            asked.path.contains("/manifests/").then(|| Answer::raw(text.as_bytes()))
+        }),
+        Attack::new("a tag that leads to nothing", "other data than requested")
             .lie(|asked, _| {
                 let told = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", b"{}");
                 let nothing = told.with("Docker-Content-Digest", &digest(b"nothing"));
                 asked.path.ends_with(VERSION).then_some(nothing)
             })
             .ways(&[Way::Pull, Way::Add]),
-        Attack::new("a digest that is a path", "something else than it was asked for")
+        Attack::new("a digest that is a path", "other data than requested")
             .lie(|asked, goods| {
                 let told = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", &goods.manifest);
                 asked
@@ -74,7 +72,7 @@ fn manifests_are_not_what_was_asked_for() {
                     .then(|| told.with("Docker-Content-Digest", "sha256:../../../../etc/passwd"))
             })
             .ways(&[Way::Pull, Way::Add]),
-        Attack::new("a digest of another kind", "something else than it was asked for")
+        Attack::new("a digest of another kind", "other data than requested")
             .lie(|asked, goods| {
                 let told = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", &goods.manifest);
                 let digest = format!("sha512:{}", "0".repeat(128));
@@ -102,9 +100,9 @@ fn manifests_are_not_what_was_asked_for() {
 #[test]
 fn components_are_not_what_was_asked_for() {
     all_are_refused(vec![
-        Attack::new("one bit of the component is another", "something else than it was asked for")
+        Attack::new("one bit of the component is another", "other data than requested")
             .at_component(|goods| Answer::new(200, BYTES, &flipped(&goods.component))),
-        Attack::new("the component is short", "something else than it was asked for")
+        Attack::new("the component is short", "other data than requested")
             .at_component(|goods| Answer::new(200, BYTES, &goods.component[..goods.component.len() - 1])),
         Attack::new("there is more behind the component", "sent more than")
             .at_component(|goods| Answer::new(200, BYTES, &[goods.component.as_slice(), b"more"].concat())),
@@ -114,7 +112,7 @@ fn components_are_not_what_was_asked_for() {
             whole.cut(bytes)
         }),
         Attack::new("the component is not there", "404").at_component(|_| Answer::missing()),
-        Attack::new("the component is another one", "something else than it was asked for")
+        Attack::new("the component is another one", "other data than requested")
             .at_component(|_| Answer::new(200, BYTES, b"\0asm\x0d\0\x01\0")),
     ]);
 }
@@ -122,11 +120,10 @@ fn components_are_not_what_was_asked_for() {
 #[test]
 fn answers_without_an_end_are_cut() {
     all_are_refused(vec![
-        Attack::new("an endless manifest", "more than is ever needed|3 seconds")
-            .at("/manifests/", |_| endless(JSON, b" ")),
-        Attack::new("an endless manifest in chunks", "more than is ever needed|3 seconds")
+        Attack::new("an endless manifest", "sent too much|3 seconds").at("/manifests/", |_| endless(JSON, b" ")),
+        Attack::new("an endless manifest in chunks", "sent too much|3 seconds")
             .at("/manifests/", |_| chunked_endless(JSON)),
-        Attack::new("a manifest of a terabyte", "more than is ever needed|3 seconds").at("/manifests/", |_| {
+        Attack::new("a manifest of a terabyte", "sent too much|3 seconds").at("/manifests/", |_| {
             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1099511627776\r\n\r\n";
             Answer::raw(head).then(Then::Endless(vec![b' '; MIB]))
         }),
@@ -137,7 +134,7 @@ fn answers_without_an_end_are_cut() {
             .at("/v2/", |_| Answer::raw("HTTP/1.1 200 OK\r\n").then(Then::Endless(b"A: b\r\n".repeat(10_000)))),
         Attack::new("an endless line", "3 seconds")
             .at("/v2/", |_| Answer::raw("HTTP/1.1 200 ").then(Then::Endless(vec![b'x'; MIB]))),
-        Attack::new("an endless error", "more than is ever needed|3 seconds").at("/manifests/", |_| {
+        Attack::new("an endless error", "sent too much|3 seconds").at("/manifests/", |_| {
             let mut told = endless(JSON, b"[");
             told.bytes = String::from_utf8_lossy(&told.bytes).replace("200 OK", "500 No").into_bytes();
             told
@@ -181,14 +178,13 @@ fn nobody_is_led_elsewhere() {
     all_are_refused(vec![
         Attack::new("a manifest that is a file", "HTTP status 307")
             .at("/manifests/", |_| Answer::redirect("file:///etc/passwd")),
-        Attack::new("a component that is a file", "something else than it was asked for")
+        Attack::new("a component that is a file", "other data than requested")
             .at_component(|_| Answer::redirect("file:///etc/passwd")),
         Attack::new("a component of another kind of address", "URL scheme is not allowed")
             .at_component(|_| Answer::redirect("ftp://127.0.0.1/x")),
-        Attack::new("a component that is data", "something else than it was asked for")
+        Attack::new("a component that is data", "other data than requested")
             .at_component(|_| Answer::redirect("data:application/wasm,x")),
-        Attack::new("a redirect to nowhere", "something else than it was asked for")
-            .at_component(|_| Answer::redirect("http://")),
+        Attack::new("a redirect to nowhere", "other data than requested").at_component(|_| Answer::redirect("http://")),
         Attack::new("a redirect in a circle", "too many redirects")
             .lie(|asked, goods| asked.path.contains(&digest(&goods.component)).then(|| Answer::redirect(&asked.path))),
         Attack::new("a login that is a file", "needs a login").at("/v2/", |_| {
@@ -201,7 +197,7 @@ fn nobody_is_led_elsewhere() {
                 false => Answer::new(401, JSON, b"{}").with("WWW-Authenticate", &realm),
             })
         }),
-        Attack::new("an endless token", "more than is ever needed|3 seconds").lie(|asked, _| {
+        Attack::new("an endless token", "sent too much|3 seconds").lie(|asked, _| {
             let realm = format!("Bearer realm=\"http://{}/token\",service=\"x\"", host(&asked.head));
             Some(match asked.path.starts_with("/token") {
                 true => endless(JSON, b"["),
@@ -228,7 +224,7 @@ fn lists_of_versions_lie() {
     let many = json!({ "name": "team/split-words", "tags": tags }).to_string();
     for (name, says, answer) in [
         ("many tags", "lists more than 10000 entries", Answer::new(200, JSON, many.as_bytes())),
-        ("an endless list", "more than is ever needed|3 seconds", endless(JSON, b"[")),
+        ("an endless list", "sent too much|3 seconds", endless(JSON, b"[")),
         (
             "a list of itself",
             "has no package",
@@ -245,8 +241,8 @@ fn lists_of_versions_lie() {
             "has no package",
             Answer::new(200, JSON, br#"{"name":"x","tags":["../../x","/etc/passwd","1.0.0/../x"]}"#),
         ),
-        ("no list", "sent what nobody understands", Answer::new(200, JSON, br#"{"tags":{"a":1}}"#)),
-        ("deep", "sent what nobody understands", Answer::new(200, JSON, "[".repeat(100_000).as_bytes())),
+        ("no list", "sent an invalid reply", Answer::new(200, JSON, br#"{"tags":{"a":1}}"#)),
+        ("deep", "sent an invalid reply", Answer::new(200, JSON, "[".repeat(100_000).as_bytes())),
     ] {
         let goods = Goods::honest();
         let registry = LyingRegistry::start(move |asked| match asked.path.contains("/tags/list") {
@@ -317,7 +313,7 @@ fn tags_that_move_are_noticed() {
         if went.code != Some(0)
             || registry.asked().iter().any(|line| line.starts_with("HEAD") && line.ends_with(VERSION))
         {
-            went.refused("something else than it was asked for").unwrap();
+            went.refused("other data than requested").unwrap();
         }
     }
 }

@@ -34,7 +34,7 @@ fn manifests_of_something_else() {
         ("a layer that is a file", "urls", good().with("/layers/0/urls", json!(["file:///etc/passwd"]))),
         (
             "a digest that is a path",
-            "none of SHA-256",
+            "not SHA-256",
             good().with("/layers/0/digest", json!("sha256:../../../../etc/passwd")),
         ),
         (
@@ -47,8 +47,8 @@ fn manifests_of_something_else() {
             "digest",
             good().with("/layers/0/digest", json!(digest(&good().component).to_uppercase())),
         ),
-        ("a title that leads up", "no name of a file", good().with(TITLE, json!("../../../.bashrc"))),
-        ("a title that leads away", "no name of a file", good().with(TITLE, json!("/etc/cron.d/x"))),
+        ("a title that leads up", "not a file name", good().with(TITLE, json!("../../../.bashrc"))),
+        ("a title that leads away", "not a file name", good().with(TITLE, json!("/etc/cron.d/x"))),
         (
             "a layer whose title leads up",
             "title",
@@ -95,11 +95,11 @@ fn components_of_something_else() {
         ("nothing", "is empty", Vec::new()),
         ("a module", "core WebAssembly module", module),
         ("half of a component", "unexpected end-of-file", good[..good.len() / 2].to_vec()),
-        ("a component without a name", "no Millstream plugin", wat::parse_str("(component)").unwrap()),
-        ("another name", "says of itself that it is `other@0.1.0`", component("other", VERSION, "0.1.1", "")),
-        ("another version", "says of itself that it is `split-words@0.2.0`", component(NAME, "0.2.0", "0.1.1", "")),
-        ("a name that steers a terminal", "says of itself", component("\u{1b}[2J", VERSION, "0.1.1", "")),
-        ("a version that is a path", "says of itself", component(NAME, "../../x", "0.1.1", "")),
+        ("a component without a name", "not a Millstream plugin", wat::parse_str("(component)").unwrap()),
+        ("another name", "describes itself as `other@0.1.0`", component("other", VERSION, "0.1.1", "")),
+        ("another version", "describes itself as `split-words@0.2.0`", component(NAME, "0.2.0", "0.1.1", "")),
+        ("a name that steers a terminal", "describes itself as", component("\u{1b}[2J", VERSION, "0.1.1", "")),
+        ("a version that is a path", "describes itself as", component(NAME, "../../x", "0.1.1", "")),
         ("a plugin of the future", "0.1.99", component(NAME, VERSION, "0.1.99", "")),
         ("a plugin of another age", "needs millstream:plugin@7.0.0", component(NAME, VERSION, "7.0.0", "")),
     ];

@@ -43,29 +43,29 @@ fn folders_lie() {
         ("a component that is not there", "has no sha256:", |folder, goods| {
             std::fs::remove_file(blob(folder, &goods.component)).expect("a file");
         }),
-        ("a component that is a pipe", "it is no file, but a folder, a device or the like", |folder, goods| {
+        ("a component that is a pipe", "it is not a regular file", |folder, goods| {
             in_place_of(&blob(folder, &goods.component), pipe)
         }),
-        ("a component without an end", "it is no file, but a folder, a device or the like", |folder, goods| {
+        ("a component without an end", "it is not a regular file", |folder, goods| {
             in_place_of(&blob(folder, &goods.component), |path| symlink("/dev/zero", path).expect("a link"));
         }),
         ("a component that is somebody's file", "its content has another digest", |folder, goods| {
             in_place_of(&blob(folder, &goods.component), |path| symlink("/etc/passwd", path).expect("a link"));
         }),
-        ("a component that is a folder", "it is no file, but a folder, a device or the like", |folder, goods| {
+        ("a component that is a folder", "it is not a regular file", |folder, goods| {
             in_place_of(&blob(folder, &goods.component), |path| std::fs::create_dir(path).expect("a folder"));
         }),
         ("a manifest with more in it", "its content has another digest", |folder, goods| {
             let more = [goods.manifest.as_slice(), b" "].concat();
             std::fs::write(blob(folder, &goods.manifest), more).expect("a file");
         }),
-        ("a manifest that is a pipe", "it is no file, but a folder, a device or the like", |folder, goods| {
+        ("a manifest that is a pipe", "it is not a regular file", |folder, goods| {
             in_place_of(&blob(folder, &goods.manifest), pipe)
         }),
-        ("an index that is a pipe", "it is no file, but a folder, a device or the like", |folder, _| {
+        ("an index that is a pipe", "it is not a regular file", |folder, _| {
             in_place_of(&folder.join("index.json"), pipe)
         }),
-        ("an index without an end", "it is no file, but a folder, a device or the like", |folder, _| {
+        ("an index without an end", "it is not a regular file", |folder, _| {
             in_place_of(&folder.join("index.json"), |path| symlink("/dev/zero", path).expect("a link"));
         }),
         ("an index that is none", "index.json is damaged", |folder, _| {

@@ -23,12 +23,12 @@ fn kept(place: &Place, bytes: &[u8]) -> PathBuf {
 fn what_is_in_the_store_is_compared_each_time() {
     type Harm = fn(&Path);
     let attacks: [(&str, &str, Harm); 6] = [
-        ("another bit", "does not hold the bytes of its digest", |path| {
+        ("another bit", "does not match its digest", |path| {
             let mut bytes = std::fs::read(path).expect("a file");
             bytes[20] ^= 1;
             std::fs::write(path, bytes).expect("a file");
         }),
-        ("short", "does not hold the bytes of its digest", |path| {
+        ("short", "does not match its digest", |path| {
             let bytes = std::fs::read(path).expect("a file");
             std::fs::write(path, &bytes[..bytes.len() / 2]).expect("a file");
         }),
@@ -40,11 +40,11 @@ fn what_is_in_the_store_is_compared_each_time() {
             std::fs::remove_file(path).expect("a file");
             symlink("/dev/zero", path).expect("a link");
         }),
-        ("a pipe", "it is no file", |path| {
+        ("a pipe", "it is not a file", |path| {
             std::fs::remove_file(path).expect("a file");
             assert!(std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
         }),
-        ("a folder", "it is no file", |path| {
+        ("a folder", "it is not a file", |path| {
             std::fs::remove_file(path).expect("a file");
             std::fs::create_dir(path).expect("a folder");
         }),

@@ -75,7 +75,7 @@ fn signatures_that_do_not_count() {
             revoked(format!("manifests = [\"{}\"]", digest(&good.manifest))),
             signed(alice.signs(&good)),
         ),
-        ("by somebody else of that name", "not known as theirs", one.clone(), signed(mallory.signs(&good))),
+        ("by somebody else of that name", "uses an unknown key", one.clone(), signed(mallory.signs(&good))),
         ("by somebody else", "alice has not signed it", one.clone(), signed(bob.signs(&good))),
         (
             "of another version",
@@ -118,12 +118,12 @@ fn signatures_that_do_not_count() {
         let none = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
         Answer::new(200, "application/vnd.oci.image.index.v1+json", none.as_bytes())
     }));
-    attacks.push(kept("an endless list of signatures", "more than is ever needed|3 seconds").at("/referrers/", |_| {
+    attacks.push(kept("an endless list of signatures", "sent too much|3 seconds").at("/referrers/", |_| {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.index.v1+json\r\n\r\n";
         Answer::raw(head).then(Then::Endless(vec![b' '; 1 << 20]))
     }));
     attacks.push(
-        kept("no list of signatures", "sent what nobody understands")
+        kept("no list of signatures", "sent an invalid reply")
             .at("/referrers/", |_| Answer::new(200, "text/html", b"<p>")),
     );
     all_are_refused(attacks);
@@ -174,7 +174,7 @@ fn policies_count_at_each_run() {
     for (policy, says) in [
         (format!("{one}[revoked]\nkeys = [\"{}\"]", alice.key()), "revoked"),
         (format!("{one}[revoked]\nmanifests = [\"{}\"]", digest(&goods.manifest)), "has revoked"),
-        (policy("require = [\"alice\"]", &[&other]), "not known as theirs"),
+        (policy("require = [\"alice\"]", &[&other]), "uses an unknown key"),
         ("allow = []".into(), "allows none"),
     ] {
         place.trial.write("config/policy.toml", policy);
@@ -224,7 +224,7 @@ fn a_package_that_is_signed_anew_may_be_used_again() {
     signed.write(&registry);
     place.goes(Way::Add, &address, &signed).is_well();
     place.run(&["key", "revoke", &old.key()]).is_well();
-    place.run(&["run", "job.toml"]).refused("signed it anew, `millstream pull` gets that signature").unwrap();
+    place.run(&["run", "job.toml"]).refused("signed it again, `millstream pull` fetches that signature").unwrap();
     place.goes(Way::Pull, &address, &signed).refused("is revoked").unwrap();
     signed.signed(new.signs(&goods)).write(&registry);
     place.goes(Way::Pull, &address, &goods).is_well();

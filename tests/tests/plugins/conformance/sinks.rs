@@ -147,8 +147,8 @@ pub fn what_goes_wrong(language: Language) {
     }
     let server = Ledger::start(free_port(), None);
     for (text, code, words) in [
-        ("wrong config", 2, &["refuses its config in batch 1: the config does not fit"][..]),
-        ("wrong input", 2, &["refuses its input in batch 1: such rows nobody takes"]),
+        ("wrong config", 2, &["rejects its config in batch 1: the config does not fit"][..]),
+        ("wrong input", 2, &["rejects its input in batch 1: such rows nobody takes"]),
         ("wrong", 1, &["its plugin refuses 1 of 3 rows: row 1 of the batch: entry 1 is wrong"]),
         (
             "mistake",
@@ -156,7 +156,7 @@ pub fn what_goes_wrong(language: Language) {
             &[
                 "sink `out`: plugin conformance-entries 0.1.0 failed in batch 1: ",
                 "cannot write `mistake`",
-                "must be mended",
+                "Fix the plugin; ",
             ],
         ),
     ] {

@@ -143,7 +143,7 @@ pub fn what_goes_wrong(language: Language) {
     let ended = run(&reading(language, &[&wrong.address]), &[]);
     assert_eq!(ended.code, Some(2), "{language}: {}", ended.stderr);
     assert!(
-        ended.stderr.contains("refuses its config in `poll`: the config does not fit"),
+        ended.stderr.contains("rejects its config in `poll`: the config does not fit"),
         "{language}: {}",
         ended.stderr
     );
@@ -152,7 +152,7 @@ pub fn what_goes_wrong(language: Language) {
     let ended = run(&reading(language, &[&mistaken.address]), &[]);
     assert_eq!(ended.code, Some(1), "{language}: {}", ended.stderr);
     let who = "source `lines`: plugin conformance-lines 0.1.0 failed in `poll`: ";
-    for words in [who, "cannot read `mistake`", "The plugin must be mended"] {
+    for words in [who, "cannot read `mistake`", "Fix the plugin; "] {
         assert!(ended.stderr.contains(words), "{language}: {words} in {}", ended.stderr);
     }
 

@@ -82,7 +82,7 @@ fn a_granted_name_leads_to_no_address_of_this_machine() {
     for (name, address) in names {
         let granted =
             |more: &str| format!("grant = {{ tcp = [\"{name}:{port}\"{more}], udp = [\"{name}:{port}\"{more}] }}");
-        let words = format!("`{name}` leads to {address}, which is no address of another machine");
+        let words = format!("`{name}` resolves to {address}, which is not an address of another machine");
         for call in [CONNECT, SEND] {
             refused(&nosy(call, (&name, port), &granted("")), &words);
         }

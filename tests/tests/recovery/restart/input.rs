@@ -35,24 +35,21 @@ fn input_that_is_not_as_it_was_is_refused_before_anything_is_touched() {
         let trial = reading(kind, 2);
         killed(&trial, &["--until-idle"], "commit.before:4");
         let whole = trial.text("in/a.txt");
-        let planned = "`./in/a.txt`, of which batches hold the first ";
+        let planned = "`./in/a.txt`, whose first ";
         // Gone.
         fs::rename(trial.path("in/a.txt"), trial.path("kept")).unwrap();
         let told = refused(&trial, &[]);
         if kind == file {
             contains(&told, &["job.toml:8: source `words`: path `./in/a.txt`: there is no such file"]);
         } else {
-            contains(
-                &told,
-                &["source `words`: ", planned, " is not there any more; batch ", "Bring it back as it was"],
-            );
+            contains(&told, &["source `words`: ", planned, " no longer exists; batch ", "Restore it unchanged"]);
         }
         // Shorter than what was planned.
         trial.write("in/a.txt", &whole[..20]);
         let told = refused(&trial, &[]);
         contains(
             &told,
-            &["source `words`: ", planned, "has shrunk to 20 bytes; batch ", "which is to be run again, needs it"],
+            &["source `words`: ", planned, "has shrunk to 20 bytes; batch ", "which must be replayed, needs it"],
         );
         assert!(told.contains("`--resume-from ") || told.contains("`--fresh`"), "{told}");
         // As long, but other records: the program cannot know before it reads them.
@@ -121,8 +118,7 @@ fn input_that_shrank_after_it_was_committed_can_be_given_up() {
     trial.run_well(&[]);
     trial.write("input.jsonl", lines(2));
     let told = refused(&trial, &[]);
-    let words =
-        ["source `words`: `./input.jsonl`, of which batches hold the first ", "has shrunk to ", "`--drop-state words`"];
+    let words = ["source `words`: `./input.jsonl`, whose first ", "has shrunk to ", "`--drop-state words`"];
     contains(&told, &words);
     trial.run_well(&["--drop-state", "words"]);
     let batches = trial.batches("out.jsonl");

@@ -33,8 +33,8 @@ fn every_way_to_write_a_stage() {
 #[test]
 fn what_cannot_be_changed_is_said() {
     for (text, expected) in [
-        ("[stages.other]\nfrom = \"l\"", "there is no such stage"),
-        ("stages = 5", "there is no such stage"),
+        ("[stages.other]\nfrom = \"l\"", "no such stage"),
+        ("stages = 5", "no such stage"),
         ("[stages.w]", "cannot be changed in this text"),
         ("stages = { w.from = \"l\" }", "cannot be changed in this text"),
         ("[stages.w\n", "not TOML"),
@@ -90,5 +90,5 @@ fn a_part_is_found_by_its_name_or_behind_its_section() {
     set_plugin(&job, "sinks.out", "e").unwrap();
     assert_eq!(std::fs::read_to_string(&job).unwrap(), text.replace("\"c\"", "\"e\""));
     let wrong = plugin_of(&job, "sinks.none").unwrap_err().message;
-    assert!(wrong.ends_with("sink `none`: there is no such sink"), "{wrong}");
+    assert!(wrong.ends_with("sink `none`: no such sink"), "{wrong}");
 }

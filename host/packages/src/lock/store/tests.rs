@@ -21,7 +21,7 @@ fn bytes_come_back_and_damage_is_seen_and_mended() {
     let file = store.file(&digest).unwrap().unwrap();
     assert_eq!(store.get(&Digest::of(b"others")).unwrap(), None);
     fs::write(&file, b"bites").unwrap();
-    assert!(store.get(&digest).unwrap_err().message.contains("Remove that file"));
+    assert!(store.get(&digest).unwrap_err().message.contains("Remove the file"));
     assert!(store.file(&digest).is_err());
     assert_eq!(store.check().unwrap().damages.len(), 1);
     store.put(b"bytes").unwrap();

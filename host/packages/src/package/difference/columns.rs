@@ -6,15 +6,15 @@ use serde_json::Value;
 
 /// The parts of an answer, and how one is told.
 const PARTS: [(&str, &str); 4] =
-    [("inputs", "it reads"), ("output", "it puts out"), ("state", "its state is"), ("key", "it needs as key")];
+    [("inputs", "it reads"), ("output", "it returns"), ("state", "its state is"), ("key", "it needs as key")];
 
 /// Compares the answers to the same questions.
 pub(super) fn compare(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Difference>) {
     match (old.is_described, new.is_described) {
         (false, false) => return,
         (true, true) => {}
-        (true, false) => return all.push(Difference::grave("it no longer says what its columns are")),
-        (false, true) => return all.push(Difference::grave("what its columns were before is not known")),
+        (true, false) => return all.push(Difference::grave("it no longer describes its columns")),
+        (false, true) => return all.push(Difference::grave("its previous columns are unknown")),
     }
     let mut told: Vec<(String, String)> = Vec::new();
     // Of two answers to one question the first counts.
@@ -25,12 +25,12 @@ pub(super) fn compare(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Diff
         let about = about(before);
         let Some(before) = answer(old, before) else { continue };
         let Some(now) = answer(new, &before) else {
-            told.push(("it no longer says what its columns are".into(), about));
+            told.push(("it no longer describes its columns".into(), about));
             continue;
         };
         for (part, words) in PARTS.into_iter().filter(|(part, _)| before.get(part) != now.get(part)) {
             let (then, now) = (in_words(before.get(part)), in_words(now.get(part)));
-            told.push((format!("{words} {now}; before {then}"), about.clone()));
+            told.push((format!("{words} {now}; previously {then}"), about.clone()));
         }
     }
     // Most plugins answer all questions alike, and are told of once.

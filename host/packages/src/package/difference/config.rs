@@ -15,7 +15,7 @@ pub(super) fn compare(old: &Value, new: &Value, all: &mut Vec<Difference>) {
         return;
     }
     let text = |schema: &Value| if schema.is_null() { "any".to_owned() } else { shown(&schema.to_string()) };
-    let whole = || Difference::grave(format!("the schema of its config is {}; before {}", text(&new), text(&old)));
+    let whole = || Difference::grave(format!("the schema of its config is {}; previously {}", text(&new), text(&old)));
     if !(old.is_object() && new.is_object()) {
         return all.push(whole());
     }
@@ -32,7 +32,7 @@ pub(super) fn compare(old: &Value, new: &Value, all: &mut Vec<Difference>) {
             (None, Some(_)) => Difference::slight(format!("its config may now have `{name}`")),
             (Some(then), Some(now)) if then != now => {
                 let (now, then) = (shown(&now.to_string()), shown(&then.to_string()));
-                Difference::grave(format!("its config's `{name}` is {now}; before {then}"))
+                Difference::grave(format!("its config's `{name}` is {now}; previously {then}"))
             }
             (Some(_), Some(_)) if must.contains(key.as_str()) && !had_to.contains(key.as_str()) => {
                 Difference::grave(format!("its config must now have `{name}`"))

@@ -55,11 +55,11 @@ fn what_needs_no_consent() {
     assert_eq!(
         told,
         [
-            "it no longer wants to be granted http.hosts a.example.com",
+            "it no longer requests the grant http.hosts a.example.com",
             "its config may now have `pitch`",
             "it can take over states of other versions",
-            "version of millstream:plugin: 0.1.2; before 0.1.1",
-            "licence: MIT; before (none)",
+            "version of millstream:plugin: 0.1.2; previously 0.1.1",
+            "licence: MIT; previously (none)",
         ]
     );
     assert_eq!(
@@ -67,7 +67,7 @@ fn what_needs_no_consent() {
             new.imports.clear();
             new.asks.clear();
         }),
-        ["it no longer asks for the log (millstream:plugin/log)"]
+        ["it no longer imports the log (millstream:plugin/log)"]
     );
 }
 
@@ -75,19 +75,19 @@ fn what_needs_no_consent() {
 fn what_needs_consent() {
     let http = after(|new| {
         new.imports.push("wasi:http/outgoing-handler@0.2.6".into());
-        new.asks.push("requests over HTTP (needs a grant)".into());
+        new.asks.push("HTTP requests (need a grant)".into());
         new.grants["http"]["hosts"] = json!(["a.example.com", "b.example.com"]);
     });
     assert_eq!(
         http,
         [
-            "! it now asks for requests over HTTP (needs a grant) (wasi:http/outgoing-handler)",
-            "! it now wants to be granted http.hosts b.example.com"
+            "! it now imports HTTP requests (need a grant) (wasi:http/outgoing-handler)",
+            "! it now requests the grant http.hosts b.example.com"
         ]
     );
     assert_eq!(after(|new| new.name = String::new()), ["! it is another package: (none), not shout"]);
-    assert_eq!(after(|new| new.world = World::Transform), ["! it is of world transform; before of update"]);
-    assert_eq!(after(|new| new.is_described = false), ["! it no longer says what its columns are"]);
+    assert_eq!(after(|new| new.world = World::Transform), ["! it is of world transform; previously of update"]);
+    assert_eq!(after(|new| new.is_described = false), ["! it no longer describes its columns"]);
 }
 
 #[test]
@@ -95,17 +95,19 @@ fn columns_are_compared_by_what_was_asked() {
     let number = json!([{ "name": "last", "type": "int64", "nullable": true }]);
     assert_eq!(
         after(|new| new.schemas.iter_mut().for_each(|entry| entry["state"] = number.clone())),
-        ["! its state is last int64; before last text not null"]
+        ["! its state is last int64; previously last text not null"]
     );
     assert_eq!(
         after(|new| new.schemas[1]["output"] = json!([])),
-        ["! it puts out no columns; before word text not null (with config {\"loud\":true} and input word text not \
-             null)"]
+        [
+            "! it returns no columns; previously word text not null (with config {\"loud\":true} and input word text not \
+             null)"
+        ]
     );
-    assert_eq!(after(|new| new.schemas[0]["key"] = number.clone()), ["! it needs as key last int64; before any"]);
+    assert_eq!(after(|new| new.schemas[0]["key"] = number.clone()), ["! it needs as key last int64; previously any"]);
     let gone = after(|new| drop(new.schemas.pop()));
     assert_eq!(gone.len(), 1);
-    assert!(gone[0].starts_with("! it no longer says what its columns are (with config {\"loud\""), "{gone:?}");
+    assert!(gone[0].starts_with("! it no longer describes its columns (with config {\"loud\""), "{gone:?}");
 }
 
 #[test]
@@ -117,7 +119,7 @@ fn a_config_that_was_right_must_stay_right() {
     );
     assert_eq!(
         properties(|schema| schema["properties"]["by"] = json!({ "type": "string" })),
-        ["! its config's `by` is {\"type\":\"string\"}; before {\"type\":\"integer\"}"]
+        ["! its config's `by` is {\"type\":\"string\"}; previously {\"type\":\"integer\"}"]
     );
     assert_eq!(properties(|schema| schema["required"] = json!(["by"])), ["! its config must now have `by`"]);
     assert_eq!(

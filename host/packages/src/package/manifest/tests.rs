@@ -76,27 +76,27 @@ fn what_is_no_package_is_refused() {
         ("/layers/-", layer, "it has 2 layers"),
         ("/layers/0", json!(null), "it has 0 layers"),
         ("/layers/0/mediaType", zip, "its layer is of type `application/vnd.oci.image.layer.v1.tar+gzip`"),
-        ("/layers/0/size", json!(-1), "its layer is said to have -1 bytes"),
-        ("/layers/0/size", json!(1_u64 << 40), "its layer is said to have 1099511627776 bytes; at most"),
+        ("/layers/0/size", json!(-1), "its layer claims to have -1 bytes"),
+        ("/layers/0/size", json!(1_u64 << 40), "its layer claims to have 1099511627776 bytes; at most"),
         ("/layers/0/size", json!(1e300), "its manifest cannot be read"),
-        ("/layers/0/urls", json!(["file:///etc/passwd"]), "its layer is said to be somewhere else"),
+        ("/layers/0/urls", json!(["file:///etc/passwd"]), "its layer is stored elsewhere"),
         ("/layers/0/digest", json!("sha256:../../x"), "its layer has the digest `sha256:../../x`, which is none"),
-        ("/layers/0/digest", json!(format!("sha512:{}", "0".repeat(128))), "which is none of SHA-256"),
+        ("/layers/0/digest", json!(format!("sha512:{}", "0".repeat(128))), "which is not SHA-256"),
         ("/config/mediaType", json!("application/vnd.oci.image.config.v1+json"), "its config is of type"),
-        ("/config/size", json!(1 << 30), "its config is said to have 1073741824 bytes"),
+        ("/config/size", json!(1 << 30), "its config claims to have 1073741824 bytes"),
         ("/mediaType", json!("application/vnd.docker.distribution.manifest.v2+json"), "its manifest is of type"),
         ("/mediaType", json!("\u{1b}[2J\u{202e}"), "its manifest is of type ` [2J `"),
         ("/schemaVersion", json!(1), "its manifest is of schema version 1"),
         ("/manifests", json!([]), "it is a list of manifests"),
-        (title, json!("../../.bashrc"), "its title `../../.bashrc` is no name of a file"),
-        (title, json!("/etc/passwd"), "is no name of a file"),
-        (title, json!(".."), "is no name of a file"),
-        (title, json!("C:\\x"), "is no name of a file"),
-        (title, json!("a\nb"), "is no name of a file"),
+        (title, json!("../../.bashrc"), "its title `../../.bashrc` is not a file name"),
+        (title, json!("/etc/passwd"), "is not a file name"),
+        (title, json!(".."), "is not a file name"),
+        (title, json!("C:\\x"), "is not a file name"),
+        (title, json!("a\nb"), "is not a file name"),
         ("/annotations/x", json!("x".repeat(PACKAGE_MANIFEST_BYTES_MAX)), "its manifest has more than"),
     ] {
         let message = with(place, value);
-        assert!(message.starts_with("shout: what the registry has is no package: "), "{message}");
+        assert!(message.starts_with("shout: this is not a package: "), "{message}");
         assert!(message.contains(words) && message.len() < 1000, "{place}: {message}");
     }
     for text in

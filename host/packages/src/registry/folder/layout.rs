@@ -82,7 +82,7 @@ impl OciLayout {
         match self.read_blob(digest, *bytes)? {
             Some(content) if content.len() as u64 == *bytes => Ok(content),
             Some(content) => Err(Error::environment(format!(
-                "registry file {} has {} bytes, and {bytes} by its manifest; it must be pushed again",
+                "registry file {} has {} bytes, and {bytes} by its manifest; push it again",
                 self.path(digest).display(),
                 content.len()
             ))),

@@ -92,7 +92,7 @@ fn damage_is_told() {
     fs::remove_file(&component).unwrap();
     assert!(fetch().contains("has no sha256:"), "{}", fetch());
     fs::create_dir(&component).unwrap();
-    assert!(fetch().contains("it is no file"), "{}", fetch());
+    assert!(fetch().contains("it is not a regular file"), "{}", fetch());
     fs::write(registry.join("split-words/index.json"), "{").unwrap();
     let words = find(&registry, &"split-words".parse().unwrap()).unwrap_err().message;
     assert!(words.contains("index.json is damaged"), "{words}");
@@ -104,7 +104,7 @@ fn a_pipe_in_place_of_a_file_does_not_hold_us_up() {
     let component = blob(&registry, COMPONENT);
     fs::remove_file(&component).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&component).status().unwrap().success());
-    assert!(fetch(&registry, &name(), &made.digest()).unwrap_err().message.contains("it is no file"));
+    assert!(fetch(&registry, &name(), &made.digest()).unwrap_err().message.contains("it is not a regular file"));
 }
 
 #[test]
@@ -133,5 +133,5 @@ fn a_folder_of_something_else_is_left_alone() {
     assert!(words.contains("split-words holds something else"), "{words}");
     assert_eq!(fs::read_dir(&plugin).unwrap().count(), 1);
     let words = find(&folder.path().join("nowhere"), &"split-words".parse().unwrap()).unwrap_err().message;
-    assert!(words.contains("nowhere is no folder that is there"), "{words}");
+    assert!(words.contains("nowhere is not an existing directory"), "{words}");
 }

@@ -23,7 +23,7 @@ impl Address {
     pub fn parse(text: &str) -> Result<Address> {
         let wrong = |why: &str| {
             Err(Error::job(format!(
-                "`oci://{}` is no registry: {why}; write oci://HOST/PATH, as oci://ghcr.io/team/plugins",
+                "`oci://{}` is not a registry: {why}; write oci://HOST/PATH, for example oci://ghcr.io/team/plugins",
                 text.escape_debug()
             )))
         };
@@ -31,9 +31,9 @@ impl Address {
         let path = path.strip_suffix('/').unwrap_or(path);
         match () {
             () if text.len() > BYTES_MAX => wrong("it is too long"),
-            () if !is_host(host) => wrong("it does not begin with a host, or a host and a port"),
+            () if !is_host(host) => wrong("it must begin with a host, or a host and a port"),
             () if !path.is_empty() && !path.split('/').all(is_component) => {
-                wrong("its path has other characters than small letters and digits with `.`, `_` and `-` between them")
+                wrong("its path must have only lower-case letters and digits with `.`, `_` and `-` between them")
             }
             () => Ok(Address { host: host.to_owned(), path: path.to_owned() }),
         }

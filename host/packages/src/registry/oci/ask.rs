@@ -37,7 +37,7 @@ pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Re
     let mut input = Vec::new();
     message::write(&mut input, &order, bytes).map_err(Error::bug)?;
     let program = Program::find().ok_or_else(|| {
-        Error::environment("there is no program `millstream` beside this one, which talks to registries")
+        Error::environment("the program `millstream`, which is needed to reach registries, is not next to this one")
     })?;
     let task = Task {
         arguments: super::obey::arguments(seconds),
@@ -49,7 +49,7 @@ pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Re
     // What was pushed may be there.
     let ended = match order.question {
         RegistryQuestion::Push { .. } | RegistryQuestion::Attach { .. } => child::run(&program.file, &task),
-        _ => child::run_to_its_end("the process that talks to a registry", &program.file, &task),
+        _ => child::run_to_its_end("the registry client process", &program.file, &task),
     };
     let ended =
         ended.map_err(|error| Error::environment(format!("{} does not start: {error}", program.file.display())))?;
@@ -65,7 +65,7 @@ fn doing(address: &Address, question: &RegistryQuestion, bytes: &[&[u8]]) -> Str
         RegistryQuestion::Signatures { name, .. } => format!("fetching the signatures of {name} from"),
         RegistryQuestion::Push { name, version } => format!("pushing {name} {version} ({kib} KiB) to"),
         RegistryQuestion::Attach { name, .. } => format!("pushing a signature of {name} to"),
-        RegistryQuestion::List => "asking for all packages of".into(),
+        RegistryQuestion::List => "listing the packages of".into(),
     };
     format!("{what} oci://{address}")
 }
@@ -76,18 +76,18 @@ fn answer(ended: ProcessOutput, seconds: u64) -> Result<(RegistryAnswer, Vec<Vec
         ProcessEnd::Exit(0) => match message::read(&output) {
             Some((RegistryAnswer::Failed(words), _)) => Err(words),
             Some(answer) => Ok(answer),
-            None => Err("was asked by a program of another version; install `millstream` again".into()),
+            None => Err("was queried by a program of another version; reinstall `millstream`".into()),
         },
         ProcessEnd::Late | ProcessEnd::Signal(libc::SIGXCPU) => {
-            Err(format!("took longer than {seconds} seconds; try again later, or allow it more with {SECONDS}"))
+            Err(format!("took longer than {seconds} seconds; retry later, or allow it more with {SECONDS}"))
         }
         ProcessEnd::OutOfMemory => {
-            Err(format!("sent more than is ever needed: its answers filled {} MiB", REGISTRY_MEMORY_BYTES_MAX >> 20))
+            Err(format!("sent too much: its replies filled {} MiB", REGISTRY_MEMORY_BYTES_MAX >> 20))
         }
-        ProcessEnd::TooLarge => Err("sent more than is ever needed".into()),
-        ProcessEnd::Exit(code) => Err(format!("sent what nobody understands{} (exit code {code})", last_line(&words))),
+        ProcessEnd::TooLarge => Err("sent too much".into()),
+        ProcessEnd::Exit(code) => Err(format!("sent an invalid reply{} (exit code {code})", last_line(&words))),
         ProcessEnd::Signal(signal) => {
-            Err(format!("was asked by a process that was killed by signal {signal}{}", last_line(&words)))
+            Err(format!("was queried by a process that was killed by signal {signal}{}", last_line(&words)))
         }
     }
 }

@@ -76,7 +76,7 @@ impl Client {
     pub async fn fetch(&self, name: &str, digest: &str) -> AskResult<Vec<Vec<u8>>> {
         let reference = self.by_digest(name, digest);
         let manifest = self.manifest(&reference).await?;
-        let manifest = manifest.ok_or_else(|| format!("does not have `{name}` with the manifest {digest} any more"))?;
+        let manifest = manifest.ok_or_else(|| format!("no longer has `{name}` with the manifest {digest}"))?;
         // What is wrong with it is said where it is read once more.
         let Ok(layout) = manifest::read(&manifest, name) else { return Ok(vec![manifest, Vec::new()]) };
         let manifest::Blob { digest, bytes } = layout.layer;
@@ -100,14 +100,13 @@ impl Client {
         match self.manifest(&reference).await? {
             Some(there) if there == manifest => Ok(RegistryAnswer::Bytes),
             Some(_) => Ok(RegistryAnswer::Taken),
-            None => Err("does not have what was just pushed".into()),
+            None => Err("does not have the package that was just pushed".into()),
         }
     }
 
     pub async fn list(&self) -> AskResult<Vec<FoundPackage>> {
         let any = self.by_tag(if self.address.path.is_empty() { "any" } else { &self.address.path }, "latest")?;
-        let unlisted =
-            |words| format!("does not list its packages ({words}); `millstream show NAME` works all the same");
+        let unlisted = |words| format!("does not list its packages ({words}); `millstream show NAME` works anyway");
         let repositories = self.pages(Lists::Repositories, &any).await.map_err(unlisted)?;
         let names: Vec<_> = repositories.iter().filter_map(|name| self.address.package(name)).collect();
         if names.len() > REGISTRY_SEARCHED_MAX {

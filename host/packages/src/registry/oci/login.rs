@@ -44,8 +44,8 @@ pub fn of(address: &Address, time_max: Duration) -> Result<Option<Login>> {
         None => Ok(None),
         Some(DockerCredential::UsernamePassword(user, password)) => Ok(Some(Login { user, password })),
         Some(DockerCredential::IdentityToken(_)) => Err(Error::environment(format!(
-            "the login for {} is an identity token, which only docker itself can use; log in with a name and a password, or \
-             an access token in its place: docker login {}",
+            "the login for {} is an identity token, which only docker itself can use; log in with a name and a \
+             password, or an access token instead: docker login {}",
             address.host, address.host
         ))),
     }
@@ -116,7 +116,7 @@ fn ask(helper: &str, server: &str, time_max: Duration) -> Result<Option<DockerCr
     let ended = match helper::ask(&program, &["get"], server.as_bytes(), ANSWER_BYTES_MAX, time_max) {
         Ok(ended) => ended,
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            return Err(format!("{program} gave no answer within {} s and was ended", time_max.as_secs()));
+            return Err(format!("{program} did not respond within {} s and was stopped", time_max.as_secs()));
         }
         Err(error) => return Err(format!("{program} {error}")),
     };
@@ -127,7 +127,7 @@ fn ask(helper: &str, server: &str, time_max: Duration) -> Result<Option<DockerCr
         return Ok(None);
     }
     let answer: HelperAnswer =
-        serde_json::from_slice(&ended.output).map_err(|_| format!("{program} answered with something else"))?;
+        serde_json::from_slice(&ended.output).map_err(|_| format!("{program} sent an invalid reply"))?;
     Ok(Some(match answer.username.as_str() {
         "<token>" => DockerCredential::IdentityToken(answer.secret),
         _ => DockerCredential::UsernamePassword(answer.username, answer.secret),

@@ -57,7 +57,7 @@ async fn list_under_tag(client: &Client, package: &Reference, entry: ImageIndexE
     let tag = Reference::with_tag(package.registry().to_owned(), package.repository().to_owned(), tag);
     let mut index = match client.manifest(&tag).await? {
         Some(index) => serde_json::from_slice(&index)
-            .map_err(|error| format!("has no list of signatures under {tag}, but something else: {error}"))?,
+            .map_err(|error| format!("has no valid list of signatures under {tag}: {error}"))?,
         None => OciImageIndex {
             schema_version: 2,
             media_type: Some(OCI_IMAGE_INDEX_MEDIA_TYPE.into()),

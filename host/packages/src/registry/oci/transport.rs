@@ -73,14 +73,14 @@ pub fn words(error: &OciDistributionError, address: &Address, silence: Duration)
             let said: Vec<&str> = envelope.errors.iter().map(|error| error.message.as_str()).collect();
             match is(&OciErrorCode::Denied) || is(&OciErrorCode::Unauthorized) {
                 true => format!("{} ({})", denied(address), said.join("; ")),
-                false => format!("refused: {}", said.join("; ")),
+                false => format!("rejected the request: {}", said.join("; ")),
             }
         }
-        Why::ServerError { code, message, .. } => format!("answered with HTTP status {code}: {}", message.trim()),
+        Why::ServerError { code, message, .. } => format!("replied with HTTP status {code}: {}", message.trim()),
         Why::RequestError(error) => unreachable(error, silence),
-        Why::DigestError(error) => format!("sent something else than it was asked for: {error}"),
+        Why::DigestError(error) => format!("sent other data than requested: {error}"),
         Why::IoError(error) => error.to_string(),
-        other => format!("sent what nobody understands: {other}"),
+        other => format!("sent an invalid reply: {other}"),
     };
     clean(&words)
 }
@@ -103,7 +103,7 @@ pub fn client(config: &ClientConfig, redirects: Policy) -> Result<reqwest::Clien
     let https = config.https_proxy.as_deref().map(Proxy::https).transpose();
     let http = config.http_proxy.as_deref().map(Proxy::http).transpose();
     for proxy in [https, http] {
-        let proxy = proxy.map_err(|error| format!("cannot be reached by the proxy: {}", story(&error)))?;
+        let proxy = proxy.map_err(|error| format!("is unreachable through the proxy: {}", story(&error)))?;
         if let Some(proxy) = proxy {
             builder = builder.proxy(proxy.no_proxy(no_proxy.clone()));
         }
@@ -112,21 +112,21 @@ pub fn client(config: &ClientConfig, redirects: Policy) -> Result<reqwest::Clien
 }
 
 fn denied(address: &Address) -> String {
-    format!("needs a login that may do this; log in with: docker login {} (or podman login)", address.host)
+    format!("needs a login with the permission for this; log in with: docker login {} (or podman login)", address.host)
 }
 
 pub fn unreachable(error: &reqwest::Error, silence: Duration) -> String {
     match () {
         // The error names what was asked for, not where that led.
         () if error.is_connect() && format!("{error:?}").contains(NOWHERE) => {
-            "leads to an address without TLS (http://), which is not followed".into()
+            "redirects to an address without TLS (http://), which is not followed".into()
         }
         () if error.is_timeout() && error.is_connect() => {
             format!("cannot be reached within {REGISTRY_CONNECT_S} seconds")
         }
-        () if error.is_timeout() => format!("was silent for {} seconds", silence.as_secs()),
-        () if error.is_connect() => format!("cannot be reached: {}", story(error)),
-        () if error.is_redirect() => format!("leads to where it is not followed: {}", story(error)),
+        () if error.is_timeout() => format!("sent nothing for {} seconds", silence.as_secs()),
+        () if error.is_connect() => format!("is unreachable: {}", story(error)),
+        () if error.is_redirect() => format!("redirects to an address that is not followed: {}", story(error)),
         () => format!("failed: {}", story(error)),
     }
 }

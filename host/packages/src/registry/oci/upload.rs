@@ -49,7 +49,7 @@ impl Uploader {
     ) -> Result<(), String> {
         let failed = |error: reqwest::Error| transport::unreachable(&error, self.silence);
         let begin = format!("{}://{}/v2/{}/blobs/uploads/", self.scheme, to.resolve_registry(), to.repository());
-        let begin = Url::parse(&begin).map_err(|error| format!("has an address that is none: {error}"))?;
+        let begin = Url::parse(&begin).map_err(|error| format!("has an invalid address: {error}"))?;
         let registry = begin.origin();
         let known = |request: RequestBuilder, to: &Url| match (to.origin() == registry, token, &self.login) {
             (true, Some(token), _) => request.bearer_auth(token),
@@ -62,12 +62,12 @@ impl Uploader {
             return Err(refused(begun).await);
         }
         let to = begun.headers().get(LOCATION).and_then(|to| to.to_str().ok());
-        let to = to.ok_or("does not say where to send what is pushed")?;
+        let to = to.ok_or("does not say where to push to")?;
         // Relative to what was asked, as all URLs are.
-        let mut to = begin.join(to).map_err(|error| format!("says to send what is pushed to no URL: {error}"))?;
+        let mut to = begin.join(to).map_err(|error| format!("sent an invalid URL to push to: {error}"))?;
         let is_registry = to.origin() == registry;
         if to.scheme() != "https" && !is_registry {
-            return Err("leads to an address without TLS (http://), which is not followed".into());
+            return Err("redirects to an address without TLS (http://), which is not followed".into());
         }
         to.query_pairs_mut().append_pair("digest", digest);
         let put = self.client.put(to.clone()).header(CONTENT_TYPE, "application/octet-stream").body(content);
@@ -78,7 +78,7 @@ impl Uploader {
             _ => {
                 let host = to.host_str().unwrap_or_default();
                 let words = refused(put).await;
-                Err(format!("leads to {host} with what is pushed, where the login is not sent; that {words}"))
+                Err(format!("redirects the push to {host}, where the login is not sent; that {words}"))
             }
         }
     }
@@ -95,5 +95,5 @@ async fn refused(mut answer: Response) -> String {
         }
     }
     said.truncate(SAID_BYTES_MAX);
-    transport::clean(&format!("answered with HTTP status {status}: {}", String::from_utf8_lossy(&said).trim()))
+    transport::clean(&format!("replied with HTTP status {status}: {}", String::from_utf8_lossy(&said).trim()))
 }

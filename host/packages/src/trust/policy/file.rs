@@ -97,8 +97,8 @@ impl SignatureRule {
     fn check(&self) -> Result<()> {
         let all = self.require.len();
         let what = match self.at_least {
-            _ if all == 0 => "`require` names nobody; name signers, or remove the table".into(),
-            _ if self.require.iter().collect::<BTreeSet<_>>().len() != all => "`require` names somebody twice".into(),
+            _ if all == 0 => "`require` is empty; name signers, or remove the table".into(),
+            _ if self.require.iter().collect::<BTreeSet<_>>().len() != all => "`require` names a signer twice".into(),
             Some(count) if count == 0 || count > all => format!("`at_least` is {count}; write a number of 1 to {all}"),
             _ => return Ok(()),
         };
@@ -185,7 +185,7 @@ fn text(path: &Path) -> Result<Option<String>> {
     let failed = |e: &dyn fmt::Display| Error::environment(format!("the policy {}: {e}", path.display()));
     let safe = |path: &Path| match private::who_else_writes(path) {
         Ok(None) => Ok(()),
-        Ok(Some(who)) => Err(failed(&format_args!("it is not obeyed: {who}"))),
+        Ok(Some(who)) => Err(failed(&format_args!("it is not applied: {who}"))),
         Err(e) => Err(failed(&e)),
     };
     if let Some(folder) = path.parent().filter(|folder| folder.is_dir()) {
@@ -197,7 +197,7 @@ fn text(path: &Path) -> Result<Option<String>> {
         Ok(_) => {}
     }
     if !fs::metadata(path).map_err(|e| failed(&e))?.is_file() {
-        return Err(failed(&"it is no file"));
+        return Err(failed(&"it is not a file"));
     }
     safe(path)?;
     let mut text = String::new();

@@ -31,13 +31,19 @@ impl RegistryPlace {
             return Err(wrong(registry, "there are oci://HOST/PATH and folders"));
         }
         let written = std::path::absolute(registry).map_err(|e| wrong(registry, &e.to_string()))?;
-        let real = real(&written).ok_or_else(|| wrong(registry, "its path leads through `..` of what is not there"))?;
+        let real = real(&written).ok_or_else(|| {
+            wrong(
+                registry,
+                "its path has `..` after a directory that does not \
+                                                                 exist",
+            )
+        })?;
         Ok(RegistryPlace::Folder { written, real })
     }
 }
 
 fn wrong(registry: &str, why: &str) -> Error {
-    Error::job(format!("`{}` is no registry: {why}", registry.escape_debug()))
+    Error::job(format!("`{}` is not a registry: {why}", registry.escape_debug()))
 }
 
 fn oci(address: &str) -> Option<RegistryPlace> {
@@ -118,7 +124,7 @@ impl TryFrom<String> for Prefix {
         let place = match text.as_str() {
             "*" => None,
             path if !path.contains("://") && !Path::new(path).is_absolute() => {
-                return Err(wrong(path, "write \"*\", oci://HOST/PATH or the whole path of a folder"));
+                return Err(wrong(path, "write \"*\", oci://HOST/PATH or the absolute path of a directory"));
             }
             _ => Some(RegistryPlace::of(&text)?),
         };

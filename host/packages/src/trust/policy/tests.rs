@@ -123,8 +123,8 @@ fn so_many_of_several_must_have_signed() {
     assert_eq!(machine.check(&[carol.signs(), alice.signs()]).unwrap(), ["alice", "carol"]);
     assert_eq!(
         machine.refuses(&[bob.signs(), bob.signs()]),
-        "words@1.0.0 of oci://registry.example.com/team may not be used: MACHINE/operators.toml asks for signatures of 2 of alice, \
-         bob, carol, and alice, carol have not signed it"
+        "words@1.0.0 of oci://registry.example.com/team may not be used: MACHINE/operators.toml requires signatures of 2 of alice, \
+         bob, carol, but alice, carol have not signed it"
     );
     assert!(machine.refuses(&[]).contains("alice, bob, carol have not signed it"));
 }
@@ -136,7 +136,7 @@ fn the_user_cannot_widen_what_the_operator_allows() {
     let users = format!("[signers]\nalice = [\"{}\"]\n", mallory.public());
     let machine = TestMachine::new(&operators, &users);
     let message = machine.refuses(&[mallory.signs()]);
-    assert!(message.contains("by a key that is not known as theirs"), "{message}");
+    assert!(message.contains("but uses an unknown key"), "{message}");
     assert_eq!(machine.check(&[alice.signs()]).unwrap(), ["alice"]);
     // Nor does a user's own policy take the user's word for whom the operator names.
     let machine = TestMachine::new(
@@ -170,13 +170,13 @@ fn what_is_revoked_counts_no_more_and_a_new_key_takes_its_place() {
     let machine = TestMachine::new("", &format!("[[registry]]\nat = \"*\"\nrequire = [\"alice\"]\n[signers]\n{keys}"));
     let message = machine.refuses(&[old.signs()]);
     assert!(
-        message.contains("alice has not signed it\n  a signature of alice is by a key that is revoked: ed25519:"),
+        message.contains("alice has not signed it\n  a signature of alice uses a revoked key: ed25519:"),
         "{message}"
     );
     assert_eq!(machine.check(&[old.signs(), new.signs()]).unwrap(), ["alice"]);
 
     let machine = TestMachine::new("", &format!("[signers]\n{keys}"));
-    assert!(machine.refuses(&[old.signs()]).contains("nobody vouches for it but alice, with a key that is revoked"));
+    assert!(machine.refuses(&[old.signs()]).contains("its only signer is alice, with a revoked key"));
     assert_eq!(machine.check(&[]).unwrap(), Vec::<String>::new());
     assert_eq!(machine.check(&[old.signs(), new.signs()]).unwrap(), ["alice"]);
 
@@ -253,14 +253,14 @@ fn a_policy_that_cannot_be_read_is_a_mistake_that_says_where() {
     let key = KeyHolder::new("alice").public();
     for (text, what) in [
         ("alow = []", "line 1, column 1"),
-        ("allow = [\"registry.example.com\"]", "write \"*\", oci://HOST/PATH or the whole path of a folder"),
-        ("allow = [\"http://registry.example.com\"]", "is no registry"),
-        ("[[registry]]\nat = \"*\"\nrequire = []", "`require` names nobody"),
-        ("[[registry]]\nat = \"*\"\nrequire = [\"bob\", \"bob\"]\nat_least = 2", "`require` names somebody twice"),
+        ("allow = [\"registry.example.com\"]", "write \"*\", oci://HOST/PATH or the absolute path of a directory"),
+        ("allow = [\"http://registry.example.com\"]", "is not a registry"),
+        ("[[registry]]\nat = \"*\"\nrequire = []", "`require` is empty"),
+        ("[[registry]]\nat = \"*\"\nrequire = [\"bob\", \"bob\"]\nat_least = 2", "`require` names a signer twice"),
         ("[[registry]]\nat = \"*\"\nrequire = [\"bob\"]\nat_least = 2", "`at_least` is 2; write a number of 1 to 1"),
         ("[[registry]]\nat = \"*\"\nrequire = [\"bob\"]\nat_least = 0", "`at_least` is 0"),
-        ("[signers]\nbob = [\"ed25519:00\"]", "is no key of a signer"),
-        ("[signers]\n\"../bob\" = []", "is no name of a signer"),
+        ("[signers]\nbob = [\"ed25519:00\"]", "is not a signer key"),
+        ("[signers]\n\"../bob\" = []", "is not a signer name"),
         ("[revoked]\nmanifests = [\"sha256:0\"]", "is no digest"),
         (&format!("[signers]\nalice = [\"{key}\"]\nbob = [\"{key}\"]"), "alice and bob have the same key"),
     ] {
@@ -298,7 +298,7 @@ fn a_policy_that_cannot_be_read_is_a_mistake_that_says_where() {
     assert!(machine.load().is_err(), "a link to nowhere");
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    assert!(machine.load().unwrap_err().message.contains("it is no file"));
+    assert!(machine.load().unwrap_err().message.contains("it is not a file"));
     fs::remove_dir(&file).unwrap();
     fs::write(&file, "#".repeat(1 << 21)).unwrap();
     assert!(machine.load().unwrap_err().message.contains("more than 1048576 bytes"));

@@ -17,7 +17,7 @@ pub fn check_states(states: &RecordBatch, limits: &PluginLimits) -> Result<(), O
     if is_within(0..states.num_rows()) || (0..states.num_rows()).all(|row| is_within(row..row + 1)) {
         return Ok(());
     }
-    let advice = "Raise `limits.state_per_key` of the stage, or mend the plugin if it should keep less.";
+    let advice = "Raise `limits.state_per_key` of the stage, or fix the plugin if it should keep less.";
     Err((format!("the new state of a key is larger than its limit of {}", units::in_words(most)), advice).into())
 }
 
@@ -44,7 +44,7 @@ pub fn check_timers(
         let timers = set.entry(group).or_insert_with(|| before.into());
         *timers += 1;
         if *timers > most {
-            let advice = "Raise `limits.timers_per_key` of the stage, or mend the plugin if it should set fewer.";
+            let advice = "Raise `limits.timers_per_key` of the stage, or fix the plugin if it should set fewer.";
             return Err((format!("it sets more than {most} timers of one key"), advice).into());
         }
     }

@@ -13,7 +13,7 @@ impl Cache {
     pub fn refuse(&self, name: &str, failure: &CompileFailure, time_max: Duration) {
         let text = format!("{}\n{}", time_max.as_millis(), failure.words);
         if let Err(e) = self.keep(name, CacheFileKind::Refusal, text.as_bytes()) {
-            tracing::debug!("the failure to compile is not kept in {}: {e}", self.folder.display());
+            tracing::debug!("the compile failure is not cached in {}: {e}", self.folder.display());
         }
     }
 
@@ -29,8 +29,10 @@ impl Cache {
         if time_max.as_millis() > tried_ms {
             return None;
         }
-        let words =
-            format!("{words}\n  (This was tried before; it is tried again in {} minutes.)", left.div_ceil(60).max(1));
+        let words = format!(
+            "{words}\n  (This is the result of an earlier attempt; the next one is in {} minutes.)",
+            left.div_ceil(60).max(1)
+        );
         Some(CompileFailure { kind: Kind::Plugin, words, lasting: true })
     }
 }

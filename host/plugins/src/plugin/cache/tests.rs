@@ -205,7 +205,7 @@ fn refusals_are_remembered_for_less_time_only() {
     );
     let minutes = |cache: &Cache| -> u64 {
         let words = cache.refused("a", Duration::from_secs(2)).unwrap().words;
-        let (_, behind) = words.split_once("tried again in ").unwrap();
+        let (_, behind) = words.split_once("the next one is in ").unwrap();
         behind.split_once(" minutes").unwrap().0.parse().unwrap()
     };
     assert_eq!(minutes(&cache), 60, "as long as it is kept");

@@ -10,9 +10,9 @@ use millstream_base::units;
 use wasmtime::WasmBacktrace;
 use wasmtime::component::ResourceTableError;
 
-const TOO_LONG: &str = "Raise `limits.time` of the stage, which is that of one call, and start again: a batch that was planned runs \
-                        again under the limits that the job has then. Or mend the plugin if it loops for ever.";
-const AUTHOR: &str = "The plugin must be mended; `millstream test` runs its cases.";
+const TOO_LONG: &str = "Raise `limits.time` of the stage (the limit of one call) and restart: planned batches are \
+                        replayed with the new limits. Or fix the plugin if it loops forever.";
+const AUTHOR: &str = "Fix the plugin; `millstream test` runs its cases.";
 
 /// Whether the plugin is to blame that no instance could be made: its code ran and failed, or it is larger than it may be.
 /// Otherwise the machine is, which has no memory left for it.
@@ -31,13 +31,13 @@ pub fn is_of_plugin(guest: &Guest, error: &wasmtime::Error) -> bool {
 fn too_long(limits: &PluginLimits, call: &CurrentCall) -> (String, &'static str) {
     let limit = match call.times {
         1 => format!("{:?}", limits.time_max),
-        times => format!("{:?}, {times} times that of one call, for so many rows", time(limits, times)),
+        times => format!("{:?}, {times} times that of one call because of the number of rows", time(limits, times)),
     };
     (format!("it ran longer than its time limit of {limit}"), TOO_LONG)
 }
 
 fn too_many_handles(limits: &PluginLimits) -> (Trap, String, &'static str) {
-    let advice = "Raise `limits.handles` of the stage, or mend the plugin if it does not give back its handles.";
+    let advice = "Raise `limits.handles` of the stage, or fix the plugin if it does not drop its handles.";
     (Trap::Handles, format!("it holds more than {} handles of resources", limits.handles_max), advice)
 }
 
@@ -69,12 +69,12 @@ pub(super) fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Erro
             (Trap::Time, what, advice)
         }
         Some(OutOfFuel) => {
-            let advice = "Raise `limits.time` or `limits.fuel` of the stage, or mend the plugin if it loops for ever.";
+            let advice = "Raise `limits.time` or `limits.fuel` of the stage, or fix the plugin if it loops forever.";
             let most = fuel(limits, guest.call.times);
             (Trap::Fuel, format!("it ran more than {most} instructions, the limit of one call"), advice)
         }
         Some(StackOverflow) => {
-            let advice = "Raise `limits.stack` of the stage, or mend the plugin if it calls itself for ever.";
+            let advice = "Raise `limits.stack` of the stage, or fix the plugin if it recurses without end.";
             (Trap::Stack, "its call stack overflowed: it recurses too deeply".into(), advice)
         }
         // A panic is an `unreachable` for the engine; the SDK's panic hook logged what it was.

@@ -32,8 +32,8 @@ pub async fn destination(uri: &Uri, grant: Option<&HttpGrant>) -> Result<Result<
         let refused = |address: &&SocketAddr| is_near(address.ip()) && !grants_address(grant, **address, usual_port);
         if let Some(address) = addresses.iter().find(refused) {
             return Ok(Err(format!(
-                "the request to `{authority}` is refused: the name leads to {}, which is no address of another machine; to \
-                 grant that, add \"{address}\" to `grant.http.hosts`",
+                "the request to `{authority}` is rejected: the name resolves to {}, which is not an address of \
+                 another machine; to grant that, add \"{address}\" to `grant.http.hosts`",
                 address.ip()
             )));
         }

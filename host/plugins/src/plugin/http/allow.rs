@@ -33,12 +33,14 @@ impl Host {
             None => None,
             Some(digits) => match digits.parse::<u16>() {
                 Ok(port @ 1..) if digits.bytes().all(|b| b.is_ascii_digit()) => Some(port),
-                _ => return Err(format!("has the port `{digits}`, which is none from 1 to 65535")),
+                _ => return Err(format!("has the port `{digits}`, which must be from 1 to 65535")),
             },
         };
         let (name, below) = name.strip_prefix("*.").map_or((name, false), |name| (name, true));
         if name.contains('*') || (name.is_empty() && below) {
-            return Err("has a `*` that is not a whole first label; write \"*.example.com\" for hosts below one".into());
+            return Err(
+                "has a `*` that is not the complete first label; write \"*.example.com\" for hosts below one".into()
+            );
         }
         let is_ipv6 = |name: &str| {
             let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
@@ -52,7 +54,9 @@ impl Host {
                 !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             });
         if !is_name && (below || !is_ipv6(name)) {
-            return Err("is no host; write a name or an address, as \"api.example.com\" or \"127.0.0.1:8080\"".into());
+            let words =
+                "is not a host; write a name or an address, for example \"api.example.com\" or \"127.0.0.1:8080\"";
+            return Err(words.into());
         }
         Ok(Host { name: name.to_ascii_lowercase(), below, port })
     }
@@ -89,7 +93,9 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
 /// Checks a grant: what is wrong with it, and what to write.
 pub fn check(grant: &HttpGrant) -> Result<(), String> {
     if grant.hosts.is_empty() {
-        return Err("`grant.http.hosts` is empty; write whom the plugin may ask, as [\"api.example.com\"]".into());
+        let words =
+            "`grant.http.hosts` is empty; list the hosts that the plugin may call, for example [\"api.example.com\"]";
+        return Err(words.into());
     }
     for host in &grant.hosts {
         Host::parse(host).map_err(|wrong| format!("`grant.http.hosts`: \"{host}\" {wrong}"))?;
@@ -103,13 +109,15 @@ pub fn check(grant: &HttpGrant) -> Result<(), String> {
 fn check_method(method: &str) -> Result<(), String> {
     let upper = method.to_ascii_uppercase();
     if method.is_empty() || !method.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-') {
-        return Err(format!("`grant.http.methods`: \"{method}\" is no method; write one as \"GET\" or \"POST\""));
+        return Err(format!(
+            "`grant.http.methods`: \"{method}\" is not a method; write for example \"GET\" or \"POST\""
+        ));
     }
     if method != upper {
         return Err(format!("`grant.http.methods`: methods are in upper case; write \"{upper}\" for \"{method}\""));
     }
     if method == "CONNECT" {
-        return Err("`grant.http.methods`: \"CONNECT\" asks for a tunnel to any host, which is never granted".into());
+        return Err("`grant.http.methods`: \"CONNECT\" opens a tunnel to any host, which is never granted".into());
     }
     Ok(())
 }
@@ -123,7 +131,7 @@ pub fn refusal(grant: Option<&HttpGrant>, method: &str, uri: &Uri) -> Option<Str
     let port = written.map_or(Some(usual_port), |port| port.parse().ok());
     // A user name would be sent nowhere, and hides which host it is.
     let Some(port) = port.filter(|_| !authority.contains('@') && !name.is_empty()) else {
-        return Some(format!("the request {method} to `{authority}` is refused: it names no host, or a user"));
+        return Some(format!("the request {method} to `{authority}` is rejected: it must name a host and no user"));
     };
     let host = name.to_ascii_lowercase();
     let hosts = grant.map_or(&[][..], |grant| grant.hosts.as_slice());
@@ -144,7 +152,7 @@ pub fn refusal(grant: Option<&HttpGrant>, method: &str, uri: &Uri) -> Option<Str
              [\"{method}\"] }} }}"
         ),
     };
-    Some(format!("the request {method} {scheme}://{authority} is refused: {missing}"))
+    Some(format!("the request {method} {scheme}://{authority} is rejected: {missing}"))
 }
 
 #[cfg(test)]
@@ -225,17 +233,17 @@ mod tests {
             ("a.org:0", "has the port `0`"),
             ("a.org:+80", "has the port `+80`"),
             ("a.org:99999", "has the port `99999`"),
-            ("*", "has a `*` that is not a whole first label"),
+            ("*", "has a `*` that is not the complete first label"),
             ("a.*.org", "has a `*`"),
             ("*a.org", "has a `*`"),
             ("*.", "has a `*`"),
             ("::1", "is an IPv6 address without brackets; write \"[::1]\""),
-            ("", "is no host"),
-            ("a..org", "is no host"),
-            ("a b", "is no host"),
-            ("[::g]", "is no host"),
-            ("*.[::1]", "is no host"),
-            ("exämple.org", "is no host"),
+            ("", "is not a host"),
+            ("a..org", "is not a host"),
+            ("a b", "is not a host"),
+            ("[::g]", "is not a host"),
+            ("*.[::1]", "is not a host"),
+            ("exämple.org", "is not a host"),
         ] {
             let told = check(&grant(&[host], &["GET"])).unwrap_err();
             assert!(told.contains(words), "{host}: {told}");
@@ -245,8 +253,8 @@ mod tests {
         }
         for (methods, words) in [
             (&["get"][..], "write \"GET\" for \"get\""),
-            (&["GE T"], "is no method"),
-            (&[""], "is no method"),
+            (&["GE T"], "is not a method"),
+            (&[""], "is not a method"),
             (&["CONNECT"], "tunnel"),
             (&[], "remove it"),
         ] {

@@ -22,7 +22,7 @@ pub fn is_plugin_folder(folder: &Path) -> bool {
 pub fn find(path: &Path) -> Result<PathBuf> {
     let shown = path.display();
     let Ok(metadata) = fs::metadata(path) else {
-        return Err(Error::job(format!("there is no plugin at {shown}: no such file or folder")));
+        return Err(Error::job(format!("plugin not found at {shown}: no such file or directory")));
     };
     if !metadata.is_dir() {
         return Ok(path.to_owned());
@@ -30,8 +30,8 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     let found = MANIFESTS.into_iter().map(|(name, place)| (path.join(name), place)).find(|(file, _)| file.is_file());
     let Some((manifest, place)) = found else {
         return Err(Error::job(format!(
-            "{shown} is no plugin folder: it has no Cargo.toml, pyproject.toml, package.json or plugin.toml. Name a component \
-             file or a plugin folder."
+            "{shown} is not a plugin folder: it has no Cargo.toml, pyproject.toml, package.json or plugin.toml. \
+             Name a component file or a plugin folder."
         )));
     };
     let name = name_in(&manifest, place)?;

@@ -92,22 +92,22 @@ fn words(refused: &[(&str, ImportRefusal)]) -> String {
     let mut all = Vec::new();
     if let Some(http) = of(|why| *why == ImportRefusal::NeedsHttp) {
         all.push(format!(
-            "imports {http}, which needs a grant: requests over HTTP\n  To let it make them, add to the stage: `grant = {{ \
+            "imports {http}, which needs a grant: HTTP requests\n  To allow them, add to the stage: `grant = {{ \
              http = {{ hosts = [\"api.example.com\"] }} }}` and `replayable = false`."
         ));
     }
     if let Some((_, ImportRefusal::ForUpdate(world))) =
         refused.iter().find(|(_, why)| matches!(why, ImportRefusal::ForUpdate(_)))
     {
-        all.push(format!("imports timers, which are for world update, and is of world {world}"));
+        all.push(format!("imports timers, which only world update supports; it is of world {world}"));
     }
     if let Some((_, ImportRefusal::ForEnds(world))) =
         refused.iter().find(|(_, why)| matches!(why, ImportRefusal::ForEnds(_)))
     {
-        all.push(format!("imports net, which is for worlds source and sink, and is of world {world}"));
+        all.push(format!("imports net, which only worlds source and sink support; it is of world {world}"));
     }
     if let Some(none) = of(|why| *why == ImportRefusal::NotOffered) {
-        let mut text = format!("imports what plugins are not offered: {none}\n  Offered: {}", list());
+        let mut text = format!("imports interfaces that the host does not have: {none}\n  Available: {}", list());
         if none.contains("wasi:") {
             text.push_str(
                 "\n  `wasi:` imports come from the toolchain; `millstream build` makes a component without them.",
@@ -140,12 +140,12 @@ pub fn in_words(imports: &[String]) -> Vec<&'static str> {
         ("connections (need a grant)", |name| is_ours(name, NET)),
         ("clocks (virtual)", |name| name.starts_with("wasi:clocks/")),
         ("random numbers (seeded)", |name| name.starts_with("wasi:random/")),
-        ("granted variables of an environment", |name| name.starts_with("wasi:cli/environment@")),
+        ("granted environment variables", |name| name.starts_with("wasi:cli/environment@")),
         ("standard output (the log)", |name| {
             ["wasi:cli/stdout@", "wasi:cli/stderr@"].iter().any(|start| name.starts_with(start))
         }),
         ("files and folders (there are none)", |name| name.starts_with("wasi:filesystem/")),
-        ("requests over HTTP (needs a grant)", |name| name.starts_with("wasi:http/")),
+        ("HTTP requests (need a grant)", |name| name.starts_with("wasi:http/")),
     ];
     let asked = kinds.into_iter().filter(|(_, is)| imports.iter().any(|name| is(name)));
     asked.map(|(words, _)| words).collect()

@@ -128,7 +128,7 @@ fn what_is_offered_depends_on_world_and_grant() {
         "",
     ] {
         let refused = ask(name, &http).unwrap_err();
-        assert!(refused.starts_with(&format!("imports what plugins are not offered: {name}\n")), "{refused}");
+        assert!(refused.starts_with(&format!("imports interfaces that the host does not have: {name}\n")), "{refused}");
     }
     assert!(ask("millstream:plugin/log@0.2.0", &none).unwrap_err().starts_with("needs millstream:plugin@0.2.0"));
     let timers = ["millstream:plugin/timers@0.1.2".to_owned()];

@@ -109,7 +109,7 @@ fn invalid_output_is_an_error_not_a_panic() {
 fn returned_errors_say_who_can_mend_them() {
     let error = failure(|image| image.error(0, "no separator"));
     assert_eq!(error.kind, Kind::Job);
-    assert_eq!(error.message, "stage `words`: plugin hand-made 1.2.3 refuses its config in batch 12: no separator");
+    assert_eq!(error.message, "stage `words`: plugin hand-made 1.2.3 rejects its config in batch 12: no separator");
     let error = failure(|image| image.error(2, "out of luck"));
     assert_eq!((error.kind, error.message.contains("failed in batch 12: out of luck")), (Kind::Plugin, true));
 }
@@ -159,7 +159,7 @@ fn update_checks_every_part() {
     assert_eq!(updated.states.column(0).as_ref(), &Int64Array::from(vec![5]) as &dyn Array);
     assert_eq!((updated.kept, updated.output.num_rows()), (BooleanArray::from(vec![true]), 1));
     let error = caller.update(CONTEXT, &groups(2)).map(drop).unwrap_err();
-    assert!(error.message.contains("the new states: 1 rows where there must be 2"), "{error}");
+    assert!(error.message.contains("the new states: 1 rows instead of 2"), "{error}");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn cogroup_checks_every_part() {
     let message =
         |counts: &[usize], caller: &mut Caller| caller.cogroup(CONTEXT, &groups(counts)).map(drop).unwrap_err();
     let error = message(&[2, 1], &mut caller);
-    assert!(error.message.contains("input 1: row 1 is refused, but only 1 rows were given"), "{error}");
+    assert!(error.message.contains("input 1: row 1 is rejected, but only 1 rows were given"), "{error}");
     let error = message(&[2, 2, 2], &mut caller);
     assert!(error.message.contains("`rejections` has 2 lists, and there are 3 inputs"), "{error}");
     let error = caller.process(CONTEXT, &rows_of(1)).map(drop).unwrap_err();

@@ -83,24 +83,24 @@ fn lies_are_found() {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let small = DataType::Int32;
     let cases: Vec<(&DataType, usize, ColumnOut, &str)> = vec![
-        (&text, 2, column(None, Some(&[0, 2]), b"ab"), "`offsets` has 8 bytes where 2 rows need 3 numbers"),
+        (&text, 2, column(None, Some(&[0, 2]), b"ab"), "`offsets` has 8 bytes, but 2 rows need 3 numbers"),
         (&text, 2, column(None, Some(&[0, 3, 2]), b"ab"), "`offsets` falls at row 1: 3 … 2"),
         (&text, 2, column(None, Some(&[0, -1, 2]), b"ab"), "`offsets` falls at row 0: 0 … -1"),
         (&text, 2, column(None, Some(&[-1, 1, 2]), b"ab"), "`offsets` begins with -1"),
-        (&text, 2, column(None, Some(&[0, 1, 3]), b"ab"), "`offsets` ends with 3 where `data` has 2 bytes"),
-        (&text, 2, column(None, Some(&[0, 1, 1]), b"ab"), "`offsets` ends with 1 where `data` has 2 bytes"),
+        (&text, 2, column(None, Some(&[0, 1, 3]), b"ab"), "`offsets` ends with 3, but `data` has 2 bytes"),
+        (&text, 2, column(None, Some(&[0, 1, 1]), b"ab"), "`offsets` ends with 1, but `data` has 2 bytes"),
         (&text, 2, column(None, None, b"ab"), "a text column needs `offsets`"),
         (&text, 2, column(None, Some(&[0, 1, 3]), b"a\xffb"), "row 1 is not UTF-8"),
         (&text, 2, column(None, Some(&[0, 1, 2]), "é".as_bytes()), "row 1 begins within a UTF-8 character"),
-        (&text, 0, column(None, Some(&[]), b""), "`offsets` has 0 bytes where 0 rows need 1 numbers"),
+        (&text, 0, column(None, Some(&[]), b""), "`offsets` has 0 bytes, but 0 rows need 1 numbers"),
         (&binary, 1, column(None, Some(&[0, i32::MAX]), b""), "`offsets` ends with 2147483647"),
-        (&int, 2, column(None, None, &[0; 15]), "`data` has 15 bytes where 2 rows need 8 each"),
+        (&int, 2, column(None, None, &[0; 15]), "`data` has 15 bytes, but 2 rows need 8 each"),
         (&int, 2, column(None, Some(&[0, 1, 2]), &[0; 16]), "a int64 column has no `offsets`"),
         (&int, usize::MAX, column(None, None, &[0; 16]), "`data` has 16 bytes"),
-        (&int, 9, column(Some(&[0xff]), None, &[0; 72]), "`validity` is a bitmap of 1 bytes where 9 rows need 2"),
-        (&bool, 9, column(None, None, &[0; 3]), "`data` is a bitmap of 3 bytes where 9 rows need 2"),
+        (&int, 9, column(Some(&[0xff]), None, &[0; 72]), "`validity` is a bitmap of 1 bytes, but 9 rows need 2"),
+        (&bool, 9, column(None, None, &[0; 3]), "`data` is a bitmap of 3 bytes, but 9 rows need 2"),
         (&time, 1, column(None, None, &[0; 4]), "`data` has 4 bytes"),
-        (&small, 1, column(None, None, b""), "is no Arrow IPC stream: it has no schema"),
+        (&small, 1, column(None, None, b""), "is not an Arrow IPC stream: it has no schema"),
         (&small, 1, column(None, None, &[0xff; 64]), "IPC stream"),
         (&small, 1, column(Some(&[1]), None, b""), "an `arrow` column has `data` only"),
     ];
@@ -123,7 +123,7 @@ fn arrow_streams_of_another_kind_are_refused() {
     assert!(lift::lift_column(&wanted, 4, column(stream())).unwrap_err().contains("holds 5 rows"));
     let other = Field::new("small", DataType::Int16, true);
     assert!(
-        lift::lift_column(&other, 5, column(stream())).unwrap_err().contains("Int32 where `describe` promised Int16")
+        lift::lift_column(&other, 5, column(stream())).unwrap_err().contains("Int32, but `describe` promised Int16")
     );
     // Any byte damaged: an error or other rows, never a panic and never memory that was not given.
     for at in 0..stream().len() {
@@ -169,9 +169,9 @@ fn counts_of_rows_and_columns_must_agree() {
     let out = |rows, columns: usize| BatchOut { rows, columns: vec![column(None, None, &[0; 8]); columns] };
     assert!(lift::batch(promised("the rows", &schema, Some(1)), out(1, 1)).is_ok());
     let words = lift::batch(promised("the rows", &schema, Some(2)), out(1, 1)).unwrap_err();
-    assert_eq!(words, "the rows: 1 rows where there must be 2");
+    assert_eq!(words, "the rows: 1 rows instead of 2");
     let words = lift::batch(promised("the rows", &schema, None), out(1, 2)).unwrap_err();
-    assert_eq!(words, "the rows: 2 columns where `describe` promised 1");
+    assert_eq!(words, "the rows: 2 columns, but `describe` promised 1");
     assert!(lift::batch(promised("the rows", &schema, None), out(u32::MAX, 1)).is_err());
 }
 
@@ -183,6 +183,6 @@ fn refused_rows_must_exist_and_come_once() {
         lift::rejections(3, refused(&[2, 0])).unwrap(),
         [RefusedRow::new(2, "odd [1m"), RefusedRow::new(0, "odd [1m")]
     );
-    assert!(lift::rejections(3, refused(&[3])).unwrap_err().contains("row 3 is refused, but only 3 rows"));
-    assert!(lift::rejections(3, refused(&[1, 0, 1])).unwrap_err().contains("row 1 is refused twice"));
+    assert!(lift::rejections(3, refused(&[3])).unwrap_err().contains("row 3 is rejected, but only 3 rows"));
+    assert!(lift::rejections(3, refused(&[1, 0, 1])).unwrap_err().contains("row 1 is rejected twice"));
 }

@@ -49,9 +49,9 @@ fn files_that_are_no_plugin_are_told_apart() {
         (&[0xfe, 0xff, 0, 1], "is not WebAssembly"),
         (b"\0asm\x01\0\0\0", "is a core WebAssembly module, not a component. `millstream build` makes"),
         (b"\0asm\x0d\0\x01\0\xff\xff", "does not compile"),
-        (empty_component, "no Millstream plugin: it exports nothing"),
-        (&foreign, "no Millstream plugin: it exports a:b/i"),
-        (&newer, "needs millstream:plugin@0.2.0, and this host speaks 0.1.3"),
+        (empty_component, "not a Millstream plugin: it exports nothing"),
+        (&foreign, "not a Millstream plugin: it exports a:b/i"),
+        (&newer, "needs millstream:plugin@0.2.0, and this host supports 0.1.3"),
     ];
     for (bytes, expected) in cases {
         let message = error_of("odd.wasm", bytes);
@@ -85,7 +85,7 @@ fn folders_are_looked_into() {
     let host = hand::host();
     let load = |path: &Path| host.load(path, &LoadOptions::default()).map(drop).map_err(|error| error.message);
     let missing = folder.path().join("missing");
-    assert!(load(&missing).unwrap_err().contains(&format!("no plugin at {}", missing.display())));
+    assert!(load(&missing).unwrap_err().contains(&format!("plugin not found at {}", missing.display())));
     assert!(load(folder.path()).unwrap_err().contains("it has no Cargo.toml"));
     fs::write(folder.path().join("Cargo.toml"), "[package]\nname = \"split-words\"\n").unwrap();
     let message = load(folder.path()).unwrap_err();

@@ -41,8 +41,11 @@ impl Guest {
             Ok(length) if length <= PLUGIN_RANDOM_BYTES_MAX => Ok(wasi.random.bytes(length)),
             _ => Err(Stopped {
                 trap: Trap::Rules,
-                words: format!("it asks for {length} random bytes; {PLUGIN_RANDOM_BYTES_MAX} at a time are given"),
-                advice: "The plugin must be mended; `millstream test` runs its cases.",
+                words: format!(
+                    "it requests {length} random bytes; at most {PLUGIN_RANDOM_BYTES_MAX} at a time are \
+                                allowed"
+                ),
+                advice: "Fix the plugin; `millstream test` runs its cases.",
             }
             .into()),
         }
@@ -115,8 +118,8 @@ impl exit::Host for Guest {
 fn exited(code: u32) -> Stopped {
     Stopped {
         trap: Trap::Trap,
-        words: format!("it called exit({code}); a plugin must return, also where it fails"),
-        advice: "The plugin must be mended; `millstream test` runs its cases.",
+        words: format!("it called exit({code}); a plugin must return, even if it fails"),
+        advice: "Fix the plugin; `millstream test` runs its cases.",
     }
 }
 
