@@ -179,12 +179,12 @@ impl LockFile {
                 return Err(format!("the version {} has build metadata, which no registry can hold", pin.version));
             }
             if pin.registry.is_empty() || pin.registry.chars().any(char::is_control) {
-                return Err(format!("the registry of {}@{} is no text to print", pin.name, pin.version));
+                return Err(format!("the registry of {}@{} must be printable text", pin.name, pin.version));
             }
         }
         let texts = self.before.iter().flat_map(|before| [&before.job, &before.stage, &before.plugin]);
         if texts.into_iter().any(|text| text.chars().any(char::is_control)) {
-            return Err("a [[before]] holds what cannot be printed".to_owned());
+            return Err("a [[before]] must be printable text".to_owned());
         }
         Ok(())
     }

@@ -100,8 +100,8 @@ fn base<'a>(store: &dyn Store, manifest: &'a Manifest, batch: BatchId) -> Result
         reached.extend(run.into_iter().map(|(batch, _)| batch));
     }
     let range = match (reached.iter().min(), reached.iter().max()) {
-        (Some(first), Some(last)) => format!("plans are kept of batches {first} to {last}"),
-        _ => "no plans are kept at the moment".to_owned(),
+        (Some(first), Some(last)) => format!("plans exist for batches {first} to {last}"),
+        _ => "no plans exist at the moment".to_owned(),
     };
     Err(Error::job(format!(
         "{}: batch {batch} cannot be replayed: {range} (those since the oldest kept checkpoint)",

@@ -71,7 +71,7 @@ impl Traces {
         let told = over.clone();
         let failed = move |error| {
             let _told = told;
-            tracing::warn!("no traces are sent any more: {error}");
+            tracing::warn!("traces are no longer sent: {error}");
         };
         let started = threads::start("millstream-traces", "the thread that sends traces", failed, move || {
             // Dropped also where the thread panics.

@@ -33,8 +33,8 @@ pub fn misplanned(plan: &LogicalPlan) -> Option<(&'static str, String)> {
         _ => Ok(false),
     };
     plan.exists(wrong).unwrap_or(true).then(|| {
-        let words = "this `not in` cannot be planned; write `not exists (select 1 from … where … = x)`, and `x is not null and` \
-                     before it if rows without `x` are not meant";
+        let words = "this `not in` cannot be planned; write `not exists (select 1 from … where … = x)`, with `x is \
+                     not null and` before it to exclude rows without `x`";
         ("not in", words.to_owned())
     })
 }

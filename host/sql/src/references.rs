@@ -355,10 +355,10 @@ mod tests {
         assert!(error.message.contains("`u`"), "{error}");
         for text in ["sum(t) > 3", "max(a.t + 1) > 3", "last(a) > 3"] {
             let error = ReferringText::new(text, &steps).unwrap_err();
-            assert!(error.message.contains("for one column of the rows of a step"), "{error}");
+            assert!(error.message.contains("takes one column of the rows of a step"), "{error}");
         }
         let late = ReferringText::new("now() > '2024-01-01' and t > 3", &steps).unwrap();
         assert!(late.compile(&schema, false).is_ok());
-        assert!(late.compile(&schema, true).unwrap_err().message.contains("whenever"), "{late:?}");
+        assert!(late.compile(&schema, true).unwrap_err().message.contains("each time"), "{late:?}");
     }
 }

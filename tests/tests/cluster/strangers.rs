@@ -349,7 +349,7 @@ fn strangers_neither_hold_up_a_start_nor_fill_memory() {
     stop.store(true, Ordering::Relaxed);
     crowd.into_iter().for_each(|one| one.join().unwrap());
     drop(silent);
-    let told = first.stderr().matches("refused").count();
+    let told = first.stderr().matches("rejected").count();
     assert!((1..20).contains(&told), "a line now and then, not one for each: {told}");
     done(&trial, vec![first, second, third]);
 }

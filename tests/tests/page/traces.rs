@@ -182,7 +182,7 @@ fn a_receiver_that_is_away_hangs_or_refuses_costs_a_warning_and_nothing_else() {
     }
     let ended = run(&job(), nobody, &[("MILLSTREAM_TEST_FAULT", "panic@millstream-traces:1")]);
     assert!(
-        ended.stderr.contains("no traces are sent any more: the thread that sends traces panicked"),
+        ended.stderr.contains("traces are no longer sent: the thread that sends traces panicked"),
         "{}",
         ended.stderr
     );

@@ -159,8 +159,8 @@ impl PackageStore {
             return Ok(());
         }
         Err(Error::environment(format!(
-            "{} must be a folder of yours that only you can write to: run `chmod go-w` on it, or set MILLSTREAM_STORE to \
-             another one",
+            "{} must be your own directory that only you can write to: run `chmod go-w` on it, or set \
+             MILLSTREAM_STORE to another one",
             folder.display()
         )))
     }

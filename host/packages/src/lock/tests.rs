@@ -58,12 +58,12 @@ fn what_nobody_wrote_is_refused() {
         (good.replace("\"a\"", "\"../a\""), "no name of a package"),
         (good.replace("1.0.0", "1.0"), "version"),
         (good.replace("1.0.0", "1.0.0+b"), "build metadata"),
-        (good.replace("\"r\"", "\"\""), "no text to print"),
-        (good.replace("\"r\"", "\"\\u001b[2J\""), "no text to print"),
+        (good.replace("\"r\"", "\"\""), "must be printable text"),
+        (good.replace("\"r\"", "\"\\u001b[2J\""), "must be printable text"),
         (good.replacen("sha256:00", "sha256:0X", 1), "no digest"),
         (entry.to_owned(), "missing field"),
         (format!("{good}extra = 1\n"), "millstream.lock:7: unknown field"),
-        ("[[before]]\njob = \"j\"\nstage = \"\\u0007\"\nplugin = \"p\"".into(), "cannot be printed"),
+        ("[[before]]\njob = \"j\"\nstage = \"\\u0007\"\nplugin = \"p\"".into(), "must be printable text"),
         ("not toml".into(), "millstream.lock:1"),
     ] {
         let error = parse(&text).unwrap_err();

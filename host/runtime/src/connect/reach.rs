@@ -47,7 +47,7 @@ pub struct PeerToReach<'a> {
     pub cluster: &'a Cluster,
     /// The number of the other one.
     pub process: usize,
-    /// Whether nobody needs it any more: one of those that were reached before is gone.
+    /// Whether it is no longer needed: one of those that were reached before is gone.
     pub is_over: &'a dyn Fn() -> bool,
 }
 
@@ -233,7 +233,7 @@ fn welcome(socket: &TcpStream, opener: &mut Opener, caller: &PeerToReach<'_>) ->
                 return Err(stranger("it sent another list of the job's machines than before"));
             }
             Some(Status::Taken) => return Err(io::Error::other("another process with the same number takes part")),
-            Some(Status::Wait) if (caller.is_over)() => return Err(io::Error::other("nobody needs it any more")),
+            Some(Status::Wait) if (caller.is_over)() => return Err(io::Error::other("it is no longer needed")),
             Some(Status::Wait) if !told && began.elapsed() >= STATUS_SILENCE_MAX => {
                 let process = caller.process;
                 tracing::info!("process {process} is reachable but not ready yet; waiting for it");

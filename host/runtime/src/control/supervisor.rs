@@ -110,7 +110,7 @@ impl SupervisorControl {
     ) -> SupervisorControl {
         let (stop, stopped) = oneshot::channel();
         let file = file.to_owned();
-        let failed = |error| tracing::warn!("`millstream scale` does not find this run any more: {error}");
+        let failed = |error| tracing::warn!("`millstream scale` no longer finds this run: {error}");
         let thread = threads::start("millstream-scale", "the thread that hears of other workers", failed, move || {
             if let Err(error) = listen_until(stopped, &file, number, Arc::new(answer)) {
                 tracing::debug!("`millstream scale` does not find this run: {error}");

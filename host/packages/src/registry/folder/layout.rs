@@ -50,7 +50,7 @@ impl OciLayout {
         let is_other = fs::read_dir(folder).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(is_not_ours)));
         if is_other {
             return Err(Error::job(format!(
-                "{} holds something else, so `{name}` cannot be pushed there; name another folder as the registry",
+                "{} holds other data, so `{name}` cannot be pushed there; choose another directory as the registry",
                 folder.display()
             )));
         }

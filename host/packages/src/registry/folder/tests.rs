@@ -130,7 +130,7 @@ fn a_folder_of_something_else_is_left_alone() {
     fs::create_dir(&plugin).unwrap();
     fs::write(plugin.join("Cargo.toml"), "[package]").unwrap();
     let words = push(folder.path(), &name(), &version("0.1.0"), &made("one")).unwrap_err().message;
-    assert!(words.contains("split-words holds something else"), "{words}");
+    assert!(words.contains("split-words holds other data"), "{words}");
     assert_eq!(fs::read_dir(&plugin).unwrap().count(), 1);
     let words = find(&folder.path().join("nowhere"), &"split-words".parse().unwrap()).unwrap_err().message;
     assert!(words.contains("nowhere is not an existing directory"), "{words}");

@@ -36,7 +36,7 @@ pub fn arguments(seconds: u64) -> Vec<OsString> {
 
 /// Reads an order from standard input, and writes the answer to standard output.
 pub fn obey(arguments: &RegistryArguments) -> Result<ExitCode> {
-    let failed = |error: io::Error| Error::environment(format!("asking a registry: {error}"));
+    let failed = |error: io::Error| Error::environment(format!("querying a registry: {error}"));
     limits::die_with(arguments.parent).map_err(failed)?;
     let limits = Limits {
         seconds: arguments.seconds,
@@ -47,7 +47,7 @@ pub fn obey(arguments: &RegistryArguments) -> Result<ExitCode> {
     let mut input = Vec::new();
     io::stdin().lock().take(ORDER_BYTES_MAX).read_to_end(&mut input).map_err(failed)?;
     let (order, bytes) =
-        message::read::<RegistryOrder>(&input).ok_or_else(|| Error::bug("asking a registry: no order"))?;
+        message::read::<RegistryOrder>(&input).ok_or_else(|| Error::bug("querying a registry: no order"))?;
     drop(input);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let answered = runtime.block_on(async {

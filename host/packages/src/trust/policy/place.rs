@@ -28,7 +28,7 @@ impl RegistryPlace {
                 .ok_or_else(|| wrong(registry, "an address is oci://HOST[:PORT]/PATH, in plain letters"));
         }
         if registry.contains("://") {
-            return Err(wrong(registry, "there are oci://HOST/PATH and folders"));
+            return Err(wrong(registry, "it must be oci://HOST/PATH or a directory"));
         }
         let written = std::path::absolute(registry).map_err(|e| wrong(registry, &e.to_string()))?;
         let real = real(&written).ok_or_else(|| {

@@ -144,7 +144,7 @@ pub fn in_words(imports: &[String]) -> Vec<&'static str> {
         ("standard output (the log)", |name| {
             ["wasi:cli/stdout@", "wasi:cli/stderr@"].iter().any(|start| name.starts_with(start))
         }),
-        ("files and folders (there are none)", |name| name.starts_with("wasi:filesystem/")),
+        ("files and directories (there are none)", |name| name.starts_with("wasi:filesystem/")),
         ("HTTP requests (need a grant)", |name| name.starts_with("wasi:http/")),
     ];
     let asked = kinds.into_iter().filter(|(_, is)| imports.iter().any(|name| is(name)));

@@ -44,7 +44,7 @@ final class AggregateOperator extends CallingOperator implements Triggerable<Row
         }
         if (!row.hasTimestamp()) {
             throw new IllegalStateException(
-                    "a row without a time comes to windows of plugin " + plugin + "; assign timestamps and watermarks before");
+                    "plugin " + plugin + ": a row without a timestamp reached its windows; assign timestamps and watermarks first");
         }
         return Math.floorDiv(row.getTimestamp(), sizeMs) * sizeMs + sizeMs - 1;
     }

@@ -74,7 +74,7 @@ final class ColumnType implements Serializable {
             Digits digits = decimals.get(name);
             if (digits == null) {
                 throw new IllegalArgumentException("column `" + name
-                        + "` has decimals, of which Flink does not say how many digits they have; say it of the plugin, by `.decimal(\"" + name
+                        + "` has decimals, whose precision Flink does not give; set it on the plugin with `.decimal(\"" + name
                         + "\", 12, 2)`");
             }
             return new ColumnType(Kind.DECIMAL, digits, null);
@@ -92,7 +92,7 @@ final class ColumnType implements Serializable {
                 .findFirst()
                 .map(ColumnType::of)
                 .orElseThrow(() -> new IllegalArgumentException(
-                        "column `" + name + "` is " + type + ", which plugins cannot be given; leave it out, or make it text"));
+                        "column `" + name + "` is " + type + ", which plugins do not support; drop it, or convert it to text"));
     }
 
     /** The type of what a list or an array has within; nothing where it is none. */
@@ -136,7 +136,7 @@ final class ColumnType implements Serializable {
             return Kind.DATE;
         }
         throw new IllegalArgumentException(
-                "column `" + field.getName() + "` is " + type + ", for which rows of Flink have no type here; let the plugin put out text");
+                "column `" + field.getName() + "` is " + type + ", which Flink rows do not support here; let the plugin return text");
     }
 
     /** As Flink has it. */
@@ -171,7 +171,7 @@ final class ColumnType implements Serializable {
     BigDecimal scaled(BigDecimal value) {
         if (value.stripTrailingZeros().scale() > digits.scale) {
             throw new IllegalArgumentException(
-                    value.toPlainString() + " has more than " + digits.scale + " digits behind the point, which is what the column has");
+                    value.toPlainString() + " has more than " + digits.scale + " decimal places, the scale of the column");
         }
         return value.setScale(digits.scale);
     }

@@ -26,7 +26,7 @@ final class Columns implements Serializable {
     static Columns of(TypeInformation<Row> type, Map<String, ColumnType.Digits> decimals) {
         if (!(type instanceof RowTypeInfo)) {
             throw new IllegalArgumentException(
-                    "the rows of the stream have no named columns; say which they are, by `.returns(Types.ROW_NAMED(…))`");
+                    "the rows of the stream have no named columns; name them with `.returns(Types.ROW_NAMED(…))`");
         }
         return within("", (RowTypeInfo) type, decimals);
     }

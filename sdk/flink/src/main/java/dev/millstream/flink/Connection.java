@@ -62,7 +62,7 @@ final class Connection implements AutoCloseable {
             length += LENGTH_BYTES + part.length;
         }
         if (length > bytesMax) {
-            throw new PluginException("usage", "a call of " + length + " bytes, and " + bytesMax + " are the most; set a smaller rowsMax");
+            throw new PluginException("usage", "a call of " + length + " bytes, but the maximum is " + bytesMax + "; set a smaller rowsMax");
         }
         ByteBuffer frame = ByteBuffer.allocate(LENGTH_BYTES + (int) length).putInt((int) length);
         for (byte[] part : parts) {
@@ -117,7 +117,7 @@ final class Connection implements AutoCloseable {
         ByteBuffer bytes = ByteBuffer.allocate(length);
         while (bytes.hasRemaining()) {
             if (channel.bytes.read(bytes) < 0) {
-                throw new EOFException("`millstream serve` has hung up: it was ended, or had too little memory");
+                throw new EOFException("`millstream serve` closed the connection: it was stopped, or ran out of memory");
             }
         }
         return bytes.flip();

@@ -32,7 +32,7 @@ record Described(
             return new Described(
                     plugin, function, new ArrayList<>(key), input, tables.columns(made.get(0)), rejected, digest, tag);
         } catch (IOException error) {
-            throw new UncheckedIOException("plugin " + plugin + " cannot be asked about its rows", error);
+            throw new UncheckedIOException("plugin " + plugin + ": cannot query its columns", error);
         }
     }
 }

@@ -27,7 +27,7 @@ final class Keys implements KeySelector<Row, Row> {
         for (int column = 0; column < columns.count(); column++) {
             if (columns.types[column].members != null) {
                 throw new IllegalArgumentException(
-                        "key column `" + columns.names[column] + "` is " + columns.types[column].type() + ", by which Flink cannot tell keys");
+                        "key column `" + columns.names[column] + "` is " + columns.types[column].type() + ", which Flink cannot use as a key");
             }
         }
     }

@@ -36,7 +36,7 @@ public final class Millstream {
 
     private static Made update(DataStream<Row> stream, Plugin plugin, boolean inEventTime, String... key) {
         if (key.length == 0) {
-            throw new IllegalArgumentException("a plugin of world update keeps a state by key: write which columns");
+            throw new IllegalArgumentException("a plugin of world update keeps a state by key: name the key columns");
         }
         Described described = Described.of(plugin, "update", List.of(key), stream.getType());
         Keys keys = new Keys(described.input(), described.key());
@@ -49,7 +49,7 @@ public final class Millstream {
      */
     public static Made aggregate(DataStream<Row> stream, Plugin plugin, Duration window, String... key) {
         if (window.toMillis() < 1) {
-            throw new IllegalArgumentException("a window has a millisecond at least");
+            throw new IllegalArgumentException("a window must be at least one millisecond long");
         }
         return aggregate(stream, plugin, window.toMillis(), key);
     }

@@ -76,7 +76,7 @@ public final class Plugin implements Serializable {
      */
     public Plugin decimal(String column, int precision, int scale) {
         if (precision < 1 || precision > 38 || scale < 0 || scale > precision) {
-            throw new IllegalArgumentException("decimal: from 1 to 38 digits, of which at most all stand behind the point");
+            throw new IllegalArgumentException("decimal: the precision must be from 1 to 38, and the scale from 0 to the precision");
         }
         LinkedHashMap<String, ColumnType.Digits> more = new LinkedHashMap<>(decimals);
         more.put(Objects.requireNonNull(column), new ColumnType.Digits(precision, scale));
