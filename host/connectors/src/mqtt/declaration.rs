@@ -31,37 +31,41 @@ const SESSION_MS: u64 = 7 * 86_400_000;
 const URL: TableKey = key(
     "url",
     KeyShape::Text,
-    "The server of MQTT, as \"mqtt://user:${MQTT_PASSWORD}@host:1883\"; `mqtts://` speaks TLS. ${NAME} is replaced by the environment \
-     variable of that name, so that no password stands in the file.",
+    "MQTT server, for example \"mqtt://user:${MQTT_PASSWORD}@host:1883\"; `mqtts://` uses TLS. ${NAME} is replaced by that \
+     environment variable, which keeps the password out of the file.",
 )
 .required();
 
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "topics of a server of MQTT",
+    doc: "MQTT topics",
     keys: &[
         URL,
         key(
             "topic",
             KeyShape::Texts,
-            "The topic to subscribe to, or a list, with `+` for one level and `#` for all levels behind: \"plant/+/temperature\".",
+            "Topic to subscribe to, or a list of topics, with `+` for one level and `#` for all further levels: \
+             \"plant/+/temperature\".",
         )
         .required(),
         key(
             "client_id",
             KeyShape::Text,
-            "Under which name the server keeps messages for the job, `millstream-<job>-<source>` by default. No two clients may have one name.",
+            "Client ID under which the server keeps messages for the job, `millstream-<job>-<source>` by default. It must be \
+             unique on the server.",
         ),
         key(
             "qos",
             KeyShape::Whole(0, 1),
-            "1 (the default): the server keeps each message until a plan that holds it is durable. 0: it sends each once and forgets it.",
+            "Quality of service. With 1, the server keeps each message until a plan that holds it is durable. With 0, it sends \
+             each message once and does not keep it. 1 by default.",
         ),
         key(
             "session",
             KeyShape::Time,
-            "How long the server keeps messages while the job is away, 7d by default; a server may allow less, and fewer.",
+            "How long the server keeps messages while the job is not connected, 7d by default; a server may keep them for less \
+             time, and fewer of them.",
         ),
     ],
     shared: &[ROWS, COLUMNS, RECORDS, TLS],
@@ -71,20 +75,20 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "topics of a server of MQTT",
+    doc: "MQTT topics",
     keys: &[
         URL,
-        key("topic", KeyShape::Text, "The topic that all messages go to. Instead, `topic_from` may name a column."),
-        key("topic_from", KeyShape::Text, "The column that holds the topic of each message; it is not in the message."),
+        key("topic", KeyShape::Text, "Topic of all messages. `topic_from` names a column instead."),
+        key("topic_from", KeyShape::Text, "Column with the topic of each message; it is not part of the message."),
         key(
             "retain",
             KeyShape::Flag,
-            "Whether the server keeps the last message of each topic for those who subscribe later; false by default.",
+            "Let the server keep the last message of each topic for later subscribers; false by default.",
         ),
         key(
             "client_id",
             KeyShape::Text,
-            "The name of the job at the server, `millstream-<job>-<sink>` by default. No two clients may have one name.",
+            "Client ID of the job, `millstream-<job>-<sink>` by default. It must be unique on the server.",
         ),
     ],
     shared: &[MESSAGES, TLS, WAIT],

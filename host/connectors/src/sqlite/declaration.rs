@@ -23,15 +23,15 @@ const KIND: &str = "sqlite";
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "a table in a file of SQLite",
+    doc: "a table in a SQLite file",
     keys: &[
         key(
             "path",
             KeyShape::Text,
-            "The file of the database, relative to the job file. It is made if it is missing, in a folder that exists.",
+            "Database file, relative to the job file. It is created if it does not exist; its directory must exist.",
         )
         .required(),
-        key("table", KeyShape::Text, "The table, as \"counts\". It is made if it is missing.").required(),
+        key("table", KeyShape::Text, "Table, for example \"counts\". It is created if it does not exist.").required(),
     ],
     shared: &[TABLE, WAIT],
     read: |r| Arc::new(SqliteWrites::read(r)),
