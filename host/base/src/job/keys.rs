@@ -276,26 +276,26 @@ pub(super) const CHECKPOINT: &[TableKey] = &[
 /// Keys that a part may not have but a table in it, or another part: section (or `functions`), key, and where it belongs.
 const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     ("sources", &EVENT_TIME_KEYS, "is for the stage that has the window; write it there"),
-    ("stages", &["size", "slide", "gap", "length_max"], "stands inside `window`; write window = { size = \"30s\" }"),
-    ("stages", &["with"], "stands inside `join`; write join = { with = \"orders\", on = \"user\" }"),
-    ("stages", &["type"], "stands inside `join` or `enrich`; write it there, as type = \"left\""),
+    ("stages", &["size", "slide", "gap", "length_max"], "belongs inside `window`; write window = { size = \"30s\" }"),
+    ("stages", &["with"], "belongs inside `join`; write join = { with = \"orders\", on = \"user\" }"),
+    ("stages", &["type"], "belongs inside `join` or `enrich`; write it there, as type = \"left\""),
     (
         "stages",
         &["within"],
-        "stands inside `join`, `deduplicate` or `pattern`; write join = { with = \"orders\", on = \"user\", within = \"10s\" }, or \
+        "belongs inside `join`, `deduplicate` or `pattern`; write join = { with = \"orders\", on = \"user\", within = \"10s\" }, or \
          deduplicate = { within = \"10m\" }",
     ),
-    ("stages", &["by", "n", "order"], "stands inside `top`; write top = { n = 10, by = \"total\" }"),
+    ("stages", &["by", "n", "order"], "belongs inside `top`; write top = { n = 10, by = \"total\" }"),
     (
         "stages",
         &["steps", "define", "measures"],
-        "stands inside `pattern`; write pattern = { steps = \"a next b\", define = { a = \"n > 0\" } }",
+        "belongs inside `pattern`; write pattern = { steps = \"a next b\", define = { a = \"n > 0\" } }",
     ),
-    ("stages", &["partitions"], "stands inside `repartition`; write repartition = { partitions = 4 }"),
+    ("stages", &["partitions"], "belongs inside `repartition`; write repartition = { partitions = 4 }"),
     (
         "stages",
         &["file", "url", "query", "poll", "format", "schema"],
-        "stands inside `enrich`; write enrich = { file = \"inventory.csv\", on = \"sku\" }",
+        "belongs inside `enrich`; write enrich = { file = \"inventory.csv\", on = \"sku\" }",
     ),
     (
         "functions",
