@@ -143,7 +143,7 @@ fn descriptor(r: &Reader<'_>) -> FlightDescriptor {
             return FlightDescriptor::Command(r.text("command", COMMAND_EXAMPLE).unwrap_or("?").to_owned());
         }
         (false, false) => r.need("path", &format!("{PATH_EXAMPLE}, or {COMMAND_EXAMPLE}")),
-        (true, true) => r.wrong("command", "`path` and `command` both say what is meant; remove one of them"),
+        (true, true) => r.wrong("command", "`path` and `command` both select the stream; remove one of them"),
         (true, false) => {}
     }
     FlightDescriptor::Path(r.list("path", PATH_EXAMPLE))
@@ -167,21 +167,21 @@ impl SourceConfig for FlightReads {
                 let shown = location.escape_debug();
                 part.wrong(
                     "locations",
-                    format!("`{shown}` is no place of a server; write it as \"grpc+tls://worker-*.example.org:8815\""),
+                    format!("`{shown}` is not a server address; write it as \"grpc+tls://worker-*.example.org:8815\""),
                 );
             } else if self.url.starts_with(SCHEMES[1]) && location.starts_with(SCHEMES[0]) {
                 let shown = location.escape_debug();
-                part.wrong("locations", format!("`{shown}` is without TLS, and `url` has it; write grpc+tls://"));
+                part.wrong("locations", format!("`{shown}` has no TLS, but `url` has; write grpc+tls://"));
             }
         }
         if self.stall.is_zero() {
-            part.wrong("stall", "`stall` is 0s, by which no server could answer; write a time as \"5m\"");
+            part.wrong("stall", "`stall` is 0s, in which no server can respond; write a time, for example \"5m\"");
         }
         if source.format != Format::Json {
             let word = source.format.word();
             part.wrong(
                 "format",
-                format!("streams of Flight have columns and no format, and it says `{word}`; remove `format`"),
+                format!("Flight streams have columns and no format, and `format` is `{word}`; remove `format`"),
             );
         }
     }
@@ -234,7 +234,7 @@ impl SinkConfig for FlightWrites {
         check_descriptor(&self.to, part);
         self.token.iter().for_each(|token| parts::token(token, part));
         if self.timeout.is_zero() {
-            part.wrong("timeout", "`timeout` is 0s, by which no server could answer; write a time as \"5m\"");
+            part.wrong("timeout", "`timeout` is 0s, in which no server can respond; write a time, for example \"5m\"");
         }
     }
 
@@ -269,7 +269,7 @@ fn check_descriptor(descriptor: &FlightDescriptor, part: &PartMistakes<'_>) {
             }
         }
         FlightDescriptor::Command(command) if command.is_empty() => {
-            part.wrong("command", "`command` is empty; write what the server understands");
+            part.wrong("command", "`command` is empty; write a command that the server supports");
         }
         FlightDescriptor::Command(_) => {}
     }

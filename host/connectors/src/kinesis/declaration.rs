@@ -178,13 +178,16 @@ fn check_stream(name: &str, region: Option<&str>, part: &PartMistakes<'_>) {
         let shown = name.escape_debug();
         let hint = match name.starts_with("arn:") {
             true => "write the name that it ends with, and its region as `region`".to_owned(),
-            false => format!("names are of up to {STREAM_BYTES_MAX} letters, digits, `.`, `_` and `-`"),
+            false => format!("names have up to {STREAM_BYTES_MAX} letters, digits, `.`, `_` and `-`"),
         };
-        part.wrong("stream", format!("`{shown}` is no name of a stream; {hint}"));
+        part.wrong("stream", format!("`{shown}` is not a stream name; {hint}"));
     }
     if let Some(region) = region
         .filter(|region| region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
     {
-        part.wrong("region", format!("`{}` is no region; write one as \"eu-west-1\"", region.escape_debug()));
+        part.wrong(
+            "region",
+            format!("`{}` is not a region; write one, for example \"eu-west-1\"", region.escape_debug()),
+        );
     }
 }

@@ -103,7 +103,7 @@ impl MqttReads {
         if !acknowledged && r.has("session") {
             r.wrong(
                 "session",
-                "`session` does nothing with qos = 0, by which the server keeps nothing; remove one of both",
+                "`session` has no effect with qos = 0, because the server keeps nothing; remove one of them",
             );
         }
         MqttReads {
@@ -201,7 +201,7 @@ impl SinkConfig for MqttWrites {
                 part.names("topic", std::slice::from_ref(topic));
                 if topic.contains(['+', '#']) || topic.len() > TEXT_BYTES_MAX {
                     let message = format!(
-                        "`{topic}` is no topic to send to, as `+` and `#` stand for others; write one topic, or topic_from = \"column\""
+                        "`{topic}` is not a topic to publish to: it must not contain `+` or `#`; write one topic, or topic_from = \"column\""
                     );
                     part.wrong("topic", message);
                 }
@@ -246,24 +246,22 @@ impl SinkConfig for MqttWrites {
 fn check_filter(filter: &str) -> std::result::Result<(), String> {
     let wrong = |what: &str| {
         Err(format!(
-            "`{filter}` is no topic to subscribe to: {what}; write it as \"plant/+/temperature\" or \"plant/#\""
+            "`{filter}` is not a topic to subscribe to: {what}; write it as \"plant/+/temperature\" or \"plant/#\""
         ))
     };
     if filter.len() > TEXT_BYTES_MAX {
         return Err(format!("a `topic` has {} bytes, and MQTT allows {TEXT_BYTES_MAX}; shorten it", filter.len()));
     }
     if filter.starts_with("$share/") {
-        return wrong(
-            "the members of a shared subscription get a part of the messages each, and one job reads all of its own",
-        );
+        return wrong("a shared subscription gives each member only some of the messages, and a job must receive all");
     }
     let mut levels = filter.split('/').peekable();
     while let Some(level) = levels.next() {
         if level == "#" && levels.peek().is_some() {
-            return wrong("`#` stands at the end");
+            return wrong("`#` must be at the end");
         }
         if level.len() > 1 && level.contains(['+', '#']) {
-            return wrong("`+` and `#` stand alone between `/`");
+            return wrong("`+` and `#` must be alone between `/`");
         }
     }
     Ok(())
@@ -272,6 +270,6 @@ fn check_filter(filter: &str) -> std::result::Result<(), String> {
 fn check_client(name: &str, part: &PartMistakes<'_>) {
     if name.is_empty() || name.len() > TEXT_BYTES_MAX || name.chars().any(char::is_control) {
         let shown = name.escape_debug();
-        part.wrong("client_id", format!("`{shown}` is no name of a client; write one as \"plant-totals\""));
+        part.wrong("client_id", format!("`{shown}` is not a client ID; write one, for example \"plant-totals\""));
     }
 }

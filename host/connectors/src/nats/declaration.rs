@@ -138,7 +138,7 @@ impl SourceConfig for NatsReads {
                 part.wrong(
                     "subject",
                     format!(
-                        "`{}` is no subject to read: it {why}; write it as \"orders.*.new\" or \"orders.>\"",
+                        "`{}` is not a subject to read: it {why}; write it as \"orders.*.new\" or \"orders.>\"",
                         filter.escape_debug()
                     ),
                 );
@@ -181,8 +181,8 @@ impl SinkConfig for NatsWrites {
             NatsSubject::Fixed(subject) => {
                 if let Err(why) = subject::check(subject) {
                     let shown = subject.escape_debug();
-                    let help = "write one as \"totals.eu\", or subject_from = \"column\"";
-                    part.wrong("subject", format!("`{shown}` is no subject to publish to: it {why}; {help}"));
+                    let help = "write one, for example \"totals.eu\", or subject_from = \"column\"";
+                    part.wrong("subject", format!("`{shown}` is not a subject to publish to: it {why}; {help}"));
                 }
             }
             NatsSubject::Column(name) => part.column("subject_from", name),
@@ -228,7 +228,7 @@ fn check_stream(name: &str, part: &PartMistakes<'_>) {
         let shown = name.escape_debug();
         part.wrong(
             "stream",
-            format!("`{shown}` is no name of a stream; names have no blanks, and none of `.`, `*`, `>`, `/` and `\\`"),
+            format!("`{shown}` is not a stream name; a name must not contain blanks, `.`, `*`, `>`, `/` or `\\`"),
         );
     }
 }

@@ -78,12 +78,12 @@ impl SourceConfig for ChangesReads {
         }
         let most = database::NAME_BYTES_MAX;
         if self.publication.as_ref().is_some_and(|name| name.len() > most || name.contains('\0')) {
-            let message = format!("`publication` is no name of PostgreSQL's, which have at most {most} bytes");
+            let message = format!("`publication` is not a PostgreSQL name, which has at most {most} bytes");
             part.wrong("publication", message);
         }
         if source.format != Format::Json {
             let word = source.format.word();
-            part.wrong("format", format!("rows of tables have no format, and it says `{word}`; remove `format`"));
+            part.wrong("format", format!("rows of tables have no format, and `format` is `{word}`; remove `format`"));
         }
     }
 

@@ -83,7 +83,7 @@ impl RabbitmqReads {
     fn read(r: &Reader<'_>) -> RabbitmqReads {
         let (queue, stream) = ("queue = \"orders\", or queue = [\"a\", \"b\"]", "stream = \"orders\"");
         match (r.has("queue"), r.has("stream")) {
-            (false, false) => r.need("queue", &format!("{queue}, or {stream} where it is a stream")),
+            (false, false) => r.need("queue", &format!("{queue}, or {stream} for a stream")),
             (true, true) => r.wrong(
                 "stream",
                 "`queue` and `stream` both say what is read; remove one of them, or write two sources",
@@ -92,7 +92,7 @@ impl RabbitmqReads {
         }
         let streams = r.has("stream");
         if !streams && r.has("start") {
-            r.wrong("start", "`start` is for a `stream`: a queue hands out what it has; remove it");
+            r.wrong("start", "`start` is for a `stream`, because a queue has no positions; remove it");
         }
         let queues = if streams { r.list("stream", stream) } else { r.list("queue", queue) };
         RabbitmqReads { queues, streams, start: r.start(), url: r.url(URL_EXAMPLE) }

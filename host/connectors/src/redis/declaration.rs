@@ -114,8 +114,8 @@ impl SourceConfig for RedisReads {
         if self.are_fields() && source.format != Format::Json {
             let word = source.format.word();
             let message = format!(
-                "the fields of an entry are its columns, and the format is `{word}`; name the field that holds such a record, as field = \
-                 \"data\", or write format = \"json\""
+                "without `field`, the fields of an entry are its columns, and the format is `{word}`; name the field that holds the record, \
+                 for example field = \"data\", or write format = \"json\""
             );
             part.wrong("format", message);
         }

@@ -58,10 +58,10 @@ impl SinkConfig for SqliteWrites {
     fn check(&self, part: &PartMistakes<'_>) {
         parts::file_path("path", &self.path, part);
         if self.table.is_empty() || self.table.contains('\0') {
-            part.wrong("table", "`table` is empty, or has a zero byte; write it as \"counts\"");
+            part.wrong("table", "`table` is empty or contains NUL; write a name, for example \"counts\"");
         } else if let Some(of) = reserved(&self.table) {
             let table = self.table.escape_debug();
-            part.wrong("table", format!("`{table}` is a name that {of} keeps for itself; write another one"));
+            part.wrong("table", format!("`{table}` is a name reserved for {of}; write another one"));
         }
         part.table_mode(&self.mode);
     }

@@ -66,7 +66,7 @@ impl ZeromqReads {
         if pull && r.has("topic") {
             r.wrong(
                 "topic",
-                "`topic` does nothing with socket = \"pull\", which takes what it is sent; remove one of both",
+                "`topic` has no effect with socket = \"pull\", which receives whatever it is sent; remove one of them",
             );
         }
         ZeromqReads {
