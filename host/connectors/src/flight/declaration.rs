@@ -55,7 +55,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             "locations",
             KeyShape::Texts,
             "Further servers that the server may refer to for rows, for example \"grpc+tls://worker-*.example.org:8815\", or a \
-             list; `*` stands for any characters. They receive the credentials. By default all rows must come from the server \
+             list; `*` matches any characters. They receive the credentials. By default all rows must come from the server \
              itself.",
         ),
         key(

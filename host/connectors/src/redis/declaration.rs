@@ -65,7 +65,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         key(
             "field",
             KeyShape::Text,
-            "Field of an entry that holds the row as JSON. Without it, each column is a field, as text, and a null is no field.",
+            "Field of an entry that holds the row as JSON. Without it, each column is a field, as text, and nulls are omitted.",
         ),
         key(
             "maxlen",

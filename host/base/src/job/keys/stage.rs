@@ -466,7 +466,7 @@ pub(in crate::job) const LIMITS: &[TableKey] = &[
     key(
         "time",
         KeyShape::Time,
-        "Time of one call, which has at most 16,384 rows, 10s by default; \"0s\" is no limit. With on_error = \"reject\" \
+        "Time of one call, which has at most 16,384 rows, 10s by default; \"0s\" for no limit. With on_error = \"reject\" \
          instructions are counted instead, 1,000,000,000 per second.",
     ),
     key(
@@ -517,7 +517,7 @@ pub(in crate::job) const LIMITS: &[TableKey] = &[
 /// `limits` of a stage with `sql`: those of a plugin that mean something to a query.
 pub(in crate::job) const SQL_LIMITS: &[TableKey] = &[
     key("memory", KeyShape::Size, "Memory for rows that the query holds on one worker, 1GiB by default."),
-    key("time", KeyShape::Time, "Time in one batch or window on one worker, 60s by default; \"0s\" is no limit."),
+    key("time", KeyShape::Time, "Time in one batch or window on one worker, 60s by default; \"0s\" for no limit."),
 ];
 
 /// `grant` of a stage.
