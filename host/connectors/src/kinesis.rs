@@ -60,13 +60,12 @@ impl Stream {
         let region = region.filter(|region| !region.is_empty()).ok_or_else(|| {
             (
                 "stream",
-                "nothing says in which region the stream is; write region = \"eu-west-1\", or set AWS_REGION"
-                    .to_owned(),
+                "the region of the stream is not known; write region = \"eu-west-1\", or set AWS_REGION".to_owned(),
             )
         })?;
         if !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             let region = shown::harmless(&region, SHOWN_BYTES_MAX);
-            return Err(("region", format!("`{region}` is no region; write one as \"eu-west-1\"")));
+            return Err(("region", format!("`{region}` is not a region; write one, for example \"eu-west-1\"")));
         }
         let endpoint =
             ENDPOINTS.into_iter().find_map(|name| Some((name, setting(name).filter(|url| !url.is_empty())?)));

@@ -339,7 +339,7 @@ fn what_is_wrong_with_a_stream_or_with_who_asks_is_told() {
         ended.stderr
     };
     let told = refused(&[]);
-    assert!(told.contains("nothing says in which region the stream is"), "{told}");
+    assert!(told.contains("the region of the stream is not known"), "{told}");
     let told = refused(&[("AWS_REGION", "x"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]);
     assert!(told.contains("set AWS_ALLOW_HTTP=true"), "{told}");
 }

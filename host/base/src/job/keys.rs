@@ -193,62 +193,67 @@ const fn count(tables: &[&[TableKey]]) -> usize {
 
 /// The whole file.
 pub(super) const JOB: &[TableKey] = &[
-    key("name", KeyShape::Name, "The job's name; by default that of the file."),
-    key("batch", KeyShape::Time, "The batch interval, 1s by default. \"0s\": a batch as soon as data waits anywhere."),
-    key("workers", KeyShape::Whole(1, limits::WORKERS_MAX), "Worker threads of each process; by default one a core."),
+    key("name", KeyShape::Name, "The job's name, by default that of the file."),
+    key("batch", KeyShape::Time, "Batch interval, 1s by default. \"0s\" starts a batch as soon as data is waiting."),
+    key("workers", KeyShape::Whole(1, limits::WORKERS_MAX), "Worker threads per process, by default one per core."),
     key(
         "clock",
         KeyShape::Word(&["wall", "manual"]),
-        "What gives batches their times: the machine's clock, or (\"manual\", with `queue` sources) a virtual one that \
-         runs batches back to back until the queues are empty.",
+        "Clock of the batch times: `wall` is the machine's clock; `manual`, with `queue` sources, is a virtual clock that runs \
+         batches back to back until the queues are empty. `wall` by default.",
     ),
     key(
         "in_flight_max",
         KeyShape::Whole(1, limits::IN_FLIGHT_MAX_MAX),
-        "Batches that may be begun and not yet committed, 4 by default. A slow sink or plugin then slows the sources.",
+        "Maximum batches in flight (begun but not committed), 4 by default. At the maximum, a slow sink or plugin slows the \
+         sources down.",
     ),
     key(
         "memory",
         KeyShape::Size,
-        "Memory of the job on this machine, 75 % of the machine's by default, or of its control group's. Above most of it the \
-         job takes in less; above all of it the job ends and says what holds it.",
+        "Memory of the job on this machine, by default 75 % of the machine's or its control group's. Near the limit the job \
+         reads less; above it the job stops and reports what uses the memory.",
     ),
     key(
         "state",
         KeyShape::Table(STATE),
-        "How much memory the state of stages may take; what is used seldom lies in files then. Absent: all of it is in memory.",
+        "Memory limit for the state of stages; state that is rarely used moves to files. Without it, all state is in memory.",
     ),
     key(
         "at_end",
         KeyShape::Word(&["flush", "keep"]),
-        "What becomes of event time when no source will send anything more: it ends, and open windows, sessions, rows \
-         without a partner and timers come out (`flush`, the default); or it stands still, and they stay in the checkpoint \
-         for a job that goes on later (`keep`).",
+        "What happens to event time when all sources have ended: `flush` completes it and emits open windows, sessions, rows \
+         without a partner and timers; `keep` stops it and keeps them in the checkpoint, for a job that continues later. `flush` \
+         by default.",
     ),
     key(
         "ui",
         KeyShape::Flag,
-        "Whether `millstream run` serves a page about the job to this machine, as it does by default.",
+        "Serve a page about the job to clients on this machine while `millstream run` runs; true by default.",
     ),
     key(
         "checkpoint",
         KeyShape::Table(CHECKPOINT),
-        "Where the job keeps what it needs to go on after a crash. Absent: a job that is started again begins afresh.",
+        "Where the job stores what it needs to resume after a crash. Without it, a restarted job starts from scratch.",
     ),
-    key("sources", KeyShape::Sources, "The inputs of the job, by name.").needed(&[""]),
-    key("stages", KeyShape::Parts(STAGE), "The operators of the job, by name, in any order."),
-    key("sinks", KeyShape::Sinks, "The outputs of the job, by name.").needed(&[""]),
+    key("sources", KeyShape::Sources, "Inputs of the job, by name.").needed(&[""]),
+    key("stages", KeyShape::Parts(STAGE), "Operators of the job, by name, in any order."),
+    key("sinks", KeyShape::Sinks, "Outputs of the job, by name.").needed(&[""]),
 ];
 
 /// `state`
 pub(super) const STATE: &[TableKey] = &[
-    key("memory", KeyShape::Size, "Memory for the state of all stages in each process of the job, as \"2GiB\".")
-        .needed(&[""]),
+    key(
+        "memory",
+        KeyShape::Size,
+        "Memory for the state of all stages in each process of the job, for example \"2GiB\".",
+    )
+    .needed(&[""]),
     key(
         "folder",
         KeyShape::Text,
-        "The folder of the files with what does not fit, relative to the job file; by default that of the environment variable \
-         TMPDIR, or else /var/tmp.",
+        "Directory for state that does not fit in memory, relative to the job file; by default that of the environment variable \
+         TMPDIR, or /var/tmp.",
     ),
 ];
 
@@ -257,39 +262,40 @@ pub(super) const CHECKPOINT: &[TableKey] = &[
     key(
         "dir",
         KeyShape::Text,
-        "A folder, relative to the job file, s3://bucket/prefix, or hdfs://namenode:8020/folder. One job, one folder.",
+        "Directory of the checkpoint: a path relative to the job file, s3://bucket/prefix, or hdfs://namenode:8020/dir. Use one \
+         per job.",
     )
     .needed(&[""]),
     key(
         "every",
         KeyShape::Every,
-        "How often a checkpoint is written: a time (10s by default), or a number of batches.",
+        "Time between checkpoints, 10s by default, or a number of batches.",
     ),
 ];
 
 /// Keys that a part may not have but a table in it, or another part: section (or `functions`), key, and where it belongs.
 const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     ("sources", &EVENT_TIME_KEYS, "is for the stage that has the window; write it there"),
-    ("stages", &["size", "slide", "gap", "length_max"], "stands inside `window`; write window = { size = \"30s\" }"),
-    ("stages", &["with"], "stands inside `join`; write join = { with = \"orders\", on = \"user\" }"),
-    ("stages", &["type"], "stands inside `join` or `enrich`; write it there, as type = \"left\""),
+    ("stages", &["size", "slide", "gap", "length_max"], "belongs inside `window`; write window = { size = \"30s\" }"),
+    ("stages", &["with"], "belongs inside `join`; write join = { with = \"orders\", on = \"user\" }"),
+    ("stages", &["type"], "belongs inside `join` or `enrich`; write it there, as type = \"left\""),
     (
         "stages",
         &["within"],
-        "stands inside `join`, `deduplicate` or `pattern`; write join = { with = \"orders\", on = \"user\", within = \"10s\" }, or \
+        "belongs inside `join`, `deduplicate` or `pattern`; write join = { with = \"orders\", on = \"user\", within = \"10s\" }, or \
          deduplicate = { within = \"10m\" }",
     ),
-    ("stages", &["by", "n", "order"], "stands inside `top`; write top = { n = 10, by = \"total\" }"),
+    ("stages", &["by", "n", "order"], "belongs inside `top`; write top = { n = 10, by = \"total\" }"),
     (
         "stages",
         &["steps", "define", "measures"],
-        "stands inside `pattern`; write pattern = { steps = \"a next b\", define = { a = \"n > 0\" } }",
+        "belongs inside `pattern`; write pattern = { steps = \"a next b\", define = { a = \"n > 0\" } }",
     ),
-    ("stages", &["partitions"], "stands inside `repartition`; write repartition = { partitions = 4 }"),
+    ("stages", &["partitions"], "belongs inside `repartition`; write repartition = { partitions = 4 }"),
     (
         "stages",
         &["file", "url", "query", "poll", "format", "schema"],
-        "stands inside `enrich`; write enrich = { file = \"inventory.csv\", on = \"sku\" }",
+        "belongs inside `enrich`; write enrich = { file = \"inventory.csv\", on = \"sku\" }",
     ),
     (
         "functions",

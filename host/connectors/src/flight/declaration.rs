@@ -28,46 +28,48 @@ const COMMAND_EXAMPLE: &str = "command = \"SELECT * FROM orders\"";
 const URL: TableKey = key(
     "url",
     KeyShape::Text,
-    "The server of Flight, as \"grpc://127.0.0.1:8815\" or \"grpc+tls://user:${PASSWORD}@host:8815\". ${NAME} is replaced by the \
-     environment variable of that name, so that no password stands in the file.",
+    "Flight server, for example \"grpc://127.0.0.1:8815\" or \"grpc+tls://user:${PASSWORD}@host:8815\". ${NAME} is replaced by \
+     that environment variable, which keeps the password out of the file.",
 )
 .required();
 const TOKEN: TableKey = key(
     "token",
     KeyShape::Text,
-    "Sent with each request as `Authorization: Bearer …`; write \"${NAME}\", so that it does not stand in the file.",
+    "Token sent with each request as `Authorization: Bearer …`; \"${NAME}\" keeps it out of the file.",
 );
 
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "a stream of a server of Arrow Flight",
+    doc: "an Arrow Flight stream",
     keys: &[
         URL,
         key(
             "path",
             KeyShape::Texts,
-            "The path by which the server knows what is read, as \"orders\" or [\"shop\", \"orders\"]. Instead, `command` may say it.",
+            "Path of the stream on the server: \"orders\" or [\"shop\", \"orders\"]. `command` selects a stream instead.",
         ),
-        key("command", KeyShape::Text, "The command that the server is given, such as a query that it understands."),
+        key("command", KeyShape::Text, "Command that selects the stream, such as a query that the server supports."),
         TOKEN,
         key(
             "locations",
             KeyShape::Texts,
-            "Where else the server may say that rows lie, as \"grpc+tls://worker-*.example.org:8815\", or a list; `*` stands for anything. \
-             Servers there get the credentials. By default all rows come from the server itself.",
+            "Further servers that the server may refer to for rows, for example \"grpc+tls://worker-*.example.org:8815\", or a \
+             list; `*` matches any characters. They receive the credentials. By default all rows must come from the server \
+             itself.",
         ),
         key(
             "message_bytes_max",
             KeyShape::Size,
-            "The longest message, a record batch, that is read, unpacked; 128MiB by default.",
+            "Maximum size of a message (a record batch), decompressed, 128MiB by default.",
         ),
         key(
             "stall",
             KeyShape::Time,
-            "How long the server may be silent while rows are awaited, 5m by default; then the source asks again.",
+            "How long the server may send nothing while the source waits for rows, 5m by default; then the source sends the \
+             request again.",
         ),
-        key("schema", KeyShape::Columns, "The columns of the stream that are read: name = \"type\".").required(),
+        key("schema", KeyShape::Columns, "Columns of the stream to read: name = \"type\".").required(),
     ],
     shared: &[ROWS, TLS],
     read: |r| Arc::new(FlightReads::read(r)),
@@ -76,20 +78,20 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "a stream of a server of Arrow Flight",
+    doc: "an Arrow Flight stream",
     keys: &[
         URL,
         key(
             "path",
             KeyShape::Texts,
-            "The path by which the server knows where rows go, as \"orders\" or [\"shop\", \"orders\"]. Instead, `command` may say it.",
+            "Path of the stream on the server: \"orders\" or [\"shop\", \"orders\"]. `command` selects a stream instead.",
         ),
-        key("command", KeyShape::Text, "The command that the server is given with the rows."),
+        key("command", KeyShape::Text, "Command that the server receives with the rows."),
         TOKEN,
         key(
             "timeout",
             KeyShape::Time,
-            "How long the server may take over a batch, 5m by default; then the batch is sent again.",
+            "Timeout for the server to take a batch, 5m by default; then the batch is sent again.",
         ),
     ],
     shared: &[TLS, WAIT],
@@ -141,7 +143,7 @@ fn descriptor(r: &Reader<'_>) -> FlightDescriptor {
             return FlightDescriptor::Command(r.text("command", COMMAND_EXAMPLE).unwrap_or("?").to_owned());
         }
         (false, false) => r.need("path", &format!("{PATH_EXAMPLE}, or {COMMAND_EXAMPLE}")),
-        (true, true) => r.wrong("command", "`path` and `command` both say what is meant; remove one of them"),
+        (true, true) => r.wrong("command", "`path` and `command` both select the stream; remove one of them"),
         (true, false) => {}
     }
     FlightDescriptor::Path(r.list("path", PATH_EXAMPLE))
@@ -165,21 +167,21 @@ impl SourceConfig for FlightReads {
                 let shown = location.escape_debug();
                 part.wrong(
                     "locations",
-                    format!("`{shown}` is no place of a server; write it as \"grpc+tls://worker-*.example.org:8815\""),
+                    format!("`{shown}` is not a server address; write it as \"grpc+tls://worker-*.example.org:8815\""),
                 );
             } else if self.url.starts_with(SCHEMES[1]) && location.starts_with(SCHEMES[0]) {
                 let shown = location.escape_debug();
-                part.wrong("locations", format!("`{shown}` is without TLS, and `url` has it; write grpc+tls://"));
+                part.wrong("locations", format!("`{shown}` has no TLS, but `url` has; write grpc+tls://"));
             }
         }
         if self.stall.is_zero() {
-            part.wrong("stall", "`stall` is 0s, by which no server could answer; write a time as \"5m\"");
+            part.wrong("stall", "`stall` is 0s, in which no server can respond; write a time, for example \"5m\"");
         }
         if source.format != Format::Json {
             let word = source.format.word();
             part.wrong(
                 "format",
-                format!("streams of Flight have columns and no format, and it says `{word}`; remove `format`"),
+                format!("Flight streams have columns and no format, and `format` is `{word}`; remove `format`"),
             );
         }
     }
@@ -232,7 +234,7 @@ impl SinkConfig for FlightWrites {
         check_descriptor(&self.to, part);
         self.token.iter().for_each(|token| parts::token(token, part));
         if self.timeout.is_zero() {
-            part.wrong("timeout", "`timeout` is 0s, by which no server could answer; write a time as \"5m\"");
+            part.wrong("timeout", "`timeout` is 0s, in which no server can respond; write a time, for example \"5m\"");
         }
     }
 
@@ -267,7 +269,7 @@ fn check_descriptor(descriptor: &FlightDescriptor, part: &PartMistakes<'_>) {
             }
         }
         FlightDescriptor::Command(command) if command.is_empty() => {
-            part.wrong("command", "`command` is empty; write what the server understands");
+            part.wrong("command", "`command` is empty; write a command that the server supports");
         }
         FlightDescriptor::Command(_) => {}
     }

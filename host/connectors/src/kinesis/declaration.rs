@@ -24,25 +24,26 @@ const KIND: &str = "kinesis";
 /// Letters of the name of a stream.
 const STREAM_BYTES_MAX: usize = 128;
 
-const STREAM: TableKey = key("stream", KeyShape::Text, "The stream of Kinesis.").required();
+const STREAM: TableKey = key("stream", KeyShape::Text, "Name of the Kinesis stream.").required();
 const REGION: TableKey = key(
     "region",
     KeyShape::Text,
-    "Its region, as \"eu-west-1\"; by default that of AWS_REGION. The credentials, and another endpoint, stand in the environment, too.",
+    "AWS region, for example \"eu-west-1\"; by default that of AWS_REGION. Credentials, and another endpoint, also come from the \
+     environment.",
 );
 
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "a stream of Kinesis",
+    doc: "a Kinesis stream",
     keys: &[
         STREAM,
         REGION,
         key(
             "start",
             KeyShape::Text,
-            "Where a job begins to read a stream that it has not read yet: \"earliest\" (the default), \"latest\", or a time as \
-             \"2026-11-21T12:00:00Z\".",
+            "Where to begin without a saved position: \"earliest\", \"latest\", or a time such as \"2026-11-21T12:00:00Z\"; \
+             \"earliest\" by default.",
         ),
     ],
     shared: &[ROWS, COLUMNS, RECORDS],
@@ -52,16 +53,16 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "a stream of Kinesis",
+    doc: "a Kinesis stream",
     keys: &[
         STREAM,
         REGION,
         key(
             "key",
             KeyShape::Text,
-            "The column that is the partition key of records, which decides about their shard; without it rows spread over all shards.",
+            "Column with the partition key of records, which selects their shard. Without it, rows are spread over all shards.",
         ),
-        key("wait", KeyShape::Time, "How long the job waits where the stream takes nothing; 1h by default."),
+        key("wait", KeyShape::Time, "How long the job waits while the stream accepts no records, 1h by default."),
     ],
     shared: &[ENCODING],
     read: |r| Arc::new(KinesisWrites::read(r)),
@@ -177,13 +178,16 @@ fn check_stream(name: &str, region: Option<&str>, part: &PartMistakes<'_>) {
         let shown = name.escape_debug();
         let hint = match name.starts_with("arn:") {
             true => "write the name that it ends with, and its region as `region`".to_owned(),
-            false => format!("names are of up to {STREAM_BYTES_MAX} letters, digits, `.`, `_` and `-`"),
+            false => format!("names have up to {STREAM_BYTES_MAX} letters, digits, `.`, `_` and `-`"),
         };
-        part.wrong("stream", format!("`{shown}` is no name of a stream; {hint}"));
+        part.wrong("stream", format!("`{shown}` is not a stream name; {hint}"));
     }
     if let Some(region) = region
         .filter(|region| region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
     {
-        part.wrong("region", format!("`{}` is no region; write one as \"eu-west-1\"", region.escape_debug()));
+        part.wrong(
+            "region",
+            format!("`{}` is not a region; write one, for example \"eu-west-1\"", region.escape_debug()),
+        );
     }
 }

@@ -31,37 +31,41 @@ const SESSION_MS: u64 = 7 * 86_400_000;
 const URL: TableKey = key(
     "url",
     KeyShape::Text,
-    "The server of MQTT, as \"mqtt://user:${MQTT_PASSWORD}@host:1883\"; `mqtts://` speaks TLS. ${NAME} is replaced by the environment \
-     variable of that name, so that no password stands in the file.",
+    "MQTT server, for example \"mqtt://user:${MQTT_PASSWORD}@host:1883\"; `mqtts://` uses TLS. ${NAME} is replaced by that \
+     environment variable, which keeps the password out of the file.",
 )
 .required();
 
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "topics of a server of MQTT",
+    doc: "MQTT topics",
     keys: &[
         URL,
         key(
             "topic",
             KeyShape::Texts,
-            "The topic to subscribe to, or a list, with `+` for one level and `#` for all levels behind: \"plant/+/temperature\".",
+            "Topic to subscribe to, or a list of topics, with `+` for one level and `#` for all further levels: \
+             \"plant/+/temperature\".",
         )
         .required(),
         key(
             "client_id",
             KeyShape::Text,
-            "Under which name the server keeps messages for the job, `millstream-<job>-<source>` by default. No two clients may have one name.",
+            "Client ID under which the server keeps messages for the job, `millstream-<job>-<source>` by default. It must be \
+             unique on the server.",
         ),
         key(
             "qos",
             KeyShape::Whole(0, 1),
-            "1 (the default): the server keeps each message until a plan that holds it is durable. 0: it sends each once and forgets it.",
+            "Quality of service. With 1, the server keeps each message until a plan that holds it is durable. With 0, it sends \
+             each message once and does not keep it. 1 by default.",
         ),
         key(
             "session",
             KeyShape::Time,
-            "How long the server keeps messages while the job is away, 7d by default; a server may allow less, and fewer.",
+            "How long the server keeps messages while the job is not connected, 7d by default; a server may keep them for less \
+             time, and fewer of them.",
         ),
     ],
     shared: &[ROWS, COLUMNS, RECORDS, TLS],
@@ -71,20 +75,20 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "topics of a server of MQTT",
+    doc: "MQTT topics",
     keys: &[
         URL,
-        key("topic", KeyShape::Text, "The topic that all messages go to. Instead, `topic_from` may name a column."),
-        key("topic_from", KeyShape::Text, "The column that holds the topic of each message; it is not in the message."),
+        key("topic", KeyShape::Text, "Topic of all messages. `topic_from` names a column instead."),
+        key("topic_from", KeyShape::Text, "Column with the topic of each message; it is not part of the message."),
         key(
             "retain",
             KeyShape::Flag,
-            "Whether the server keeps the last message of each topic for those who subscribe later; false by default.",
+            "Let the server keep the last message of each topic for later subscribers; false by default.",
         ),
         key(
             "client_id",
             KeyShape::Text,
-            "The name of the job at the server, `millstream-<job>-<sink>` by default. No two clients may have one name.",
+            "Client ID of the job, `millstream-<job>-<sink>` by default. It must be unique on the server.",
         ),
     ],
     shared: &[MESSAGES, TLS, WAIT],
@@ -99,7 +103,7 @@ impl MqttReads {
         if !acknowledged && r.has("session") {
             r.wrong(
                 "session",
-                "`session` does nothing with qos = 0, by which the server keeps nothing; remove one of both",
+                "`session` has no effect with qos = 0, because the server keeps nothing; remove one of them",
             );
         }
         MqttReads {
@@ -197,7 +201,7 @@ impl SinkConfig for MqttWrites {
                 part.names("topic", std::slice::from_ref(topic));
                 if topic.contains(['+', '#']) || topic.len() > TEXT_BYTES_MAX {
                     let message = format!(
-                        "`{topic}` is no topic to send to, as `+` and `#` stand for others; write one topic, or topic_from = \"column\""
+                        "`{topic}` is not a topic to publish to: it must not contain `+` or `#`; write one topic, or topic_from = \"column\""
                     );
                     part.wrong("topic", message);
                 }
@@ -242,24 +246,22 @@ impl SinkConfig for MqttWrites {
 fn check_filter(filter: &str) -> std::result::Result<(), String> {
     let wrong = |what: &str| {
         Err(format!(
-            "`{filter}` is no topic to subscribe to: {what}; write it as \"plant/+/temperature\" or \"plant/#\""
+            "`{filter}` is not a topic to subscribe to: {what}; write it as \"plant/+/temperature\" or \"plant/#\""
         ))
     };
     if filter.len() > TEXT_BYTES_MAX {
         return Err(format!("a `topic` has {} bytes, and MQTT allows {TEXT_BYTES_MAX}; shorten it", filter.len()));
     }
     if filter.starts_with("$share/") {
-        return wrong(
-            "the members of a shared subscription get a part of the messages each, and one job reads all of its own",
-        );
+        return wrong("a shared subscription gives each member only some of the messages, and a job must receive all");
     }
     let mut levels = filter.split('/').peekable();
     while let Some(level) = levels.next() {
         if level == "#" && levels.peek().is_some() {
-            return wrong("`#` stands at the end");
+            return wrong("`#` must be at the end");
         }
         if level.len() > 1 && level.contains(['+', '#']) {
-            return wrong("`+` and `#` stand alone between `/`");
+            return wrong("`+` and `#` must be alone between `/`");
         }
     }
     Ok(())
@@ -268,6 +270,6 @@ fn check_filter(filter: &str) -> std::result::Result<(), String> {
 fn check_client(name: &str, part: &PartMistakes<'_>) {
     if name.is_empty() || name.len() > TEXT_BYTES_MAX || name.chars().any(char::is_control) {
         let shown = name.escape_debug();
-        part.wrong("client_id", format!("`{shown}` is no name of a client; write one as \"plant-totals\""));
+        part.wrong("client_id", format!("`{shown}` is not a client ID; write one, for example \"plant-totals\""));
     }
 }

@@ -28,36 +28,36 @@ const CREDENTIALS_EXAMPLE: &str = "credentials = \"job.creds\"";
 const URL: TableKey = key(
     "url",
     KeyShape::Text,
-    "The server of NATS, as \"nats://user:${NATS_PASSWORD}@host:4222\" or \"nats://${NATS_TOKEN}@host:4222\"; `tls://` speaks TLS. ${NAME} \
-     is replaced by the environment variable of that name, so that no password stands in the file.",
+    "NATS server, for example \"nats://user:${NATS_PASSWORD}@host:4222\" or \"nats://${NATS_TOKEN}@host:4222\"; `tls://` uses \
+     TLS. ${NAME} is replaced by that environment variable, which keeps the password out of the file.",
 )
 .required();
 const CREDENTIALS: TableKey = key(
     "credentials",
     KeyShape::Text,
-    "A file with the credentials: a file `.creds`, with a JWT and the seed of a key, or one with the seed alone (an nkey). It is read each \
-     time the job connects. Instead of user, password or token in `url`.",
+    "Path to a NATS credentials file (`.creds`, with a JWT and the seed of a key), or a file with only the seed (an nkey). It is \
+     read at each connection, and replaces user, password or token in `url`.",
 );
 
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "a stream of NATS JetStream",
+    doc: "a NATS JetStream stream",
     keys: &[
         URL,
-        key("stream", KeyShape::Texts, "The stream of JetStream to read, or a list of streams; each is a partition.")
+        key("stream", KeyShape::Texts, "JetStream stream to read, or a list of streams; each is a partition.")
             .required(),
         key(
             "subject",
             KeyShape::Texts,
-            "Which subjects of a stream are read, with `*` for one token and `>` for all tokens behind: \"orders.*.new\", or a list; by \
-             default all.",
+            "Subjects of a stream to read, with `*` for one token and `>` for all further tokens: \"orders.*.new\", or a list; \
+             by default all.",
         ),
         key(
             "start",
             START,
-            "Where a job begins to read that has not read yet: at the oldest messages that are there (`earliest`, the default), or behind \
-             the newest (`latest`).",
+            "Where to begin without a saved position: at the oldest messages (`earliest`), or after the newest (`latest`). \
+             `earliest` by default.",
         ),
         CREDENTIALS,
     ],
@@ -68,30 +68,22 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "a stream of NATS JetStream",
+    doc: "a NATS JetStream stream",
     keys: &[
         URL,
         key(
             "stream",
             KeyShape::Text,
-            "The stream of JetStream that messages go into. It is made where it is not there and `subject` is written.",
+            "JetStream stream for the messages. If it does not exist and `subject` is set, it is created.",
         )
         .required(),
-        key(
-            "subject",
-            KeyShape::Text,
-            "The subject that all messages go to. Instead, `subject_from` may name a column.",
-        ),
-        key(
-            "subject_from",
-            KeyShape::Text,
-            "The column that holds the subject of each message; it is not in the message.",
-        ),
+        key("subject", KeyShape::Text, "Subject of all messages. `subject_from` names a column instead."),
+        key("subject_from", KeyShape::Text, "Column with the subject of each message; it is not part of the message."),
         key(
             "exactly_once",
             KeyShape::Flag,
-            "Whether the job refuses a stream that takes no batches as a whole (allow_atomic), true by default; with false messages may \
-             come again after a crash.",
+            "Require a stream with atomic batches (`allow_atomic`). If false, messages may be duplicated after a crash. true by \
+             default.",
         ),
         CREDENTIALS,
     ],
@@ -146,7 +138,7 @@ impl SourceConfig for NatsReads {
                 part.wrong(
                     "subject",
                     format!(
-                        "`{}` is no subject to read: it {why}; write it as \"orders.*.new\" or \"orders.>\"",
+                        "`{}` is not a subject to read: it {why}; write it as \"orders.*.new\" or \"orders.>\"",
                         filter.escape_debug()
                     ),
                 );
@@ -189,8 +181,8 @@ impl SinkConfig for NatsWrites {
             NatsSubject::Fixed(subject) => {
                 if let Err(why) = subject::check(subject) {
                     let shown = subject.escape_debug();
-                    let help = "write one as \"totals.eu\", or subject_from = \"column\"";
-                    part.wrong("subject", format!("`{shown}` is no subject to publish to: it {why}; {help}"));
+                    let help = "write one, for example \"totals.eu\", or subject_from = \"column\"";
+                    part.wrong("subject", format!("`{shown}` is not a subject to publish to: it {why}; {help}"));
                 }
             }
             NatsSubject::Column(name) => part.column("subject_from", name),
@@ -236,7 +228,7 @@ fn check_stream(name: &str, part: &PartMistakes<'_>) {
         let shown = name.escape_debug();
         part.wrong(
             "stream",
-            format!("`{shown}` is no name of a stream; names have no blanks, and none of `.`, `*`, `>`, `/` and `\\`"),
+            format!("`{shown}` is not a stream name; a name must not contain blanks, `.`, `*`, `>`, `/` or `\\`"),
         );
     }
 }

@@ -4,7 +4,7 @@
 pub fn check(subject: &str) -> Result<(), &'static str> {
     filter(subject)?;
     match subject.split('.').any(|token| matches!(token, "*" | ">")) {
-        true => Err("stands for others, by `*` or `>`"),
+        true => Err("contains a wildcard, `*` or `>`"),
         false => Ok(()),
     }
 }
@@ -18,13 +18,13 @@ pub fn filter(subject: &str) -> Result<(), &'static str> {
         return Err("is longer than 2,048 bytes");
     }
     if subject.chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
-        return Err("has a blank, which none may have");
+        return Err("contains a blank");
     }
     let mut tokens = subject.split('.').peekable();
     while let Some(token) = tokens.next() {
         match token {
-            "" => return Err("has nothing between two dots, before the first, or behind the last"),
-            ">" if tokens.peek().is_some() => return Err("goes on behind `>`"),
+            "" => return Err("has an empty token, between two dots, before the first or after the last"),
+            ">" if tokens.peek().is_some() => return Err("continues after `>`"),
             _ => {}
         }
     }

@@ -20,27 +20,27 @@ const KIND: &str = "postgres-changes";
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "changes of tables of PostgreSQL",
+    doc: "changes of PostgreSQL tables",
     keys: &[
-        key("url", KeyShape::Text, "The database, as \"postgres://user:${PGPASSWORD}@host/database\".").required(),
+        key("url", KeyShape::Text, "Database, for example \"postgres://user:${PGPASSWORD}@host/database\".").required(),
         key(
             "table",
             KeyShape::Texts,
-            "The table whose changes are read, as \"orders\" or \"shop.orders\", or a list of tables.",
+            "Table whose changes are read, for example \"orders\" or \"shop.orders\", or a list of tables.",
         )
         .required(),
         key(
             "publication",
             KeyShape::Text,
-            "The publication that has the tables, where somebody has made one; by default the job makes its own.",
+            "Existing publication that contains the tables; by default the job creates its own.",
         ),
         key(
             "start",
             START,
-            "Where a job begins that has not read yet: with the rows that the tables have (`earliest`, the default), or with the changes \
-             from then on (`latest`).",
+            "Where to begin without a saved position: with the rows in the tables (`earliest`), or only with later changes \
+             (`latest`). `earliest` by default.",
         ),
-        key("schema", KeyShape::Columns, "The columns of the tables that are read: name = \"type\".").required(),
+        key("schema", KeyShape::Columns, "Columns of the tables to read: name = \"type\".").required(),
     ],
     shared: &[ROWS],
     read: |r| Arc::new(ChangesReads::read(r)),
@@ -78,12 +78,12 @@ impl SourceConfig for ChangesReads {
         }
         let most = database::NAME_BYTES_MAX;
         if self.publication.as_ref().is_some_and(|name| name.len() > most || name.contains('\0')) {
-            let message = format!("`publication` is no name of PostgreSQL's, which have at most {most} bytes");
+            let message = format!("`publication` is not a PostgreSQL name, which has at most {most} bytes");
             part.wrong("publication", message);
         }
         if source.format != Format::Json {
             let word = source.format.word();
-            part.wrong("format", format!("rows of tables have no format, and it says `{word}`; remove `format`"));
+            part.wrong("format", format!("rows of tables have no format, and `format` is `{word}`; remove `format`"));
         }
     }
 

@@ -28,28 +28,28 @@ const TEXT_BYTES_MAX: usize = 255;
 const URL: TableKey = key(
     "url",
     KeyShape::Text,
-    "The server of RabbitMQ, as \"amqp://user:${RABBITMQ_PASSWORD}@host:5672/vhost\"; `amqps://` speaks TLS. ${NAME} is replaced by the \
-     environment variable of that name, so that no password stands in the file.",
+    "RabbitMQ server, for example \"amqp://user:${RABBITMQ_PASSWORD}@host:5672/vhost\"; `amqps://` uses TLS. ${NAME} is replaced \
+     by that environment variable, which keeps the password out of the file.",
 )
 .required();
 
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "queues and streams of RabbitMQ",
+    doc: "RabbitMQ queues and streams",
     keys: &[
         URL,
         key(
             "queue",
             KeyShape::Texts,
-            "The queue to read, or a list of queues; each is a partition. Instead, `stream` names streams.",
+            "Queue to read, or a list of queues; each is a partition. `stream` names streams instead.",
         ),
-        key("stream", KeyShape::Texts, "The stream to read, or a list of streams; each is a partition."),
+        key("stream", KeyShape::Texts, "Stream to read, or a list of streams; each is a partition."),
         key(
             "start",
             START,
-            "Where a job begins to read a stream that it has not read yet: at the oldest messages that are there (`earliest`, the \
-             default), or behind the newest (`latest`).",
+            "Where to begin to read a stream without a saved position: at the oldest messages (`earliest`), or after the newest \
+             (`latest`). `earliest` by default.",
         ),
     ],
     shared: &[ROWS, COLUMNS, RECORDS, TLS],
@@ -59,24 +59,20 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "an exchange of RabbitMQ",
+    doc: "a RabbitMQ exchange",
     keys: &[
         URL,
         key(
             "exchange",
             KeyShape::Text,
-            "The exchange that messages are published to; by default the one without a name, which takes them to the queue that the \
-             routing key names.",
+            "Exchange for the messages; by default the one without a name, which routes them to the queue named by the routing \
+             key.",
         ),
-        key(
-            "routing_key",
-            KeyShape::Text,
-            "The routing key of all messages. Instead, `routing_key_from` may name a column.",
-        ),
+        key("routing_key", KeyShape::Text, "Routing key of all messages. `routing_key_from` names a column instead."),
         key(
             "routing_key_from",
             KeyShape::Text,
-            "The column that holds the routing key of each message; it is not in the message.",
+            "Column with the routing key of each message; it is not part of the message.",
         ),
     ],
     shared: &[MESSAGES, TLS, WAIT],
@@ -87,7 +83,7 @@ impl RabbitmqReads {
     fn read(r: &Reader<'_>) -> RabbitmqReads {
         let (queue, stream) = ("queue = \"orders\", or queue = [\"a\", \"b\"]", "stream = \"orders\"");
         match (r.has("queue"), r.has("stream")) {
-            (false, false) => r.need("queue", &format!("{queue}, or {stream} where it is a stream")),
+            (false, false) => r.need("queue", &format!("{queue}, or {stream} for a stream")),
             (true, true) => r.wrong(
                 "stream",
                 "`queue` and `stream` both say what is read; remove one of them, or write two sources",
@@ -96,7 +92,7 @@ impl RabbitmqReads {
         }
         let streams = r.has("stream");
         if !streams && r.has("start") {
-            r.wrong("start", "`start` is for a `stream`: a queue hands out what it has; remove it");
+            r.wrong("start", "`start` is for a `stream`, because a queue has no positions; remove it");
         }
         let queues = if streams { r.list("stream", stream) } else { r.list("queue", queue) };
         RabbitmqReads { queues, streams, start: r.start(), url: r.url(URL_EXAMPLE) }

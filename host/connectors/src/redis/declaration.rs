@@ -26,28 +26,29 @@ const FIELD_EXAMPLE: &str = "field = \"data\"";
 const URL: TableKey = key(
     "url",
     KeyShape::Text,
-    "The server of Redis, as \"redis://user:${REDIS_PASSWORD}@host:6379/0\"; `rediss://` speaks TLS. ${NAME} is replaced by the \
-     environment variable of that name, so that no password stands in the file.",
+    "Redis server, for example \"redis://user:${REDIS_PASSWORD}@host:6379/0\"; `rediss://` uses TLS. ${NAME} is replaced by that \
+     environment variable, which keeps the password out of the file.",
 )
 .required();
 
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "streams of Redis",
+    doc: "Redis streams",
     keys: &[
         URL,
-        key("stream", KeyShape::Texts, "The stream to read, or a list of streams; each is a partition.").required(),
+        key("stream", KeyShape::Texts, "Stream to read, or a list of streams; each is a partition.").required(),
         key(
             "field",
             KeyShape::Text,
-            "The field of an entry that holds the record, in the format of the source. Without it the fields are the columns, by name.",
+            "Field of an entry that holds the record, in the format of the source. Without it, the fields are the columns, by \
+             name.",
         ),
         key(
             "start",
             START,
-            "Where a job begins to read that has not read yet: at the oldest entries that are there (`earliest`, the default), or behind \
-             the newest (`latest`).",
+            "Where to begin without a saved position: at the oldest entries (`earliest`), or after the newest (`latest`). \
+             `earliest` by default.",
         ),
     ],
     shared: &[ROWS, COLUMNS, RECORDS, TLS],
@@ -57,19 +58,19 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "a stream of Redis",
+    doc: "a Redis stream",
     keys: &[
         URL,
-        key("stream", KeyShape::Text, "The stream to which each row is added as an entry.").required(),
+        key("stream", KeyShape::Text, "Stream to which each row is added as an entry.").required(),
         key(
             "field",
             KeyShape::Text,
-            "The one field of an entry, which holds the row as JSON. Without it each column is a field, as text, and a null none.",
+            "Field of an entry that holds the row as JSON. Without it, each column is a field, as text, and nulls are omitted.",
         ),
         key(
             "maxlen",
             KeyShape::Whole(1, i64::MAX as u64),
-            "About how many entries the stream keeps: older ones are deleted, whether anybody read them or not. By default all stay.",
+            "Approximate maximum length of the stream. Older entries are deleted, even if unread. Unlimited by default.",
         ),
     ],
     shared: &[TLS, WAIT],
@@ -113,8 +114,8 @@ impl SourceConfig for RedisReads {
         if self.are_fields() && source.format != Format::Json {
             let word = source.format.word();
             let message = format!(
-                "the fields of an entry are its columns, and the format is `{word}`; name the field that holds such a record, as field = \
-                 \"data\", or write format = \"json\""
+                "without `field`, the fields of an entry are its columns, and the format is `{word}`; name the field that holds the record, \
+                 for example field = \"data\", or write format = \"json\""
             );
             part.wrong("format", message);
         }

@@ -23,15 +23,15 @@ const KIND: &str = "sqlite";
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "a table in a file of SQLite",
+    doc: "a table in a SQLite file",
     keys: &[
         key(
             "path",
             KeyShape::Text,
-            "The file of the database, relative to the job file. It is made if it is missing, in a folder that exists.",
+            "Database file, relative to the job file. It is created if it does not exist; its directory must exist.",
         )
         .required(),
-        key("table", KeyShape::Text, "The table, as \"counts\". It is made if it is missing.").required(),
+        key("table", KeyShape::Text, "Table, for example \"counts\". It is created if it does not exist.").required(),
     ],
     shared: &[TABLE, WAIT],
     read: |r| Arc::new(SqliteWrites::read(r)),
@@ -58,10 +58,10 @@ impl SinkConfig for SqliteWrites {
     fn check(&self, part: &PartMistakes<'_>) {
         parts::file_path("path", &self.path, part);
         if self.table.is_empty() || self.table.contains('\0') {
-            part.wrong("table", "`table` is empty, or has a zero byte; write it as \"counts\"");
+            part.wrong("table", "`table` is empty or contains NUL; write a name, for example \"counts\"");
         } else if let Some(of) = reserved(&self.table) {
             let table = self.table.escape_debug();
-            part.wrong("table", format!("`{table}` is a name that {of} keeps for itself; write another one"));
+            part.wrong("table", format!("`{table}` is a name reserved for {of}; write another one"));
         }
         part.table_mode(&self.mode);
     }

@@ -21,24 +21,29 @@ const KIND: &str = "zeromq";
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "what sockets of ZeroMQ send",
+    doc: "messages from ZeroMQ sockets",
     keys: &[
         key(
             "url",
             KeyShape::Text,
-            "The socket to connect with, as \"tcp://host:5556\" or \"tcp://user:${ZEROMQ_PASSWORD}@host:5556\". Instead, `listen` may say \
-             where others connect to.",
+            "ZeroMQ socket to connect to, for example \"tcp://host:5556\" or \"tcp://user:${ZEROMQ_PASSWORD}@host:5556\". \
+             `listen` accepts connections instead.",
         ),
-        key("listen", KeyShape::Address, "Where sockets that send connect to, as \"0.0.0.0:5556\", in place of `url`."),
+        key(
+            "listen",
+            KeyShape::Address,
+            "Address on which to accept connections from sending sockets, for example \"0.0.0.0:5556\", instead of `url`.",
+        ),
         key(
             "socket",
             KeyShape::Word(&["sub", "pull"]),
-            "What the job is to the other side: `sub` (the default) hears PUB sockets, `pull` takes its share of what PUSH sockets send.",
+            "Socket type: `sub` subscribes to PUB sockets, `pull` takes its share of messages from PUSH sockets. `sub` by \
+             default.",
         ),
         key(
             "topic",
             KeyShape::Texts,
-            "What the messages for a `sub` socket begin with, or a list; by default it hears all.",
+            "Prefix of the messages that a `sub` socket receives, or a list of prefixes; by default all messages.",
         ),
     ],
     shared: &[ROWS, COLUMNS, RECORDS],
@@ -61,7 +66,7 @@ impl ZeromqReads {
         if pull && r.has("topic") {
             r.wrong(
                 "topic",
-                "`topic` does nothing with socket = \"pull\", which takes what it is sent; remove one of both",
+                "`topic` has no effect with socket = \"pull\", which receives whatever it is sent; remove one of them",
             );
         }
         ZeromqReads {

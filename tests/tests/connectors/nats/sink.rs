@@ -224,8 +224,8 @@ fn rows_are_messages_of_subjects() {
         counting(&nats.url(), 5, "subject_from = \"place\"\nformat = \"text\"").refused(&["validate", "job.toml"]);
     assert!(told.contains("format `text` writes a single text column beside the subject"), "{told}");
     for (subject, why) in [
-        ("t.>", "stands for others"),
-        ("t 1", "has a blank"),
+        ("t.>", "contains a wildcard"),
+        ("t 1", "contains a blank"),
         ("other", "which stream `T` does not take"),
         ("", "is empty, or null"),
     ] {

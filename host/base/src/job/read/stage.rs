@@ -115,7 +115,7 @@ fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>, kinds: &Kinds) -> Operator
 fn for_plugins(r: &Reader<'_>, key: &str) -> String {
     if key == "on" && (r.has("join") || r.has("enrich")) {
         let place = if r.has("join") { "join" } else { "enrich" };
-        return format!("`on` stands inside `{place}`; write it there, as {place} = {{ …, on = \"user\" }}");
+        return format!("`on` belongs inside `{place}`; write it there, as {place} = {{ …, on = \"user\" }}");
     }
     if r.has("functions") && ["config", "instance", "grant"].contains(&key) {
         return format!("`{key}` stands beside the plugin of a function; write `functions.<name>.{key}`");

@@ -6,16 +6,16 @@ const SOURCE: Cases = &[
     ("", r#"job.toml:1: source `lines`: `stream` is missing; write stream = "orders""#),
     (
         r#"stream = "arn:aws:kinesis:eu-west-1:1:stream/orders""#,
-        "job.toml:3: source `lines`: `arn:aws:kinesis:eu-west-1:1:stream/orders` is no name of a stream; write the name that it ends with, \
+        "job.toml:3: source `lines`: `arn:aws:kinesis:eu-west-1:1:stream/orders` is not a stream name; write the name that it ends with, \
          and its region as `region`",
     ),
     (
         r#"stream = "a b""#,
-        "job.toml:3: source `lines`: `a b` is no name of a stream; names are of up to 128 letters, digits, `.`, `_` and `-`",
+        "job.toml:3: source `lines`: `a b` is not a stream name; names have up to 128 letters, digits, `.`, `_` and `-`",
     ),
     (
         "stream = \"orders\"\nregion = \"eu west\"",
-        r#"job.toml:4: source `lines`: `eu west` is no region; write one as "eu-west-1""#,
+        r#"job.toml:4: source `lines`: `eu west` is not a region; write one, for example "eu-west-1""#,
     ),
     (
         "stream = \"orders\"\nstart = \"now\"",

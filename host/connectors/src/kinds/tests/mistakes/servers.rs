@@ -32,7 +32,7 @@ url = "redis://h"
 stream = "s"
 format = "csv"
 schema = { n = "int64" }"#,
-        r#"job.toml:5: source `lines`: the fields of an entry are its columns, and the format is `csv`; name the field that holds such a record, as field = "data", or write format = "json""#,
+        r#"job.toml:5: source `lines`: without `field`, the fields of an entry are its columns, and the format is `csv`; name the field that holds the record, for example field = "data", or write format = "json""#,
     ),
     (
         r#"kind = "redis"
@@ -58,7 +58,7 @@ job.toml:1: source `lines`: `url` is missing; write url = "mqtt://127.0.0.1:1883
         r#"kind = "mqtt"
 url = "mqtt://h"
 topic = ["a/#/b", "a+", "$share/g/a"]"#,
-        r#"job.toml:4: source `lines`: `a/#/b` is no topic to subscribe to: `#` stands at the end; write it as "plant/+/temperature" or "plant/#""#,
+        r#"job.toml:4: source `lines`: `a/#/b` is not a topic to subscribe to: `#` must be at the end; write it as "plant/+/temperature" or "plant/#""#,
     ),
     (
         r#"kind = "mqtt"
@@ -73,7 +73,7 @@ url = "mqtt://h"
 topic = "a"
 qos = 0
 session = "1d""#,
-        "job.toml:6: source `lines`: `session` does nothing with qos = 0, by which the server keeps nothing; remove one of both",
+        "job.toml:6: source `lines`: `session` has no effect with qos = 0, because the server keeps nothing; remove one of them",
     ),
     (
         r#"kind = "mqtt"
@@ -94,8 +94,8 @@ tls = true
 stream = ["a.b", "S"]
 subject = ["a.>.b", "c"]"#,
         r#"job.toml:4: source `lines`: `tls` does nothing where `url` begins with nats://; write tls://, or remove `tls`
-job.toml:5: source `lines`: `a.b` is no name of a stream; names have no blanks, and none of `.`, `*`, `>`, `/` and `\`
-job.toml:6: source `lines`: `a.>.b` is no subject to read: it goes on behind `>`; write it as "orders.*.new" or "orders.>""#,
+job.toml:5: source `lines`: `a.b` is not a stream name; a name must not contain blanks, `.`, `*`, `>`, `/` or `\`
+job.toml:6: source `lines`: `a.>.b` is not a subject to read: it continues after `>`; write it as "orders.*.new" or "orders.>""#,
     ),
     (
         r#"kind = "zeromq""#,
@@ -108,7 +108,7 @@ listen = "127.0.0.1:1"
 socket = "pull"
 topic = "a""#,
         r#"job.toml:4: source `lines`: `url` and `listen` both say where messages come from; remove one of them
-job.toml:6: source `lines`: `topic` does nothing with socket = "pull", which takes what it is sent; remove one of both"#,
+job.toml:6: source `lines`: `topic` has no effect with socket = "pull", which receives whatever it is sent; remove one of them"#,
     ),
     (
         r#"kind = "zeromq"
@@ -119,7 +119,7 @@ job.toml:4: source `lines`: `topic` names `a` twice; remove one"#,
     ),
     (
         r#"kind = "rabbitmq""#,
-        r#"job.toml:1: source `lines`: `queue` is missing; write queue = "orders", or queue = ["a", "b"], or stream = "orders" where it is a stream
+        r#"job.toml:1: source `lines`: `queue` is missing; write queue = "orders", or queue = ["a", "b"], or stream = "orders" for a stream
 job.toml:1: source `lines`: `url` is missing; write url = "amqp://127.0.0.1:5672""#,
     ),
     (
@@ -134,7 +134,7 @@ stream = "b""#,
 url = "amqp://h"
 queue = ["a", "a"]
 start = "latest""#,
-        "job.toml:5: source `lines`: `start` is for a `stream`: a queue hands out what it has; remove it",
+        "job.toml:5: source `lines`: `start` is for a `stream`, because a queue has no positions; remove it",
     ),
     (
         r#"kind = "flight"
@@ -142,7 +142,7 @@ url = "grpc://h:1"
 command = "a"
 path = "b"
 schema = { n = "int64" }"#,
-        "job.toml:4: source `lines`: `path` and `command` both say what is meant; remove one of them",
+        "job.toml:4: source `lines`: `path` and `command` both select the stream; remove one of them",
     ),
     (
         r#"kind = "flight"
@@ -152,9 +152,9 @@ schema = { n = "int64" }
 format = "csv"
 stall = "0s"
 locations = ["grpc://h:2"]"#,
-        r#"job.toml:6: source `lines`: streams of Flight have columns and no format, and it says `csv`; remove `format`
-job.toml:7: source `lines`: `stall` is 0s, by which no server could answer; write a time as "5m"
-job.toml:8: source `lines`: `grpc://h:2` is without TLS, and `url` has it; write grpc+tls://"#,
+        r#"job.toml:6: source `lines`: Flight streams have columns and no format, and `format` is `csv`; remove `format`
+job.toml:7: source `lines`: `stall` is 0s, in which no server can respond; write a time, for example "5m"
+job.toml:8: source `lines`: `grpc://h:2` has no TLS, but `url` has; write grpc+tls://"#,
     ),
     (
         r#"kind = "flight"
@@ -189,7 +189,7 @@ url = "mqtt://h""#,
         r#"kind = "mqtt"
 url = "mqtt://h"
 topic = "a/#""#,
-        r#"job.toml:5: sink `screen`: `a/#` is no topic to send to, as `+` and `#` stand for others; write one topic, or topic_from = "column""#,
+        r#"job.toml:5: sink `screen`: `a/#` is not a topic to publish to: it must not contain `+` or `#`; write one topic, or topic_from = "column""#,
     ),
     (
         r#"kind = "mqtt"
@@ -217,7 +217,7 @@ url = "redis://h"
 stream = "T"
 subject = "a.*""#,
         r#"job.toml:4: sink `screen`: `url` begins with neither nats:// nor tls://; write it as "tls://host/path"
-job.toml:6: sink `screen`: `a.*` is no subject to publish to: it stands for others, by `*` or `>`; write one as "totals.eu", or subject_from = "column""#,
+job.toml:6: sink `screen`: `a.*` is not a subject to publish to: it contains a wildcard, `*` or `>`; write one, for example "totals.eu", or subject_from = "column""#,
     ),
     (
         r#"kind = "rabbitmq"
@@ -234,6 +234,6 @@ token = "two words"
 timeout = "0s""#,
         r#"job.toml:4: sink `screen`: `url` begins with neither grpc:// nor grpc+tls://; write it as "grpc+tls://host/path"
 job.toml:6: sink `screen`: `token` is empty, or has blanks or letters that no header can have; write visible ASCII letters
-job.toml:7: sink `screen`: `timeout` is 0s, by which no server could answer; write a time as "5m""#,
+job.toml:7: sink `screen`: `timeout` is 0s, in which no server can respond; write a time, for example "5m""#,
     ),
 ];

@@ -92,7 +92,7 @@ job.toml:4: stage `words`: `my mood` is not the name of a function: these are of
     (
         "join = { with = \"lines.rejected\" }\non = \"user\"",
         r#"job.toml:3: stage `words`: `join.on` is missing; write on = "user", with a column of both inputs
-job.toml:4: stage `words`: `on` stands inside `join`; write it there, as join = { …, on = "user" }"#,
+job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join = { …, on = "user" }"#,
     ),
     (
         r#"join = { with = "lines.rejected", on = {} }"#,
@@ -160,8 +160,8 @@ job.toml:4: stage `words`: `on` stands inside `join`; write it there, as join = 
     ),
     (
         "with = \"a\"\nwithin = \"10s\"",
-        r#"job.toml:3: stage `words`: `with` stands inside `join`; write join = { with = "orders", on = "user" }
-job.toml:4: stage `words`: `within` stands inside `join`, `deduplicate` or `pattern`; write join = { with = "orders", on = "user", within = "10s" }, or deduplicate = { within = "10m" }"#,
+        r#"job.toml:3: stage `words`: `with` belongs inside `join`; write join = { with = "orders", on = "user" }
+job.toml:4: stage `words`: `within` belongs inside `join`, `deduplicate` or `pattern`; write join = { with = "orders", on = "user", within = "10s" }, or deduplicate = { within = "10m" }"#,
     ),
     // cogroup
     (
@@ -248,7 +248,7 @@ job.toml:3: stage `words`: `lines` is an input twice; to have it beside itself, 
     ),
     (
         r#"file = "a.csv""#,
-        r#"job.toml:3: stage `words`: `file` stands inside `enrich`; write enrich = { file = "inventory.csv", on = "sku" }"#,
+        r#"job.toml:3: stage `words`: `file` belongs inside `enrich`; write enrich = { file = "inventory.csv", on = "sku" }"#,
     ),
     (
         r#"enrich = { file = "a.csv", query = "select 1", on = "sku" }"#,
@@ -279,8 +279,8 @@ job.toml:3: stage `words`: `top.n` is 0; write a number of at least 1"#,
     ),
     (
         "n = 10\nby = \"total\"",
-        r#"job.toml:3: stage `words`: `n` stands inside `top`; write top = { n = 10, by = "total" }
-job.toml:4: stage `words`: `by` stands inside `top`; write top = { n = 10, by = "total" }"#,
+        r#"job.toml:3: stage `words`: `n` belongs inside `top`; write top = { n = 10, by = "total" }
+job.toml:4: stage `words`: `by` belongs inside `top`; write top = { n = 10, by = "total" }"#,
     ),
     // distinct, deduplicate, sample
     (
@@ -361,7 +361,7 @@ job.toml:3: stage `words`: `split.d` is empty; write an SQL expression, as d = "
     ),
     (
         r#"partitions = 4"#,
-        r#"job.toml:3: stage `words`: `partitions` stands inside `repartition`; write repartition = { partitions = 4 }"#,
+        r#"job.toml:3: stage `words`: `partitions` belongs inside `repartition`; write repartition = { partitions = 4 }"#,
     ),
 ];
 

@@ -109,7 +109,10 @@ pub(super) const STAGE: Cases = &[
         r#"window = { size = "1h", slide = "1ms", time = "ts" }"#,
         r#"job.toml:3: stage `words`: a window would have 3600000 slides of 1ms, more than 100000; write slide = "36ms" or longer, or a shorter `size`"#,
     ),
-    (r#"size = "30s""#, r#"job.toml:3: stage `words`: `size` stands inside `window`; write window = { size = "30s" }"#),
+    (
+        r#"size = "30s""#,
+        r#"job.toml:3: stage `words`: `size` belongs inside `window`; write window = { size = "30s" }"#,
+    ),
     // Event time.
     (
         r#"time = "ts""#,
