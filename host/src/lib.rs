@@ -52,6 +52,7 @@ mod program_limits;
 mod serve;
 
 pub use millstream_base::{error, ids, job, limits, memory};
+pub use millstream_connectors as connectors;
 pub use millstream_runtime as run;
 
 /// The insides, for Millstream's own tests and benchmarks: these change from version to version, without notice.

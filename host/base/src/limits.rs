@@ -157,12 +157,6 @@ pub const WORKERS_MAX: u64 = 1_024;
 pub const IN_FLIGHT_MAX_MAX: u64 = 1_000;
 /// Most that `record_bytes_max` and `record_bytes` may say: chunks and Arrow columns count bytes with 31 bits.
 pub const RECORD_BYTES_MAX_MAX: u64 = 1 << 30;
-/// Default of `events_per_second` of a `nexmark` source.
-pub const NEXMARK_EVENTS_PER_SECOND: u64 = 10_000;
-/// Most that `bytes` of a `nexmark` source may say.
-pub const NEXMARK_BYTES_MAX: u64 = 4_096;
-/// Most that `rows_per_second` may say.
-pub const RATE_ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
 /// Default of `poll` of a `directory` source, in milliseconds.
 pub const DIRECTORY_POLL_MS: u64 = 500;
 /// Default of `poll` of a `directory` source in a bucket, in milliseconds: each look is a request, which costs money.

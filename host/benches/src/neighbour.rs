@@ -4,6 +4,7 @@
 //! does to a job whose threads wake up while another thread computes.
 
 use crate::measure::{component, figure, folder, median, quantile, seconds};
+use millstream::connectors::rate::RateReads;
 use millstream::job::spec::{JobSpec, OnError, PluginLimits, PluginSpec, SinkSpec, SourceSpec, StageSpec};
 use millstream::run::{Job, Options, Stop};
 use std::fs::File;
@@ -121,7 +122,7 @@ impl Neighbour {
         let spec = JobSpec::new("neighbour")
             .batch(Duration::from_millis(100))
             .workers(1)
-            .source(SourceSpec::rate("numbers", rows_per_second, None))
+            .source(SourceSpec::of("numbers", RateReads { rows_per_second, rows_max: None }))
             .stage(StageSpec::sql("points", ["numbers"], query))
             .stage(StageSpec::plugin("steps", ["points"], plugin))
             .sink(SinkSpec::queue("out", ["steps"], "/dev/null"));

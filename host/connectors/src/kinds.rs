@@ -1,6 +1,6 @@
 //! Which kinds of sources and sinks there are: the one list of connectors, in the order in which messages name them.
 
-use millstream_base::job::connector::Kind::OfLanguage;
+use millstream_base::job::connector::Kind::{Declared, OfLanguage};
 use millstream_base::job::connector::Kinds;
 use std::sync::LazyLock;
 
@@ -38,8 +38,8 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         OfLanguage("otlp"),
         OfLanguage("lumberjack"),
         OfLanguage("plugin"),
-        OfLanguage("rate"),
-        OfLanguage("nexmark"),
+        Declared(&crate::rate::declaration::SOURCE),
+        Declared(&crate::nexmark::declaration::SOURCE),
         OfLanguage("queue"),
     ];
     let sinks = vec![

@@ -23,6 +23,7 @@ mod limits;
 pub mod mqtt;
 #[cfg(feature = "brokers")]
 pub mod nats;
+pub mod nexmark;
 #[cfg_attr(not(feature = "objects"), path = "objects/absent.rs")]
 pub mod objects;
 #[cfg(feature = "postgres")]
@@ -31,6 +32,7 @@ pub mod postgres;
 mod postgres_changes;
 #[cfg(feature = "brokers")]
 pub mod rabbitmq;
+pub mod rate;
 pub mod receiver;
 #[cfg(feature = "brokers")]
 mod redis;

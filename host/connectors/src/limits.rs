@@ -59,3 +59,9 @@ pub const POLL_WAIT_SHORT_MS: u64 = 10;
 pub const ARROW_HEADER_BYTES_MAX: usize = 16 << 20;
 /// Bytes of such a message, unpacked as well.
 pub const ARROW_MESSAGE_BYTES_MAX: usize = 512 << 20;
+/// Default of `events_per_second` of a `nexmark` source.
+pub const NEXMARK_EVENTS_PER_SECOND: u64 = 10_000;
+/// Most that `bytes` of a `nexmark` source may say.
+pub const NEXMARK_BYTES_MAX: u64 = 4_096;
+/// Most that `rows_per_second` may say.
+pub const ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;

@@ -15,18 +15,15 @@ mod fetch;
 pub mod follow;
 mod framing;
 mod http;
-pub mod inbox;
 pub mod infer;
 mod json_text;
 #[cfg_attr(not(feature = "kafka"), path = "receiver/kafka/absent.rs")]
 mod kafka;
 mod listening;
 mod named;
-mod nexmark;
 #[cfg_attr(not(feature = "objects"), path = "receiver/object/absent.rs")]
 mod object;
 mod queue;
-mod rate;
 pub mod registry;
 pub mod replay;
 mod socket;
@@ -37,21 +34,19 @@ mod wire;
 use crate::tls::Tls;
 pub use framing::Framer;
 use framing::Framing;
-use inbox::Inbox;
 use listening::Listening;
 use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::partition::Share;
-use millstream_base::batch::position::Positions;
 use millstream_base::decode::avro::schema::Schema;
 use millstream_base::decode::binary::row_bytes;
 use millstream_base::decode::csv;
 use millstream_base::decode::protobuf::Messages;
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
-use millstream_base::job::spec::{Addresses, Format, KafkaSourceSpec, Origin, SourceKind, SourceSpec, WriterSchema};
+use millstream_base::inbox::Inbox;
+use millstream_base::job::spec::{
+    Addresses, Format, KafkaSourceSpec, Origin, RecordBounds, SourceKind, SourceSpec, SourceStart, WriterSchema,
+};
 use millstream_base::job::{retry_source, table_source};
-use millstream_base::owner::Owner;
-use millstream_base::patience::ServerWait;
 use millstream_base::{regular, threads};
 use socket::Server;
 use socket::several::Servers;
@@ -95,10 +90,6 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
             return Err(wrong(source, origin, "path", what));
         }
         SourceKind::Follow { path, .. } => check_followed(source, &origin.folder.join(path), origin)?,
-        SourceKind::Rate { rows_per_second: 0, .. } => {
-            return Err(wrong(source, origin, "rows_per_second", "must be at least 1"));
-        }
-        SourceKind::Rate { .. } | SourceKind::Nexmark(_) => return Ok(()),
         SourceKind::Kafka(spec) => check_kafka(source, spec, origin)?,
         SourceKind::Table(enrich) => {
             let told = |error: Error| error.within(table_source::place(source, origin));
@@ -115,15 +106,16 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         }
         SourceKind::Declared(config) => config.check_start(source, origin)?,
     }
+    if source.kind.declared().is_some_and(|config| config.makes_records()) {
+        return Ok(());
+    }
     check_columns(source, origin)?;
     check_schema(source, origin)?;
-    let cut_by_length = match source.kind {
-        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Declared(_) | SourceKind::Queue { .. } => {
-            false
-        }
+    let cut_by_length = match source.kind.bounds() {
+        RecordBounds::Prefix | RecordBounds::Envelope | RecordBounds::Ends => false,
         // A body may be one record.
-        SourceKind::Http(_) | SourceKind::HttpClient(_) => row_bytes(source).is_some(),
-        _ => true,
+        RecordBounds::Body => row_bytes(source).is_some(),
+        RecordBounds::Format | RecordBounds::File => true,
     };
     match &source.format {
         Format::Binary { record_bytes } if cut_by_length => check_record_bytes(source, *record_bytes, origin),
@@ -131,47 +123,30 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     }
 }
 
-/// What a receiver has to know of its job.
-#[derive(Clone, Copy)]
-pub struct JobFacts<'a> {
-    /// Who the job is to others, where anything is kept of it.
-    pub owner: Option<&'a Owner>,
-    /// Whether the database of a table that is away is waited for.
-    pub servers: ServerWait,
-    /// How many processes it has.
-    pub processes: usize,
-}
-
-/// Starts the receiver of a source on this runtime, where an earlier start has left off. It ends when the source is
-/// exhausted or `inbox` is closed, which should come before the runtime is shut down: a folder is read by a blocking
-/// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed. `share`: the partitions
-/// that are read here, of a source that has some.
+/// Starts the receiver of a source, where an earlier start has left off. It ends when the source is
+/// exhausted or the inbox is closed, which should come before the runtime is shut down: a folder is read by a blocking
+/// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed.
 ///
 /// # Errors
 /// The source cannot listen at its address. It waits up to two seconds for a port that is in use, as a process of the job that has just
 /// ended may hold it.
-pub fn start(
-    source: &SourceSpec,
-    origin: &Origin,
-    inbox: Arc<Inbox>,
-    runtime: &Handle,
-    from: &Positions,
-    share: Share,
-    job: JobFacts<'_>,
-) -> Result<()> {
-    let (source, from) = (source.clone(), from.clone());
-    let name = format!("the receiver of source `{}`", source.name);
+pub fn start(start: SourceStart<'_>) -> Result<()> {
+    if let Some(config) = start.source.kind.declared() {
+        return config.start(start);
+    }
+    let SourceStart { source, origin, runtime, from, share, job, .. } = start;
+    let (source, from, inbox, name) = (source.clone(), from.clone(), start.inbox.clone(), receiver_name(source));
     match source.kind.clone() {
         SourceKind::Socket { address } | SourceKind::RawSocket { address } => {
             let reading = inbox.clone();
             match &address {
                 Addresses::One(address) => {
                     let (server, folder) = (Server::only(&source, address, &from), origin.folder.clone());
-                    until_closed(inbox, runtime, &name, async move { server.receive(&folder, &reading).await });
+                    receive(&start, async move { server.receive(&folder, &reading).await });
                 }
                 Addresses::Several(addresses) => {
                     let servers = Servers::begin(&source, addresses, origin, &from, share, &inbox);
-                    until_closed(inbox, runtime, &name, async move { servers.receive(&reading).await });
+                    receive(&start, async move { servers.receive(&reading).await });
                 }
             }
         }
@@ -179,13 +154,13 @@ pub fn start(
             let reading = inbox.clone();
             let listening = Listening::of(spec.spread, share, job.processes);
             let ports = runtime.block_on(syslog::bind(&source, &spec, &listening))?;
-            let receive = async move { syslog::receive(&source, &spec, ports, &listening, &from, &reading).await };
-            until_closed(inbox, runtime, &name, receive);
+            let receiving = async move { syslog::receive(&source, &spec, ports, &listening, &from, &reading).await };
+            receive(&start, receiving);
         }
         SourceKind::HttpClient(client) => {
             let (reading, folder) = (inbox.clone(), origin.folder.clone());
-            let receive = async move { fetch::receive(&source, &client, &folder, &from, &reading).await };
-            until_closed(inbox, runtime, &name, receive);
+            let receiving = async move { fetch::receive(&source, &client, &folder, &from, &reading).await };
+            receive(&start, receiving);
         }
         SourceKind::Http(server) => {
             let listening = Listening::of(server.spread, share, job.processes);
@@ -205,30 +180,20 @@ pub fn start(
         }
         SourceKind::Directory { path, poll, settle, .. } => {
             let (folder, times, reading) = (origin.folder.join(path), WatchTimes { poll, settle }, inbox.clone());
-            let receive = async move { directory::receive(source, folder, times, from, reading).await };
-            until_closed(inbox, runtime, &name, receive);
+            let receiving = async move { directory::receive(source, folder, times, from, reading).await };
+            receive(&start, receiving);
         }
         SourceKind::Objects { url, poll, .. } => {
             let (times, reading) = (WatchTimes { poll, settle: Duration::ZERO }, inbox.clone());
-            let receive = async move { directory::receive(source, url.into(), times, from, reading).await };
-            until_closed(inbox, runtime, &name, receive);
+            let receiving = async move { directory::receive(source, url.into(), times, from, reading).await };
+            receive(&start, receiving);
         }
         SourceKind::Retry { path, .. } => {
             // What is given back is moved into the folder when it is whole.
             let times = WatchTimes { poll: retry_source::POLL, settle: Duration::ZERO };
             let (folder, reading) = (origin.folder.join(path), inbox.clone());
-            let receive = async move { directory::receive(source, folder, times, from, reading).await };
-            until_closed(inbox, runtime, &name, receive);
-        }
-        SourceKind::Rate { rows_per_second, rows_max } => {
-            let reading = inbox.clone();
-            until_closed(inbox, runtime, &name, async move {
-                rate::receive(rows_per_second, rows_max, &from, &reading).await;
-            });
-        }
-        SourceKind::Nexmark(nexmark) => {
-            let reading = inbox.clone();
-            until_closed(inbox, runtime, &name, async move { nexmark::receive(&nexmark, &from, &reading).await });
+            let receiving = async move { directory::receive(source, folder, times, from, reading).await };
+            receive(&start, receiving);
         }
         SourceKind::File { path } => {
             let path = origin.folder.join(path);
@@ -256,10 +221,7 @@ pub fn start(
             });
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from, job.servers),
-        SourceKind::Declared(config) => {
-            polled::start(&source, config.readers(&source, origin, job.owner), inbox, runtime, &from, share);
-        }
-        SourceKind::Plugin(_) => {
+        SourceKind::Plugin(_) | SourceKind::Declared(_) => {
             inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));
         }
     }
@@ -285,7 +247,17 @@ pub struct WatchTimes {
     pub settle: Duration,
 }
 
-/// Runs an async receiver and drops it wherever it waits when the inbox is closed. A panic in it fails the source.
+/// What the receiver of a source is called.
+fn receiver_name(source: &SourceSpec) -> String {
+    format!("the receiver of source `{}`", source.name)
+}
+
+/// Runs the async receiver of a source and drops it wherever it waits when the inbox is closed. A panic in it fails the source.
+pub(crate) fn receive(start: &SourceStart<'_>, receive: impl Future<Output = ()> + Send + 'static) {
+    until_closed(start.inbox.clone(), start.runtime, &receiver_name(start.source), receive);
+}
+
+/// The same of this name.
 fn until_closed(inbox: Arc<Inbox>, runtime: &Handle, name: &str, receive: impl Future<Output = ()> + Send + 'static) {
     let name = name.to_owned();
     let mut receiving = runtime.spawn(async move {
@@ -320,7 +292,7 @@ fn on_thread(
 
 /// A framer for a new file or connection of this source.
 pub fn framer(source: &SourceSpec) -> Framer {
-    let frames = matches!(source.kind, SourceKind::RawSocket { .. });
+    let frames = source.kind.bounds() == RecordBounds::Prefix;
     let (framing, header) = match source.format {
         Format::Csv { header, separator } => (Framing::Csv { separator }, header),
         Format::Binary { record_bytes } => {

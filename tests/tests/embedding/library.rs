@@ -1,5 +1,6 @@
 //! Millstream as a library: jobs that a program loads or puts together.
 
+use millstream::connectors::rate::RateReads;
 use millstream::error::Kind;
 use millstream::internals::batch::types::ColumnType;
 use millstream::job::spec::{ClockSpec, ColumnSpec, JobSpec, PluginSpec, SinkSpec, SourceSpec, StageSpec};
@@ -32,7 +33,7 @@ fn endless(trial: &Trial) -> JobSpec {
         .folder(trial.folder())
         .batch(Duration::from_millis(20))
         .workers(1)
-        .source(SourceSpec::rate("numbers", 1000, None))
+        .source(SourceSpec::of("numbers", RateReads { rows_per_second: 1000, rows_max: None }))
         .sink(SinkSpec::queue("out", ["numbers"], "out.jsonl"))
 }
 
@@ -133,7 +134,10 @@ fn what_comes_too_late_or_too_early_is_refused() {
     assert_eq!(refused(job.start()), "the job `endless` is already started; a job starts once");
     let late =
         |what: &str| format!("cannot {what}: the job `endless` is already started; put it together before `start`");
-    assert_eq!(refused(job.add_source(SourceSpec::rate("more", 1, None))), late("add a source"));
+    assert_eq!(
+        refused(job.add_source(SourceSpec::of("more", RateReads { rows_per_second: 1, rows_max: None }))),
+        late("add a source")
+    );
     assert_eq!(refused(job.add_stage(StageSpec::union("both", ["numbers"]))), late("add a stage"));
     assert_eq!(refused(job.add_sink(SinkSpec::print("screen", ["numbers"]))), late("add a sink"));
     job.stop(Stop::Now).unwrap();

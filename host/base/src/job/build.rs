@@ -153,6 +153,12 @@ impl SourceSpec {
         }
     }
 
+    /// A source with these settings, in the format that it has by itself.
+    pub fn of(name: impl Into<String>, config: impl SourceConfig) -> SourceSpec {
+        let (format, record_bytes_max) = (config.format(), config.record_bytes_max());
+        SourceSpec { record_bytes_max, ..SourceSpec::new(name, SourceKind::Declared(Arc::new(config)), format) }
+    }
+
     /// The plugin that it is, if it is one.
     pub fn plugin(&self) -> Option<&PluginSpec> {
         match &self.kind {
@@ -252,17 +258,6 @@ impl SourceSpec {
         SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Text)
     }
 
-    /// Rows made here: `timestamp` and `value` = 0, 1, 2 …; `rows_max`: how many in all.
-    pub fn rate(name: impl Into<String>, rows_per_second: u64, rows_max: Option<u64>) -> SourceSpec {
-        let format = Format::Binary { record_bytes: Some(16) };
-        SourceSpec::new(name, SourceKind::Rate { rows_per_second, rows_max }, format)
-    }
-
-    /// Events of Nexmark, made here.
-    pub fn nexmark(name: impl Into<String>, nexmark: NexmarkSpec) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::Nexmark(nexmark), Format::Binary { record_bytes: Some(8) })
-    }
-
     /// The records of topics of a Kafka cluster, as text.
     pub fn kafka(name: impl Into<String>, kafka: KafkaSourceSpec) -> SourceSpec {
         SourceSpec::new(name, SourceKind::Kafka(Box::new(kafka)), Format::Text)
@@ -291,15 +286,13 @@ impl SourceSpec {
     /// The columns of a source whose job gives none: `value` for text and binary, none for json and csv, which need
     /// them said.
     pub fn default_schema(kind: &SourceKind, format: &Format) -> Vec<ColumnSpec> {
+        if let Some(columns) = kind.declared().and_then(SourceConfig::columns) {
+            return columns;
+        }
         match (kind, format) {
             (SourceKind::Syslog(_), _) => SyslogSpec::columns(),
             (SourceKind::Lumberjack(_), _) => LumberjackSpec::columns(),
             (SourceKind::Http(server), _) if !server.otlp.is_empty() => server.otlp_columns(),
-            (SourceKind::Rate { .. }, _) => {
-                let time = ColumnSpec::new("timestamp", ColumnType::Timestamp);
-                vec![time.written(TimeForm::Number(TimeUnit::Micros)), ColumnSpec::new("value", ColumnType::Int64)]
-            }
-            (SourceKind::Nexmark(nexmark), _) => nexmark.event.columns(),
             (_, Format::Text) => vec![ColumnSpec::new("value", ColumnType::Text)],
             (_, Format::Binary { .. }) => vec![ColumnSpec::new("value", ColumnType::Binary)],
             (_, Format::Json | Format::Csv { .. } | Format::Parquet | Format::Avro(_) | Format::Protobuf(_)) => {
@@ -330,7 +323,7 @@ impl SourceSpec {
 
     /// Whether something stands before the value in each of its records (`batch::envelope`).
     pub fn in_envelopes(&self) -> bool {
-        matches!(self.kind, SourceKind::Kafka(_) | SourceKind::Declared(_))
+        self.kind.bounds() == RecordBounds::Envelope
             || self.schema.iter().any(|column| column.from != ColumnSource::Value)
     }
 
@@ -429,8 +422,6 @@ impl SourceKind {
             SourceKind::Http(_) | SourceKind::HttpClient(_) => "http",
             SourceKind::Directory { .. } | SourceKind::Objects { .. } => "directory",
             SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
-            SourceKind::Rate { .. } => "rate",
-            SourceKind::Nexmark(_) => "nexmark",
             SourceKind::Queue { .. } => "queue",
             SourceKind::Kafka(_) => "kafka",
             SourceKind::Syslog(_) => "syslog",

@@ -34,6 +34,8 @@ pub type SinkDeclaration = Declaration<dyn SinkConfig>;
 /// What all sources have that read records: their format, and bounds.
 pub const ROWS: &[&str] =
     &["format", "rows_per_batch_max", "bytes_per_batch_max", "record_bytes_max", "rejected_bytes_max", "max_rejected"];
+/// What all sources have of which batches take a part.
+pub const CUT: &[&str] = &["rows_per_batch_max", "bytes_per_batch_max"];
 /// The columns, where a source may do without.
 pub const COLUMNS: &[&str] = &["schema"];
 /// The formats of records that are frames by themselves.

@@ -4,7 +4,6 @@
 mod clickhouse;
 mod lumberjack;
 mod otlp;
-mod nexmark;
 mod sink;
 mod source;
 mod stage;
@@ -125,8 +124,6 @@ pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[
     ("otlp", "what OpenTelemetry exports"),
     ("lumberjack", "what Filebeat and other Beats send"),
     ("plugin", "whatever a plugin of yours reads"),
-    ("rate", "rows made here"),
-    ("nexmark", "events of Nexmark"),
     ("queue", "a file of test batches"),
 ];
 /// What the key `kind` of a source says.

@@ -137,15 +137,12 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
             }
         }
         SourceKind::File { path } | SourceKind::Queue { path } => file_path("path", path, part),
-        SourceKind::Rate { rows_per_second: 0, .. } => {
-            part.wrong("rows_per_second", "`rows_per_second` is 0; write at least 1");
-        }
         SourceKind::Kafka(spec) => kafka::source(spec, part),
         SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
         SourceKind::Declared(config) => config.check(spec, part),
         SourceKind::Syslog(syslog) => address("listen", &syslog.listen, part),
         SourceKind::Lumberjack(lumberjack) => http::lumberjack(spec, lumberjack, part),
-        SourceKind::Rate { .. } | SourceKind::Nexmark(_) | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
+        SourceKind::Table(_) | SourceKind::Retry { .. } => {}
     }
     for (key, value) in [
         ("rows_per_batch_max", spec.rows_per_batch_max),
@@ -267,21 +264,10 @@ fn binary_time(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
 
 fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
     let kind = spec.kind.word();
+    if spec.kind.declared().is_some_and(|config| !config.check_format(spec, part)) {
+        return;
+    }
     match (&spec.kind, &spec.format) {
-        (SourceKind::Rate { .. }, _) => {
-            if spec.schema != SourceSpec::default_schema(&spec.kind, &spec.format) {
-                part.wrong("schema", "a `rate` source has the columns timestamp and value; give it no schema");
-            }
-        }
-        (SourceKind::Nexmark(nexmark), _) => {
-            if spec.schema != nexmark.event.columns() {
-                let message = format!(
-                    "a `nexmark` source has the columns of its event, `{}`; give it no schema",
-                    nexmark.event.word()
-                );
-                part.wrong("schema", message);
-            }
-        }
         // The plugin says what its columns are.
         (SourceKind::Plugin(_), _) => {}
         (SourceKind::Queue { .. }, format) if *format != Format::Json => part.wrong(
@@ -332,11 +318,8 @@ fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
 
 /// Widths of the columns and length of a record must agree.
 fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartMistakes<'_>) {
-    let framed = match &spec.kind {
-        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Declared(_) | SourceKind::Http(_) => true,
-        SourceKind::HttpClient(client) => client.shape != HttpShape::Lines,
-        _ => false,
-    };
+    use RecordBounds::{Body, Envelope, Prefix};
+    let framed = matches!(spec.kind.bounds(), Prefix | Envelope | Body);
     let whole_record = matches!(spec.schema.as_slice(), [c] if matches!(c.kind, ColumnType::Text | ColumnType::Binary));
     let widths = SourceSpec::fixed_bytes(&spec.schema);
     let loose = spec.schema.iter().find(|c| c.kind.fixed_bytes().is_none());

@@ -11,7 +11,7 @@ mod kafka_sink;
 mod lumberjack;
 mod otlp;
 mod plugin_sink;
-mod nexmark;
+mod source_start;
 mod stage;
 mod start;
 mod syslog;
@@ -26,9 +26,9 @@ pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
 pub use lumberjack::*;
-pub use nexmark::*;
 pub use otlp::*;
 pub use plugin_sink::*;
+pub use source_start::*;
 pub use stage::*;
 pub use start::*;
 pub use syslog::*;
@@ -298,17 +298,8 @@ pub enum SourceKind {
     Syslog(SyslogSpec),
     /// Events that Beats send.
     Lumberjack(LumberjackSpec),
-    /// What the connector of a kind reads, partition by partition.
+    /// What the connector of a kind reads.
     Declared(Arc<dyn SourceConfig>),
-    /// Rows made here: `timestamp` and `value` = 0, 1, 2 … Their format is `Binary` with both columns.
-    Rate {
-        /// Rows a second.
-        rows_per_second: u64,
-        /// How many rows in all; `None`: for ever.
-        rows_max: Option<u64>,
-    },
-    /// Events of Nexmark, made here. Their format is `Binary`, as is that of `Rate`.
-    Nexmark(NexmarkSpec),
     /// A file with one JSON array of rows a line, a line a batch: for tests.
     Queue {
         /// The file.
@@ -361,6 +352,28 @@ impl SourceKind {
     /// Whether its partitions are files of a folder.
     pub fn spreads_files(&self) -> bool {
         matches!(self, SourceKind::Directory { spread: true, .. } | SourceKind::Objects { spread: true, .. })
+    }
+
+    /// The settings, where a connector has them.
+    pub fn declared(&self) -> Option<&dyn SourceConfig> {
+        match self {
+            SourceKind::Declared(config) => Some(&**config),
+            _ => None,
+        }
+    }
+
+    /// What tells its records from each other, once they lie in chunks.
+    pub fn bounds(&self) -> RecordBounds {
+        match self {
+            SourceKind::RawSocket { .. } => RecordBounds::Prefix,
+            SourceKind::Kafka(_) => RecordBounds::Envelope,
+            SourceKind::Declared(config) => config.bounds(),
+            SourceKind::Http(_) => RecordBounds::Body,
+            SourceKind::HttpClient(client) if client.shape != HttpShape::Lines => RecordBounds::Body,
+            SourceKind::Queue { .. } => RecordBounds::Ends,
+            SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. } => RecordBounds::File,
+            _ => RecordBounds::Format,
+        }
     }
 
     /// Whether its positions are those of files of a folder, which may have any name.

@@ -14,12 +14,12 @@ mod poll;
 mod rows;
 mod websocket;
 
-use super::inbox::Inbox;
 use crate::http::Fault;
 use backoff::Backoff;
 use client::FetchClient;
 use millstream_base::batch::position::Positions;
 use millstream_base::error::Error;
+use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::{HttpClientSpec, HttpShape, SourceSpec};
 use millstream_base::units;
 use rows::Rows;

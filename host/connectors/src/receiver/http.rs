@@ -8,7 +8,6 @@ pub(super) mod cut;
 mod otlp;
 mod producers;
 
-use super::inbox::{Inbox, Offered, Ticket};
 use super::listening::{Listening, bound, until_answered};
 use crate::http::certificate::Certificate;
 use crate::http::places::sender;
@@ -18,6 +17,7 @@ use body::BodiesBudget;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::Positions;
 use millstream_base::error::Result;
+use millstream_base::inbox::{Inbox, Offered, Ticket};
 use millstream_base::job::spec::{HttpServerSpec, Origin, SourceSpec};
 use producers::{Forgotten, Numbered, Producers, RequestOrder};
 use std::net::IpAddr;

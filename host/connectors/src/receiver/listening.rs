@@ -2,7 +2,6 @@
 //! own. Whoever sends chooses a process, or what stands before them does, so no name can say whose a row is, and it is the other way
 //! round: a process names its partition so that the name falls to it.
 
-use super::inbox::Inbox;
 use super::panicked;
 use crate::http::listener::{bind, cannot_listen};
 use millstream_base::batch::chunk::Chunk;
@@ -10,6 +9,7 @@ use millstream_base::batch::partition::{Share, listener_name};
 use millstream_base::batch::position::Positions;
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
+use millstream_base::inbox::Inbox;
 use std::future::Future;
 use std::sync::Arc;
 use tokio::net::TcpListener;

@@ -12,7 +12,6 @@ mod frames;
 
 use super::budget::Budget;
 use super::http::cut::{BodyRecords, Records};
-use super::inbox::{Inbox, Ticket};
 use super::listening::{Listening, bound, until_answered};
 use crate::http::certificate::Certificate;
 use crate::http::listener::Acceptor;
@@ -25,6 +24,7 @@ use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::Positions;
 use millstream_base::error::Result;
 use millstream_base::fault;
+use millstream_base::inbox::{Inbox, Ticket};
 use millstream_base::job::spec::{LumberjackSpec, Origin, SourceSpec};
 use millstream_base::units;
 use socket2::{SockRef, TcpKeepalive};

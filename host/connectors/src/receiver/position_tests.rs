@@ -3,13 +3,15 @@
 
 use super::file::SourceFile;
 use super::framing::Counter;
-use super::inbox::{TakeLimits, TakenRecords};
 use super::replay::{RereadClient, replay};
 use super::tests::{begin_from, source};
 use super::*;
+use crate::rate::RateReads;
 use millstream_base::batch::chunk::PlannedChunk;
+use millstream_base::batch::position::Positions;
 use millstream_base::batch::position::{Extent, Position};
 use millstream_base::ids::BatchId;
+use millstream_base::inbox::{TakeLimits, TakenRecords};
 use millstream_base::job::spec::ColumnSpec;
 use millstream_base::random::Random;
 use std::collections::BTreeMap;
@@ -301,7 +303,7 @@ async fn a_queue_is_read_over_many_starts() {
 #[tokio::test]
 async fn a_rate_source_goes_on_with_the_next_row() {
     let folder = tempfile::tempdir().unwrap();
-    let kind = SourceKind::Rate { rows_per_second: 50_000, rows_max: Some(3_000) };
+    let kind = SourceKind::Declared(Arc::new(RateReads { rows_per_second: 50_000, rows_max: Some(3_000) }));
     let source = source(kind, Format::Binary { record_bytes: None });
     let (records, positions) = check_many_starts(&source, folder.path(), 0xD4).await;
     let start = positions[""].mark;
@@ -398,7 +400,7 @@ fn no_plan_makes_replay_panic() {
         SourceKind::File { path: path() },
         SourceKind::Queue { path: path() },
         SourceKind::Directory { path: "".into(), poll: Duration::ZERO, settle: Duration::ZERO, spread: false },
-        SourceKind::Rate { rows_per_second: 0, rows_max: None },
+        SourceKind::Declared(Arc::new(RateReads { rows_per_second: 0, rows_max: None })),
         SourceKind::Socket { address: "x:1".into() },
     ];
     let mut random = Random(0xBAD);

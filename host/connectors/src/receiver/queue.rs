@@ -1,11 +1,11 @@
 //! Source `queue`: a file with one JSON array of rows a line, a line a batch. For tests of jobs.
 
 use super::file::failed;
-use super::inbox::Inbox;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::{Extent, Position, Positions};
 use millstream_base::decode::json::array_elements;
 use millstream_base::error::Error;
+use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::SourceSpec;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use std::io::{BufRead, BufReader, Read};

@@ -7,15 +7,15 @@ use super::file::{OTHER_OBJECT, SourceFile};
 use super::file_facts::FileFacts;
 use super::follow::log_folder::path_of;
 use super::framing::Framer;
-use super::inbox::open::GrowingChunk;
 use super::object::{self, BucketReader};
-use super::{kafka, nexmark, plain, queue, rate};
+use super::{kafka, plain, queue};
 use bytes::Bytes;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::chunk::PlannedChunk;
 use millstream_base::batch::partition::Share;
 use millstream_base::batch::position::{Extent, Position, known_shortly};
 use millstream_base::error::{Error, Result};
+use millstream_base::inbox::open::GrowingChunk;
 use millstream_base::job::spec::{Format, Origin, SourceKind, SourceSpec};
 use millstream_base::limits::PART_ROWS_MAX;
 use std::collections::BTreeSet;
@@ -43,6 +43,16 @@ pub fn replay(
         let chunk = |planned: &PlannedChunk| match &planned.kept {
             Some(kept) => of_plan(kept, planned).map_err(|why| cannot(source, &why)),
             None => read.next().ok_or_else(|| Error::bug("a chunk of a topic was not read again")),
+        };
+        return chunks.iter().map(chunk).collect();
+    }
+    if let Some(mut replayer) = source.kind.declared().and_then(|config| config.replay(source, origin)) {
+        let chunk = |planned: &PlannedChunk| {
+            let made = match &planned.kept {
+                Some(kept) => of_plan(kept, planned),
+                None => replayer.chunk(planned).and_then(|found| as_planned(found, planned)),
+            };
+            made.map_err(|why| cannot(source, &format!("{}{why}", replayer.place(&planned.extent))))
         };
         return chunks.iter().map(chunk).collect();
     }
@@ -101,10 +111,6 @@ impl<'a> Replayer<'a> {
             | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
             }
-            SourceKind::Rate { rows_per_second, .. } => {
-                made(planned, |rows| rate::rows(rows, planned.extent.start, *rows_per_second))?
-            }
-            SourceKind::Nexmark(_) => made(planned, nexmark::rows)?,
             SourceKind::Queue { .. } => self.of_line(planned)?,
             SourceKind::File { .. }
             | SourceKind::Follow { .. }
@@ -112,10 +118,7 @@ impl<'a> Replayer<'a> {
             | SourceKind::Objects { .. }
             | SourceKind::Retry { .. } => self.open(&planned.extent)?.read(planned)?,
         };
-        if found.rows() != planned.rows as usize || found.extent != planned.extent {
-            return Err(changed(planned, found.rows()));
-        }
-        Ok(found)
+        as_planned(found, planned)
     }
 
     /// Rows of a line of a queue.
@@ -228,9 +231,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
         SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => {
             os_name(name).map(|name| origin.folder.join(path).join(name))
         }
-        SourceKind::Rate { .. }
-        | SourceKind::Nexmark(_)
-        | SourceKind::Socket { .. }
+        SourceKind::Socket { .. }
         | SourceKind::RawSocket { .. }
         | SourceKind::Kafka(_)
         | SourceKind::Http(_)
@@ -381,11 +382,20 @@ impl ReplayedFile<'_> {
     }
 }
 
-fn made(planned: &PlannedChunk, rows: impl FnOnce(std::ops::Range<u64>) -> Chunk) -> Result<Chunk, String> {
+/// The rows of a planned chunk, of a source that makes them of their numbers.
+pub fn made(planned: &PlannedChunk, rows: impl FnOnce(std::ops::Range<u64>) -> Chunk) -> Result<Chunk, String> {
     let first = planned.extent.row;
     let end = first.checked_add(u64::from(planned.rows)).filter(|_| planned.rows as usize <= PART_ROWS_MAX);
     let end = end.ok_or("its plan tells of more rows than a chunk can have")?;
     Ok(rows(first..end))
+}
+
+/// What was made again, if it is what was planned.
+fn as_planned(found: Chunk, planned: &PlannedChunk) -> Result<Chunk, String> {
+    match found.rows() == planned.rows as usize && found.extent == planned.extent {
+        true => Ok(found),
+        false => Err(changed(planned, found.rows())),
+    }
 }
 
 fn changed(planned: &PlannedChunk, found: usize) -> String {

@@ -3,13 +3,13 @@
 pub mod several;
 
 use super::framing::{Counter, StreamCursor};
-use super::inbox::{Inbox, PartitionRead};
 use super::polled::BusyFlag;
 use super::registry::Schemas;
 use super::wire::{Wire, connect, told};
 use super::{REFUSED, framer};
 use millstream_base::batch::partition::{clock_number, rows_name};
 use millstream_base::batch::position::Positions;
+use millstream_base::inbox::{Inbox, PartitionRead};
 use millstream_base::job::spec::{SourceKind, SourceSpec};
 use millstream_base::secrets;
 use std::io::ErrorKind;

@@ -8,7 +8,6 @@ mod columns;
 mod frames;
 mod message;
 
-use super::inbox::Inbox;
 use super::json_text::text_of;
 use super::listening::Listening;
 use crate::http::listener::{self, accept_all, bind_datagrams, cannot_listen};
@@ -20,6 +19,7 @@ use millstream_base::batch::cell;
 use millstream_base::batch::chunk::{Chunk, RefusedRecord};
 use millstream_base::batch::position::Positions;
 use millstream_base::error::{Error, Result};
+use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::{SourceSpec, SyslogSpec};
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use socket2::TcpKeepalive;

@@ -1,9 +1,13 @@
 use super::*;
-use crate::receiver::inbox::{InboxState, TakeLimits};
+use crate::rate::RateReads;
 use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::partition::Share;
+use millstream_base::batch::position::Positions;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::Kind;
-use millstream_base::job::spec::ColumnSpec;
+use millstream_base::inbox::{InboxState, TakeLimits};
+use millstream_base::job::spec::{ColumnSpec, JobFacts};
+use millstream_base::patience::ServerWait;
 use std::io::Write;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -38,16 +42,10 @@ pub fn begin_from(source: &SourceSpec, folder: &Path, from: &Positions) -> Start
     let waker = woken.clone();
     let inbox = Arc::new(Inbox::new(millstream_base::limits::INBOX_BYTES_MAX, Box::new(move || waker.notify_one())));
     let origin = Origin { folder: folder.into(), ..Origin::default() };
-    start(
-        source,
-        &origin,
-        inbox.clone(),
-        &Handle::current(),
-        from,
-        Share::ALL,
-        JobFacts { owner: None, servers: ServerWait::No, processes: 1 },
-    )
-    .expect("it starts");
+    let job = JobFacts { owner: None, servers: ServerWait::No, processes: 1 };
+    let (origin, runtime) = (&origin, &Handle::current());
+    start(SourceStart { source, origin, inbox: inbox.clone(), runtime, from, share: Share::ALL, job })
+        .expect("it starts");
     StartedSource { inbox, woken }
 }
 
@@ -245,7 +243,7 @@ async fn a_file_is_read_to_its_end_in_bounded_memory() {
 
 #[tokio::test]
 async fn a_rate_source_makes_its_rows_in_time() {
-    let kind = SourceKind::Rate { rows_per_second: 20_000, rows_max: Some(3_000) };
+    let kind = SourceKind::Declared(Arc::new(RateReads { rows_per_second: 20_000, rows_max: Some(3_000) }));
     let begun = Instant::now();
     let started = begin(&source(kind, Format::Binary { record_bytes: None }), Path::new("."));
     started.until("the end", |state| state.finished).await;
@@ -325,7 +323,7 @@ fn what_is_missing_is_told_before_anything_runs() {
     }
     let short = "job.toml:5: source `lines`: record_bytes is 4, but the columns of schema take 8 bytes";
     assert_eq!(check(file("file"), Format::Binary { record_bytes: Some(4) }), job(short.into()));
-    let rate = SourceKind::Rate { rows_per_second: 0, rows_max: None };
+    let rate = SourceKind::Declared(Arc::new(RateReads { rows_per_second: 0, rows_max: None }));
     assert_eq!(check(rate, Format::Text), job("job.toml:5: source `lines`: rows_per_second must be at least 1".into()));
 }
 

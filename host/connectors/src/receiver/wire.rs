@@ -1,9 +1,9 @@
 //! A connection of a socket source, plain or with TLS.
 
-use super::inbox::Inbox;
 use super::plain;
 use super::polled::BusyFlag;
 use crate::tls::{Tls, in_words, refusal};
+use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::SourceSpec;
 use std::io::{self, ErrorKind};
 use std::path::Path;

@@ -162,10 +162,7 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         // Brokers come and go, and positions name their topics; which cluster they are of is one of them.
         SourceKind::Kafka(_) => "kafka".to_owned(),
         // Positions name their partitions, and servers move.
-        SourceKind::Declared(config) => config.kind().to_owned(),
-        SourceKind::Rate { .. } => "rate".to_owned(),
-        // Rows are numbered by the kind of their events.
-        SourceKind::Nexmark(nexmark) => format!("nexmark {}", nexmark.event.word()),
+        SourceKind::Declared(config) => config.identity(&written),
         // Another version of it goes on where the one before was.
         SourceKind::Plugin(source) => match source.plugin.package() {
             Some(Ok((name, _))) => format!("plugin {name}"),
@@ -202,6 +199,9 @@ pub fn keeps_leftovers(source: &SourceSpec) -> bool {
 
 /// Whether what a source sent cannot be read again, so that plans must keep the rows themselves.
 pub fn keeps_rows(source: &SourceSpec) -> bool {
+    if let Some(config) = source.kind.declared() {
+        return config.keeps_rows();
+    }
     matches!(
         source.kind,
         SourceKind::Socket { .. }
@@ -209,7 +209,6 @@ pub fn keeps_rows(source: &SourceSpec) -> bool {
             | SourceKind::Http(_)
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
-            | SourceKind::Declared(_)
             | SourceKind::Syslog(_)
             | SourceKind::Lumberjack(_)
             | SourceKind::Table(_)

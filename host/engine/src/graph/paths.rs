@@ -207,9 +207,7 @@ fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
             | SourceKind::Plugin(_)
             | SourceKind::Declared(_)
             | SourceKind::Syslog(_)
-            | SourceKind::Lumberjack(_)
-            | SourceKind::Rate { .. }
-            | SourceKind::Nexmark(_) => {}
+            | SourceKind::Lumberjack(_) => {}
         }
     }
     if let Some(checkpoint) = spec.checkpoint.as_ref().filter(|checkpoint| !checkpoint.dir.contains("://")) {

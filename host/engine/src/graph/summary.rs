@@ -116,7 +116,7 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
                 "exactly once from the moment a batch is planned; what comes while nobody is connected is lost"
             }
         },
-        SourceKind::Declared(config) => config.promise(),
+        SourceKind::Declared(config) => return config.promise(),
         SourceKind::Syslog(_) => {
             "exactly once from the moment a batch is planned; datagrams that nobody takes are lost, and so is what was not planned at a crash"
         }

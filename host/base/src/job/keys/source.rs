@@ -1,7 +1,7 @@
 //! The keys of a source.
 
 use super::*;
-use super::{lumberjack, nexmark, otlp, syslog};
+use super::{lumberjack, otlp, syslog};
 use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
@@ -21,20 +21,8 @@ const REJECTING: &[&str] =
 const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka"];
 const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "http"];
 const MESSAGES: &[&str] = &["raw-socket", "kafka", "http", "directory", "file"];
-const CUT: &[&str] = &[
-    "socket",
-    "raw-socket",
-    "http",
-    "directory",
-    "file",
-    "kafka",
-    "syslog",
-    "otlp",
-    "lumberjack",
-    "plugin",
-    "rate",
-    "nexmark",
-];
+const CUT: &[&str] =
+    &["socket", "raw-socket", "http", "directory", "file", "kafka", "syslog", "otlp", "lumberjack", "plugin"];
 
 const OWN: &[TableKey] = &[
     key(
@@ -241,10 +229,6 @@ const OWN: &[TableKey] = &[
         "Format protobuf: whether records begin with the id of a schema registry, which is passed over; false by default.",
     )
     .of(SINGLE_RECORDS),
-    key("rows_per_second", KeyShape::Whole(1, limits::RATE_ROWS_PER_SECOND_MAX), "Rows that are made each second.")
-        .of(&["rate"])
-        .needed(&["rate"]),
-    key("rows_max", KeyShape::Whole(1, i64::MAX as u64), "Rows to make in all; by default without end.").of(&["rate"]),
     key(
         "follow",
         KeyShape::Flag,
@@ -309,7 +293,7 @@ const OWN: &[TableKey] = &[
     .of(REJECTING),
 ];
 
-const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, nexmark::SOURCE, syslog::SOURCE, otlp::SOURCE, lumberjack::SOURCE];
+const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, syslog::SOURCE, otlp::SOURCE, lumberjack::SOURCE];
 
 /// A source.
 pub(in crate::job) const SOURCE: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);

@@ -4,8 +4,8 @@ use super::{is_address, records};
 use crate::job::part_mistakes::PartMistakes;
 use crate::job::read;
 use crate::job::spec::{
-    ColumnSource, ColumnSpec, HttpShape, KafkaCluster, KafkaSinkSpec, KafkaSourceSpec, KafkaTopics, SourceKind,
-    SourceSpec, SubjectSpec, TimeForm,
+    ColumnSource, ColumnSpec, HttpShape, KafkaCluster, KafkaSinkSpec, KafkaSourceSpec, KafkaTopics, RecordBounds,
+    SourceKind, SourceSpec, SubjectSpec, TimeForm,
 };
 use crate::job::suggest;
 use crate::limits;
@@ -122,11 +122,9 @@ pub(super) fn column(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
         SourceKind::Declared(config) => config.gives(&column.from),
         _ => false,
     };
-    if let (SourceKind::Declared(config), false) = (&spec.kind, has_parts) {
-        return Some(format!(
-            "column `{name}` is `{word}`, which messages of kind `{}` do not have; remove it",
-            config.kind()
-        ));
+    if spec.kind.declared().is_some_and(|config| config.bounds() == RecordBounds::Envelope) && !has_parts {
+        let kind = spec.kind.word();
+        return Some(format!("column `{name}` is `{word}`, which messages of kind `{kind}` do not have; remove it"));
     }
     if of_event && !has_parts {
         return Some(format!(

@@ -17,6 +17,7 @@ pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
         SourceKind::Objects { .. } if matches!(spec.format, Format::Protobuf(_)) => {
             "they are not read from buckets yet; copy the objects into a folder"
         }
+        SourceKind::Declared(ref config) => config.no_frames().unwrap_or_default(),
         _ => "",
     };
     if matches!(spec.format, Format::Avro(_) | Format::Protobuf(_)) && !no_frames.is_empty() {
@@ -27,7 +28,7 @@ pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
             let message = "files of Parquet are read whole, from their end; write kind = \"directory\" or \"file\", without `follow`";
             part.wrong("format", message);
         }
-        Format::Avro(WriterSchema::InFile) if matches!(spec.kind, SourceKind::Http(_)) => {
+        Format::Avro(WriterSchema::InFile) if spec.kind.bounds() == RecordBounds::Body => {
             let message =
                 "format `avro` needs the schema that all records were written with; write schema_file = \"order.avsc\"";
             part.wrong("format", message);

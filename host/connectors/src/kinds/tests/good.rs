@@ -7,12 +7,14 @@ pub(super) use stages::STAGES;
 
 use super::super::all;
 use super::{read, read_with};
+use crate::rate::RateReads;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::job::spec::*;
 use millstream_base::job::{check, order, schema};
 use millstream_base::limits;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const EXAMPLE: &str = r#"# Counts words.
@@ -227,7 +229,7 @@ fn formats_have_the_defaults_of_their_kinds() {
     assert_eq!(job.batch, Duration::from_secs(1));
     assert_eq!(of("frames").format, Format::Binary { record_bytes: None });
     assert_eq!(of("frames").schema, column("value", ColumnType::Binary));
-    assert_eq!(of("ticks").kind, SourceKind::Rate { rows_per_second: 5, rows_max: Some(7) });
+    assert_eq!(of("ticks").kind, SourceKind::Declared(Arc::new(RateReads { rows_per_second: 5, rows_max: Some(7) })));
     assert_eq!(of("ticks").schema.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["timestamp", "value"]);
     assert_eq!(of("test").format, Format::Json);
     assert_eq!(of("wire").format, Format::Csv { header: false, separator: b',' });
@@ -273,7 +275,7 @@ fn a_program_builds_the_same_job() {
         .batch(Duration::ZERO)
         .workers(2)
         .source(SourceSpec::socket("lines", "127.0.0.1:9999"))
-        .source(SourceSpec::rate("ticks", 10, None))
+        .source(SourceSpec::of("ticks", RateReads { rows_per_second: 10, rows_max: None }))
         .source(SourceSpec::raw_socket("frames", "127.0.0.1:9998"))
         .source(SourceSpec::queue("test", "in.jsonl", vec![ColumnSpec::new("k", ColumnType::Text)]))
         .stage(StageSpec::plugin("words", ["lines"], split))

@@ -3,11 +3,11 @@
 use super::position::FetchPosition;
 use crate::receiver::framing::{trim_csv_line_end, trim_line_end};
 use crate::receiver::http::cut;
-use crate::receiver::inbox::Inbox;
 use bytes::Bytes;
 use millstream_base::batch::chunk::{Chunk, RefusedRecord};
 use millstream_base::batch::envelope::{self, EVENT, ID, RecordMetadata};
 use millstream_base::batch::position::{Extent, Positions};
+use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::{Format, SourceSpec};
 
 /// Bytes that may stand before the rows of one event together; one that needs more is one record, which does not decode.
@@ -148,9 +148,9 @@ fn in_envelopes(chunk: Chunk, trim: fn(&[u8]) -> &[u8], piece: PushedMessage<'_>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receiver::inbox::TakeLimits;
     use millstream_base::batch::position::Position;
     use millstream_base::ids::BatchId;
+    use millstream_base::inbox::TakeLimits;
 
     #[tokio::test]
     async fn rows_of_all_pieces_are_counted_through() {

@@ -2,8 +2,8 @@
 //! position of the source, by its name.
 
 use crate::limits::HTTP_PRODUCER_BYTES_MAX;
-use crate::receiver::inbox::Ticket;
 use millstream_base::batch::position::{Position, Positions};
+use millstream_base::inbox::Ticket;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;

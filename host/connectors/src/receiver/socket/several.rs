@@ -2,11 +2,11 @@
 //! key groups its name lies in. Nobody is asked which there are: all processes have the same list.
 
 use super::Server;
-use crate::receiver::inbox::Inbox;
 use crate::receiver::polled::BusyFlag;
 use millstream_base::batch::partition::{CLOCK_PREFIX, Share, rows_name};
 use millstream_base::batch::position::Positions;
 use millstream_base::fault;
+use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::{Origin, SourceSpec};
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! Small chunks joined into one, so that a record that comes alone costs a copy of its bytes and no more.
 
-use crate::receiver::framing::UNCLOSED;
+use crate::batch::chunk::UNCLOSED;
+use crate::batch::chunk::{Chunk, RefusedRecord};
+use crate::batch::position::Extent;
+use crate::batch::ready::ReadyRows;
+use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use bytes::{Bytes, BytesMut};
-use millstream_base::batch::chunk::{Chunk, RefusedRecord};
-use millstream_base::batch::position::Extent;
-use millstream_base::batch::ready::ReadyRows;
-use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 
 /// So many pieces of columns are joined at once: what each takes beside its rows may be more than these.
 const PIECES_MAX: usize = 64;

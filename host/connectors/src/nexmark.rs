@@ -1,23 +1,27 @@
-//! Source `nexmark`: numbers of rows, of which the workers make the events ([`millstream_base::decode::nexmark`]).
+//! Source `nexmark`: numbers of rows, of which the workers make the [`events`].
 
-use super::inbox::Inbox;
+pub mod declaration;
+mod events;
+pub mod settings;
+
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::{Extent, Positions};
-use millstream_base::job::spec::NexmarkSpec;
+use millstream_base::inbox::Inbox;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use settings::NexmarkReads;
 use std::ops::Range;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Bytes of a record: the number of a row.
-const RECORD_BYTES: usize = 8;
+const RECORD_BYTES: u32 = 8;
 /// How often rows are made where they are paced.
 const TICK: Duration = Duration::from_millis(1);
 
 /// Makes rows until there are as many as the job wants, as quickly as they are taken, or each when it is due: so many events after the
 /// first one of this start. A receiver that was held up catches up.
-pub async fn receive(spec: &NexmarkSpec, from: &Positions, inbox: &Inbox) {
-    millstream_base::decode::nexmark::prepare();
+async fn receive(spec: &NexmarkReads, from: &Positions, inbox: &Inbox) {
+    events::prepare();
     let mut made = from.get("").map_or(0, |position| position.offset);
     let rows_max = spec.rows_max().unwrap_or(u64::MAX);
     // As many rows as a part may have once they are made.
@@ -49,11 +53,11 @@ pub async fn receive(spec: &NexmarkSpec, from: &Positions, inbox: &Inbox) {
 }
 
 /// Records of the rows of this range, at most [`PART_ROWS_MAX`].
-pub fn rows(range: Range<u64>) -> Chunk {
+fn rows(range: Range<u64>) -> Chunk {
     let count = range.end.saturating_sub(range.start).min(PART_ROWS_MAX as u64) as usize;
     let extent = Extent { row: range.start, ..Extent::default() };
-    let mut bytes = Vec::with_capacity(count * RECORD_BYTES);
+    let mut bytes = Vec::with_capacity(count * RECORD_BYTES as usize);
     range.take(count).for_each(|row| bytes.extend_from_slice(&row.to_le_bytes()));
-    let ends = (1..=count as u32).map(|row| row * RECORD_BYTES as u32).collect();
+    let ends = (1..=count as u32).map(|row| row * RECORD_BYTES).collect();
     Chunk { bytes: bytes.into(), ends, extent, ..Chunk::default() }
 }

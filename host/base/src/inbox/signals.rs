@@ -4,9 +4,9 @@
 
 use super::whole::WholeRequest;
 use super::{Inbox, InboxContents};
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::position::{Position, Positions};
-use millstream_base::ids::BatchId;
+use crate::batch::chunk::Chunk;
+use crate::batch::position::{Position, Positions};
+use crate::ids::BatchId;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -161,7 +161,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receiver::inbox::TakeLimits;
+    use crate::inbox::TakeLimits;
     use bytes::Bytes;
     use futures_util::FutureExt as _;
 

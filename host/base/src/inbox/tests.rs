@@ -1,8 +1,8 @@
 use super::*;
+use crate::batch::chunk::RefusedRecord;
+use crate::batch::position::Extent;
+use crate::limits::INBOX_BYTES_MAX;
 use bytes::Bytes;
-use millstream_base::batch::chunk::RefusedRecord;
-use millstream_base::batch::position::Extent;
-use millstream_base::limits::INBOX_BYTES_MAX;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

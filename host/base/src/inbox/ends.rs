@@ -6,10 +6,10 @@
 //! nobody can know of rows that are on their way. Where the server does not answer, and where batches are behind, it is not.
 
 use super::{Inbox, InboxContents, QueuedItem, TakenRecords};
-use millstream_base::batch::partition::{AT_END, CLOCK_PREFIX, MORE, Share};
-use millstream_base::batch::position::{Position, Positions};
-use millstream_base::batch::topic;
-use millstream_base::ids::BatchId;
+use crate::batch::partition::{AT_END, CLOCK_PREFIX, MORE, Share};
+use crate::batch::position::{Position, Positions};
+use crate::batch::topic;
+use crate::ids::BatchId;
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -174,11 +174,11 @@ impl InboxContents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receiver::inbox::TakeLimits;
+    use crate::batch::chunk::Chunk;
+    use crate::batch::partition::clock_name;
+    use crate::batch::position::Extent;
+    use crate::inbox::TakeLimits;
     use bytes::Bytes;
-    use millstream_base::batch::chunk::Chunk;
-    use millstream_base::batch::partition::clock_name;
-    use millstream_base::batch::position::Extent;
 
     const IDLE: Duration = Duration::from_secs(8);
 

@@ -6,7 +6,7 @@ fn numbers(rows: std::ops::Range<u64>) -> Vec<u8> {
     rows.flat_map(u64::to_le_bytes).collect()
 }
 
-fn rows(spec: &NexmarkSpec, range: std::ops::Range<u64>) -> RecordBatch {
+fn rows(spec: &NexmarkReads, range: std::ops::Range<u64>) -> RecordBatch {
     NexmarkDecoder::new(spec).rows(&numbers(range)).unwrap()
 }
 
@@ -26,7 +26,7 @@ fn bytes_of_rows(rows: &RecordBatch) -> usize {
 #[test]
 fn rows_are_made_of_their_numbers_alone() {
     for (word, event) in NexmarkEvent::ALL {
-        let spec = NexmarkSpec::new(event);
+        let spec = NexmarkReads::new(event);
         let whole = rows(&spec, 0..3_000);
         assert_eq!(whole.slice(1_234, 500), rows(&spec, 1_234..1_734), "{word}");
         assert_eq!(rows(&spec, u64::MAX - 3..u64::MAX).num_rows(), 3, "{word}");
@@ -35,7 +35,7 @@ fn rows_are_made_of_their_numbers_alone() {
 
 #[test]
 fn bids_are_for_what_is_open_and_half_of_them_for_what_is_hot() {
-    let bids = rows(&NexmarkSpec::new(NexmarkEvent::Bid), 0..46_000);
+    let bids = rows(&NexmarkReads::new(NexmarkEvent::Bid), 0..46_000);
     let (auctions, bidders, prices) = (of(&bids, "auction"), of(&bids, "bidder"), of(&bids, "price"));
     let hot = auctions.iter().filter(|auction| **auction % 100 == 0).count();
     assert!((22_000..25_000).contains(&hot), "{hot}");
@@ -58,7 +58,7 @@ fn bids_are_for_what_is_open_and_half_of_them_for_what_is_hot() {
 
 #[test]
 fn auctions_are_numbered_and_open_for_a_while() {
-    let auctions = rows(&NexmarkSpec::new(NexmarkEvent::Auction), 0..3_000);
+    let auctions = rows(&NexmarkReads::new(NexmarkEvent::Auction), 0..3_000);
     assert_eq!(of(&auctions, "id"), (1_000..4_000).collect::<Vec<_>>());
     let times = |name: &str| {
         auctions.column_by_name(name).unwrap().as_primitive::<TimestampMicrosecondType>().values().to_vec()
@@ -74,7 +74,7 @@ fn auctions_are_numbered_and_open_for_a_while() {
 
 #[test]
 fn persons_live_in_six_states() {
-    let persons = rows(&NexmarkSpec::new(NexmarkEvent::Person), 0..1_000);
+    let persons = rows(&NexmarkReads::new(NexmarkEvent::Person), 0..1_000);
     assert_eq!(of(&persons, "id"), (1_000..2_000).collect::<Vec<_>>());
     let states: std::collections::BTreeSet<_> =
         persons.column_by_name("state").unwrap().as_string::<i32>().iter().flatten().collect();

@@ -3,11 +3,11 @@
 
 mod texts;
 
-use crate::batch::types::schema_of;
-use crate::job::spec::{EVENTS_OF_EPOCH, NexmarkEvent, NexmarkSpec};
-use crate::random::Random;
+use super::settings::{EVENTS_OF_EPOCH, NexmarkEvent, NexmarkReads};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringBuilder, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::types::schema_of;
+use millstream_base::random::Random;
 use std::sync::{Arc, LazyLock};
 use texts::TEXTS;
 
@@ -27,7 +27,7 @@ const HOT_OF: u64 = 100;
 
 /// Makes rows of the records of such a source: numbers of rows, eight bytes each.
 pub struct NexmarkDecoder {
-    spec: NexmarkSpec,
+    spec: NexmarkReads,
     schema: SchemaRef,
 }
 
@@ -46,7 +46,7 @@ impl Text {
 
 impl NexmarkDecoder {
     /// What makes these.
-    pub fn new(spec: &NexmarkSpec) -> NexmarkDecoder {
+    pub fn new(spec: &NexmarkReads) -> NexmarkDecoder {
         let columns: Vec<_> = spec.event.columns().into_iter().map(|column| (column.name, column.kind)).collect();
         NexmarkDecoder { spec: spec.clone(), schema: schema_of(&columns) }
     }
@@ -163,7 +163,10 @@ fn ints(values: Vec<i64>) -> ArrayRef {
 }
 
 fn moments(values: Vec<i64>) -> ArrayRef {
-    Arc::new(TimestampMicrosecondArray::from(values).with_data_type(crate::batch::types::ColumnType::Timestamp.arrow()))
+    Arc::new(
+        TimestampMicrosecondArray::from(values)
+            .with_data_type(millstream_base::batch::types::ColumnType::Timestamp.arrow()),
+    )
 }
 
 /// One event, and what is drawn for it.
@@ -174,7 +177,7 @@ struct Event {
 }
 
 impl Event {
-    fn new(number: u64, spec: &NexmarkSpec) -> Event {
+    fn new(number: u64, spec: &NexmarkReads) -> Event {
         // Streams of neighbouring numbers are to have nothing in common.
         let random = Random(number.wrapping_mul(0xd134_2543_de82_ef95));
         Event { number, per_second: spec.events_per_second.max(1), random }

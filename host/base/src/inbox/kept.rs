@@ -1,8 +1,8 @@
 //! Topics that are compacted: their records may be deleted before a batch is replayed, so plans hold them.
 
 use super::Inbox;
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::topic;
+use crate::batch::chunk::Chunk;
+use crate::batch::topic;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -34,7 +34,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_base::batch::position::Extent;
+    use crate::batch::position::Extent;
 
     #[test]
     fn chunks_of_compacted_topics_are_kept() {

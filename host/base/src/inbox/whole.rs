@@ -3,9 +3,9 @@
 
 use super::open::GrowingChunk;
 use super::{END_BYTES, InboxContents, QueuedItem};
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::position::Position;
-use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use crate::batch::chunk::Chunk;
+use crate::batch::position::Position;
+use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 
 /// Bytes of memory of a request beside its records.
 const REQUEST_BYTES: u64 = 4 * END_BYTES;
@@ -146,9 +146,9 @@ impl TakenChunks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receiver::inbox::{Inbox, TakeLimits};
+    use crate::ids::BatchId;
+    use crate::inbox::{Inbox, TakeLimits};
     use bytes::Bytes;
-    use millstream_base::ids::BatchId;
 
     fn rows(count: u32) -> Vec<Chunk> {
         let bytes = Bytes::from("a\n".repeat(count as usize));

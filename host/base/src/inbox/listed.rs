@@ -2,9 +2,9 @@
 
 use super::whole::TakenChunks;
 use super::{END_BYTES, Inbox, InboxContents, QueuedItem};
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::partition::clock_name;
-use millstream_base::batch::position::Position;
+use crate::batch::chunk::Chunk;
+use crate::batch::partition::clock_name;
+use crate::batch::position::Position;
 
 impl Inbox {
     /// Receiver: the source has these partitions, each with a clock of its own; from the process that tells
@@ -39,9 +39,9 @@ pub(super) fn gathered(mut chunks: Vec<Chunk>, rows_of_part: u64) -> Vec<Chunk> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receiver::inbox::TakeLimits;
+    use crate::ids::BatchId;
+    use crate::inbox::TakeLimits;
     use bytes::Bytes;
-    use millstream_base::ids::BatchId;
 
     fn row(partition: &str, number: u64) -> Chunk {
         let bytes = Bytes::from(format!("{partition}{number}\n"));

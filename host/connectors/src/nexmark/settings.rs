@@ -1,8 +1,8 @@
-//! A source that makes the events of Nexmark: an auction house with persons, auctions and bids.
+//! Settings of sources of kind `nexmark`, which make the events of an auction house with persons, auctions and bids.
 
-use crate::batch::column::{ColumnSpec, TimeForm, TimeUnit};
-use crate::batch::types::ColumnType;
 use crate::limits;
+use millstream_base::batch::column::{ColumnSpec, TimeForm, TimeUnit};
+use millstream_base::batch::types::ColumnType;
 
 /// Events of one numbering in which a person is followed by three auctions and 46 bids.
 pub const EVENTS_OF_EPOCH: u64 = 50;
@@ -20,7 +20,7 @@ pub enum NexmarkEvent {
 
 /// What such a source makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NexmarkSpec {
+pub struct NexmarkReads {
     /// Whose rows.
     pub event: NexmarkEvent,
     /// Events of all three kinds in a second of event time.
@@ -123,10 +123,10 @@ impl NexmarkEvent {
     }
 }
 
-impl NexmarkSpec {
+impl NexmarkReads {
     /// These events, as Nexmark's own generator makes them by default, without end.
-    pub fn new(event: NexmarkEvent) -> NexmarkSpec {
-        NexmarkSpec {
+    pub fn new(event: NexmarkEvent) -> NexmarkReads {
+        NexmarkReads {
             event,
             events_per_second: limits::NEXMARK_EVENTS_PER_SECOND,
             events_max: None,

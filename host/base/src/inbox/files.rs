@@ -6,10 +6,10 @@
 //! a batch behind those in which the clocks of the files came. The clock of a file comes before its first row, and goes with its end.
 
 use super::{Inbox, InboxContents, PartitionRead, QueuedItem};
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::partition::{FILE_CLOCK_PREFIX, Share, TELLS_END, file_clock_name};
-use millstream_base::batch::position::{Position, Positions};
-use millstream_base::ids::BatchId;
+use crate::batch::chunk::Chunk;
+use crate::batch::partition::{FILE_CLOCK_PREFIX, Share, TELLS_END, file_clock_name};
+use crate::batch::position::{Position, Positions};
+use crate::ids::BatchId;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -249,7 +249,7 @@ impl InboxContents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receiver::inbox::{TakeLimits, TakenRecords};
+    use crate::inbox::{TakeLimits, TakenRecords};
     use bytes::Bytes;
     use futures_util::FutureExt as _;
 
@@ -294,10 +294,7 @@ mod tests {
         assert!(reads.begins_file(&other, Position::default()));
         assert!(!reads.state().ready, "the clock goes with the rows");
         let row = Chunk { bytes: Bytes::from_static(b"a\n"), ends: vec![2], ..Chunk::default() };
-        let row = Chunk {
-            extent: millstream_base::batch::position::Extent { file: other.clone(), ..Default::default() },
-            ..row
-        };
+        let row = Chunk { extent: crate::batch::position::Extent { file: other.clone(), ..Default::default() }, ..row };
         assert!(reads.put(row).now_or_never().unwrap());
         take(&reads, 5);
         tell(&reads, &lists);

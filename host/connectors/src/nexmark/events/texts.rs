@@ -1,6 +1,6 @@
 //! The texts of Nexmark's events: cut out of what is made once.
 
-use crate::random::Random;
+use millstream_base::random::Random;
 use std::fmt::Write;
 use std::sync::LazyLock;
 

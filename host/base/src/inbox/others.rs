@@ -3,8 +3,8 @@
 //! none knows by itself that the source has come to its end.
 
 use super::{FileNews, Inbox, InboxContents};
-use millstream_base::batch::position::{Position, Positions, SOURCE_END};
-use millstream_base::ids::BatchId;
+use crate::batch::position::{Position, Positions, SOURCE_END};
+use crate::ids::BatchId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -158,7 +158,7 @@ impl InboxContents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receiver::inbox::TakeLimits;
+    use crate::inbox::TakeLimits;
 
     fn inbox() -> Inbox {
         Inbox::new(1 << 20, Box::new(|| {})).with_others()
