@@ -240,12 +240,6 @@ pub const OPEN_PARTS_MAX: u64 = 1_000;
 pub const SOCKET_ADDRESSES_MAX: usize = 256;
 /// Partitions of a source that is polled: each has a thread, and an instance of a plugin or a connection.
 pub const POLLED_PARTITIONS_MAX: usize = 64;
-/// Bytes of a window of events that a Beat sends, unpacked, where a job says nothing else.
-pub const LUMBERJACK_WINDOW_BYTES_MAX: u64 = 16 << 20;
-/// How long such a window may take to come in, in milliseconds, where a job says nothing else.
-pub const LUMBERJACK_WINDOW_MS_MAX: u64 = 30_000;
-/// Bytes of a message of syslog, where a job says nothing else.
-pub const SYSLOG_BYTES_MAX: u64 = 64 << 10;
 
 /// How large a slice may be, unless it is a single row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

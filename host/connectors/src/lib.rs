@@ -19,6 +19,7 @@ pub mod kinds;
 #[cfg(feature = "brokers")]
 mod kinesis;
 mod limits;
+pub mod lumberjack;
 #[cfg(feature = "brokers")]
 pub mod mqtt;
 #[cfg(feature = "brokers")]
@@ -41,6 +42,7 @@ pub mod schema_registry;
 pub mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+pub mod syslog;
 pub mod tls;
 #[cfg(feature = "brokers")]
 pub mod zeromq;

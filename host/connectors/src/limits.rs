@@ -65,3 +65,9 @@ pub const NEXMARK_EVENTS_PER_SECOND: u64 = 10_000;
 pub const NEXMARK_BYTES_MAX: u64 = 4_096;
 /// Most that `rows_per_second` may say.
 pub const ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
+/// Bytes of a message of syslog, where a job says nothing else.
+pub const SYSLOG_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of a window of events that a Beat sends, unpacked, where a job says nothing else.
+pub const LUMBERJACK_WINDOW_BYTES_MAX: u64 = 16 << 20;
+/// How long such a window may take to come in, in milliseconds, where a job says nothing else.
+pub const LUMBERJACK_WINDOW_MS_MAX: u64 = 30_000;

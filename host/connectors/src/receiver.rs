@@ -1,10 +1,10 @@
 //! The host code that reads sources: async tasks and reading threads that put chunks into an inbox.
 
 pub mod arrow_stream;
-mod budget;
+pub(crate) mod bodies;
+pub(crate) mod budget;
 mod compressed;
 mod content;
-mod lumberjack;
 pub mod outage;
 pub(crate) mod parquet;
 pub mod polled;
@@ -16,10 +16,10 @@ pub mod follow;
 mod framing;
 mod http;
 pub mod infer;
-mod json_text;
+pub(crate) mod json_text;
 #[cfg_attr(not(feature = "kafka"), path = "receiver/kafka/absent.rs")]
 mod kafka;
-mod listening;
+pub(crate) mod listening;
 mod named;
 #[cfg_attr(not(feature = "objects"), path = "receiver/object/absent.rs")]
 mod object;
@@ -27,14 +27,12 @@ mod queue;
 pub mod registry;
 pub mod replay;
 mod socket;
-mod syslog;
 pub mod table;
 mod wire;
 
 use crate::tls::Tls;
 pub use framing::Framer;
 use framing::Framing;
-use listening::Listening;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::decode::avro::schema::Schema;
 use millstream_base::decode::binary::row_bytes;
@@ -99,11 +97,6 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         SourceKind::Retry { .. } => return Ok(()),
         // Its plugin has said what is wrong with its config.
         SourceKind::Plugin(_) => return Ok(()),
-        SourceKind::Syslog(_) => {}
-        SourceKind::Lumberjack(_) => {
-            let usable = lumberjack::check(source, &origin.folder);
-            usable.map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))?;
-        }
         SourceKind::Declared(config) => config.check_start(source, origin)?,
     }
     if source.kind.declared().is_some_and(|config| config.makes_records()) {
@@ -150,25 +143,13 @@ pub fn start(start: SourceStart<'_>) -> Result<()> {
                 }
             }
         }
-        SourceKind::Syslog(spec) => {
-            let reading = inbox.clone();
-            let listening = Listening::of(spec.spread, share, job.processes);
-            let ports = runtime.block_on(syslog::bind(&source, &spec, &listening))?;
-            let receiving = async move { syslog::receive(&source, &spec, ports, &listening, &from, &reading).await };
-            receive(&start, receiving);
-        }
         SourceKind::HttpClient(client) => {
             let (reading, folder) = (inbox.clone(), origin.folder.clone());
             let receiving = async move { fetch::receive(&source, &client, &folder, &from, &reading).await };
             receive(&start, receiving);
         }
         SourceKind::Http(server) => {
-            let listening = Listening::of(server.spread, share, job.processes);
-            http::start((&source, &server, origin), listening, inbox, runtime, &from)?;
-        }
-        SourceKind::Lumberjack(spec) => {
-            let listening = Listening::of(spec.spread, share, job.processes);
-            lumberjack::start((&source, &spec, origin), listening, inbox, runtime, &from)?;
+            http::start(&server, &start)?;
         }
         SourceKind::Directory { path, poll, settle, spread: true } => {
             let folder = (source, origin.folder.join(path), WatchTimes { poll, settle });
@@ -248,7 +229,7 @@ pub struct WatchTimes {
 }
 
 /// What the receiver of a source is called.
-fn receiver_name(source: &SourceSpec) -> String {
+pub(crate) fn receiver_name(source: &SourceSpec) -> String {
     format!("the receiver of source `{}`", source.name)
 }
 
@@ -434,7 +415,7 @@ fn check_record_bytes(source: &SourceSpec, record_bytes: Option<u32>, origin: &O
 }
 
 /// The error of a task that read for a receiver.
-fn panicked(name: &str, error: JoinError) -> Error {
+pub(crate) fn panicked(name: &str, error: JoinError) -> Error {
     match error.try_into_panic() {
         Ok(panic) => threads::panicked(name, &*panic),
         Err(error) => Error::bug(format!("{name} ended: {error}")),

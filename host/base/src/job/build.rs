@@ -290,8 +290,6 @@ impl SourceSpec {
             return columns;
         }
         match (kind, format) {
-            (SourceKind::Syslog(_), _) => SyslogSpec::columns(),
-            (SourceKind::Lumberjack(_), _) => LumberjackSpec::columns(),
             (SourceKind::Http(server), _) if !server.otlp.is_empty() => server.otlp_columns(),
             (_, Format::Text) => vec![ColumnSpec::new("value", ColumnType::Text)],
             (_, Format::Binary { .. }) => vec![ColumnSpec::new("value", ColumnType::Binary)],
@@ -424,8 +422,6 @@ impl SourceKind {
             SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
             SourceKind::Queue { .. } => "queue",
             SourceKind::Kafka(_) => "kafka",
-            SourceKind::Syslog(_) => "syslog",
-            SourceKind::Lumberjack(_) => "lumberjack",
             SourceKind::Plugin(_) => "plugin",
             SourceKind::Declared(config) => config.kind(),
             SourceKind::Table(_) => "table",

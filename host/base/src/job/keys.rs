@@ -2,12 +2,10 @@
 //! for editors is made, from these same tables.
 
 mod clickhouse;
-mod lumberjack;
 mod otlp;
 mod sink;
 mod source;
 mod stage;
-mod syslog;
 
 pub(super) use sink::*;
 pub(super) use source::*;
@@ -120,9 +118,7 @@ pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[
     ("directory", "the files of a folder and every new one"),
     ("file", "one file"),
     ("kafka", "topics of a Kafka cluster"),
-    ("syslog", "messages of syslog that others send"),
     ("otlp", "what OpenTelemetry exports"),
-    ("lumberjack", "what Filebeat and other Beats send"),
     ("plugin", "whatever a plugin of yours reads"),
     ("queue", "a file of test batches"),
 ];

@@ -11,7 +11,7 @@ mod socket;
 mod stage;
 mod window;
 
-pub use http::token_fits as token;
+pub use http::{own_certificate, token_fits as token};
 
 use super::mistakes::Mistakes;
 use super::part_mistakes::PartMistakes;
@@ -140,8 +140,6 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
         SourceKind::Kafka(spec) => kafka::source(spec, part),
         SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
         SourceKind::Declared(config) => config.check(spec, part),
-        SourceKind::Syslog(syslog) => address("listen", &syslog.listen, part),
-        SourceKind::Lumberjack(lumberjack) => http::lumberjack(spec, lumberjack, part),
         SourceKind::Table(_) | SourceKind::Retry { .. } => {}
     }
     for (key, value) in [

@@ -8,13 +8,11 @@ mod config;
 mod http_client;
 mod kafka;
 mod kafka_sink;
-mod lumberjack;
 mod otlp;
 mod plugin_sink;
 mod source_start;
 mod stage;
 mod start;
-mod syslog;
 
 pub use crate::batch::binary_text::BinaryEncoding;
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
@@ -25,13 +23,11 @@ pub use config::*;
 pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
-pub use lumberjack::*;
 pub use otlp::*;
 pub use plugin_sink::*;
 pub use source_start::*;
 pub use stage::*;
 pub use start::*;
-pub use syslog::*;
 
 use super::variables::ExpandedText;
 use crate::batch::partition::Share;
@@ -294,10 +290,6 @@ pub enum SourceKind {
     },
     /// The records of topics of a Kafka cluster.
     Kafka(Box<KafkaSourceSpec>),
-    /// Messages of syslog that others send.
-    Syslog(SyslogSpec),
-    /// Events that Beats send.
-    Lumberjack(LumberjackSpec),
     /// What the connector of a kind reads.
     Declared(Arc<dyn SourceConfig>),
     /// A file with one JSON array of rows a line, a line a batch: for tests.
@@ -343,8 +335,6 @@ impl SourceKind {
             SourceKind::Declared(config) => config.is_spread(),
             SourceKind::Socket { address } | SourceKind::RawSocket { address } => address.is_list(),
             SourceKind::Http(server) => server.spread,
-            SourceKind::Syslog(syslog) => syslog.spread,
-            SourceKind::Lumberjack(lumberjack) => lumberjack.spread,
             _ => self.spreads_files(),
         }
     }

@@ -4,7 +4,6 @@
 mod accept;
 mod answer;
 mod body;
-pub(super) mod cut;
 mod otlp;
 mod producers;
 
@@ -18,14 +17,13 @@ use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::Positions;
 use millstream_base::error::Result;
 use millstream_base::inbox::{Inbox, Offered, Ticket};
-use millstream_base::job::spec::{HttpServerSpec, Origin, SourceSpec};
+use millstream_base::job::spec::{HttpServerSpec, SourceSpec, SourceStart};
 use producers::{Forgotten, Numbered, Producers, RequestOrder};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::runtime::Handle;
 use tracing::warn;
 
 /// Checks what can be checked before anything listens.
@@ -35,18 +33,13 @@ pub fn check(source: &SourceSpec, folder: &Path) -> Result<(), String> {
 }
 
 /// Starts to listen. What was received by the time that the inbox is closed is still answered, as long as this runtime lives.
-pub fn start(
-    (source, server, origin): (&SourceSpec, &HttpServerSpec, &Origin),
-    listening: Listening,
-    inbox: Arc<Inbox>,
-    runtime: &Handle,
-    from: &Positions,
-) -> Result<()> {
-    let listener = bound(&source.name, &server.listen, &listening, runtime)?;
-    let name = format!("the receiver of source `{}`", source.name);
+pub fn start(server: &HttpServerSpec, start: &SourceStart<'_>) -> Result<()> {
+    let SourceStart { source, origin, inbox, from, .. } = start;
+    let listening = Listening::of(start, server.spread);
+    let listener = bound(start, &server.listen, &listening)?;
     let intake = Intake::new(source, server, listening, inbox.clone(), from);
     let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder));
-    until_answered(inbox, runtime, name, accept::listen(Arc::new(intake), listener, certificate));
+    until_answered(start, accept::listen(Arc::new(intake), listener, certificate));
     Ok(())
 }
 

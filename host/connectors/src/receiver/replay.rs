@@ -105,8 +105,6 @@ impl<'a> Replayer<'a> {
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
             | SourceKind::Declared(_)
-            | SourceKind::Syslog(_)
-            | SourceKind::Lumberjack(_)
             | SourceKind::Kafka(_)
             | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
@@ -238,8 +236,6 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
         | SourceKind::HttpClient(_)
         | SourceKind::Plugin(_)
         | SourceKind::Declared(_)
-        | SourceKind::Syslog(_)
-        | SourceKind::Lumberjack(_)
         | SourceKind::Objects { .. }
         | SourceKind::Table(_) => None,
     }

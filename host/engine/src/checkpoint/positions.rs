@@ -146,8 +146,6 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         // Wherever it listens, the same senders come.
         SourceKind::Http(server) if !server.otlp.is_empty() => "otlp".to_owned(),
         SourceKind::Http(_) => "http server".to_owned(),
-        SourceKind::Syslog(_) => "syslog".to_owned(),
-        SourceKind::Lumberjack(_) => "lumberjack".to_owned(),
         // What stands behind `?` says what is asked for, and may change; a URL is kept as it was written.
         SourceKind::HttpClient(client) => {
             format!("http client {}", client.url.split('?').next().unwrap_or_default())
@@ -209,8 +207,6 @@ pub fn keeps_rows(source: &SourceSpec) -> bool {
             | SourceKind::Http(_)
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
-            | SourceKind::Syslog(_)
-            | SourceKind::Lumberjack(_)
             | SourceKind::Table(_)
     )
 }

@@ -205,9 +205,7 @@ fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
             | SourceKind::Http(_)
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
-            | SourceKind::Declared(_)
-            | SourceKind::Syslog(_)
-            | SourceKind::Lumberjack(_) => {}
+            | SourceKind::Declared(_) => {}
         }
     }
     if let Some(checkpoint) = spec.checkpoint.as_ref().filter(|checkpoint| !checkpoint.dir.contains("://")) {

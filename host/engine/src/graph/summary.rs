@@ -117,10 +117,6 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
             }
         },
         SourceKind::Declared(config) => return config.promise(),
-        SourceKind::Syslog(_) => {
-            "exactly once from the moment a batch is planned; datagrams that nobody takes are lost, and so is what was not planned at a crash"
-        }
-        SourceKind::Lumberjack(_) => "at least once, from Beats, which send a window again that was not acknowledged",
         SourceKind::Plugin(_) => {
             "exactly once where its plugin goes on at a position, with [checkpoint]; what it cannot give again is lost at a crash"
         }

@@ -1,7 +1,7 @@
 //! The keys of a source.
 
+use super::otlp;
 use super::*;
-use super::{lumberjack, otlp, syslog};
 use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
@@ -15,14 +15,12 @@ const LINES: &[&str] = &["socket", "raw-socket", "http", "directory", "file"];
 const CELLS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka"];
 const RECORDS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "queue"];
 /// Kinds whose records may be rejected.
-const REJECTING: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "syslog", "otlp", "lumberjack", "plugin", "queue"];
+const REJECTING: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "otlp", "plugin", "queue"];
 /// Kinds whose records are frames by themselves.
 const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka"];
 const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "http"];
 const MESSAGES: &[&str] = &["raw-socket", "kafka", "http", "directory", "file"];
-const CUT: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "syslog", "otlp", "lumberjack", "plugin"];
+const CUT: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "otlp", "plugin"];
 
 const OWN: &[TableKey] = &[
     key(
@@ -293,7 +291,7 @@ const OWN: &[TableKey] = &[
     .of(REJECTING),
 ];
 
-const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, syslog::SOURCE, otlp::SOURCE, lumberjack::SOURCE];
+const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, otlp::SOURCE];
 
 /// A source.
 pub(in crate::job) const SOURCE: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);

@@ -3,9 +3,7 @@
 use super::address;
 use crate::job::http_url;
 use crate::job::part_mistakes::PartMistakes;
-use crate::job::spec::{
-    ClickhouseSinkSpec, HttpServerSpec, HttpSinkSpec, LumberjackSpec, SourceSpec, TlsSpec, WebsocketSinkSpec,
-};
+use crate::job::spec::{ClickhouseSinkSpec, HttpServerSpec, HttpSinkSpec, SourceSpec, TlsSpec, WebsocketSinkSpec};
 use crate::units;
 use std::time::Duration;
 
@@ -34,20 +32,8 @@ pub(super) fn source(spec: &SourceSpec, server: &HttpServerSpec, part: &PartMist
     spec.tls.iter().for_each(|tls| own_certificate(tls, part));
 }
 
-/// A source that Beats send to.
-pub(super) fn lumberjack(spec: &SourceSpec, lumberjack: &LumberjackSpec, part: &PartMistakes<'_>) {
-    address("listen", &lumberjack.listen, part);
-    if lumberjack.window_time_max.is_zero() || lumberjack.window_time_max > REQUEST_TIME_MAX_MAX {
-        let time = units::show_time(lumberjack.window_time_max);
-        part.wrong("window_time_max", format!("`window_time_max` is {time}; write a time from 1ms to 1h"));
-    }
-    // Senders may have to show certificates, too.
-    let shown = spec.tls.as_ref().map(|tls| TlsSpec { ca: None, ..tls.clone() });
-    shown.iter().for_each(|tls| own_certificate(tls, part));
-}
-
 /// Who listens has a certificate, and looks at nobody's.
-fn own_certificate(tls: &TlsSpec, part: &PartMistakes<'_>) {
+pub fn own_certificate(tls: &TlsSpec, part: &PartMistakes<'_>) {
     let (key, why) = match tls {
         tls if tls.ca.is_some() => ("tls.ca", "`tls.ca` is for those that connect to a server"),
         tls if tls.name.is_some() => ("tls.name", "`tls.name` is for those that connect to a server"),

@@ -2,12 +2,10 @@
 
 use super::{http_client, tls};
 use crate::job::spec::{
-    ClickhouseSinkSpec, HttpBody, HttpServerSpec, HttpSinkSpec, KeyedDocuments, LumberjackSpec, OtlpSignal, SyslogSpec,
-    WebsocketSinkSpec,
+    ClickhouseSinkSpec, HttpBody, HttpServerSpec, HttpSinkSpec, KeyedDocuments, OtlpSignal, WebsocketSinkSpec,
 };
 use crate::job::table::Reader;
 use crate::limits;
-use std::time::Duration;
 use toml::Value;
 
 /// A source that others POST to.
@@ -65,37 +63,6 @@ fn listener(spec: &mut HttpServerSpec, r: &Reader<'_>) {
     spec.request_time_max = r.time("request_time_max").unwrap_or(spec.request_time_max);
     let connections = r.whole("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
     spec.connections_max = connections.unwrap_or(spec.connections_max);
-}
-
-/// A source that listens for messages of syslog.
-pub(in crate::job) fn syslog(r: &Reader<'_>) -> SyslogSpec {
-    let example = "listen = \"0.0.0.0:5514\"";
-    r.need("listen", example);
-    let protocols = [("both", (true, true)), ("udp", (true, false)), ("tcp", (false, true))];
-    let (udp, tcp) = r.choice("protocol", &protocols, &["tls", "unix"]).unwrap_or((true, true));
-    let connections_max = r.whole("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
-    SyslogSpec {
-        listen: r.text("listen", example).unwrap_or_default().to_owned(),
-        spread: r.flag("spread").unwrap_or(false),
-        udp,
-        tcp,
-        connections_max: connections_max.unwrap_or(limits::HTTP_CONNECTIONS_MAX),
-    }
-}
-
-/// A source that listens for what Beats send.
-pub(in crate::job) fn lumberjack(r: &Reader<'_>) -> LumberjackSpec {
-    let example = "listen = \"0.0.0.0:5044\"";
-    r.need("listen", example);
-    let connections_max = r.whole("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
-    let window_bytes_max = r.size("window_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
-    LumberjackSpec {
-        listen: r.text("listen", example).unwrap_or_default().to_owned(),
-        spread: r.flag("spread").unwrap_or(false),
-        window_bytes_max: window_bytes_max.unwrap_or(limits::LUMBERJACK_WINDOW_BYTES_MAX),
-        window_time_max: r.time("window_time_max").unwrap_or(Duration::from_millis(limits::LUMBERJACK_WINDOW_MS_MAX)),
-        connections_max: connections_max.unwrap_or(limits::HTTP_CONNECTIONS_MAX),
-    }
 }
 
 /// A sink that sends requests.

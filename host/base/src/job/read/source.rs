@@ -49,7 +49,6 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Ki
         record_bytes_max: match kind {
             // Written as JSON, a row may be longer than it was.
             SourceKind::Plugin(_) => limits::RECORD_BYTES_MAX_MAX,
-            SourceKind::Syslog(_) => size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::SYSLOG_BYTES_MAX),
             ref kind => {
                 let usual = kind.declared().map_or(limits::RECORD_BYTES_MAX, SourceConfig::record_bytes_max);
                 size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, usual)
@@ -88,9 +87,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         "socket" => SourceKind::Socket { address: address() },
         "raw-socket" => SourceKind::RawSocket { address: address() },
         "kafka" => SourceKind::Kafka(Box::new(kafka::source(r))),
-        "syslog" => SourceKind::Syslog(http::syslog(r)),
         "otlp" => SourceKind::Http(http::otlp(r)),
-        "lumberjack" => SourceKind::Lumberjack(http::lumberjack(r)),
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");
             SourceKind::Plugin(Box::new(PluginSourceSpec::new(bare(r))))
@@ -122,7 +119,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
 fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, folder): (&Kinds, &Path)) -> Format {
     let default = match kind {
         SourceKind::RawSocket { .. } => "binary",
-        SourceKind::Queue { .. } | SourceKind::Plugin(_) | SourceKind::Syslog(_) | SourceKind::Lumberjack(_) => "json",
+        SourceKind::Queue { .. } | SourceKind::Plugin(_) => "json",
         // It is not the author's to choose; the key itself is refused already.
         SourceKind::Declared(config) if config.makes_records() => return config.format(),
         SourceKind::Declared(config) => config.format().word(),

@@ -47,7 +47,9 @@ pub trait SourceConfig: Config {
     }
 
     /// What tells its records from each other.
-    fn bounds(&self) -> RecordBounds;
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Format
+    }
 
     /// The format of its records where the job file names none.
     fn format(&self) -> Format {

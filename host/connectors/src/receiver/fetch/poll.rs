@@ -8,7 +8,7 @@ use super::packed::{Unusable, too_long, unpack};
 use super::position::PreviousAnswer;
 use super::{Fetch, RoundEnd};
 use crate::limits::{HTTP_PAGES_MAX, HTTP_PLACE_BYTES_MAX};
-use crate::receiver::http::cut::{self, BodyRecords};
+use crate::receiver::bodies::{self, BodyRecords};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::{
@@ -88,7 +88,7 @@ pub async fn ask(fetch: &mut Fetch<'_>, asked: &PollRequest<'_>) -> RoundEnd {
         Err(Unusable::Refused(why)) => return fetch.failed(&why),
     };
     let cut = rows_of(&body, asked.rows)
-        .and_then(|content| Ok((content, cut::cut(fetch.source, content, fetch.rows.rows_max())?)));
+        .and_then(|content| Ok((content, bodies::cut(fetch.source, content, fetch.rows.rows_max())?)));
     let (content, BodyRecords { chunks, rows }) = match cut {
         Ok(cut) => cut,
         Err(why) => return RoundEnd::lost(why),

@@ -1,8 +1,8 @@
 //! What a server sent, on its way into the inbox.
 
 use super::position::FetchPosition;
+use crate::receiver::bodies;
 use crate::receiver::framing::{trim_csv_line_end, trim_line_end};
-use crate::receiver::http::cut;
 use bytes::Bytes;
 use millstream_base::batch::chunk::{Chunk, RefusedRecord};
 use millstream_base::batch::envelope::{self, EVENT, ID, RecordMetadata};
@@ -95,7 +95,9 @@ impl<'a> Rows<'a> {
     /// decode.
     pub fn of_piece(&self, piece: PushedMessage<'_>) -> Vec<Chunk> {
         let chunks = match piece.dropped {
-            0 => cut::cut(self.source, piece.data, u64::MAX).map_or_else(|_| vec![one(piece.data)], |cut| cut.chunks),
+            0 => {
+                bodies::cut(self.source, piece.data, u64::MAX).map_or_else(|_| vec![one(piece.data)], |cut| cut.chunks)
+            }
             dropped => vec![self.too_long(piece.data, dropped)],
         };
         if !self.in_envelopes {

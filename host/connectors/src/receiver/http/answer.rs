@@ -1,12 +1,12 @@
 //! What a request is answered.
 
 use super::body::{BodyFault, HeldBody, drain};
-use super::cut::{self, BodyRecords};
 use super::otlp::Call;
 use super::producers::{self, Numbered};
 use super::{Intake, IntakeResult, Receiving};
 use crate::http::heads::repeated;
 use crate::http::places::{Place, Standing};
+use crate::receiver::bodies::{self, BodyRecords};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -208,7 +208,7 @@ fn put(
 ) -> Result<(u64, IntakeResult), RequestRefusal> {
     let cut = match admitted.call {
         Some(call) => call.cut(&intake.source, &intake.server, &held.bytes, intake.rows_max),
-        None => cut::cut(&intake.source, &held.bytes, intake.rows_max).map_err(|why| (StatusCode::BAD_REQUEST, why)),
+        None => bodies::cut(&intake.source, &held.bytes, intake.rows_max).map_err(|why| (StatusCode::BAD_REQUEST, why)),
     };
     let BodyRecords { chunks, rows } = cut.map_err(|(status, why)| RequestRefusal::new(status, why))?;
     drop(held);
@@ -217,7 +217,7 @@ fn put(
         let why = format!("the request has {rows} rows, and at most {most} fit into a batch; send it in several");
         return Err(RequestRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, why));
     }
-    let rows = cut::rows_of(&intake.source, &chunks);
+    let rows = bodies::rows_of(&intake.source, &chunks);
     if rows == 0 {
         return Ok((0, IntakeResult::Repeated(None)));
     }

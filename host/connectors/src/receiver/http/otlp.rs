@@ -6,7 +6,7 @@ mod messages;
 mod rows;
 mod tree;
 
-use super::cut::{BodyRecords, Records};
+use crate::receiver::bodies::{BodyRecords, Records};
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http_body_util::Full;

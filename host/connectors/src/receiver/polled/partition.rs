@@ -4,7 +4,7 @@ use super::messages::chunks_of;
 use super::position::PartitionPosition;
 use super::{BusyFlag, RetryPause};
 use crate::limits::{POLL_WAIT_MS, POLL_WAIT_SHORT_MS};
-use crate::receiver::http::cut;
+use crate::receiver::bodies;
 use millstream_base::batch::chunk::{Chunk, RefusedRecord};
 use millstream_base::batch::envelope::{self, RecordMetadata};
 use millstream_base::batch::json;
@@ -357,7 +357,7 @@ fn chunks(source: &SourceSpec, polled: &ReadRows) -> Result<Vec<Chunk>, Error> {
         ReadContent::Rows(rows) => {
             let mut lines = Vec::new();
             json::write(std::slice::from_ref(rows), &mut lines).map_err(|why| failed(why.to_string()))?;
-            cut::cut(source, &lines, u64::MAX).map_err(failed)?.chunks
+            bodies::cut(source, &lines, u64::MAX).map_err(failed)?.chunks
         }
     };
     if !polled.refused.is_empty() {

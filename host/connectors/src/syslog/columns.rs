@@ -1,13 +1,13 @@
 //! Messages as the columns of a source that has them as they are: nothing is written that would have to be read again.
 
 use super::message::Message;
+use super::settings::SyslogReads;
 use arrow::array::{ArrayRef, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder};
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::ready::ReadyRows;
 use millstream_base::batch::types;
 use millstream_base::decode::ready::{name_of, takes};
-use millstream_base::job::spec::SyslogSpec;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Columns {
     /// None yet; `None`: the job has the parts of a message in other types, or parts of parts. All columns that there are stand in the
     /// rows, as the job may want others when a batch runs again.
     pub fn of(columns: &[ColumnSpec]) -> Option<Columns> {
-        let schema = types::columns_of_specs(&SyslogSpec::columns());
+        let schema = types::columns_of_specs(&SyslogReads::columns());
         let is_taken = |column: &ColumnSpec| {
             let field = schema.field_with_name(name_of(column));
             // A time may be written without a zone.
@@ -125,7 +125,7 @@ mod tests {
             "<34>Oct 11 22:14:15 host su[231]: 'su root' failed",
             "no \u{0} \"priority\"",
         ];
-        let source = SourceSpec::http("in", "h:1").format(Format::Json).schema(SyslogSpec::columns());
+        let source = SourceSpec::of("in", SyslogReads::new("h:1"));
         let mut columns = Columns::of(&source.schema).unwrap();
         let (reader, mut bytes, mut ends) = (Reader::new(), Vec::new(), Vec::new());
         for text in messages {

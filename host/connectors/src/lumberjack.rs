@@ -8,35 +8,36 @@
 //! While a window waits for its answer the next ones are read, a few at most, and its sender hears now and then that somebody is at
 //! work on it. Strangers may connect: all that comes is bounded, in bytes and in time, and nobody waits for anybody else.
 
+pub mod declaration;
 mod frames;
+pub mod settings;
 
-use super::budget::Budget;
-use super::http::cut::{BodyRecords, Records};
-use super::listening::{Listening, bound, until_answered};
 use crate::http::certificate::Certificate;
 use crate::http::listener::Acceptor;
 use crate::http::places::{Place, Standing};
 use crate::http::refusals::Refusals;
 use crate::limits::{HTTP_BODIES_BYTES_MAX, HTTP_HEAD_MS_MAX};
+use crate::receiver::bodies::{BodyRecords, Records};
+use crate::receiver::budget::Budget;
+use crate::receiver::listening::{Listening, bound, until_answered};
+use crate::receiver::panicked;
 use crate::tls;
 use frames::{Window, WindowRefusal, answer, begins};
 use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::position::Positions;
 use millstream_base::error::Result;
 use millstream_base::fault;
 use millstream_base::inbox::{Inbox, Ticket};
-use millstream_base::job::spec::{LumberjackSpec, Origin, SourceSpec};
+use millstream_base::job::spec::{SourceSpec, SourceStart};
 use millstream_base::units;
+use settings::LumberjackReads;
 use socket2::{SockRef, TcpKeepalive};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -56,45 +57,34 @@ const WINDOWS_MAX: usize = 8;
 /// After which silence the system asks whether the other end is still there.
 const ASK_AFTER: Duration = Duration::from_secs(60);
 
-/// Checks what can be checked before anything listens.
-pub fn check(source: &SourceSpec, folder: &Path) -> Result<(), String> {
-    let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, folder));
-    certificate.map_or(Ok(()), |certificate| certificate.check())
-}
-
 /// Starts to listen. What was received by the time that the inbox is closed is still answered, as long as this runtime lives.
-pub fn start(
-    (source, spec, origin): (&SourceSpec, &LumberjackSpec, &Origin),
-    listening: Listening,
-    inbox: Arc<Inbox>,
-    runtime: &Handle,
-    from: &Positions,
-) -> Result<()> {
-    let listener = bound(&source.name, &spec.listen, &listening, runtime)?;
-    let name = format!("the receiver of source `{}`", source.name);
+fn start(reads: &LumberjackReads, start: &SourceStart<'_>) -> Result<()> {
+    let SourceStart { source, origin, inbox, from, .. } = start;
+    let listening = Listening::of(start, reads.spread);
+    let listener = bound(start, &reads.listen, &listening)?;
     let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder));
     let rows = listening.rows_before(from);
     inbox.idle(true);
     let intake = Arc::new(Intake {
-        source: source.clone(),
-        spec: spec.clone(),
+        source: (*source).clone(),
+        spec: reads.clone(),
         listening,
         inbox: inbox.clone(),
         certificate,
         rows: Mutex::new(rows),
         // A window, and a compressed frame beside it, have room in any case.
-        budget: Budget::new(HTTP_BODIES_BYTES_MAX.max(spec.window_bytes_max.saturating_mul(2))),
+        budget: Budget::new(HTTP_BODIES_BYTES_MAX.max(reads.window_bytes_max.saturating_mul(2))),
         refusals: Refusals::new(format!("source `{}`", source.name)),
         coming: AtomicU64::new(0),
     });
-    until_answered(inbox, runtime, name, listen(intake, listener));
+    until_answered(start, listen(intake, listener));
     Ok(())
 }
 
 /// What all connections share.
 struct Intake {
     source: SourceSpec,
-    spec: LumberjackSpec,
+    spec: LumberjackReads,
     listening: Listening,
     inbox: Arc<Inbox>,
     certificate: Option<Certificate>,
@@ -165,7 +155,7 @@ fn tell_panic(intake: &Intake, ended: Result<(), tokio::task::JoinError>) {
     match ended {
         Err(error) if error.is_panic() => {
             let name = format!("a connection of source `{}`", intake.source.name);
-            intake.inbox.fail(super::panicked(&name, error));
+            intake.inbox.fail(panicked(&name, error));
         }
         _ => {}
     }

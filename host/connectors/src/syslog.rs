@@ -5,13 +5,15 @@
 
 mod bsd;
 mod columns;
+pub mod declaration;
 mod frames;
 mod message;
+pub mod settings;
 
-use super::json_text::text_of;
-use super::listening::Listening;
 use crate::http::listener::{self, accept_all, bind_datagrams, cannot_listen};
 use crate::http::places::{Place, Standing};
+use crate::receiver::json_text::text_of;
+use crate::receiver::listening::Listening;
 use columns::Columns;
 use frames::{Frame, Frames};
 use message::Reader;
@@ -20,8 +22,9 @@ use millstream_base::batch::chunk::{Chunk, RefusedRecord};
 use millstream_base::batch::position::Positions;
 use millstream_base::error::{Error, Result};
 use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{SourceSpec, SyslogSpec};
+use millstream_base::job::spec::SourceSpec;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use settings::SyslogReads;
 use socket2::TcpKeepalive;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -135,7 +138,7 @@ impl Rows {
 }
 
 /// Where a source listens.
-pub struct Ports {
+struct Ports {
     streams: Option<TcpListener>,
     datagrams: Option<UdpSocket>,
 }
@@ -144,7 +147,7 @@ pub struct Ports {
 ///
 /// # Errors
 /// `Environment`: the address cannot be listened at; the message says why and what to do.
-pub async fn bind(source: &SourceSpec, spec: &SyslogSpec, listening: &Listening) -> Result<Ports> {
+async fn bind(source: &SourceSpec, spec: &SyslogReads, listening: &Listening) -> Result<Ports> {
     let bound = async {
         let streams = if spec.tcp { Some(listener::bind(&spec.listen, listening.shared).await?) } else { None };
         let datagrams = if spec.udp { Some(bound(&spec.listen, listening.shared).await?) } else { None };
@@ -155,9 +158,9 @@ pub async fn bind(source: &SourceSpec, spec: &SyslogSpec, listening: &Listening)
 }
 
 /// Receives until it is dropped.
-pub async fn receive(
+async fn receive(
     source: &SourceSpec,
-    spec: &SyslogSpec,
+    spec: &SyslogReads,
     Ports { streams, datagrams }: Ports,
     listening: &Listening,
     from: &Positions,

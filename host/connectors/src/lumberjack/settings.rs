@@ -1,12 +1,12 @@
-//! A source that listens for what Beats send.
+//! Settings of sources of kind `lumberjack`.
 
-use crate::batch::column::ColumnSpec;
-use crate::batch::types::ColumnType;
+use millstream_base::batch::column::ColumnSpec;
+use millstream_base::batch::types::ColumnType;
 use std::time::Duration;
 
 /// Where such a source listens, and what it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LumberjackSpec {
+pub struct LumberjackReads {
     /// `host:port`
     pub listen: String,
     /// Whether all processes of the job listen there.
@@ -19,7 +19,7 @@ pub struct LumberjackSpec {
     pub connections_max: u64,
 }
 
-impl LumberjackSpec {
+impl LumberjackReads {
     /// The columns of a source whose job names none: what Filebeat tells of a line of a log.
     pub fn columns() -> Vec<ColumnSpec> {
         let text = |name, path: &[&str]| ColumnSpec::new(name, ColumnType::Text).at(path.iter().copied());

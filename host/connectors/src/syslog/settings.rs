@@ -1,11 +1,12 @@
-//! A source that listens for messages of syslog.
+//! Settings of sources of kind `syslog`.
 
-use crate::batch::column::ColumnSpec;
-use crate::batch::types::ColumnType;
+use millstream_base::batch::column::ColumnSpec;
+use millstream_base::batch::types::ColumnType;
+use millstream_base::limits::HTTP_CONNECTIONS_MAX;
 
 /// Where such a source listens, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyslogSpec {
+pub struct SyslogReads {
     /// `host:port`
     pub listen: String,
     /// Whether all processes of the job listen there.
@@ -18,7 +19,18 @@ pub struct SyslogSpec {
     pub connections_max: u64,
 }
 
-impl SyslogSpec {
+impl SyslogReads {
+    /// At `host:port`, for both.
+    pub fn new(listen: impl Into<String>) -> SyslogReads {
+        SyslogReads {
+            listen: listen.into(),
+            spread: false,
+            udp: true,
+            tcp: true,
+            connections_max: HTTP_CONNECTIONS_MAX,
+        }
+    }
+
     /// The columns of a source whose job names none: all that there are.
     pub fn columns() -> Vec<ColumnSpec> {
         let text = |name| ColumnSpec::new(name, ColumnType::Text);
