@@ -8,30 +8,18 @@ pub const PART_BYTES_MAX: usize = 1 << 20;
 pub const ROWS_PER_BATCH_MAX: u64 = 1_000_000;
 /// Default of `bytes_per_batch_max` of a source.
 pub const BYTES_PER_BATCH_MAX: u64 = 64 << 20;
-/// Default of `request_bytes_max` of an `http` source.
-pub const HTTP_REQUEST_BYTES_MAX: u64 = 8 << 20;
 /// Most that `request_bytes_max` may say.
 pub const HTTP_REQUEST_BYTES_MAX_MAX: u64 = 1 << 30;
-/// Default of `request_time_max` of an `http` source, in milliseconds.
-pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
 /// Default of `connections_max` of an `http` source.
 pub const HTTP_CONNECTIONS_MAX: u64 = 1_000;
 /// Most that `connections_max` may say.
 pub const HTTP_CONNECTIONS_MAX_MAX: u64 = 100_000;
-/// Default of `producers_max` of an `http` source.
-pub const HTTP_PRODUCERS_MAX: u64 = 10_000;
-/// Most that `producers_max` may say.
-pub const HTTP_PRODUCERS_MAX_MAX: u64 = 1_000_000;
 /// Default of `rows_per_request_max` of an `http` sink.
 pub const HTTP_REQUEST_ROWS_SENT_MAX: u64 = 10_000;
 /// Default of `request_bytes_max` of an `http` sink.
 pub const HTTP_REQUEST_BYTES_SENT_MAX: u64 = 4 << 20;
 /// Default of `timeout` of an `http` sink, in milliseconds.
 pub const HTTP_TIMEOUT_MS: u64 = 30_000;
-/// How long a stream that an `http` source follows may be silent, in milliseconds, where the job does not say it.
-pub const HTTP_STALL_MS: u64 = 30_000;
-/// Bytes of an answer, event or message that an `http` source reads, unpacked, where the job does not say it.
-pub const HTTP_ANSWER_BYTES_MAX: u64 = 8 << 20;
 /// Default of `rows_per_message_max` of a `websocket` sink.
 pub const WEBSOCKET_MESSAGE_ROWS_MAX: u64 = 1_000;
 /// Default of `clients_max` of a `websocket` sink.

@@ -22,7 +22,7 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
     let sources = vec![
         OfLanguage("socket"),
         OfLanguage("raw-socket"),
-        OfLanguage("http"),
+        Declared(&crate::http_source::declaration::SOURCE),
         OfLanguage("directory"),
         OfLanguage("file"),
         OfLanguage("kafka"),
@@ -35,7 +35,7 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         declared!("brokers", "kinesis", crate::kinesis::declaration::SOURCE),
         declared!("postgres", "postgres-changes", crate::postgres_changes::declaration::SOURCE),
         Declared(&crate::syslog::declaration::SOURCE),
-        OfLanguage("otlp"),
+        Declared(&crate::otlp::declaration::SOURCE),
         Declared(&crate::lumberjack::declaration::SOURCE),
         OfLanguage("plugin"),
         Declared(&crate::rate::declaration::SOURCE),

@@ -13,6 +13,7 @@ mod dial;
 #[cfg(feature = "brokers")]
 mod flight;
 pub mod http;
+pub mod http_source;
 #[cfg_attr(not(feature = "kafka"), path = "kafka/absent.rs")]
 pub mod kafka;
 pub mod kinds;
@@ -27,6 +28,7 @@ pub mod nats;
 pub mod nexmark;
 #[cfg_attr(not(feature = "objects"), path = "objects/absent.rs")]
 pub mod objects;
+pub mod otlp;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "postgres")]

@@ -11,16 +11,14 @@ pub mod polled;
 mod directory;
 mod file_facts;
 mod file;
-mod fetch;
 pub mod follow;
-mod framing;
-mod http;
+pub(crate) mod framing;
 pub mod infer;
 pub(crate) mod json_text;
 #[cfg_attr(not(feature = "kafka"), path = "receiver/kafka/absent.rs")]
 mod kafka;
 pub(crate) mod listening;
-mod named;
+pub(crate) mod named;
 #[cfg_attr(not(feature = "objects"), path = "receiver/object/absent.rs")]
 mod object;
 mod queue;
@@ -62,14 +60,6 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
             address.all().iter().try_for_each(|address| check_address(source, address, origin))?;
             let tls = source.tls.as_ref().map(|tls| Tls::of(tls, &origin.folder).config());
             tls.transpose().map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))?;
-        }
-        SourceKind::Http(_) => {
-            let usable = http::check(source, &origin.folder);
-            usable.map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))?;
-        }
-        SourceKind::HttpClient(client) => {
-            let usable = fetch::check(source, client, &origin.folder);
-            usable.map_err(|(key, message)| wrong(source, origin, key, message))?;
         }
         SourceKind::Directory { path, .. } => check_path(source, &origin.folder.join(path), true, origin)?,
         // Whether it is there is asked by who reads it, and waits for its server.
@@ -142,14 +132,6 @@ pub fn start(start: SourceStart<'_>) -> Result<()> {
                     receive(&start, async move { servers.receive(&reading).await });
                 }
             }
-        }
-        SourceKind::HttpClient(client) => {
-            let (reading, folder) = (inbox.clone(), origin.folder.clone());
-            let receiving = async move { fetch::receive(&source, &client, &folder, &from, &reading).await };
-            receive(&start, receiving);
-        }
-        SourceKind::Http(server) => {
-            http::start(&server, &start)?;
         }
         SourceKind::Directory { path, poll, settle, spread: true } => {
             let folder = (source, origin.folder.join(path), WatchTimes { poll, settle });
@@ -292,7 +274,7 @@ pub fn framer(source: &SourceSpec) -> Framer {
 
 /// A header that lacks a column of the source, with no record after it, becomes a rejected row: nothing else would report it. The
 /// framer has ended.
-fn reject_unfit_header(source: &SourceSpec, framer: &mut Framer) {
+pub(crate) fn reject_unfit_header(source: &SourceSpec, framer: &mut Framer) {
     if let Format::Csv { header: true, separator } = source.format {
         framer.reject_header_unless(|header| csv::header_fits(source, separator, header));
     }

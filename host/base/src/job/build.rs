@@ -209,16 +209,6 @@ impl SourceSpec {
         SourceSpec::new(name, SourceKind::RawSocket { address: Addresses::One(address.into()) }, format)
     }
 
-    /// Lines that others POST to `host:port`, where the source listens.
-    pub fn http(name: impl Into<String>, listen: impl Into<String>) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::Http(HttpServerSpec::new(listen)), Format::Text)
-    }
-
-    /// Lines of what the server of a URL sends.
-    pub fn http_client(name: impl Into<String>, url: impl Into<String>) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::HttpClient(Box::new(HttpClientSpec::new(url))), Format::Text)
-    }
-
     /// Lines of the files of a folder, and of every new one.
     pub fn directory(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
         let poll = Duration::from_millis(limits::DIRECTORY_POLL_MS);
@@ -290,7 +280,6 @@ impl SourceSpec {
             return columns;
         }
         match (kind, format) {
-            (SourceKind::Http(server), _) if !server.otlp.is_empty() => server.otlp_columns(),
             (_, Format::Text) => vec![ColumnSpec::new("value", ColumnType::Text)],
             (_, Format::Binary { .. }) => vec![ColumnSpec::new("value", ColumnType::Binary)],
             (_, Format::Json | Format::Csv { .. } | Format::Parquet | Format::Avro(_) | Format::Protobuf(_)) => {
@@ -331,38 +320,6 @@ impl SourceSpec {
             return None;
         }
         schema.iter().try_fold(0u32, |sum, column| sum.checked_add(column.kind.fixed_bytes()?))
-    }
-}
-
-impl HttpServerSpec {
-    /// A server at `host:port` with default limits, without a token.
-    pub fn new(listen: impl Into<String>) -> HttpServerSpec {
-        HttpServerSpec {
-            listen: listen.into(),
-            spread: false,
-            token: None,
-            request_bytes_max: limits::HTTP_REQUEST_BYTES_MAX,
-            request_time_max: Duration::from_millis(limits::HTTP_REQUEST_MS_MAX),
-            connections_max: limits::HTTP_CONNECTIONS_MAX,
-            producers_max: limits::HTTP_PRODUCERS_MAX,
-            otlp: Vec::new(),
-        }
-    }
-}
-
-impl HttpClientSpec {
-    /// Lines of this URL, with default limits.
-    pub fn new(url: impl Into<String>) -> HttpClientSpec {
-        HttpClientSpec {
-            url: url.into(),
-            shape: HttpShape::Lines,
-            token: None,
-            headers: Vec::new(),
-            send: Vec::new(),
-            stall: Duration::from_millis(limits::HTTP_STALL_MS),
-            answer_bytes_max: limits::HTTP_ANSWER_BYTES_MAX,
-            timeout: Duration::from_millis(limits::HTTP_TIMEOUT_MS),
-        }
     }
 }
 
@@ -416,8 +373,6 @@ impl SourceKind {
         match self {
             SourceKind::Socket { .. } => "socket",
             SourceKind::RawSocket { .. } => "raw-socket",
-            SourceKind::Http(server) if !server.otlp.is_empty() => "otlp",
-            SourceKind::Http(_) | SourceKind::HttpClient(_) => "http",
             SourceKind::Directory { .. } | SourceKind::Objects { .. } => "directory",
             SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
             SourceKind::Queue { .. } => "queue",

@@ -2,7 +2,6 @@
 //! for editors is made, from these same tables.
 
 mod clickhouse;
-mod otlp;
 mod sink;
 mod source;
 mod stage;
@@ -114,11 +113,9 @@ impl TableKey {
 pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[
     ("socket", "lines of a TCP server"),
     ("raw-socket", "its length-prefixed frames"),
-    ("http", "what others POST, or what a server answers or streams"),
     ("directory", "the files of a folder and every new one"),
     ("file", "one file"),
     ("kafka", "topics of a Kafka cluster"),
-    ("otlp", "what OpenTelemetry exports"),
     ("plugin", "whatever a plugin of yours reads"),
     ("queue", "a file of test batches"),
 ];

@@ -1,7 +1,6 @@
 //! What must hold of each source, stage and sink by itself, whether a file or a program made it.
 
 mod http;
-mod http_client;
 mod join;
 mod kafka;
 mod plugin;
@@ -113,8 +112,6 @@ fn checkpoint(spec: &CheckpointSpec, mistakes: &Mistakes) {
 fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
     match &spec.kind {
         SourceKind::Socket { address } | SourceKind::RawSocket { address } => socket::check(address, part),
-        SourceKind::Http(server) => http::source(spec, server, part),
-        SourceKind::HttpClient(client) => http_client::source(spec, client, part),
         SourceKind::Directory { path, poll, settle, .. } | SourceKind::Follow { path, poll, settle } => {
             file_path("path", path, part);
             if let Err(message) = read::poll_fits(*poll) {

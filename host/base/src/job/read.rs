@@ -4,7 +4,6 @@ mod checkpoint;
 mod columns;
 mod files;
 mod http;
-mod http_client;
 mod kafka;
 mod records;
 mod sink;

@@ -5,10 +5,8 @@ mod addresses;
 mod changes;
 mod clickhouse;
 mod config;
-mod http_client;
 mod kafka;
 mod kafka_sink;
-mod otlp;
 mod plugin_sink;
 mod source_start;
 mod stage;
@@ -20,10 +18,8 @@ pub use addresses::*;
 pub use changes::*;
 pub use clickhouse::*;
 pub use config::*;
-pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
-pub use otlp::*;
 pub use plugin_sink::*;
 pub use source_start::*;
 pub use stage::*;
@@ -250,10 +246,6 @@ pub enum SourceKind {
         /// Where they are.
         address: Addresses,
     },
-    /// What others POST to us.
-    Http(HttpServerSpec),
-    /// What a server answers, or sends as it comes.
-    HttpClient(Box<HttpClientSpec>),
     /// The files of a folder, and every new one.
     Directory {
         /// The folder.
@@ -334,7 +326,6 @@ impl SourceKind {
             SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
             SourceKind::Declared(config) => config.is_spread(),
             SourceKind::Socket { address } | SourceKind::RawSocket { address } => address.is_list(),
-            SourceKind::Http(server) => server.spread,
             _ => self.spreads_files(),
         }
     }
@@ -358,8 +349,6 @@ impl SourceKind {
             SourceKind::RawSocket { .. } => RecordBounds::Prefix,
             SourceKind::Kafka(_) => RecordBounds::Envelope,
             SourceKind::Declared(config) => config.bounds(),
-            SourceKind::Http(_) => RecordBounds::Body,
-            SourceKind::HttpClient(client) if client.shape != HttpShape::Lines => RecordBounds::Body,
             SourceKind::Queue { .. } => RecordBounds::Ends,
             SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. } => RecordBounds::File,
             _ => RecordBounds::Format,
@@ -400,27 +389,6 @@ impl PluginSourceSpec {
     pub fn new(plugin: PluginSpec) -> PluginSourceSpec {
         PluginSourceSpec { plugin, columns: Arc::new(Schema::empty()) }
     }
-}
-
-/// Where and how an `http` source hears who sends it rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HttpServerSpec {
-    /// `host:port`
-    pub listen: String,
-    /// Whether all processes of the job listen there.
-    pub spread: bool,
-    /// What requests must bring; `None`: they need nothing.
-    pub token: Option<String>,
-    /// Bytes of the body of a request.
-    pub request_bytes_max: u64,
-    /// How long a request may take to come in.
-    pub request_time_max: Duration,
-    /// Connections that are open at a time.
-    pub connections_max: u64,
-    /// Producers whose last sequence is remembered.
-    pub producers_max: u64,
-    /// What of OpenTelemetry comes here: kind `otlp`. None: whatever the format says.
-    pub otlp: Vec<OtlpSignal>,
 }
 
 /// How records become rows.

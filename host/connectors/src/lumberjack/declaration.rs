@@ -48,7 +48,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             "schema",
             KeyShape::Columns,
             "The columns, where `time`, `message`, `host` and `file` are not what is wanted: a `path` leads into an event, as \
-         path = [\"log\", \"file\", \"path\"].",
+             path = [\"log\", \"file\", \"path\"].",
         ),
         key("record_bytes_max", KeyShape::Size, "A longer event is a rejected row, 16MiB by default."),
         key("rejected_bytes_max", KeyShape::Size, "How much of such an event its rejected row holds, 1KiB by default."),

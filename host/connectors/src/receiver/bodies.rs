@@ -182,7 +182,7 @@ mod tests {
 
     fn source(format: Format, columns: &[(&str, ColumnType)]) -> SourceSpec {
         let columns = columns.iter().map(|(name, kind)| ColumnSpec::new(*name, kind.clone())).collect();
-        SourceSpec::http("in", "h:1").format(format).schema(columns)
+        SourceSpec::of("in", crate::http_source::settings::ServerReads::new("h:1")).format(format).schema(columns)
     }
 
     /// How many rows decode, and how many are rejected.

@@ -101,8 +101,6 @@ impl<'a> Replayer<'a> {
         let found = match &self.source.kind {
             SourceKind::Socket { .. }
             | SourceKind::RawSocket { .. }
-            | SourceKind::Http(_)
-            | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
             | SourceKind::Declared(_)
             | SourceKind::Kafka(_)
@@ -232,8 +230,6 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
         SourceKind::Socket { .. }
         | SourceKind::RawSocket { .. }
         | SourceKind::Kafka(_)
-        | SourceKind::Http(_)
-        | SourceKind::HttpClient(_)
         | SourceKind::Plugin(_)
         | SourceKind::Declared(_)
         | SourceKind::Objects { .. }

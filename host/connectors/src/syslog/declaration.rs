@@ -40,7 +40,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             "schema",
             KeyShape::Columns,
             "The columns, where not all are wanted, or others: `time`, `host`, `app`, `pid`, `id`, `facility`, `severity`, `level`, `message`, \
-         `data` and `sender`; a `path` leads into `data`, the structured data.",
+             `data` and `sender`; a `path` leads into `data`, the structured data.",
         ),
         key("record_bytes_max", KeyShape::Size, "A longer message is a rejected row, 64KiB by default."),
         key(

@@ -143,13 +143,6 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
     let identity = match &source.kind {
         SourceKind::Socket { address } => server("socket", address),
         SourceKind::RawSocket { address } => server("raw-socket", address),
-        // Wherever it listens, the same senders come.
-        SourceKind::Http(server) if !server.otlp.is_empty() => "otlp".to_owned(),
-        SourceKind::Http(_) => "http server".to_owned(),
-        // What stands behind `?` says what is asked for, and may change; a URL is kept as it was written.
-        SourceKind::HttpClient(client) => {
-            format!("http client {}", client.url.split('?').next().unwrap_or_default())
-        }
         SourceKind::Directory { path, spread, .. } => format!("directory {}{}", place(path), spread_words(*spread)),
         SourceKind::Retry { path, .. } => format!("directory {}", place(path)),
         SourceKind::Objects { url, spread, .. } => {
@@ -202,12 +195,7 @@ pub fn keeps_rows(source: &SourceSpec) -> bool {
     }
     matches!(
         source.kind,
-        SourceKind::Socket { .. }
-            | SourceKind::RawSocket { .. }
-            | SourceKind::Http(_)
-            | SourceKind::HttpClient(_)
-            | SourceKind::Plugin(_)
-            | SourceKind::Table(_)
+        SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Plugin(_) | SourceKind::Table(_)
     )
 }
 

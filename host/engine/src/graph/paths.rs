@@ -202,8 +202,6 @@ fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
             SourceKind::Socket { .. }
             | SourceKind::RawSocket { .. }
             | SourceKind::Kafka(_)
-            | SourceKind::Http(_)
-            | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
             | SourceKind::Declared(_) => {}
         }

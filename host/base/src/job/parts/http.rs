@@ -3,34 +3,12 @@
 use super::address;
 use crate::job::http_url;
 use crate::job::part_mistakes::PartMistakes;
-use crate::job::spec::{ClickhouseSinkSpec, HttpServerSpec, HttpSinkSpec, SourceSpec, TlsSpec, WebsocketSinkSpec};
+use crate::job::spec::{ClickhouseSinkSpec, HttpSinkSpec, TlsSpec, WebsocketSinkSpec};
 use crate::units;
 use std::time::Duration;
 
 /// The longest that a request may take to come in.
 const REQUEST_TIME_MAX_MAX: Duration = Duration::from_secs(3600);
-
-/// A source that others POST to.
-pub(super) fn source(spec: &SourceSpec, server: &HttpServerSpec, part: &PartMistakes<'_>) {
-    address("listen", &server.listen, part);
-    if let Some(token) = &server.token {
-        token_fits(token, part);
-    }
-    if server.request_bytes_max > spec.bytes_per_batch_max {
-        let most = spec.bytes_per_batch_max;
-        let message = format!(
-            "`request_bytes_max` is {}, more than `bytes_per_batch_max`, {most}: a request is taken by one batch; lower it, \
-             or raise that",
-            server.request_bytes_max
-        );
-        part.wrong(part.place(["request_bytes_max", "bytes_per_batch_max"]), message);
-    }
-    if server.request_time_max.is_zero() || server.request_time_max > REQUEST_TIME_MAX_MAX {
-        let time = units::show_time(server.request_time_max);
-        part.wrong("request_time_max", format!("`request_time_max` is {time}; write a time from 1ms to 1h"));
-    }
-    spec.tls.iter().for_each(|tls| own_certificate(tls, part));
-}
 
 /// Who listens has a certificate, and looks at nobody's.
 pub fn own_certificate(tls: &TlsSpec, part: &PartMistakes<'_>) {

@@ -4,8 +4,8 @@ use super::{is_address, records};
 use crate::job::part_mistakes::PartMistakes;
 use crate::job::read;
 use crate::job::spec::{
-    ColumnSource, ColumnSpec, HttpShape, KafkaCluster, KafkaSinkSpec, KafkaSourceSpec, KafkaTopics, RecordBounds,
-    SourceKind, SourceSpec, SubjectSpec, TimeForm,
+    ColumnSource, ColumnSpec, KafkaCluster, KafkaSinkSpec, KafkaSourceSpec, KafkaTopics, RecordBounds, SourceKind,
+    SourceSpec, SubjectSpec, TimeForm,
 };
 use crate::job::suggest;
 use crate::limits;
@@ -118,7 +118,6 @@ pub(super) fn column(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
     let of_event = matches!(column.from, ColumnSource::Event | ColumnSource::Id);
     let has_parts = match &spec.kind {
         SourceKind::Kafka(_) => !of_event,
-        SourceKind::HttpClient(client) => of_event && client.shape == HttpShape::Events,
         SourceKind::Declared(config) => config.gives(&column.from),
         _ => false,
     };

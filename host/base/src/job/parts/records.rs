@@ -13,7 +13,6 @@ pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
         SourceKind::Follow { .. } => {
             "a log that grows is read by lines; remove `follow`, and read files that are whole"
         }
-        SourceKind::HttpClient(_) => "they do not come over HTTP yet; ask the server for JSON",
         SourceKind::Objects { .. } if matches!(spec.format, Format::Protobuf(_)) => {
             "they are not read from buckets yet; copy the objects into a folder"
         }

@@ -1,7 +1,7 @@
 //! One source of a job file.
 
 use super::stage::plugin::bare;
-use super::{columns, files, http, http_client, kafka, records, tls};
+use super::{columns, files, kafka, records, tls};
 use crate::built;
 use crate::job::connector::Kinds;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS_LATER};
@@ -26,22 +26,13 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Ki
         (Some(word), None) => kind(word, r),
         (None, None) => SourceKind::Queue { path: "?".into() },
     };
-    let (mut kind, files) = files::read(kind, r);
+    let (kind, files) = files::read(kind, r);
     let given = columns::schema(r, "schema = { user = \"text\", amount = \"float64\" }");
     let format = format(&kind, &given, r, (kinds, folder));
     let schema = if r.has("schema") { given } else { SourceSpec::default_schema(&kind, &format) };
     let count = |key, default| r.whole(key, 1, i64::MAX as u64).unwrap_or(default);
     let size = |key, most, default| r.size(key, 1, most).unwrap_or(default);
     let bytes_per_batch_max = size("bytes_per_batch_max", 1 << 40, limits::BYTES_PER_BATCH_MAX);
-    match &mut kind {
-        SourceKind::Http(server) if !r.has("request_bytes_max") => {
-            server.request_bytes_max = server.request_bytes_max.min(bytes_per_batch_max);
-        }
-        SourceKind::HttpClient(client) if !r.has("answer_bytes_max") => {
-            client.answer_bytes_max = client.answer_bytes_max.min(bytes_per_batch_max);
-        }
-        _ => {}
-    }
     SourceSpec {
         name,
         rows_per_batch_max: count("rows_per_batch_max", limits::ROWS_PER_BATCH_MAX),
@@ -87,13 +78,10 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         "socket" => SourceKind::Socket { address: address() },
         "raw-socket" => SourceKind::RawSocket { address: address() },
         "kafka" => SourceKind::Kafka(Box::new(kafka::source(r))),
-        "otlp" => SourceKind::Http(http::otlp(r)),
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");
             SourceKind::Plugin(Box::new(PluginSourceSpec::new(bare(r))))
         }
-        "http" if r.has("url") => SourceKind::HttpClient(Box::new(http_client::client(r))),
-        "http" => SourceKind::Http(http::server(r)),
         "directory" => SourceKind::Directory {
             path: path("path = \"incoming\""),
             poll: r.time("poll").unwrap_or(Duration::from_millis(limits::DIRECTORY_POLL_MS)),
@@ -123,7 +111,6 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, fold
         // It is not the author's to choose; the key itself is refused already.
         SourceKind::Declared(config) if config.makes_records() => return config.format(),
         SourceKind::Declared(config) => config.format().word(),
-        SourceKind::Http(server) if !server.otlp.is_empty() => "json",
         _ => "text",
     };
     let words: Vec<_> = FORMATS.iter().map(|word| (*word, *word)).collect();

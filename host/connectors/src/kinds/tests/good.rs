@@ -7,12 +7,14 @@ pub(super) use stages::STAGES;
 
 use super::super::all;
 use super::{read, read_with};
+use crate::http_source::settings::{ClientReads, HttpShape};
 use crate::rate::RateReads;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::job::spec::*;
 use millstream_base::job::{check, order, schema};
 use millstream_base::limits;
 use serde_json::{Value, json};
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -344,7 +346,10 @@ fn a_variable_may_say_that_a_url_is_one_of_a_websocket() {
             "[sources.feed]\nkind = \"http\"\nurl = \"{url}\"\n{more}\n[sinks.out]\nfrom = \"feed\"\nkind = \"print\"\n"
         );
         read(&text).map(|job| match &job.sources[0].kind {
-            SourceKind::HttpClient(client) => client.shape.clone(),
+            SourceKind::Declared(config) => {
+                let config: &dyn Any = &**config;
+                config.downcast_ref::<ClientReads>().expect("it reads from a server").shape.clone()
+            }
             other => panic!("{other:?}"),
         })
     };

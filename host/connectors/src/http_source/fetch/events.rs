@@ -43,7 +43,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
         return fetch.failed(&why);
     }
     fetch.connected();
-    let bytes_max = usize::try_from(fetch.client.answer_bytes_max).unwrap_or(usize::MAX);
+    let bytes_max = usize::try_from(fetch.client.answer_bytes_max(fetch.source)).unwrap_or(usize::MAX);
     let mut reader = EventReader::new(bytes_max, fetch.rows.place.now());
     loop {
         let data = match next(fetch, answer.response.body_mut()).await {

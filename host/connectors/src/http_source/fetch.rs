@@ -14,13 +14,14 @@ mod poll;
 mod rows;
 mod websocket;
 
+use super::settings::{ClientReads, HttpShape};
 use crate::http::Fault;
 use backoff::Backoff;
 use client::FetchClient;
 use millstream_base::batch::position::Positions;
 use millstream_base::error::Error;
 use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{HttpClientSpec, HttpShape, SourceSpec};
+use millstream_base::job::spec::SourceSpec;
 use millstream_base::units;
 use rows::Rows;
 use std::path::Path;
@@ -31,7 +32,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 /// Checks what can be checked without asking the server: the key that is wrong, and why.
-pub fn check(source: &SourceSpec, client: &HttpClientSpec, folder: &Path) -> Result<(), (&'static str, String)> {
+pub fn check(source: &SourceSpec, client: &ClientReads, folder: &Path) -> Result<(), (&'static str, String)> {
     FetchClient::of(source, client, folder).map(drop)
 }
 
@@ -80,7 +81,7 @@ impl From<Fault> for RoundEnd {
 /// What all shapes of such a source need.
 struct Fetch<'a> {
     source: &'a SourceSpec,
-    client: &'a HttpClientSpec,
+    client: &'a ClientReads,
     asker: FetchClient,
     inbox: &'a Inbox,
     rows: Rows<'a>,
@@ -92,7 +93,7 @@ struct Fetch<'a> {
 }
 
 /// Reads until the inbox is closed.
-pub async fn receive(source: &SourceSpec, client: &HttpClientSpec, folder: &Path, from: &Positions, inbox: &Inbox) {
+pub async fn receive(source: &SourceSpec, client: &ClientReads, folder: &Path, from: &Positions, inbox: &Inbox) {
     let asker = match FetchClient::of(source, client, folder) {
         Ok(asker) => asker,
         Err((key, why)) => return inbox.fail(Error::job(format!("source `{}`: `{key}`: {why}", source.name))),

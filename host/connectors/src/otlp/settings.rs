@@ -1,8 +1,17 @@
-//! A source that takes what OpenTelemetry exports.
+//! Settings of sources of kind `otlp`.
 
-use super::HttpServerSpec;
-use crate::batch::column::ColumnSpec;
-use crate::batch::types::ColumnType;
+use crate::http_source::settings::ServerReads;
+use millstream_base::batch::column::ColumnSpec;
+use millstream_base::batch::types::ColumnType;
+
+/// Where such a source listens, and for what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtlpReads {
+    /// Where and how exporters send.
+    pub server: ServerReads,
+    /// What is taken of them.
+    pub signals: Vec<OtlpSignal>,
+}
 
 /// What OpenTelemetry calls a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,15 +88,10 @@ const COLUMNS: [(&str, ColumnType, &[OtlpSignal]); 32] = [
     ("scope_version", ColumnType::Text, ALL),
 ];
 
-impl HttpServerSpec {
-    /// Where such a source listens, for these signals.
-    pub fn otlp(listen: impl Into<String>, signals: impl IntoIterator<Item = OtlpSignal>) -> HttpServerSpec {
-        HttpServerSpec { otlp: signals.into_iter().collect(), ..HttpServerSpec::new(listen) }
-    }
-
+impl OtlpReads {
     /// The columns of a source whose job names none: all that its signals fill.
-    pub fn otlp_columns(&self) -> Vec<ColumnSpec> {
-        let filled = COLUMNS.into_iter().filter(|(_, _, of)| of.iter().any(|signal| self.otlp.contains(signal)));
+    pub fn columns(&self) -> Vec<ColumnSpec> {
+        let filled = COLUMNS.into_iter().filter(|(_, _, of)| of.iter().any(|signal| self.signals.contains(signal)));
         filled.map(|(name, kind, _)| ColumnSpec::new(name, kind)).collect()
     }
 }

@@ -94,7 +94,7 @@ async fn greet(fetch: &Fetch<'_>) -> Result<(Socket, LastBytes), RoundEnd> {
     for _ in 0..=REDIRECTS_MAX {
         let (wire, heard) = target.stream().await?;
         let request = request(fetch, &target)?;
-        let bytes_max = usize::try_from(fetch.client.answer_bytes_max).unwrap_or(usize::MAX);
+        let bytes_max = usize::try_from(fetch.client.answer_bytes_max(fetch.source)).unwrap_or(usize::MAX);
         let config = WebSocketConfig::default().max_message_size(Some(bytes_max)).max_frame_size(Some(bytes_max));
         let answer = match upgrade::connect(request, wire, config).await {
             Ok(socket) => return Ok((socket, heard)),
@@ -148,7 +148,7 @@ fn of_error(fetch: &Fetch<'_>, error: WebsocketError) -> RoundEnd {
         }
         WebsocketError::Capacity(_) => RoundEnd::lost(format!(
             "a message has more than {} bytes (`answer_bytes_max`), and is lost; raise that, or ask for less",
-            fetch.client.answer_bytes_max
+            fetch.client.answer_bytes_max(fetch.source)
         )),
         other => RoundEnd::lost(format!("the connection broke ({other})")),
     }

@@ -4,40 +4,35 @@
 mod accept;
 mod answer;
 mod body;
-mod otlp;
+pub mod call;
 mod producers;
 
-use super::listening::{Listening, bound, until_answered};
+use super::settings::ServerReads;
 use crate::http::certificate::Certificate;
 use crate::http::places::sender;
 use crate::http::refusals::Refusals;
 use crate::limits::HTTP_BODIES_BYTES_MAX;
+use crate::receiver::listening::{Listening, bound, until_answered};
 use body::BodiesBudget;
+use call::Protocol;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::Positions;
 use millstream_base::error::Result;
 use millstream_base::inbox::{Inbox, Offered, Ticket};
-use millstream_base::job::spec::{HttpServerSpec, SourceSpec, SourceStart};
+use millstream_base::job::spec::{SourceSpec, SourceStart};
 use producers::{Forgotten, Numbered, Producers, RequestOrder};
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::warn;
 
-/// Checks what can be checked before anything listens.
-pub fn check(source: &SourceSpec, folder: &Path) -> Result<(), String> {
-    let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, folder));
-    certificate.map_or(Ok(()), |certificate| certificate.check())
-}
-
 /// Starts to listen. What was received by the time that the inbox is closed is still answered, as long as this runtime lives.
-pub fn start(server: &HttpServerSpec, start: &SourceStart<'_>) -> Result<()> {
+pub fn start(server: &ServerReads, protocol: Option<Arc<dyn Protocol>>, start: &SourceStart<'_>) -> Result<()> {
     let SourceStart { source, origin, inbox, from, .. } = start;
     let listening = Listening::of(start, server.spread);
     let listener = bound(start, &server.listen, &listening)?;
-    let intake = Intake::new(source, server, listening, inbox.clone(), from);
+    let intake = Intake { protocol, ..Intake::new(source, server, listening, inbox.clone(), from) };
     let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder));
     until_answered(start, accept::listen(Arc::new(intake), listener, certificate));
     Ok(())
@@ -46,10 +41,13 @@ pub fn start(server: &HttpServerSpec, start: &SourceStart<'_>) -> Result<()> {
 /// What all connections share.
 struct Intake {
     source: SourceSpec,
-    server: HttpServerSpec,
+    server: ServerReads,
+    /// What requests are, where their format does not say.
+    protocol: Option<Arc<dyn Protocol>>,
     listening: Listening,
     inbox: Arc<Inbox>,
-    /// Rows of one request.
+    /// Bytes and rows of one request.
+    request_bytes_max: u64,
     rows_max: u64,
     order: Mutex<IntakeOrder>,
     budget: BodiesBudget,
@@ -82,23 +80,26 @@ enum IntakeResult {
 impl Intake {
     fn new(
         source: &SourceSpec,
-        server: &HttpServerSpec,
+        server: &ServerReads,
         listening: Listening,
         inbox: Arc<Inbox>,
         from: &Positions,
     ) -> Intake {
         let rows_max = source.rows_together_max();
+        let request_bytes_max = server.request_bytes_max(source);
         let rows = listening.rows_before(from);
         let producers = Producers::new(from, server.producers_max);
         inbox.idle(true);
         Intake {
             source: source.clone(),
             server: server.clone(),
+            protocol: None,
             listening,
             inbox,
+            request_bytes_max,
             rows_max,
             order: Mutex::new(IntakeOrder { rows, producers, forgotten: 0 }),
-            budget: BodiesBudget::new(HTTP_BODIES_BYTES_MAX.max(server.request_bytes_max)),
+            budget: BodiesBudget::new(HTTP_BODIES_BYTES_MAX.max(request_bytes_max)),
             refusals: Refusals::new(format!("source `{}`", source.name)),
             receiving: AtomicU64::new(0),
         }

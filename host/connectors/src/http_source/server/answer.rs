@@ -1,7 +1,7 @@
 //! What a request is answered.
 
 use super::body::{BodyFault, HeldBody, drain};
-use super::otlp::Call;
+use super::call::{Answer, Call};
 use super::producers::{self, Numbered};
 use super::{Intake, IntakeResult, Receiving};
 use crate::http::heads::repeated;
@@ -22,8 +22,6 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
-type Answer = Response<Full<Bytes>>;
-
 const PRODUCER: HeaderName = HeaderName::from_static("millstream-producer");
 const SEQUENCE: HeaderName = HeaderName::from_static("millstream-sequence");
 /// After how many seconds to try again.
@@ -38,7 +36,7 @@ pub async fn answer(intake: &Arc<Intake>, peer: SocketAddr, place: &Place, reque
     let mut call = None;
     let taken = match admitted(intake, &head) {
         Ok(admitted) => {
-            call = admitted.call;
+            call.clone_from(&admitted.call);
             // Who has the token keeps its place, and the others while there is something that they wait for.
             let stands =
                 |otherwise| place.set_standing(if intake.server.token.is_some() { Standing::Known } else { otherwise });
@@ -50,7 +48,7 @@ pub async fn answer(intake: &Arc<Intake>, peer: SocketAddr, place: &Place, reque
         Err(refusal) => Err(RequestRefusal { drains: true, ..refusal }),
     };
     match taken {
-        Ok(answer) => call.map_or(answer, Call::taken),
+        Ok(answer) => call.map_or(answer, |call| call.taken()),
         Err(refusal) => {
             if !refusal.passes() {
                 intake.refusals.tell(peer, &refusal.why);
@@ -68,8 +66,8 @@ pub async fn answer(intake: &Arc<Intake>, peer: SocketAddr, place: &Place, reque
 struct RequestHead {
     /// Which of a producer it is, where it says so.
     numbered: Option<Numbered>,
-    /// What it is in OTLP, of a source of that kind.
-    call: Option<Call>,
+    /// What it is in the protocol of the source.
+    call: Option<Arc<dyn Call>>,
 }
 
 /// Why a request is not taken.
@@ -96,7 +94,7 @@ impl RequestRefusal {
         self.header.as_ref().is_some_and(|(name, _)| *name == RETRY_AFTER)
     }
 
-    fn answer(self, call: Option<Call>) -> Answer {
+    fn answer(self, call: Option<Arc<dyn Call>>) -> Answer {
         let mut answer = match call {
             Some(call) => call.refused(self.status, &self.why),
             None => told(self.status, json!({ "error": self.why })),
@@ -144,8 +142,8 @@ fn admitted(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Reque
         }
         None => {}
     }
-    if !intake.server.otlp.is_empty() {
-        let call = Call::of(&intake.server, head.uri.path(), &head.headers);
+    if let Some(protocol) = &intake.protocol {
+        let call = protocol.call(head.uri.path(), &head.headers);
         let call = call.map_err(|(status, why)| RequestRefusal::new(status, why))?;
         return Ok(RequestHead { numbered: None, call: Some(call) });
     }
@@ -174,7 +172,7 @@ async fn take(
 ) -> Result<Answer, RequestRefusal> {
     let receiving = Receiving::new(intake);
     let deadline = Instant::now() + intake.server.request_time_max;
-    let held = intake.budget.receive(body, intake.server.request_bytes_max, deadline).await;
+    let held = intake.budget.receive(body, intake.request_bytes_max, deadline).await;
     let held = held.map_err(|fault| not_received(intake, fault))?;
     is_whole();
     let rows = put(intake, held, (admitted, from))?;
@@ -206,8 +204,8 @@ fn put(
     held: HeldBody,
     (admitted, from): (&RequestHead, IpAddr),
 ) -> Result<(u64, IntakeResult), RequestRefusal> {
-    let cut = match admitted.call {
-        Some(call) => call.cut(&intake.source, &intake.server, &held.bytes, intake.rows_max),
+    let cut = match &admitted.call {
+        Some(call) => call.cut(&intake.source, &held.bytes, [intake.request_bytes_max, intake.rows_max]),
         None => bodies::cut(&intake.source, &held.bytes, intake.rows_max).map_err(|why| (StatusCode::BAD_REQUEST, why)),
     };
     let BodyRecords { chunks, rows } = cut.map_err(|(status, why)| RequestRefusal::new(status, why))?;
@@ -227,7 +225,7 @@ fn put(
 fn not_received(intake: &Intake, fault: BodyFault) -> RequestRefusal {
     let refused = match fault {
         BodyFault::TooLarge => {
-            let most = units::show_size(intake.server.request_bytes_max);
+            let most = units::show_size(intake.request_bytes_max);
             let why = format!("the request has more than {most} (`request_bytes_max`); send it in several");
             RequestRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, why)
         }

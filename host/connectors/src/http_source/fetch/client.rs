@@ -3,6 +3,7 @@
 use super::RoundEnd;
 use super::last_bytes::{self, LastBytes};
 use crate::http::{Client, Fault, HttpRequest, Server, Wire, retry_after};
+use crate::http_source::settings::ClientReads;
 use crate::tls::Tls;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -11,7 +12,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION,
 use hyper::{Method, Response, StatusCode};
 use millstream_base::error::Error;
 use millstream_base::job::http_url;
-use millstream_base::job::spec::{HttpClientSpec, SourceSpec};
+use millstream_base::job::spec::SourceSpec;
 use millstream_base::shown;
 use std::path::Path;
 use std::time::Duration;
@@ -84,11 +85,7 @@ pub enum AnswerKind {
 
 impl FetchClient {
     /// For a source; or the key that is wrong, and why.
-    pub fn of(
-        source: &SourceSpec,
-        client: &HttpClientSpec,
-        folder: &Path,
-    ) -> Result<FetchClient, (&'static str, String)> {
+    pub fn of(source: &SourceSpec, client: &ClientReads, folder: &Path) -> Result<FetchClient, (&'static str, String)> {
         let tls = source.tls.as_ref().map_or_else(Tls::default, |tls| Tls::of(tls, folder));
         let home = http_url::url(&client.url).and_then(|url| Server::of(&over_http(&url), tls.clone()));
         let home = home.map_err(|why| ("url", why))?;
@@ -257,7 +254,7 @@ fn with_parameter(path: &str, name: &str, value: &str) -> String {
     format!("{path}?{}", pairs.join("&"))
 }
 
-fn headers(client: &HttpClientSpec) -> Result<HeaderMap, String> {
+fn headers(client: &ClientReads) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     if let Some(token) = &client.token {
         let value = HeaderValue::try_from(format!("Bearer {token}"));
@@ -297,9 +294,9 @@ mod tests {
     use super::*;
 
     fn asker(url: &str) -> FetchClient {
-        let mut client = HttpClientSpec::new(url);
+        let mut client = ClientReads::new(url);
         client.token = Some("secret".into());
-        FetchClient::of(&SourceSpec::http_client("in", url), &client, Path::new("")).unwrap()
+        FetchClient::of(&SourceSpec::of("in", client.clone()), &client, Path::new("")).unwrap()
     }
 
     #[test]

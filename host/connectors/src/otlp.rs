@@ -1,11 +1,14 @@
 //! Source `otlp`: what exporters of OpenTelemetry and its collector POST, logs, metrics and traces, as Protobuf or JSON, compressed or
 //! not. Each record, point or span is a line of JSON, which is decoded as any other.
 
+pub mod declaration;
 mod forms;
 mod messages;
 mod rows;
+pub mod settings;
 mod tree;
 
+use crate::http_source::server::call::{Answer, Call, Protocol};
 use crate::receiver::bodies::{BodyRecords, Records};
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
@@ -14,10 +17,12 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use messages::{Message, MessageFault};
 use millstream_base::decode::varint;
-use millstream_base::job::spec::{HttpServerSpec, OtlpSignal, SourceSpec};
+use millstream_base::job::spec::SourceSpec;
 use millstream_base::units;
 use serde_json::{Value, json};
+use settings::{OtlpReads, OtlpSignal};
 use std::io::Read;
+use std::sync::Arc;
 use tree::Tree;
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -31,18 +36,16 @@ const INVALID: u64 = 3;
 const UNAVAILABLE: u64 = 14;
 
 /// What a request is.
-#[derive(Clone, Copy)]
-pub struct Call {
+struct OtlpCall {
     signal: OtlpSignal,
     is_json: bool,
     is_packed: bool,
 }
 
-impl Call {
-    /// What the head of a request says. The error says what is wrong with it.
-    pub fn of(server: &HttpServerSpec, path: &str, headers: &HeaderMap) -> Result<Call, (StatusCode, String)> {
-        let signal = server.otlp.iter().copied().find(|signal| path == signal.path()).ok_or_else(|| {
-            let paths: Vec<_> = server.otlp.iter().map(|signal| signal.path()).collect();
+impl Protocol for OtlpReads {
+    fn call(&self, path: &str, headers: &HeaderMap) -> Result<Arc<dyn Call>, (StatusCode, String)> {
+        let signal = self.signals.iter().copied().find(|signal| path == signal.path()).ok_or_else(|| {
+            let paths: Vec<_> = self.signals.iter().map(|signal| signal.path()).collect();
             (
                 StatusCode::NOT_FOUND,
                 format!("nothing is taken at this path; what is taken comes to {}", paths.join(", ")),
@@ -68,20 +71,20 @@ impl Call {
                 ));
             }
         }
-        Ok(Call { signal, is_json, is_packed })
+        Ok(Arc::new(OtlpCall { signal, is_json, is_packed }))
     }
+}
 
-    /// The records of a body. The error says why they are not taken.
-    pub fn cut(
-        self,
+impl Call for OtlpCall {
+    fn cut(
+        &self,
         source: &SourceSpec,
-        server: &HttpServerSpec,
         body: &[u8],
-        rows_max: u64,
+        [bytes_max, rows_max]: [u64; 2],
     ) -> Result<BodyRecords, (StatusCode, String)> {
         let bad = |why: String| (StatusCode::BAD_REQUEST, why);
         let unpacked = match self.is_packed {
-            true => Some(unpacked(body, server.request_bytes_max)?),
+            true => Some(unpacked(body, bytes_max)?),
             false => None,
         };
         let body = unpacked.as_deref().unwrap_or(body);
@@ -119,13 +122,13 @@ impl Call {
         Ok(records.end())
     }
 
-    /// The answer to a request whose rows are safe: all of them, as rows that cannot be decoded are kept as well.
-    pub fn taken(self) -> Response<Full<Bytes>> {
+    /// All of its rows are safe, as those that cannot be decoded are kept as well.
+    fn taken(&self) -> Answer {
         self.answer(StatusCode::OK, if self.is_json { "{}".into() } else { Vec::new() })
     }
 
-    /// The answer to a request that is not taken, and whether to send it again. Exporters do after 429 and 503 alone.
-    pub fn refused(self, status: StatusCode, why: &str) -> Response<Full<Bytes>> {
+    /// Exporters send again after 429 and 503 alone.
+    fn refused(&self, status: StatusCode, why: &str) -> Answer {
         let status = if status == StatusCode::REQUEST_TIMEOUT { StatusCode::SERVICE_UNAVAILABLE } else { status };
         let passes = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
         let code = if passes { UNAVAILABLE } else { INVALID };
@@ -135,8 +138,10 @@ impl Call {
         };
         self.answer(status, body)
     }
+}
 
-    fn answer(self, status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
+impl OtlpCall {
+    fn answer(&self, status: StatusCode, body: Vec<u8>) -> Answer {
         let mut answer = Response::new(Full::new(Bytes::from(body)));
         *answer.status_mut() = status;
         let kind = HeaderValue::from_static(if self.is_json { JSON } else { PROTOBUF });

@@ -7,7 +7,7 @@ use millstream_base::decode::mark;
 /// The value at this path of the last row that has one there. Where the last row is broken off the next request so asks for it
 /// alone, and not for all the good ones before it again.
 ///
-/// Rows are found as [`cut`](crate::receiver::http::cut::cut) finds them.
+/// Rows are found as [`cut`](crate::receiver::bodies::cut) finds them.
 pub fn last_of(answer: &[u8], path: &[String]) -> Option<String> {
     let answer = answer.strip_prefix(mark::UTF_8).unwrap_or(answer).trim_ascii();
     let text = std::str::from_utf8(answer).ok();

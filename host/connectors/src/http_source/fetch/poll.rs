@@ -7,6 +7,7 @@ use super::link;
 use super::packed::{Unusable, too_long, unpack};
 use super::position::PreviousAnswer;
 use super::{Fetch, RoundEnd};
+use crate::http_source::settings::{CursorFrom, HttpCursor};
 use crate::limits::{HTTP_PAGES_MAX, HTTP_PLACE_BYTES_MAX};
 use crate::receiver::bodies::{self, BodyRecords};
 use hyper::StatusCode;
@@ -17,7 +18,6 @@ use hyper::header::{
 };
 use millstream_base::decode::json::value_at;
 use millstream_base::decode::mark;
-use millstream_base::job::spec::{CursorFrom, HttpCursor};
 use millstream_base::shown;
 use millstream_base::units;
 use tokio::time::timeout;
@@ -82,7 +82,7 @@ pub async fn ask(fetch: &mut Fetch<'_>, asked: &PollRequest<'_>) -> RoundEnd {
         return RoundEnd::Answered { again: false };
     }
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let body = match unpack(text(&CONTENT_ENCODING), body, fetch.client.answer_bytes_max) {
+    let body = match unpack(text(&CONTENT_ENCODING), body, fetch.client.answer_bytes_max(fetch.source)) {
         Ok(body) => body,
         Err(Unusable::Damaged(why)) => return RoundEnd::lost(why),
         Err(Unusable::Refused(why)) => return fetch.failed(&why),
@@ -167,7 +167,7 @@ fn rows_of<'a>(body: &'a [u8], path: &[String]) -> Result<&'a [u8], String> {
 
 /// All of a body.
 async fn content(fetch: &Fetch<'_>, body: &mut Incoming) -> Result<Vec<u8>, RoundEnd> {
-    let most = fetch.client.answer_bytes_max;
+    let most = fetch.client.answer_bytes_max(fetch.source);
     let mut content = Vec::new();
     while let Some(data) = lines::next_of(body).await? {
         if content.len() as u64 + data.len() as u64 > most {

@@ -2,12 +2,12 @@
 //! What has another form than it should is passed over, as OTLP wants it, but for values: of those `forms` says what they may be.
 
 use super::forms::{double, signed as whole, unsigned};
+use super::settings::OtlpSignal;
 use super::tree::{Leaf, View};
 use crate::receiver::json_text::write_text;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use millstream_base::batch::cell;
-use millstream_base::job::spec::OtlpSignal;
 
 /// Gives each row of a request to `take`, until it does not want more.
 pub fn each<E>(
