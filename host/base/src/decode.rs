@@ -366,4 +366,6 @@ fn shown(record: &[u8], bytes_max: usize) -> String {
 }
 
 #[cfg(test)]
+mod bounded_tests;
+#[cfg(test)]
 mod tests;

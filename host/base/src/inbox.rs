@@ -127,7 +127,6 @@ pub struct TakeLimits {
     pub rows_of_part: u64,
 }
 
-#[cfg(test)]
 impl TakeLimits {
     /// So many rows and bytes, and chunks as they are.
     pub fn of(rows: u64, bytes: u64) -> TakeLimits {

@@ -5,6 +5,7 @@
 
 use crate::measure::{component, figure, folder, median, quantile, seconds};
 use millstream::connectors::rate::RateReads;
+use millstream::connectors::socket::settings::SocketReads;
 use millstream::job::spec::{JobSpec, OnError, PluginLimits, PluginSpec, SinkSpec, SourceSpec, StageSpec};
 use millstream::run::{Job, Options, Stop};
 use std::fs::File;
@@ -179,7 +180,7 @@ fn p99_ms(folder: &Path) -> f64 {
     let spec = JobSpec::new("latency")
         .batch(Duration::ZERO)
         .workers(1)
-        .source(SourceSpec::socket("lines", address))
+        .source(SourceSpec::of("lines", SocketReads::lines(address)))
         .stage(StageSpec::plugin("words", ["lines"], split()))
         .sink(SinkSpec::queue("out", ["words"], &pipe));
     let began = Instant::now();

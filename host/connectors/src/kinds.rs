@@ -1,6 +1,6 @@
 //! Which kinds of sources and sinks there are: the one list of connectors, in the order in which messages name them.
 
-use millstream_base::job::connector::Kind::{Declared, OfLanguage};
+use millstream_base::job::connector::Kind::{General, OfLanguage};
 use millstream_base::job::connector::Kinds;
 use std::sync::LazyLock;
 
@@ -20,9 +20,9 @@ macro_rules! declared {
 
 static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
     let sources = vec![
-        OfLanguage("socket"),
-        OfLanguage("raw-socket"),
-        Declared(&crate::http_source::declaration::SOURCE),
+        General(&crate::socket::declaration::LINES),
+        General(&crate::socket::declaration::FRAMES),
+        General(&crate::http_source::declaration::SOURCE),
         OfLanguage("directory"),
         OfLanguage("file"),
         OfLanguage("kafka"),
@@ -34,12 +34,12 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         declared!("brokers", "flight", crate::flight::declaration::SOURCE),
         declared!("brokers", "kinesis", crate::kinesis::declaration::SOURCE),
         declared!("postgres", "postgres-changes", crate::postgres_changes::declaration::SOURCE),
-        Declared(&crate::syslog::declaration::SOURCE),
-        Declared(&crate::otlp::declaration::SOURCE),
-        Declared(&crate::lumberjack::declaration::SOURCE),
+        General(&crate::syslog::declaration::SOURCE),
+        General(&crate::otlp::declaration::SOURCE),
+        General(&crate::lumberjack::declaration::SOURCE),
         OfLanguage("plugin"),
-        Declared(&crate::rate::declaration::SOURCE),
-        Declared(&crate::nexmark::declaration::SOURCE),
+        General(&crate::rate::declaration::SOURCE),
+        General(&crate::nexmark::declaration::SOURCE),
         OfLanguage("queue"),
     ];
     let sinks = vec![

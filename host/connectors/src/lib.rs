@@ -42,6 +42,7 @@ mod redis;
 #[cfg_attr(not(feature = "kafka"), path = "schema_registry/absent.rs")]
 pub mod schema_registry;
 pub mod sink;
+pub mod socket;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod syslog;

@@ -59,18 +59,8 @@ pub const POLL_WAIT_SHORT_MS: u64 = 10;
 pub const ARROW_HEADER_BYTES_MAX: usize = 16 << 20;
 /// Bytes of such a message, unpacked as well.
 pub const ARROW_MESSAGE_BYTES_MAX: usize = 512 << 20;
-/// Default of `events_per_second` of a `nexmark` source.
-pub const NEXMARK_EVENTS_PER_SECOND: u64 = 10_000;
-/// Most that `bytes` of a `nexmark` source may say.
-pub const NEXMARK_BYTES_MAX: u64 = 4_096;
 /// Most that `rows_per_second` may say.
 pub const ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
-/// Bytes of a message of syslog, where a job says nothing else.
-pub const SYSLOG_BYTES_MAX: u64 = 64 << 10;
-/// Bytes of a window of events that a Beat sends, unpacked, where a job says nothing else.
-pub const LUMBERJACK_WINDOW_BYTES_MAX: u64 = 16 << 20;
-/// How long such a window may take to come in, in milliseconds, where a job says nothing else.
-pub const LUMBERJACK_WINDOW_MS_MAX: u64 = 30_000;
 /// Default of `request_bytes_max` of an `http` source.
 pub const HTTP_REQUEST_BYTES_MAX: u64 = 8 << 20;
 /// Default of `request_time_max` of an `http` source, in milliseconds.

@@ -24,11 +24,8 @@ mod object;
 mod queue;
 pub mod registry;
 pub mod replay;
-mod socket;
 pub mod table;
-mod wire;
 
-use crate::tls::Tls;
 pub use framing::Framer;
 use framing::Framing;
 use millstream_base::batch::chunk::Chunk;
@@ -40,12 +37,10 @@ use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::{
-    Addresses, Format, KafkaSourceSpec, Origin, RecordBounds, SourceKind, SourceSpec, SourceStart, WriterSchema,
+    Format, KafkaSourceSpec, Origin, RecordBounds, SourceKind, SourceSpec, SourceStart, WriterSchema,
 };
 use millstream_base::job::{retry_source, table_source};
 use millstream_base::{regular, threads};
-use socket::Server;
-use socket::several::Servers;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,11 +51,6 @@ use tokio::task::JoinError;
 /// make sense. Errors are of kind `Job`.
 pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     match &source.kind {
-        SourceKind::Socket { address } | SourceKind::RawSocket { address } => {
-            address.all().iter().try_for_each(|address| check_address(source, address, origin))?;
-            let tls = source.tls.as_ref().map(|tls| Tls::of(tls, &origin.folder).config());
-            tls.transpose().map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))?;
-        }
         SourceKind::Directory { path, .. } => check_path(source, &origin.folder.join(path), true, origin)?,
         // Whether it is there is asked by who reads it, and waits for its server.
         SourceKind::Objects { .. } => drop(
@@ -120,19 +110,6 @@ pub fn start(start: SourceStart<'_>) -> Result<()> {
     let SourceStart { source, origin, runtime, from, share, job, .. } = start;
     let (source, from, inbox, name) = (source.clone(), from.clone(), start.inbox.clone(), receiver_name(source));
     match source.kind.clone() {
-        SourceKind::Socket { address } | SourceKind::RawSocket { address } => {
-            let reading = inbox.clone();
-            match &address {
-                Addresses::One(address) => {
-                    let (server, folder) = (Server::only(&source, address, &from), origin.folder.clone());
-                    receive(&start, async move { server.receive(&folder, &reading).await });
-                }
-                Addresses::Several(addresses) => {
-                    let servers = Servers::begin(&source, addresses, origin, &from, share, &inbox);
-                    receive(&start, async move { servers.receive(&reading).await });
-                }
-            }
-        }
         SourceKind::Directory { path, poll, settle, spread: true } => {
             let folder = (source, origin.folder.join(path), WatchTimes { poll, settle });
             directory::spread::start(folder, &from, inbox, runtime, (share, job.processes));
@@ -292,17 +269,6 @@ fn check_kafka(source: &SourceSpec, spec: &KafkaSourceSpec, origin: &Origin) -> 
     settings.map(drop).map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))
 }
 
-fn check_address(source: &SourceSpec, address: &str, origin: &Origin) -> Result<()> {
-    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
-    match port {
-        Some(Ok(port)) if port > 0 => Ok(()),
-        _ => {
-            let what = format!("`{address}` is not host:port; write, for example, address = \"127.0.0.1:9999\"");
-            Err(wrong(source, origin, "address", what))
-        }
-    }
-}
-
 fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Origin) -> Result<()> {
     let shown = path.display();
     let (wanted, not_wanted) = if folder_wanted { ("folder", "file") } else { ("file", "folder") };
@@ -404,10 +370,10 @@ pub(crate) fn panicked(name: &str, error: JoinError) -> Error {
     }
 }
 
-const REFUSED: &str = "connection refused";
+pub(crate) const REFUSED: &str = "connection refused";
 
 /// What an I/O error means, without its number.
-fn plain(error: &std::io::Error) -> String {
+pub(crate) fn plain(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file or folder".into(),
         std::io::ErrorKind::PermissionDenied => "permission denied".into(),

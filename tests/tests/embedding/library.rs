@@ -1,6 +1,7 @@
 //! Millstream as a library: jobs that a program loads or puts together.
 
 use millstream::connectors::rate::RateReads;
+use millstream::connectors::socket::settings::SocketReads;
 use millstream::error::Kind;
 use millstream::internals::batch::types::ColumnType;
 use millstream::job::spec::{ClockSpec, ColumnSpec, JobSpec, PluginSpec, SinkSpec, SourceSpec, StageSpec};
@@ -181,7 +182,7 @@ fn a_source_that_cannot_be_reached_does_not_hold_the_stop_up() {
     let trial = Trial::new("");
     let spec = JobSpec::new("alone")
         .folder(trial.folder())
-        .source(SourceSpec::socket("lines", format!("127.0.0.1:{}", free_port())))
+        .source(SourceSpec::of("lines", SocketReads::lines(format!("127.0.0.1:{}", free_port()))))
         .sink(SinkSpec::queue("out", ["lines"], "out.jsonl"));
     let mut job = Job::new(spec, Options::default());
     job.start().unwrap();

@@ -1,5 +1,7 @@
 use super::*;
+use crate::decode::bounded_tests::bounded;
 use crate::job::spec::ColumnSource;
+use crate::job::spec::RecordBounds;
 use arrow::array::{Array, AsArray, make_array};
 use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
@@ -252,7 +254,7 @@ fn text_is_taken_as_it_is() {
 #[test]
 fn binary_records_and_frames() {
     let mut raw = source(Format::Binary { record_bytes: None }, &[("b", "bool"), ("n", "int64"), ("f", "float64")]);
-    raw.kind = SourceKind::RawSocket { address: "".into() };
+    raw.kind = bounded(RecordBounds::Prefix);
     let mut good = vec![0, 0, 0, 17, 1];
     good.extend_from_slice(&(-7_i64).to_le_bytes());
     good.extend_from_slice(&1.5_f64.to_le_bytes());

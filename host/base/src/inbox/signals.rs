@@ -15,9 +15,8 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
-#[cfg(test)]
 impl Ticket {
-    /// For tests.
+    /// Of what came as the last of so many rows: for tests.
     pub fn of(rows: u64) -> Ticket {
         Ticket(rows)
     }

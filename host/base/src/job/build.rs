@@ -192,23 +192,6 @@ impl SourceSpec {
         SourceSpec { record_bytes_max: limits::RECORD_BYTES_MAX_MAX, ..SourceSpec::new(name, kind, Format::Json) }
     }
 
-    /// Lines of the TCP server at `host:port`.
-    pub fn socket(name: impl Into<String>, address: impl Into<String>) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::Socket { address: Addresses::One(address.into()) }, Format::Text)
-    }
-
-    /// Lines of the TCP servers at these addresses, each of which is a partition.
-    pub fn sockets<S: Into<String>>(name: impl Into<String>, addresses: impl IntoIterator<Item = S>) -> SourceSpec {
-        let address = Addresses::Several(texts(addresses));
-        SourceSpec::new(name, SourceKind::Socket { address }, Format::Text)
-    }
-
-    /// Length-prefixed frames of the TCP server at `host:port`.
-    pub fn raw_socket(name: impl Into<String>, address: impl Into<String>) -> SourceSpec {
-        let format = Format::Binary { record_bytes: None };
-        SourceSpec::new(name, SourceKind::RawSocket { address: Addresses::One(address.into()) }, format)
-    }
-
     /// Lines of the files of a folder, and of every new one.
     pub fn directory(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
         let poll = Duration::from_millis(limits::DIRECTORY_POLL_MS);
@@ -371,8 +354,6 @@ impl SourceKind {
     /// The kind as a job file names it.
     pub fn word(&self) -> &'static str {
         match self {
-            SourceKind::Socket { .. } => "socket",
-            SourceKind::RawSocket { .. } => "raw-socket",
             SourceKind::Directory { .. } | SourceKind::Objects { .. } => "directory",
             SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
             SourceKind::Queue { .. } => "queue",

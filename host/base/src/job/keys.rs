@@ -111,8 +111,6 @@ impl TableKey {
 
 /// The kinds of sources that the language has itself, and where their records come from.
 pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[
-    ("socket", "lines of a TCP server"),
-    ("raw-socket", "its length-prefixed frames"),
     ("directory", "the files of a folder and every new one"),
     ("file", "one file"),
     ("kafka", "topics of a Kafka cluster"),

@@ -6,7 +6,6 @@ mod kafka;
 mod plugin;
 mod records;
 mod pattern;
-mod socket;
 mod stage;
 mod window;
 
@@ -111,7 +110,6 @@ fn checkpoint(spec: &CheckpointSpec, mistakes: &Mistakes) {
 
 fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
     match &spec.kind {
-        SourceKind::Socket { address } | SourceKind::RawSocket { address } => socket::check(address, part),
         SourceKind::Directory { path, poll, settle, .. } | SourceKind::Follow { path, poll, settle } => {
             file_path("path", path, part);
             if let Err(message) = read::poll_fits(*poll) {
@@ -269,11 +267,6 @@ fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
             "format",
             format!("a `queue` source holds JSON, not {}; remove `format`, or use kind `file`", format.word()),
         ),
-        (SourceKind::Socket { .. }, Format::Binary { .. }) => part.wrong(
-            "format",
-            "a `socket` source reads lines, which binary records are not; write kind = \"raw-socket\", which \
-             reads frames",
-        ),
         (_, Format::Text) => {
             let is_text = |column: &ColumnSpec| {
                 column.kind == ColumnType::Text || (column.kind == ColumnType::Binary && column.encoding.is_some())
@@ -359,7 +352,8 @@ pub fn address(key: &str, text: &str, part: &PartMistakes<'_>) {
     }
 }
 
-fn is_address(text: &str) -> bool {
+/// Whether this is `host:port`, as far as text tells.
+pub fn is_address(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
         let host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');

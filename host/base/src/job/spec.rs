@@ -1,7 +1,6 @@
 //! A job as its author means it: what a job file says, with defaults filled in, before plugins are looked at.
 //! Rust programs may build one directly.
 
-mod addresses;
 mod changes;
 mod clickhouse;
 mod config;
@@ -14,7 +13,6 @@ mod start;
 
 pub use crate::batch::binary_text::BinaryEncoding;
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
-pub use addresses::*;
 pub use changes::*;
 pub use clickhouse::*;
 pub use config::*;
@@ -236,16 +234,6 @@ pub struct FilesRead {
 /// Where the records of a source come from. Paths are as in the job file, relative to [`Origin::folder`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceKind {
-    /// Lines from a TCP server, or from several.
-    Socket {
-        /// Where they are.
-        address: Addresses,
-    },
-    /// Length-prefixed frames from a TCP server: four bytes, big-endian, then as many bytes of one record.
-    RawSocket {
-        /// Where they are.
-        address: Addresses,
-    },
     /// The files of a folder, and every new one.
     Directory {
         /// The folder.
@@ -315,7 +303,6 @@ impl SourceKind {
         match self {
             SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
             SourceKind::Declared(config) => config.has_partitions(),
-            SourceKind::Socket { address } | SourceKind::RawSocket { address } => address.is_list(),
             _ => false,
         }
     }
@@ -325,7 +312,6 @@ impl SourceKind {
         match self {
             SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
             SourceKind::Declared(config) => config.is_spread(),
-            SourceKind::Socket { address } | SourceKind::RawSocket { address } => address.is_list(),
             _ => self.spreads_files(),
         }
     }
@@ -346,7 +332,6 @@ impl SourceKind {
     /// What tells its records from each other, once they lie in chunks.
     pub fn bounds(&self) -> RecordBounds {
         match self {
-            SourceKind::RawSocket { .. } => RecordBounds::Prefix,
             SourceKind::Kafka(_) => RecordBounds::Envelope,
             SourceKind::Declared(config) => config.bounds(),
             SourceKind::Queue { .. } => RecordBounds::Ends,

@@ -1,7 +1,6 @@
 //! What a job file says of sources of kind `lumberjack`.
 
-use super::settings::LumberjackReads;
-use crate::limits::{LUMBERJACK_WINDOW_BYTES_MAX, LUMBERJACK_WINDOW_MS_MAX};
+use super::settings::{LumberjackReads, WINDOW_BYTES_MAX, WINDOW_MS_MAX};
 use crate::receiver::listening::check_certificate;
 use millstream_base::error::Result;
 use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration, TLS_SHAPE};
@@ -64,8 +63,8 @@ impl LumberjackReads {
         LumberjackReads {
             listen: r.needed_text("listen", "listen = \"0.0.0.0:5044\""),
             spread: r.flag("spread").unwrap_or(false),
-            window_bytes_max: window_bytes_max.unwrap_or(LUMBERJACK_WINDOW_BYTES_MAX),
-            window_time_max: r.time("window_time_max").unwrap_or(Duration::from_millis(LUMBERJACK_WINDOW_MS_MAX)),
+            window_bytes_max: window_bytes_max.unwrap_or(WINDOW_BYTES_MAX),
+            window_time_max: r.time("window_time_max").unwrap_or(Duration::from_millis(WINDOW_MS_MAX)),
             connections_max: connections_max.unwrap_or(limits::HTTP_CONNECTIONS_MAX),
         }
     }

@@ -4,6 +4,12 @@ use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::types::ColumnType;
 use std::time::Duration;
 
+/// How long such a window may take to come in, in milliseconds, where a job says nothing else.
+pub const WINDOW_MS_MAX: u64 = 30_000;
+
+/// Bytes of a window of events that a Beat sends, unpacked, where a job says nothing else.
+pub const WINDOW_BYTES_MAX: u64 = 16 << 20;
+
 /// Where such a source listens, and what it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LumberjackReads {

@@ -2,8 +2,8 @@
 
 use super::RECORD_BYTES;
 use super::events::NexmarkDecoder;
-use super::settings::{NexmarkEvent, NexmarkReads};
-use crate::limits;
+use super::settings::{BYTES_MAX, NexmarkEvent, NexmarkReads};
+use crate::limits::ROWS_PER_SECOND_MAX;
 use crate::receiver::receive;
 use crate::receiver::replay::made;
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
@@ -36,7 +36,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         ),
         key(
             "events_per_second",
-            KeyShape::Whole(1, limits::ROWS_PER_SECOND_MAX),
+            KeyShape::Whole(1, ROWS_PER_SECOND_MAX),
             "Events of all three kinds in a second of event time, 10000 by default.",
         ),
         key(
@@ -61,7 +61,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         ),
         key(
             "bytes",
-            KeyShape::Whole(1, limits::NEXMARK_BYTES_MAX),
+            KeyShape::Whole(1, BYTES_MAX),
             "How long a row is on average, which `extra` makes it: 200 of a person, 500 of an auction and 100 of a bid by default, not \
              counting its channel and url.",
         ),
@@ -75,7 +75,7 @@ impl NexmarkReads {
         r.need("event", "event = \"bid\", or one of person, auction");
         let usual = NexmarkReads::new(r.choice("event", &NexmarkEvent::ALL, &[]).unwrap_or(NexmarkEvent::Bid));
         let hot = |key, usual| r.whole(key, 1, 1_000_000).unwrap_or(usual);
-        let per_second = r.whole("events_per_second", 1, limits::ROWS_PER_SECOND_MAX);
+        let per_second = r.whole("events_per_second", 1, ROWS_PER_SECOND_MAX);
         NexmarkReads {
             events_per_second: per_second.unwrap_or(usual.events_per_second),
             events_max: r.whole("events_max", 1, i64::MAX as u64),
@@ -83,7 +83,7 @@ impl NexmarkReads {
             hot_auctions: hot("hot_auctions", usual.hot_auctions),
             hot_sellers: hot("hot_sellers", usual.hot_sellers),
             hot_bidders: hot("hot_bidders", usual.hot_bidders),
-            bytes: r.whole("bytes", 1, limits::NEXMARK_BYTES_MAX).unwrap_or(usual.bytes),
+            bytes: r.whole("bytes", 1, BYTES_MAX).unwrap_or(usual.bytes),
             event: usual.event,
         }
     }

@@ -1,8 +1,13 @@
 //! Settings of sources of kind `nexmark`, which make the events of an auction house with persons, auctions and bids.
 
-use crate::limits;
 use millstream_base::batch::column::{ColumnSpec, TimeForm, TimeUnit};
 use millstream_base::batch::types::ColumnType;
+
+/// Most that `bytes` of a `nexmark` source may say.
+pub const BYTES_MAX: u64 = 4_096;
+
+/// Default of `events_per_second` of a `nexmark` source.
+pub const EVENTS_PER_SECOND: u64 = 10_000;
 
 /// Events of one numbering in which a person is followed by three auctions and 46 bids.
 pub const EVENTS_OF_EPOCH: u64 = 50;
@@ -128,7 +133,7 @@ impl NexmarkReads {
     pub fn new(event: NexmarkEvent) -> NexmarkReads {
         NexmarkReads {
             event,
-            events_per_second: limits::NEXMARK_EVENTS_PER_SECOND,
+            events_per_second: EVENTS_PER_SECOND,
             events_max: None,
             paced: false,
             hot_auctions: 2,

@@ -7,6 +7,7 @@ use super::replay::{RereadClient, replay};
 use super::tests::{begin_from, source};
 use super::*;
 use crate::rate::RateReads;
+use crate::socket::settings::SocketReads;
 use millstream_base::batch::chunk::PlannedChunk;
 use millstream_base::batch::position::Positions;
 use millstream_base::batch::position::{Extent, Position};
@@ -317,8 +318,10 @@ async fn a_rate_source_goes_on_with_the_next_row() {
 #[tokio::test]
 async fn rows_of_a_socket_are_counted_over_connections_and_starts() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let source =
-        source(SourceKind::Socket { address: listener.local_addr().unwrap().to_string().into() }, Format::Text);
+    let source = source(
+        SourceKind::Declared(Arc::new(SocketReads::lines(listener.local_addr().unwrap().to_string()))),
+        Format::Text,
+    );
     let from = [(String::new(), at(40, 0))].into();
     let started = begin_from(&source, Path::new("."), &from);
     for text in [&b"a\nb\n"[..], b"c\nd"] {
@@ -401,7 +404,7 @@ fn no_plan_makes_replay_panic() {
         SourceKind::Queue { path: path() },
         SourceKind::Directory { path: "".into(), poll: Duration::ZERO, settle: Duration::ZERO, spread: false },
         SourceKind::Declared(Arc::new(RateReads { rows_per_second: 0, rows_max: None })),
-        SourceKind::Socket { address: "x:1".into() },
+        SourceKind::Declared(Arc::new(SocketReads::lines("x:1"))),
     ];
     let mut random = Random(0xBAD);
     let numbers = [0, 1, 6, 7, 9, 15, 24, 25, u64::from(u32::MAX), 1 << 63, u64::MAX];

@@ -99,12 +99,7 @@ impl<'a> Replayer<'a> {
             return of_plan(kept, planned);
         }
         let found = match &self.source.kind {
-            SourceKind::Socket { .. }
-            | SourceKind::RawSocket { .. }
-            | SourceKind::Plugin(_)
-            | SourceKind::Declared(_)
-            | SourceKind::Kafka(_)
-            | SourceKind::Table(_) => {
+            SourceKind::Plugin(_) | SourceKind::Declared(_) | SourceKind::Kafka(_) | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
             }
             SourceKind::Queue { .. } => self.of_line(planned)?,
@@ -227,9 +222,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
         SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => {
             os_name(name).map(|name| origin.folder.join(path).join(name))
         }
-        SourceKind::Socket { .. }
-        | SourceKind::RawSocket { .. }
-        | SourceKind::Kafka(_)
+        SourceKind::Kafka(_)
         | SourceKind::Plugin(_)
         | SourceKind::Declared(_)
         | SourceKind::Objects { .. }

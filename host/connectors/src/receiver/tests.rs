@@ -1,5 +1,6 @@
 use super::*;
 use crate::rate::RateReads;
+use crate::socket::settings::SocketReads;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::partition::Share;
 use millstream_base::batch::position::Positions;
@@ -130,8 +131,10 @@ async fn a_socket_is_read_and_connected_again() {
     // Where there is one subscriber only, a place in the code that another test, which has none, comes to first is silent for
     // all threads from then on.
     let _second = tracing::dispatcher::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
-    let started =
-        begin(&source(SourceKind::Socket { address: address.to_string().into() }, Format::Text), Path::new("."));
+    let started = begin(
+        &source(SourceKind::Declared(Arc::new(SocketReads::lines(address.to_string()))), Format::Text),
+        Path::new("."),
+    );
     started.until("the first attempt", |_| !log.text().is_empty()).await;
     let listener = TcpListener::bind(address).await.unwrap();
     let mut peer = accept(&listener).await;
@@ -163,7 +166,8 @@ async fn a_socket_is_read_and_connected_again() {
 async fn a_raw_socket_reads_frames() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let started = begin(&source(SourceKind::RawSocket { address: address.into() }, Format::Text), Path::new("."));
+    let started =
+        begin(&source(SourceKind::Declared(Arc::new(SocketReads::frames(address))), Format::Text), Path::new("."));
     let mut peer = accept(&listener).await;
     peer.write_all(b"\0\0\0\x02a\n\0\0\0\0\0\0\0\x09cut").await.unwrap();
     drop(peer);
@@ -313,7 +317,7 @@ fn what_is_missing_is_told_before_anything_runs() {
     let file_given =
         format!("job.toml:7: source `lines`: path `{at}/file` is a file, not a folder; use kind = \"file\" for a file");
     assert_eq!(check(directory("file"), Format::Text), job(file_given));
-    let socket = |address: &str| SourceKind::Socket { address: address.into() };
+    let socket = |address: &str| SourceKind::Declared(Arc::new(SocketReads::lines(address)));
     assert_eq!(check(socket("localhost:9999"), Format::Text), Ok(()));
     for address in ["localhost", ":99", "localhost:99999", "localhost:0"] {
         let message = format!(
@@ -348,8 +352,10 @@ fn reset(stream: TcpStream) {
 async fn a_reset_in_the_middle_of_a_line_makes_no_row_of_its_half_and_a_close_does() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let started =
-        begin(&source(SourceKind::Socket { address: address.to_string().into() }, Format::Text), Path::new("."));
+    let started = begin(
+        &source(SourceKind::Declared(Arc::new(SocketReads::lines(address.to_string()))), Format::Text),
+        Path::new("."),
+    );
     let mut peer = accept(&listener).await;
     peer.write_all(b"whole\nhalf").await.unwrap();
     started.until("the line", |state| state.rows == 1).await;

@@ -115,7 +115,7 @@ mod tests {
     use millstream_base::batch::chunk::Chunk;
     use millstream_base::batch::types::ColumnType;
     use millstream_base::decode::Decoder;
-    use millstream_base::job::spec::{Format, SourceSpec};
+    use millstream_base::job::spec::SourceSpec;
 
     #[test]
     fn columns_hold_what_lines_are_decoded_to() {

@@ -1,7 +1,6 @@
 //! What a job file says of sources of kind `syslog`.
 
-use super::settings::SyslogReads;
-use crate::limits::SYSLOG_BYTES_MAX;
+use super::settings::{RECORD_BYTES_MAX, SyslogReads};
 use crate::receiver::listening::Listening;
 use crate::receiver::receive;
 use millstream_base::error::Result;
@@ -93,7 +92,7 @@ impl SourceConfig for SyslogReads {
     }
 
     fn record_bytes_max(&self) -> u64 {
-        SYSLOG_BYTES_MAX
+        RECORD_BYTES_MAX
     }
 
     fn is_spread(&self) -> bool {

@@ -4,6 +4,9 @@ use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::limits::HTTP_CONNECTIONS_MAX;
 
+/// Bytes of a message of syslog, where a job says nothing else.
+pub const RECORD_BYTES_MAX: u64 = 64 << 10;
+
 /// Where such a source listens, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyslogReads {

@@ -13,7 +13,7 @@ use millstream_base::batch::position::{Position, Positions, move_all};
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::{Addresses, Origin, SourceKind, SourceSpec};
+use millstream_base::job::spec::{Origin, SourceKind, SourceSpec};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -135,14 +135,7 @@ pub fn restore(table: &str, files: &[RecordBatch]) -> Result<Positions> {
 pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
     let written = |key: &str| origin.written.at(&format!("sources.{}.{key}", source.name));
     let place = |path: &Path| written("path").map_or_else(|| path.display().to_string(), str::to_owned);
-    // Of a list positions name their servers, and others may come and go.
-    let server = |kind: &str, address: &Addresses| match address {
-        Addresses::One(address) => format!("{kind} {}", written("address").unwrap_or(address)),
-        Addresses::Several(_) => format!("several {kind}s"),
-    };
     let identity = match &source.kind {
-        SourceKind::Socket { address } => server("socket", address),
-        SourceKind::RawSocket { address } => server("raw-socket", address),
         SourceKind::Directory { path, spread, .. } => format!("directory {}{}", place(path), spread_words(*spread)),
         SourceKind::Retry { path, .. } => format!("directory {}", place(path)),
         SourceKind::Objects { url, spread, .. } => {
@@ -193,10 +186,7 @@ pub fn keeps_rows(source: &SourceSpec) -> bool {
     if let Some(config) = source.kind.declared() {
         return config.keeps_rows();
     }
-    matches!(
-        source.kind,
-        SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Plugin(_) | SourceKind::Table(_)
-    )
+    matches!(source.kind, SourceKind::Plugin(_) | SourceKind::Table(_))
 }
 
 #[cfg(test)]

@@ -199,11 +199,7 @@ fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
             SourceKind::Table(_) => {}
             // Looked at where a sink writes to a bucket.
             SourceKind::Objects { .. } => {}
-            SourceKind::Socket { .. }
-            | SourceKind::RawSocket { .. }
-            | SourceKind::Kafka(_)
-            | SourceKind::Plugin(_)
-            | SourceKind::Declared(_) => {}
+            SourceKind::Kafka(_) | SourceKind::Plugin(_) | SourceKind::Declared(_) => {}
         }
     }
     if let Some(checkpoint) = spec.checkpoint.as_ref().filter(|checkpoint| !checkpoint.dir.contains("://")) {

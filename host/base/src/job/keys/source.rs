@@ -4,21 +4,20 @@ use super::*;
 use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
-const WIRE: &[&str] = &["socket", "raw-socket"];
 const KAFKA: &[&str] = &["kafka"];
 const PLUGIN: &[&str] = &["plugin"];
-const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "kafka"];
+const TLS_SPEAKERS: &[&str] = &["kafka"];
 const FILES: &[&str] = &["directory", "file", "queue"];
-const LINES: &[&str] = &["socket", "raw-socket", "directory", "file"];
-const CELLS: &[&str] = &["socket", "raw-socket", "directory", "file", "kafka"];
-const RECORDS: &[&str] = &["socket", "raw-socket", "directory", "file", "kafka", "queue"];
+const LINES: &[&str] = &["directory", "file"];
+const CELLS: &[&str] = &["directory", "file", "kafka"];
+const RECORDS: &[&str] = &["directory", "file", "kafka", "queue"];
 /// Kinds whose records may be rejected.
-const REJECTING: &[&str] = &["socket", "raw-socket", "directory", "file", "kafka", "plugin", "queue"];
+const REJECTING: &[&str] = &["directory", "file", "kafka", "plugin", "queue"];
 /// Kinds whose records are frames by themselves.
-const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka"];
-const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka"];
-const MESSAGES: &[&str] = &["raw-socket", "kafka", "directory", "file"];
-const CUT: &[&str] = &["socket", "raw-socket", "directory", "file", "kafka", "plugin"];
+const RECORD_FRAMES: &[&str] = &["kafka"];
+const SINGLE_RECORDS: &[&str] = &["kafka"];
+const MESSAGES: &[&str] = &["kafka", "directory", "file"];
+const CUT: &[&str] = &["directory", "file", "kafka", "plugin"];
 
 /// A source.
 pub(in crate::job) const SOURCE: &[TableKey] = &[
@@ -39,13 +38,6 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
     key("config", KeyShape::Any, "What the plugin is told.").of(PLUGIN),
     key("limits", KeyShape::Table(LIMITS), "What the plugin may use up.").of(PLUGIN),
     key("grant", KeyShape::Table(GRANT), "What the plugin may use: files, variables, and whom it may talk to.").of(PLUGIN),
-    key(
-        "address",
-        KeyShape::Addresses,
-        "The TCP server to read from, as \"127.0.0.1:9999\", or a list of servers; each of a list is a partition.",
-    )
-    .of(WIRE)
-    .needed(WIRE),
     key(
         "tls",
         KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS)]),

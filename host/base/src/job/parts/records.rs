@@ -9,7 +9,6 @@ pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
     let in_files =
         matches!(spec.kind, SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. });
     let no_frames = match spec.kind {
-        SourceKind::Socket { .. } => "a `socket` source reads lines; write kind = \"raw-socket\", which reads frames",
         SourceKind::Follow { .. } => {
             "a log that grows is read by lines; remove `follow`, and read files that are whole"
         }

@@ -5,9 +5,7 @@ use super::{columns, files, kafka, records, tls};
 use crate::built;
 use crate::job::connector::Kinds;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS_LATER};
-use crate::job::spec::{
-    Addresses, ColumnSpec, Format, PluginSourceSpec, RecordBounds, SourceConfig, SourceKind, SourceSpec,
-};
+use crate::job::spec::{ColumnSpec, Format, PluginSourceSpec, RecordBounds, SourceConfig, SourceKind, SourceSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use crate::units;
@@ -58,25 +56,12 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Ki
 }
 
 fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
-    let address = || {
-        let example = "address = \"127.0.0.1:9999\"";
-        r.need("address", example);
-        match r.is_list("address") {
-            true => {
-                let example = "address = [\"127.0.0.1:9998\", \"127.0.0.1:9999\"]";
-                Addresses::Several(r.texts("address", example).unwrap_or_default())
-            }
-            false => Addresses::One(r.text("address", example).unwrap_or_default().to_string()),
-        }
-    };
     let path = |example| {
         r.need("path", example);
         r.path("path", example).unwrap_or_default()
     };
     let settle = || r.time("settle").unwrap_or(Duration::from_millis(limits::SETTLE_MS));
     match word {
-        "socket" => SourceKind::Socket { address: address() },
-        "raw-socket" => SourceKind::RawSocket { address: address() },
         "kafka" => SourceKind::Kafka(Box::new(kafka::source(r))),
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");
@@ -106,7 +91,6 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
 /// The format with its options; an option of another format is a mistake.
 fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, folder): (&Kinds, &Path)) -> Format {
     let default = match kind {
-        SourceKind::RawSocket { .. } => "binary",
         SourceKind::Queue { .. } | SourceKind::Plugin(_) => "json",
         // It is not the author's to choose; the key itself is refused already.
         SourceKind::Declared(config) if config.makes_records() => return config.format(),

@@ -5,7 +5,7 @@ use super::super::replay::{RereadClient, replay};
 use super::super::tests::{StartedSource, begin_from};
 use super::super::*;
 use millstream_base::batch::chunk::PlannedChunk;
-use millstream_base::batch::position::move_all;
+use millstream_base::batch::position::{Positions, move_all};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::ids::BatchId;
 use millstream_base::inbox::TakeLimits;

@@ -1,16 +1,19 @@
 //! Sources `socket` and `raw-socket`: a client of a TCP server that is there sometimes, or of several (`several`).
 
-pub mod several;
+pub mod declaration;
+mod several;
+pub mod settings;
+mod wire;
 
-use super::framing::{Counter, StreamCursor};
-use super::polled::BusyFlag;
-use super::registry::Schemas;
-use super::wire::{Wire, connect, told};
-use super::{REFUSED, framer};
+use crate::receiver::framing::{Counter, StreamCursor};
+use crate::receiver::polled::BusyFlag;
+use crate::receiver::registry::Schemas;
+use crate::receiver::{REFUSED, framer, wrong};
 use millstream_base::batch::partition::{clock_number, rows_name};
 use millstream_base::batch::position::Positions;
+use millstream_base::error::Result;
 use millstream_base::inbox::{Inbox, PartitionRead};
-use millstream_base::job::spec::{SourceKind, SourceSpec};
+use millstream_base::job::spec::{Origin, RecordBounds, SourceSpec};
 use millstream_base::secrets;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -19,6 +22,7 @@ use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::sleep;
 use tracing::{info, warn};
+use wire::{Wire, connect, told};
 
 /// Room for one read: what a kernel's receive buffer holds on a busy connection.
 const READ_BYTES: usize = 64 << 10;
@@ -94,7 +98,7 @@ impl Server {
                 }
                 Err(reason) if trouble.as_ref() == Some(&reason) => {}
                 Err(reason) => {
-                    let hint = hint(&self.source.kind, &address, &reason);
+                    let hint = hint(self.source.kind.bounds(), &address, &reason);
                     warn!("source `{name}`: cannot connect to {address} ({reason}); trying again{hint}");
                     trouble = Some(reason);
                 }
@@ -159,13 +163,25 @@ impl Server {
 }
 
 /// What to do where nobody listens.
-fn hint(kind: &SourceKind, address: &str, reason: &str) -> String {
-    match (kind, address.rsplit_once(':')) {
+fn hint(bounds: RecordBounds, address: &str, reason: &str) -> String {
+    match (bounds, address.rsplit_once(':')) {
         _ if reason != REFUSED => String::new(),
         // A part of a value that is hidden would not be found again in a message.
-        (SourceKind::Socket { .. }, _) if secrets::hide(address) != address => "; start the server".into(),
-        (SourceKind::Socket { .. }, Some((_, port))) => format!("; start a server with `nc -lk {port}`"),
-        _ => "; start the server that sends the frames".into(),
+        (RecordBounds::Prefix, _) => "; start the server that sends the frames".into(),
+        (_, _) if secrets::hide(address) != address => "; start the server".into(),
+        (_, Some((_, port))) => format!("; start a server with `nc -lk {port}`"),
+        (_, None) => "; start the server".into(),
+    }
+}
+
+fn check_address(source: &SourceSpec, address: &str, origin: &Origin) -> Result<()> {
+    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(port)) if port > 0 => Ok(()),
+        _ => {
+            let what = format!("`{address}` is not host:port; write, for example, address = \"127.0.0.1:9999\"");
+            Err(wrong(source, origin, "address", what))
+        }
     }
 }
 

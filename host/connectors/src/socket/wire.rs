@@ -1,7 +1,7 @@
 //! A connection of a socket source, plain or with TLS.
 
-use super::plain;
-use super::polled::BusyFlag;
+use crate::receiver::plain;
+use crate::receiver::polled::BusyFlag;
 use crate::tls::{Tls, in_words, refusal};
 use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::SourceSpec;

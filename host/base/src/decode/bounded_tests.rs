@@ -1,0 +1,30 @@
+//! Sources for tests of decoding, of whose records nothing counts but what tells them from each other.
+
+use crate::error::Result;
+use crate::job::PartMistakes;
+use crate::job::spec::{RecordBounds, SourceConfig, SourceKind, SourceSpec, SourceStart};
+use std::sync::Arc;
+
+#[derive(Debug, PartialEq)]
+struct Bounded(RecordBounds);
+
+impl SourceConfig for Bounded {
+    fn kind(&self) -> &'static str {
+        "bounded"
+    }
+
+    fn check(&self, _source: &SourceSpec, _part: &PartMistakes<'_>) {}
+
+    fn bounds(&self) -> RecordBounds {
+        self.0
+    }
+
+    fn start(&self, _start: SourceStart<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Such a kind.
+pub fn bounded(bounds: RecordBounds) -> SourceKind {
+    SourceKind::Declared(Arc::new(Bounded(bounds)))
+}
