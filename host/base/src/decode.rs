@@ -82,12 +82,11 @@ enum RecordDecoder {
 
 impl Decoder {
     /// A decoder for the format and columns of this source;
-    /// text without a schema has the column `value`; a `queue` source is JSON whatever its format. Rows that are given back
+    /// text without a schema has the column `value`. Rows that are given back
     /// to a stage are as sinks write them, and have the very columns of its input.
     pub fn new(source: &SourceSpec) -> Decoder {
         let mut source = source.clone();
         match (&source.kind, &source.format) {
-            (SourceKind::Queue { .. }, _) => source.format = Format::Json,
             (SourceKind::Declared(config), _) if config.makes_records() => {
                 source.format = config.format();
                 source.schema = SourceSpec::default_schema(&source.kind, &source.format);
@@ -97,7 +96,7 @@ impl Decoder {
             }
             _ => {}
         }
-        let queue = matches!(source.kind, SourceKind::Queue { .. });
+        let takes_values = source.kind.declared().is_some_and(SourceConfig::takes_values);
         let wanted = source.schema.clone();
         let in_columns = |kind: &SourceKind| matches!(kind, SourceKind::Declared(config) if config.writes_hex());
         let may_refuse = source.format == Format::Parquet || in_columns(&source.kind);
@@ -111,7 +110,7 @@ impl Decoder {
         let kinds: Vec<ColumnType> = source.schema.iter().map(|column| column.kind.clone()).collect();
         let by = match source.format {
             Format::Text => RecordDecoder::Text(kinds.first().cloned().unwrap_or(ColumnType::Text)),
-            Format::Json | Format::Parquet => RecordDecoder::Json(JsonDecoder::new(&source, queue)),
+            Format::Json | Format::Parquet => RecordDecoder::Json(JsonDecoder::new(&source, takes_values)),
             Format::Csv { header, separator } => RecordDecoder::Csv(CsvDecoder::new(&source, header, separator)),
             Format::Binary { .. } => RecordDecoder::Binary(BinaryDecoder::new(&kinds)),
             Format::Avro(ref schema) => {

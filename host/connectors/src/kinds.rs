@@ -40,7 +40,7 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         OfLanguage("plugin"),
         General(&crate::rate::declaration::SOURCE),
         General(&crate::nexmark::declaration::SOURCE),
-        OfLanguage("queue"),
+        General(&crate::queue::declaration::SOURCE),
     ];
     let sinks = vec![
         OfLanguage("print"),

@@ -33,6 +33,7 @@ pub mod otlp;
 pub mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_changes;
+pub mod queue;
 #[cfg(feature = "brokers")]
 pub mod rabbitmq;
 pub mod rate;

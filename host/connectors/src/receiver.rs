@@ -10,7 +10,7 @@ pub(crate) mod parquet;
 pub mod polled;
 mod directory;
 mod file_facts;
-mod file;
+pub(crate) mod file;
 pub mod follow;
 pub(crate) mod framing;
 pub mod infer;
@@ -21,7 +21,6 @@ pub(crate) mod listening;
 pub(crate) mod named;
 #[cfg_attr(not(feature = "objects"), path = "receiver/object/absent.rs")]
 mod object;
-mod queue;
 pub mod registry;
 pub mod replay;
 pub mod table;
@@ -57,7 +56,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
             object::bucket_of(source)
                 .map_err(|error| wrong(source, origin, "path", format!("cannot be used: {error}")))?,
         ),
-        SourceKind::File { path } | SourceKind::Queue { path } => {
+        SourceKind::File { path } => {
             check_path(source, &origin.folder.join(path), false, origin)?;
         }
         SourceKind::Follow { path, .. } if compressed::is_named_so(path) => {
@@ -147,12 +146,6 @@ pub fn start(start: SourceStart<'_>) -> Result<()> {
                 follow::receive(&source, &path, times, &from, inbox, runtime);
             });
         }
-        SourceKind::Queue { path } => {
-            let path = origin.folder.join(path);
-            on_thread(inbox, runtime, &name, move |inbox, runtime| {
-                queue::receive(&source, &path, &from, inbox, runtime);
-            });
-        }
         SourceKind::Kafka(spec) => {
             let folder = origin.folder.clone();
             on_thread(inbox, runtime, &name, move |inbox, runtime| {
@@ -197,7 +190,12 @@ pub(crate) fn receive(start: &SourceStart<'_>, receive: impl Future<Output = ()>
     until_closed(start.inbox.clone(), start.runtime, &receiver_name(start.source), receive);
 }
 
-/// The same of this name.
+/// Runs the receiver of a source that blocks on a thread of its own.
+pub(crate) fn receive_on_thread(start: &SourceStart<'_>, receive: impl FnOnce(&Arc<Inbox>, &Handle) + Send + 'static) {
+    on_thread(start.inbox.clone(), start.runtime, &receiver_name(start.source), receive);
+}
+
+/// Runs an async receiver of this name.
 fn until_closed(inbox: Arc<Inbox>, runtime: &Handle, name: &str, receive: impl Future<Output = ()> + Send + 'static) {
     let name = name.to_owned();
     let mut receiving = runtime.spawn(async move {
@@ -269,7 +267,7 @@ fn check_kafka(source: &SourceSpec, spec: &KafkaSourceSpec, origin: &Origin) -> 
     settings.map(drop).map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))
 }
 
-fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Origin) -> Result<()> {
+pub(crate) fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Origin) -> Result<()> {
     let shown = path.display();
     let (wanted, not_wanted) = if folder_wanted { ("folder", "file") } else { ("file", "folder") };
     let metadata = std::fs::metadata(path).map_err(|error| {
@@ -284,7 +282,7 @@ fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Or
     let opened = if folder_wanted {
         std::fs::read_dir(path).map(drop)
     } else if metadata.is_file()
-        || matches!(source.kind, SourceKind::Queue { .. })
+        || source.kind.gives_batches()
         // Read from its end, which a pipe does not have.
         || source.format == Format::Parquet
     {
@@ -314,7 +312,6 @@ fn check_columns(source: &SourceSpec, origin: &Origin) -> Result<()> {
     // What comes with the value of a record is no matter of its format.
     let columns = source.value_columns().count();
     match source.format {
-        _ if matches!(source.kind, SourceKind::Queue { .. }) => Ok(()),
         Format::Text if columns > 1 => {
             Err(wrong(source, origin, "schema", format!("has {columns} columns; a row of format text has one")))
         }

@@ -93,11 +93,11 @@ pub(super) fn launch(
         let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
         // Where the job file says nothing, rows only bound what is in memory, as bytes do.
         let said = source.rows_per_batch_max != millstream_base::limits::ROWS_PER_BATCH_MAX;
-        let batch_rows_max = match source.kind {
+        let batch_rows_max = match source.kind.gives_batches() {
             // Each of its lines is a batch, at the time of one.
-            SourceKind::Queue { .. } => 0,
-            _ if said => source.rows_per_batch_max,
-            _ => u64::MAX,
+            true => 0,
+            false if said => source.rows_per_batch_max,
+            false => u64::MAX,
         };
         let inbox =
             || Inbox::new(bytes_max, wake).limited(rows_max, goes_on).in_batches_of(batch_rows_max).held_by(holder);

@@ -1,5 +1,6 @@
 //! Millstream as a library: jobs that a program loads or puts together.
 
+use millstream::connectors::queue::QueueReads;
 use millstream::connectors::rate::RateReads;
 use millstream::connectors::socket::settings::SocketReads;
 use millstream::error::Kind;
@@ -22,7 +23,7 @@ fn word_count(trial: &Trial) -> JobSpec {
         .folder(trial.folder())
         .clock(ClockSpec::Manual)
         .workers(2)
-        .source(SourceSpec::queue("lines", "input.jsonl", text("value")))
+        .source(SourceSpec::of("lines", QueueReads { path: "input.jsonl".into() }).schema(text("value")))
         .stage(StageSpec::plugin("words", ["lines"], split))
         .stage(StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")]).unwrap().key(["word"]))
         .sink(SinkSpec::queue("out", ["counts"], "out.jsonl"))
@@ -151,7 +152,7 @@ fn parts_can_be_added_before_the_start() {
     let trial = Trial::new("");
     trial.write("input.jsonl", "[\"a\"]\n");
     let mut job = Job::new(JobSpec::new("grown").folder(trial.folder()).clock(ClockSpec::Manual), Options::default());
-    job.add_source(SourceSpec::queue("in", "input.jsonl", text("v"))).unwrap();
+    job.add_source(SourceSpec::of("in", QueueReads { path: "input.jsonl".into() }).schema(text("v"))).unwrap();
     let told = refused(job.start());
     assert!(told.contains("the job has no sink, so its rows go nowhere; add one"), "{told}");
     job.add_sink(SinkSpec::queue("out", ["same"], "out.jsonl")).unwrap();

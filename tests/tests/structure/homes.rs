@@ -11,7 +11,7 @@ const LIST: &str = "connectors/src/kinds.rs";
 const MODULES: &str = "connectors/src/lib.rs";
 
 /// Modules of connectors whose names are words of everybody.
-const COMMON: [&str; 3] = ["http_source", "rate", "socket"];
+const COMMON: [&str; 4] = ["http_source", "queue", "rate", "socket"];
 /// Where words of checkpoints stand, which begin as kinds do.
 const WORDS: &str = "src/cli/inspect/words.rs";
 

@@ -19,6 +19,11 @@ impl SourceConfig for Bounded {
         self.0
     }
 
+    /// As of those that are batches.
+    fn takes_values(&self) -> bool {
+        self.0 == RecordBounds::Ends
+    }
+
     fn start(&self, _start: SourceStart<'_>) -> Result<()> {
         Ok(())
     }

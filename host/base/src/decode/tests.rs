@@ -284,8 +284,8 @@ fn binary_records_and_frames() {
 
 #[test]
 fn rows_of_a_queue_are_objects_arrays_or_bare_values() {
-    let mut queue = source(Format::Text, &[("k", "text"), ("v", "int64")]);
-    queue.kind = SourceKind::Queue { path: "x".into() };
+    let mut queue = source(Format::Json, &[("k", "text"), ("v", "int64")]);
+    queue.kind = bounded(RecordBounds::Ends);
     let decoded = Decoder::new(&queue).decode(&chunk(&["{\"v\":1}", "[\"a\", 2]", "[1]", "7"], b""));
     let expected = "null|1\na|2\n!1 values in the array, the schema has 2\n\
                     !a bare value needs a schema of one column, this one has 2";

@@ -236,11 +236,6 @@ impl SourceSpec {
         SourceSpec::new(name, SourceKind::Kafka(Box::new(kafka)), Format::Text)
     }
 
-    /// A file with one JSON array of rows a line, a line a batch.
-    pub fn queue(name: impl Into<String>, path: impl Into<PathBuf>, schema: Vec<ColumnSpec>) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::Queue { path: path.into() }, Format::Json).schema(schema)
-    }
-
     /// Sets the format; the columns become those that the format has by itself.
     #[must_use]
     pub fn format(mut self, format: Format) -> SourceSpec {
@@ -344,7 +339,8 @@ impl SourceKind {
     /// The file or folder that must be there to be read.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            SourceKind::File { path } | SourceKind::Queue { path } | SourceKind::Directory { path, .. } => Some(path),
+            SourceKind::File { path } | SourceKind::Directory { path, .. } => Some(path),
+            SourceKind::Declared(config) => config.file(),
             // The log itself may come later.
             SourceKind::Follow { path, .. } => path.parent(),
             _ => None,
@@ -356,7 +352,6 @@ impl SourceKind {
         match self {
             SourceKind::Directory { .. } | SourceKind::Objects { .. } => "directory",
             SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
-            SourceKind::Queue { .. } => "queue",
             SourceKind::Kafka(_) => "kafka",
             SourceKind::Plugin(_) => "plugin",
             SourceKind::Declared(config) => config.kind(),

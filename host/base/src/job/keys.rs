@@ -115,7 +115,6 @@ pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[
     ("file", "one file"),
     ("kafka", "topics of a Kafka cluster"),
     ("plugin", "whatever a plugin of yours reads"),
-    ("queue", "a file of test batches"),
 ];
 /// What the key `kind` of a source says.
 pub(super) const SOURCE_KIND_DOC: &str = "Where the records come from";

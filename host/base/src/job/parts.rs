@@ -131,7 +131,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
                 files_read(pattern, spec.files.subfolders, part);
             }
         }
-        SourceKind::File { path } | SourceKind::Queue { path } => file_path("path", path, part),
+        SourceKind::File { path } => file_path("path", path, part),
         SourceKind::Kafka(spec) => kafka::source(spec, part),
         SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
         SourceKind::Declared(config) => config.check(spec, part),
@@ -256,17 +256,12 @@ fn binary_time(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
 }
 
 fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
-    let kind = spec.kind.word();
     if spec.kind.declared().is_some_and(|config| !config.check_format(spec, part)) {
         return;
     }
     match (&spec.kind, &spec.format) {
         // The plugin says what its columns are.
         (SourceKind::Plugin(_), _) => {}
-        (SourceKind::Queue { .. }, format) if *format != Format::Json => part.wrong(
-            "format",
-            format!("a `queue` source holds JSON, not {}; remove `format`, or use kind `file`", format.word()),
-        ),
         (_, Format::Text) => {
             let is_text = |column: &ColumnSpec| {
                 column.kind == ColumnType::Text || (column.kind == ColumnType::Binary && column.encoding.is_some())
@@ -281,8 +276,9 @@ fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
             if spec.schema.is_empty() =>
         {
             let word = spec.format.word();
-            let of = if kind == "queue" { "a `queue` source".into() } else { format!("format `{word}`") };
-            let message = format!("{of} needs its columns; write schema = {{ user = \"text\", amount = \"float64\" }}");
+            let message = format!(
+                "format `{word}` needs its columns; write schema = {{ user = \"text\", amount = \"float64\" }}"
+            );
             part.wrong("schema", message);
         }
         (_, Format::Json | Format::Parquet | Format::Avro(_) | Format::Protobuf(_)) => {

@@ -10,6 +10,7 @@ mod sink;
 mod source;
 mod stage;
 mod tls;
+mod unread;
 
 pub(super) use source::poll_fits;
 pub(super) use tls::read as tls;

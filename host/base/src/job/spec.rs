@@ -272,11 +272,6 @@ pub enum SourceKind {
     Kafka(Box<KafkaSourceSpec>),
     /// What the connector of a kind reads.
     Declared(Arc<dyn SourceConfig>),
-    /// A file with one JSON array of rows a line, a line a batch: for tests.
-    Queue {
-        /// The file.
-        path: PathBuf,
-    },
     /// A plugin of world `source`.
     Plugin(Box<PluginSourceSpec>),
     /// The table of a stage with `enrich`, all of it a record. Not for job files: the graph adds it, with all columns.
@@ -329,12 +324,16 @@ impl SourceKind {
         }
     }
 
+    /// Whether it says which rows are a batch.
+    pub fn gives_batches(&self) -> bool {
+        self.declared().is_some_and(SourceConfig::gives_batches)
+    }
+
     /// What tells its records from each other, once they lie in chunks.
     pub fn bounds(&self) -> RecordBounds {
         match self {
             SourceKind::Kafka(_) => RecordBounds::Envelope,
             SourceKind::Declared(config) => config.bounds(),
-            SourceKind::Queue { .. } => RecordBounds::Ends,
             SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. } => RecordBounds::File,
             _ => RecordBounds::Format,
         }

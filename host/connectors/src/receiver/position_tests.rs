@@ -6,6 +6,7 @@ use super::framing::Counter;
 use super::replay::{RereadClient, replay};
 use super::tests::{begin_from, source};
 use super::*;
+use crate::queue::QueueReads;
 use crate::rate::RateReads;
 use crate::socket::settings::SocketReads;
 use millstream_base::batch::chunk::PlannedChunk;
@@ -295,7 +296,7 @@ async fn a_queue_is_read_over_many_starts() {
         expected.extend(rows);
     }
     std::fs::write(folder.path().join("queue"), &text).unwrap();
-    let source = source(SourceKind::Queue { path: "queue".into() }, Format::Json);
+    let source = source(SourceKind::Declared(Arc::new(QueueReads { path: "queue".into() })), Format::Json);
     let (records, positions) = check_many_starts(&source, folder.path(), 0xC3).await;
     assert!(records.iter().map(|record| std::str::from_utf8(&record.1).unwrap()).eq(expected.iter()));
     assert_eq!(positions, [(String::new(), at(text.len() as u64 - 1, 0))].into(), "the last blank line is no batch");
@@ -401,7 +402,7 @@ fn no_plan_makes_replay_panic() {
     let path = || std::path::PathBuf::from("file");
     let kinds = [
         SourceKind::File { path: path() },
-        SourceKind::Queue { path: path() },
+        SourceKind::Declared(Arc::new(QueueReads { path: path() })),
         SourceKind::Directory { path: "".into(), poll: Duration::ZERO, settle: Duration::ZERO, spread: false },
         SourceKind::Declared(Arc::new(RateReads { rows_per_second: 0, rows_max: None })),
         SourceKind::Declared(Arc::new(SocketReads::lines("x:1"))),

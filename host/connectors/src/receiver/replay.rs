@@ -8,7 +8,7 @@ use super::file_facts::FileFacts;
 use super::follow::log_folder::path_of;
 use super::framing::Framer;
 use super::object::{self, BucketReader};
-use super::{kafka, plain, queue};
+use super::{kafka, plain};
 use bytes::Bytes;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::chunk::PlannedChunk;
@@ -56,7 +56,7 @@ pub fn replay(
         };
         return chunks.iter().map(chunk).collect();
     }
-    let mut replayer = Replayer { source, origin, moved, opened: None, line: None, bucket: None };
+    let mut replayer = Replayer { source, origin, moved, opened: None, bucket: None };
     let chunks = chunks.iter().map(|planned| {
         replayer.chunk(planned).map_err(|why| cannot(source, &format!("{}{why}", replayer.place(&planned.extent))))
     });
@@ -75,8 +75,6 @@ struct Replayer<'a> {
     moved: &'a [(String, Position)],
     /// The file that was read last: chunks of one file follow each other.
     opened: Option<ReplayedFile<'a>>,
-    /// The line of a queue that was read last, by its first byte.
-    line: Option<(u64, Vec<Chunk>)>,
     /// The bucket, where one is read.
     bucket: Option<BucketReader>,
 }
@@ -102,7 +100,6 @@ impl<'a> Replayer<'a> {
             SourceKind::Plugin(_) | SourceKind::Declared(_) | SourceKind::Kafka(_) | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
             }
-            SourceKind::Queue { .. } => self.of_line(planned)?,
             SourceKind::File { .. }
             | SourceKind::Follow { .. }
             | SourceKind::Directory { .. }
@@ -110,24 +107,6 @@ impl<'a> Replayer<'a> {
             | SourceKind::Retry { .. } => self.open(&planned.extent)?.read(planned)?,
         };
         as_planned(found, planned)
-    }
-
-    /// Rows of a line of a queue.
-    fn of_line(&mut self, planned: &PlannedChunk) -> Result<Chunk, String> {
-        let Extent { start, bytes, row, .. } = planned.extent;
-        if self.line.as_ref().is_none_or(|(at, _)| *at != start) {
-            let opened = self.open(&planned.extent)?;
-            opened.file.seek_to(start).map_err(|error| plain(&error))?;
-            let read = queue::reread(&mut opened.file, start, bytes).map_err(|error| plain(&error))?;
-            self.line = Some((start, read.ok_or_else(|| changed(planned, 0))?));
-        }
-        let mut chunks = self.line.iter().flat_map(|(_, chunks)| chunks);
-        let mut chunk = chunks.rfind(|chunk| chunk.extent.row <= row).cloned().unwrap_or_default();
-        let before = usize::try_from(row.saturating_sub(chunk.extent.row)).unwrap_or(usize::MAX);
-        if before > 0 {
-            let _ = chunk.cut_front(before);
-        }
-        Ok(chunk.cut_front(planned.rows as usize))
     }
 
     /// The file of an extent, which is long enough.
@@ -217,16 +196,13 @@ pub fn brought_back<'a>(
 /// none.
 pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Position) -> Option<PathBuf> {
     match &source.kind {
-        SourceKind::File { path } | SourceKind::Queue { path } => Some(origin.folder.join(path)),
+        SourceKind::File { path } => Some(origin.folder.join(path)),
+        SourceKind::Declared(config) => config.file().map(|path| origin.folder.join(path)),
         SourceKind::Follow { path, .. } => path_of(&origin.folder.join(path), name, position),
         SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => {
             os_name(name).map(|name| origin.folder.join(path).join(name))
         }
-        SourceKind::Kafka(_)
-        | SourceKind::Plugin(_)
-        | SourceKind::Declared(_)
-        | SourceKind::Objects { .. }
-        | SourceKind::Table(_) => None,
+        SourceKind::Kafka(_) | SourceKind::Plugin(_) | SourceKind::Objects { .. } | SourceKind::Table(_) => None,
     }
 }
 
@@ -383,7 +359,8 @@ fn as_planned(found: Chunk, planned: &PlannedChunk) -> Result<Chunk, String> {
     }
 }
 
-fn changed(planned: &PlannedChunk, found: usize) -> String {
+/// What it means that so many records were found.
+pub fn changed(planned: &PlannedChunk, found: usize) -> String {
     let more = if found > planned.rows as usize { "at least " } else { "" };
     format!("the file was changed: {} records are planned, {more}{found} found", planned.rows)
 }

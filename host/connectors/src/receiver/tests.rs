@@ -1,4 +1,5 @@
 use super::*;
+use crate::queue::QueueReads;
 use crate::rate::RateReads;
 use crate::socket::settings::SocketReads;
 use millstream_base::batch::chunk::Chunk;
@@ -268,7 +269,8 @@ async fn a_rate_source_makes_its_rows_in_time() {
 async fn a_queue_line_is_a_batch() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("q"), "[1, {\"a\":2}]\n\n[]\n[3]\nnonsense\n").unwrap();
-    let started = begin(&source(SourceKind::Queue { path: "q".into() }, Format::Json), folder.path());
+    let started =
+        begin(&source(SourceKind::Declared(Arc::new(QueueReads { path: "q".into() })), Format::Json), folder.path());
     let failed = started.until("failure", |state| state.failed.is_some()).await.failed.unwrap();
     let expected =
         format!("source `lines`: {}/q:5: not a JSON array; expected one JSON array", folder.path().display());

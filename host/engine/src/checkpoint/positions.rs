@@ -152,7 +152,6 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
             Some(Ok((name, _))) => format!("plugin {name}"),
             _ => format!("plugin {}", written("plugin").unwrap_or(&source.plugin.path.display().to_string())),
         },
-        SourceKind::Queue { path } => format!("queue {}", place(path)),
         // From wherever it comes: what counts is whether it differs from what is in effect.
         SourceKind::Table(_) => "table".to_owned(),
     };

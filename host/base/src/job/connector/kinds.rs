@@ -150,6 +150,7 @@ fn keys_of<C: ?Sized>(
     let mut seen = BTreeSet::new();
     let all = |key: &TableKey| {
         let mut key = *key;
+        let needed_by_all = !key.kinds.is_empty() && key.kinds.len() == key.needed.len();
         // A kind of the language may have a key of a name that means something else; it comes behind the one that is shared.
         let is_first = seen.insert(key.name);
         if key.name == "kind" {
@@ -164,6 +165,8 @@ fn keys_of<C: ?Sized>(
                 Kind::Absent { .. } => false,
             };
             key.kinds = kinds.iter().filter(|kind| shares(kind)).map(word).collect::<Vec<_>>().leak();
+            // Whoever shares it needs it as well.
+            key.needed = if needed_by_all { key.kinds } else { key.needed };
         }
         key
     };

@@ -7,12 +7,12 @@ use crate::limits;
 const KAFKA: &[&str] = &["kafka"];
 const PLUGIN: &[&str] = &["plugin"];
 const TLS_SPEAKERS: &[&str] = &["kafka"];
-const FILES: &[&str] = &["directory", "file", "queue"];
+const FILES: &[&str] = &["directory", "file"];
 const LINES: &[&str] = &["directory", "file"];
 const CELLS: &[&str] = &["directory", "file", "kafka"];
-const RECORDS: &[&str] = &["directory", "file", "kafka", "queue"];
+const RECORDS: &[&str] = &["directory", "file", "kafka"];
 /// Kinds whose records may be rejected.
-const REJECTING: &[&str] = &["directory", "file", "kafka", "plugin", "queue"];
+const REJECTING: &[&str] = &["directory", "file", "kafka", "plugin"];
 /// Kinds whose records are frames by themselves.
 const RECORD_FRAMES: &[&str] = &["kafka"];
 const SINGLE_RECORDS: &[&str] = &["kafka"];

@@ -1,6 +1,7 @@
 //! One source of a job file.
 
 use super::stage::plugin::bare;
+use super::unread::Unread;
 use super::{columns, files, kafka, records, tls};
 use crate::built;
 use crate::job::connector::Kinds;
@@ -10,6 +11,7 @@ use crate::job::table::Reader;
 use crate::limits;
 use crate::units;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Reads `[sources.<name>]`.
@@ -21,8 +23,7 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Ki
     r.check_keys(kinds.source_keys(), keys::SOURCE_KEYS_LATER, word);
     let kind = match (word, word.and_then(|word| kinds.source(word))) {
         (_, Some(declaration)) => SourceKind::Declared((declaration.read)(r)),
-        (Some(word), None) => kind(word, r),
-        (None, None) => SourceKind::Queue { path: "?".into() },
+        (word, None) => word.and_then(|word| kind(word, r)).unwrap_or_else(|| SourceKind::Declared(Arc::new(Unread))),
     };
     let (kind, files) = files::read(kind, r);
     let given = columns::schema(r, "schema = { user = \"text\", amount = \"float64\" }");
@@ -55,13 +56,13 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Ki
     }
 }
 
-fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
+fn kind(word: &str, r: &Reader<'_>) -> Option<SourceKind> {
     let path = |example| {
         r.need("path", example);
         r.path("path", example).unwrap_or_default()
     };
     let settle = || r.time("settle").unwrap_or(Duration::from_millis(limits::SETTLE_MS));
-    match word {
+    Some(match word {
         "kafka" => SourceKind::Kafka(Box::new(kafka::source(r))),
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");
@@ -84,14 +85,14 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
             }
             SourceKind::File { path: path("path = \"input.txt\"") }
         }
-        _ => SourceKind::Queue { path: path("path = \"input.jsonl\"") },
-    }
+        _ => return None,
+    })
 }
 
 /// The format with its options; an option of another format is a mistake.
 fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, folder): (&Kinds, &Path)) -> Format {
     let default = match kind {
-        SourceKind::Queue { .. } | SourceKind::Plugin(_) => "json",
+        SourceKind::Plugin(_) => "json",
         // It is not the author's to choose; the key itself is refused already.
         SourceKind::Declared(config) if config.makes_records() => return config.format(),
         SourceKind::Declared(config) => config.format().word(),

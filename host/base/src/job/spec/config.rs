@@ -18,6 +18,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use std::any::Any;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,21 @@ pub trait SourceConfig: Config {
     /// The format of its records where the job file names none.
     fn format(&self) -> Format {
         if self.are_fields() { Format::Json } else { Format::Text }
+    }
+
+    /// Whether a record of JSON may be an array of the values of a row, or the only one of them.
+    fn takes_values(&self) -> bool {
+        false
+    }
+
+    /// Whether it says which rows are a batch, so that virtual time can go by them.
+    fn gives_batches(&self) -> bool {
+        false
+    }
+
+    /// The file that it reads to its end, which must be there.
+    fn file(&self) -> Option<&Path> {
+        None
     }
 
     /// Whether it makes its records by itself, so that their format and columns are not the author's to choose.

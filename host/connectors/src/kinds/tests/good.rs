@@ -8,6 +8,7 @@ pub(super) use stages::STAGES;
 use super::super::all;
 use super::{read, read_with};
 use crate::http_source::settings::{ClientReads, HttpShape};
+use crate::queue::QueueReads;
 use crate::rate::RateReads;
 use crate::socket::settings::SocketReads;
 use millstream_base::batch::types::ColumnType;
@@ -280,7 +281,10 @@ fn a_program_builds_the_same_job() {
         .source(SourceSpec::of("lines", SocketReads::lines("127.0.0.1:9999")))
         .source(SourceSpec::of("ticks", RateReads { rows_per_second: 10, rows_max: None }))
         .source(SourceSpec::of("frames", SocketReads::frames("127.0.0.1:9998")))
-        .source(SourceSpec::queue("test", "in.jsonl", vec![ColumnSpec::new("k", ColumnType::Text)]))
+        .source(
+            SourceSpec::of("test", QueueReads { path: "in.jsonl".into() })
+                .schema(vec![ColumnSpec::new("k", ColumnType::Text)]),
+        )
         .stage(StageSpec::plugin("words", ["lines"], split))
         .stage(StageSpec::plugin("totals", ["words"], "plugins/running-count").key(["word"]))
         .stage(counts)

@@ -1,6 +1,9 @@
 //! Source `queue`: a file with one JSON array of rows a line, a line a batch. For tests of jobs.
 
-use super::file::failed;
+pub mod declaration;
+mod replay;
+
+use crate::receiver::file::failed;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::{Extent, Position, Positions};
 use millstream_base::decode::json::array_elements;
@@ -9,14 +12,21 @@ use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::SourceSpec;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::runtime::Handle;
 
+/// Which file is read, as the job file names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueReads {
+    /// The file.
+    pub path: PathBuf,
+}
+
 /// Bytes of one line, which is one batch held in memory.
-pub const LINE_BYTES_MAX: u64 = 256 << 20;
+const LINE_BYTES_MAX: u64 = 256 << 20;
 
 /// Reads the file to its end; the source is finished then. A line that is not an array fails the source.
-pub fn receive(source: &SourceSpec, path: &Path, from: &Positions, inbox: &Inbox, runtime: &Handle) {
+fn receive(source: &SourceSpec, path: &Path, from: &Positions, inbox: &Inbox, runtime: &Handle) {
     let from = from.get("").copied().unwrap_or_default();
     match read(source, path, from, inbox, runtime) {
         Ok(true) => inbox.finish(),
@@ -87,7 +97,7 @@ fn skip(chunks: &mut [Chunk], rows: i64) {
 }
 
 /// The line of the file that begins at `start`, with its end, as chunks; `None`: it is not as it was.
-pub fn reread(file: &mut impl Read, start: u64, bytes: u64) -> std::io::Result<Option<Vec<Chunk>>> {
+fn reread(file: &mut impl Read, start: u64, bytes: u64) -> std::io::Result<Option<Vec<Chunk>>> {
     if bytes > LINE_BYTES_MAX {
         return Ok(None);
     }
