@@ -1,8 +1,7 @@
 //! Sources for tests of decoding, of whose records nothing counts but what tells them from each other.
 
 use crate::error::Result;
-use crate::job::PartMistakes;
-use crate::job::spec::{RecordBounds, SourceConfig, SourceKind, SourceSpec, SourceStart};
+use crate::job::spec::{RecordBounds, SourceConfig, SourceKind, SourceStart};
 use std::sync::Arc;
 
 #[derive(Debug, PartialEq)]
@@ -12,8 +11,6 @@ impl SourceConfig for Bounded {
     fn kind(&self) -> &'static str {
         "bounded"
     }
-
-    fn check(&self, _source: &SourceSpec, _part: &PartMistakes<'_>) {}
 
     fn bounds(&self) -> RecordBounds {
         self.0

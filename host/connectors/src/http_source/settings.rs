@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Where and how a source hears who sends it rows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct ServerReads {
     /// `host:port`
     pub listen: String,
@@ -23,6 +23,13 @@ pub struct ServerReads {
     pub connections_max: u64,
     /// Producers whose last sequence is remembered.
     pub producers_max: u64,
+}
+
+impl fmt::Debug for ServerReads {
+    /// Without what may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerReads").field("listen", &self.listen).finish_non_exhaustive()
+    }
 }
 
 impl ServerReads {

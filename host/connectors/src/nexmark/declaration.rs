@@ -94,8 +94,6 @@ impl SourceConfig for NexmarkReads {
         KIND
     }
 
-    fn check(&self, _source: &SourceSpec, _part: &PartMistakes<'_>) {}
-
     fn bounds(&self) -> RecordBounds {
         RecordBounds::Ends
     }

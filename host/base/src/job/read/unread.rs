@@ -1,8 +1,7 @@
 //! What stands in the place of a source whose kind is not known, so that nothing more is said of it.
 
 use crate::error::Result;
-use crate::job::part_mistakes::PartMistakes;
-use crate::job::spec::{Format, SourceConfig, SourceSpec, SourceStart};
+use crate::job::spec::{Format, SourceConfig, SourceStart};
 
 /// A source of no kind.
 #[derive(Debug, PartialEq)]
@@ -12,8 +11,6 @@ impl SourceConfig for Unread {
     fn kind(&self) -> &'static str {
         "?"
     }
-
-    fn check(&self, _source: &SourceSpec, _part: &PartMistakes<'_>) {}
 
     fn format(&self) -> Format {
         Format::Json
