@@ -20,6 +20,7 @@
 //! A job made by a program:
 //!
 //! ```
+//! use millstream::connectors::socket::settings::SocketReads;
 //! use millstream::job::spec::{
 //!     FileFormat, JobSpec, OnError, PluginLimits, PluginSpec, RejectedMax, SinkSpec, SourceSpec, StageSpec, WindowSpec,
 //! };
@@ -32,7 +33,7 @@
 //! let window = WindowSpec::sliding(Duration::from_secs(30), Duration::from_secs(10));
 //! let counts = StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")])?.key(["word"]).window(window).inverse();
 //! let job = JobSpec::new("word-count")
-//!     .source(SourceSpec::socket("lines", "127.0.0.1:9999"))
+//!     .source(SourceSpec::of("lines", SocketReads::lines("127.0.0.1:9999")))
 //!     .stage(StageSpec::plugin("words", ["lines"], split))
 //!     .stage(counts.filter("n > 0"))
 //!     .stage(StageSpec::sql("longest", ["counts"], "select word, n from counts order by length(word) desc limit 10"))
@@ -52,6 +53,7 @@ mod program_limits;
 mod serve;
 
 pub use millstream_base::{error, ids, job, limits, memory};
+pub use millstream_connectors as connectors;
 pub use millstream_runtime as run;
 
 /// The insides, for Millstream's own tests and benchmarks: these change from version to version, without notice.

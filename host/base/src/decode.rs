@@ -11,7 +11,6 @@ pub mod infer;
 pub mod json;
 mod json_text;
 pub mod mark;
-pub mod nexmark;
 pub mod parquet;
 pub mod protobuf;
 pub mod ready;
@@ -24,7 +23,9 @@ mod written_value;
 use crate::batch::chunk::Chunk;
 use crate::batch::envelope;
 use crate::batch::types::{ColumnType, schema_of};
-use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec, WriterSchema};
+use crate::job::spec::{
+    ColumnSpec, Format, MakeRows, RecordBounds, SourceConfig, SourceKind, SourceSpec, WriterSchema,
+};
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use avro::AvroDecoder;
@@ -35,7 +36,6 @@ use csv::CsvDecoder;
 use delimiter::Delimiter;
 use json::JsonDecoder;
 use metadata::MetadataDecoder;
-use nexmark::NexmarkDecoder;
 use protobuf::ProtobufDecoder;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -51,8 +51,8 @@ pub struct Decoder {
     beside: Option<MetadataDecoder>,
     /// The columns as the job file has them, for rows that came as columns.
     wanted: Vec<ColumnSpec>,
-    /// What makes the rows of their numbers, of sources of kind `nexmark`.
-    nexmark: Option<NexmarkDecoder>,
+    /// What makes rows of records that have no format of ours.
+    made: Option<MakeRows>,
     /// Columns without which a row is rejected.
     required: Vec<usize>,
     /// Records may say themselves why they are rejected: see [`parquet`].
@@ -81,23 +81,22 @@ enum RecordDecoder {
 }
 
 impl Decoder {
-    /// A decoder for the format and columns of this source. A `rate` source has the columns `timestamp` and `value`;
-    /// text without a schema has the column `value`; a `queue` source is JSON whatever its format. Rows that are given back
+    /// A decoder for the format and columns of this source;
+    /// text without a schema has the column `value`. Rows that are given back
     /// to a stage are as sinks write them, and have the very columns of its input.
     pub fn new(source: &SourceSpec) -> Decoder {
         let mut source = source.clone();
         match (&source.kind, &source.format) {
-            (SourceKind::Rate { .. }, _) => {
-                source.format = Format::Binary { record_bytes: None };
+            (SourceKind::Declared(config), _) if config.makes_records() => {
+                source.format = config.format();
                 source.schema = SourceSpec::default_schema(&source.kind, &source.format);
             }
-            (SourceKind::Queue { .. }, _) => source.format = Format::Json,
             (_, Format::Text) if source.schema.is_empty() => {
                 source.schema = vec![ColumnSpec::new("value", ColumnType::Text)]
             }
             _ => {}
         }
-        let queue = matches!(source.kind, SourceKind::Queue { .. });
+        let takes_values = source.kind.declared().is_some_and(SourceConfig::takes_values);
         let wanted = source.schema.clone();
         let in_columns = |kind: &SourceKind| matches!(kind, SourceKind::Declared(config) if config.writes_hex());
         let may_refuse = source.format == Format::Parquet || in_columns(&source.kind);
@@ -111,7 +110,7 @@ impl Decoder {
         let kinds: Vec<ColumnType> = source.schema.iter().map(|column| column.kind.clone()).collect();
         let by = match source.format {
             Format::Text => RecordDecoder::Text(kinds.first().cloned().unwrap_or(ColumnType::Text)),
-            Format::Json | Format::Parquet => RecordDecoder::Json(JsonDecoder::new(&source, queue)),
+            Format::Json | Format::Parquet => RecordDecoder::Json(JsonDecoder::new(&source, takes_values)),
             Format::Csv { header, separator } => RecordDecoder::Csv(CsvDecoder::new(&source, header, separator)),
             Format::Binary { .. } => RecordDecoder::Binary(BinaryDecoder::new(&kinds)),
             Format::Avro(ref schema) => {
@@ -123,13 +122,11 @@ impl Decoder {
             }
             Format::Protobuf(ref protobuf) => RecordDecoder::Protobuf(ProtobufDecoder::new(protobuf, &source.schema)),
         };
-        let delimiter = match source.kind {
-            SourceKind::RawSocket { .. } => Delimiter::Prefix,
+        let delimiter = match source.kind.bounds() {
+            RecordBounds::Prefix => Delimiter::Prefix,
             _ if in_envelopes => Delimiter::Envelope,
-            SourceKind::Queue { .. } | SourceKind::Rate { .. } | SourceKind::Nexmark(_) => Delimiter::None,
-            SourceKind::File { .. } | SourceKind::Directory { .. } if matches!(by, RecordDecoder::Protobuf(_)) => {
-                Delimiter::Varint
-            }
+            RecordBounds::Ends => Delimiter::None,
+            RecordBounds::File if matches!(by, RecordDecoder::Protobuf(_)) => Delimiter::Varint,
             _ if matches!(by, RecordDecoder::Binary(_) | RecordDecoder::Avro(_) | RecordDecoder::Protobuf(_)) => {
                 Delimiter::None
             }
@@ -153,11 +150,8 @@ impl Decoder {
         let rejected_bytes_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
         // What is given to others has the columns in the order of the job file.
         let schema = beside.as_ref().map_or(schema.clone(), |beside| beside.schema(&schema));
-        let nexmark = match &source.kind {
-            SourceKind::Nexmark(nexmark) => Some(NexmarkDecoder::new(nexmark)),
-            _ => None,
-        };
-        Decoder { nexmark, columns, schema, delimiter, by, beside, wanted, required, may_refuse, rejected_bytes_max }
+        let made = source.kind.declared().and_then(SourceConfig::rows);
+        Decoder { made, columns, schema, delimiter, by, beside, wanted, required, may_refuse, rejected_bytes_max }
     }
 
     /// The columns of the decoded rows.
@@ -173,8 +167,8 @@ impl Decoder {
                 None => self.decode(&ready::in_lines(chunk, given, self.delimiter)),
             };
         }
-        if let Some(nexmark) = &self.nexmark
-            && let Some(rows) = nexmark.rows(&chunk.bytes)
+        if let Some(make) = &self.made
+            && let Some(rows) = make(&chunk.bytes)
         {
             return Decoded { rows, rejected: None };
         }
@@ -370,5 +364,7 @@ fn shown(record: &[u8], bytes_max: usize) -> String {
     text
 }
 
+#[cfg(test)]
+mod bounded_tests;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ pub mod fault;
 pub mod hex;
 #[warn(missing_docs)]
 pub mod ids;
+pub mod inbox;
 #[warn(missing_docs)]
 pub mod job;
 #[warn(missing_docs)]

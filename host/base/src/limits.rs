@@ -8,30 +8,18 @@ pub const PART_BYTES_MAX: usize = 1 << 20;
 pub const ROWS_PER_BATCH_MAX: u64 = 1_000_000;
 /// Default of `bytes_per_batch_max` of a source.
 pub const BYTES_PER_BATCH_MAX: u64 = 64 << 20;
-/// Default of `request_bytes_max` of an `http` source.
-pub const HTTP_REQUEST_BYTES_MAX: u64 = 8 << 20;
 /// Most that `request_bytes_max` may say.
 pub const HTTP_REQUEST_BYTES_MAX_MAX: u64 = 1 << 30;
-/// Default of `request_time_max` of an `http` source, in milliseconds.
-pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
 /// Default of `connections_max` of an `http` source.
 pub const HTTP_CONNECTIONS_MAX: u64 = 1_000;
 /// Most that `connections_max` may say.
 pub const HTTP_CONNECTIONS_MAX_MAX: u64 = 100_000;
-/// Default of `producers_max` of an `http` source.
-pub const HTTP_PRODUCERS_MAX: u64 = 10_000;
-/// Most that `producers_max` may say.
-pub const HTTP_PRODUCERS_MAX_MAX: u64 = 1_000_000;
 /// Default of `rows_per_request_max` of an `http` sink.
 pub const HTTP_REQUEST_ROWS_SENT_MAX: u64 = 10_000;
 /// Default of `request_bytes_max` of an `http` sink.
 pub const HTTP_REQUEST_BYTES_SENT_MAX: u64 = 4 << 20;
 /// Default of `timeout` of an `http` sink, in milliseconds.
 pub const HTTP_TIMEOUT_MS: u64 = 30_000;
-/// How long a stream that an `http` source follows may be silent, in milliseconds, where the job does not say it.
-pub const HTTP_STALL_MS: u64 = 30_000;
-/// Bytes of an answer, event or message that an `http` source reads, unpacked, where the job does not say it.
-pub const HTTP_ANSWER_BYTES_MAX: u64 = 8 << 20;
 /// Default of `rows_per_message_max` of a `websocket` sink.
 pub const WEBSOCKET_MESSAGE_ROWS_MAX: u64 = 1_000;
 /// Default of `clients_max` of a `websocket` sink.
@@ -157,12 +145,6 @@ pub const WORKERS_MAX: u64 = 1_024;
 pub const IN_FLIGHT_MAX_MAX: u64 = 1_000;
 /// Most that `record_bytes_max` and `record_bytes` may say: chunks and Arrow columns count bytes with 31 bits.
 pub const RECORD_BYTES_MAX_MAX: u64 = 1 << 30;
-/// Default of `events_per_second` of a `nexmark` source.
-pub const NEXMARK_EVENTS_PER_SECOND: u64 = 10_000;
-/// Most that `bytes` of a `nexmark` source may say.
-pub const NEXMARK_BYTES_MAX: u64 = 4_096;
-/// Most that `rows_per_second` may say.
-pub const RATE_ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
 /// Default of `poll` of a `directory` source, in milliseconds.
 pub const DIRECTORY_POLL_MS: u64 = 500;
 /// Default of `poll` of a `directory` source in a bucket, in milliseconds: each look is a request, which costs money.
@@ -246,12 +228,6 @@ pub const OPEN_PARTS_MAX: u64 = 1_000;
 pub const SOCKET_ADDRESSES_MAX: usize = 256;
 /// Partitions of a source that is polled: each has a thread, and an instance of a plugin or a connection.
 pub const POLLED_PARTITIONS_MAX: usize = 64;
-/// Bytes of a window of events that a Beat sends, unpacked, where a job says nothing else.
-pub const LUMBERJACK_WINDOW_BYTES_MAX: u64 = 16 << 20;
-/// How long such a window may take to come in, in milliseconds, where a job says nothing else.
-pub const LUMBERJACK_WINDOW_MS_MAX: u64 = 30_000;
-/// Bytes of a message of syslog, where a job says nothing else.
-pub const SYSLOG_BYTES_MAX: u64 = 64 << 10;
 
 /// How large a slice may be, unless it is a single row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

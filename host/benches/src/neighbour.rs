@@ -4,6 +4,8 @@
 //! does to a job whose threads wake up while another thread computes.
 
 use crate::measure::{component, figure, folder, median, quantile, seconds};
+use millstream::connectors::rate::RateReads;
+use millstream::connectors::socket::settings::SocketReads;
 use millstream::job::spec::{JobSpec, OnError, PluginLimits, PluginSpec, SinkSpec, SourceSpec, StageSpec};
 use millstream::run::{Job, Options, Stop};
 use std::fs::File;
@@ -121,7 +123,7 @@ impl Neighbour {
         let spec = JobSpec::new("neighbour")
             .batch(Duration::from_millis(100))
             .workers(1)
-            .source(SourceSpec::rate("numbers", rows_per_second, None))
+            .source(SourceSpec::of("numbers", RateReads { rows_per_second, rows_max: None }))
             .stage(StageSpec::sql("points", ["numbers"], query))
             .stage(StageSpec::plugin("steps", ["points"], plugin))
             .sink(SinkSpec::queue("out", ["steps"], "/dev/null"));
@@ -178,7 +180,7 @@ fn p99_ms(folder: &Path) -> f64 {
     let spec = JobSpec::new("latency")
         .batch(Duration::ZERO)
         .workers(1)
-        .source(SourceSpec::socket("lines", address))
+        .source(SourceSpec::of("lines", SocketReads::lines(address)))
         .stage(StageSpec::plugin("words", ["lines"], split()))
         .sink(SinkSpec::queue("out", ["words"], &pipe));
     let began = Instant::now();

@@ -1,6 +1,6 @@
 //! Which kinds of sources and sinks there are: the one list of connectors, in the order in which messages name them.
 
-use millstream_base::job::connector::Kind::OfLanguage;
+use millstream_base::job::connector::Kind::{General, OfLanguage};
 use millstream_base::job::connector::Kinds;
 use std::sync::LazyLock;
 
@@ -20,9 +20,9 @@ macro_rules! declared {
 
 static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
     let sources = vec![
-        OfLanguage("socket"),
-        OfLanguage("raw-socket"),
-        OfLanguage("http"),
+        General(&crate::socket::declaration::LINES),
+        General(&crate::socket::declaration::FRAMES),
+        General(&crate::http_source::declaration::SOURCE),
         OfLanguage("directory"),
         OfLanguage("file"),
         OfLanguage("kafka"),
@@ -34,13 +34,13 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         declared!("brokers", "flight", crate::flight::declaration::SOURCE),
         declared!("brokers", "kinesis", crate::kinesis::declaration::SOURCE),
         declared!("postgres", "postgres-changes", crate::postgres_changes::declaration::SOURCE),
-        OfLanguage("syslog"),
-        OfLanguage("otlp"),
-        OfLanguage("lumberjack"),
+        General(&crate::syslog::declaration::SOURCE),
+        General(&crate::otlp::declaration::SOURCE),
+        General(&crate::lumberjack::declaration::SOURCE),
         OfLanguage("plugin"),
-        OfLanguage("rate"),
-        OfLanguage("nexmark"),
-        OfLanguage("queue"),
+        General(&crate::rate::declaration::SOURCE),
+        General(&crate::nexmark::declaration::SOURCE),
+        General(&crate::queue::declaration::SOURCE),
     ];
     let sinks = vec![
         OfLanguage("print"),

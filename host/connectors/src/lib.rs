@@ -13,32 +13,40 @@ mod dial;
 #[cfg(feature = "brokers")]
 mod flight;
 pub mod http;
+pub mod http_source;
 #[cfg_attr(not(feature = "kafka"), path = "kafka/absent.rs")]
 pub mod kafka;
 pub mod kinds;
 #[cfg(feature = "brokers")]
 mod kinesis;
 mod limits;
+pub mod lumberjack;
 #[cfg(feature = "brokers")]
 pub mod mqtt;
 #[cfg(feature = "brokers")]
 pub mod nats;
+pub mod nexmark;
 #[cfg_attr(not(feature = "objects"), path = "objects/absent.rs")]
 pub mod objects;
+pub mod otlp;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_changes;
+pub mod queue;
 #[cfg(feature = "brokers")]
 pub mod rabbitmq;
+pub mod rate;
 pub mod receiver;
 #[cfg(feature = "brokers")]
 mod redis;
 #[cfg_attr(not(feature = "kafka"), path = "schema_registry/absent.rs")]
 pub mod schema_registry;
 pub mod sink;
+pub mod socket;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+pub mod syslog;
 pub mod tls;
 #[cfg(feature = "brokers")]
 pub mod zeromq;

@@ -59,3 +59,17 @@ pub const POLL_WAIT_SHORT_MS: u64 = 10;
 pub const ARROW_HEADER_BYTES_MAX: usize = 16 << 20;
 /// Bytes of such a message, unpacked as well.
 pub const ARROW_MESSAGE_BYTES_MAX: usize = 512 << 20;
+/// Most that `rows_per_second` may say.
+pub const ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
+/// Default of `request_bytes_max` of an `http` source.
+pub const HTTP_REQUEST_BYTES_MAX: u64 = 8 << 20;
+/// Default of `request_time_max` of an `http` source, in milliseconds.
+pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
+/// Default of `producers_max` of an `http` source.
+pub const HTTP_PRODUCERS_MAX: u64 = 10_000;
+/// Most that `producers_max` may say.
+pub const HTTP_PRODUCERS_MAX_MAX: u64 = 1_000_000;
+/// How long a stream that an `http` source follows may be silent, in milliseconds, where the job does not say it.
+pub const HTTP_STALL_MS: u64 = 30_000;
+/// Bytes of an answer, event or message that an `http` source reads, unpacked, where the job does not say it.
+pub const HTTP_ANSWER_BYTES_MAX: u64 = 8 << 20;

@@ -1,60 +1,45 @@
 //! The host code that reads sources: async tasks and reading threads that put chunks into an inbox.
 
 pub mod arrow_stream;
-mod budget;
+pub(crate) mod bodies;
+pub(crate) mod budget;
 mod compressed;
 mod content;
-mod lumberjack;
 pub mod outage;
 pub(crate) mod parquet;
 pub mod polled;
 mod directory;
 mod file_facts;
-mod file;
-mod fetch;
+pub(crate) mod file;
 pub mod follow;
-mod framing;
-mod http;
-pub mod inbox;
+pub(crate) mod framing;
 pub mod infer;
-mod json_text;
+pub(crate) mod json_text;
 #[cfg_attr(not(feature = "kafka"), path = "receiver/kafka/absent.rs")]
 mod kafka;
-mod listening;
-mod named;
-mod nexmark;
+pub(crate) mod listening;
+pub(crate) mod named;
 #[cfg_attr(not(feature = "objects"), path = "receiver/object/absent.rs")]
 mod object;
-mod queue;
-mod rate;
 pub mod registry;
 pub mod replay;
-mod socket;
-mod syslog;
 pub mod table;
-mod wire;
 
-use crate::tls::Tls;
 pub use framing::Framer;
 use framing::Framing;
-use inbox::Inbox;
-use listening::Listening;
 use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::partition::Share;
-use millstream_base::batch::position::Positions;
 use millstream_base::decode::avro::schema::Schema;
 use millstream_base::decode::binary::row_bytes;
 use millstream_base::decode::csv;
 use millstream_base::decode::protobuf::Messages;
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
-use millstream_base::job::spec::{Addresses, Format, KafkaSourceSpec, Origin, SourceKind, SourceSpec, WriterSchema};
+use millstream_base::inbox::Inbox;
+use millstream_base::job::spec::{
+    Format, KafkaSourceSpec, Origin, RecordBounds, SourceKind, SourceSpec, SourceStart, WriterSchema,
+};
 use millstream_base::job::{retry_source, table_source};
-use millstream_base::owner::Owner;
-use millstream_base::patience::ServerWait;
 use millstream_base::{regular, threads};
-use socket::Server;
-use socket::several::Servers;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,26 +50,13 @@ use tokio::task::JoinError;
 /// make sense. Errors are of kind `Job`.
 pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     match &source.kind {
-        SourceKind::Socket { address } | SourceKind::RawSocket { address } => {
-            address.all().iter().try_for_each(|address| check_address(source, address, origin))?;
-            let tls = source.tls.as_ref().map(|tls| Tls::of(tls, &origin.folder).config());
-            tls.transpose().map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))?;
-        }
-        SourceKind::Http(_) => {
-            let usable = http::check(source, &origin.folder);
-            usable.map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))?;
-        }
-        SourceKind::HttpClient(client) => {
-            let usable = fetch::check(source, client, &origin.folder);
-            usable.map_err(|(key, message)| wrong(source, origin, key, message))?;
-        }
         SourceKind::Directory { path, .. } => check_path(source, &origin.folder.join(path), true, origin)?,
         // Whether it is there is asked by who reads it, and waits for its server.
         SourceKind::Objects { .. } => drop(
             object::bucket_of(source)
                 .map_err(|error| wrong(source, origin, "path", format!("cannot be used: {error}")))?,
         ),
-        SourceKind::File { path } | SourceKind::Queue { path } => {
+        SourceKind::File { path } => {
             check_path(source, &origin.folder.join(path), false, origin)?;
         }
         SourceKind::Follow { path, .. } if compressed::is_named_so(path) => {
@@ -95,10 +67,6 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
             return Err(wrong(source, origin, "path", what));
         }
         SourceKind::Follow { path, .. } => check_followed(source, &origin.folder.join(path), origin)?,
-        SourceKind::Rate { rows_per_second: 0, .. } => {
-            return Err(wrong(source, origin, "rows_per_second", "must be at least 1"));
-        }
-        SourceKind::Rate { .. } | SourceKind::Nexmark(_) => return Ok(()),
         SourceKind::Kafka(spec) => check_kafka(source, spec, origin)?,
         SourceKind::Table(enrich) => {
             let told = |error: Error| error.within(table_source::place(source, origin));
@@ -108,22 +76,18 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         SourceKind::Retry { .. } => return Ok(()),
         // Its plugin has said what is wrong with its config.
         SourceKind::Plugin(_) => return Ok(()),
-        SourceKind::Syslog(_) => {}
-        SourceKind::Lumberjack(_) => {
-            let usable = lumberjack::check(source, &origin.folder);
-            usable.map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))?;
-        }
         SourceKind::Declared(config) => config.check_start(source, origin)?,
+    }
+    if source.kind.declared().is_some_and(|config| config.makes_records()) {
+        return Ok(());
     }
     check_columns(source, origin)?;
     check_schema(source, origin)?;
-    let cut_by_length = match source.kind {
-        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Declared(_) | SourceKind::Queue { .. } => {
-            false
-        }
+    let cut_by_length = match source.kind.bounds() {
+        RecordBounds::Prefix | RecordBounds::Envelope | RecordBounds::Ends => false,
         // A body may be one record.
-        SourceKind::Http(_) | SourceKind::HttpClient(_) => row_bytes(source).is_some(),
-        _ => true,
+        RecordBounds::Body => row_bytes(source).is_some(),
+        RecordBounds::Format | RecordBounds::File => true,
     };
     match &source.format {
         Format::Binary { record_bytes } if cut_by_length => check_record_bytes(source, *record_bytes, origin),
@@ -131,70 +95,20 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     }
 }
 
-/// What a receiver has to know of its job.
-#[derive(Clone, Copy)]
-pub struct JobFacts<'a> {
-    /// Who the job is to others, where anything is kept of it.
-    pub owner: Option<&'a Owner>,
-    /// Whether the database of a table that is away is waited for.
-    pub servers: ServerWait,
-    /// How many processes it has.
-    pub processes: usize,
-}
-
-/// Starts the receiver of a source on this runtime, where an earlier start has left off. It ends when the source is
-/// exhausted or `inbox` is closed, which should come before the runtime is shut down: a folder is read by a blocking
-/// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed. `share`: the partitions
-/// that are read here, of a source that has some.
+/// Starts the receiver of a source, where an earlier start has left off. It ends when the source is
+/// exhausted or the inbox is closed, which should come before the runtime is shut down: a folder is read by a blocking
+/// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed.
 ///
 /// # Errors
 /// The source cannot listen at its address. It waits up to two seconds for a port that is in use, as a process of the job that has just
 /// ended may hold it.
-pub fn start(
-    source: &SourceSpec,
-    origin: &Origin,
-    inbox: Arc<Inbox>,
-    runtime: &Handle,
-    from: &Positions,
-    share: Share,
-    job: JobFacts<'_>,
-) -> Result<()> {
-    let (source, from) = (source.clone(), from.clone());
-    let name = format!("the receiver of source `{}`", source.name);
+pub fn start(start: SourceStart<'_>) -> Result<()> {
+    if let Some(config) = start.source.kind.declared() {
+        return config.start(start);
+    }
+    let SourceStart { source, origin, runtime, from, share, job, .. } = start;
+    let (source, from, inbox, name) = (source.clone(), from.clone(), start.inbox.clone(), receiver_name(source));
     match source.kind.clone() {
-        SourceKind::Socket { address } | SourceKind::RawSocket { address } => {
-            let reading = inbox.clone();
-            match &address {
-                Addresses::One(address) => {
-                    let (server, folder) = (Server::only(&source, address, &from), origin.folder.clone());
-                    until_closed(inbox, runtime, &name, async move { server.receive(&folder, &reading).await });
-                }
-                Addresses::Several(addresses) => {
-                    let servers = Servers::begin(&source, addresses, origin, &from, share, &inbox);
-                    until_closed(inbox, runtime, &name, async move { servers.receive(&reading).await });
-                }
-            }
-        }
-        SourceKind::Syslog(spec) => {
-            let reading = inbox.clone();
-            let listening = Listening::of(spec.spread, share, job.processes);
-            let ports = runtime.block_on(syslog::bind(&source, &spec, &listening))?;
-            let receive = async move { syslog::receive(&source, &spec, ports, &listening, &from, &reading).await };
-            until_closed(inbox, runtime, &name, receive);
-        }
-        SourceKind::HttpClient(client) => {
-            let (reading, folder) = (inbox.clone(), origin.folder.clone());
-            let receive = async move { fetch::receive(&source, &client, &folder, &from, &reading).await };
-            until_closed(inbox, runtime, &name, receive);
-        }
-        SourceKind::Http(server) => {
-            let listening = Listening::of(server.spread, share, job.processes);
-            http::start((&source, &server, origin), listening, inbox, runtime, &from)?;
-        }
-        SourceKind::Lumberjack(spec) => {
-            let listening = Listening::of(spec.spread, share, job.processes);
-            lumberjack::start((&source, &spec, origin), listening, inbox, runtime, &from)?;
-        }
         SourceKind::Directory { path, poll, settle, spread: true } => {
             let folder = (source, origin.folder.join(path), WatchTimes { poll, settle });
             directory::spread::start(folder, &from, inbox, runtime, (share, job.processes));
@@ -205,30 +119,20 @@ pub fn start(
         }
         SourceKind::Directory { path, poll, settle, .. } => {
             let (folder, times, reading) = (origin.folder.join(path), WatchTimes { poll, settle }, inbox.clone());
-            let receive = async move { directory::receive(source, folder, times, from, reading).await };
-            until_closed(inbox, runtime, &name, receive);
+            let receiving = async move { directory::receive(source, folder, times, from, reading).await };
+            receive(&start, receiving);
         }
         SourceKind::Objects { url, poll, .. } => {
             let (times, reading) = (WatchTimes { poll, settle: Duration::ZERO }, inbox.clone());
-            let receive = async move { directory::receive(source, url.into(), times, from, reading).await };
-            until_closed(inbox, runtime, &name, receive);
+            let receiving = async move { directory::receive(source, url.into(), times, from, reading).await };
+            receive(&start, receiving);
         }
         SourceKind::Retry { path, .. } => {
             // What is given back is moved into the folder when it is whole.
             let times = WatchTimes { poll: retry_source::POLL, settle: Duration::ZERO };
             let (folder, reading) = (origin.folder.join(path), inbox.clone());
-            let receive = async move { directory::receive(source, folder, times, from, reading).await };
-            until_closed(inbox, runtime, &name, receive);
-        }
-        SourceKind::Rate { rows_per_second, rows_max } => {
-            let reading = inbox.clone();
-            until_closed(inbox, runtime, &name, async move {
-                rate::receive(rows_per_second, rows_max, &from, &reading).await;
-            });
-        }
-        SourceKind::Nexmark(nexmark) => {
-            let reading = inbox.clone();
-            until_closed(inbox, runtime, &name, async move { nexmark::receive(&nexmark, &from, &reading).await });
+            let receiving = async move { directory::receive(source, folder, times, from, reading).await };
+            receive(&start, receiving);
         }
         SourceKind::File { path } => {
             let path = origin.folder.join(path);
@@ -242,12 +146,6 @@ pub fn start(
                 follow::receive(&source, &path, times, &from, inbox, runtime);
             });
         }
-        SourceKind::Queue { path } => {
-            let path = origin.folder.join(path);
-            on_thread(inbox, runtime, &name, move |inbox, runtime| {
-                queue::receive(&source, &path, &from, inbox, runtime);
-            });
-        }
         SourceKind::Kafka(spec) => {
             let folder = origin.folder.clone();
             on_thread(inbox, runtime, &name, move |inbox, runtime| {
@@ -256,10 +154,7 @@ pub fn start(
             });
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from, job.servers),
-        SourceKind::Declared(config) => {
-            polled::start(&source, config.readers(&source, origin, job.owner), inbox, runtime, &from, share);
-        }
-        SourceKind::Plugin(_) => {
+        SourceKind::Plugin(_) | SourceKind::Declared(_) => {
             inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));
         }
     }
@@ -285,7 +180,22 @@ pub struct WatchTimes {
     pub settle: Duration,
 }
 
-/// Runs an async receiver and drops it wherever it waits when the inbox is closed. A panic in it fails the source.
+/// What the receiver of a source is called.
+pub(crate) fn receiver_name(source: &SourceSpec) -> String {
+    format!("the receiver of source `{}`", source.name)
+}
+
+/// Runs the async receiver of a source and drops it wherever it waits when the inbox is closed. A panic in it fails the source.
+pub(crate) fn receive(start: &SourceStart<'_>, receive: impl Future<Output = ()> + Send + 'static) {
+    until_closed(start.inbox.clone(), start.runtime, &receiver_name(start.source), receive);
+}
+
+/// Runs the receiver of a source that blocks on a thread of its own.
+pub(crate) fn receive_on_thread(start: &SourceStart<'_>, receive: impl FnOnce(&Arc<Inbox>, &Handle) + Send + 'static) {
+    on_thread(start.inbox.clone(), start.runtime, &receiver_name(start.source), receive);
+}
+
+/// Runs an async receiver of this name.
 fn until_closed(inbox: Arc<Inbox>, runtime: &Handle, name: &str, receive: impl Future<Output = ()> + Send + 'static) {
     let name = name.to_owned();
     let mut receiving = runtime.spawn(async move {
@@ -320,7 +230,7 @@ fn on_thread(
 
 /// A framer for a new file or connection of this source.
 pub fn framer(source: &SourceSpec) -> Framer {
-    let frames = matches!(source.kind, SourceKind::RawSocket { .. });
+    let frames = source.kind.bounds() == RecordBounds::Prefix;
     let (framing, header) = match source.format {
         Format::Csv { header, separator } => (Framing::Csv { separator }, header),
         Format::Binary { record_bytes } => {
@@ -339,7 +249,7 @@ pub fn framer(source: &SourceSpec) -> Framer {
 
 /// A header that lacks a column of the source, with no record after it, becomes a rejected row: nothing else would report it. The
 /// framer has ended.
-fn reject_unfit_header(source: &SourceSpec, framer: &mut Framer) {
+pub(crate) fn reject_unfit_header(source: &SourceSpec, framer: &mut Framer) {
     if let Format::Csv { header: true, separator } = source.format {
         framer.reject_header_unless(|header| csv::header_fits(source, separator, header));
     }
@@ -357,18 +267,7 @@ fn check_kafka(source: &SourceSpec, spec: &KafkaSourceSpec, origin: &Origin) -> 
     settings.map(drop).map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))
 }
 
-fn check_address(source: &SourceSpec, address: &str, origin: &Origin) -> Result<()> {
-    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
-    match port {
-        Some(Ok(port)) if port > 0 => Ok(()),
-        _ => {
-            let what = format!("`{address}` is not host:port; write, for example, address = \"127.0.0.1:9999\"");
-            Err(wrong(source, origin, "address", what))
-        }
-    }
-}
-
-fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Origin) -> Result<()> {
+pub(crate) fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Origin) -> Result<()> {
     let shown = path.display();
     let (wanted, not_wanted) = if folder_wanted { ("folder", "file") } else { ("file", "folder") };
     let metadata = std::fs::metadata(path).map_err(|error| {
@@ -383,7 +282,7 @@ fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Or
     let opened = if folder_wanted {
         std::fs::read_dir(path).map(drop)
     } else if metadata.is_file()
-        || matches!(source.kind, SourceKind::Queue { .. })
+        || source.kind.gives_batches()
         // Read from its end, which a pipe does not have.
         || source.format == Format::Parquet
     {
@@ -413,7 +312,6 @@ fn check_columns(source: &SourceSpec, origin: &Origin) -> Result<()> {
     // What comes with the value of a record is no matter of its format.
     let columns = source.value_columns().count();
     match source.format {
-        _ if matches!(source.kind, SourceKind::Queue { .. }) => Ok(()),
         Format::Text if columns > 1 => {
             Err(wrong(source, origin, "schema", format!("has {columns} columns; a row of format text has one")))
         }
@@ -462,17 +360,17 @@ fn check_record_bytes(source: &SourceSpec, record_bytes: Option<u32>, origin: &O
 }
 
 /// The error of a task that read for a receiver.
-fn panicked(name: &str, error: JoinError) -> Error {
+pub(crate) fn panicked(name: &str, error: JoinError) -> Error {
     match error.try_into_panic() {
         Ok(panic) => threads::panicked(name, &*panic),
         Err(error) => Error::bug(format!("{name} ended: {error}")),
     }
 }
 
-const REFUSED: &str = "connection refused";
+pub(crate) const REFUSED: &str = "connection refused";
 
 /// What an I/O error means, without its number.
-fn plain(error: &std::io::Error) -> String {
+pub(crate) fn plain(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file or folder".into(),
         std::io::ErrorKind::PermissionDenied => "permission denied".into(),

@@ -9,12 +9,13 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::Generation;
-use millstream_base::job::spec::{AtEnd, SourceKind};
+use millstream_base::inbox::Inbox;
+use millstream_base::job::spec::{AtEnd, JobFacts, SourceKind, SourceStart};
 use millstream_base::memory::{self, Holder};
 use millstream_base::owner::Owner;
 use millstream_base::threads;
 use millstream_base::threads::{is_lost_connection, lost_connection};
-use millstream_connectors::receiver::{self, inbox::Inbox};
+use millstream_connectors::receiver;
 use millstream_connectors::sink;
 use millstream_engine::checkpoint::JobCheckpoints;
 use millstream_engine::checkpoint::counters::TABLE;
@@ -92,11 +93,11 @@ pub(super) fn launch(
         let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
         // Where the job file says nothing, rows only bound what is in memory, as bytes do.
         let said = source.rows_per_batch_max != millstream_base::limits::ROWS_PER_BATCH_MAX;
-        let batch_rows_max = match source.kind {
+        let batch_rows_max = match source.kind.gives_batches() {
             // Each of its lines is a batch, at the time of one.
-            SourceKind::Queue { .. } => 0,
-            _ if said => source.rows_per_batch_max,
-            _ => u64::MAX,
+            true => 0,
+            false if said => source.rows_per_batch_max,
+            false => u64::MAX,
         };
         let inbox =
             || Inbox::new(bytes_max, wake).limited(rows_max, goes_on).in_batches_of(batch_rows_max).held_by(holder);
@@ -251,14 +252,14 @@ fn receive(running: &Running, runtime: &Handle) -> Result<()> {
         if let Some(idle_us) = idle_us.filter(|_| source.kind.knows_ends()) {
             inbox.tells_ends(&from, share, Duration::from_micros(idle_us.unsigned_abs()));
         }
-        match running.graph.readers.get(&source.name) {
-            Some(slot) => receiver::polled::start(source, slot.readers(), inbox.clone(), runtime, &from, share),
-            None => {
-                let (graph, owner) = (&running.graph, running.checkpoints.as_ref().map(|kept| &kept.owner));
-                let (_, processes) = running.options.place();
-                let job = receiver::JobFacts { owner, servers: graph.servers, processes };
-                receiver::start(source, &graph.spec.origin, inbox.clone(), runtime, &from, share, job)?;
-            }
+        let (graph, owner) = (&running.graph, running.checkpoints.as_ref().map(|kept| &kept.owner));
+        let (_, processes) = running.options.place();
+        let job = JobFacts { owner, servers: graph.servers, processes };
+        let (origin, from) = (&graph.spec.origin, &from);
+        let start = SourceStart { source, origin, inbox: inbox.clone(), runtime, from, share, job };
+        match graph.readers.get(&source.name) {
+            Some(slot) => receiver::polled::start(start, slot.readers()),
+            None => receiver::start(start)?,
         }
     }
     Ok(())

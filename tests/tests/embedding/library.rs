@@ -1,5 +1,8 @@
 //! Millstream as a library: jobs that a program loads or puts together.
 
+use millstream::connectors::queue::QueueReads;
+use millstream::connectors::rate::RateReads;
+use millstream::connectors::socket::settings::SocketReads;
 use millstream::error::Kind;
 use millstream::internals::batch::types::ColumnType;
 use millstream::job::spec::{ClockSpec, ColumnSpec, JobSpec, PluginSpec, SinkSpec, SourceSpec, StageSpec};
@@ -20,7 +23,7 @@ fn word_count(trial: &Trial) -> JobSpec {
         .folder(trial.folder())
         .clock(ClockSpec::Manual)
         .workers(2)
-        .source(SourceSpec::queue("lines", "input.jsonl", text("value")))
+        .source(SourceSpec::of("lines", QueueReads { path: "input.jsonl".into() }).schema(text("value")))
         .stage(StageSpec::plugin("words", ["lines"], split))
         .stage(StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")]).unwrap().key(["word"]))
         .sink(SinkSpec::queue("out", ["counts"], "out.jsonl"))
@@ -32,7 +35,7 @@ fn endless(trial: &Trial) -> JobSpec {
         .folder(trial.folder())
         .batch(Duration::from_millis(20))
         .workers(1)
-        .source(SourceSpec::rate("numbers", 1000, None))
+        .source(SourceSpec::of("numbers", RateReads { rows_per_second: 1000, rows_max: None }))
         .sink(SinkSpec::queue("out", ["numbers"], "out.jsonl"))
 }
 
@@ -133,7 +136,10 @@ fn what_comes_too_late_or_too_early_is_refused() {
     assert_eq!(refused(job.start()), "the job `endless` is already started; a job starts once");
     let late =
         |what: &str| format!("cannot {what}: the job `endless` is already started; put it together before `start`");
-    assert_eq!(refused(job.add_source(SourceSpec::rate("more", 1, None))), late("add a source"));
+    assert_eq!(
+        refused(job.add_source(SourceSpec::of("more", RateReads { rows_per_second: 1, rows_max: None }))),
+        late("add a source")
+    );
     assert_eq!(refused(job.add_stage(StageSpec::union("both", ["numbers"]))), late("add a stage"));
     assert_eq!(refused(job.add_sink(SinkSpec::print("screen", ["numbers"]))), late("add a sink"));
     job.stop(Stop::Now).unwrap();
@@ -146,7 +152,7 @@ fn parts_can_be_added_before_the_start() {
     let trial = Trial::new("");
     trial.write("input.jsonl", "[\"a\"]\n");
     let mut job = Job::new(JobSpec::new("grown").folder(trial.folder()).clock(ClockSpec::Manual), Options::default());
-    job.add_source(SourceSpec::queue("in", "input.jsonl", text("v"))).unwrap();
+    job.add_source(SourceSpec::of("in", QueueReads { path: "input.jsonl".into() }).schema(text("v"))).unwrap();
     let told = refused(job.start());
     assert!(told.contains("the job has no sink, so its rows go nowhere; add one"), "{told}");
     job.add_sink(SinkSpec::queue("out", ["same"], "out.jsonl")).unwrap();
@@ -177,7 +183,7 @@ fn a_source_that_cannot_be_reached_does_not_hold_the_stop_up() {
     let trial = Trial::new("");
     let spec = JobSpec::new("alone")
         .folder(trial.folder())
-        .source(SourceSpec::socket("lines", format!("127.0.0.1:{}", free_port())))
+        .source(SourceSpec::of("lines", SocketReads::lines(format!("127.0.0.1:{}", free_port()))))
         .sink(SinkSpec::queue("out", ["lines"], "out.jsonl"));
     let mut job = Job::new(spec, Options::default());
     job.start().unwrap();

@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 /// The bytes before a frame of a raw socket that tell its length; they stay with the record.
 pub const FRAME_PREFIX_BYTES: usize = 4;
 
+/// Why a line is refused in which a quote opens that nothing closes. A chunk ends behind such a line: read again, it is seen
+/// by itself.
+pub const UNCLOSED: &str = "a quote opens here and nothing closes it before the end or within record_bytes_max; reading \
+                            goes on behind this line";
+
 /// How a header begins of which [`Chunk::must_be_kept`] holds. No text begins so.
 pub const KEPT: u8 = 1;
 

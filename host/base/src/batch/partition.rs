@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const CLOCK_PREFIX: &str = "clock:";
 
 /// The mark of a partition's position after a batch that has all of it: its server said that there was nothing more. So that it
-/// may be left out of the watermark when no rows come of it, see `receiver/inbox/ends`. A plan without such marks says nothing of it.
+/// may be left out of the watermark when no rows come of it, see `inbox/ends`. A plan without such marks says nothing of it.
 pub const AT_END: i64 = 1;
 
 /// The mark of a partition's position after a batch behind which there is more, or nobody knows. Under [`CLOCK_PREFIX`] alone both

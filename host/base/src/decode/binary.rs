@@ -3,7 +3,7 @@
 
 use super::columns::ColumnBuilders;
 use crate::batch::types::ColumnType;
-use crate::job::spec::{SourceKind, SourceSpec};
+use crate::job::spec::SourceSpec;
 
 /// Decodes binary records into columns.
 pub struct BinaryDecoder {
@@ -41,12 +41,6 @@ impl BinaryDecoder {
 
 /// Bytes of a binary record of this source, if its columns say: they do unless one is text or binary.
 pub fn row_bytes(source: &SourceSpec) -> Option<usize> {
-    if matches!(source.kind, SourceKind::Rate { .. }) {
-        return Some(16);
-    }
-    if matches!(source.kind, SourceKind::Nexmark(_)) {
-        return Some(8);
-    }
     source.schema.iter().map(|column| width(&column.kind)).sum::<Option<usize>>().filter(|bytes| *bytes > 0)
 }
 

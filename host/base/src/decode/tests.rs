@@ -1,5 +1,7 @@
 use super::*;
+use crate::decode::bounded_tests::bounded;
 use crate::job::spec::ColumnSource;
+use crate::job::spec::RecordBounds;
 use arrow::array::{Array, AsArray, make_array};
 use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
@@ -252,7 +254,7 @@ fn text_is_taken_as_it_is() {
 #[test]
 fn binary_records_and_frames() {
     let mut raw = source(Format::Binary { record_bytes: None }, &[("b", "bool"), ("n", "int64"), ("f", "float64")]);
-    raw.kind = SourceKind::RawSocket { address: "".into() };
+    raw.kind = bounded(RecordBounds::Prefix);
     let mut good = vec![0, 0, 0, 17, 1];
     good.extend_from_slice(&(-7_i64).to_le_bytes());
     good.extend_from_slice(&1.5_f64.to_le_bytes());
@@ -282,8 +284,8 @@ fn binary_records_and_frames() {
 
 #[test]
 fn rows_of_a_queue_are_objects_arrays_or_bare_values() {
-    let mut queue = source(Format::Text, &[("k", "text"), ("v", "int64")]);
-    queue.kind = SourceKind::Queue { path: "x".into() };
+    let mut queue = source(Format::Json, &[("k", "text"), ("v", "int64")]);
+    queue.kind = bounded(RecordBounds::Ends);
     let decoded = Decoder::new(&queue).decode(&chunk(&["{\"v\":1}", "[\"a\", 2]", "[1]", "7"], b""));
     let expected = "null|1\na|2\n!1 values in the array, the schema has 2\n\
                     !a bare value needs a schema of one column, this one has 2";

@@ -153,6 +153,12 @@ impl SourceSpec {
         }
     }
 
+    /// A source with these settings, in the format that it has by itself.
+    pub fn of(name: impl Into<String>, config: impl SourceConfig) -> SourceSpec {
+        let (format, record_bytes_max) = (config.format(), config.record_bytes_max());
+        SourceSpec { record_bytes_max, ..SourceSpec::new(name, SourceKind::Declared(Arc::new(config)), format) }
+    }
+
     /// The plugin that it is, if it is one.
     pub fn plugin(&self) -> Option<&PluginSpec> {
         match &self.kind {
@@ -184,33 +190,6 @@ impl SourceSpec {
     pub fn of_plugin(name: impl Into<String>, plugin: impl Into<PluginSpec>) -> SourceSpec {
         let kind = SourceKind::Plugin(Box::new(PluginSourceSpec::new(plugin.into())));
         SourceSpec { record_bytes_max: limits::RECORD_BYTES_MAX_MAX, ..SourceSpec::new(name, kind, Format::Json) }
-    }
-
-    /// Lines of the TCP server at `host:port`.
-    pub fn socket(name: impl Into<String>, address: impl Into<String>) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::Socket { address: Addresses::One(address.into()) }, Format::Text)
-    }
-
-    /// Lines of the TCP servers at these addresses, each of which is a partition.
-    pub fn sockets<S: Into<String>>(name: impl Into<String>, addresses: impl IntoIterator<Item = S>) -> SourceSpec {
-        let address = Addresses::Several(texts(addresses));
-        SourceSpec::new(name, SourceKind::Socket { address }, Format::Text)
-    }
-
-    /// Length-prefixed frames of the TCP server at `host:port`.
-    pub fn raw_socket(name: impl Into<String>, address: impl Into<String>) -> SourceSpec {
-        let format = Format::Binary { record_bytes: None };
-        SourceSpec::new(name, SourceKind::RawSocket { address: Addresses::One(address.into()) }, format)
-    }
-
-    /// Lines that others POST to `host:port`, where the source listens.
-    pub fn http(name: impl Into<String>, listen: impl Into<String>) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::Http(HttpServerSpec::new(listen)), Format::Text)
-    }
-
-    /// Lines of what the server of a URL sends.
-    pub fn http_client(name: impl Into<String>, url: impl Into<String>) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::HttpClient(Box::new(HttpClientSpec::new(url))), Format::Text)
     }
 
     /// Lines of the files of a folder, and of every new one.
@@ -252,25 +231,9 @@ impl SourceSpec {
         SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Text)
     }
 
-    /// Rows made here: `timestamp` and `value` = 0, 1, 2 …; `rows_max`: how many in all.
-    pub fn rate(name: impl Into<String>, rows_per_second: u64, rows_max: Option<u64>) -> SourceSpec {
-        let format = Format::Binary { record_bytes: Some(16) };
-        SourceSpec::new(name, SourceKind::Rate { rows_per_second, rows_max }, format)
-    }
-
-    /// Events of Nexmark, made here.
-    pub fn nexmark(name: impl Into<String>, nexmark: NexmarkSpec) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::Nexmark(nexmark), Format::Binary { record_bytes: Some(8) })
-    }
-
     /// The records of topics of a Kafka cluster, as text.
     pub fn kafka(name: impl Into<String>, kafka: KafkaSourceSpec) -> SourceSpec {
         SourceSpec::new(name, SourceKind::Kafka(Box::new(kafka)), Format::Text)
-    }
-
-    /// A file with one JSON array of rows a line, a line a batch.
-    pub fn queue(name: impl Into<String>, path: impl Into<PathBuf>, schema: Vec<ColumnSpec>) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::Queue { path: path.into() }, Format::Json).schema(schema)
     }
 
     /// Sets the format; the columns become those that the format has by itself.
@@ -291,15 +254,10 @@ impl SourceSpec {
     /// The columns of a source whose job gives none: `value` for text and binary, none for json and csv, which need
     /// them said.
     pub fn default_schema(kind: &SourceKind, format: &Format) -> Vec<ColumnSpec> {
+        if let Some(columns) = kind.declared().and_then(SourceConfig::columns) {
+            return columns;
+        }
         match (kind, format) {
-            (SourceKind::Syslog(_), _) => SyslogSpec::columns(),
-            (SourceKind::Lumberjack(_), _) => LumberjackSpec::columns(),
-            (SourceKind::Http(server), _) if !server.otlp.is_empty() => server.otlp_columns(),
-            (SourceKind::Rate { .. }, _) => {
-                let time = ColumnSpec::new("timestamp", ColumnType::Timestamp);
-                vec![time.written(TimeForm::Number(TimeUnit::Micros)), ColumnSpec::new("value", ColumnType::Int64)]
-            }
-            (SourceKind::Nexmark(nexmark), _) => nexmark.event.columns(),
             (_, Format::Text) => vec![ColumnSpec::new("value", ColumnType::Text)],
             (_, Format::Binary { .. }) => vec![ColumnSpec::new("value", ColumnType::Binary)],
             (_, Format::Json | Format::Csv { .. } | Format::Parquet | Format::Avro(_) | Format::Protobuf(_)) => {
@@ -330,7 +288,7 @@ impl SourceSpec {
 
     /// Whether something stands before the value in each of its records (`batch::envelope`).
     pub fn in_envelopes(&self) -> bool {
-        matches!(self.kind, SourceKind::Kafka(_) | SourceKind::Declared(_))
+        self.kind.bounds() == RecordBounds::Envelope
             || self.schema.iter().any(|column| column.from != ColumnSource::Value)
     }
 
@@ -340,38 +298,6 @@ impl SourceSpec {
             return None;
         }
         schema.iter().try_fold(0u32, |sum, column| sum.checked_add(column.kind.fixed_bytes()?))
-    }
-}
-
-impl HttpServerSpec {
-    /// A server at `host:port` with default limits, without a token.
-    pub fn new(listen: impl Into<String>) -> HttpServerSpec {
-        HttpServerSpec {
-            listen: listen.into(),
-            spread: false,
-            token: None,
-            request_bytes_max: limits::HTTP_REQUEST_BYTES_MAX,
-            request_time_max: Duration::from_millis(limits::HTTP_REQUEST_MS_MAX),
-            connections_max: limits::HTTP_CONNECTIONS_MAX,
-            producers_max: limits::HTTP_PRODUCERS_MAX,
-            otlp: Vec::new(),
-        }
-    }
-}
-
-impl HttpClientSpec {
-    /// Lines of this URL, with default limits.
-    pub fn new(url: impl Into<String>) -> HttpClientSpec {
-        HttpClientSpec {
-            url: url.into(),
-            shape: HttpShape::Lines,
-            token: None,
-            headers: Vec::new(),
-            send: Vec::new(),
-            stall: Duration::from_millis(limits::HTTP_STALL_MS),
-            answer_bytes_max: limits::HTTP_ANSWER_BYTES_MAX,
-            timeout: Duration::from_millis(limits::HTTP_TIMEOUT_MS),
-        }
     }
 }
 
@@ -413,7 +339,8 @@ impl SourceKind {
     /// The file or folder that must be there to be read.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            SourceKind::File { path } | SourceKind::Queue { path } | SourceKind::Directory { path, .. } => Some(path),
+            SourceKind::File { path } | SourceKind::Directory { path, .. } => Some(path),
+            SourceKind::Declared(config) => config.file(),
             // The log itself may come later.
             SourceKind::Follow { path, .. } => path.parent(),
             _ => None,
@@ -423,18 +350,9 @@ impl SourceKind {
     /// The kind as a job file names it.
     pub fn word(&self) -> &'static str {
         match self {
-            SourceKind::Socket { .. } => "socket",
-            SourceKind::RawSocket { .. } => "raw-socket",
-            SourceKind::Http(server) if !server.otlp.is_empty() => "otlp",
-            SourceKind::Http(_) | SourceKind::HttpClient(_) => "http",
             SourceKind::Directory { .. } | SourceKind::Objects { .. } => "directory",
             SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
-            SourceKind::Rate { .. } => "rate",
-            SourceKind::Nexmark(_) => "nexmark",
-            SourceKind::Queue { .. } => "queue",
             SourceKind::Kafka(_) => "kafka",
-            SourceKind::Syslog(_) => "syslog",
-            SourceKind::Lumberjack(_) => "lumberjack",
             SourceKind::Plugin(_) => "plugin",
             SourceKind::Declared(config) => config.kind(),
             SourceKind::Table(_) => "table",

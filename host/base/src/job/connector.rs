@@ -7,7 +7,7 @@ mod server;
 pub use kinds::{Kind, Kinds};
 pub use server::START;
 
-use super::keys::TableKey;
+use super::keys::{self, KeyShape, TableKey};
 use super::spec::{SinkConfig, SinkServer, SourceConfig};
 use super::table::Reader;
 use std::sync::Arc;
@@ -34,10 +34,16 @@ pub type SinkDeclaration = Declaration<dyn SinkConfig>;
 /// What all sources have that read records: their format, and bounds.
 pub const ROWS: &[&str] =
     &["format", "rows_per_batch_max", "bytes_per_batch_max", "record_bytes_max", "rejected_bytes_max", "max_rejected"];
+/// What all sources have of which batches take a part.
+pub const CUT: &[&str] = &["rows_per_batch_max", "bytes_per_batch_max"];
+/// What records may be rejected with.
+pub const REJECTING: &[&str] = &["max_rejected"];
 /// The columns, where a source may do without.
 pub const COLUMNS: &[&str] = &["schema"];
 /// The formats of records that are frames by themselves.
 pub const RECORDS: &[&str] = &["separator", "registry", "schema_file", "descriptor", "message", "confluent"];
+/// The shape of a key `tls` of a source.
+pub const TLS_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(keys::TLS)]);
 /// TLS with a server.
 pub const TLS: &[&str] = &["tls"];
 /// How long a sink waits for its server.

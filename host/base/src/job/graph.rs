@@ -187,7 +187,7 @@ fn clock(job: &JobSpec, mistakes: &Mistakes) {
     if job.clock != ClockSpec::Manual {
         return;
     }
-    for source in job.sources.iter().filter(|s| !matches!(s.kind, SourceKind::Queue { .. })) {
+    for source in job.sources.iter().filter(|s| !s.kind.gives_batches()) {
         let path = format!("sources.{}.kind", source.name);
         let message = format!(
             "clock = \"manual\" works with `queue` sources only, and this is kind `{}`; remove `clock`, or make \

@@ -2,13 +2,9 @@
 //! for editors is made, from these same tables.
 
 mod clickhouse;
-mod lumberjack;
-mod otlp;
-mod nexmark;
 mod sink;
 mod source;
 mod stage;
-mod syslog;
 
 pub(super) use sink::*;
 pub(super) use source::*;
@@ -115,19 +111,10 @@ impl TableKey {
 
 /// The kinds of sources that the language has itself, and where their records come from.
 pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[
-    ("socket", "lines of a TCP server"),
-    ("raw-socket", "its length-prefixed frames"),
-    ("http", "what others POST, or what a server answers or streams"),
     ("directory", "the files of a folder and every new one"),
     ("file", "one file"),
     ("kafka", "topics of a Kafka cluster"),
-    ("syslog", "messages of syslog that others send"),
-    ("otlp", "what OpenTelemetry exports"),
-    ("lumberjack", "what Filebeat and other Beats send"),
     ("plugin", "whatever a plugin of yours reads"),
-    ("rate", "rows made here"),
-    ("nexmark", "events of Nexmark"),
-    ("queue", "a file of test batches"),
 ];
 /// What the key `kind` of a source says.
 pub(super) const SOURCE_KIND_DOC: &str = "Where the records come from";

@@ -13,7 +13,7 @@ pub struct PartMistakes<'a> {
 
 impl PartMistakes<'_> {
     /// Of several places where a key may stand the one where it does; in a job that a program built the first.
-    pub(super) fn place<'k>(&self, places: [&'k str; 2]) -> &'k str {
+    pub fn place<'k>(&self, places: [&'k str; 2]) -> &'k str {
         let stands = |place: &str| self.job.origin.lines.contains_key(&format!("{}.{place}", self.path));
         if stands(places[1]) { places[1] } else { places[0] }
     }

@@ -1,17 +1,15 @@
 //! What must hold of each source, stage and sink by itself, whether a file or a program made it.
 
 mod http;
-mod http_client;
 mod join;
 mod kafka;
 mod plugin;
 mod records;
 mod pattern;
-mod socket;
 mod stage;
 mod window;
 
-pub use http::token_fits as token;
+pub use http::{own_certificate, token_fits as token};
 
 use super::mistakes::Mistakes;
 use super::part_mistakes::PartMistakes;
@@ -112,9 +110,6 @@ fn checkpoint(spec: &CheckpointSpec, mistakes: &Mistakes) {
 
 fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
     match &spec.kind {
-        SourceKind::Socket { address } | SourceKind::RawSocket { address } => socket::check(address, part),
-        SourceKind::Http(server) => http::source(spec, server, part),
-        SourceKind::HttpClient(client) => http_client::source(spec, client, part),
         SourceKind::Directory { path, poll, settle, .. } | SourceKind::Follow { path, poll, settle } => {
             file_path("path", path, part);
             if let Err(message) = read::poll_fits(*poll) {
@@ -136,16 +131,11 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
                 files_read(pattern, spec.files.subfolders, part);
             }
         }
-        SourceKind::File { path } | SourceKind::Queue { path } => file_path("path", path, part),
-        SourceKind::Rate { rows_per_second: 0, .. } => {
-            part.wrong("rows_per_second", "`rows_per_second` is 0; write at least 1");
-        }
+        SourceKind::File { path } => file_path("path", path, part),
         SourceKind::Kafka(spec) => kafka::source(spec, part),
         SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
         SourceKind::Declared(config) => config.check(spec, part),
-        SourceKind::Syslog(syslog) => address("listen", &syslog.listen, part),
-        SourceKind::Lumberjack(lumberjack) => http::lumberjack(spec, lumberjack, part),
-        SourceKind::Rate { .. } | SourceKind::Nexmark(_) | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
+        SourceKind::Table(_) | SourceKind::Retry { .. } => {}
     }
     for (key, value) in [
         ("rows_per_batch_max", spec.rows_per_batch_max),
@@ -266,33 +256,12 @@ fn binary_time(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
 }
 
 fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
-    let kind = spec.kind.word();
+    if spec.kind.declared().is_some_and(|config| !config.check_format(spec, part)) {
+        return;
+    }
     match (&spec.kind, &spec.format) {
-        (SourceKind::Rate { .. }, _) => {
-            if spec.schema != SourceSpec::default_schema(&spec.kind, &spec.format) {
-                part.wrong("schema", "a `rate` source has the columns timestamp and value; give it no schema");
-            }
-        }
-        (SourceKind::Nexmark(nexmark), _) => {
-            if spec.schema != nexmark.event.columns() {
-                let message = format!(
-                    "a `nexmark` source has the columns of its event, `{}`; give it no schema",
-                    nexmark.event.word()
-                );
-                part.wrong("schema", message);
-            }
-        }
         // The plugin says what its columns are.
         (SourceKind::Plugin(_), _) => {}
-        (SourceKind::Queue { .. }, format) if *format != Format::Json => part.wrong(
-            "format",
-            format!("a `queue` source holds JSON, not {}; remove `format`, or use kind `file`", format.word()),
-        ),
-        (SourceKind::Socket { .. }, Format::Binary { .. }) => part.wrong(
-            "format",
-            "a `socket` source reads lines, which binary records are not; write kind = \"raw-socket\", which \
-             reads frames",
-        ),
         (_, Format::Text) => {
             let is_text = |column: &ColumnSpec| {
                 column.kind == ColumnType::Text || (column.kind == ColumnType::Binary && column.encoding.is_some())
@@ -307,8 +276,9 @@ fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
             if spec.schema.is_empty() =>
         {
             let word = spec.format.word();
-            let of = if kind == "queue" { "a `queue` source".into() } else { format!("format `{word}`") };
-            let message = format!("{of} needs its columns; write schema = {{ user = \"text\", amount = \"float64\" }}");
+            let message = format!(
+                "format `{word}` needs its columns; write schema = {{ user = \"text\", amount = \"float64\" }}"
+            );
             part.wrong("schema", message);
         }
         (_, Format::Json | Format::Parquet | Format::Avro(_) | Format::Protobuf(_)) => {
@@ -332,11 +302,8 @@ fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
 
 /// Widths of the columns and length of a record must agree.
 fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartMistakes<'_>) {
-    let framed = match &spec.kind {
-        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Declared(_) | SourceKind::Http(_) => true,
-        SourceKind::HttpClient(client) => client.shape != HttpShape::Lines,
-        _ => false,
-    };
+    use RecordBounds::{Body, Envelope, Prefix};
+    let framed = matches!(spec.kind.bounds(), Prefix | Envelope | Body);
     let whole_record = matches!(spec.schema.as_slice(), [c] if matches!(c.kind, ColumnType::Text | ColumnType::Binary));
     let widths = SourceSpec::fixed_bytes(&spec.schema);
     let loose = spec.schema.iter().find(|c| c.kind.fixed_bytes().is_none());
@@ -381,7 +348,8 @@ pub fn address(key: &str, text: &str, part: &PartMistakes<'_>) {
     }
 }
 
-fn is_address(text: &str) -> bool {
+/// Whether this is `host:port`, as far as text tells.
+pub fn is_address(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
         let host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');

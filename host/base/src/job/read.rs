@@ -4,13 +4,13 @@ mod checkpoint;
 mod columns;
 mod files;
 mod http;
-mod http_client;
 mod kafka;
 mod records;
 mod sink;
 mod source;
 mod stage;
 mod tls;
+mod unread;
 
 pub(super) use source::poll_fits;
 pub(super) use tls::read as tls;

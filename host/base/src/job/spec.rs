@@ -1,37 +1,27 @@
 //! A job as its author means it: what a job file says, with defaults filled in, before plugins are looked at.
 //! Rust programs may build one directly.
 
-mod addresses;
 mod changes;
 mod clickhouse;
 mod config;
-mod http_client;
 mod kafka;
 mod kafka_sink;
-mod lumberjack;
-mod otlp;
 mod plugin_sink;
-mod nexmark;
+mod source_start;
 mod stage;
 mod start;
-mod syslog;
 
 pub use crate::batch::binary_text::BinaryEncoding;
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
-pub use addresses::*;
 pub use changes::*;
 pub use clickhouse::*;
 pub use config::*;
-pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
-pub use lumberjack::*;
-pub use nexmark::*;
-pub use otlp::*;
 pub use plugin_sink::*;
+pub use source_start::*;
 pub use stage::*;
 pub use start::*;
-pub use syslog::*;
 
 use super::variables::ExpandedText;
 use crate::batch::partition::Share;
@@ -244,20 +234,6 @@ pub struct FilesRead {
 /// Where the records of a source come from. Paths are as in the job file, relative to [`Origin::folder`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceKind {
-    /// Lines from a TCP server, or from several.
-    Socket {
-        /// Where they are.
-        address: Addresses,
-    },
-    /// Length-prefixed frames from a TCP server: four bytes, big-endian, then as many bytes of one record.
-    RawSocket {
-        /// Where they are.
-        address: Addresses,
-    },
-    /// What others POST to us.
-    Http(HttpServerSpec),
-    /// What a server answers, or sends as it comes.
-    HttpClient(Box<HttpClientSpec>),
     /// The files of a folder, and every new one.
     Directory {
         /// The folder.
@@ -294,26 +270,8 @@ pub enum SourceKind {
     },
     /// The records of topics of a Kafka cluster.
     Kafka(Box<KafkaSourceSpec>),
-    /// Messages of syslog that others send.
-    Syslog(SyslogSpec),
-    /// Events that Beats send.
-    Lumberjack(LumberjackSpec),
-    /// What the connector of a kind reads, partition by partition.
+    /// What the connector of a kind reads.
     Declared(Arc<dyn SourceConfig>),
-    /// Rows made here: `timestamp` and `value` = 0, 1, 2 … Their format is `Binary` with both columns.
-    Rate {
-        /// Rows a second.
-        rows_per_second: u64,
-        /// How many rows in all; `None`: for ever.
-        rows_max: Option<u64>,
-    },
-    /// Events of Nexmark, made here. Their format is `Binary`, as is that of `Rate`.
-    Nexmark(NexmarkSpec),
-    /// A file with one JSON array of rows a line, a line a batch: for tests.
-    Queue {
-        /// The file.
-        path: PathBuf,
-    },
     /// A plugin of world `source`.
     Plugin(Box<PluginSourceSpec>),
     /// The table of a stage with `enrich`, all of it a record. Not for job files: the graph adds it, with all columns.
@@ -340,7 +298,6 @@ impl SourceKind {
         match self {
             SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
             SourceKind::Declared(config) => config.has_partitions(),
-            SourceKind::Socket { address } | SourceKind::RawSocket { address } => address.is_list(),
             _ => false,
         }
     }
@@ -350,10 +307,6 @@ impl SourceKind {
         match self {
             SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
             SourceKind::Declared(config) => config.is_spread(),
-            SourceKind::Socket { address } | SourceKind::RawSocket { address } => address.is_list(),
-            SourceKind::Http(server) => server.spread,
-            SourceKind::Syslog(syslog) => syslog.spread,
-            SourceKind::Lumberjack(lumberjack) => lumberjack.spread,
             _ => self.spreads_files(),
         }
     }
@@ -361,6 +314,29 @@ impl SourceKind {
     /// Whether its partitions are files of a folder.
     pub fn spreads_files(&self) -> bool {
         matches!(self, SourceKind::Directory { spread: true, .. } | SourceKind::Objects { spread: true, .. })
+    }
+
+    /// The settings, where a connector has them.
+    pub fn declared(&self) -> Option<&dyn SourceConfig> {
+        match self {
+            SourceKind::Declared(config) => Some(&**config),
+            _ => None,
+        }
+    }
+
+    /// Whether it says which rows are a batch.
+    pub fn gives_batches(&self) -> bool {
+        self.declared().is_some_and(SourceConfig::gives_batches)
+    }
+
+    /// What tells its records from each other, once they lie in chunks.
+    pub fn bounds(&self) -> RecordBounds {
+        match self {
+            SourceKind::Kafka(_) => RecordBounds::Envelope,
+            SourceKind::Declared(config) => config.bounds(),
+            SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. } => RecordBounds::File,
+            _ => RecordBounds::Format,
+        }
     }
 
     /// Whether its positions are those of files of a folder, which may have any name.
@@ -397,27 +373,6 @@ impl PluginSourceSpec {
     pub fn new(plugin: PluginSpec) -> PluginSourceSpec {
         PluginSourceSpec { plugin, columns: Arc::new(Schema::empty()) }
     }
-}
-
-/// Where and how an `http` source hears who sends it rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HttpServerSpec {
-    /// `host:port`
-    pub listen: String,
-    /// Whether all processes of the job listen there.
-    pub spread: bool,
-    /// What requests must bring; `None`: they need nothing.
-    pub token: Option<String>,
-    /// Bytes of the body of a request.
-    pub request_bytes_max: u64,
-    /// How long a request may take to come in.
-    pub request_time_max: Duration,
-    /// Connections that are open at a time.
-    pub connections_max: u64,
-    /// Producers whose last sequence is remembered.
-    pub producers_max: u64,
-    /// What of OpenTelemetry comes here: kind `otlp`. None: whatever the format says.
-    pub otlp: Vec<OtlpSignal>,
 }
 
 /// How records become rows.

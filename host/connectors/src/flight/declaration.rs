@@ -3,16 +3,15 @@
 use super::limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX_MAX, STALL_MS};
 use super::settings::{FlightDescriptor, FlightReads, FlightWrites};
 use super::{sink, source};
-use crate::receiver::wrong;
+use crate::receiver::{polled, wrong};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::reading::MakeReader;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::job::connector::{ROWS, SinkDeclaration, SourceDeclaration, TLS, WAIT};
 use millstream_base::job::keys::{KeyShape, TableKey, key};
-use millstream_base::job::spec::{ColumnSource, Format, Origin, SourceSpec};
-use millstream_base::job::spec::{SinkConfig, SinkServer, SinkStart, SourceConfig, Url};
+use millstream_base::job::spec::{Format, Origin, SourceSpec};
+use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart, Url};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartMistakes, parts};
 use millstream_base::owner::Owner;
@@ -186,8 +185,14 @@ impl SourceConfig for FlightReads {
         }
     }
 
-    fn promise(&self) -> &'static str {
-        "exactly once, with [checkpoint], of a server that gives the same rows in the same order again; other rows end the job"
+    fn promise(&self) -> Option<&'static str> {
+        Some(
+            "exactly once, with [checkpoint], of a server that gives the same rows in the same order again; other rows end the job",
+        )
+    }
+
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Envelope
     }
 
     fn has_partitions(&self) -> bool {
@@ -203,10 +208,6 @@ impl SourceConfig for FlightReads {
         true
     }
 
-    fn gives(&self, _part: &ColumnSource) -> bool {
-        false
-    }
-
     fn writes_hex(&self) -> bool {
         true
     }
@@ -215,12 +216,17 @@ impl SourceConfig for FlightReads {
         source::check(self, source, origin).map_err(|(key, message)| wrong(source, origin, key, message))
     }
 
-    fn readers(&self, source: &SourceSpec, origin: &Origin, _owner: Option<&Owner>) -> MakeReader {
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let SourceStart { source, origin, .. } = start;
         // Who reads a part of a stream, and who asks which there are, know of each other.
         let shared = source::Shared::of(source, self, origin)
             .map(Arc::new)
             .map_err(|(key, message)| wrong(source, origin, key, message));
-        Arc::new(move || Ok(Box::new(source::Flight::new(shared.as_ref().map_err(Clone::clone)?))))
+        polled::start(
+            start,
+            Arc::new(move || Ok(Box::new(source::Flight::new(shared.as_ref().map_err(Clone::clone)?)))),
+        );
+        Ok(())
     }
 }
 

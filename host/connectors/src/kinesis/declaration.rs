@@ -3,9 +3,8 @@
 use super::settings::{KinesisReads, KinesisWrites};
 use super::{Stream, sink, source};
 use crate::objects::environment;
-use crate::receiver::wrong;
+use crate::receiver::{polled, wrong};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::reading::MakeReader;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
@@ -13,7 +12,7 @@ use millstream_base::job::PartMistakes;
 use millstream_base::job::connector::{COLUMNS, ENCODING, RECORDS, ROWS, SinkDeclaration, SourceDeclaration};
 use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
-use millstream_base::job::spec::{SinkConfig, SinkStart, SourceConfig};
+use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
 use millstream_base::limits::SERVER_WAIT_MS;
 use millstream_base::owner::Owner;
@@ -111,8 +110,12 @@ impl SourceConfig for KinesisReads {
         check_stream(&self.stream, self.region.as_deref(), part);
     }
 
-    fn promise(&self) -> &'static str {
-        "exactly once, with [checkpoint]; records that the stream deletes before they are read end the job"
+    fn promise(&self) -> Option<&'static str> {
+        Some("exactly once, with [checkpoint]; records that the stream deletes before they are read end the job")
+    }
+
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Envelope
     }
 
     fn has_partitions(&self) -> bool {
@@ -127,11 +130,16 @@ impl SourceConfig for KinesisReads {
         self.found(source, origin).map(drop)
     }
 
-    fn readers(&self, source: &SourceSpec, origin: &Origin, _owner: Option<&Owner>) -> MakeReader {
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let SourceStart { source, origin, .. } = start;
         // What one of them has read to its end the others must know.
         let shared =
             self.found(source, origin).and_then(|stream| source::Shared::new(source, self, stream)).map(Arc::new);
-        Arc::new(move || Ok(Box::new(source::Kinesis::new(shared.as_ref().map_err(Clone::clone)?))))
+        polled::start(
+            start,
+            Arc::new(move || Ok(Box::new(source::Kinesis::new(shared.as_ref().map_err(Clone::clone)?)))),
+        );
+        Ok(())
     }
 }
 

@@ -4,7 +4,6 @@ use super::settings::{MqttReads, MqttTopic, MqttWrites};
 use super::{sink, source};
 use crate::receiver::polled;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::reading::MakeReader;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
@@ -14,7 +13,7 @@ use millstream_base::job::connector::{
 };
 use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
-use millstream_base::job::spec::{SinkConfig, SinkServer, SinkStart, SourceConfig};
+use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
 use millstream_base::owner::Owner;
 use std::sync::Arc;
@@ -153,17 +152,17 @@ impl SourceConfig for MqttReads {
         check_client(&self.client_id, part);
     }
 
-    fn promise(&self) -> &'static str {
-        match self.acknowledged {
+    fn promise(&self) -> Option<&'static str> {
+        Some(match self.acknowledged {
             true => {
                 "at least once, with [checkpoint], of what the server keeps; what it drops as too much while nobody reads is lost unseen"
             }
             false => "at most once, as qos = 0: what is sent while nobody reads, or is in no plan at a crash, is lost",
-        }
+        })
     }
 
-    fn has_partitions(&self) -> bool {
-        false
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Envelope
     }
 
     fn gives(&self, part: &ColumnSource) -> bool {
@@ -184,8 +183,10 @@ impl SourceConfig for MqttReads {
         polled::check(source, origin, source::Mqtt::of(source, self, origin))
     }
 
-    fn readers(&self, source: &SourceSpec, origin: &Origin, _owner: Option<&Owner>) -> MakeReader {
-        polled::readers((source, self, origin), source::Mqtt::of)
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let readers = polled::readers((start.source, self, start.origin), source::Mqtt::of);
+        polled::start(start, readers);
+        Ok(())
     }
 }
 

@@ -4,7 +4,6 @@ use super::settings::{NatsReads, NatsSubject, NatsWrites};
 use super::{sink, source, subject};
 use crate::receiver::polled;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::reading::MakeReader;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
@@ -15,7 +14,7 @@ use millstream_base::job::connector::{
 };
 use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
-use millstream_base::job::spec::{SinkConfig, SinkServer, SinkStart, SourceConfig};
+use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
 use millstream_base::owner::Owner;
 use std::sync::Arc;
@@ -147,8 +146,12 @@ impl SourceConfig for NatsReads {
         part.partitions("stream", self.streams.len(), "streams");
     }
 
-    fn promise(&self) -> &'static str {
-        "exactly once, with [checkpoint]; messages that the stream deletes before they are read end the job"
+    fn promise(&self) -> Option<&'static str> {
+        Some("exactly once, with [checkpoint]; messages that the stream deletes before they are read end the job")
+    }
+
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Envelope
     }
 
     fn has_partitions(&self) -> bool {
@@ -164,8 +167,10 @@ impl SourceConfig for NatsReads {
         polled::check(source, origin, source::Nats::of(source, self, origin))
     }
 
-    fn readers(&self, source: &SourceSpec, origin: &Origin, _owner: Option<&Owner>) -> MakeReader {
-        polled::readers((source, self, origin), source::Nats::of)
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let readers = polled::readers((start.source, self, start.origin), source::Nats::of);
+        polled::start(start, readers);
+        Ok(())
     }
 }
 

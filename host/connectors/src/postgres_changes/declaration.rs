@@ -2,17 +2,15 @@
 
 use super::settings::ChangesReads;
 use super::source::ChangesFollower;
-use crate::receiver::wrong;
-use millstream_base::batch::reading::MakeReader;
+use crate::receiver::{polled, wrong};
 use millstream_base::error::Result;
 use millstream_base::job::PartMistakes;
 use millstream_base::job::connector::{ROWS, START, SourceDeclaration};
 use millstream_base::job::database;
 use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::SourceConfig;
 use millstream_base::job::spec::{ChangesKey, ColumnSource, Format, Origin, SourceSpec};
+use millstream_base::job::spec::{RecordBounds, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
-use millstream_base::owner::Owner;
 use std::sync::Arc;
 
 const KIND: &str = "postgres-changes";
@@ -87,12 +85,12 @@ impl SourceConfig for ChangesReads {
         }
     }
 
-    fn promise(&self) -> &'static str {
-        "exactly once, with [checkpoint]: the rows that are there, and each change in the order of the commits"
+    fn promise(&self) -> Option<&'static str> {
+        Some("exactly once, with [checkpoint]: the rows that are there, and each change in the order of the commits")
     }
 
-    fn has_partitions(&self) -> bool {
-        false
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Envelope
     }
 
     fn are_fields(&self) -> bool {
@@ -122,8 +120,9 @@ impl SourceConfig for ChangesReads {
         database::config(&self.url).map(drop).map_err(|message| wrong(source, origin, "url", message))
     }
 
-    fn readers(&self, source: &SourceSpec, _origin: &Origin, owner: Option<&Owner>) -> MakeReader {
-        let (source, reads, owner) = (source.clone(), self.clone(), owner.cloned());
-        Arc::new(move || Ok(Box::new(ChangesFollower::of(&source, &reads, owner.as_ref()))))
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let (source, reads, owner) = (start.source.clone(), self.clone(), start.job.owner.cloned());
+        polled::start(start, Arc::new(move || Ok(Box::new(ChangesFollower::of(&source, &reads, owner.as_ref())))));
+        Ok(())
     }
 }

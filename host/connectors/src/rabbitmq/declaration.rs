@@ -4,7 +4,6 @@ use super::settings::{RabbitmqKey, RabbitmqReads, RabbitmqWrites};
 use super::{sink, source};
 use crate::receiver::polled;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::reading::MakeReader;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
@@ -14,7 +13,7 @@ use millstream_base::job::connector::{
 };
 use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
-use millstream_base::job::spec::{SinkConfig, SinkServer, SinkStart, SourceConfig};
+use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
 use millstream_base::owner::Owner;
 use std::sync::Arc;
@@ -127,13 +126,17 @@ impl SourceConfig for RabbitmqReads {
         part.partitions(key, self.queues.len(), "of them");
     }
 
-    fn promise(&self) -> &'static str {
-        match self.streams {
+    fn promise(&self) -> Option<&'static str> {
+        Some(match self.streams {
             true => {
                 "exactly once, with [checkpoint]; messages that the stream deletes before they are read end the job"
             }
             false => "at least once, with [checkpoint]: a message is acknowledged when a durable plan holds it",
-        }
+        })
+    }
+
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Envelope
     }
 
     fn has_partitions(&self) -> bool {
@@ -152,8 +155,10 @@ impl SourceConfig for RabbitmqReads {
         polled::check(source, origin, source::Rabbitmq::of(source, self, origin))
     }
 
-    fn readers(&self, source: &SourceSpec, origin: &Origin, _owner: Option<&Owner>) -> MakeReader {
-        polled::readers((source, self, origin), source::Rabbitmq::of)
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let readers = polled::readers((start.source, self, start.origin), source::Rabbitmq::of);
+        polled::start(start, readers);
+        Ok(())
     }
 }
 

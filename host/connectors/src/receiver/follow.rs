@@ -9,12 +9,12 @@ mod reading;
 
 use super::WatchTimes;
 use super::file::failed;
-use super::inbox::Inbox;
 use super::outage::Outage;
 use log_folder::{LogFile, LogFolder, RecentBytes};
 use millstream_base::batch::identity::{self, FileIdentity, HEAD_BYTES_MAX};
 use millstream_base::batch::position::{Position, Positions};
 use millstream_base::error::Error;
+use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::{Format, SourceSpec};
 use std::collections::BTreeMap;
 use std::fs::File;

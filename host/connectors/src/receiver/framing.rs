@@ -7,7 +7,7 @@ mod quotes;
 
 use blocks::BlockCutter;
 use bytes::Bytes;
-use millstream_base::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, RefusedRecord};
+use millstream_base::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, RefusedRecord, UNCLOSED};
 use millstream_base::batch::position::{Extent, known_shortly};
 use millstream_base::decode::mark::{self, Mark};
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX, REJECTED_BYTES_MAX};
@@ -15,11 +15,6 @@ use quotes::{QuoteState, SearchedQuotes, csv_line_end, is_half_line_end};
 
 /// No record may be longer, whatever the job says: positions in a chunk are 32 bits wide.
 pub const RECORD_BYTES_CEILING: u64 = 1 << 30;
-
-/// Why a line is refused in which a quote opens that nothing closes. A chunk ends behind such a line: read again, it is seen
-/// by itself.
-pub const UNCLOSED: &str = "a quote opens here and nothing closes it before the end or within record_bytes_max; reading \
-                            goes on behind this line";
 
 /// What ends a record.
 #[derive(Clone, Debug, PartialEq)]

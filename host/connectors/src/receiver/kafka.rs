@@ -28,7 +28,6 @@ mod reread;
 
 pub use reread::{RereadClient, reread};
 
-use super::inbox::Inbox;
 use super::registry::Schemas;
 use crate::kafka::consumer::{Bounds, Consumer};
 use crate::kafka::fault::KafkaFault;
@@ -40,6 +39,7 @@ use millstream_base::batch::partition::{CLOCK_PREFIX, Share};
 use millstream_base::batch::position::Positions;
 use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};
+use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::{KafkaSourceSpec, SourceSpec};
 use millstream_base::limits::PART_BYTES_MAX;
 use outage::Outage;

@@ -2,18 +2,17 @@
 //! own. Whoever sends chooses a process, or what stands before them does, so no name can say whose a row is, and it is the other way
 //! round: a process names its partition so that the name falls to it.
 
-use super::inbox::Inbox;
-use super::panicked;
+use super::{panicked, receiver_name, wrong};
+use crate::http::certificate::Certificate;
 use crate::http::listener::{bind, cannot_listen};
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::partition::{Share, listener_name};
 use millstream_base::batch::position::Positions;
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
+use millstream_base::job::spec::{Origin, SourceSpec, SourceStart};
 use std::future::Future;
-use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 
 /// How a process listens for a source.
 #[derive(Clone, Debug)]
@@ -27,8 +26,9 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Of a source that one process has, or all of so many processes.
-    pub fn of(spread: bool, share: Share, processes: usize) -> Listening {
+    /// Of a source that one process has, or all of its job.
+    pub fn of(start: &SourceStart<'_>, spread: bool) -> Listening {
+        let (share, processes) = (start.share, start.job.processes);
         let partition = if spread { listener_name(share) } else { String::new() };
         Listening { shared: spread && processes > 1, share, partition }
     }
@@ -56,19 +56,22 @@ impl Listening {
 ///
 /// # Errors
 /// `Job`: the address cannot be listened at; the message says why and what to do.
-pub fn bound(source: &str, address: &str, listening: &Listening, runtime: &Handle) -> Result<TcpListener> {
-    let bound = runtime.block_on(bind(address, listening.shared));
-    bound.map_err(|error| Error::job(cannot_listen(&format!("source `{source}`"), address, &error)))
+pub fn bound(start: &SourceStart<'_>, address: &str, listening: &Listening) -> Result<TcpListener> {
+    let bound = start.runtime.block_on(bind(address, listening.shared));
+    bound.map_err(|error| Error::job(cannot_listen(&format!("source `{}`", start.source.name), address, &error)))
+}
+
+/// Whether the certificate can be used that those see who connect.
+pub fn check_certificate(source: &SourceSpec, origin: &Origin) -> Result<()> {
+    let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder));
+    let usable = certificate.map_or(Ok(()), |certificate| certificate.check());
+    usable.map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))
 }
 
 /// Runs a receiver that listens until its inbox is closed, and then answers what came; it lives as long as this runtime. A panic in it
 /// fails the source.
-pub fn until_answered(
-    inbox: Arc<Inbox>,
-    runtime: &Handle,
-    name: String,
-    listen: impl Future<Output = ()> + Send + 'static,
-) {
+pub fn until_answered(start: &SourceStart<'_>, listen: impl Future<Output = ()> + Send + 'static) {
+    let (inbox, runtime, name) = (start.inbox.clone(), start.runtime, receiver_name(start.source));
     let receiving = runtime.spawn(async move {
         fault::thread("receiver");
         listen.await;

@@ -11,13 +11,13 @@ mod messages;
 mod partition;
 mod position;
 
-use super::inbox::Inbox;
 use millstream_base::batch::partition::{CLOCK_PREFIX, Share, rows_name};
 use millstream_base::batch::position::Positions;
 use millstream_base::batch::reading::{MakeReader, ReadPartition, ReadTrouble};
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
-use millstream_base::job::spec::{Origin, SourceSpec};
+use millstream_base::inbox::Inbox;
+use millstream_base::job::spec::{Origin, SourceSpec, SourceStart};
 use millstream_base::limits::POLLED_PARTITIONS_MAX;
 use millstream_base::threads;
 use partition::{PartitionReader, SharedRows, has_clock};
@@ -73,14 +73,7 @@ pub fn word(position: &str, number: usize) -> &str {
 }
 
 /// Starts to read the partitions of this share; the thread ends when the inbox is closed.
-pub fn start(
-    source: &SourceSpec,
-    make: MakeReader,
-    inbox: Arc<Inbox>,
-    runtime: &Handle,
-    from: &Positions,
-    share: Share,
-) {
+pub fn start(SourceStart { source, inbox, runtime, from, share, .. }: SourceStart<'_>, make: MakeReader) {
     let (source, from) = (source.clone(), from.clone());
     let name = format!("the receiver of source `{}`", source.name);
     super::on_thread(inbox, runtime, &name, move |inbox, runtime| {

@@ -3,13 +3,17 @@
 
 use super::file::SourceFile;
 use super::framing::Counter;
-use super::inbox::{TakeLimits, TakenRecords};
 use super::replay::{RereadClient, replay};
 use super::tests::{begin_from, source};
 use super::*;
+use crate::queue::QueueReads;
+use crate::rate::RateReads;
+use crate::socket::settings::SocketReads;
 use millstream_base::batch::chunk::PlannedChunk;
+use millstream_base::batch::position::Positions;
 use millstream_base::batch::position::{Extent, Position};
 use millstream_base::ids::BatchId;
+use millstream_base::inbox::{TakeLimits, TakenRecords};
 use millstream_base::job::spec::ColumnSpec;
 use millstream_base::random::Random;
 use std::collections::BTreeMap;
@@ -292,7 +296,7 @@ async fn a_queue_is_read_over_many_starts() {
         expected.extend(rows);
     }
     std::fs::write(folder.path().join("queue"), &text).unwrap();
-    let source = source(SourceKind::Queue { path: "queue".into() }, Format::Json);
+    let source = source(SourceKind::Declared(Arc::new(QueueReads { path: "queue".into() })), Format::Json);
     let (records, positions) = check_many_starts(&source, folder.path(), 0xC3).await;
     assert!(records.iter().map(|record| std::str::from_utf8(&record.1).unwrap()).eq(expected.iter()));
     assert_eq!(positions, [(String::new(), at(text.len() as u64 - 1, 0))].into(), "the last blank line is no batch");
@@ -301,7 +305,7 @@ async fn a_queue_is_read_over_many_starts() {
 #[tokio::test]
 async fn a_rate_source_goes_on_with_the_next_row() {
     let folder = tempfile::tempdir().unwrap();
-    let kind = SourceKind::Rate { rows_per_second: 50_000, rows_max: Some(3_000) };
+    let kind = SourceKind::Declared(Arc::new(RateReads { rows_per_second: 50_000, rows_max: Some(3_000) }));
     let source = source(kind, Format::Binary { record_bytes: None });
     let (records, positions) = check_many_starts(&source, folder.path(), 0xD4).await;
     let start = positions[""].mark;
@@ -315,8 +319,10 @@ async fn a_rate_source_goes_on_with_the_next_row() {
 #[tokio::test]
 async fn rows_of_a_socket_are_counted_over_connections_and_starts() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let source =
-        source(SourceKind::Socket { address: listener.local_addr().unwrap().to_string().into() }, Format::Text);
+    let source = source(
+        SourceKind::Declared(Arc::new(SocketReads::lines(listener.local_addr().unwrap().to_string()))),
+        Format::Text,
+    );
     let from = [(String::new(), at(40, 0))].into();
     let started = begin_from(&source, Path::new("."), &from);
     for text in [&b"a\nb\n"[..], b"c\nd"] {
@@ -396,10 +402,10 @@ fn no_plan_makes_replay_panic() {
     let path = || std::path::PathBuf::from("file");
     let kinds = [
         SourceKind::File { path: path() },
-        SourceKind::Queue { path: path() },
+        SourceKind::Declared(Arc::new(QueueReads { path: path() })),
         SourceKind::Directory { path: "".into(), poll: Duration::ZERO, settle: Duration::ZERO, spread: false },
-        SourceKind::Rate { rows_per_second: 0, rows_max: None },
-        SourceKind::Socket { address: "x:1".into() },
+        SourceKind::Declared(Arc::new(RateReads { rows_per_second: 0, rows_max: None })),
+        SourceKind::Declared(Arc::new(SocketReads::lines("x:1"))),
     ];
     let mut random = Random(0xBAD);
     let numbers = [0, 1, 6, 7, 9, 15, 24, 25, u64::from(u32::MAX), 1 << 63, u64::MAX];

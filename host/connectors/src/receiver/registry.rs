@@ -11,7 +11,7 @@ use millstream_base::batch::envelope;
 use millstream_base::decode::avro::schemas::SchemaTable;
 use millstream_base::decode::avro::{self, doubts};
 use millstream_base::error::Error;
-use millstream_base::job::spec::{ColumnSpec, Format, RegistrySpec, SourceKind, SourceSpec, WriterSchema};
+use millstream_base::job::spec::{ColumnSpec, Format, RecordBounds, RegistrySpec, SourceSpec, WriterSchema};
 use millstream_base::units;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -51,9 +51,9 @@ impl Schemas {
     /// Those of a source whose records begin with ids; `None`: they do not.
     pub fn of(source: &SourceSpec, folder: &Path) -> Option<Schemas> {
         let Format::Avro(WriterSchema::Registry(registry)) = &source.format else { return None };
-        let begin = match source.kind {
-            SourceKind::RawSocket { .. } => |_: &[u8]| millstream_base::batch::chunk::FRAME_PREFIX_BYTES,
-            SourceKind::Kafka(_) | SourceKind::Declared(_) => envelope::value_start,
+        let begin = match source.kind.bounds() {
+            RecordBounds::Prefix => |_: &[u8]| millstream_base::batch::chunk::FRAME_PREFIX_BYTES,
+            RecordBounds::Envelope => envelope::value_start,
             _ => |_: &[u8]| 0,
         };
         Some(Schemas {

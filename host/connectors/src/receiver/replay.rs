@@ -7,15 +7,15 @@ use super::file::{OTHER_OBJECT, SourceFile};
 use super::file_facts::FileFacts;
 use super::follow::log_folder::path_of;
 use super::framing::Framer;
-use super::inbox::open::GrowingChunk;
 use super::object::{self, BucketReader};
-use super::{kafka, nexmark, plain, queue, rate};
+use super::{kafka, plain};
 use bytes::Bytes;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::chunk::PlannedChunk;
 use millstream_base::batch::partition::Share;
 use millstream_base::batch::position::{Extent, Position, known_shortly};
 use millstream_base::error::{Error, Result};
+use millstream_base::inbox::open::GrowingChunk;
 use millstream_base::job::spec::{Format, Origin, SourceKind, SourceSpec};
 use millstream_base::limits::PART_ROWS_MAX;
 use std::collections::BTreeSet;
@@ -46,7 +46,17 @@ pub fn replay(
         };
         return chunks.iter().map(chunk).collect();
     }
-    let mut replayer = Replayer { source, origin, moved, opened: None, line: None, bucket: None };
+    if let Some(mut replayer) = source.kind.declared().and_then(|config| config.replay(source, origin)) {
+        let chunk = |planned: &PlannedChunk| {
+            let made = match &planned.kept {
+                Some(kept) => of_plan(kept, planned),
+                None => replayer.chunk(planned).and_then(|found| as_planned(found, planned)),
+            };
+            made.map_err(|why| cannot(source, &format!("{}{why}", replayer.place(&planned.extent))))
+        };
+        return chunks.iter().map(chunk).collect();
+    }
+    let mut replayer = Replayer { source, origin, moved, opened: None, bucket: None };
     let chunks = chunks.iter().map(|planned| {
         replayer.chunk(planned).map_err(|why| cannot(source, &format!("{}{why}", replayer.place(&planned.extent))))
     });
@@ -65,8 +75,6 @@ struct Replayer<'a> {
     moved: &'a [(String, Position)],
     /// The file that was read last: chunks of one file follow each other.
     opened: Option<ReplayedFile<'a>>,
-    /// The line of a queue that was read last, by its first byte.
-    line: Option<(u64, Vec<Chunk>)>,
     /// The bucket, where one is read.
     bucket: Option<BucketReader>,
 }
@@ -89,51 +97,16 @@ impl<'a> Replayer<'a> {
             return of_plan(kept, planned);
         }
         let found = match &self.source.kind {
-            SourceKind::Socket { .. }
-            | SourceKind::RawSocket { .. }
-            | SourceKind::Http(_)
-            | SourceKind::HttpClient(_)
-            | SourceKind::Plugin(_)
-            | SourceKind::Declared(_)
-            | SourceKind::Syslog(_)
-            | SourceKind::Lumberjack(_)
-            | SourceKind::Kafka(_)
-            | SourceKind::Table(_) => {
+            SourceKind::Plugin(_) | SourceKind::Declared(_) | SourceKind::Kafka(_) | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
             }
-            SourceKind::Rate { rows_per_second, .. } => {
-                made(planned, |rows| rate::rows(rows, planned.extent.start, *rows_per_second))?
-            }
-            SourceKind::Nexmark(_) => made(planned, nexmark::rows)?,
-            SourceKind::Queue { .. } => self.of_line(planned)?,
             SourceKind::File { .. }
             | SourceKind::Follow { .. }
             | SourceKind::Directory { .. }
             | SourceKind::Objects { .. }
             | SourceKind::Retry { .. } => self.open(&planned.extent)?.read(planned)?,
         };
-        if found.rows() != planned.rows as usize || found.extent != planned.extent {
-            return Err(changed(planned, found.rows()));
-        }
-        Ok(found)
-    }
-
-    /// Rows of a line of a queue.
-    fn of_line(&mut self, planned: &PlannedChunk) -> Result<Chunk, String> {
-        let Extent { start, bytes, row, .. } = planned.extent;
-        if self.line.as_ref().is_none_or(|(at, _)| *at != start) {
-            let opened = self.open(&planned.extent)?;
-            opened.file.seek_to(start).map_err(|error| plain(&error))?;
-            let read = queue::reread(&mut opened.file, start, bytes).map_err(|error| plain(&error))?;
-            self.line = Some((start, read.ok_or_else(|| changed(planned, 0))?));
-        }
-        let mut chunks = self.line.iter().flat_map(|(_, chunks)| chunks);
-        let mut chunk = chunks.rfind(|chunk| chunk.extent.row <= row).cloned().unwrap_or_default();
-        let before = usize::try_from(row.saturating_sub(chunk.extent.row)).unwrap_or(usize::MAX);
-        if before > 0 {
-            let _ = chunk.cut_front(before);
-        }
-        Ok(chunk.cut_front(planned.rows as usize))
+        as_planned(found, planned)
     }
 
     /// The file of an extent, which is long enough.
@@ -223,24 +196,13 @@ pub fn brought_back<'a>(
 /// none.
 pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Position) -> Option<PathBuf> {
     match &source.kind {
-        SourceKind::File { path } | SourceKind::Queue { path } => Some(origin.folder.join(path)),
+        SourceKind::File { path } => Some(origin.folder.join(path)),
+        SourceKind::Declared(config) => config.file().map(|path| origin.folder.join(path)),
         SourceKind::Follow { path, .. } => path_of(&origin.folder.join(path), name, position),
         SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => {
             os_name(name).map(|name| origin.folder.join(path).join(name))
         }
-        SourceKind::Rate { .. }
-        | SourceKind::Nexmark(_)
-        | SourceKind::Socket { .. }
-        | SourceKind::RawSocket { .. }
-        | SourceKind::Kafka(_)
-        | SourceKind::Http(_)
-        | SourceKind::HttpClient(_)
-        | SourceKind::Plugin(_)
-        | SourceKind::Declared(_)
-        | SourceKind::Syslog(_)
-        | SourceKind::Lumberjack(_)
-        | SourceKind::Objects { .. }
-        | SourceKind::Table(_) => None,
+        SourceKind::Kafka(_) | SourceKind::Plugin(_) | SourceKind::Objects { .. } | SourceKind::Table(_) => None,
     }
 }
 
@@ -381,14 +343,24 @@ impl ReplayedFile<'_> {
     }
 }
 
-fn made(planned: &PlannedChunk, rows: impl FnOnce(std::ops::Range<u64>) -> Chunk) -> Result<Chunk, String> {
+/// The rows of a planned chunk, of a source that makes them of their numbers.
+pub fn made(planned: &PlannedChunk, rows: impl FnOnce(std::ops::Range<u64>) -> Chunk) -> Result<Chunk, String> {
     let first = planned.extent.row;
     let end = first.checked_add(u64::from(planned.rows)).filter(|_| planned.rows as usize <= PART_ROWS_MAX);
     let end = end.ok_or("its plan tells of more rows than a chunk can have")?;
     Ok(rows(first..end))
 }
 
-fn changed(planned: &PlannedChunk, found: usize) -> String {
+/// What was made again, if it is what was planned.
+fn as_planned(found: Chunk, planned: &PlannedChunk) -> Result<Chunk, String> {
+    match found.rows() == planned.rows as usize && found.extent == planned.extent {
+        true => Ok(found),
+        false => Err(changed(planned, found.rows())),
+    }
+}
+
+/// What it means that so many records were found.
+pub fn changed(planned: &PlannedChunk, found: usize) -> String {
     let more = if found > planned.rows as usize { "at least " } else { "" };
     format!("the file was changed: {} records are planned, {more}{found} found", planned.rows)
 }

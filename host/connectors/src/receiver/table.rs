@@ -12,13 +12,13 @@ pub mod rows;
 pub use content::columns_of;
 pub use lookup::Lookup;
 
-use super::inbox::Inbox;
 use super::{panicked, plain, until_closed};
 use bytes::Bytes;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::{Extent, Positions};
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
+use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::TableQuery;
 use millstream_base::job::spec::{EnrichSpec, EnrichTable, Origin, SourceSpec};
 use millstream_base::job::table_source::{place, stage_of};

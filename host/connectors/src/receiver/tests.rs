@@ -1,9 +1,15 @@
 use super::*;
-use crate::receiver::inbox::{InboxState, TakeLimits};
+use crate::queue::QueueReads;
+use crate::rate::RateReads;
+use crate::socket::settings::SocketReads;
 use millstream_base::batch::chunk::Chunk;
+use millstream_base::batch::partition::Share;
+use millstream_base::batch::position::Positions;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::Kind;
-use millstream_base::job::spec::ColumnSpec;
+use millstream_base::inbox::{InboxState, TakeLimits};
+use millstream_base::job::spec::{ColumnSpec, JobFacts};
+use millstream_base::patience::ServerWait;
 use std::io::Write;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -38,16 +44,10 @@ pub fn begin_from(source: &SourceSpec, folder: &Path, from: &Positions) -> Start
     let waker = woken.clone();
     let inbox = Arc::new(Inbox::new(millstream_base::limits::INBOX_BYTES_MAX, Box::new(move || waker.notify_one())));
     let origin = Origin { folder: folder.into(), ..Origin::default() };
-    start(
-        source,
-        &origin,
-        inbox.clone(),
-        &Handle::current(),
-        from,
-        Share::ALL,
-        JobFacts { owner: None, servers: ServerWait::No, processes: 1 },
-    )
-    .expect("it starts");
+    let job = JobFacts { owner: None, servers: ServerWait::No, processes: 1 };
+    let (origin, runtime) = (&origin, &Handle::current());
+    start(SourceStart { source, origin, inbox: inbox.clone(), runtime, from, share: Share::ALL, job })
+        .expect("it starts");
     StartedSource { inbox, woken }
 }
 
@@ -132,8 +132,10 @@ async fn a_socket_is_read_and_connected_again() {
     // Where there is one subscriber only, a place in the code that another test, which has none, comes to first is silent for
     // all threads from then on.
     let _second = tracing::dispatcher::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
-    let started =
-        begin(&source(SourceKind::Socket { address: address.to_string().into() }, Format::Text), Path::new("."));
+    let started = begin(
+        &source(SourceKind::Declared(Arc::new(SocketReads::lines(address.to_string()))), Format::Text),
+        Path::new("."),
+    );
     started.until("the first attempt", |_| !log.text().is_empty()).await;
     let listener = TcpListener::bind(address).await.unwrap();
     let mut peer = accept(&listener).await;
@@ -165,7 +167,8 @@ async fn a_socket_is_read_and_connected_again() {
 async fn a_raw_socket_reads_frames() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let started = begin(&source(SourceKind::RawSocket { address: address.into() }, Format::Text), Path::new("."));
+    let started =
+        begin(&source(SourceKind::Declared(Arc::new(SocketReads::frames(address))), Format::Text), Path::new("."));
     let mut peer = accept(&listener).await;
     peer.write_all(b"\0\0\0\x02a\n\0\0\0\0\0\0\0\x09cut").await.unwrap();
     drop(peer);
@@ -245,7 +248,7 @@ async fn a_file_is_read_to_its_end_in_bounded_memory() {
 
 #[tokio::test]
 async fn a_rate_source_makes_its_rows_in_time() {
-    let kind = SourceKind::Rate { rows_per_second: 20_000, rows_max: Some(3_000) };
+    let kind = SourceKind::Declared(Arc::new(RateReads { rows_per_second: 20_000, rows_max: Some(3_000) }));
     let begun = Instant::now();
     let started = begin(&source(kind, Format::Binary { record_bytes: None }), Path::new("."));
     started.until("the end", |state| state.finished).await;
@@ -266,7 +269,8 @@ async fn a_rate_source_makes_its_rows_in_time() {
 async fn a_queue_line_is_a_batch() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("q"), "[1, {\"a\":2}]\n\n[]\n[3]\nnonsense\n").unwrap();
-    let started = begin(&source(SourceKind::Queue { path: "q".into() }, Format::Json), folder.path());
+    let started =
+        begin(&source(SourceKind::Declared(Arc::new(QueueReads { path: "q".into() })), Format::Json), folder.path());
     let failed = started.until("failure", |state| state.failed.is_some()).await.failed.unwrap();
     let expected =
         format!("source `lines`: {}/q:5: not a JSON array; expected one JSON array", folder.path().display());
@@ -315,7 +319,7 @@ fn what_is_missing_is_told_before_anything_runs() {
     let file_given =
         format!("job.toml:7: source `lines`: path `{at}/file` is a file, not a folder; use kind = \"file\" for a file");
     assert_eq!(check(directory("file"), Format::Text), job(file_given));
-    let socket = |address: &str| SourceKind::Socket { address: address.into() };
+    let socket = |address: &str| SourceKind::Declared(Arc::new(SocketReads::lines(address)));
     assert_eq!(check(socket("localhost:9999"), Format::Text), Ok(()));
     for address in ["localhost", ":99", "localhost:99999", "localhost:0"] {
         let message = format!(
@@ -325,7 +329,7 @@ fn what_is_missing_is_told_before_anything_runs() {
     }
     let short = "job.toml:5: source `lines`: record_bytes is 4, but the columns of schema take 8 bytes";
     assert_eq!(check(file("file"), Format::Binary { record_bytes: Some(4) }), job(short.into()));
-    let rate = SourceKind::Rate { rows_per_second: 0, rows_max: None };
+    let rate = SourceKind::Declared(Arc::new(RateReads { rows_per_second: 0, rows_max: None }));
     assert_eq!(check(rate, Format::Text), job("job.toml:5: source `lines`: rows_per_second must be at least 1".into()));
 }
 
@@ -350,8 +354,10 @@ fn reset(stream: TcpStream) {
 async fn a_reset_in_the_middle_of_a_line_makes_no_row_of_its_half_and_a_close_does() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let started =
-        begin(&source(SourceKind::Socket { address: address.to_string().into() }, Format::Text), Path::new("."));
+    let started = begin(
+        &source(SourceKind::Declared(Arc::new(SocketReads::lines(address.to_string()))), Format::Text),
+        Path::new("."),
+    );
     let mut peer = accept(&listener).await;
     peer.write_all(b"whole\nhalf").await.unwrap();
     started.until("the line", |state| state.rows == 1).await;

@@ -4,7 +4,6 @@ use super::settings::{RedisReads, RedisWrites};
 use super::{sink, source};
 use crate::receiver::polled;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::reading::MakeReader;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
@@ -13,7 +12,7 @@ use millstream_base::job::PartMistakes;
 use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS, WAIT};
 use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{ColumnSource, Format, Origin, SourceSpec, TlsSpec};
-use millstream_base::job::spec::{SinkConfig, SinkServer, SinkStart, SourceConfig};
+use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
 use millstream_base::owner::Owner;
 use std::sync::Arc;
@@ -121,8 +120,12 @@ impl SourceConfig for RedisReads {
         }
     }
 
-    fn promise(&self) -> &'static str {
-        "exactly once, with [checkpoint]; entries that the server trims before they are read end the job"
+    fn promise(&self) -> Option<&'static str> {
+        Some("exactly once, with [checkpoint]; entries that the server trims before they are read end the job")
+    }
+
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Envelope
     }
 
     fn has_partitions(&self) -> bool {
@@ -141,8 +144,10 @@ impl SourceConfig for RedisReads {
         polled::check(source, origin, source::Redis::of(source, self, origin))
     }
 
-    fn readers(&self, source: &SourceSpec, origin: &Origin, _owner: Option<&Owner>) -> MakeReader {
-        polled::readers((source, self, origin), source::Redis::of)
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let readers = polled::readers((start.source, self, start.origin), source::Redis::of);
+        polled::start(start, readers);
+        Ok(())
     }
 }
 

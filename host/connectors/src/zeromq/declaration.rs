@@ -3,16 +3,14 @@
 use super::settings::ZeromqReads;
 use super::source;
 use crate::receiver::polled;
-use millstream_base::batch::reading::MakeReader;
 use millstream_base::error::Result;
 use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration};
 use millstream_base::job::http_url;
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
-use millstream_base::job::spec::{SourceConfig, Url};
+use millstream_base::job::spec::{RecordBounds, SourceConfig, SourceStart, Url};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartMistakes, parts};
-use millstream_base::owner::Owner;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -97,12 +95,14 @@ impl SourceConfig for ZeromqReads {
         }
     }
 
-    fn promise(&self) -> &'static str {
-        "exactly once from the moment a batch is planned; what is sent while nobody is connected is lost, and so is what was not planned at a crash"
+    fn promise(&self) -> Option<&'static str> {
+        Some(
+            "exactly once from the moment a batch is planned; what is sent while nobody is connected is lost, and so is what was not planned at a crash",
+        )
     }
 
-    fn has_partitions(&self) -> bool {
-        false
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Envelope
     }
 
     fn gives(&self, part: &ColumnSource) -> bool {
@@ -113,7 +113,9 @@ impl SourceConfig for ZeromqReads {
         polled::check(source, origin, source::Zeromq::of(source, self, origin))
     }
 
-    fn readers(&self, source: &SourceSpec, origin: &Origin, _owner: Option<&Owner>) -> MakeReader {
-        polled::readers((source, self, origin), source::Zeromq::of)
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let readers = polled::readers((start.source, self, start.origin), source::Zeromq::of);
+        polled::start(start, readers);
+        Ok(())
     }
 }

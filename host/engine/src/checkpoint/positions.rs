@@ -13,7 +13,7 @@ use millstream_base::batch::position::{Position, Positions, move_all};
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::{Addresses, Origin, SourceKind, SourceSpec};
+use millstream_base::job::spec::{Origin, SourceKind, SourceSpec};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -135,23 +135,7 @@ pub fn restore(table: &str, files: &[RecordBatch]) -> Result<Positions> {
 pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
     let written = |key: &str| origin.written.at(&format!("sources.{}.{key}", source.name));
     let place = |path: &Path| written("path").map_or_else(|| path.display().to_string(), str::to_owned);
-    // Of a list positions name their servers, and others may come and go.
-    let server = |kind: &str, address: &Addresses| match address {
-        Addresses::One(address) => format!("{kind} {}", written("address").unwrap_or(address)),
-        Addresses::Several(_) => format!("several {kind}s"),
-    };
     let identity = match &source.kind {
-        SourceKind::Socket { address } => server("socket", address),
-        SourceKind::RawSocket { address } => server("raw-socket", address),
-        // Wherever it listens, the same senders come.
-        SourceKind::Http(server) if !server.otlp.is_empty() => "otlp".to_owned(),
-        SourceKind::Http(_) => "http server".to_owned(),
-        SourceKind::Syslog(_) => "syslog".to_owned(),
-        SourceKind::Lumberjack(_) => "lumberjack".to_owned(),
-        // What stands behind `?` says what is asked for, and may change; a URL is kept as it was written.
-        SourceKind::HttpClient(client) => {
-            format!("http client {}", client.url.split('?').next().unwrap_or_default())
-        }
         SourceKind::Directory { path, spread, .. } => format!("directory {}{}", place(path), spread_words(*spread)),
         SourceKind::Retry { path, .. } => format!("directory {}", place(path)),
         SourceKind::Objects { url, spread, .. } => {
@@ -162,16 +146,12 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         // Brokers come and go, and positions name their topics; which cluster they are of is one of them.
         SourceKind::Kafka(_) => "kafka".to_owned(),
         // Positions name their partitions, and servers move.
-        SourceKind::Declared(config) => config.kind().to_owned(),
-        SourceKind::Rate { .. } => "rate".to_owned(),
-        // Rows are numbered by the kind of their events.
-        SourceKind::Nexmark(nexmark) => format!("nexmark {}", nexmark.event.word()),
+        SourceKind::Declared(config) => config.identity(&written),
         // Another version of it goes on where the one before was.
         SourceKind::Plugin(source) => match source.plugin.package() {
             Some(Ok((name, _))) => format!("plugin {name}"),
             _ => format!("plugin {}", written("plugin").unwrap_or(&source.plugin.path.display().to_string())),
         },
-        SourceKind::Queue { path } => format!("queue {}", place(path)),
         // From wherever it comes: what counts is whether it differs from what is in effect.
         SourceKind::Table(_) => "table".to_owned(),
     };
@@ -202,18 +182,10 @@ pub fn keeps_leftovers(source: &SourceSpec) -> bool {
 
 /// Whether what a source sent cannot be read again, so that plans must keep the rows themselves.
 pub fn keeps_rows(source: &SourceSpec) -> bool {
-    matches!(
-        source.kind,
-        SourceKind::Socket { .. }
-            | SourceKind::RawSocket { .. }
-            | SourceKind::Http(_)
-            | SourceKind::HttpClient(_)
-            | SourceKind::Plugin(_)
-            | SourceKind::Declared(_)
-            | SourceKind::Syslog(_)
-            | SourceKind::Lumberjack(_)
-            | SourceKind::Table(_)
-    )
+    if let Some(config) = source.kind.declared() {
+        return config.keeps_rows();
+    }
+    matches!(source.kind, SourceKind::Plugin(_) | SourceKind::Table(_))
 }
 
 #[cfg(test)]

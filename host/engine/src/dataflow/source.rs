@@ -23,14 +23,11 @@ use millstream_base::decode::Decoder;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime, ClockId, PartOrder};
+use millstream_base::inbox::{Inbox, TakeLimits};
 use millstream_base::job::spec::{Origin, SourceKind, SourceSpec};
 use millstream_base::limits::DECODED_TIMES_MAX;
 use millstream_base::memory::{self, at_work};
-use millstream_connectors::receiver::{
-    self,
-    inbox::{Inbox, TakeLimits},
-    replay::RereadClient,
-};
+use millstream_connectors::receiver::{self, replay::RereadClient};
 use millstream_metrics::Counts;
 use millstream_metrics::batches::Batches;
 use millstream_metrics::work::OperatorWork;

@@ -182,8 +182,12 @@ fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
     for source in &spec.sources {
         let name = &source.name;
         match &source.kind {
-            SourceKind::File { path } | SourceKind::Follow { path, .. } | SourceKind::Queue { path } => {
+            SourceKind::File { path } | SourceKind::Follow { path, .. } => {
                 used.push(at(format!("source `{name}` reads that file"), path, false));
+            }
+            SourceKind::Declared(config) => {
+                let by = || format!("source `{name}` reads that file");
+                used.extend(config.file().map(|path| at(by(), path, false)));
             }
             SourceKind::Directory { path, .. } => {
                 let by = match source.files.pattern.is_none() {
@@ -199,17 +203,7 @@ fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
             SourceKind::Table(_) => {}
             // Looked at where a sink writes to a bucket.
             SourceKind::Objects { .. } => {}
-            SourceKind::Socket { .. }
-            | SourceKind::RawSocket { .. }
-            | SourceKind::Kafka(_)
-            | SourceKind::Http(_)
-            | SourceKind::HttpClient(_)
-            | SourceKind::Plugin(_)
-            | SourceKind::Declared(_)
-            | SourceKind::Syslog(_)
-            | SourceKind::Lumberjack(_)
-            | SourceKind::Rate { .. }
-            | SourceKind::Nexmark(_) => {}
+            SourceKind::Kafka(_) | SourceKind::Plugin(_) => {}
         }
     }
     if let Some(checkpoint) = spec.checkpoint.as_ref().filter(|checkpoint| !checkpoint.dir.contains("://")) {

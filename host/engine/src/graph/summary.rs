@@ -8,7 +8,7 @@ mod tests;
 use super::Graph;
 use millstream_base::batch::types;
 use millstream_base::job::spec::{
-    FilesLayout, HttpBody, HttpShape, JobSpec, PartsBy, SinkKind, SourceKind, SourceSpec, TableMode,
+    FilesLayout, HttpBody, JobSpec, PartsBy, SinkKind, SourceKind, SourceSpec, TableMode,
 };
 use millstream_base::secrets;
 use std::fmt::Write as _;
@@ -96,31 +96,7 @@ impl Graph {
 /// What a source over HTTP promises, where that depends on the other side.
 fn promise(source: &SourceSpec) -> Option<&'static str> {
     Some(match &source.kind {
-        SourceKind::Http(server) if !server.otlp.is_empty() => {
-            "at least once, from exporters that repeat what was not answered with 200"
-        }
-        SourceKind::Http(_) => {
-            "exactly once from senders that number their requests; at least once from others that repeat"
-        }
-        SourceKind::HttpClient(client) => match &client.shape {
-            HttpShape::Poll { cursor: Some(_), .. } => {
-                "exactly once where the server answers what comes after the cursor; with [checkpoint]"
-            }
-            HttpShape::Poll { cursor: None, .. } => {
-                "each answer that is taken exactly once; what changes twice between two requests is seen once"
-            }
-            HttpShape::Events => {
-                "exactly once where each event has an id and the server goes on behind Last-Event-ID; else as lines"
-            }
-            HttpShape::Lines | HttpShape::Websocket => {
-                "exactly once from the moment a batch is planned; what comes while nobody is connected is lost"
-            }
-        },
-        SourceKind::Declared(config) => config.promise(),
-        SourceKind::Syslog(_) => {
-            "exactly once from the moment a batch is planned; datagrams that nobody takes are lost, and so is what was not planned at a crash"
-        }
-        SourceKind::Lumberjack(_) => "at least once, from Beats, which send a window again that was not acknowledged",
+        SourceKind::Declared(config) => return config.promise(),
         SourceKind::Plugin(_) => {
             "exactly once where its plugin goes on at a position, with [checkpoint]; what it cannot give again is lost at a crash"
         }

@@ -2,7 +2,7 @@
 //! be many.
 
 use millstream_base::batch::{partition, topic};
-use millstream_connectors::receiver::inbox::Inbox;
+use millstream_base::inbox::Inbox;
 use millstream_metrics::batches::Clocks;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;

@@ -46,14 +46,14 @@ pub fn check(
 }
 
 fn reads_files(source: &SourceSpec) -> bool {
-    matches!(
-        source.kind,
-        SourceKind::File { .. }
-            | SourceKind::Follow { .. }
-            | SourceKind::Directory { .. }
-            | SourceKind::Retry { .. }
-            | SourceKind::Queue { .. }
-    )
+    source.kind.declared().is_some_and(|config| config.file().is_some())
+        || matches!(
+            source.kind,
+            SourceKind::File { .. }
+                | SourceKind::Follow { .. }
+                | SourceKind::Directory { .. }
+                | SourceKind::Retry { .. }
+        )
 }
 
 /// What a start reads of the files of a source, by their names.
@@ -94,7 +94,8 @@ fn needed(
     move_all(&mut positions, moved.into_values().flatten());
     // A followed file that is not there is told by its receiver, and the job goes on without it.
     positions.retain(|_, _| !matches!(source.kind, SourceKind::Follow { .. }));
-    let ends = !matches!(source.kind, SourceKind::Queue { .. });
+    // Where a line is a batch, the mark of a position is a row of one.
+    let ends = !source.kind.gives_batches();
     for (name, position) in positions.into_iter().filter(|(_, position)| !ends || !position.ended()) {
         let needed = needed.entry(name).or_default();
         needed.bytes = needed.bytes.max(position.offset);

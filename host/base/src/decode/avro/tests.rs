@@ -1,8 +1,10 @@
 use super::*;
 use crate::batch::chunk::Chunk;
+use crate::decode::bounded_tests::bounded;
 use crate::decode::{Decoder, tests::shown_rows, tests::source};
 use crate::hex;
-use crate::job::spec::{FileContent, Format, SourceKind, WriterSchema};
+use crate::job::spec::RecordBounds;
+use crate::job::spec::{FileContent, Format, WriterSchema};
 use crate::random::Random;
 
 const SCHEMA: &str = r#"{"type":"record","name":"Order","namespace":"shop","doc":"x","fields":[
@@ -18,7 +20,7 @@ const RECORD: &str = "0d0204613104fb4bf6a1d5edee66020402780279000280808080808080
 fn decoder(schema: &str, columns: &[(&str, &str)]) -> Decoder {
     let content = FileContent { path: "order.avsc".into(), content: Bytes::copy_from_slice(schema.as_bytes()) };
     let mut source = source(Format::Avro(WriterSchema::Given(content)), columns);
-    source.kind = SourceKind::RawSocket { address: "127.0.0.1:1".into() };
+    source.kind = bounded(RecordBounds::Prefix);
     Decoder::new(&source)
 }
 
@@ -92,7 +94,7 @@ fn times_without_an_offset_are_of_the_zone() {
     let decoded = |schema: &str, value: i64, kind: &str| {
         let content = FileContent { path: "r.avsc".into(), content: Bytes::copy_from_slice(schema.as_bytes()) };
         let mut source = source(Format::Avro(WriterSchema::Given(content)), &[("at", kind)]);
-        source.kind = SourceKind::RawSocket { address: "127.0.0.1:1".into() };
+        source.kind = bounded(RecordBounds::Prefix);
         source.schema[0].zone = crate::zone::Zone::named("Europe/Berlin");
         let mut record = Vec::new();
         crate::decode::varint::write(crate::decode::varint::zigzag(value), &mut record);
@@ -222,7 +224,7 @@ fn schemas_come_with_the_chunk_and_unknown_ones_are_a_reason() {
         wait: std::time::Duration::ZERO,
     };
     let mut source = source(Format::Avro(WriterSchema::Registry(Box::new(registry))), &[("n", "int64"), ("s", "text")]);
-    source.kind = SourceKind::RawSocket { address: "127.0.0.1:1".into() };
+    source.kind = bounded(RecordBounds::Prefix);
     let mut decoder = Decoder::new(&source);
     let one = Bytes::from_static(br#"{"type":"record","name":"R","fields":[{"name":"n","type":"long"}]}"#);
     let two = Bytes::from_static(

@@ -10,7 +10,9 @@ use std::sync::LazyLock;
 pub enum Kind<C: ?Sized + 'static> {
     /// One of those that the language has itself.
     OfLanguage(&'static str),
-    /// One that a connector declares.
+    /// One that a connector declares, and that is in every build.
+    General(&'static Declaration<C>),
+    /// One that a connector declares, and that is not in every build.
     Declared(&'static Declaration<C>),
     /// One that is not in this build.
     Absent {
@@ -113,14 +115,14 @@ impl Kinds {
 fn word<C: ?Sized>(kind: &Kind<C>) -> &'static str {
     match kind {
         Kind::OfLanguage(word) => word,
-        Kind::Declared(declaration) => declaration.kind,
+        Kind::General(declaration) | Kind::Declared(declaration) => declaration.kind,
         Kind::Absent { kind, .. } => kind,
     }
 }
 
 fn declared<C: ?Sized>(kinds: &[Kind<C>], word: &str) -> Option<&'static Declaration<C>> {
     kinds.iter().find_map(|kind| match kind {
-        Kind::Declared(declaration) if declaration.kind == word => Some(*declaration),
+        Kind::General(declaration) | Kind::Declared(declaration) if declaration.kind == word => Some(*declaration),
         _ => None,
     })
 }
@@ -140,7 +142,7 @@ fn keys_of<C: ?Sized>(
 ) -> Vec<TableKey> {
     let doc_of = |kind: &Kind<C>| match kind {
         Kind::OfLanguage(word) => docs.iter().find(|(of, _)| of == word).map_or("", |(_, doc)| *doc),
-        Kind::Declared(declaration) => declaration.doc,
+        Kind::General(declaration) | Kind::Declared(declaration) => declaration.doc,
         Kind::Absent { .. } => "not in this build",
     };
     let words: Vec<&'static str> = kinds.iter().map(word).collect();
@@ -148,6 +150,7 @@ fn keys_of<C: ?Sized>(
     let mut seen = BTreeSet::new();
     let all = |key: &TableKey| {
         let mut key = *key;
+        let needed_by_all = !key.kinds.is_empty() && key.kinds.len() == key.needed.len();
         // A kind of the language may have a key of a name that means something else; it comes behind the one that is shared.
         let is_first = seen.insert(key.name);
         if key.name == "kind" {
@@ -156,18 +159,27 @@ fn keys_of<C: ?Sized>(
         } else if is_first && !key.kinds.is_empty() {
             let shares = |kind: &Kind<C>| match kind {
                 Kind::OfLanguage(word) => key.kinds.contains(word),
-                Kind::Declared(declaration) => declaration.shared.iter().any(|names| names.contains(&key.name)),
+                Kind::General(declaration) | Kind::Declared(declaration) => {
+                    declaration.shared.iter().any(|names| names.contains(&key.name))
+                }
                 Kind::Absent { .. } => false,
             };
             key.kinds = kinds.iter().filter(|kind| shares(kind)).map(word).collect::<Vec<_>>().leak();
+            // Whoever shares it needs it as well.
+            key.needed = if needed_by_all { key.kinds } else { key.needed };
         }
         key
     };
-    let own = kinds.iter().filter_map(|kind| match kind {
-        Kind::Declared(declaration) => Some(declaration),
-        Kind::OfLanguage(_) | Kind::Absent { .. } => None,
+    // Messages name those first that are in every build.
+    let general = kinds.iter().filter_map(|kind| match kind {
+        Kind::General(declaration) => Some(declaration),
+        _ => None,
     });
-    let own = own.flat_map(|declaration| {
+    let others = kinds.iter().filter_map(|kind| match kind {
+        Kind::Declared(declaration) => Some(declaration),
+        _ => None,
+    });
+    let own = general.chain(others).flat_map(|declaration| {
         let kinds: &'static [&'static str] = vec![declaration.kind].leak();
         declaration.keys.iter().map(move |key| TableKey {
             kinds,

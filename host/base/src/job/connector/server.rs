@@ -9,6 +9,7 @@ use crate::job::spec::{ColumnSpec, RecordFormat, ServerStart, StreamStart, Table
 use crate::job::table::Reader;
 use crate::limits::POLLED_PARTITIONS_MAX;
 use std::collections::BTreeSet;
+use toml::Value;
 
 /// The shape of a key `start` that [`Reader::start`] reads.
 pub const START: KeyShape = KeyShape::Word(&["earliest", "latest"]);
@@ -17,6 +18,20 @@ impl Reader<'_> {
     /// Texts, none of them empty; none where the key is absent.
     pub fn list(&self, key: &str, example: &str) -> Vec<String> {
         self.texts(key, example).unwrap_or_default()
+    }
+
+    /// The key `headers`: others than those that are sent in any case.
+    pub fn headers(&self) -> Vec<(String, String)> {
+        let example = "headers = { \"X-Key\" = \"${NAME}\" }";
+        let Some(inner) = self.inner("headers", example) else { return Vec::new() };
+        let header = |(name, value): (&String, &Value)| match value {
+            Value::String(text) => Some((name.clone(), text.clone())),
+            other => {
+                inner.wrong_type(name, other, "text", example);
+                None
+            }
+        };
+        inner.table.iter().filter_map(header).collect()
     }
 
     /// The key `start`.

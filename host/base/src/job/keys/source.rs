@@ -1,42 +1,26 @@
 //! The keys of a source.
 
 use super::*;
-use super::{lumberjack, nexmark, otlp, syslog};
 use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
-const WIRE: &[&str] = &["socket", "raw-socket"];
 const KAFKA: &[&str] = &["kafka"];
 const PLUGIN: &[&str] = &["plugin"];
-const OVER_HTTP: &[&str] = &["http"];
-const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka"];
-const FILES: &[&str] = &["directory", "file", "queue"];
-const LINES: &[&str] = &["socket", "raw-socket", "http", "directory", "file"];
-const CELLS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka"];
-const RECORDS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "queue"];
+const TLS_SPEAKERS: &[&str] = &["kafka"];
+const FILES: &[&str] = &["directory", "file"];
+const LINES: &[&str] = &["directory", "file"];
+const CELLS: &[&str] = &["directory", "file", "kafka"];
+const RECORDS: &[&str] = &["directory", "file", "kafka"];
 /// Kinds whose records may be rejected.
-const REJECTING: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "syslog", "otlp", "lumberjack", "plugin", "queue"];
+const REJECTING: &[&str] = &["directory", "file", "kafka", "plugin"];
 /// Kinds whose records are frames by themselves.
-const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka"];
-const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "http"];
-const MESSAGES: &[&str] = &["raw-socket", "kafka", "http", "directory", "file"];
-const CUT: &[&str] = &[
-    "socket",
-    "raw-socket",
-    "http",
-    "directory",
-    "file",
-    "kafka",
-    "syslog",
-    "otlp",
-    "lumberjack",
-    "plugin",
-    "rate",
-    "nexmark",
-];
+const RECORD_FRAMES: &[&str] = &["kafka"];
+const SINGLE_RECORDS: &[&str] = &["kafka"];
+const MESSAGES: &[&str] = &["kafka", "directory", "file"];
+const CUT: &[&str] = &["directory", "file", "kafka", "plugin"];
 
-const OWN: &[TableKey] = &[
+/// A source.
+pub(in crate::job) const SOURCE: &[TableKey] = &[
     key(
         "kind",
         KeyShape::Word(&[]),
@@ -54,13 +38,6 @@ const OWN: &[TableKey] = &[
     key("config", KeyShape::Any, "What the plugin is told.").of(PLUGIN),
     key("limits", KeyShape::Table(LIMITS), "What the plugin may use up.").of(PLUGIN),
     key("grant", KeyShape::Table(GRANT), "What the plugin may use: files, variables, and whom it may talk to.").of(PLUGIN),
-    key(
-        "address",
-        KeyShape::Addresses,
-        "The TCP server to read from, as \"127.0.0.1:9999\", or a list of servers; each of a list is a partition.",
-    )
-    .of(WIRE)
-    .needed(WIRE),
     key(
         "tls",
         KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS)]),
@@ -94,94 +71,6 @@ const OWN: &[TableKey] = &[
         "How long the job waits where no broker answers, at its start and later; 1h by default.",
     )
     .of(KAFKA),
-    key("listen", KeyShape::Address, "Where senders POST rows to, as \"127.0.0.1:8080\". Instead, `url` may say what to read.")
-        .of(OVER_HTTP),
-    key(
-        "spread",
-        KeyShape::Flag,
-        "With `listen`: whether all processes of the job listen there, each for a part of those who send; false by default, where one \
-         process does.",
-    )
-    .of(OVER_HTTP),
-    key(
-        "url",
-        KeyShape::Text,
-        "The server to read from, as \"https://host/path\", with `every` or `stream`, or as \"wss://host/path\".",
-    )
-    .of(OVER_HTTP),
-    key("every", KeyShape::Time, "With `url`: how often it is asked.").of(OVER_HTTP),
-    key(
-        "stream",
-        KeyShape::Word(&["lines", "sse", "websocket"]),
-        "With `url`: the answer never ends, and is lines (`lines`) or events (`sse`, text/event-stream). A URL with ws:// or wss:// is \
-         a WebSocket without a word of it.",
-    )
-    .of(OVER_HTTP),
-    key(
-        "cursor",
-        KeyShape::Table(CURSOR),
-        "With `every`: how the next request tells what came already: { parameter = \"since\", field = \"id\" }.",
-    )
-    .of(OVER_HTTP),
-    key(
-        "rows",
-        KeyShape::Text,
-        "With `every`: where the rows are within an answer, an array of JSON: \"items\" or \"data.items\". Without it the answer is \
-         the rows.",
-    )
-    .of(OVER_HTTP),
-    key(
-        "pages",
-        KeyShape::Word(&["link"]),
-        "With `every`: an answer that is not all says where its next page is, in a header `Link: <…>; rel=\"next\"` (`link`).",
-    )
-    .of(OVER_HTTP),
-    key(
-        "token",
-        KeyShape::Text,
-        "What each request must bring as `Authorization: Bearer …`, or, with `url`, brings; write \"${NAME}\", so that it does not \
-         stand in the file.",
-    )
-    .of(OVER_HTTP),
-    key(
-        "headers",
-        KeyShape::ByName(&KeyShape::Text),
-        "With `url`: other headers of each request, as { X-Key = \"${NAME}\" }.",
-    )
-    .of(OVER_HTTP),
-    key("send", KeyShape::Texts, "What is said on a new WebSocket: a message, or a list of messages.").of(OVER_HTTP),
-    key(
-        "stall",
-        KeyShape::Time,
-        "How long a stream may be silent, 30s by default; then the source connects again.",
-    )
-    .of(OVER_HTTP),
-    key(
-        "timeout",
-        KeyShape::Time,
-        "With `url`: how long an answer may take, of a stream its head; 30s by default.",
-    )
-    .of(OVER_HTTP),
-    key(
-        "answer_bytes_max",
-        KeyShape::Size,
-        "With `url`: the longest answer, event or message that is read, unpacked; 8MiB by default.",
-    )
-    .of(OVER_HTTP),
-    key("request_bytes_max", KeyShape::Size, "A larger request is refused, 8MiB by default.").of(OVER_HTTP),
-    key("request_time_max", KeyShape::Time, "How long a request may take to come in, 30s by default.").of(OVER_HTTP),
-    key(
-        "connections_max",
-        KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
-        "Connections that are open at a time, 1000 by default; more wait.",
-    )
-    .of(OVER_HTTP),
-    key(
-        "producers_max",
-        KeyShape::Whole(1, limits::HTTP_PRODUCERS_MAX_MAX),
-        "Producers whose last sequence is remembered, 10000 by default; then the one that was silent for longest is forgotten.",
-    )
-    .of(OVER_HTTP),
     key("path", KeyShape::Text, "The file or folder, relative to the job file.").of(FILES).needed(FILES),
     key(
         "format",
@@ -213,7 +102,7 @@ const OWN: &[TableKey] = &[
         "Format binary: bytes of a record. Not needed where the widths of the columns say it, nor of `http`, where a body is a record \
          then.",
     )
-    .of(&["http", "directory", "file"]),
+    .of(&["directory", "file"]),
     key(
         "registry",
         KeyShape::Either(&[KeyShape::Text, KeyShape::Table(REGISTRY)]),
@@ -241,10 +130,6 @@ const OWN: &[TableKey] = &[
         "Format protobuf: whether records begin with the id of a schema registry, which is passed over; false by default.",
     )
     .of(SINGLE_RECORDS),
-    key("rows_per_second", KeyShape::Whole(1, limits::RATE_ROWS_PER_SECOND_MAX), "Rows that are made each second.")
-        .of(&["rate"])
-        .needed(&["rate"]),
-    key("rows_max", KeyShape::Whole(1, i64::MAX as u64), "Rows to make in all; by default without end.").of(&["rate"]),
     key(
         "follow",
         KeyShape::Flag,
@@ -307,18 +192,6 @@ const OWN: &[TableKey] = &[
          rows, or a share of the records of the batch: \"10%\" or 0.1. Unlimited by default.",
     )
     .of(REJECTING),
-];
-
-const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, nexmark::SOURCE, syslog::SOURCE, otlp::SOURCE, lumberjack::SOURCE];
-
-/// A source.
-pub(in crate::job) const SOURCE: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);
-
-/// `cursor` of a source that asks a server.
-pub(in crate::job) const CURSOR: &[TableKey] = &[
-    key("parameter", KeyShape::Text, "The parameter of the URL that tells it, as \"since\".").needed(&[""]),
-    key("field", KeyShape::Text, "The field of the last row that holds it, as \"id\" or \"user.id\"."),
-    key("header", KeyShape::Text, "The header of the answer that holds it, as \"X-Next\"."),
 ];
 
 /// `tls` of a source, where it is a table.

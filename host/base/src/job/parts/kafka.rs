@@ -4,7 +4,7 @@ use super::{is_address, records};
 use crate::job::part_mistakes::PartMistakes;
 use crate::job::read;
 use crate::job::spec::{
-    ColumnSource, ColumnSpec, HttpShape, KafkaCluster, KafkaSinkSpec, KafkaSourceSpec, KafkaTopics, SourceKind,
+    ColumnSource, ColumnSpec, KafkaCluster, KafkaSinkSpec, KafkaSourceSpec, KafkaTopics, RecordBounds, SourceKind,
     SourceSpec, SubjectSpec, TimeForm,
 };
 use crate::job::suggest;
@@ -118,15 +118,12 @@ pub(super) fn column(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
     let of_event = matches!(column.from, ColumnSource::Event | ColumnSource::Id);
     let has_parts = match &spec.kind {
         SourceKind::Kafka(_) => !of_event,
-        SourceKind::HttpClient(client) => of_event && client.shape == HttpShape::Events,
         SourceKind::Declared(config) => config.gives(&column.from),
         _ => false,
     };
-    if let (SourceKind::Declared(config), false) = (&spec.kind, has_parts) {
-        return Some(format!(
-            "column `{name}` is `{word}`, which messages of kind `{}` do not have; remove it",
-            config.kind()
-        ));
+    if spec.kind.declared().is_some_and(|config| config.bounds() == RecordBounds::Envelope) && !has_parts {
+        let kind = spec.kind.word();
+        return Some(format!("column `{name}` is `{word}`, which messages of kind `{kind}` do not have; remove it"));
     }
     if of_event && !has_parts {
         return Some(format!(

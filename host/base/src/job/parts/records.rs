@@ -9,14 +9,13 @@ pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
     let in_files =
         matches!(spec.kind, SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. });
     let no_frames = match spec.kind {
-        SourceKind::Socket { .. } => "a `socket` source reads lines; write kind = \"raw-socket\", which reads frames",
         SourceKind::Follow { .. } => {
             "a log that grows is read by lines; remove `follow`, and read files that are whole"
         }
-        SourceKind::HttpClient(_) => "they do not come over HTTP yet; ask the server for JSON",
         SourceKind::Objects { .. } if matches!(spec.format, Format::Protobuf(_)) => {
             "they are not read from buckets yet; copy the objects into a folder"
         }
+        SourceKind::Declared(ref config) => config.no_frames().unwrap_or_default(),
         _ => "",
     };
     if matches!(spec.format, Format::Avro(_) | Format::Protobuf(_)) && !no_frames.is_empty() {
@@ -27,7 +26,7 @@ pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
             let message = "files of Parquet are read whole, from their end; write kind = \"directory\" or \"file\", without `follow`";
             part.wrong("format", message);
         }
-        Format::Avro(WriterSchema::InFile) if matches!(spec.kind, SourceKind::Http(_)) => {
+        Format::Avro(WriterSchema::InFile) if spec.kind.bounds() == RecordBounds::Body => {
             let message =
                 "format `avro` needs the schema that all records were written with; write schema_file = \"order.avsc\"";
             part.wrong("format", message);

@@ -1,17 +1,17 @@
 //! One source of a job file.
 
 use super::stage::plugin::bare;
-use super::{columns, files, http, http_client, kafka, records, tls};
+use super::unread::Unread;
+use super::{columns, files, kafka, records, tls};
 use crate::built;
 use crate::job::connector::Kinds;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS_LATER};
-use crate::job::spec::{
-    Addresses, ColumnSpec, Format, NexmarkEvent, NexmarkSpec, PluginSourceSpec, SourceKind, SourceSpec,
-};
+use crate::job::spec::{ColumnSpec, Format, PluginSourceSpec, RecordBounds, SourceConfig, SourceKind, SourceSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use crate::units;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Reads `[sources.<name>]`.
@@ -23,25 +23,15 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Ki
     r.check_keys(kinds.source_keys(), keys::SOURCE_KEYS_LATER, word);
     let kind = match (word, word.and_then(|word| kinds.source(word))) {
         (_, Some(declaration)) => SourceKind::Declared((declaration.read)(r)),
-        (Some(word), None) => kind(word, r),
-        (None, None) => SourceKind::Queue { path: "?".into() },
+        (word, None) => word.and_then(|word| kind(word, r)).unwrap_or_else(|| SourceKind::Declared(Arc::new(Unread))),
     };
-    let (mut kind, files) = files::read(kind, r);
+    let (kind, files) = files::read(kind, r);
     let given = columns::schema(r, "schema = { user = \"text\", amount = \"float64\" }");
     let format = format(&kind, &given, r, (kinds, folder));
     let schema = if r.has("schema") { given } else { SourceSpec::default_schema(&kind, &format) };
     let count = |key, default| r.whole(key, 1, i64::MAX as u64).unwrap_or(default);
     let size = |key, most, default| r.size(key, 1, most).unwrap_or(default);
     let bytes_per_batch_max = size("bytes_per_batch_max", 1 << 40, limits::BYTES_PER_BATCH_MAX);
-    match &mut kind {
-        SourceKind::Http(server) if !r.has("request_bytes_max") => {
-            server.request_bytes_max = server.request_bytes_max.min(bytes_per_batch_max);
-        }
-        SourceKind::HttpClient(client) if !r.has("answer_bytes_max") => {
-            client.answer_bytes_max = client.answer_bytes_max.min(bytes_per_batch_max);
-        }
-        _ => {}
-    }
     SourceSpec {
         name,
         rows_per_batch_max: count("rows_per_batch_max", limits::ROWS_PER_BATCH_MAX),
@@ -49,8 +39,10 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Ki
         record_bytes_max: match kind {
             // Written as JSON, a row may be longer than it was.
             SourceKind::Plugin(_) => limits::RECORD_BYTES_MAX_MAX,
-            SourceKind::Syslog(_) => size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::SYSLOG_BYTES_MAX),
-            _ => size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::RECORD_BYTES_MAX),
+            ref kind => {
+                let usual = kind.declared().map_or(limits::RECORD_BYTES_MAX, SourceConfig::record_bytes_max);
+                size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, usual)
+            }
         },
         rejected_bytes_max: size("rejected_bytes_max", limits::REJECTED_BYTES_MAX_MAX, limits::REJECTED_BYTES_MAX),
         rejected_max: r.rows_or_share("max_rejected"),
@@ -64,36 +56,18 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Ki
     }
 }
 
-fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
-    let address = || {
-        let example = "address = \"127.0.0.1:9999\"";
-        r.need("address", example);
-        match r.is_list("address") {
-            true => {
-                let example = "address = [\"127.0.0.1:9998\", \"127.0.0.1:9999\"]";
-                Addresses::Several(r.texts("address", example).unwrap_or_default())
-            }
-            false => Addresses::One(r.text("address", example).unwrap_or_default().to_string()),
-        }
-    };
+fn kind(word: &str, r: &Reader<'_>) -> Option<SourceKind> {
     let path = |example| {
         r.need("path", example);
         r.path("path", example).unwrap_or_default()
     };
     let settle = || r.time("settle").unwrap_or(Duration::from_millis(limits::SETTLE_MS));
-    match word {
-        "socket" => SourceKind::Socket { address: address() },
-        "raw-socket" => SourceKind::RawSocket { address: address() },
+    Some(match word {
         "kafka" => SourceKind::Kafka(Box::new(kafka::source(r))),
-        "syslog" => SourceKind::Syslog(http::syslog(r)),
-        "otlp" => SourceKind::Http(http::otlp(r)),
-        "lumberjack" => SourceKind::Lumberjack(http::lumberjack(r)),
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");
             SourceKind::Plugin(Box::new(PluginSourceSpec::new(bare(r))))
         }
-        "http" if r.has("url") => SourceKind::HttpClient(Box::new(http_client::client(r))),
-        "http" => SourceKind::Http(http::server(r)),
         "directory" => SourceKind::Directory {
             path: path("path = \"incoming\""),
             poll: r.time("poll").unwrap_or(Duration::from_millis(limits::DIRECTORY_POLL_MS)),
@@ -111,49 +85,21 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
             }
             SourceKind::File { path: path("path = \"input.txt\"") }
         }
-        "rate" => {
-            r.need("rows_per_second", "rows_per_second = 1000");
-            SourceKind::Rate {
-                rows_per_second: r.whole("rows_per_second", 1, limits::RATE_ROWS_PER_SECOND_MAX).unwrap_or(1),
-                rows_max: r.whole("rows_max", 1, i64::MAX as u64),
-            }
-        }
-        "nexmark" => SourceKind::Nexmark(nexmark(r)),
-        _ => SourceKind::Queue { path: path("path = \"input.jsonl\"") },
-    }
-}
-
-/// What a source of kind `nexmark` makes.
-fn nexmark(r: &Reader<'_>) -> NexmarkSpec {
-    r.need("event", "event = \"bid\", or one of person, auction");
-    let usual = NexmarkSpec::new(r.choice("event", &NexmarkEvent::ALL, &[]).unwrap_or(NexmarkEvent::Bid));
-    let hot = |key, usual| r.whole(key, 1, 1_000_000).unwrap_or(usual);
-    let per_second = r.whole("events_per_second", 1, limits::RATE_ROWS_PER_SECOND_MAX);
-    NexmarkSpec {
-        events_per_second: per_second.unwrap_or(usual.events_per_second),
-        events_max: r.whole("events_max", 1, i64::MAX as u64),
-        paced: r.flag("paced").unwrap_or(false),
-        hot_auctions: hot("hot_auctions", usual.hot_auctions),
-        hot_sellers: hot("hot_sellers", usual.hot_sellers),
-        hot_bidders: hot("hot_bidders", usual.hot_bidders),
-        bytes: r.whole("bytes", 1, limits::NEXMARK_BYTES_MAX).unwrap_or(usual.bytes),
-        event: usual.event,
-    }
+        _ => return None,
+    })
 }
 
 /// The format with its options; an option of another format is a mistake.
 fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, folder): (&Kinds, &Path)) -> Format {
     let default = match kind {
-        SourceKind::RawSocket { .. } | SourceKind::Rate { .. } | SourceKind::Nexmark(_) => "binary",
-        SourceKind::Queue { .. } | SourceKind::Plugin(_) | SourceKind::Syslog(_) | SourceKind::Lumberjack(_) => "json",
-        SourceKind::Declared(config) if config.are_fields() => "json",
-        SourceKind::Http(server) if !server.otlp.is_empty() => "json",
+        SourceKind::Plugin(_) => "json",
+        // It is not the author's to choose; the key itself is refused already.
+        SourceKind::Declared(config) if config.makes_records() => return config.format(),
+        SourceKind::Declared(config) => config.format().word(),
         _ => "text",
     };
     let words: Vec<_> = FORMATS.iter().map(|word| (*word, *word)).collect();
-    // The format of rows that are made here is not the author's to choose; the key itself is refused already.
-    let made = matches!(kind, SourceKind::Rate { .. } | SourceKind::Nexmark(_));
-    let chosen = if made { None } else { r.choice("format", &words, FORMATS_LATER) };
+    let chosen = r.choice("format", &words, FORMATS_LATER);
     let word = chosen.unwrap_or(default);
     let known = chosen.is_some() || !r.has("format");
     for (key, of) in [
@@ -191,11 +137,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, fold
         "protobuf" => Format::Protobuf(records::protobuf(r, folder)),
         "binary" => Format::Binary {
             record_bytes: match kind {
-                SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Declared(_) => None,
-                // Without any word of it a body is a record.
-                SourceKind::Http(_) | SourceKind::HttpClient(_) if !r.has("record_bytes") && !fixed(schema) => None,
-                SourceKind::Rate { .. } => Some(16),
-                SourceKind::Nexmark(_) => Some(8),
+                _ if matches!(kind.bounds(), RecordBounds::Prefix | RecordBounds::Envelope) => None,
                 _ => {
                     let given = r.whole("record_bytes", 1, limits::RECORD_BYTES_MAX_MAX);
                     given.and_then(|bytes| u32::try_from(bytes).ok()).or_else(|| SourceSpec::fixed_bytes(schema))
@@ -204,10 +146,6 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, fold
         },
         _ => Format::Text,
     }
-}
-
-fn fixed(schema: &[ColumnSpec]) -> bool {
-    SourceSpec::fixed_bytes(schema).is_some()
 }
 
 fn separator(r: &Reader<'_>) -> u8 {

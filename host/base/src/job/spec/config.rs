@@ -1,8 +1,10 @@
 //! The settings of one source or sink that a connector reads: what they say of its rows, how they are checked, and how it is opened. The
 //! language of jobs knows no more of a connector.
 
-use super::{ChangesKey, ColumnSource, Origin, SinkSpec, SourceSpec, TableMode, TlsSpec};
-use crate::batch::reading::MakeReader;
+use super::{
+    ChangesKey, ColumnSource, ColumnSpec, Format, Origin, RecordBounds, Replay, SinkSpec, SourceSpec, SourceStart,
+    TableMode, TlsSpec,
+};
 use crate::batch::sink::Sink;
 use crate::error::Result;
 use crate::failure::Failure;
@@ -11,10 +13,12 @@ use crate::job::part_mistakes::PartMistakes;
 use crate::limits;
 use crate::owner::Owner;
 use crate::patience::ServerWait;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use std::any::Any;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,21 +40,86 @@ pub trait SourceConfig: Config {
     fn kind(&self) -> &'static str;
 
     /// Notes what is wrong with the settings, each of which could be read.
-    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>);
+    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+        let _ = (source, part);
+    }
 
-    /// Which rows come how often, for `millstream validate`.
-    fn promise(&self) -> &'static str;
+    /// Which rows come how often, for `millstream validate`, where that depends on the other side.
+    fn promise(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What tells its records from each other.
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Format
+    }
+
+    /// The format of its records where the job file names none.
+    fn format(&self) -> Format {
+        if self.are_fields() { Format::Json } else { Format::Text }
+    }
+
+    /// Whether a record of JSON may be an array of the values of a row, or the only one of them.
+    fn takes_values(&self) -> bool {
+        false
+    }
+
+    /// Whether it says which rows are a batch, so that virtual time can go by them.
+    fn gives_batches(&self) -> bool {
+        false
+    }
+
+    /// The file that it reads to its end, which must be there.
+    fn file(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Whether it makes its records by itself, so that their format and columns are not the author's to choose.
+    fn makes_records(&self) -> bool {
+        false
+    }
+
+    /// The columns of a source whose job names none, where the format does not say them.
+    fn columns(&self) -> Option<Vec<ColumnSpec>> {
+        None
+    }
+
+    /// Notes what is wrong with format and columns. `false`: that was to be noted alone.
+    fn check_format(&self, source: &SourceSpec, part: &PartMistakes<'_>) -> bool {
+        let _ = (source, part);
+        true
+    }
+
+    /// Why no records of formats that are no lines, Avro and Protobuf, can come from there, and what to do.
+    fn no_frames(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The longest record, where the job file does not say.
+    fn record_bytes_max(&self) -> u64 {
+        limits::RECORD_BYTES_MAX
+    }
+
+    /// What makes rows of the records of a chunk, where no format does.
+    fn rows(&self) -> Option<MakeRows> {
+        None
+    }
 
     /// Whether there may be several partitions, each with a position and a clock of its own.
-    fn has_partitions(&self) -> bool;
+    fn has_partitions(&self) -> bool {
+        false
+    }
 
-    /// Whether each of these can be read by another process of a job.
+    /// Whether each of these, or those who send to it, can be read by another process of a job.
     fn is_spread(&self) -> bool {
         self.has_partitions()
     }
 
     /// Whether this comes with each message.
-    fn gives(&self, part: &ColumnSource) -> bool;
+    fn gives(&self, part: &ColumnSource) -> bool {
+        let _ = part;
+        false
+    }
 
     /// Whether a message is made of fields with names, and no bytes of any format.
     fn are_fields(&self) -> bool {
@@ -84,12 +153,40 @@ pub trait SourceConfig: Config {
         None
     }
 
-    /// Checks what can be checked before anything runs.
-    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()>;
+    /// Whose positions they are, in a checkpoint: another source of this name goes on where this one was. By default positions name
+    /// their partitions, and servers move. `written`: what the job file says for a key, where variables stand in it, which are kept
+    /// nowhere.
+    fn identity<'a>(&'a self, written: &dyn Fn(&str) -> Option<&'a str>) -> String {
+        let _ = written;
+        self.kind().to_owned()
+    }
 
-    /// What makes one who reads a partition, or asks which there are. `owner`: whose job it is, where anything is kept of it.
-    fn readers(&self, source: &SourceSpec, origin: &Origin, owner: Option<&Owner>) -> MakeReader;
+    /// Whether plans keep its rows, as nobody gives them a second time.
+    fn keeps_rows(&self) -> bool {
+        true
+    }
+
+    /// What makes planned chunks again, where plans do not keep them.
+    fn replay<'a>(&'a self, source: &'a SourceSpec, origin: &'a Origin) -> Option<Box<dyn Replay + 'a>> {
+        let _ = (source, origin);
+        None
+    }
+
+    /// Checks what can be checked before anything runs.
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
+        let _ = (source, origin);
+        Ok(())
+    }
+
+    /// Starts the receiver. It ends when the source is exhausted or the inbox is closed.
+    ///
+    /// # Errors
+    /// It cannot begin, as where it cannot listen.
+    fn start(&self, start: SourceStart<'_>) -> Result<()>;
 }
+
+/// Makes rows of the bytes of a chunk.
+pub type MakeRows = Box<dyn Fn(&[u8]) -> Option<RecordBatch> + Send>;
 
 /// The settings of one sink. Debug output must not hold passwords: see [`Url`].
 pub trait SinkConfig: Config {

@@ -3,9 +3,13 @@ use crate::job::connector::Kinds;
 use std::path::Path;
 use std::time::Duration;
 
+/// A source of rows with these columns.
+const MADE: &str =
+    "kind = \"file\"\npath = \"in\"\nformat = \"json\"\nschema = { timestamp = \"timestamp\", value = \"int64\" }\n";
+
 fn stages(query: &str, more: &str) -> Result<Vec<StageSpec>, String> {
     let text = format!(
-        "name = \"j\"\nbatch = \"1s\"\n[sources.t]\nkind = \"rate\"\nrows_per_second = 10\n[stages.q]\nfrom = \"t\"\nwindow = \"all\"\nsql = '''{query}'''\n{more}\n\
+        "name = \"j\"\nbatch = \"1s\"\n[sources.t]\n{MADE}[stages.q]\nfrom = \"t\"\nwindow = \"all\"\nsql = '''{query}'''\n{more}\n\
          [sinks.out]\nfrom = \"q\"\nkind = \"nothing\"\n"
     );
     let job = crate::job::parse(&text, Kinds::of_language(), Path::new("job.toml"), Path::new("."), &[])
@@ -66,7 +70,7 @@ fn groups_are_meant_by_place_and_name() {
 fn names_of_groups_are_looked_up_in_a_schema() {
     let selected = |query: &str| {
         let text = format!(
-            "batch = \"1s\"\n[sources.t]\nkind = \"queue\"\npath = \"in\"\nschema = {{ k = \"int64\", v = \"int64\" }}\n[stages.q]\n\
+            "batch = \"1s\"\n[sources.t]\nkind = \"file\"\npath = \"in\"\nformat = \"json\"\nschema = {{ k = \"int64\", v = \"int64\" }}\n[stages.q]\n\
              from = \"t\"\nwindow = \"all\"\nsql = '''{query}'''\n[sinks.out]\nfrom = \"q\"\nkind = \"nothing\"\n"
         );
         let job = crate::job::parse(&text, Kinds::of_language(), Path::new("job.toml"), Path::new("."), &[]).unwrap();
@@ -87,7 +91,7 @@ fn a_name_that_may_mean_two_things_is_refused_if_the_columns_of_the_input_are_no
         ("select value, 1 as k, count(*) as n from m group by k, 1", "write group by 2"),
     ] {
         let text = format!(
-            "batch = \"1s\"\n[sources.t]\nkind = \"rate\"\nrows_per_second = 10\n[stages.m]\nfrom = \"t\"\nselect = \"value\"\n\
+            "batch = \"1s\"\n[sources.t]\n{MADE}[stages.m]\nfrom = \"t\"\nselect = \"value\"\n\
              [stages.q]\nfrom = \"m\"\nwindow = \"all\"\nsql = '''{query}'''\n[sinks.out]\nfrom = \"q\"\nkind = \"nothing\"\n"
         );
         let error = crate::job::parse(&text, Kinds::of_language(), Path::new("job.toml"), Path::new("."), &[])

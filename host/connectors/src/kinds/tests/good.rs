@@ -7,12 +7,18 @@ pub(super) use stages::STAGES;
 
 use super::super::all;
 use super::{read, read_with};
+use crate::http_source::settings::{ClientReads, HttpShape};
+use crate::queue::QueueReads;
+use crate::rate::RateReads;
+use crate::socket::settings::SocketReads;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::job::spec::*;
 use millstream_base::job::{check, order, schema};
 use millstream_base::limits;
 use serde_json::{Value, json};
+use std::any::Any;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const EXAMPLE: &str = r#"# Counts words.
@@ -83,7 +89,7 @@ fn the_example_is_read_whole() {
     );
 
     let lines = &job.sources[0];
-    assert_eq!(lines.kind, SourceKind::Socket { address: "127.0.0.1:9999".into() });
+    assert_eq!(lines.kind, SourceKind::Declared(Arc::new(SocketReads::lines("127.0.0.1:9999"))));
     assert_eq!((&lines.format, &lines.schema), (&Format::Text, &vec![ColumnSpec::new("value", ColumnType::Text)]));
     assert_eq!((lines.rows_per_batch_max, lines.bytes_per_batch_max), (1_000_000, 1 << 20));
     assert_eq!(lines.record_bytes_max, limits::RECORD_BYTES_MAX);
@@ -227,7 +233,7 @@ fn formats_have_the_defaults_of_their_kinds() {
     assert_eq!(job.batch, Duration::from_secs(1));
     assert_eq!(of("frames").format, Format::Binary { record_bytes: None });
     assert_eq!(of("frames").schema, column("value", ColumnType::Binary));
-    assert_eq!(of("ticks").kind, SourceKind::Rate { rows_per_second: 5, rows_max: Some(7) });
+    assert_eq!(of("ticks").kind, SourceKind::Declared(Arc::new(RateReads { rows_per_second: 5, rows_max: Some(7) })));
     assert_eq!(of("ticks").schema.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["timestamp", "value"]);
     assert_eq!(of("test").format, Format::Json);
     assert_eq!(of("wire").format, Format::Csv { header: false, separator: b',' });
@@ -248,7 +254,7 @@ fn set_replaces_values() {
         ("sinks.disk.path", "other"),
     ];
     let job = read_with(EXAMPLE, &sets).unwrap();
-    assert_eq!(job.sources[0].kind, SourceKind::Socket { address: "10.0.0.1:77".into() });
+    assert_eq!(job.sources[0].kind, SourceKind::Declared(Arc::new(SocketReads::lines("10.0.0.1:77"))));
     assert_eq!((job.workers, job.batch), (Some(3), Duration::from_secs(2)));
     let OperatorSpec::Plugin(words) = &job.stages[1].operator else { panic!("a plugin") };
     assert_eq!((&words.config["separator"], &words.config["depth"]["n"]), (&json!("true or not"), &json!(3)));
@@ -272,10 +278,13 @@ fn a_program_builds_the_same_job() {
     let job = JobSpec::new("word-count")
         .batch(Duration::ZERO)
         .workers(2)
-        .source(SourceSpec::socket("lines", "127.0.0.1:9999"))
-        .source(SourceSpec::rate("ticks", 10, None))
-        .source(SourceSpec::raw_socket("frames", "127.0.0.1:9998"))
-        .source(SourceSpec::queue("test", "in.jsonl", vec![ColumnSpec::new("k", ColumnType::Text)]))
+        .source(SourceSpec::of("lines", SocketReads::lines("127.0.0.1:9999")))
+        .source(SourceSpec::of("ticks", RateReads { rows_per_second: 10, rows_max: None }))
+        .source(SourceSpec::of("frames", SocketReads::frames("127.0.0.1:9998")))
+        .source(
+            SourceSpec::of("test", QueueReads { path: "in.jsonl".into() })
+                .schema(vec![ColumnSpec::new("k", ColumnType::Text)]),
+        )
         .stage(StageSpec::plugin("words", ["lines"], split))
         .stage(StageSpec::plugin("totals", ["words"], "plugins/running-count").key(["word"]))
         .stage(counts)
@@ -286,23 +295,28 @@ fn a_program_builds_the_same_job() {
     // Nobody reads a sink, so that it may have the name of what it reads.
     check(&job.clone().sink(SinkSpec::print("counts", ["counts"]))).unwrap();
 
-    let bad = job.clone().stage(StageSpec::union("counts", ["wrods"])).source(SourceSpec::socket("s", "nowhere"));
+    let bad = job
+        .clone()
+        .stage(StageSpec::union("counts", ["wrods"]))
+        .source(SourceSpec::of("s", SocketReads::lines("nowhere")));
     assert_eq!(
         check(&bad).unwrap_err().message,
         "source `s`: `address = \"nowhere\"` is not host and port; write it as \"127.0.0.1:9999\" or \"[::1]:9999\"\n\
          stage `counts`: there is a stage `counts` already; every source and stage needs a name of its own\n\
          stage `counts`: `from` names `wrods`, which is neither a source nor a stage; did you mean `words`?"
     );
-    let several = JobSpec::new("x").source(SourceSpec::sockets("s", ["a:1", "b:1"])).sink(SinkSpec::print("p", ["s"]));
+    let several = JobSpec::new("x")
+        .source(SourceSpec::of("s", SocketReads::lines(vec!["a:1".to_owned(), "b:1".to_owned()])))
+        .sink(SinkSpec::print("p", ["s"]));
     check(&several).unwrap();
     let text = "name = \"x\"\n[sources.s]\nkind = \"socket\"\naddress = [\"a:1\", \"b:1\"]\n[sinks.p]\nfrom = \"s\"\nkind = \"print\"";
     let same = [&read(text).unwrap(), &several].map(|job| format!("{:?}", job.sources[0].kind));
     assert_eq!(same[0], same[1]);
     let bad =
-        JobSpec::new("x").source(SourceSpec::sockets("s", Vec::<String>::new())).sink(SinkSpec::print("p", ["s"]));
+        JobSpec::new("x").source(SourceSpec::of("s", SocketReads::lines(Vec::new()))).sink(SinkSpec::print("p", ["s"]));
     let message = check(&bad).unwrap_err().message;
     assert!(message.starts_with("source `s`: `address` is an empty list; write address = ["), "{message}");
-    let none = JobSpec::new("x").source(SourceSpec::socket("lines", "127.0.0.1:9999"));
+    let none = JobSpec::new("x").source(SourceSpec::of("lines", SocketReads::lines("127.0.0.1:9999")));
     assert!(check(&none).unwrap_err().to_string().starts_with("the job has no sink"));
     let error = StageSpec::aggregate("counts", ["words"], &[("n", "sum()")]).unwrap_err().to_string();
     assert_eq!(error, "stage `counts`: `aggregate.n`: `sum` needs a column; write its name, as \"sum(price)\"");
@@ -342,7 +356,10 @@ fn a_variable_may_say_that_a_url_is_one_of_a_websocket() {
             "[sources.feed]\nkind = \"http\"\nurl = \"{url}\"\n{more}\n[sinks.out]\nfrom = \"feed\"\nkind = \"print\"\n"
         );
         read(&text).map(|job| match &job.sources[0].kind {
-            SourceKind::HttpClient(client) => client.shape.clone(),
+            SourceKind::Declared(config) => {
+                let config: &dyn Any = &**config;
+                config.downcast_ref::<ClientReads>().expect("it reads from a server").shape.clone()
+            }
             other => panic!("{other:?}"),
         })
     };

@@ -1,14 +1,14 @@
 //! Logs that are appended to, rotated and truncated at random, read by receivers that are stopped at random, against a list
 //! of what was written.
 
-use super::super::inbox::TakeLimits;
 use super::super::replay::{RereadClient, replay};
 use super::super::tests::{StartedSource, begin_from};
 use super::super::*;
 use millstream_base::batch::chunk::PlannedChunk;
-use millstream_base::batch::position::move_all;
+use millstream_base::batch::position::{Positions, move_all};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::ids::BatchId;
+use millstream_base::inbox::TakeLimits;
 use millstream_base::job::spec::ColumnSpec;
 use millstream_base::random::Random;
 use std::fs::{self, OpenOptions};

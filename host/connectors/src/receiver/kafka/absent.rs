@@ -1,11 +1,11 @@
 //! What stands for topics as sources in builds without Kafka: a job with one is refused when its file is read.
 
-use super::inbox::Inbox;
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
 use millstream_base::batch::partition::Share;
 use millstream_base::batch::position::Positions;
 use millstream_base::built;
 use millstream_base::error::{Error, Result};
+use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::{KafkaSourceSpec, SourceSpec};
 use std::path::Path;
 use std::sync::Arc;

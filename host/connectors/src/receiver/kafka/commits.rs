@@ -2,9 +2,9 @@
 //! from there.
 
 use crate::kafka::consumer::Consumer;
-use crate::receiver::inbox::Inbox;
 use millstream_base::batch::position::Positions;
 use millstream_base::batch::topic;
+use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::{KafkaSourceSpec, SourceSpec};
 use std::sync::Arc;
 use tokio::sync::watch;

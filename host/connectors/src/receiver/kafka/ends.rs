@@ -3,9 +3,9 @@
 //! of what came since then. By a client of its own, too: a broker answers a client's questions in order, and fetches wait for records.
 
 use super::{ReadOrder, consumer};
-use crate::receiver::inbox::Inbox;
 use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};
+use millstream_base::inbox::Inbox;
 use millstream_base::threads;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -3,10 +3,10 @@
 use super::cluster::{self, Lost};
 use super::{InboxClosed, Partition, SourceReader, Step, behind};
 use crate::kafka::consumer::{ConsumerEvent, Record};
-use crate::receiver::inbox::PartitionRead;
 use hashbrown::HashMap;
 use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
+use millstream_base::inbox::PartitionRead;
 use std::time::Duration;
 
 impl SourceReader<'_> {

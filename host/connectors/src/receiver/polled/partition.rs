@@ -4,8 +4,7 @@ use super::messages::chunks_of;
 use super::position::PartitionPosition;
 use super::{BusyFlag, RetryPause};
 use crate::limits::{POLL_WAIT_MS, POLL_WAIT_SHORT_MS};
-use crate::receiver::http::cut;
-use crate::receiver::inbox::{Inbox, PartitionRead, Ticket};
+use crate::receiver::bodies;
 use millstream_base::batch::chunk::{Chunk, RefusedRecord};
 use millstream_base::batch::envelope::{self, RecordMetadata};
 use millstream_base::batch::json;
@@ -14,6 +13,7 @@ use millstream_base::batch::position::Positions;
 use millstream_base::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use millstream_base::error::Error;
 use millstream_base::hex;
+use millstream_base::inbox::{Inbox, PartitionRead, Ticket};
 use millstream_base::job::spec::SourceSpec;
 use millstream_base::limits::PART_ROWS_MAX;
 use std::collections::VecDeque;
@@ -357,7 +357,7 @@ fn chunks(source: &SourceSpec, polled: &ReadRows) -> Result<Vec<Chunk>, Error> {
         ReadContent::Rows(rows) => {
             let mut lines = Vec::new();
             json::write(std::slice::from_ref(rows), &mut lines).map_err(|why| failed(why.to_string()))?;
-            cut::cut(source, &lines, u64::MAX).map_err(failed)?.chunks
+            bodies::cut(source, &lines, u64::MAX).map_err(failed)?.chunks
         }
     };
     if !polled.refused.is_empty() {

@@ -4,6 +4,7 @@ use super::super::read;
 use super::described;
 use super::plugins::strict_limits;
 use crate::kinds::all;
+use crate::queue::QueueReads;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::job::spec::TableKind;
 use millstream_base::job::spec::*;
@@ -358,7 +359,8 @@ fn a_program_builds_the_same_stages() {
 #[test]
 fn programs_are_refused_as_files_are() {
     let job = |stage: StageSpec| {
-        let source = SourceSpec::queue("a", "a", vec![ColumnSpec::new("k", ColumnType::Text)]);
+        let source =
+            SourceSpec::of("a", QueueReads { path: "a".into() }).schema(vec![ColumnSpec::new("k", ColumnType::Text)]);
         JobSpec::new("built").source(source).stage(stage).sink(SinkSpec::print("out", ["s"]))
     };
     let window = |window| StageSpec::union("s", ["a"]).window(window);

@@ -1,0 +1,246 @@
+//! What a receiver hears of what became of its rows: that the plan of the batch which took them is durable, and that a checkpoint
+//! which holds their positions is published. With the first a receiver may tell a sender that nothing of it can be lost any
+//! more; with the second it may let a server forget what came before.
+
+use super::whole::WholeRequest;
+use super::{Inbox, InboxContents};
+use crate::batch::chunk::Chunk;
+use crate::batch::position::{Position, Positions};
+use crate::ids::BatchId;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// Rows that were added to an inbox, by the number of all that were added up to the last of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+impl Ticket {
+    /// Of what came as the last of so many rows: for tests.
+    pub fn of(rows: u64) -> Ticket {
+        Ticket(rows)
+    }
+}
+
+/// What became of rows that were offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// They wait for a batch.
+    Taken(Ticket),
+    /// Too much waits already.
+    Full,
+    /// No more is wanted.
+    Closed,
+}
+
+pub(super) struct Signals {
+    batches: Mutex<Batches>,
+    /// Rows whose plans are durable; `None`: nobody will say so any more.
+    durable: watch::Sender<Option<u64>>,
+    published: watch::Sender<Positions>,
+}
+
+#[derive(Default)]
+struct Batches {
+    /// Batches whose plans are not durable yet, with the number of rows that had been taken after each: as many as are in flight.
+    planning: VecDeque<(BatchId, u64)>,
+    /// Positions at barriers whose checkpoints are not published yet.
+    barriers: VecDeque<(BatchId, Positions)>,
+}
+
+impl Default for Signals {
+    fn default() -> Signals {
+        let (durable, published) = (watch::Sender::new(Some(0)), watch::Sender::new(Positions::new()));
+        Signals { batches: Mutex::default(), durable, published }
+    }
+}
+
+impl Signals {
+    fn batches(&self) -> MutexGuard<'_, Batches> {
+        // Nothing that is done under the lock can leave it half done.
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A batch took rows, or none: so many are gone now.
+    pub fn taken(&self, batch: BatchId, gone: u64) {
+        self.batches().planning.push_back((batch, gone));
+    }
+}
+
+impl InboxContents {
+    /// Of all rows that were added by now.
+    pub(super) fn ticket(&self) -> Ticket {
+        Ticket(self.added)
+    }
+}
+
+impl Inbox {
+    /// Receiver: adds these records at once, if there is room for them. Those that move a position of the source beside that of
+    /// the rows are taken by one batch together; there must be some then.
+    pub fn offer(&self, chunks: Vec<Chunk>, end: Option<(String, Position)>) -> Offered {
+        match self.has_room() {
+            Some(true) => {}
+            Some(false) => return Offered::Closed,
+            None => return Offered::Full,
+        }
+        let mut ticket = Ticket(0);
+        let added = self.add_now(|held| {
+            match end {
+                Some(end) => held.push_whole(WholeRequest::new(chunks, vec![end])),
+                None => chunks.into_iter().for_each(|chunk| held.join(chunk)),
+            }
+            ticket = held.ticket();
+        });
+        if added { Offered::Taken(ticket) } else { Offered::Closed }
+    }
+
+    /// Receiver: waits until the plan of the batch that took these rows is durable; in a job without checkpoints, until a batch
+    /// took them. `false`: the job has ended before.
+    pub async fn durable(&self, ticket: Ticket) -> bool {
+        let mut durable = self.signals.durable.subscribe();
+        let told = durable.wait_for(|rows| rows.is_none_or(|rows| rows >= ticket.0)).await;
+        self.acknowledges() && told.is_ok_and(|rows| rows.is_some())
+    }
+
+    /// Receiver: whether it is known by now that the plan of the batch that took these rows is durable.
+    pub fn is_durable(&self, ticket: Ticket) -> bool {
+        self.signals.durable.borrow().is_some_and(|rows| rows >= ticket.0)
+    }
+
+    /// Receiver: whether no plan becomes durable any more.
+    pub fn has_ended(&self) -> bool {
+        self.signals.durable.borrow().is_none()
+    }
+
+    /// Receiver: the positions of the source in the last published checkpoint of this start, as they change.
+    pub fn published(&self) -> watch::Receiver<Positions> {
+        self.signals.published.subscribe()
+    }
+
+    /// Worker: the plan of this batch is durable, and so are those before it.
+    pub fn plan_is_durable(&self, batch: BatchId) {
+        let mut batches = self.signals.batches();
+        let mut rows = None;
+        while let Some((_, gone)) = batches.planning.pop_front_if(|(planned, _)| *planned <= batch) {
+            rows = Some(gone);
+        }
+        if let Some(rows) = rows {
+            self.signals.durable.send_modify(|before| {
+                if let Some(before) = before {
+                    *before = rows.max(*before);
+                }
+            });
+        }
+    }
+
+    /// The job has ended: no plan becomes durable any more.
+    pub fn ended(&self) {
+        self.signals.durable.send_replace(None);
+    }
+
+    /// Worker: the checkpoint after this batch will hold these positions. Where no receiver listens nothing is kept.
+    pub fn barrier(&self, after: BatchId, positions: &Positions) {
+        if self.signals.published.receiver_count() > 0 {
+            self.signals.batches().barriers.push_back((after, positions.clone()));
+        }
+    }
+
+    /// Worker: the checkpoint after this batch is published.
+    pub fn checkpoint_is_published(&self, after: BatchId) {
+        let mut batches = self.signals.batches();
+        let mut newest = None;
+        while let Some((_, positions)) = batches.barriers.pop_front_if(|(barrier, _)| *barrier <= after) {
+            newest = Some(positions);
+        }
+        drop(batches);
+        newest.into_iter().for_each(|positions| drop(self.signals.published.send_replace(positions)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::TakeLimits;
+    use bytes::Bytes;
+    use futures_util::FutureExt as _;
+
+    fn row() -> Vec<Chunk> {
+        vec![Chunk { bytes: Bytes::from_static(b"a\n"), ends: vec![2], ..Chunk::default() }]
+    }
+
+    fn inbox(bytes_max: u64) -> Inbox {
+        Inbox::new(bytes_max, Box::new(|| {}))
+    }
+
+    fn ticket(offered: Offered) -> Ticket {
+        match offered {
+            Offered::Taken(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether it is known by now that rows are durable, and whether they are.
+    fn told(inbox: &Inbox, ticket: Ticket) -> Option<bool> {
+        inbox.durable(ticket).now_or_never()
+    }
+
+    #[test]
+    fn rows_are_durable_with_the_plan_of_the_batch_that_took_the_last_of_them() {
+        let inbox = inbox(1 << 20);
+        inbox.put_back(row(), Vec::new());
+        let first = ticket(inbox.offer([row(), row()].concat(), None));
+        let second = ticket(inbox.offer(row(), None));
+        let _ = inbox.take(BatchId(7), TakeLimits::of(2, u64::MAX));
+        inbox.plan_is_durable(BatchId(7));
+        assert_eq!(told(&inbox, first), None, "its second row still waits");
+        let _ = inbox.take(BatchId(8), TakeLimits::of(1, u64::MAX));
+        let _ = inbox.take(BatchId(9), TakeLimits::of(9, u64::MAX));
+        assert_eq!(told(&inbox, first), None, "the plan of batch 8 is on its way");
+        inbox.plan_is_durable(BatchId(8));
+        assert_eq!((told(&inbox, first), told(&inbox, second)), (Some(true), None));
+        inbox.plan_is_durable(BatchId(9));
+        assert_eq!(told(&inbox, second), Some(true));
+        let third = ticket(inbox.offer(row(), None));
+        inbox.ended();
+        assert_eq!((told(&inbox, second), told(&inbox, third)), (Some(false), Some(false)), "nobody says so any more");
+    }
+
+    #[test]
+    fn rows_that_a_limit_leaves_out_are_never_durable() {
+        let inbox = inbox(1 << 20).limited(1, true);
+        let [first, second] = [(); 2].map(|()| ticket(inbox.offer(row(), None)));
+        for batch in 1..3 {
+            let _ = inbox.take(BatchId(batch), TakeLimits::of(9, u64::MAX));
+            inbox.plan_is_durable(BatchId(batch));
+        }
+        assert_eq!((told(&inbox, first), told(&inbox, second)), (Some(true), None));
+        inbox.ended();
+        assert_eq!(told(&inbox, second), Some(false));
+    }
+
+    #[test]
+    fn what_a_full_or_closed_inbox_is_offered_is_not_taken() {
+        let inbox = inbox(1);
+        let _ = ticket(inbox.offer(row(), None));
+        assert_eq!(inbox.offer(row(), None), Offered::Full);
+        inbox.close();
+        assert_eq!(inbox.offer(row(), None), Offered::Closed);
+        let taken = inbox.take(BatchId(1), TakeLimits::of(9, u64::MAX));
+        assert_eq!(taken.chunks.iter().map(Chunk::rows).sum::<usize>(), 1);
+    }
+
+    #[test]
+    fn positions_are_published_with_the_checkpoint_that_holds_them() {
+        let inbox = inbox(1);
+        let at = |offset| Positions::from([("p".to_owned(), Position { offset, mark: 0 })]);
+        inbox.barrier(BatchId(1), &at(1));
+        let mut published = inbox.published();
+        inbox.checkpoint_is_published(BatchId(1));
+        assert!(!published.has_changed().unwrap(), "nobody listened at that barrier");
+        (2..=4).for_each(|batch| inbox.barrier(BatchId(batch), &at(batch)));
+        inbox.checkpoint_is_published(BatchId(3));
+        assert_eq!(*published.borrow_and_update(), at(3));
+        inbox.checkpoint_is_published(BatchId(4));
+        assert_eq!(*published.borrow_and_update(), at(4));
+    }
+}

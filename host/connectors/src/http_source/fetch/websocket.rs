@@ -1,0 +1,155 @@
+//! Messages of a WebSocket. Nothing tells a server where to go on: what it says while nobody listens is lost.
+
+use super::client::{AnswerKind, Target};
+use super::last_bytes::LastBytes;
+use super::rows::PushedMessage;
+use super::{Fetch, RoundEnd};
+use crate::http::{Wire, upgrade};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use hyper::header::{HeaderMap, HeaderValue};
+use millstream_base::shown;
+use std::time::Duration;
+use tokio::task::coop::consume_budget;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error as WebsocketError, Message};
+
+/// How often an answer may lead elsewhere.
+const REDIRECTS_MAX: usize = 5;
+/// How long it may take until the server takes what is said to it.
+const SEND_TIME_MAX: Duration = Duration::from_secs(30);
+const SHOWN_BYTES_MAX: usize = 200;
+
+type Socket = WebSocketStream<Box<dyn Wire>>;
+
+/// Listens to one connection until it ends.
+pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
+    let (mut socket, heard) = match timeout(fetch.client.timeout, greet(fetch)).await {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(ended)) => return ended,
+        Err(_) => {
+            let time = millstream_base::units::show_time(fetch.client.timeout);
+            return RoundEnd::lost(format!("no answer within {time} (`timeout`)"));
+        }
+    };
+    for message in &fetch.client.send {
+        if let Err(ended) = say(&mut socket, Message::text(message.clone())).await {
+            return ended;
+        }
+    }
+    fetch.connected();
+    loop {
+        // A server that never pauses must not keep its thread from other tasks.
+        consume_budget().await;
+        let message = match next(fetch, &mut socket, &heard).await {
+            Ok(message) => message,
+            Err(ended) => return ended,
+        };
+        let data = match &message {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+            Message::Close(frame) => return closed(frame.as_ref()),
+            // A ping is answered when the next message is waited for.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
+        };
+        fetch.backoff.reset();
+        let chunks = fetch.rows.of_piece(PushedMessage { data, ..PushedMessage::default() });
+        if !fetch.rows.put_together(chunks).await {
+            return RoundEnd::Inbox;
+        }
+    }
+}
+
+/// Waits for the next message.
+async fn next(fetch: &Fetch<'_>, socket: &mut Socket, heard: &LastBytes) -> Result<Message, RoundEnd> {
+    // Half of the time without a word, and the server is asked whether it is there.
+    let half = fetch.client.stall / 2;
+    let (mut pause, mut asked) = (half, false);
+    loop {
+        let begin = Instant::now();
+        match fetch.within(pause, socket.next()).await {
+            Some(Some(Ok(message))) => return Ok(message),
+            Some(Some(Err(error))) => return Err(of_error(fetch, error)),
+            Some(None) => return Err(RoundEnd::closed("the server closed the connection")),
+            None => {}
+        }
+        if let Some(silence) = heard.since(begin) {
+            // A message is on its way, however long it takes.
+            (pause, asked) = (half.saturating_sub(silence), false);
+        } else if asked {
+            return Err(fetch.stalled());
+        } else {
+            (pause, asked) = (half, true);
+            say(socket, Message::Ping(Bytes::new())).await?;
+        }
+    }
+}
+
+/// Connects, and goes where the answer leads.
+async fn greet(fetch: &Fetch<'_>) -> Result<(Socket, LastBytes), RoundEnd> {
+    let mut target = fetch.asker.target(None);
+    for _ in 0..=REDIRECTS_MAX {
+        let (wire, heard) = target.stream().await?;
+        let request = request(fetch, &target)?;
+        let bytes_max = usize::try_from(fetch.client.answer_bytes_max(fetch.source)).unwrap_or(usize::MAX);
+        let config = WebSocketConfig::default().max_message_size(Some(bytes_max)).max_frame_size(Some(bytes_max));
+        let answer = match upgrade::connect(request, wire, config).await {
+            Ok(socket) => return Ok((socket, heard)),
+            Err(WebsocketError::Http(answer)) => answer,
+            Err(error) => return Err(of_error(fetch, error)),
+        };
+        let body = answer.body().as_deref().unwrap_or_default();
+        match fetch.asker.meaning(&target, answer.status(), answer.headers(), body) {
+            AnswerKind::Good => {
+                return Err(fetch.failed(&format!("{}: it speaks no WebSocket; mend `url`", answer.status())));
+            }
+            AnswerKind::Leads(next) => target = next,
+            AnswerKind::Ended(ended) => return Err(ended),
+        }
+    }
+    Err(RoundEnd::lost(format!("one answer leads to the next, {REDIRECTS_MAX} times and more; mend `url`")))
+}
+
+fn request(fetch: &Fetch<'_>, target: &Target) -> Result<hyper::http::Request<()>, RoundEnd> {
+    let url = format!("ws://{}{}", target.server().authority(), target.path());
+    let request = url.into_client_request();
+    let mut request = request.map_err(|error| fetch.failed(&format!("{error}; mend `url`")))?;
+    let agent = HeaderValue::from_static(concat!("millstream/", env!("CARGO_PKG_VERSION")));
+    request.headers_mut().insert(hyper::header::USER_AGENT, agent);
+    request.headers_mut().extend(fetch.asker.headers(target, &HeaderMap::new()));
+    Ok(request)
+}
+
+async fn say(socket: &mut Socket, message: Message) -> Result<(), RoundEnd> {
+    match timeout(SEND_TIME_MAX, socket.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(RoundEnd::lost(format!("the connection broke ({error})"))),
+        Err(_) => Err(RoundEnd::lost("the server takes nothing that is said to it")),
+    }
+}
+
+fn closed(frame: Option<&CloseFrame>) -> RoundEnd {
+    let Some(frame) = frame else { return RoundEnd::closed("the server closed the connection") };
+    let code = u16::from(frame.code);
+    let reason = shown::harmless(frame.reason.as_str(), SHOWN_BYTES_MAX);
+    let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    let why = format!("the server closed the connection with code {code}{reason}");
+    // The server is done, or goes away: nothing is wrong.
+    if matches!(code, 1000 | 1001 | 1012) { RoundEnd::closed(why) } else { RoundEnd::lost(why) }
+}
+
+fn of_error(fetch: &Fetch<'_>, error: WebsocketError) -> RoundEnd {
+    match error {
+        WebsocketError::ConnectionClosed | WebsocketError::AlreadyClosed => {
+            RoundEnd::closed("the server closed the connection")
+        }
+        WebsocketError::Capacity(_) => RoundEnd::lost(format!(
+            "a message has more than {} bytes (`answer_bytes_max`), and is lost; raise that, or ask for less",
+            fetch.client.answer_bytes_max(fetch.source)
+        )),
+        other => RoundEnd::lost(format!("the connection broke ({other})")),
+    }
+}

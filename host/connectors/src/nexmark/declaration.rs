@@ -1,0 +1,156 @@
+//! What a job file says of sources of kind `nexmark`.
+
+use super::RECORD_BYTES;
+use super::events::NexmarkDecoder;
+use super::settings::{BYTES_MAX, NexmarkEvent, NexmarkReads};
+use crate::limits::ROWS_PER_SECOND_MAX;
+use crate::receiver::receive;
+use crate::receiver::replay::made;
+use millstream_base::batch::chunk::{Chunk, PlannedChunk};
+use millstream_base::error::Result;
+use millstream_base::job::PartMistakes;
+use millstream_base::job::connector::{CUT, SourceDeclaration};
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::spec::{
+    ColumnSpec, Format, MakeRows, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart,
+};
+use millstream_base::job::table::Reader;
+use std::sync::Arc;
+
+const KIND: &str = "nexmark";
+/// The kinds of events.
+const EVENTS: &[&str] = &["person", "auction", "bid"];
+const HOT: KeyShape = KeyShape::Whole(1, 1_000_000);
+
+/// Sources.
+pub const SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "events of Nexmark",
+    keys: &[
+        key("event", KeyShape::Word(EVENTS), "Whose rows: `person`, `auction` or `bid`, 1, 3 and 46 of 50 events.")
+            .required(),
+        key(
+            "events_max",
+            KeyShape::Whole(1, i64::MAX as u64),
+            "Events of all three kinds in all; by default without end.",
+        ),
+        key(
+            "events_per_second",
+            KeyShape::Whole(1, ROWS_PER_SECOND_MAX),
+            "Events of all three kinds in a second of event time, 10000 by default.",
+        ),
+        key(
+            "paced",
+            KeyShape::Flag,
+            "Whether a second of event time takes a second; false by default, where rows are made as quickly as the job takes them.",
+        ),
+        key(
+            "hot_auctions",
+            HOT,
+            "One bid in so many is not for the auction that is hot, 2 by default; 1: none is for it.",
+        ),
+        key(
+            "hot_bidders",
+            HOT,
+            "One bid in so many is not of the bidder who is hot, 4 by default; 1: none is of them.",
+        ),
+        key(
+            "hot_sellers",
+            HOT,
+            "One auction in so many is not of the seller who is hot, 4 by default; 1: none is of them.",
+        ),
+        key(
+            "bytes",
+            KeyShape::Whole(1, BYTES_MAX),
+            "How long a row is on average, which `extra` makes it: 200 of a person, 500 of an auction and 100 of a bid by default, not \
+             counting its channel and url.",
+        ),
+    ],
+    shared: &[CUT],
+    read: |r| Arc::new(NexmarkReads::read(r)),
+};
+
+impl NexmarkReads {
+    fn read(r: &Reader<'_>) -> NexmarkReads {
+        r.need("event", "event = \"bid\", or one of person, auction");
+        let usual = NexmarkReads::new(r.choice("event", &NexmarkEvent::ALL, &[]).unwrap_or(NexmarkEvent::Bid));
+        let hot = |key, usual| r.whole(key, 1, 1_000_000).unwrap_or(usual);
+        let per_second = r.whole("events_per_second", 1, ROWS_PER_SECOND_MAX);
+        NexmarkReads {
+            events_per_second: per_second.unwrap_or(usual.events_per_second),
+            events_max: r.whole("events_max", 1, i64::MAX as u64),
+            paced: r.flag("paced").unwrap_or(false),
+            hot_auctions: hot("hot_auctions", usual.hot_auctions),
+            hot_sellers: hot("hot_sellers", usual.hot_sellers),
+            hot_bidders: hot("hot_bidders", usual.hot_bidders),
+            bytes: r.whole("bytes", 1, BYTES_MAX).unwrap_or(usual.bytes),
+            event: usual.event,
+        }
+    }
+}
+
+impl SourceConfig for NexmarkReads {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Ends
+    }
+
+    fn format(&self) -> Format {
+        Format::Binary { record_bytes: Some(RECORD_BYTES) }
+    }
+
+    fn makes_records(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> Option<Vec<ColumnSpec>> {
+        Some(self.event.columns())
+    }
+
+    fn check_format(&self, source: &SourceSpec, part: &PartMistakes<'_>) -> bool {
+        if source.schema != self.event.columns() {
+            let event = self.event.word();
+            part.wrong(
+                "schema",
+                format!("a `nexmark` source has the columns of its event, `{event}`; give it no schema"),
+            );
+        }
+        false
+    }
+
+    fn rows(&self) -> Option<MakeRows> {
+        let decoder = NexmarkDecoder::new(self);
+        Some(Box::new(move |numbers| decoder.rows(numbers)))
+    }
+
+    /// Rows are numbered by the kind of their events.
+    fn identity<'a>(&'a self, _written: &dyn Fn(&str) -> Option<&'a str>) -> String {
+        format!("{KIND} {}", self.event.word())
+    }
+
+    fn keeps_rows(&self) -> bool {
+        false
+    }
+
+    fn replay<'a>(&'a self, _source: &'a SourceSpec, _origin: &'a Origin) -> Option<Box<dyn Replay + 'a>> {
+        Some(Box::new(NumberedRows))
+    }
+
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let (reads, from, inbox) = (self.clone(), start.from.clone(), start.inbox.clone());
+        receive(&start, async move { super::receive(&reads, &from, &inbox).await });
+        Ok(())
+    }
+}
+
+/// Rows of this kind are the same for the same numbers.
+struct NumberedRows;
+
+impl Replay for NumberedRows {
+    fn chunk(&mut self, planned: &PlannedChunk) -> Result<Chunk, String> {
+        made(planned, super::rows)
+    }
+}

@@ -1,0 +1,131 @@
+//! What a job file says of sources of kind `otlp`.
+
+use super::settings::{OtlpReads, OtlpSignal};
+use crate::http_source::server;
+use crate::http_source::settings::ServerReads;
+use crate::receiver::listening::check_certificate;
+use millstream_base::error::Result;
+use millstream_base::job::PartMistakes;
+use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration, TLS_SHAPE};
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::spec::{ColumnSpec, Format, Origin, SourceConfig, SourceSpec, SourceStart};
+use millstream_base::job::table::Reader;
+use millstream_base::limits;
+use std::sync::Arc;
+
+const KIND: &str = "otlp";
+
+/// Sources.
+pub const SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "what OpenTelemetry exports",
+    keys: &[
+        key("listen", KeyShape::Address, "Where exporters send to, as \"127.0.0.1:4318\".").required(),
+        key(
+            "signals",
+            KeyShape::Texts,
+            "What is taken: \"logs\", \"metrics\", \"traces\", or a list of such; all three by default. They decide about the columns.",
+        ),
+        key(
+            "token",
+            KeyShape::Text,
+            "What each request must bring as `Authorization: Bearer …`; write \"${NAME}\", so that it does not stand in the file.",
+        ),
+        key("tls", TLS_SHAPE, "The certificate that exporters see, { cert = \"own.pem\", key = \"own.key\" }."),
+        key(
+            "request_bytes_max",
+            KeyShape::Size,
+            "A request that is larger, also when it is unpacked, is refused, 8MiB by default.",
+        ),
+        key("request_time_max", KeyShape::Time, "How long a request may take to come in, 30s by default."),
+        key(
+            "spread",
+            KeyShape::Flag,
+            "Whether all processes of the job listen there, each for a part of those who send; false by default, where one \
+             process does.",
+        ),
+        key(
+            "connections_max",
+            KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
+            "Connections that are open at a time, 1000 by default; more wait.",
+        ),
+        key(
+            "schema",
+            KeyShape::Columns,
+            "The columns, where not all are wanted, or others: a `path` leads into `attributes`, `resource` and `body`, as \
+             path = [\"attributes\", \"http.route\"].",
+        ),
+        key(
+            "record_bytes_max",
+            KeyShape::Size,
+            "A longer record, written as JSON, is a rejected row, 16MiB by default.",
+        ),
+        key("rejected_bytes_max", KeyShape::Size, "How much of such a record its rejected row holds, 1KiB by default."),
+    ],
+    shared: &[CUT, REJECTING],
+    read: |r| Arc::new(OtlpReads::read(r)),
+};
+
+impl OtlpReads {
+    fn read(r: &Reader<'_>) -> OtlpReads {
+        let (listen, signals) = ("listen = \"127.0.0.1:4318\"", "signals = [\"logs\", \"metrics\"]");
+        r.need("listen", listen);
+        let mut chosen = Vec::new();
+        for word in r.texts("signals", signals).unwrap_or_default() {
+            match OtlpSignal::ALL.into_iter().find(|signal| signal.word() == word) {
+                Some(signal) if !chosen.contains(&signal) => chosen.push(signal),
+                Some(_) => r.wrong("signals", format!("`signals` names `{word}` twice; remove one")),
+                None => {
+                    let word = word.escape_debug();
+                    r.wrong(
+                        "signals",
+                        format!("`signals` has `{word}`, which is none of `logs`, `metrics` and `traces`"),
+                    );
+                }
+            }
+        }
+        if r.has("signals") && chosen.is_empty() {
+            r.wrong("signals", format!("`signals` names nothing; write {signals}, or remove it to take all"));
+        }
+        if chosen.is_empty() {
+            chosen.extend(OtlpSignal::ALL);
+        }
+        let mut server = ServerReads::new(r.text("listen", listen).unwrap_or_default());
+        server.read_limits(r);
+        OtlpReads { server, signals: chosen }
+    }
+}
+
+impl SourceConfig for OtlpReads {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+        self.server.check(source, part);
+    }
+
+    fn promise(&self) -> Option<&'static str> {
+        Some("at least once, from exporters that repeat what was not answered with 200")
+    }
+
+    fn format(&self) -> Format {
+        Format::Json
+    }
+
+    fn columns(&self) -> Option<Vec<ColumnSpec>> {
+        Some(OtlpReads::columns(self))
+    }
+
+    fn is_spread(&self) -> bool {
+        self.server.spread
+    }
+
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
+        check_certificate(source, origin)
+    }
+
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        server::start(&self.server, Some(Arc::new(self.clone())), &start)
+    }
+}

@@ -1,0 +1,511 @@
+//! Rows of what OTLP brings: a line of JSON for each record of a log, point of a metric, or span.
+//! What has another form than it should is passed over, as OTLP wants it, but for values: of those `forms` says what they may be.
+
+use super::forms::{double, signed as whole, unsigned};
+use super::settings::OtlpSignal;
+use super::tree::{Leaf, View};
+use crate::receiver::json_text::write_text;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use millstream_base::batch::cell;
+
+/// Gives each row of a request to `take`, until it does not want more.
+pub fn each<E>(
+    signal: OtlpSignal,
+    request: View<'_, '_>,
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let (resources, scopes, items) = match signal {
+        OtlpSignal::Logs => ("resourceLogs", "scopeLogs", "logRecords"),
+        OtlpSignal::Metrics => ("resourceMetrics", "scopeMetrics", "metrics"),
+        OtlpSignal::Traces => ("resourceSpans", "scopeSpans", "spans"),
+    };
+    let mut row = Row::default();
+    for resource in request.list(resources) {
+        row.line.clear();
+        row.line.push(b'{');
+        row.put_word("signal", signal.word());
+        let attributes = attributes(resource.field("resource"), "attributes");
+        if let Some((_, service)) = attributes.iter().find(|(name, _)| *name == "service.name") {
+            row.put_if("service", |row| {
+                row.plain(*service);
+                JsonKind::Text
+            });
+        }
+        row.put_object("resource", &attributes);
+        let common = row.line.clone();
+        for scope in resource.list(scopes) {
+            let begin = RowPrefix { common: &common, scope: scope.field("scope").fields(["name", "version"]) };
+            for item in scope.list(items) {
+                match signal {
+                    OtlpSignal::Logs => log(begin.of(&mut row), item),
+                    OtlpSignal::Metrics => {
+                        metric(begin, item, &mut row, &mut take)?;
+                        continue;
+                    }
+                    OtlpSignal::Traces => span(begin.of(&mut row), item),
+                }
+                take(row.whole())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the rows of a scope begin with. It is copied for rows alone, of which `take` says when there are too many: attributes and scopes
+/// without rows may be many of each.
+#[derive(Clone, Copy)]
+struct RowPrefix<'b, 't, 'a> {
+    common: &'b [u8],
+    scope: [View<'t, 'a>; 2],
+}
+
+impl RowPrefix<'_, '_, '_> {
+    fn of<'r>(&self, row: &'r mut Row) -> &'r mut Row {
+        row.line.clear();
+        row.line.extend_from_slice(self.common);
+        let [name, version] = self.scope;
+        row.put_text("scope", name);
+        row.put_text("scope_version", version);
+        row
+    }
+}
+
+fn log(row: &mut Row, record: View<'_, '_>) {
+    let names = [
+        "timeUnixNano",
+        "observedTimeUnixNano",
+        "severityNumber",
+        "severityText",
+        "body",
+        "eventName",
+        "traceId",
+        "spanId",
+    ];
+    let [at, observed, number, severity, body, name, trace, span] = record.fields(names);
+    let observed = time(observed);
+    row.put_time("time", time(at).or(observed));
+    row.put_time("observed_time", observed);
+    let number = whole(number.leaf).filter(|number| (1..=24).contains(number));
+    let level = |number: i64| ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"].get((number as usize - 1) / 4);
+    if !row.put_text("severity", severity)
+        && let Some(word) = number.and_then(level)
+    {
+        row.put_word("severity", word);
+    }
+    if let Some(number) = number {
+        row.put_leaf("severity_number", &Leaf::Int(number));
+    }
+    row.put_if("body", |row| {
+        row.plain(body);
+        JsonKind::AnyButNumbers
+    });
+    row.put_text("name", name);
+    row.put_ids(trace, span);
+    row.put_object("attributes", &attributes(record, "attributes"));
+}
+
+/// A row for each point of a metric.
+fn metric<E>(
+    begin: RowPrefix<'_, '_, '_>,
+    metric: View<'_, '_>,
+    row: &mut Row,
+    take: &mut impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let kinds = [
+        ("gauge", "gauge"),
+        ("sum", "sum"),
+        ("histogram", "histogram"),
+        ("exponentialHistogram", "exponential_histogram"),
+        ("summary", "summary"),
+    ];
+    let [metric_name, description, unit] = metric.fields(["name", "description", "unit"]);
+    for (name, kind) in kinds {
+        let data = metric.field(name);
+        let [temporality, monotonic] = data.fields(["aggregationTemporality", "isMonotonic"]);
+        for point in data.list("dataPoints") {
+            begin.of(row);
+            row.put_text("name", metric_name);
+            row.put_text("description", description);
+            row.put_text("unit", unit);
+            row.put_word("kind", kind);
+            let [at, start, int, number] = point.fields(["timeUnixNano", "startTimeUnixNano", "asInt", "asDouble"]);
+            row.put_time("time", time(at));
+            row.put_time("start_time", time(start));
+            match whole(temporality.leaf) {
+                Some(1) => row.put_word("temporality", "delta"),
+                Some(2) => row.put_word("temporality", "cumulative"),
+                _ => {}
+            }
+            if kind == "sum" {
+                row.put_leaf("monotonic", &Leaf::Flag(*monotonic.leaf == Leaf::Flag(true)));
+            }
+            if let "gauge" | "sum" = kind {
+                match (whole(int.leaf), double(number.leaf)) {
+                    (Some(whole), _) => row.put_leaf("value", &Leaf::Int(whole)),
+                    (None, Some(number)) => row.put_leaf("value", &number),
+                    (None, None) => {}
+                }
+            } else {
+                let [count, sum, min, max] = point.fields(["count", "sum", "min", "max"]);
+                // One that no column can hold is told of where the row is decoded.
+                row.put_leaf("count", &Leaf::Unsigned(unsigned(count.leaf).unwrap_or(0)));
+                for (column, value) in [("sum", sum), ("min", min), ("max", max)] {
+                    if let Some(number) = double(value.leaf) {
+                        row.put_leaf(column, &number);
+                    }
+                }
+                row.name("buckets");
+                buckets(row, kind, point);
+            }
+            row.put_object("attributes", &attributes(point, "attributes"));
+            take(row.whole())?;
+        }
+    }
+    Ok(())
+}
+
+/// How the values of a point are spread.
+fn buckets(row: &mut Row, kind: &str, point: View<'_, '_>) {
+    let side = |row: &mut Row, side: View<'_, '_>| {
+        row.line.push(b'{');
+        row.put_counts("counts", side);
+        row.put_leaf("offset", &Leaf::Int(whole(side.field("offset").leaf).unwrap_or(0)));
+        row.line.push(b'}');
+    };
+    row.line.push(b'{');
+    match kind {
+        "histogram" => {
+            let bounds = point.list("explicitBounds");
+            row.put_list("bounds", bounds.filter_map(|one| double(one.leaf)), |row, bound| row.leaf(&bound));
+            row.put_counts("counts", point);
+        }
+        "summary" => row.put_list("quantiles", point.list("quantileValues"), |row, one| {
+            let [quantile, value] = one.fields(["quantile", "value"]);
+            row.line.push(b'{');
+            row.put_leaf("quantile", &double(quantile.leaf).unwrap_or(Leaf::Int(0)));
+            row.put_leaf("value", &double(value.leaf).unwrap_or(Leaf::Int(0)));
+            row.line.push(b'}');
+        }),
+        _ => {
+            let [negative, positive, scale, zero] = point.fields(["negative", "positive", "scale", "zeroCount"]);
+            row.name("negative");
+            side(row, negative);
+            row.name("positive");
+            side(row, positive);
+            row.put_leaf("scale", &Leaf::Int(whole(scale.leaf).unwrap_or(0)));
+            row.put_leaf("zero_count", &Leaf::Unsigned(unsigned(zero.leaf).unwrap_or(0)));
+        }
+    }
+    row.line.push(b'}');
+}
+
+fn span(row: &mut Row, span: View<'_, '_>) {
+    let names = ["name", "kind", "startTimeUnixNano", "endTimeUnixNano", "traceId", "spanId", "parentSpanId", "status"];
+    let [name, kind, start, end, trace, id, parent, status] = span.fields(names);
+    row.put_text("name", name);
+    let kind = whole(kind.leaf).and_then(|kind| usize::try_from(kind).ok());
+    let kinds = ["internal", "server", "client", "producer", "consumer"];
+    if let Some(kind) = kind.and_then(|kind| kinds.get(kind.wrapping_sub(1))) {
+        row.put_word("kind", kind);
+    }
+    row.put_time("time", time(start));
+    row.put_time("end_time", time(end));
+    row.put_ids(trace, id);
+    row.put_text("parent_id", parent);
+    let [code, message] = status.fields(["code", "message"]);
+    let status = match whole(code.leaf) {
+        Some(1) => "ok",
+        Some(2) => "error",
+        _ => "unset",
+    };
+    row.put_word("status", status);
+    row.put_text("status_message", message);
+    if span.list("events").next().is_some() {
+        row.put_list("events", span.list("events"), |row, event| {
+            let [at, name] = event.fields(["timeUnixNano", "name"]);
+            row.line.push(b'{');
+            row.put_object("attributes", &attributes(event, "attributes"));
+            row.put_text("name", name);
+            row.put_time("time", time(at));
+            row.line.push(b'}');
+        });
+    }
+    if span.list("links").next().is_some() {
+        row.put_list("links", span.list("links"), |row, link| {
+            let [trace, id] = link.fields(["traceId", "spanId"]);
+            row.line.push(b'{');
+            row.put_object("attributes", &attributes(link, "attributes"));
+            row.put_ids(trace, id);
+            row.line.push(b'}');
+        });
+    }
+    row.put_object("attributes", &attributes(span, "attributes"));
+}
+
+/// Nanoseconds since 1970 as microseconds; 0 is none.
+fn time(view: View<'_, '_>) -> Option<i64> {
+    i64::try_from(unsigned(view.leaf).filter(|ns| *ns > 0)? / 1_000).ok()
+}
+
+/// A list of attributes in the order of their names, each once: of several the last one counts.
+fn attributes<'t, 'a: 't>(of: View<'t, 'a>, list: &str) -> Vec<(&'t str, View<'t, 'a>)> {
+    let named = |one: View<'t, 'a>| {
+        let [key, value] = one.fields(["key", "value"]);
+        match key.leaf {
+            Leaf::Text(key) => Some((&**key, value)),
+            _ => None,
+        }
+    };
+    let mut found: Vec<(&str, View<'t, 'a>)> = of.list(list).filter_map(named).collect();
+    if !found.is_sorted_by(|(before, _), (behind, _)| before < behind) {
+        found.sort_by_key(|(name, _)| *name);
+        found.reverse();
+        found.dedup_by_key(|(name, _)| *name);
+        found.reverse();
+    }
+    found
+}
+
+/// What a value has to be, so that it stands in a row.
+enum JsonKind {
+    Text,
+    /// What a column of text holds: numbers and flags are texts, and objects and lists stay what they are, so that a `path` leads into them.
+    AnyButNumbers,
+}
+
+/// A line of JSON that grows, value by value. Names are ours, and come once.
+#[derive(Default)]
+struct Row {
+    line: Vec<u8>,
+    /// A second, and how it is written up to its fraction: records tend to be of the same.
+    second: Option<(i64, String)>,
+}
+
+impl Row {
+    /// All of it.
+    fn whole(&mut self) -> &[u8] {
+        self.line.push(b'}');
+        &self.line
+    }
+
+    fn name(&mut self, name: &str) {
+        // Nothing else ends with this.
+        if self.line.last() != Some(&b'{') {
+            self.line.push(b',');
+        }
+        self.line.push(b'"');
+        self.line.extend_from_slice(name.as_bytes());
+        self.line.extend_from_slice(b"\":");
+    }
+
+    fn put_word(&mut self, name: &str, word: &str) {
+        self.name(name);
+        write_text(word, &mut self.line);
+    }
+
+    /// A text that is not empty; whether it is.
+    fn put_text(&mut self, name: &str, view: View<'_, '_>) -> bool {
+        let is_text = match view.leaf {
+            Leaf::Text(text) => !text.is_empty(),
+            Leaf::Id(bytes) => !bytes.is_empty(),
+            _ => false,
+        };
+        if is_text {
+            self.put_leaf(name, view.leaf);
+        }
+        is_text
+    }
+
+    fn put_ids(&mut self, trace: View<'_, '_>, span: View<'_, '_>) {
+        self.put_text("span_id", span);
+        self.put_text("trace_id", trace);
+    }
+
+    fn put_time(&mut self, name: &str, us: Option<i64>) {
+        let Some(us) = us else { return };
+        let (second, fraction) = (us.div_euclid(1_000_000), us.rem_euclid(1_000_000));
+        self.name(name);
+        self.line.push(b'"');
+        let begin = match &self.second {
+            Some((known, begin)) if *known == second => begin,
+            _ => {
+                let mut text = String::new();
+                cell::write_rfc3339(&mut text, second.saturating_mul(1_000_000));
+                text.truncate(text.len().saturating_sub("000000Z".len()));
+                &self.second.insert((second, text)).1
+            }
+        };
+        self.line.extend_from_slice(begin.as_bytes());
+        let digits = [100_000, 10_000, 1_000, 100, 10, 1].map(|power| b'0' + (fraction / power % 10) as u8);
+        self.line.extend_from_slice(&digits);
+        self.line.extend_from_slice(b"Z\"");
+    }
+
+    fn put_leaf(&mut self, name: &str, leaf: &Leaf<'_>) {
+        self.name(name);
+        self.leaf(leaf);
+    }
+
+    fn put_counts(&mut self, name: &str, of: View<'_, '_>) {
+        let counts = of.list("bucketCounts").map(|count| unsigned(count.leaf).unwrap_or(0));
+        self.put_list(name, counts, |row, count| row.leaf(&Leaf::Unsigned(count)));
+    }
+
+    fn put_list<T>(&mut self, name: &str, values: impl Iterator<Item = T>, write: impl Fn(&mut Row, T)) {
+        self.name(name);
+        self.list(values, write);
+    }
+
+    /// Attributes as an object, where there are any.
+    fn put_object(&mut self, name: &str, attributes: &[(&str, View<'_, '_>)]) {
+        if !attributes.is_empty() {
+            self.name(name);
+            self.object(attributes);
+        }
+    }
+
+    /// A value that `write` writes, unless it is none, or has another form.
+    fn put_if(&mut self, name: &str, write: impl FnOnce(&mut Row) -> JsonKind) {
+        let begin = self.line.len();
+        self.name(name);
+        let value = self.line.len();
+        let form = write(self);
+        let keeps = match (form, self.line.get(value)) {
+            (_, Some(b'"')) | (JsonKind::AnyButNumbers, Some(b'{' | b'[')) => true,
+            (JsonKind::AnyButNumbers, Some(first)) if *first != b'n' => {
+                self.line.insert(value, b'"');
+                self.line.push(b'"');
+                true
+            }
+            _ => false,
+        };
+        if !keeps {
+            self.line.truncate(begin);
+        }
+    }
+
+    fn list<T>(&mut self, values: impl Iterator<Item = T>, write: impl Fn(&mut Row, T)) {
+        self.line.push(b'[');
+        for (place, value) in values.enumerate() {
+            if place > 0 {
+                self.line.push(b',');
+            }
+            write(self, value);
+        }
+        self.line.push(b']');
+    }
+
+    fn object(&mut self, attributes: &[(&str, View<'_, '_>)]) {
+        self.line.push(b'{');
+        for (place, (name, value)) in attributes.iter().enumerate() {
+            if place > 0 {
+                self.line.push(b',');
+            }
+            write_text(name, &mut self.line);
+            self.line.push(b':');
+            self.plain(*value);
+        }
+        self.line.push(b'}');
+    }
+
+    /// A value of any type, as JSON has it.
+    fn plain(&mut self, any: View<'_, '_>) {
+        let kind = any.first_name().unwrap_or_default();
+        let value = any.field(kind);
+        match kind {
+            "intValue" => self.leaf(&whole(value.leaf).map_or(Leaf::Null, Leaf::Int)),
+            "doubleValue" => self.leaf(&double(value.leaf).unwrap_or(Leaf::Null)),
+            "arrayValue" => self.list(value.list("values"), Row::plain),
+            "kvlistValue" => self.object(&attributes(value, "values")),
+            _ => self.leaf(value.leaf),
+        }
+    }
+
+    fn leaf(&mut self, leaf: &Leaf<'_>) {
+        let line = &mut self.line;
+        // Numbers and words can be written, and memory takes them.
+        match leaf {
+            Leaf::Null | Leaf::Message => line.extend_from_slice(b"null"),
+            Leaf::Flag(flag) => line.extend_from_slice(if *flag { b"true" } else { b"false" }),
+            Leaf::Int(number) => drop(serde_json::to_writer(line, number)),
+            Leaf::Unsigned(number) => drop(serde_json::to_writer(line, number)),
+            Leaf::Double(number) => cell::write_json_float(line, *number),
+            Leaf::Text(text) => write_text(text, line),
+            Leaf::Id(bytes) => {
+                line.push(b'"');
+                for byte in *bytes {
+                    line.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
+                }
+                line.push(b'"');
+            }
+            Leaf::Bytes(bytes) => write_text(&BASE64_STANDARD.encode(bytes), line),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::Tree;
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// A request of one resource with so many attributes, and these scopes.
+    fn request(signal: OtlpSignal, attributes: usize, scopes: Vec<Value>) -> Value {
+        let (resources, within) = match signal {
+            OtlpSignal::Logs => ("resourceLogs", "scopeLogs"),
+            OtlpSignal::Metrics => ("resourceMetrics", "scopeMetrics"),
+            OtlpSignal::Traces => ("resourceSpans", "scopeSpans"),
+        };
+        let attribute = |n: usize| json!({ "key": format!("k{n}"), "value": { "stringValue": "v" } });
+        let attributes: Vec<_> = (0..attributes).map(attribute).collect();
+        json!({ resources: [{ "resource": { "attributes": attributes }, within: scopes }] })
+    }
+
+    fn items(signal: OtlpSignal) -> (&'static str, Value) {
+        match signal {
+            OtlpSignal::Logs => ("logRecords", json!([])),
+            OtlpSignal::Metrics => ("metrics", json!([{ "name": "m", "gauge": { "dataPoints": [] } }, {}])),
+            OtlpSignal::Traces => ("spans", json!([])),
+        }
+    }
+
+    /// A copy of the attributes for each of them would be 10 000 000 000 texts, for which nobody can wait.
+    #[test]
+    fn scopes_without_rows_copy_nothing() {
+        for signal in OtlpSignal::ALL {
+            let (name, none) = items(signal);
+            let mut scopes = vec![json!({ "scope": { "name": "s" }, name: none }); 50_000];
+            scopes.resize(100_000, json!({}));
+            let mut rows = 0;
+            let request = request(signal, 100_000, scopes);
+            let done = each(signal, Tree::of(&request).root(), |_| {
+                rows += 1;
+                Ok::<_, ()>(())
+            });
+            assert_eq!((done, rows), (Ok(()), 0));
+        }
+    }
+
+    /// What a row begins with is in what it is charged by; and after the row that is too much nothing is copied any more.
+    #[test]
+    fn rows_are_as_large_as_what_they_repeat_and_end_when_they_are_too_many() {
+        for signal in OtlpSignal::ALL {
+            let (name, one) = match signal {
+                OtlpSignal::Logs => ("logRecords", json!([{}])),
+                OtlpSignal::Metrics => ("metrics", json!([{ "gauge": { "dataPoints": [{}] } }])),
+                OtlpSignal::Traces => ("spans", json!([{}])),
+            };
+            let scope = json!({ "scope": { "name": "s".repeat(1_000), "version": "1" }, name: one });
+            let request = request(signal, 10_000, vec![scope; 20_000]);
+            let mut sizes = Vec::new();
+            let done = each(signal, Tree::of(&request).root(), |row| {
+                assert!(row.windows(20).any(|some| some == b",\"scope_version\":\"1\""));
+                sizes.push(row.len());
+                if sizes.len() < 5 { Ok(()) } else { Err("too many") }
+            });
+            assert_eq!((done, sizes.len()), (Err("too many"), 5));
+            assert!(sizes.iter().all(|size| *size > 10_000 * 8 + 1_000), "{sizes:?}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What a job file says of sources of kind `queue`.
+
+use super::QueueReads;
+use super::replay::LinesAgain;
+use crate::receiver::{check_path, receive_on_thread};
+use millstream_base::error::Result;
+use millstream_base::job::connector::{REJECTING, SourceDeclaration};
+use millstream_base::job::spec::{Format, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart};
+use millstream_base::job::table::Reader;
+use millstream_base::job::{PartMistakes, parts};
+use std::path::Path;
+use std::sync::Arc;
+
+const KIND: &str = "queue";
+
+/// Sources.
+pub const SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "a file of test batches",
+    keys: &[],
+    shared: &[&["path", "format", "schema", "away_max", "record_bytes_max", "rejected_bytes_max"], REJECTING],
+    read: |r| Arc::new(QueueReads::read(r)),
+};
+
+impl QueueReads {
+    fn read(r: &Reader<'_>) -> QueueReads {
+        let example = "path = \"input.jsonl\"";
+        r.need("path", example);
+        QueueReads { path: r.path("path", example).unwrap_or_default() }
+    }
+}
+
+impl SourceConfig for QueueReads {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+        parts::file_path("path", &self.path, part);
+    }
+
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Ends
+    }
+
+    fn format(&self) -> Format {
+        Format::Json
+    }
+
+    fn check_format(&self, source: &SourceSpec, part: &PartMistakes<'_>) -> bool {
+        if source.format != Format::Json {
+            let word = source.format.word();
+            part.wrong(
+                "format",
+                format!("a `queue` source holds JSON, not {word}; remove `format`, or use kind `file`"),
+            );
+            return false;
+        }
+        if source.schema.is_empty() {
+            let message =
+                "a `queue` source needs its columns; write schema = { user = \"text\", amount = \"float64\" }";
+            part.wrong("schema", message);
+        }
+        !source.schema.is_empty()
+    }
+
+    fn takes_values(&self) -> bool {
+        true
+    }
+
+    fn gives_batches(&self) -> bool {
+        true
+    }
+
+    fn file(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn identity<'a>(&'a self, written: &dyn Fn(&str) -> Option<&'a str>) -> String {
+        format!("{KIND} {}", written("path").map_or_else(|| self.path.display().to_string(), str::to_owned))
+    }
+
+    fn keeps_rows(&self) -> bool {
+        false
+    }
+
+    fn replay<'a>(&'a self, _source: &'a SourceSpec, origin: &'a Origin) -> Option<Box<dyn Replay + 'a>> {
+        Some(Box::new(LinesAgain::new(self, origin)))
+    }
+
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
+        check_path(source, &origin.folder.join(&self.path), false, origin)
+    }
+
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let (source, from) = (start.source.clone(), start.from.clone());
+        let path = start.origin.folder.join(&self.path);
+        receive_on_thread(&start, move |inbox, runtime| super::receive(&source, &path, &from, inbox, runtime));
+        Ok(())
+    }
+}

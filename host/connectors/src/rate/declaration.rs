@@ -1,0 +1,108 @@
+//! What a job file says of sources of kind `rate`.
+
+use super::{RECORD_BYTES, RateReads};
+use crate::limits::ROWS_PER_SECOND_MAX;
+use crate::receiver::replay::made;
+use crate::receiver::{receive, wrong};
+use millstream_base::batch::chunk::{Chunk, PlannedChunk};
+use millstream_base::batch::types::ColumnType;
+use millstream_base::error::Result;
+use millstream_base::job::PartMistakes;
+use millstream_base::job::connector::{CUT, SourceDeclaration};
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::spec::{
+    ColumnSpec, Format, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart, TimeForm, TimeUnit,
+};
+use millstream_base::job::table::Reader;
+use std::sync::Arc;
+
+const KIND: &str = "rate";
+
+/// Sources.
+pub const SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "rows made here",
+    keys: &[
+        key("rows_per_second", KeyShape::Whole(1, ROWS_PER_SECOND_MAX), "Rows that are made each second.").required(),
+        key("rows_max", KeyShape::Whole(1, i64::MAX as u64), "Rows to make in all; by default without end."),
+    ],
+    shared: &[CUT],
+    read: |r| Arc::new(RateReads::read(r)),
+};
+
+impl RateReads {
+    fn read(r: &Reader<'_>) -> RateReads {
+        r.need("rows_per_second", "rows_per_second = 1000");
+        RateReads {
+            rows_per_second: r.whole("rows_per_second", 1, ROWS_PER_SECOND_MAX).unwrap_or(1),
+            rows_max: r.whole("rows_max", 1, i64::MAX as u64),
+        }
+    }
+}
+
+fn columns() -> Vec<ColumnSpec> {
+    let time = ColumnSpec::new("timestamp", ColumnType::Timestamp);
+    vec![time.written(TimeForm::Number(TimeUnit::Micros)), ColumnSpec::new("value", ColumnType::Int64)]
+}
+
+impl SourceConfig for RateReads {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+        if self.rows_per_second == 0 {
+            part.wrong("rows_per_second", "`rows_per_second` is 0; write at least 1");
+        }
+    }
+
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Ends
+    }
+
+    fn format(&self) -> Format {
+        Format::Binary { record_bytes: Some(RECORD_BYTES) }
+    }
+
+    fn makes_records(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> Option<Vec<ColumnSpec>> {
+        Some(columns())
+    }
+
+    fn check_format(&self, source: &SourceSpec, part: &PartMistakes<'_>) -> bool {
+        if source.schema != columns() {
+            part.wrong("schema", "a `rate` source has the columns timestamp and value; give it no schema");
+        }
+        false
+    }
+
+    fn keeps_rows(&self) -> bool {
+        false
+    }
+
+    fn replay<'a>(&'a self, _source: &'a SourceSpec, _origin: &'a Origin) -> Option<Box<dyn Replay + 'a>> {
+        Some(Box::new(self.clone()))
+    }
+
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
+        match self.rows_per_second {
+            0 => Err(wrong(source, origin, "rows_per_second", "must be at least 1")),
+            _ => Ok(()),
+        }
+    }
+
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let (reads, from, inbox) = (self.clone(), start.from.clone(), start.inbox.clone());
+        receive(&start, async move { super::receive(reads, &from, &inbox).await });
+        Ok(())
+    }
+}
+
+impl Replay for RateReads {
+    fn chunk(&mut self, planned: &PlannedChunk) -> Result<Chunk, String> {
+        made(planned, |rows| super::rows(rows, planned.extent.start, self.rows_per_second))
+    }
+}

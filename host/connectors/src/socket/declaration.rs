@@ -1,0 +1,156 @@
+//! What a job file says of sources of kinds `socket` and `raw-socket`.
+
+use super::settings::{Addresses, SocketReads};
+use super::several::Servers;
+use super::{Server, check_address};
+use crate::receiver::{receive, wrong};
+use crate::tls::Tls;
+use millstream_base::error::Result;
+use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration, TLS};
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::spec::{Format, Origin, RecordBounds, SourceConfig, SourceSpec, SourceStart};
+use millstream_base::job::table::Reader;
+use millstream_base::job::{PartMistakes, parts};
+use millstream_base::limits::SOCKET_ADDRESSES_MAX;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Sources of lines.
+pub const LINES: SourceDeclaration = SourceDeclaration {
+    kind: "socket",
+    doc: "lines of a TCP server",
+    keys: &[key(
+        "address",
+        KeyShape::Addresses,
+        "The TCP server to read from, as \"127.0.0.1:9999\", or a list of servers; each of a list is a partition.",
+    )
+    .required()],
+    shared: &[ROWS, COLUMNS, TLS, &["header", "separator"]],
+    read: |r| Arc::new(SocketReads::lines(addresses(r))),
+};
+
+/// Sources of frames.
+pub const FRAMES: SourceDeclaration = SourceDeclaration {
+    kind: "raw-socket",
+    doc: "its length-prefixed frames",
+    keys: &[key(
+        "address",
+        KeyShape::Addresses,
+        "The TCP server that sends frames, or a list of servers, as of lines.",
+    )
+    .required()],
+    shared: &[ROWS, COLUMNS, TLS, &["header"], RECORDS],
+    read: |r| Arc::new(SocketReads::frames(addresses(r))),
+};
+
+fn addresses(r: &Reader<'_>) -> Addresses {
+    let example = "address = \"127.0.0.1:9999\"";
+    r.need("address", example);
+    match r.is_list("address") {
+        true => {
+            let example = "address = [\"127.0.0.1:9998\", \"127.0.0.1:9999\"]";
+            Addresses::Several(r.texts("address", example).unwrap_or_default())
+        }
+        false => Addresses::One(r.text("address", example).unwrap_or_default().to_string()),
+    }
+}
+
+impl SourceConfig for SocketReads {
+    fn kind(&self) -> &'static str {
+        if self.frames { FRAMES.kind } else { LINES.kind }
+    }
+
+    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+        check(&self.address, part);
+    }
+
+    fn bounds(&self) -> RecordBounds {
+        if self.frames { RecordBounds::Prefix } else { RecordBounds::Format }
+    }
+
+    fn format(&self) -> Format {
+        if self.frames { Format::Binary { record_bytes: None } } else { Format::Text }
+    }
+
+    fn check_format(&self, source: &SourceSpec, part: &PartMistakes<'_>) -> bool {
+        let fits = self.frames || !matches!(source.format, Format::Binary { .. });
+        if !fits {
+            part.wrong(
+                "format",
+                "a `socket` source reads lines, which binary records are not; write kind = \"raw-socket\", which \
+                 reads frames",
+            );
+        }
+        fits
+    }
+
+    fn no_frames(&self) -> Option<&'static str> {
+        (!self.frames).then_some("a `socket` source reads lines; write kind = \"raw-socket\", which reads frames")
+    }
+
+    fn has_partitions(&self) -> bool {
+        self.address.is_list()
+    }
+
+    /// Of a list positions name their servers, and others may come and go.
+    fn identity<'a>(&'a self, written: &dyn Fn(&str) -> Option<&'a str>) -> String {
+        match &self.address {
+            Addresses::One(address) => format!("{} {}", self.kind(), written("address").unwrap_or(address)),
+            Addresses::Several(_) => format!("several {}s", self.kind()),
+        }
+    }
+
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
+        self.address.all().iter().try_for_each(|address| check_address(source, address, origin))?;
+        let tls = source.tls.as_ref().map(|tls| Tls::of(tls, &origin.folder).config());
+        tls.transpose().map(drop).map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))
+    }
+
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let SourceStart { source, origin, from, share, .. } = start;
+        let inbox = start.inbox.clone();
+        match &self.address {
+            Addresses::One(address) => {
+                let (server, folder) = (Server::only(source, address, from), origin.folder.clone());
+                receive(&start, async move { server.receive(&folder, &inbox).await });
+            }
+            Addresses::Several(addresses) => {
+                let servers = Servers::begin(source, addresses, origin, from, share, &inbox);
+                receive(&start, async move { servers.receive(&inbox).await });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Notes what is wrong with where they are, as far as text tells.
+fn check(addresses: &Addresses, part: &PartMistakes<'_>) {
+    let list = match addresses {
+        Addresses::One(text) => return parts::address("address", text, part),
+        Addresses::Several(list) => list,
+    };
+    let wrong = |message: String| part.wrong("address", message);
+    if list.is_empty() {
+        return wrong("`address` is an empty list; write address = [\"127.0.0.1:9998\", \"127.0.0.1:9999\"]".into());
+    }
+    if list.len() > SOCKET_ADDRESSES_MAX {
+        return wrong(format!(
+            "`address` has {} servers, and one source reads at most {SOCKET_ADDRESSES_MAX}; write a source for the others, and \
+             take both together with from = [\"a\", \"b\"]",
+            list.len()
+        ));
+    }
+    let mut known = BTreeSet::new();
+    for text in list {
+        if !parts::is_address(text) {
+            return wrong(format!(
+                "`{text}` in `address` is not host and port; write it as \"127.0.0.1:9999\" or \"[::1]:9999\""
+            ));
+        }
+        if !known.insert(text.to_ascii_lowercase()) {
+            return wrong(format!(
+                "`address` names `{text}` twice, and each server is a partition of its own; write it once"
+            ));
+        }
+    }
+}

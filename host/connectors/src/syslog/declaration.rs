@@ -1,0 +1,110 @@
+//! What a job file says of sources of kind `syslog`.
+
+use super::settings::{RECORD_BYTES_MAX, SyslogReads};
+use crate::receiver::listening::Listening;
+use crate::receiver::receive;
+use millstream_base::error::Result;
+use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration};
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::spec::{ColumnSpec, Format, SourceConfig, SourceSpec, SourceStart};
+use millstream_base::job::table::Reader;
+use millstream_base::job::{PartMistakes, parts};
+use millstream_base::limits;
+use std::sync::Arc;
+
+const KIND: &str = "syslog";
+
+/// Sources.
+pub const SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "messages of syslog that others send",
+    keys: &[
+        key("listen", KeyShape::Address, "Where messages are sent to, as \"0.0.0.0:5514\".").required(),
+        key(
+            "protocol",
+            KeyShape::Word(&["udp", "tcp", "both"]),
+            "How they come: as datagrams (`udp`), on connections (`tcp`), or both ways (`both`, the default).",
+        ),
+        key(
+            "spread",
+            KeyShape::Flag,
+            "Whether all processes of the job listen there, each for a part of those who send; false by default, where one process does.",
+        ),
+        key(
+            "connections_max",
+            KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
+            "Connections at a time, 1000 by default; more wait.",
+        ),
+        key(
+            "schema",
+            KeyShape::Columns,
+            "The columns, where not all are wanted, or others: `time`, `host`, `app`, `pid`, `id`, `facility`, `severity`, `level`, `message`, \
+             `data` and `sender`; a `path` leads into `data`, the structured data.",
+        ),
+        key("record_bytes_max", KeyShape::Size, "A longer message is a rejected row, 64KiB by default."),
+        key(
+            "rejected_bytes_max",
+            KeyShape::Size,
+            "How much of such a message its rejected row holds, 1KiB by default.",
+        ),
+    ],
+    shared: &[CUT, REJECTING],
+    read: |r| Arc::new(SyslogReads::read(r)),
+};
+
+impl SyslogReads {
+    fn read(r: &Reader<'_>) -> SyslogReads {
+        let usual = SyslogReads::new(r.needed_text("listen", "listen = \"0.0.0.0:5514\""));
+        let protocols = [("both", (true, true)), ("udp", (true, false)), ("tcp", (false, true))];
+        let (udp, tcp) = r.choice("protocol", &protocols, &["tls", "unix"]).unwrap_or((true, true));
+        let connections_max = r.whole("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
+        SyslogReads {
+            spread: r.flag("spread").unwrap_or(false),
+            udp,
+            tcp,
+            connections_max: connections_max.unwrap_or(usual.connections_max),
+            ..usual
+        }
+    }
+}
+
+impl SourceConfig for SyslogReads {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+        parts::address("listen", &self.listen, part);
+    }
+
+    fn promise(&self) -> Option<&'static str> {
+        Some(
+            "exactly once from the moment a batch is planned; datagrams that nobody takes are lost, and so is what was not planned at a crash",
+        )
+    }
+
+    fn format(&self) -> Format {
+        Format::Json
+    }
+
+    fn columns(&self) -> Option<Vec<ColumnSpec>> {
+        Some(SyslogReads::columns())
+    }
+
+    fn record_bytes_max(&self) -> u64 {
+        RECORD_BYTES_MAX
+    }
+
+    fn is_spread(&self) -> bool {
+        self.spread
+    }
+
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let (source, reads, from, inbox) =
+            (start.source.clone(), self.clone(), start.from.clone(), start.inbox.clone());
+        let listening = Listening::of(&start, self.spread);
+        let ports = start.runtime.block_on(super::bind(&source, self, &listening))?;
+        receive(&start, async move { super::receive(&source, &reads, ports, &listening, &from, &inbox).await });
+        Ok(())
+    }
+}
