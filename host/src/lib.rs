@@ -23,6 +23,7 @@
 //! use millstream::job::spec::{
 //!     FileFormat, JobSpec, OnError, PluginLimits, PluginSpec, RejectedMax, SinkSpec, SourceSpec, StageSpec, WindowSpec,
 //! };
+//! use millstream::sinks::PrintWrites;
 //! use serde_json::json;
 //! use std::time::Duration;
 //!
@@ -36,7 +37,7 @@
 //!     .stage(StageSpec::plugin("words", ["lines"], split))
 //!     .stage(counts.filter("n > 0"))
 //!     .stage(StageSpec::sql("longest", ["counts"], "select word, n from counts order by length(word) desc limit 10"))
-//!     .sink(SinkSpec::print("screen", ["counts", "longest"]))
+//!     .sink(SinkSpec::new("screen", ["counts", "longest"], PrintWrites::default()))
 //!     .sink(SinkSpec::files("refused", ["words.rejected"], "refused", FileFormat::Json));
 //! millstream::job::check(&job)?;
 //! # Ok::<(), millstream::error::Error>(())
@@ -53,6 +54,13 @@ mod serve;
 
 pub use millstream_base::{error, ids, job, limits, memory};
 pub use millstream_runtime as run;
+
+/// What sinks write, and where: each is a kind of a [`SinkSpec`](job::spec::SinkSpec).
+pub mod sinks {
+    pub use millstream_base::job::connector::Nothing;
+    pub use millstream_connectors::print::settings::PrintWrites;
+    pub use millstream_connectors::websocket::settings::WebsocketWrites;
+}
 
 /// The insides, for Millstream's own tests and benchmarks: these change from version to version, without notice.
 #[doc(hidden)]

@@ -29,6 +29,7 @@ pub mod objects;
 pub mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_changes;
+pub mod print;
 #[cfg(feature = "brokers")]
 pub mod rabbitmq;
 pub mod receiver;
@@ -40,5 +41,6 @@ pub mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod tls;
+pub mod websocket;
 #[cfg(feature = "brokers")]
 pub mod zeromq;

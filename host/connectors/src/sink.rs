@@ -10,23 +10,19 @@ mod http;
 #[cfg_attr(not(feature = "kafka"), path = "sink/kafka/absent.rs")]
 pub mod kafka;
 mod marker;
-mod nothing;
 pub mod plugin;
 #[cfg_attr(not(feature = "postgres"), path = "sink/postgres/absent.rs")]
 mod postgres;
-mod print;
 mod queue;
 #[cfg(feature = "brokers")]
 pub mod server;
 pub mod shares;
 pub(crate) mod waiting;
-mod websocket;
 #[cfg(test)]
 mod tests;
 
 pub use encode::{check as check_format, head, lines};
 pub use encoder::Encoder;
-pub use print::show_table;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -40,7 +36,6 @@ use millstream_base::job::spec::{FileFormat, Origin, PartsBy, SinkKind, SinkSpec
 use millstream_base::owner::Owner;
 use millstream_base::patience::ServerWait;
 use millstream_base::patience::io_failed;
-use millstream_base::terminal;
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,7 +54,7 @@ pub fn check(
     let schema = &binary::written(spec, schema);
     match &spec.kind {
         // What a plugin says of its config was heard when the job was loaded.
-        SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Nothing | SinkKind::Plugin(_) => Ok(()),
+        SinkKind::Plugin(_) => Ok(()),
         SinkKind::Files { .. } => {
             let checked = files::check(&written_by(spec, schema.clone(), origin)?, owner_id);
             checked.map_err(|(key, message)| wrong(spec, origin, key, message))
@@ -70,12 +65,11 @@ pub fn check(
                 .map_err(|message| wrong(spec, origin, "path", message))
         }
         SinkKind::Http(_) => http::check(spec, schema, origin, keeps_checkpoints),
-        SinkKind::Websocket(_) => websocket::check(spec, schema, origin),
         SinkKind::Postgres { .. } => postgres::check(spec, schema, origin, servers),
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin, servers),
         SinkKind::Clickhouse(_) => clickhouse::check(spec, schema, origin, keeps_checkpoints),
         SinkKind::Declared(config) => {
-            config.check_start(SinkStart { spec, origin, servers }, schema, keeps_checkpoints)
+            config.check_start(SinkStart { spec, origin, servers, job_id: owner_id }, schema, keeps_checkpoints)
         }
     }
 }
@@ -93,32 +87,22 @@ pub fn open(
     servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     let name = &spec.name;
+    let start = SinkStart { spec, origin, servers, job_id: owner.map(|owner| owner.job_id.as_str()) };
     let (given, schema) = (schema.clone(), binary::written(spec, &schema));
     Ok(binary::encoding(
         spec,
         given,
         match &spec.kind {
-            SinkKind::Print { rows } => {
-                if owner.is_some() {
-                    tracing::info!("sink `{name}` prints at least once: after a crash it may show some batches again");
-                }
-                Box::new(print::PrintSink::new(name, *rows, schema, Box::new(terminal::Output)))
-            }
-            SinkKind::Sample { rows } => {
-                Box::new(print::PrintSink::new(name, *rows, schema, Box::new(terminal::Output)).once())
-            }
             SinkKind::Files { .. } => files::open(written_by(spec, schema, origin)?, None, owner, failure)?,
             SinkKind::Queue { path } => {
                 Box::new(queue::QueueSink::open(name, &origin.folder.join(path), owner, failure)?)
             }
-            SinkKind::Nothing => Box::new(nothing::NothingSink),
             SinkKind::Http(_) => http::open(spec, origin, owner, failure)?,
-            SinkKind::Websocket(_) => websocket::open(spec, origin, failure)?,
             SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, None, owner, failure, servers)?,
             SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
             SinkKind::Plugin(_) => return Err(no_writer(spec)),
             SinkKind::Clickhouse(_) => clickhouse::open(spec, origin, owner, failure)?,
-            SinkKind::Declared(config) => config.open(SinkStart { spec, origin, servers }, &schema, owner, failure)?,
+            SinkKind::Declared(config) => config.open(start, &schema, owner, failure)?,
         },
     ))
 }
@@ -139,6 +123,10 @@ pub fn open_share(
         SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, Some(worker), owner, failure, servers)?,
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, Some(worker), owner, failure)?,
         SinkKind::Http(_) => http::prepare(spec, origin, Some(worker), owner, failure)?,
+        SinkKind::Declared(config) => {
+            let start = SinkStart { spec, origin, servers, job_id: owner.map(|owner| owner.job_id.as_str()) };
+            config.open_share(start, worker, &schema, owner, failure)?
+        }
         _ => files::open(written_by(spec, schema, origin)?, Some(worker), owner, failure)?,
     };
     Ok(binary::encoding(spec, given, sink))
@@ -167,12 +155,7 @@ fn place_of(path: &Path, origin: &Origin) -> PathBuf {
 /// nothing outside. An error where the medium cannot be read or belongs to another job.
 pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: ServerWait) -> Result<Option<BatchId>> {
     match &spec.kind {
-        SinkKind::Print { .. }
-        | SinkKind::Sample { .. }
-        | SinkKind::Http(_)
-        | SinkKind::Clickhouse(_)
-        | SinkKind::Websocket(_)
-        | SinkKind::Nothing => Ok(None),
+        SinkKind::Http(_) | SinkKind::Clickhouse(_) => Ok(None),
         SinkKind::Files { path, layout, .. } => files::committed(&place_of(path, origin), layout, job_id)
             .map_err(|message| wrong(spec, origin, "path", message)),
         SinkKind::Queue { path } => {
@@ -181,23 +164,24 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: Server
         SinkKind::Postgres { .. } => postgres::committed(spec, origin, job_id, servers),
         SinkKind::Kafka(_) => kafka::committed(spec, origin, job_id),
         SinkKind::Plugin(_) => Err(no_writer(spec)),
-        SinkKind::Declared(config) => config.committed(SinkStart { spec, origin, servers }, job_id),
+        SinkKind::Declared(config) => {
+            config.committed(SinkStart { spec, origin, servers, job_id: Some(job_id) }, job_id)
+        }
     }
 }
 
 /// The bytes that a sink's medium holds of a batch; `None`: it cannot be told, or they were moved away.
 pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Option<Vec<u8>>> {
     let (path, found) = match &spec.kind {
-        SinkKind::Print { .. }
-        | SinkKind::Sample { .. }
-        | SinkKind::Nothing
-        | SinkKind::Http(_)
-        | SinkKind::Websocket(_)
+        SinkKind::Declared(config) => {
+            let start = SinkStart { spec, origin, servers: ServerWait::No, job_id: None };
+            return config.written(start, batch);
+        }
+        SinkKind::Http(_)
         | SinkKind::Postgres { .. }
         | SinkKind::Kafka(_)
         | SinkKind::Plugin(_)
-        | SinkKind::Clickhouse(_)
-        | SinkKind::Declared(_) => return Ok(None),
+        | SinkKind::Clickhouse(_) => return Ok(None),
         // Of several parts it is not known which are there.
         SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
         SinkKind::Files { path, format, layout, .. } => {
@@ -235,20 +219,14 @@ pub fn render(
     let rows = &rows.iter().map(|part| binary::encoded(spec, part)).collect::<Result<Vec<_>>>()?;
     let schema = &binary::written(spec, schema);
     let rendered = match &spec.kind {
-        SinkKind::Print { rows: shown } | SinkKind::Sample { rows: shown } => {
-            let sink = print::PrintSink::new(&spec.name, *shown, schema.clone(), Box::new(io::sink()));
-            return sink.text(batch, time, rows).map(String::into_bytes);
-        }
+        SinkKind::Declared(config) => config.render(&spec.name, schema, (batch, time), rows),
         SinkKind::Files { format, .. } => files::render(*format, schema, rows),
         SinkKind::Queue { .. } => queue::render(batch, time, rows),
         SinkKind::Postgres { .. }
         | SinkKind::Kafka(_)
         | SinkKind::Clickhouse(_)
-        | SinkKind::Declared(_)
         | SinkKind::Http(_)
-        | SinkKind::Websocket(_)
-        | SinkKind::Plugin(_)
-        | SinkKind::Nothing => files::render(FileFormat::Json, schema, rows),
+        | SinkKind::Plugin(_) => files::render(FileFormat::Json, schema, rows),
     };
     rendered.map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", spec.name)))
 }
@@ -260,7 +238,7 @@ pub(crate) fn wrong(spec: &SinkSpec, origin: &Origin, key: &str, message: String
 }
 
 /// A failure while a batch is committed.
-fn commit_failed(sink: &str, batch: BatchId, what: impl Display, cause: impl Display) -> Error {
+pub(crate) fn commit_failed(sink: &str, batch: BatchId, what: impl Display, cause: impl Display) -> Error {
     Error::environment(format!(
         "sink `{sink}`: batch {batch}: cannot write {what}: {cause}; mend the cause and start the job again"
     ))

@@ -69,7 +69,12 @@ pub(super) fn sharing(options: &Options) -> usize {
 fn await_clusters(spec: &JobSpec, options: &Options) -> Result<()> {
     for sink in spec.sinks.iter().filter(|_| owns_sinks(options)) {
         if let SinkKind::Declared(config) = &sink.kind {
-            config.await_server(SinkStart { spec: sink, origin: &spec.origin, servers: servers(options) })?;
+            config.await_server(SinkStart {
+                spec: sink,
+                origin: &spec.origin,
+                servers: servers(options),
+                job_id: None,
+            })?;
         }
         if let SinkKind::Kafka(kafka) = &sink.kind {
             let at = spec.origin.at(&format!("sinks.{}.brokers", sink.name));

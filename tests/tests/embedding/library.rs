@@ -4,6 +4,7 @@ use millstream::error::Kind;
 use millstream::internals::batch::types::ColumnType;
 use millstream::job::spec::{ClockSpec, ColumnSpec, JobSpec, PluginSpec, SinkSpec, SourceSpec, StageSpec};
 use millstream::run::{Job, Options, Stop};
+use millstream::sinks::PrintWrites;
 use millstream_tests::{Trial, free_port, plugin, until};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -135,7 +136,7 @@ fn what_comes_too_late_or_too_early_is_refused() {
         |what: &str| format!("cannot {what}: the job `endless` is already started; put it together before `start`");
     assert_eq!(refused(job.add_source(SourceSpec::rate("more", 1, None))), late("add a source"));
     assert_eq!(refused(job.add_stage(StageSpec::union("both", ["numbers"]))), late("add a stage"));
-    assert_eq!(refused(job.add_sink(SinkSpec::print("screen", ["numbers"]))), late("add a sink"));
+    assert_eq!(refused(job.add_sink(SinkSpec::new("screen", ["numbers"], PrintWrites::default()))), late("add a sink"));
     job.stop(Stop::Now).unwrap();
     assert!(job.await_termination(None).unwrap());
     assert_eq!(refused(job.start()), "the job `endless` is already started; a job starts once");

@@ -22,7 +22,7 @@ impl Default for JobSpec {
 impl JobSpec {
     /// Whether it only shows the first rows of its streams.
     pub fn is_sample(&self) -> bool {
-        self.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Sample { .. }))
+        self.sinks.iter().any(|sink| sink.kind.is_sample())
     }
 
     /// The name under which the rows of a sink are counted: its own, where no source or stage has it.
@@ -375,20 +375,6 @@ impl HttpClientSpec {
     }
 }
 
-impl WebsocketSinkSpec {
-    /// At `host:port` with default limits, for whoever comes from this machine.
-    pub fn new(listen: impl Into<String>) -> WebsocketSinkSpec {
-        WebsocketSinkSpec {
-            listen: listen.into(),
-            token: None,
-            origins: Vec::new(),
-            tls: None,
-            clients_max: limits::WEBSOCKET_CLIENTS_MAX,
-            rows_per_message_max: limits::WEBSOCKET_MESSAGE_ROWS_MAX,
-        }
-    }
-}
-
 impl HttpSinkSpec {
     /// Rows as JSON lines to this URL, with default limits.
     pub fn new(url: impl Into<String>) -> HttpSinkSpec {
@@ -447,14 +433,10 @@ impl SinkKind {
     /// The kind as a job file names it.
     pub fn word(&self) -> &'static str {
         match self {
-            SinkKind::Print { .. } => "print",
-            SinkKind::Sample { .. } => "sample",
             SinkKind::Files { layout, .. } if layout.delta => "delta",
             SinkKind::Files { .. } => "files",
             SinkKind::Queue { .. } => "queue",
-            SinkKind::Nothing => "nothing",
             SinkKind::Http(_) => "http",
-            SinkKind::Websocket(_) => "websocket",
             SinkKind::Postgres { .. } => "postgres",
             SinkKind::Kafka(_) => "kafka",
             SinkKind::Plugin(_) => "plugin",
@@ -490,14 +472,9 @@ impl SinkSpec {
     pub fn new<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
-        kind: SinkKind,
+        kind: impl Into<SinkKind>,
     ) -> SinkSpec {
-        SinkSpec { name: name.into(), from: texts(from), kind, wants_changes: false, encoding: None }
-    }
-
-    /// Standard output, the first ten rows of each batch.
-    pub fn print<S: Into<String>>(name: impl Into<String>, from: impl IntoIterator<Item = S>) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Print { rows: limits::PRINT_ROWS })
+        SinkSpec { name: name.into(), from: texts(from), kind: kind.into(), wants_changes: false, encoding: None }
     }
 
     /// A folder, with a file a batch.
@@ -521,11 +498,6 @@ impl SinkSpec {
         path: impl Into<PathBuf>,
     ) -> SinkSpec {
         SinkSpec::new(name, from, SinkKind::Queue { path: path.into() })
-    }
-
-    /// Nowhere: rows are counted and dropped.
-    pub fn nothing<S: Into<String>>(name: impl Into<String>, from: impl IntoIterator<Item = S>) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Nothing)
     }
 
     /// A server over HTTP.

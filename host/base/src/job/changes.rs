@@ -76,12 +76,13 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         let path = format!("sinks.{}", sink.name);
         let fits = keeps(&sink.kind);
         // The file says that they are wanted, or a program made the job.
-        if fits == SinkFit::Any || job.origin.lines.is_empty() || sink.wants_changes || mistakes.within(&path) {
+        let has_none = matches!(fits, SinkChanges::Rows | SinkChanges::Told);
+        if has_none || job.origin.lines.is_empty() || sink.wants_changes || mistakes.within(&path) {
             continue;
         }
         let mut changes = sink.from.iter().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
         let (key, message) = match fits {
-            SinkFit::Not { key, help, appends } => {
+            SinkChanges::Unknown { key, help, appends } => {
                 // Rows that a query has chosen by what they did may be all that is wanted where each is one more.
                 let Some(changes) = changes.find(|changes| changes.passed || !appends) else { continue };
                 let ChangeStream { source, op, says, .. } = &changes;
@@ -226,19 +227,9 @@ fn op_of(source: &SourceSpec) -> Option<&str> {
     source.schema.iter().find(|column| column.from == ColumnSource::Op).map(|column| column.name.as_str())
 }
 
-/// How a sink takes changes.
-#[derive(PartialEq)]
-enum SinkFit {
-    /// As any other rows.
-    Any,
-    /// It does what they say.
-    Keeps,
-    /// It keeps rows and does not know what they do: the key that is missing or wrong, what to write, and whether each row is one more.
-    Not { key: &'static str, help: &'static str, appends: bool },
-}
-
-fn keeps(sink: &SinkKind) -> SinkFit {
+fn keeps(sink: &SinkKind) -> SinkChanges<'_> {
     let (knows, key, help) = match sink {
+        SinkKind::Declared(config) => return config.changes(),
         sink if let Some(mode) = sink.table_mode() => match mode {
             TableMode::Append => (false, "mode", "write mode = \"upsert\" with the table's `key` and op = \"OP\""),
             TableMode::Upsert { op, .. } => (op.is_some(), "mode", "write op = \"OP\""),
@@ -251,11 +242,14 @@ fn keeps(sink: &SinkKind) -> SinkFit {
             let knows = documents.as_ref().is_some_and(|documents| documents.op.is_some());
             (knows, "body", "write op = \"OP\" and the `key` of documents")
         }
-        _ => return SinkFit::Any,
+        _ => return SinkChanges::Rows,
     };
     let appends = matches!(sink, SinkKind::Files { .. }) || sink.table_mode().is_some();
     let appends = appends && !matches!(sink.table_mode(), Some(TableMode::Upsert { .. }));
-    if knows { SinkFit::Keeps } else { SinkFit::Not { key, help, appends } }
+    match knows {
+        true => SinkChanges::Followed { key: &[], op: "", is_flag: false },
+        false => SinkChanges::Unknown { key, help, appends },
+    }
 }
 
 /// Changes as they came, perhaps with other columns beside them.
@@ -299,7 +293,7 @@ impl ChangeStream<'_> {
 
 /// Whether a sink does what a column of its rows says.
 pub fn follows_changes(sink: &SinkKind) -> bool {
-    keeps(sink) == SinkFit::Keeps
+    matches!(keeps(sink), SinkChanges::Followed { .. })
 }
 
 /// Whether a stage deletes rows that it has put out.

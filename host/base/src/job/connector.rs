@@ -2,10 +2,12 @@
 //! settings of one say of its rows. The language itself names none of them; `millstream_connectors` has the list.
 
 mod kinds;
+mod nothing;
 mod server;
 
 pub use kinds::{Kind, Kinds};
-pub use server::START;
+pub use nothing::{NOTHING, Nothing};
+pub use server::{START, TLS_SHAPE};
 
 use super::keys::TableKey;
 use super::spec::{SinkConfig, SinkServer, SourceConfig};
@@ -53,7 +55,7 @@ impl SinkServer {
     /// Reads `url`, `tls` and `wait`.
     pub fn read(r: &Reader<'_>, example: &str) -> SinkServer {
         let mut server = SinkServer::new(r.url(example).0);
-        server.tls = super::read::tls(r);
+        server.tls = r.tls();
         server.wait = r.time("wait").unwrap_or(server.wait);
         server
     }

@@ -139,7 +139,6 @@ pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet"
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 /// The kinds of sinks that the language has itself, and where rows go.
 pub(super) const SINK_KINDS: &[(&str, &str)] = &[
-    ("print", "standard output"),
     ("files", "a folder or bucket with files"),
     ("delta", "a table of Delta"),
     ("queue", "a file with a line a batch, for tests"),
@@ -147,9 +146,7 @@ pub(super) const SINK_KINDS: &[(&str, &str)] = &[
     ("kafka", "a topic of a Kafka cluster"),
     ("clickhouse", "a table of ClickHouse"),
     ("http", "a server over HTTP"),
-    ("websocket", "pages that follow them"),
     ("plugin", "wherever a plugin of yours takes them"),
-    ("nothing", "nowhere, for trials"),
 ];
 /// What the key `kind` of a sink says.
 pub(super) const SINK_KIND_DOC: &str = "Where the rows go";

@@ -11,7 +11,7 @@ mod socket;
 mod stage;
 mod window;
 
-pub use http::token_fits as token;
+pub use http::{own_certificate, token_fits as token};
 
 use super::mistakes::Mistakes;
 use super::part_mistakes::PartMistakes;
@@ -49,7 +49,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         }
     }
     // Those of a sample have the names of streams.
-    for spec in job.sinks.iter().filter(|spec| !matches!(spec.kind, SinkKind::Sample { .. })) {
+    for spec in job.sinks.iter().filter(|spec| !spec.kind.is_sample()) {
         if let Some(part) = part("sinks", "sink", &spec.name) {
             sink(spec, &part);
         }
@@ -443,7 +443,6 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
         part.wrong("encoding", "`encoding` is for formats of text, and this one holds bytes as they are; remove it");
     }
     match &spec.kind {
-        SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Nothing => {}
         SinkKind::Files { path, layout, parts, .. } => {
             match bucket_url(path) {
                 Some(url) => url_of_bucket(url, part),
@@ -464,7 +463,6 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
         }
         SinkKind::Queue { path } => file_path("path", path, part),
         SinkKind::Http(sink) => http::sink(sink, part),
-        SinkKind::Websocket(sink) => http::websocket(sink, part),
         SinkKind::Postgres { url, table, mode, parts, .. } => {
             if let Err(message) = database::check_url(url) {
                 part.wrong("url", message);

@@ -89,6 +89,10 @@ fn wrong_latest(job: &JobSpec, stage: &StageSpec) -> Option<String> {
 /// A sink that replaces rows by their start does not know which have gone.
 fn check_sink(job: &JobSpec, sink: &SinkSpec, mistakes: &Mistakes) {
     let key: Vec<&String> = match &sink.kind {
+        SinkKind::Declared(config) => match (config.row_key(), config.changes()) {
+            (Some(key), SinkChanges::Unknown { .. }) => key.iter().collect(),
+            _ => return,
+        },
         kind if let Some(mode) = kind.table_mode() => {
             let TableMode::Upsert { key, op: None } = mode else { return };
             key.iter().collect()

@@ -546,16 +546,6 @@ pub struct SinkSpec {
 /// Where the rows of a sink go. Paths are as in the job file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SinkKind {
-    /// Standard output, as a table.
-    Print {
-        /// How many rows of a batch are shown.
-        rows: usize,
-    },
-    /// Standard output: the first rows of the stream, once. Not for job files: `run --sample` puts one behind each stream.
-    Sample {
-        /// How many rows are shown.
-        rows: usize,
-    },
     /// A folder, or the like of it in a bucket, with files of rows, which may be those of a table of Delta.
     Files {
         /// The folder, or `s3://bucket/prefix`.
@@ -572,12 +562,8 @@ pub enum SinkKind {
         /// The file.
         path: PathBuf,
     },
-    /// Nowhere: rows are counted and dropped, for trials and benchmarks.
-    Nothing,
     /// A server, in requests over HTTP.
     Http(HttpSinkSpec),
-    /// Whoever connects, as JSON.
-    Websocket(WebsocketSinkSpec),
     /// A table of a PostgreSQL database.
     Postgres {
         /// `postgres://user:password@host/database`; `${NAME}` stands for an environment variable.
@@ -660,6 +646,7 @@ impl SinkKind {
         match self {
             SinkKind::Clickhouse(_) => true,
             SinkKind::Http(http) => http.counts_rows() || http.parts == PartsBy::Worker,
+            SinkKind::Declared(config) => config.passes_over_repeated_rows(),
             _ => false,
         }
     }
@@ -680,8 +667,20 @@ impl SinkKind {
             SinkKind::Files { parts, .. } | SinkKind::Postgres { parts, .. } => *parts == PartsBy::Worker,
             SinkKind::Kafka(kafka) => kafka.parts == PartsBy::Worker,
             SinkKind::Http(http) => http.parts == PartsBy::Worker,
+            SinkKind::Declared(config) => config.by_worker(),
             _ => false,
         }
+    }
+
+    /// Whether it only shows the first rows of a stream, and is no sink of the job.
+    pub fn is_sample(&self) -> bool {
+        matches!(self, SinkKind::Declared(config) if config.is_sample())
+    }
+}
+
+impl<C: SinkConfig> From<C> for SinkKind {
+    fn from(config: C) -> SinkKind {
+        SinkKind::Declared(Arc::new(config))
     }
 }
 
@@ -722,23 +721,6 @@ impl HttpSinkSpec {
     pub fn counts_rows(&self) -> bool {
         self.headers.iter().any(|(_, value)| value.contains(HttpSinkSpec::SEQUENCE))
     }
-}
-
-/// Where and how a `websocket` sink hears who follows its rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WebsocketSinkSpec {
-    /// `host:port`
-    pub listen: String,
-    /// What clients must bring; `None`: they need nothing.
-    pub token: Option<String>,
-    /// The sites whose pages may listen, beside those of this machine.
-    pub origins: Vec<String>,
-    /// The certificate that clients see; `None`: without TLS.
-    pub tls: Option<TlsSpec>,
-    /// Clients at a time.
-    pub clients_max: u64,
-    /// Most rows of a message.
-    pub rows_per_message_max: u64,
 }
 
 /// What a request of an `http` sink holds.

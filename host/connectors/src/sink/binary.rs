@@ -43,7 +43,11 @@ pub fn encoded(spec: &SinkSpec, rows: &RecordBatch) -> Result<RecordBatch> {
 
 /// Whether a column is bytes that are written as text. The key of a record is bytes itself.
 fn is_encoded(spec: &SinkSpec, field: &Field) -> bool {
-    let is_key = matches!(&spec.kind, SinkKind::Kafka(kafka) if kafka.key.as_ref() == Some(field.name()));
+    let is_key = match &spec.kind {
+        SinkKind::Kafka(kafka) => kafka.key.as_ref() == Some(field.name()),
+        SinkKind::Declared(config) => config.keeps_bytes(field.name()),
+        _ => false,
+    };
     *field.data_type() == DataType::Binary && !is_key
 }
 

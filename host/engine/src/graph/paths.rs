@@ -27,11 +27,7 @@ pub fn check(spec: &JobSpec) -> Result<()> {
     check_checkpoints(spec, &used)?;
     for sink in &spec.sinks {
         let (path, folder) = match &sink.kind {
-            SinkKind::Print { .. }
-            | SinkKind::Sample { .. }
-            | SinkKind::Nothing
-            | SinkKind::Http(_)
-            | SinkKind::Websocket(_)
+            SinkKind::Http(_)
             | SinkKind::Postgres { .. }
             | SinkKind::Kafka(_)
             | SinkKind::Plugin(_)

@@ -56,7 +56,9 @@ impl Graph {
                 }
             }
             if let SinkKind::Declared(config) = &sink.kind {
-                let _ = writeln!(text, "        {:<16} {}", "", config.promise());
+                for promise in config.promises() {
+                    let _ = writeln!(text, "        {:<16} {promise}", "");
+                }
             }
             if let SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } = &sink.kind {
                 let promise = "exactly once, with [checkpoint]: each commit of the table says which it is";

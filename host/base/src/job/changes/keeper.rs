@@ -28,17 +28,21 @@ pub(super) fn all(job: &JobSpec) -> Vec<Keeper<'_>> {
 
 fn sink(sink: &SinkSpec) -> Option<Keeper<'_>> {
     let (key, op, is_flag) = match &sink.kind {
+        SinkKind::Declared(config) => match config.changes() {
+            SinkChanges::Followed { key, op, is_flag } => (key.iter().collect(), op, is_flag),
+            _ => return None,
+        },
         kind if let Some(mode) = kind.table_mode() => {
             let TableMode::Upsert { key, op: Some(op) } = mode else { return None };
-            (key.iter().collect(), op, false)
+            (key.iter().collect(), op.as_str(), false)
         }
         SinkKind::Kafka(kafka) => match (&kafka.op, &kafka.tombstones) {
-            (Some(op), _) => (kafka.key.iter().collect(), op, false),
-            (None, Some(flag)) => (kafka.key.iter().collect(), flag, true),
+            (Some(op), _) => (kafka.key.iter().collect(), op.as_str(), false),
+            (None, Some(flag)) => (kafka.key.iter().collect(), flag.as_str(), true),
             (None, None) => return None,
         },
         SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents: Some(documents), .. }, .. }) => {
-            (vec![&documents.key], documents.op.as_ref()?, false)
+            (vec![&documents.key], documents.op.as_deref()?, false)
         }
         _ => return None,
     };

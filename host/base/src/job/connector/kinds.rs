@@ -1,6 +1,6 @@
 //! The kinds of sources and sinks of a program, and the keys that they may have.
 
-use super::{Declaration, SinkDeclaration, SourceDeclaration};
+use super::{Declaration, NOTHING, SinkDeclaration, SourceDeclaration};
 use crate::job::keys::{self, KeyShape, TableKey};
 use crate::job::spec::{SinkConfig, SourceConfig, TableDeclaration, TableKind};
 use std::collections::BTreeSet;
@@ -47,11 +47,12 @@ impl Kinds {
         }
     }
 
-    /// The kinds that the language has itself, without any connector.
+    /// The kinds that need no connector.
     pub fn of_language() -> &'static Kinds {
         static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
             let sources = keys::SOURCE_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(kind));
             let sinks = keys::SINK_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(kind));
+            let sinks = sinks.chain([Kind::Declared(&NOTHING)]);
             Kinds::new(sources.collect(), sinks.collect(), Vec::new())
         });
         &KINDS

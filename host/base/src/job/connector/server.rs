@@ -3,8 +3,9 @@
 use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
 use crate::job::http_url;
-use crate::job::keys::KeyShape;
+use crate::job::keys::{self, KeyShape};
 use crate::job::part_mistakes::PartMistakes;
+use crate::job::read;
 use crate::job::spec::{ColumnSpec, RecordFormat, ServerStart, StreamStart, TableMode, TlsSpec};
 use crate::job::table::Reader;
 use crate::limits::POLLED_PARTITIONS_MAX;
@@ -12,11 +13,18 @@ use std::collections::BTreeSet;
 
 /// The shape of a key `start` that [`Reader::start`] reads.
 pub const START: KeyShape = KeyShape::Word(&["earliest", "latest"]);
+/// The shape of a key `tls` that [`Reader::tls`] reads.
+pub const TLS_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(keys::TLS)]);
 
 impl Reader<'_> {
     /// Texts, none of them empty; none where the key is absent.
     pub fn list(&self, key: &str, example: &str) -> Vec<String> {
         self.texts(key, example).unwrap_or_default()
+    }
+
+    /// The key `tls`; `None`: plain TCP.
+    pub fn tls(&self) -> Option<TlsSpec> {
+        read::tls(self)
     }
 
     /// The key `start`.
@@ -135,6 +143,13 @@ impl PartMistakes<'_> {
     /// `mode` and `key` of a table.
     pub fn table_mode(&self, mode: &TableMode) {
         super::super::parts::mode(mode, self);
+    }
+
+    /// A number of which there is one at least.
+    pub fn not_zero(&self, key: &str, value: u64) {
+        if value == 0 {
+            self.wrong(key, format!("`{key}` is 0; write at least 1"));
+        }
     }
 
     /// The name of a column.

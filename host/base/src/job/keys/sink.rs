@@ -9,9 +9,7 @@ const KAFKA: &[&str] = &["kafka"];
 const OVER_HTTP: &[&str] = &["http"];
 const POSTGRES: &[&str] = &["postgres"];
 const TABLES: &[&str] = &["postgres", "delta"];
-const WEBSOCKET: &[&str] = &["websocket"];
-const WITH_TOKEN: &[&str] = &["http", "websocket"];
-const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka"];
+const SINKS_WITH_TLS: &[&str] = &["http", "kafka"];
 const BY_URL: &[&str] = &["postgres", "http"];
 const PLUGIN: &[&str] = &["plugin"];
 const WAITING: &[&str] = &["postgres", "kafka", "http", "plugin"];
@@ -41,8 +39,6 @@ const OWN: &[TableKey] = &[
     key("config", KeyShape::Any, "What the plugin is told.").of(PLUGIN),
     key("limits", KeyShape::Table(LIMITS), "What the plugin may use up.").of(PLUGIN),
     key("grant", KeyShape::Table(GRANT), "What the plugin may use: files, variables, and whom it may talk to.").of(PLUGIN),
-    key("rows", KeyShape::Whole(0, limits::PRINT_ROWS_MAX), "How many rows of a batch are shown, 10 by default.")
-        .of(&["print"]),
     key("path", KeyShape::Text, "The file or folder, relative to the job file; of `files` and `delta` also \"s3://bucket/prefix\", gs://, az:// or hdfs://.")
         .of(&["files", "delta", "queue"])
         .needed(&["files", "delta", "queue"]),
@@ -106,25 +102,9 @@ const OWN: &[TableKey] = &[
     key(
         "token",
         KeyShape::Text,
-        "Sent with each request as `Authorization: Bearer …`, or what each client of a `websocket` must bring; write \"${NAME}\", so that \
-         it does not stand in the file.",
+        "Sent with each request as `Authorization: Bearer …`; write \"${NAME}\", so that it does not stand in the file.",
     )
-    .of(WITH_TOKEN),
-    key("listen", KeyShape::Address, "Where clients connect to, as \"127.0.0.1:8090\".").of(WEBSOCKET).needed(WEBSOCKET),
-    key(
-        "origins",
-        KeyShape::Texts,
-        "Sites whose pages may listen, as \"https://dashboard.example.org\"; \"*\" for all. Pages of this machine may.",
-    )
-    .of(WEBSOCKET),
-    key("clients_max", KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX), "Clients at a time, 100 by default; more wait.")
-        .of(WEBSOCKET),
-    key(
-        "rows_per_message_max",
-        KeyShape::Whole(1, i64::MAX as u64),
-        "Most rows of one message, 1000 by default; a batch with more is several messages.",
-    )
-    .of(WEBSOCKET),
+    .of(OVER_HTTP),
     key(
         "headers",
         KeyShape::ByName(&KeyShape::Text),
@@ -135,8 +115,7 @@ const OWN: &[TableKey] = &[
         "tls",
         KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS)]),
         "How a server with https, or a broker, is spoken to: { ca = \"issuer.pem\", cert = \"own.pem\", key = \"own.key\" }, or true \
-         of `kafka`. Its certificate is checked. Of kind `websocket`: the certificate that clients see, { cert = \"own.pem\", key = \
-         \"own.key\" }.",
+         of `kafka`. Its certificate is checked.",
     )
     .of(SINKS_WITH_TLS),
     key(
@@ -189,7 +168,7 @@ const OWN: &[TableKey] = &[
         KeyShape::Word(&BinaryEncoding::WORDS),
         "How columns of type binary are written in json, csv and text: \"hex\", \"base64\" or \"utf8\"; \"hex\" by default. Format text writes such a column only with it.",
     )
-    .of(&["files", "http", "websocket", "kafka"]),
+    .of(&["files", "http", "kafka"]),
     key("brokers", KeyShape::Texts, "Brokers to ask for all others, as \"127.0.0.1:9092\" or a list of such.")
         .of(KAFKA)
         .needed(KAFKA),

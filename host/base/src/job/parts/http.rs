@@ -3,9 +3,7 @@
 use super::address;
 use crate::job::http_url;
 use crate::job::part_mistakes::PartMistakes;
-use crate::job::spec::{
-    ClickhouseSinkSpec, HttpServerSpec, HttpSinkSpec, LumberjackSpec, SourceSpec, TlsSpec, WebsocketSinkSpec,
-};
+use crate::job::spec::{ClickhouseSinkSpec, HttpServerSpec, HttpSinkSpec, LumberjackSpec, SourceSpec, TlsSpec};
 use crate::units;
 use std::time::Duration;
 
@@ -47,7 +45,7 @@ pub(super) fn lumberjack(spec: &SourceSpec, lumberjack: &LumberjackSpec, part: &
 }
 
 /// Who listens has a certificate, and looks at nobody's.
-fn own_certificate(tls: &TlsSpec, part: &PartMistakes<'_>) {
+pub fn own_certificate(tls: &TlsSpec, part: &PartMistakes<'_>) {
     let (key, why) = match tls {
         tls if tls.ca.is_some() => ("tls.ca", "`tls.ca` is for those that connect to a server"),
         tls if tls.name.is_some() => ("tls.name", "`tls.name` is for those that connect to a server"),
@@ -55,20 +53,6 @@ fn own_certificate(tls: &TlsSpec, part: &PartMistakes<'_>) {
         _ => return,
     };
     part.wrong(key, format!("{why}; write tls = {{ cert = \"own.pem\", key = \"own.key\" }}"));
-}
-
-/// A sink that listens.
-pub(super) fn websocket(sink: &WebsocketSinkSpec, part: &PartMistakes<'_>) {
-    address("listen", &sink.listen, part);
-    if let Some(token) = &sink.token {
-        token_fits(token, part);
-    }
-    sink.tls.iter().for_each(|tls| own_certificate(tls, part));
-    for (key, value) in [("clients_max", sink.clients_max), ("rows_per_message_max", sink.rows_per_message_max)] {
-        if value == 0 {
-            part.wrong(key, format!("`{key}` is 0; write at least 1"));
-        }
-    }
 }
 
 /// A sink that sends requests.

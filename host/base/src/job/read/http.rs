@@ -3,7 +3,6 @@
 use super::{http_client, tls};
 use crate::job::spec::{
     ClickhouseSinkSpec, HttpBody, HttpServerSpec, HttpSinkSpec, KeyedDocuments, LumberjackSpec, OtlpSignal, SyslogSpec,
-    WebsocketSinkSpec,
 };
 use crate::job::table::Reader;
 use crate::limits;
@@ -173,19 +172,4 @@ pub(super) fn headers(r: &Reader<'_>) -> Vec<(String, String)> {
         }
     };
     inner.table.iter().filter_map(header).collect()
-}
-
-/// A sink that listens.
-pub(in crate::job) fn websocket(r: &Reader<'_>) -> WebsocketSinkSpec {
-    let example = "listen = \"127.0.0.1:8090\"";
-    r.need("listen", example);
-    let mut spec = WebsocketSinkSpec::new(r.text("listen", example).unwrap_or_default());
-    spec.token = r.text("token", "token = \"${NAME}\"").map(str::to_owned);
-    spec.origins = r.texts("origins", "origins = \"https://dashboard.example.org\"").unwrap_or_default();
-    spec.tls = tls::read(r);
-    let clients = r.whole("clients_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
-    spec.clients_max = clients.unwrap_or(spec.clients_max);
-    let rows = r.whole("rows_per_message_max", 1, i64::MAX as u64);
-    spec.rows_per_message_max = rows.unwrap_or(spec.rows_per_message_max);
-    spec
 }

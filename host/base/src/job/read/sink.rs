@@ -5,7 +5,7 @@ use super::kafka::cluster;
 use super::stage::plugin::bare;
 use super::{http, records};
 use crate::built;
-use crate::job::connector::Kinds;
+use crate::job::connector::{Kinds, Nothing};
 use crate::job::keys::{self, SINK_KINDS_LATER};
 use crate::job::spec::{
     Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, PluginSinkSpec, RecordFormat, SinkKind,
@@ -57,13 +57,8 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, (kinds, folder): (&Kind
         Some("kafka") => SinkKind::Kafka(Box::new(kafka(r, folder))),
         Some("clickhouse") => SinkKind::Clickhouse(Box::new(http::clickhouse(r))),
         Some("http") => SinkKind::Http(http::sink(r)),
-        Some("websocket") => SinkKind::Websocket(http::websocket(r)),
         Some("plugin") => SinkKind::Plugin(Box::new(plugin(r))),
-        Some("nothing") => SinkKind::Nothing,
-        _ => {
-            let rows = r.whole("rows", 0, limits::PRINT_ROWS_MAX).and_then(|rows| usize::try_from(rows).ok());
-            SinkKind::Print { rows: rows.unwrap_or(limits::PRINT_ROWS) }
-        }
+        _ => SinkKind::from(Nothing),
     };
     SinkSpec { name, from, kind, wants_changes, encoding: encoding(r) }
 }

@@ -7,6 +7,7 @@ pub(super) use stages::STAGES;
 
 use super::super::all;
 use super::{read, read_with};
+use crate::print::settings::PrintWrites;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::job::spec::*;
 use millstream_base::job::{check, order, schema};
@@ -131,7 +132,7 @@ fn the_example_is_read_whole() {
     assert_eq!(all, expected);
 
     assert_eq!(job.sinks[0].from, ["totals", "hot.rejected"]);
-    assert_eq!(job.sinks[0].kind, SinkKind::Print { rows: 10 });
+    assert_eq!(job.sinks[0].kind, PrintWrites { rows: 10 }.into());
     assert_eq!(
         job.sinks[1].kind,
         SinkKind::Files {
@@ -280,11 +281,11 @@ fn a_program_builds_the_same_job() {
         .stage(StageSpec::plugin("totals", ["words"], "plugins/running-count").key(["word"]))
         .stage(counts)
         .stage(StageSpec::union("all", ["counts", "totals"]))
-        .sink(SinkSpec::print("screen", ["all"]))
+        .sink(SinkSpec::new("screen", ["all"], PrintWrites::default()))
         .sink(SinkSpec::files("disk", ["all"], "out", FileFormat::Csv));
     check(&job).unwrap();
     // Nobody reads a sink, so that it may have the name of what it reads.
-    check(&job.clone().sink(SinkSpec::print("counts", ["counts"]))).unwrap();
+    check(&job.clone().sink(SinkSpec::new("counts", ["counts"], PrintWrites::default()))).unwrap();
 
     let bad = job.clone().stage(StageSpec::union("counts", ["wrods"])).source(SourceSpec::socket("s", "nowhere"));
     assert_eq!(
@@ -293,13 +294,20 @@ fn a_program_builds_the_same_job() {
          stage `counts`: there is a stage `counts` already; every source and stage needs a name of its own\n\
          stage `counts`: `from` names `wrods`, which is neither a source nor a stage; did you mean `words`?"
     );
-    let several = JobSpec::new("x").source(SourceSpec::sockets("s", ["a:1", "b:1"])).sink(SinkSpec::print("p", ["s"]));
+    let several = JobSpec::new("x").source(SourceSpec::sockets("s", ["a:1", "b:1"])).sink(SinkSpec::new(
+        "p",
+        ["s"],
+        PrintWrites::default(),
+    ));
     check(&several).unwrap();
     let text = "name = \"x\"\n[sources.s]\nkind = \"socket\"\naddress = [\"a:1\", \"b:1\"]\n[sinks.p]\nfrom = \"s\"\nkind = \"print\"";
     let same = [&read(text).unwrap(), &several].map(|job| format!("{:?}", job.sources[0].kind));
     assert_eq!(same[0], same[1]);
-    let bad =
-        JobSpec::new("x").source(SourceSpec::sockets("s", Vec::<String>::new())).sink(SinkSpec::print("p", ["s"]));
+    let bad = JobSpec::new("x").source(SourceSpec::sockets("s", Vec::<String>::new())).sink(SinkSpec::new(
+        "p",
+        ["s"],
+        PrintWrites::default(),
+    ));
     let message = check(&bad).unwrap_err().message;
     assert!(message.starts_with("source `s`: `address` is an empty list; write address = ["), "{message}");
     let none = JobSpec::new("x").source(SourceSpec::socket("lines", "127.0.0.1:9999"));

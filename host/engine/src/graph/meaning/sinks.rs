@@ -85,5 +85,5 @@ pub(super) fn keeps_state(graph: &Graph, stage: &StageSpec) -> bool {
 
 /// Whether what a sink is given stays somewhere.
 pub(super) fn keeps(sink: &SinkKind) -> bool {
-    !matches!(sink, SinkKind::Nothing | SinkKind::Print { .. })
+    !matches!(sink, SinkKind::Declared(config) if !config.keeps_rows())
 }

@@ -4,6 +4,7 @@ use super::super::read;
 use super::described;
 use super::plugins::strict_limits;
 use crate::kinds::all;
+use crate::print::settings::PrintWrites;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::job::spec::TableKind;
 use millstream_base::job::spec::*;
@@ -350,7 +351,11 @@ fn a_program_builds_the_same_stages() {
         StageSpec::enrich("stock", ["orders"], enrich),
     ];
     let sources = job.sources.iter().cloned().fold(JobSpec::new("built"), JobSpec::source);
-    let built = stages.into_iter().chain(others).fold(sources, JobSpec::stage).sink(SinkSpec::print("screen", ["hot"]));
+    let built = stages.into_iter().chain(others).fold(sources, JobSpec::stage).sink(SinkSpec::new(
+        "screen",
+        ["hot"],
+        PrintWrites::default(),
+    ));
     check(&built).unwrap();
 }
 
@@ -359,7 +364,7 @@ fn a_program_builds_the_same_stages() {
 fn programs_are_refused_as_files_are() {
     let job = |stage: StageSpec| {
         let source = SourceSpec::queue("a", "a", vec![ColumnSpec::new("k", ColumnType::Text)]);
-        JobSpec::new("built").source(source).stage(stage).sink(SinkSpec::print("out", ["s"]))
+        JobSpec::new("built").source(source).stage(stage).sink(SinkSpec::new("out", ["s"], PrintWrites::default()))
     };
     let window = |window| StageSpec::union("s", ["a"]).window(window);
     let over = Duration::MAX;

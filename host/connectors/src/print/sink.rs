@@ -1,6 +1,6 @@
 //! Sink `print`: batches on standard output, as tables for people.
 
-use super::commit_failed;
+use crate::sink::commit_failed;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -13,7 +13,7 @@ use millstream_base::hex;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::shown::harmless;
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 /// Characters of a cell or column name that are shown; the rest is cut.
@@ -47,12 +47,11 @@ impl PrintSink {
     }
 
     /// What is shown of a batch.
-    pub(super) fn text(&self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<String> {
+    pub(super) fn text(&self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<String, ArrowError> {
         let total = rows.iter().map(RecordBatch::num_rows).sum();
         let mut text = String::new();
         self.header(&mut text, batch, time);
-        self.body(&mut text, rows, total)
-            .map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", self.name)))?;
+        self.body(&mut text, rows, total)?;
         Ok(text)
     }
 
@@ -106,7 +105,9 @@ impl Sink for PrintSink {
             self.empty_not_shown += 1;
             return Ok(());
         }
-        let text = self.text(batch, time, &rows)?;
+        let text = self
+            .text(batch, time, &rows)
+            .map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", self.name)))?;
         // One write a batch, so that batches of several sinks do not mix.
         self.out
             .write_all(text.as_bytes())
@@ -120,6 +121,18 @@ impl Sink for PrintSink {
     fn committed(&self) -> Option<BatchId> {
         None
     }
+}
+
+/// What a sink that shows so many rows of a batch shows of this one.
+pub(super) fn render(
+    name: &str,
+    shown: usize,
+    schema: &SchemaRef,
+    (batch, time): (BatchId, BatchTime),
+    rows: &[RecordBatch],
+) -> io::Result<Vec<u8>> {
+    let sink = PrintSink::new(name, shown, schema.clone(), Box::new(io::sink()));
+    sink.text(batch, time, rows).map(String::into_bytes).map_err(io::Error::other)
 }
 
 /// Arrow's table of the first `shown` rows, every cell made harmless for terminals beforehand.
@@ -183,7 +196,6 @@ mod tests {
     use arrow::array::{BinaryArray, Float64Array, Int64Array, ListArray, TimestampMicrosecondArray};
     use arrow::datatypes::Int32Type;
     use millstream_base::batch::types::{ColumnType, schema_of};
-    use std::io;
     use std::sync::Mutex;
 
     #[derive(Clone, Default)]

@@ -5,12 +5,13 @@
 mod client;
 mod messages;
 
-use super::waiting::runtime_of;
-use super::wrong;
+use super::settings::WebsocketWrites;
 use crate::http::certificate::Certificate;
 use crate::http::listener::{bind, cannot_listen};
 use crate::http::refusals::Refusals;
 use crate::limits::WEBSOCKET_MESSAGES_MAX;
+use crate::sink::waiting::runtime_of;
+use crate::sink::wrong;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::json;
@@ -19,7 +20,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::{Origin, SinkKind, SinkSpec, WebsocketSinkSpec};
+use millstream_base::job::spec::{Origin, SinkStart};
 use millstream_base::threads;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -44,16 +45,17 @@ impl Drop for WebsocketSink {
 /// What all connections share.
 struct Audience {
     name: String,
-    spec: WebsocketSinkSpec,
+    spec: WebsocketWrites,
     certificate: Option<Certificate>,
     messages: broadcast::Sender<Utf8Bytes>,
     refusals: Refusals,
 }
 
 /// Checks what can be checked before anything listens.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+pub(super) fn check(writes: &WebsocketWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
+    let SinkStart { spec, origin, .. } = start;
     json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
-    match certificate(of(spec)?, origin) {
+    match certificate(writes, origin) {
         None => Ok(()),
         Some(certificate) => {
             let usable = certificate.check();
@@ -63,9 +65,8 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Res
 }
 
 /// Begins to listen.
-pub(super) fn open(spec: &SinkSpec, origin: &Origin, failure: &Failure) -> Result<Box<dyn Sink>> {
-    let websocket = of(spec)?;
-    let (name, address) = (&spec.name, &websocket.listen);
+pub(super) fn open(writes: &WebsocketWrites, start: SinkStart<'_>, failure: &Failure) -> Result<Box<dyn Sink>> {
+    let (name, address) = (&start.spec.name, &writes.listen);
     let runtime = runtime_of("millstream-websocket")?;
     // The caller may be a thread of another runtime.
     let listener = std::thread::scope(|scope| {
@@ -77,8 +78,8 @@ pub(super) fn open(spec: &SinkSpec, origin: &Origin, failure: &Failure) -> Resul
     let (messages, _) = broadcast::channel(WEBSOCKET_MESSAGES_MAX);
     let audience = Audience {
         name: name.clone(),
-        spec: websocket.clone(),
-        certificate: certificate(websocket, origin),
+        spec: writes.clone(),
+        certificate: certificate(writes, start.origin),
         messages: messages.clone(),
         refusals: Refusals::new(who.clone()),
     };
@@ -92,18 +93,11 @@ pub(super) fn open(spec: &SinkSpec, origin: &Origin, failure: &Failure) -> Resul
             failure.set(threads::panicked(&format!("the server of {who}"), &*panic));
         }
     });
-    let rows_max = usize::try_from(websocket.rows_per_message_max).unwrap_or(usize::MAX);
+    let rows_max = usize::try_from(writes.rows_per_message_max).unwrap_or(usize::MAX);
     Ok(Box::new(WebsocketSink { name: name.clone(), rows_max, messages, runtime: Some(runtime) }))
 }
 
-fn of(spec: &SinkSpec) -> Result<&WebsocketSinkSpec> {
-    match &spec.kind {
-        SinkKind::Websocket(websocket) => Ok(websocket),
-        _ => Err(Error::bug(format!("sink `{}` does not listen", spec.name))),
-    }
-}
-
-fn certificate(spec: &WebsocketSinkSpec, origin: &Origin) -> Option<Certificate> {
+fn certificate(spec: &WebsocketWrites, origin: &Origin) -> Option<Certificate> {
     spec.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder))
 }
 
