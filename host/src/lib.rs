@@ -58,6 +58,8 @@ pub use millstream_runtime as run;
 /// What sinks write, and where: each is a kind of a [`SinkSpec`](job::spec::SinkSpec).
 pub mod sinks {
     pub use millstream_base::job::connector::Nothing;
+    pub use millstream_connectors::clickhouse::settings::ClickhouseWrites;
+    pub use millstream_connectors::http::sink::settings::{HttpBody, HttpWrites, KeyedDocuments};
     pub use millstream_connectors::print::settings::PrintWrites;
     pub use millstream_connectors::websocket::settings::WebsocketWrites;
 }

@@ -8,6 +8,7 @@
     allow(dead_code, unreachable_code, unused_imports)
 )]
 
+pub mod clickhouse;
 #[cfg_attr(not(feature = "brokers"), path = "dial/absent.rs")]
 mod dial;
 #[cfg(feature = "brokers")]

@@ -1,12 +1,10 @@
 //! Where rows leave: a sink commits the rows of a batch together with the batch id.
 
 mod binary;
-mod clickhouse;
 pub mod commit_retry;
 pub(crate) mod encode;
 mod encoder;
 mod files;
-mod http;
 #[cfg_attr(not(feature = "kafka"), path = "sink/kafka/absent.rs")]
 pub mod kafka;
 mod marker;
@@ -64,10 +62,8 @@ pub fn check(
             queue::check(&origin.folder.join(path), keeps_checkpoints, owner_id)
                 .map_err(|message| wrong(spec, origin, "path", message))
         }
-        SinkKind::Http(_) => http::check(spec, schema, origin, keeps_checkpoints),
         SinkKind::Postgres { .. } => postgres::check(spec, schema, origin, servers),
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin, servers),
-        SinkKind::Clickhouse(_) => clickhouse::check(spec, schema, origin, keeps_checkpoints),
         SinkKind::Declared(config) => {
             config.check_start(SinkStart { spec, origin, servers, job_id: owner_id }, schema, keeps_checkpoints)
         }
@@ -87,7 +83,7 @@ pub fn open(
     servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     let name = &spec.name;
-    let start = SinkStart { spec, origin, servers, job_id: owner.map(|owner| owner.job_id.as_str()) };
+    let start = SinkStart { spec, origin, servers, job_id: None };
     let (given, schema) = (schema.clone(), binary::written(spec, &schema));
     Ok(binary::encoding(
         spec,
@@ -97,11 +93,9 @@ pub fn open(
             SinkKind::Queue { path } => {
                 Box::new(queue::QueueSink::open(name, &origin.folder.join(path), owner, failure)?)
             }
-            SinkKind::Http(_) => http::open(spec, origin, owner, failure)?,
             SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, None, owner, failure, servers)?,
             SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
             SinkKind::Plugin(_) => return Err(no_writer(spec)),
-            SinkKind::Clickhouse(_) => clickhouse::open(spec, origin, owner, failure)?,
             SinkKind::Declared(config) => config.open(start, &schema, owner, failure)?,
         },
     ))
@@ -122,9 +116,8 @@ pub fn open_share(
     let sink = match &spec.kind {
         SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, Some(worker), owner, failure, servers)?,
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, Some(worker), owner, failure)?,
-        SinkKind::Http(_) => http::prepare(spec, origin, Some(worker), owner, failure)?,
         SinkKind::Declared(config) => {
-            let start = SinkStart { spec, origin, servers, job_id: owner.map(|owner| owner.job_id.as_str()) };
+            let start = SinkStart { spec, origin, servers, job_id: None };
             config.open_share(start, worker, &schema, owner, failure)?
         }
         _ => files::open(written_by(spec, schema, origin)?, Some(worker), owner, failure)?,
@@ -155,7 +148,6 @@ fn place_of(path: &Path, origin: &Origin) -> PathBuf {
 /// nothing outside. An error where the medium cannot be read or belongs to another job.
 pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: ServerWait) -> Result<Option<BatchId>> {
     match &spec.kind {
-        SinkKind::Http(_) | SinkKind::Clickhouse(_) => Ok(None),
         SinkKind::Files { path, layout, .. } => files::committed(&place_of(path, origin), layout, job_id)
             .map_err(|message| wrong(spec, origin, "path", message)),
         SinkKind::Queue { path } => {
@@ -177,11 +169,7 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
             let start = SinkStart { spec, origin, servers: ServerWait::No, job_id: None };
             return config.written(start, batch);
         }
-        SinkKind::Http(_)
-        | SinkKind::Postgres { .. }
-        | SinkKind::Kafka(_)
-        | SinkKind::Plugin(_)
-        | SinkKind::Clickhouse(_) => return Ok(None),
+        SinkKind::Postgres { .. } | SinkKind::Kafka(_) | SinkKind::Plugin(_) => return Ok(None),
         // Of several parts it is not known which are there.
         SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
         SinkKind::Files { path, format, layout, .. } => {
@@ -222,11 +210,9 @@ pub fn render(
         SinkKind::Declared(config) => config.render(&spec.name, schema, (batch, time), rows),
         SinkKind::Files { format, .. } => files::render(*format, schema, rows),
         SinkKind::Queue { .. } => queue::render(batch, time, rows),
-        SinkKind::Postgres { .. }
-        | SinkKind::Kafka(_)
-        | SinkKind::Clickhouse(_)
-        | SinkKind::Http(_)
-        | SinkKind::Plugin(_) => files::render(FileFormat::Json, schema, rows),
+        SinkKind::Postgres { .. } | SinkKind::Kafka(_) | SinkKind::Plugin(_) => {
+            files::render(FileFormat::Json, schema, rows)
+        }
     };
     rendered.map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", spec.name)))
 }

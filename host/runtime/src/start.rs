@@ -14,7 +14,7 @@ use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, Generation};
 use millstream_base::job::spec::SinkStart;
-use millstream_base::job::spec::{HttpSinkSpec, JobSpec, OnError, SinkKind, StateSpec};
+use millstream_base::job::spec::{JobSpec, OnError, SinkKind, StateSpec};
 use millstream_base::memory;
 use millstream_base::patience::ServerWait;
 use millstream_base::threads::lost_connection;
@@ -294,13 +294,15 @@ fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
     }
 }
 
-/// How requests of `http` sinks are made is as the job says now, which may be what makes a server take them: rows are known by where they
-/// stand among those of their batch, however these are sent.
+/// How rows are sent is as the job says now, where it does not matter which rows there are: it may be what makes a server take them.
 fn send_as_now(before: &mut JobSpec, now: &JobSpec) {
     for sink in &mut before.sinks {
         let same = now.sinks.iter().find(|same| same.name == sink.name);
-        if let (SinkKind::Http(before), Some(SinkKind::Http(now))) = (&mut sink.kind, same.map(|same| &same.kind)) {
-            *before = HttpSinkSpec { parts: before.parts, ..now.clone() };
+        if let (SinkKind::Declared(before), Some(SinkKind::Declared(now))) =
+            (&mut sink.kind, same.map(|same| &same.kind))
+            && let Some(sent) = before.sent_as(&**now)
+        {
+            *before = sent;
         }
     }
 }

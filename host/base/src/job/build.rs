@@ -375,26 +375,6 @@ impl HttpClientSpec {
     }
 }
 
-impl HttpSinkSpec {
-    /// Rows as JSON lines to this URL, with default limits.
-    pub fn new(url: impl Into<String>) -> HttpSinkSpec {
-        HttpSinkSpec {
-            url: url.into(),
-            put: false,
-            body: HttpBody::Lines,
-            token: None,
-            headers: Vec::new(),
-            tls: None,
-            rows_per_request_max: limits::HTTP_REQUEST_ROWS_SENT_MAX,
-            request_bytes_max: limits::HTTP_REQUEST_BYTES_SENT_MAX,
-            timeout: Duration::from_millis(limits::HTTP_TIMEOUT_MS),
-            wait: Duration::from_millis(limits::SERVER_WAIT_MS),
-            reject: false,
-            parts: PartsBy::default(),
-        }
-    }
-}
-
 impl SourceKind {
     /// The file or folder that must be there to be read.
     pub fn path(&self) -> Option<&Path> {
@@ -436,11 +416,9 @@ impl SinkKind {
             SinkKind::Files { layout, .. } if layout.delta => "delta",
             SinkKind::Files { .. } => "files",
             SinkKind::Queue { .. } => "queue",
-            SinkKind::Http(_) => "http",
             SinkKind::Postgres { .. } => "postgres",
             SinkKind::Kafka(_) => "kafka",
             SinkKind::Plugin(_) => "plugin",
-            SinkKind::Clickhouse(_) => "clickhouse",
             SinkKind::Declared(config) => config.kind(),
         }
     }
@@ -498,15 +476,6 @@ impl SinkSpec {
         path: impl Into<PathBuf>,
     ) -> SinkSpec {
         SinkSpec::new(name, from, SinkKind::Queue { path: path.into() })
-    }
-
-    /// A server over HTTP.
-    pub fn http<S: Into<String>>(
-        name: impl Into<String>,
-        from: impl IntoIterator<Item = S>,
-        http: HttpSinkSpec,
-    ) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Http(http))
     }
 
     /// A table of the PostgreSQL database at this URL.

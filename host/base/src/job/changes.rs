@@ -238,10 +238,6 @@ fn keeps(sink: &SinkKind) -> SinkChanges<'_> {
         SinkKind::Kafka(kafka) => {
             (kafka.op.is_some() || kafka.tombstones.is_some(), "topic", "write op = \"OP\" and the `key` of records")
         }
-        SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents, .. }, .. }) => {
-            let knows = documents.as_ref().is_some_and(|documents| documents.op.is_some());
-            (knows, "body", "write op = \"OP\" and the `key` of documents")
-        }
         _ => return SinkChanges::Rows,
     };
     let appends = matches!(sink, SinkKind::Files { .. }) || sink.table_mode().is_some();

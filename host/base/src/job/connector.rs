@@ -48,6 +48,10 @@ pub const WAIT: &[&str] = &["wait"];
 pub const MESSAGES: &[&str] = &["format", "encoding"];
 /// What rows do to a table.
 pub const TABLE: &[&str] = &["mode", "key", "op", "changes"];
+/// Who commits the rows of a batch.
+pub const PARTS: &[&str] = &["parts"];
+/// That changes of a table are wanted as rows.
+pub const CHANGES: &[&str] = &["changes"];
 /// How bytes are written where rows are always text.
 pub const ENCODING: &[&str] = &["encoding"];
 

@@ -1,7 +1,6 @@
 //! Every key that a job file may hold: what it is for and what it takes. Unknown keys are found, and the JSON Schema
 //! for editors is made, from these same tables.
 
-mod clickhouse;
 mod lumberjack;
 mod otlp;
 mod nexmark;
@@ -144,8 +143,6 @@ pub(super) const SINK_KINDS: &[(&str, &str)] = &[
     ("queue", "a file with a line a batch, for tests"),
     ("postgres", "a table of a PostgreSQL database"),
     ("kafka", "a topic of a Kafka cluster"),
-    ("clickhouse", "a table of ClickHouse"),
-    ("http", "a server over HTTP"),
     ("plugin", "wherever a plugin of yours takes them"),
 ];
 /// What the key `kind` of a sink says.

@@ -462,7 +462,6 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
             }
         }
         SinkKind::Queue { path } => file_path("path", path, part),
-        SinkKind::Http(sink) => http::sink(sink, part),
         SinkKind::Postgres { url, table, mode, parts, .. } => {
             if let Err(message) = database::check_url(url) {
                 part.wrong("url", message);
@@ -481,7 +480,6 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
         }
         SinkKind::Kafka(spec) => kafka::sink(spec, part),
         SinkKind::Plugin(sink) => plugin::check_end(&sink.plugin, part),
-        SinkKind::Clickhouse(spec) => http::clickhouse(spec, part),
         SinkKind::Declared(config) => config.check(part),
     }
 }

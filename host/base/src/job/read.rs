@@ -3,7 +3,7 @@
 mod checkpoint;
 mod columns;
 mod files;
-mod http;
+pub(super) mod http;
 mod http_client;
 mod kafka;
 mod records;

@@ -97,11 +97,6 @@ fn check_sink(job: &JobSpec, sink: &SinkSpec, mistakes: &Mistakes) {
             let TableMode::Upsert { key, op: None } = mode else { return };
             key.iter().collect()
         }
-        SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents: Some(documents), .. }, .. })
-            if documents.op.is_none() =>
-        {
-            vec![&documents.key]
-        }
         _ => return,
     };
     let part = format!("sinks.{}", sink.name);

@@ -3,7 +3,6 @@
 
 mod addresses;
 mod changes;
-mod clickhouse;
 mod config;
 mod http_client;
 mod kafka;
@@ -20,7 +19,6 @@ pub use crate::batch::binary_text::BinaryEncoding;
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
 pub use addresses::*;
 pub use changes::*;
-pub use clickhouse::*;
 pub use config::*;
 pub use http_client::*;
 pub use kafka::*;
@@ -562,8 +560,6 @@ pub enum SinkKind {
         /// The file.
         path: PathBuf,
     },
-    /// A server, in requests over HTTP.
-    Http(HttpSinkSpec),
     /// A table of a PostgreSQL database.
     Postgres {
         /// `postgres://user:password@host/database`; `${NAME}` stands for an environment variable.
@@ -581,8 +577,6 @@ pub enum SinkKind {
     Kafka(Box<KafkaSinkSpec>),
     /// Wherever a plugin of world `sink` takes them.
     Plugin(Box<PluginSinkSpec>),
-    /// A table of ClickHouse.
-    Clickhouse(Box<ClickhouseSinkSpec>),
     /// Wherever the connector of a kind writes.
     Declared(Arc<dyn SinkConfig>),
 }
@@ -640,12 +634,9 @@ pub fn bucket_url(path: &Path) -> Option<&str> {
 
 impl SinkKind {
     /// Whether its server passes over rows by their place in what was sent, and cannot say which it has: then all that was planned may be
-    /// there, be it in part, and other rows in these places would be passed over. Shares that are sent over HTTP are known again by
-    /// workers, so they have to be as they were.
+    /// there, be it in part, and other rows in these places would be passed over.
     pub fn passes_over_repeated_rows(&self) -> bool {
         match self {
-            SinkKind::Clickhouse(_) => true,
-            SinkKind::Http(http) => http.counts_rows() || http.parts == PartsBy::Worker,
             SinkKind::Declared(config) => config.passes_over_repeated_rows(),
             _ => false,
         }
@@ -666,7 +657,6 @@ impl SinkKind {
         match self {
             SinkKind::Files { parts, .. } | SinkKind::Postgres { parts, .. } => *parts == PartsBy::Worker,
             SinkKind::Kafka(kafka) => kafka.parts == PartsBy::Worker,
-            SinkKind::Http(http) => http.parts == PartsBy::Worker,
             SinkKind::Declared(config) => config.by_worker(),
             _ => false,
         }
@@ -682,71 +672,6 @@ impl<C: SinkConfig> From<C> for SinkKind {
     fn from(config: C) -> SinkKind {
         SinkKind::Declared(Arc::new(config))
     }
-}
-
-/// Where and how an `http` sink sends its rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HttpSinkSpec {
-    /// `https://host/path`; `${NAME}` stands for an environment variable, `{key}` for the key of a request.
-    pub url: String,
-    /// PUT in the place of POST.
-    pub put: bool,
-    /// What a request holds.
-    pub body: HttpBody,
-    /// Sent as `Authorization: Bearer …`.
-    pub token: Option<String>,
-    /// Other headers, by name.
-    pub headers: Vec<(String, String)>,
-    /// How a server with https is spoken to; `None`: it is checked by what the system trusts.
-    pub tls: Option<TlsSpec>,
-    /// Most rows of a request.
-    pub rows_per_request_max: u64,
-    /// Most bytes of rows of a request; one row at least.
-    pub request_bytes_max: u64,
-    /// How long an answer may take.
-    pub timeout: Duration,
-    /// How long the job waits for a server that is away.
-    pub wait: Duration,
-    /// Rows of a `_bulk` that the server refuses are left out; else the job stops.
-    pub reject: bool,
-    /// Who sends: worker 0 whole batches, or each worker the rows that it has.
-    pub parts: PartsBy,
-}
-
-impl HttpSinkSpec {
-    /// What stands in headers for a number that is larger with each request: it counts batches and their rows.
-    pub const SEQUENCE: &str = "{sequence}";
-
-    /// Whether its requests have such a number.
-    pub fn counts_rows(&self) -> bool {
-        self.headers.iter().any(|(_, value)| value.contains(HttpSinkSpec::SEQUENCE))
-    }
-}
-
-/// What a request of an `http` sink holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum HttpBody {
-    /// A JSON object a line.
-    #[default]
-    Lines,
-    /// A JSON array of them.
-    Array,
-    /// What `_bulk` of OpenSearch takes: a line with what to do before each.
-    Bulk {
-        /// The index, where the URL does not name it.
-        index: Option<String>,
-        /// What its documents are; `None`: each row is one of its own.
-        documents: Option<KeyedDocuments>,
-    },
-}
-
-/// Documents that rows of the same key share: the last row is the document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyedDocuments {
-    /// The column whose value names the document of a row.
-    pub key: String,
-    /// The column that says what a row does, where some of them delete documents; it is not written.
-    pub op: Option<String>,
 }
 
 /// What a row does to a table.

@@ -2,7 +2,6 @@
 
 use super::binary;
 use super::encode::csv;
-use super::http;
 use super::kafka;
 use super::written_by;
 use arrow::array::RecordBatch;
@@ -30,12 +29,7 @@ impl Encoder {
         let encode: EncodeRows = match &spec.kind {
             // What grows over batches is kept as rows until it is complete.
             SinkKind::Files { .. } if !written_by(spec, schema.clone(), origin)?.is_plain() => return Ok(None),
-            // Of the rows of a key the last is chosen first.
-            SinkKind::Http(spec) if http::keyed(spec).is_some() => return Ok(None),
-            SinkKind::Files { format: FileFormat::Json, .. } | SinkKind::Queue { .. } | SinkKind::Http(_) => {
-                Arc::new(json::encode)
-            }
-            SinkKind::Clickhouse(_) => Arc::new(json::encode),
+            SinkKind::Files { format: FileFormat::Json, .. } | SinkKind::Queue { .. } => Arc::new(json::encode),
             SinkKind::Files { format: FileFormat::Csv, .. } => Arc::new(csv::encode),
             // Which schema the registry has is known to who opened the sink.
             SinkKind::Kafka(kafka) if kafka.registry.is_some() => return Ok(None),

@@ -169,14 +169,7 @@ fn a_query_gives_the_rows_that_a_sink_wrote_with_their_types() {
     commit(&mut *sink, 1, part.clone()).unwrap();
     let query = |query| {
         let wait = Duration::ZERO;
-        (TABLE.fetch)(TableQuery {
-            url: "sqlite:a.db",
-            query,
-            origin: &origin,
-            who: "",
-            wait,
-            servers: ServerWait::No,
-        })
+        (TABLE.fetch)(TableQuery { url: "sqlite:a.db", query, origin: &origin, who: "", wait, servers: ServerWait::No })
     };
     let read = |bytes: &[u8]| StreamReader::try_new(bytes, None).unwrap().next().unwrap().unwrap();
     let found = read(&query("select * from t").unwrap());

@@ -7,9 +7,7 @@ mod tests;
 
 use super::Graph;
 use millstream_base::batch::types;
-use millstream_base::job::spec::{
-    FilesLayout, HttpBody, HttpShape, JobSpec, PartsBy, SinkKind, SourceKind, SourceSpec, TableMode,
-};
+use millstream_base::job::spec::{FilesLayout, HttpShape, JobSpec, SinkKind, SourceKind, SourceSpec, TableMode};
 use millstream_base::secrets;
 use std::fmt::Write as _;
 
@@ -67,28 +65,6 @@ impl Graph {
                     let key = key.join(", ");
                     let _ = writeln!(text, "        {:<16} the last row of each {key} is in the table", "");
                 }
-            }
-            if let SinkKind::Http(http) = &sink.kind {
-                let by = match http.body {
-                    HttpBody::Bulk { documents: Some(_), .. } => "the _id of each key, whose last row counts",
-                    HttpBody::Bulk { .. } => "the _id of each row",
-                    HttpBody::Lines | HttpBody::Array => "the header Idempotency-Key",
-                };
-                let _ = writeln!(text, "        {:<16} at least once; exactly once where the server goes by {by}", "");
-                if http.parts == PartsBy::Worker {
-                    let _ = writeln!(
-                        text,
-                        "        {:<16} each worker sends its share of a batch, under keys of its own",
-                        ""
-                    );
-                }
-            }
-            if let SinkKind::Clickhouse(clickhouse) = &sink.kind {
-                let promise = match clickhouse.exactly_once {
-                    true => "exactly once, with [checkpoint], within the table's window of deduplication",
-                    false => "at least once",
-                };
-                let _ = writeln!(text, "        {:<16} {promise}", "");
             }
         }
         text

@@ -41,9 +41,6 @@ fn sink(sink: &SinkSpec) -> Option<Keeper<'_>> {
             (None, Some(flag)) => (kafka.key.iter().collect(), flag.as_str(), true),
             (None, None) => return None,
         },
-        SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents: Some(documents), .. }, .. }) => {
-            (vec![&documents.key], documents.op.as_deref()?, false)
-        }
         _ => return None,
     };
     let who = format!("sink `{}`", sink.name);

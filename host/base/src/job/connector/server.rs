@@ -5,8 +5,8 @@ use crate::batch::types::ColumnType;
 use crate::job::http_url;
 use crate::job::keys::{self, KeyShape};
 use crate::job::part_mistakes::PartMistakes;
-use crate::job::read;
-use crate::job::spec::{ColumnSpec, RecordFormat, ServerStart, StreamStart, TableMode, TlsSpec};
+use crate::job::read::{http, tls};
+use crate::job::spec::{ColumnSpec, PartsBy, RecordFormat, ServerStart, StreamStart, TableMode, TlsSpec};
 use crate::job::table::Reader;
 use crate::limits::POLLED_PARTITIONS_MAX;
 use std::collections::BTreeSet;
@@ -24,7 +24,17 @@ impl Reader<'_> {
 
     /// The key `tls`; `None`: plain TCP.
     pub fn tls(&self) -> Option<TlsSpec> {
-        read::tls(self)
+        tls(self)
+    }
+
+    /// The key `headers`.
+    pub fn headers(&self) -> Vec<(String, String)> {
+        http::headers(self)
+    }
+
+    /// The key `parts`.
+    pub fn parts_by(&self) -> PartsBy {
+        self.choice("parts", &[("batch", PartsBy::Batch), ("worker", PartsBy::Worker)], &[]).unwrap_or_default()
     }
 
     /// The key `start`.

@@ -1,21 +1,18 @@
 //! The keys of a sink.
 
-use super::clickhouse;
 use super::*;
 use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
 const KAFKA: &[&str] = &["kafka"];
-const OVER_HTTP: &[&str] = &["http"];
 const POSTGRES: &[&str] = &["postgres"];
 const TABLES: &[&str] = &["postgres", "delta"];
-const SINKS_WITH_TLS: &[&str] = &["http", "kafka"];
-const BY_URL: &[&str] = &["postgres", "http"];
+const SINKS_WITH_TLS: &[&str] = &["kafka"];
 const PLUGIN: &[&str] = &["plugin"];
-const WAITING: &[&str] = &["postgres", "kafka", "http", "plugin"];
-const REFUSING: &[&str] = &["http", "plugin"];
+const WAITING: &[&str] = &["postgres", "kafka", "plugin"];
 
-const OWN: &[TableKey] = &[
+/// A sink.
+pub(in crate::job) const SINK: &[TableKey] = &[
     key(
         "from",
         KeyShape::Texts,
@@ -55,7 +52,7 @@ const OWN: &[TableKey] = &[
          rows (`worker`): all workers then encode and write at once, each under a marker of its own; requests of `http` have keys with the \
          worker's number.",
     )
-    .of(&["files", "delta", "kafka", "postgres", "http"]),
+    .of(&["files", "delta", "kafka", "postgres"]),
     key(
         "partition_by",
         KeyShape::Texts,
@@ -80,37 +77,10 @@ const OWN: &[TableKey] = &[
     key(
         "url",
         KeyShape::Text,
-        "The database, as \"postgres://user:${PGPASSWORD}@host/database\", or where requests go, as \"https://host/path\"; ${NAME} \
-         is replaced by the environment variable of that name, so that no password stands in the file.",
+        "The database, as \"postgres://user:${PGPASSWORD}@host/database\"; ${NAME} is replaced by the environment variable of that name, so that no password stands in the file.",
     )
-    .of(BY_URL)
-    .needed(BY_URL),
-    key(
-        "method",
-        KeyShape::Word(&["POST", "PUT"]),
-        "The method of requests, POST by default.",
-    )
-    .of(OVER_HTTP),
-    key(
-        "body",
-        KeyShape::Word(&["lines", "array", "bulk"]),
-        "What a request holds: a JSON object a line (`lines`, the default), a JSON array of them (`array`), or what `_bulk` of \
-         OpenSearch takes (`bulk`).",
-    )
-    .of(OVER_HTTP),
-    key("index", KeyShape::Text, "Body bulk: the index, where the URL does not name it.").of(OVER_HTTP),
-    key(
-        "token",
-        KeyShape::Text,
-        "Sent with each request as `Authorization: Bearer …`; write \"${NAME}\", so that it does not stand in the file.",
-    )
-    .of(OVER_HTTP),
-    key(
-        "headers",
-        KeyShape::ByName(&KeyShape::Text),
-        "Headers of each request, by name. `{key}` stands for the key of the request, `{sequence}` for a number that grows, `{sender}` for whose number it is.",
-    )
-    .of(OVER_HTTP),
+    .of(POSTGRES)
+    .needed(POSTGRES),
     key(
         "tls",
         KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS)]),
@@ -119,20 +89,12 @@ const OWN: &[TableKey] = &[
     )
     .of(SINKS_WITH_TLS),
     key(
-        "rows_per_request_max",
-        KeyShape::Whole(1, i64::MAX as u64),
-        "Most rows of one request, 10000 by default.",
-    )
-    .of(OVER_HTTP),
-    key("request_bytes_max", KeyShape::Size, "Most bytes of rows of one request, 4MiB by default; one row at least.").of(OVER_HTTP),
-    key("timeout", KeyShape::Time, "How long an answer may take, 30s by default.").of(OVER_HTTP),
-    key(
         "on_error",
         KeyShape::Word(&["stop", "reject"]),
-        "Body bulk, or a plugin: what becomes of a row that the server, or the plugin, refuses: the job stops (`stop`, the default), or \
-         it is told in the log and left out (`reject`).",
+        "What becomes of a row that the plugin refuses: the job stops (`stop`, the default), or it is told in the log and left out \
+         (`reject`).",
     )
-    .of(REFUSING),
+    .of(PLUGIN),
     key("table", KeyShape::Text, "The table, as \"counts\" or \"schema.counts\". It is made where it is not there.")
         .of(POSTGRES)
         .needed(POSTGRES),
@@ -146,29 +108,28 @@ const OWN: &[TableKey] = &[
         "key",
         KeyShape::Texts,
         "Mode upsert: the columns of which a row of the table has no two alike. Kind kafka: the column that is the key of \
-         records, which decides about their partition as Java's client does. Body bulk: the column whose value is the `_id` of the \
-         document, so that of a key the last row counts.",
+         records, which decides about their partition as Java's client does.",
     )
-    .of(&["postgres", "delta", "kafka", "http"]),
+    .of(&["postgres", "delta", "kafka"]),
     key(
         "op",
         KeyShape::Text,
         "The column of type text that says what a row does: `insert`, `update` or `upsert` write it, `delete` deletes the row of its key, \
-         and `truncate` all rows. The column itself is not written. Of `postgres` and `delta` with mode = \"upsert\", and of `http` with body = \"bulk\".",
+         and `truncate` all rows. The column itself is not written.",
     )
-    .of(&["postgres", "delta", "kafka", "http"]),
+    .of(&["postgres", "delta", "kafka"]),
     key(
         "changes",
         KeyShape::Word(&["rows"]),
         "That changes of a table are wanted as rows here, those that delete a row included.",
     )
-    .of(&["files", "delta", "postgres", "kafka", "http"]),
+    .of(&["files", "delta", "postgres", "kafka"]),
     key(
         "encoding",
         KeyShape::Word(&BinaryEncoding::WORDS),
         "How columns of type binary are written in json, csv and text: \"hex\", \"base64\" or \"utf8\"; \"hex\" by default. Format text writes such a column only with it.",
     )
-    .of(&["files", "http", "kafka"]),
+    .of(&["files", "kafka"]),
     key("brokers", KeyShape::Texts, "Brokers to ask for all others, as \"127.0.0.1:9092\" or a list of such.")
         .of(KAFKA)
         .needed(KAFKA),
@@ -222,8 +183,3 @@ const OWN: &[TableKey] = &[
     )
     .of(WAITING),
 ];
-
-const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, clickhouse::SINK];
-
-/// A sink.
-pub(in crate::job) const SINK: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);

@@ -2,14 +2,13 @@
 
 use super::columns::encoding;
 use super::kafka::cluster;
+use super::records;
 use super::stage::plugin::bare;
-use super::{http, records};
 use crate::built;
 use crate::job::connector::{Kinds, Nothing};
 use crate::job::keys::{self, SINK_KINDS_LATER};
 use crate::job::spec::{
-    Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, PluginSinkSpec, RecordFormat, SinkKind,
-    SinkSpec,
+    Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PluginSinkSpec, RecordFormat, SinkKind, SinkSpec,
 };
 use crate::job::table::Reader;
 use crate::limits;
@@ -43,20 +42,18 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, (kinds, folder): (&Kind
         Some("files") => SinkKind::Files {
             path: path("path = \"output\""),
             format: compressed(r.choice("format", &formats, &["arrow", "orc"]), r),
-            parts: parts(r),
+            parts: r.parts_by(),
             layout: layout(r),
         },
         Some("delta") => SinkKind::Files {
             path: path("path = \"lake/orders\""),
             format: compressed(Some(FileFormat::Parquet(Compression::Snappy)), r),
-            parts: parts(r),
+            parts: r.parts_by(),
             layout: FilesLayout { delta: true, mode: r.table_mode(), ..layout(r) },
         },
         Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
         Some("postgres") => postgres(r),
         Some("kafka") => SinkKind::Kafka(Box::new(kafka(r, folder))),
-        Some("clickhouse") => SinkKind::Clickhouse(Box::new(http::clickhouse(r))),
-        Some("http") => SinkKind::Http(http::sink(r)),
         Some("plugin") => SinkKind::Plugin(Box::new(plugin(r))),
         _ => SinkKind::from(Nothing),
     };
@@ -71,11 +68,6 @@ fn plugin(r: &Reader<'_>) -> PluginSinkSpec {
         reject: r.choice("on_error", &[("stop", false), ("reject", true)], &["skip", "fail"]).unwrap_or(false),
         ..usual
     }
-}
-
-/// Who writes.
-pub(super) fn parts(r: &Reader<'_>) -> PartsBy {
-    r.choice("parts", &[("batch", PartsBy::Batch), ("worker", PartsBy::Worker)], &[]).unwrap_or_default()
 }
 
 /// A format of files, with `compression`.
@@ -125,7 +117,7 @@ fn postgres(r: &Reader<'_>) -> SinkKind {
     let table = text("table", "table = \"counts\"");
     let mode = r.table_mode();
     let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
-    SinkKind::Postgres { url, table, mode, parts: parts(r), wait }
+    SinkKind::Postgres { url, table, mode, parts: r.parts_by(), wait }
 }
 
 fn kafka(r: &Reader<'_>, folder: &Path) -> KafkaSinkSpec {
@@ -173,6 +165,6 @@ fn kafka(r: &Reader<'_>, folder: &Path) -> KafkaSinkSpec {
     }
     spec.markers = text("markers", "markers = \"millstream-markers\"").unwrap_or(spec.markers);
     spec.transaction = r.time("transaction").unwrap_or(spec.transaction);
-    spec.parts = parts(r);
+    spec.parts = r.parts_by();
     spec
 }

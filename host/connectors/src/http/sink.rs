@@ -5,14 +5,16 @@
 //! batch, as a sender with keys, ids and numbers of its own: batches that were planned run again with the workers that they had.
 
 mod bulk;
+pub mod declaration;
 mod documents;
 mod requests;
+pub mod settings;
 
-use super::commit_retry::{CommitRetry, ServerFault};
-use super::shares::Share;
-use super::waiting::{await_or_end, new_runtime};
-use super::wrong;
-use crate::http::{Client, Fault, HttpRequest, Reply, Server};
+use super::{Client, Fault, HttpRequest, Reply, Server};
+use crate::sink::commit_retry::{CommitRetry, ServerFault};
+use crate::sink::shares::Share;
+use crate::sink::waiting::{await_or_end, new_runtime};
+use crate::sink::wrong;
 use crate::tls::Tls;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -26,10 +28,11 @@ use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::http_url;
-use millstream_base::job::spec::{HttpBody, HttpSinkSpec, KeyedDocuments, Origin, PartsBy, SinkKind, SinkSpec};
+use millstream_base::job::spec::{PartsBy, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_base::shown;
 use requests::RowsOfRequest;
+use settings::{HttpBody, HttpWrites};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::time::Duration;
@@ -37,7 +40,7 @@ use tokio::runtime::Runtime;
 
 /// What stands in a URL or a header for the key of a request, and in a header for a number that is larger with each, and for whose
 /// number that is.
-pub(super) const KEY: &str = "{key}";
+pub const KEY: &str = "{key}";
 const SENDER: &str = "{sender}";
 /// Rows of one batch, in bits of that number.
 const NUMBER_BITS: u32 = 28;
@@ -53,7 +56,7 @@ const REFUSED_SHOWN: usize = 3;
 /// Sends every batch that has rows.
 struct HttpSink {
     name: String,
-    spec: HttpSinkSpec,
+    writes: HttpWrites,
     client: Client,
     headers: HeaderMap,
     /// In front of all keys: the job, as long as it goes on.
@@ -66,13 +69,13 @@ struct HttpSink {
 }
 
 /// Checks what can be checked without asking the server.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_checkpoints: bool) -> Result<()> {
+pub fn check(http: &HttpWrites, start: SinkStart<'_>, schema: &SchemaRef, keeps_checkpoints: bool) -> Result<()> {
+    let SinkStart { spec, origin, .. } = start;
     json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
-    let http = of(spec)?;
-    if let Some(keyed) = keyed(http) {
+    if let Some(keyed) = http.keyed() {
         documents::check(keyed, schema).map_err(|(key, message)| wrong(spec, origin, key, message))?;
     }
-    let server = server(spec, http, origin)?;
+    let server = server(http, start)?;
     server.check().map_err(|message| wrong(spec, origin, "tls", format!("`tls` cannot be used: {message}")))?;
     if counts_for_nobody(http) && http.parts == PartsBy::Worker {
         let message = format!("each worker counts `{{sequence}}` by itself (`parts = \"worker\"`); {NAME_SENDER}");
@@ -84,69 +87,54 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_
     }
 }
 
-/// What the documents are that rows share.
-pub(super) fn keyed(http: &HttpSinkSpec) -> Option<&KeyedDocuments> {
-    match &http.body {
-        HttpBody::Bulk { documents, .. } => documents.as_ref(),
-        HttpBody::Lines | HttpBody::Array => None,
-    }
-}
-
 const COUNTS_ANEW: &str = "a job that begins anew counts `{sequence}` from the beginning, and a server that knows the larger ones \
                            takes its rows for repeated ones";
 const NAME_SENDER: &str =
     "write `{sender}` into the header that says whose number it is, as Millstream-Producer = \"{sender}\"";
 
 /// Whether requests have a number, and do not say whose.
-fn counts_for_nobody(http: &HttpSinkSpec) -> bool {
+fn counts_for_nobody(http: &HttpWrites) -> bool {
     let has = |what: &str| http.headers.iter().any(|(_, value)| value.contains(what));
     http.counts_rows() && !has(SENDER) && !has(KEY)
 }
 
 /// Prepares to send, and says what that promises; the first batch connects.
-pub(super) fn open(
-    spec: &SinkSpec,
-    origin: &Origin,
-    owner: Option<&Owner>,
-    failure: &Failure,
-) -> Result<Box<dyn Sink>> {
-    let name = &spec.name;
+fn open(http: &HttpWrites, start: SinkStart<'_>, owner: Option<&Owner>, failure: &Failure) -> Result<Box<dyn Sink>> {
+    let name = &start.spec.name;
     if owner.is_some() {
         tracing::info!(
             "sink `{name}` sends at least once: after a crash some requests come again, with the same Idempotency-Key"
         );
     }
-    if counts_for_nobody(of(spec)?) {
+    if counts_for_nobody(http) {
         tracing::warn!("sink `{name}`: {COUNTS_ANEW}, as after --fresh; {NAME_SENDER}");
     }
-    prepare(spec, origin, None, owner, failure)
+    prepare(http, start, None, owner, failure)
 }
 
 /// Who asks the server of a sink, and the headers of all requests.
-pub(super) fn client(spec: &SinkSpec, origin: &Origin) -> Result<(Client, HeaderMap)> {
-    let http = of(spec)?;
-    let headers = headers(http).map_err(|message| wrong(spec, origin, "headers", message))?;
-    Ok((Client::new(server(spec, http, origin)?), headers))
+pub fn client(http: &HttpWrites, start: SinkStart<'_>) -> Result<(Client, HeaderMap)> {
+    let headers = headers(http).map_err(|message| wrong(start.spec, start.origin, "headers", message))?;
+    Ok((Client::new(server(http, start)?), headers))
 }
 
 /// Prepares to send whole batches, or the share of a worker; the first batch connects.
-pub(super) fn prepare(
-    spec: &SinkSpec,
-    origin: &Origin,
+pub fn prepare(
+    http: &HttpWrites,
+    start: SinkStart<'_>,
     share: Share,
     owner: Option<&Owner>,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
-    let http = of(spec)?;
-    let (client, headers) = client(spec, origin)?;
+    let (client, headers) = client(http, start)?;
     let job_id = match owner {
         Some(owner) => owner.job_id.clone(),
         // What no other start has.
         None => format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1)),
     };
     Ok(Box::new(HttpSink {
-        name: spec.name.clone(),
-        spec: http.clone(),
+        name: start.spec.name.clone(),
+        writes: http.clone(),
         client,
         headers,
         job_id,
@@ -157,14 +145,8 @@ pub(super) fn prepare(
     }))
 }
 
-fn of(spec: &SinkSpec) -> Result<&HttpSinkSpec> {
-    match &spec.kind {
-        SinkKind::Http(http) => Ok(http),
-        _ => Err(Error::bug(format!("sink `{}` sends nothing", spec.name))),
-    }
-}
-
-fn server(spec: &SinkSpec, http: &HttpSinkSpec, origin: &Origin) -> Result<Server> {
+fn server(http: &HttpWrites, start: SinkStart<'_>) -> Result<Server> {
+    let SinkStart { spec, origin, .. } = start;
     let tls = http.tls.as_ref().map_or_else(Tls::default, |tls| Tls::of(tls, &origin.folder));
     let url = http_url::url(&http.url).and_then(|url| {
         // A key is put in later, and stands for letters that a URL may have.
@@ -174,7 +156,7 @@ fn server(spec: &SinkSpec, http: &HttpSinkSpec, origin: &Origin) -> Result<Serve
 }
 
 /// The headers of all requests.
-fn headers(http: &HttpSinkSpec) -> std::result::Result<HeaderMap, String> {
+fn headers(http: &HttpWrites) -> std::result::Result<HeaderMap, String> {
     let kind = if http.body == HttpBody::Array { "application/json" } else { "application/x-ndjson" };
     let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
     if let Some(token) = &http.token {
@@ -217,7 +199,7 @@ impl Sink for HttpSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         fault::point("commit.before");
         let (documents, rows) = self.documents(batch, rows)?;
-        let (rows_max, bytes_max) = (self.spec.rows_per_request_max, self.spec.request_bytes_max);
+        let (rows_max, bytes_max) = (self.writes.rows_per_request_max, self.writes.request_bytes_max);
         let [rows_max, bytes_max] = [rows_max, bytes_max].map(|most| usize::try_from(most).unwrap_or(usize::MAX));
         requests::each(&rows, documents, (rows_max, bytes_max), |request| {
             self.send(batch, &request).map_err(SendingFailed)
@@ -235,7 +217,7 @@ impl Sink for HttpSink {
 impl HttpSink {
     /// The documents of the rows, where rows share them, and the rows without the column that says what they do.
     fn documents(&self, batch: BatchId, rows: Vec<RecordBatch>) -> Result<(Option<Documents>, Vec<RecordBatch>)> {
-        let Some(keyed) = keyed(&self.spec) else { return Ok((None, rows)) };
+        let Some(keyed) = self.writes.keyed() else { return Ok((None, rows)) };
         let found = documents::of(&rows, keyed)
             .map_err(|why| Error::plugin(format!("sink `{}`: batch {batch}: {why}", self.name)))?;
         let Some(op) = &keyed.op else { return Ok((Some(found), rows)) };
@@ -250,7 +232,7 @@ impl HttpSink {
     /// Sends a request until it is taken, the job has ended, or something is wrong that does not pass.
     fn send(&mut self, batch: BatchId, request: &RowsOfRequest) -> Result<()> {
         let (name, place) = (self.name.clone(), self.client.server().place().to_owned());
-        let (wait, failure) = (self.spec.wait, self.failure.clone());
+        let (wait, failure) = (self.writes.wait, self.failure.clone());
         let mut rows = requests::all(request);
         CommitRetry { sink: &name, place: &place, wait, failure: &failure }.commit(batch, || {
             match self.attempt(batch, request, &rows).map_err(ServerFault::Lasting)? {
@@ -275,11 +257,11 @@ impl HttpSink {
         // A job that was changed in the middle of a batch cuts it elsewhere, or makes other rows of it: what a server passes over must
         // hold no row that it has not. Nor has a request with some of the rows of another one its key.
         let key = format!("{prefix}/{}-{}", request.number, request.digest(rows));
-        let body = request.body(rows, &self.spec.body, |row| format!("{prefix}/{row}"));
+        let body = request.body(rows, &self.writes.body, |row| format!("{prefix}/{row}"));
         let mut headers = self.headers.clone();
         let sequence = ((batch.0 << NUMBER_BITS) | request.end().min((1 << NUMBER_BITS) - 1)).to_string();
         for value in headers.values_mut() {
-            let stand_ins = [(KEY, &key), (HttpSinkSpec::SEQUENCE, &sequence), (SENDER, &sender)];
+            let stand_ins = [(KEY, &key), (HttpWrites::SEQUENCE, &sequence), (SENDER, &sender)];
             let Some(text) = value.to_str().ok().filter(|text| stand_ins.iter().any(|(word, _)| text.contains(word)))
             else {
                 continue;
@@ -288,12 +270,12 @@ impl HttpSink {
             *value = HeaderValue::try_from(text).map_err(|error| Error::bug(format!("a key is no header: {error}")))?;
         }
         headers.insert(KEY_HEADER, HeaderValue::try_from(&key).map_err(|error| Error::bug(format!("{key}: {error}")))?);
-        let method = if self.spec.put { Method::PUT } else { Method::POST };
+        let method = if self.writes.put { Method::PUT } else { Method::POST };
         let path = self.client.server().path().replace("0key0", &key);
         let asked = HttpRequest { method, path, headers, body };
-        let bulk = matches!(self.spec.body, HttpBody::Bulk { .. });
+        let bulk = matches!(self.writes.body, HttpBody::Bulk { .. });
         let most = if bulk { BULK_REPLY_BYTES_MAX } else { REPLY_BYTES_MAX };
-        let asking = self.client.ask(&asked, self.spec.timeout, most);
+        let asking = self.client.ask(&asked, self.writes.timeout, most);
         let reply = match await_or_end(&self.runtime, &self.failure, asking) {
             None => return Err(self.ended(batch)),
             Some(Ok(reply)) => reply,
@@ -354,7 +336,7 @@ impl HttpSink {
             let more =
                 if count > REFUSED_SHOWN { format!("; and {} more", count - REFUSED_SHOWN) } else { String::new() };
             let told = format!("{place} refuses {count} of {} rows: {}{more}", rows.len(), told.join("; "));
-            if !self.spec.reject {
+            if !self.writes.reject {
                 return Err(Error::plugin(format!(
                     "sink `{name}`: batch {batch}: {told}; mend the rows or the index, or write on_error = \"reject\""
                 )));

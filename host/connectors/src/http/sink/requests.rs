@@ -1,11 +1,11 @@
 //! The requests of a batch: its rows as JSON lines, cut so that the same rows make the same requests each time.
 
 use super::documents::{Document, Documents};
+use super::settings::HttpBody;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use millstream_base::batch::json::JsonRows;
 use millstream_base::digest::checksum;
-use millstream_base::job::spec::HttpBody;
 use serde_json::json;
 use std::io;
 

@@ -1,13 +1,13 @@
 //! Documents that rows share by a key: of each key the last row of a batch counts, and the others are not sent. So it does not matter in
 //! which order the server takes those that are sent, and those that it takes only when they are sent again.
 
-use super::super::encode::plain;
+use super::settings::KeyedDocuments;
+use crate::sink::encode::plain;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Schema;
 use millstream_base::batch::cell::Cells;
 use millstream_base::batch::op::Op;
 use millstream_base::batch::types::{ColumnType, describe};
-use millstream_base::job::spec::KeyedDocuments;
 use std::collections::HashMap;
 
 /// What becomes of the document of a row.
