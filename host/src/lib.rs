@@ -20,10 +20,10 @@
 //! A job made by a program:
 //!
 //! ```
+//! use millstream::connectors::print::settings::PrintWrites;
 //! use millstream::job::spec::{
 //!     FileFormat, JobSpec, OnError, PluginLimits, PluginSpec, RejectedMax, SinkSpec, SourceSpec, StageSpec, WindowSpec,
 //! };
-//! use millstream::sinks::PrintWrites;
 //! use serde_json::json;
 //! use std::time::Duration;
 //!
@@ -53,16 +53,9 @@ mod program_limits;
 mod serve;
 
 pub use millstream_base::{error, ids, job, limits, memory};
+/// The ends of a path: what a sink writes is in the `settings` of its module, which is the kind of a [`SinkSpec`](job::spec::SinkSpec).
+pub use millstream_connectors as connectors;
 pub use millstream_runtime as run;
-
-/// What sinks write, and where: each is a kind of a [`SinkSpec`](job::spec::SinkSpec).
-pub mod sinks {
-    pub use millstream_base::job::connector::Nothing;
-    pub use millstream_connectors::clickhouse::settings::ClickhouseWrites;
-    pub use millstream_connectors::http::sink::settings::{HttpBody, HttpWrites, KeyedDocuments};
-    pub use millstream_connectors::print::settings::PrintWrites;
-    pub use millstream_connectors::websocket::settings::WebsocketWrites;
-}
 
 /// The insides, for Millstream's own tests and benchmarks: these change from version to version, without notice.
 #[doc(hidden)]

@@ -49,7 +49,7 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         OfLanguage("files"),
         OfLanguage("delta"),
         OfLanguage("queue"),
-        OfLanguage("postgres"),
+        declared!("postgres", "postgres", crate::postgres::sink::declaration::SINK),
         declared!("sqlite", "sqlite", crate::sqlite::declaration::SINK),
         OfLanguage("kafka"),
         declared!("brokers", "redis", crate::redis::declaration::SINK),

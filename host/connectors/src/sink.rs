@@ -9,8 +9,6 @@ mod files;
 pub mod kafka;
 mod marker;
 pub mod plugin;
-#[cfg_attr(not(feature = "postgres"), path = "sink/postgres/absent.rs")]
-mod postgres;
 mod queue;
 #[cfg(feature = "brokers")]
 pub mod server;
@@ -62,7 +60,6 @@ pub fn check(
             queue::check(&origin.folder.join(path), keeps_checkpoints, owner_id)
                 .map_err(|message| wrong(spec, origin, "path", message))
         }
-        SinkKind::Postgres { .. } => postgres::check(spec, schema, origin, servers),
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin, servers),
         SinkKind::Declared(config) => {
             config.check_start(SinkStart { spec, origin, servers, job_id: owner_id }, schema, keeps_checkpoints)
@@ -93,7 +90,6 @@ pub fn open(
             SinkKind::Queue { path } => {
                 Box::new(queue::QueueSink::open(name, &origin.folder.join(path), owner, failure)?)
             }
-            SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, None, owner, failure, servers)?,
             SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
             SinkKind::Plugin(_) => return Err(no_writer(spec)),
             SinkKind::Declared(config) => config.open(start, &schema, owner, failure)?,
@@ -114,7 +110,6 @@ pub fn open_share(
 ) -> Result<Box<dyn Sink>> {
     let (given, schema) = (schema.clone(), binary::written(spec, &schema));
     let sink = match &spec.kind {
-        SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, Some(worker), owner, failure, servers)?,
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, Some(worker), owner, failure)?,
         SinkKind::Declared(config) => {
             let start = SinkStart { spec, origin, servers, job_id: None };
@@ -153,7 +148,6 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: Server
         SinkKind::Queue { path } => {
             queue::committed(&origin.folder.join(path), job_id).map_err(|message| wrong(spec, origin, "path", message))
         }
-        SinkKind::Postgres { .. } => postgres::committed(spec, origin, job_id, servers),
         SinkKind::Kafka(_) => kafka::committed(spec, origin, job_id),
         SinkKind::Plugin(_) => Err(no_writer(spec)),
         SinkKind::Declared(config) => {
@@ -169,7 +163,7 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
             let start = SinkStart { spec, origin, servers: ServerWait::No, job_id: None };
             return config.written(start, batch);
         }
-        SinkKind::Postgres { .. } | SinkKind::Kafka(_) | SinkKind::Plugin(_) => return Ok(None),
+        SinkKind::Kafka(_) | SinkKind::Plugin(_) => return Ok(None),
         // Of several parts it is not known which are there.
         SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
         SinkKind::Files { path, format, layout, .. } => {
@@ -210,9 +204,7 @@ pub fn render(
         SinkKind::Declared(config) => config.render(&spec.name, schema, (batch, time), rows),
         SinkKind::Files { format, .. } => files::render(*format, schema, rows),
         SinkKind::Queue { .. } => queue::render(batch, time, rows),
-        SinkKind::Postgres { .. } | SinkKind::Kafka(_) | SinkKind::Plugin(_) => {
-            files::render(FileFormat::Json, schema, rows)
-        }
+        SinkKind::Kafka(_) | SinkKind::Plugin(_) => files::render(FileFormat::Json, schema, rows),
     };
     rendered.map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", spec.name)))
 }

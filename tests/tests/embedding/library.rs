@@ -1,10 +1,10 @@
 //! Millstream as a library: jobs that a program loads or puts together.
 
+use millstream::connectors::print::settings::PrintWrites;
 use millstream::error::Kind;
 use millstream::internals::batch::types::ColumnType;
 use millstream::job::spec::{ClockSpec, ColumnSpec, JobSpec, PluginSpec, SinkSpec, SourceSpec, StageSpec};
 use millstream::run::{Job, Options, Stop};
-use millstream::sinks::PrintWrites;
 use millstream_tests::{Trial, free_port, plugin, until};
 use serde_json::json;
 use std::time::{Duration, Instant};

@@ -416,7 +416,6 @@ impl SinkKind {
             SinkKind::Files { layout, .. } if layout.delta => "delta",
             SinkKind::Files { .. } => "files",
             SinkKind::Queue { .. } => "queue",
-            SinkKind::Postgres { .. } => "postgres",
             SinkKind::Kafka(_) => "kafka",
             SinkKind::Plugin(_) => "plugin",
             SinkKind::Declared(config) => config.kind(),
@@ -476,19 +475,6 @@ impl SinkSpec {
         path: impl Into<PathBuf>,
     ) -> SinkSpec {
         SinkSpec::new(name, from, SinkKind::Queue { path: path.into() })
-    }
-
-    /// A table of the PostgreSQL database at this URL.
-    pub fn postgres<S: Into<String>>(
-        name: impl Into<String>,
-        from: impl IntoIterator<Item = S>,
-        url: impl Into<String>,
-        table: impl Into<String>,
-        mode: TableMode,
-    ) -> SinkSpec {
-        let wait = Duration::from_millis(limits::SERVER_WAIT_MS);
-        let (url, table) = (url.into(), table.into());
-        SinkSpec::new(name, from, SinkKind::Postgres { url, table, mode, parts: PartsBy::default(), wait })
     }
 }
 

@@ -141,7 +141,6 @@ pub(super) const SINK_KINDS: &[(&str, &str)] = &[
     ("files", "a folder or bucket with files"),
     ("delta", "a table of Delta"),
     ("queue", "a file with a line a batch, for tests"),
-    ("postgres", "a table of a PostgreSQL database"),
     ("kafka", "a topic of a Kafka cluster"),
     ("plugin", "wherever a plugin of yours takes them"),
 ];

@@ -16,7 +16,7 @@ pub use http::{own_certificate, token_fits as token};
 use super::mistakes::Mistakes;
 use super::part_mistakes::PartMistakes;
 use super::spec::*;
-use super::{database, names, read};
+use super::{names, read};
 use crate::batch::times::check_pattern;
 use crate::batch::types::ColumnType;
 use crate::limits;
@@ -462,22 +462,6 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
             }
         }
         SinkKind::Queue { path } => file_path("path", path, part),
-        SinkKind::Postgres { url, table, mode, parts, .. } => {
-            if let Err(message) = database::check_url(url) {
-                part.wrong("url", message);
-            }
-            if let Err(message) = database::table(table) {
-                part.wrong("table", message);
-            }
-            self::mode(mode, part);
-            if matches!(mode, TableMode::Upsert { op: Some(_), .. }) && *parts == PartsBy::Worker {
-                part.wrong(
-                    "parts",
-                    "with `op` the order of all rows counts, and with parts = \"worker\" workers do not wait for each other; remove one of \
-                     the two",
-                );
-            }
-        }
         SinkKind::Kafka(spec) => kafka::sink(spec, part),
         SinkKind::Plugin(sink) => plugin::check_end(&sink.plugin, part),
         SinkKind::Declared(config) => config.check(part),

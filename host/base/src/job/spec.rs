@@ -560,19 +560,6 @@ pub enum SinkKind {
         /// The file.
         path: PathBuf,
     },
-    /// A table of a PostgreSQL database.
-    Postgres {
-        /// `postgres://user:password@host/database`; `${NAME}` stands for an environment variable.
-        url: String,
-        /// `table` or `schema.table`
-        table: String,
-        /// What a row does to the table.
-        mode: TableMode,
-        /// Who writes them.
-        parts: PartsBy,
-        /// How long the job waits for the server where it is away, at its start and later.
-        wait: Duration,
-    },
     /// A topic of a Kafka cluster.
     Kafka(Box<KafkaSinkSpec>),
     /// Wherever a plugin of world `sink` takes them.
@@ -646,7 +633,6 @@ impl SinkKind {
     pub fn table_mode(&self) -> Option<&TableMode> {
         match self {
             SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } => Some(mode),
-            SinkKind::Postgres { mode, .. } => Some(mode),
             SinkKind::Declared(config) => config.table_mode(),
             _ => None,
         }
@@ -655,7 +641,7 @@ impl SinkKind {
     /// Whether each worker commits the rows that it has by itself.
     pub fn by_worker(&self) -> bool {
         match self {
-            SinkKind::Files { parts, .. } | SinkKind::Postgres { parts, .. } => *parts == PartsBy::Worker,
+            SinkKind::Files { parts, .. } => *parts == PartsBy::Worker,
             SinkKind::Kafka(kafka) => kafka.parts == PartsBy::Worker,
             SinkKind::Declared(config) => config.by_worker(),
             _ => false,

@@ -46,7 +46,6 @@ impl Encoder {
             }
             // Text is bytes already.
             SinkKind::Files { format: FileFormat::Text | FileFormat::Parquet(_) | FileFormat::Avro, .. }
-            | SinkKind::Postgres { .. }
             | SinkKind::Plugin(_) => return Ok(None),
         };
         Ok(Some(Encoder { sink: spec.clone(), encode }))

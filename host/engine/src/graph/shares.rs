@@ -5,12 +5,11 @@ use super::Graph;
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::{Operator, StageNode};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{SinkKind, SinkSpec, TableMode, UpdateEmit};
+use millstream_base::job::spec::{SinkKind, SinkSpec, UpdateEmit};
 
 /// Refuses a sink whose workers might put older rows in the place of newer ones.
 pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {
     let key = match &sink.kind {
-        SinkKind::Postgres { mode: TableMode::Upsert { key, .. }, .. } => key.as_slice(),
         SinkKind::Declared(config) => match config.row_key() {
             Some(key) => key,
             None => return Ok(()),

@@ -5,11 +5,9 @@ use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
 const KAFKA: &[&str] = &["kafka"];
-const POSTGRES: &[&str] = &["postgres"];
-const TABLES: &[&str] = &["postgres", "delta"];
 const SINKS_WITH_TLS: &[&str] = &["kafka"];
 const PLUGIN: &[&str] = &["plugin"];
-const WAITING: &[&str] = &["postgres", "kafka", "plugin"];
+const WAITING: &[&str] = &["kafka", "plugin"];
 
 /// A sink.
 pub(in crate::job) const SINK: &[TableKey] = &[
@@ -52,7 +50,7 @@ pub(in crate::job) const SINK: &[TableKey] = &[
          rows (`worker`): all workers then encode and write at once, each under a marker of its own; requests of `http` have keys with the \
          worker's number.",
     )
-    .of(&["files", "delta", "kafka", "postgres"]),
+    .of(&["files", "delta", "kafka"]),
     key(
         "partition_by",
         KeyShape::Texts,
@@ -75,13 +73,6 @@ pub(in crate::job) const SINK: &[TableKey] = &[
     )
     .of(&["files", "delta"]),
     key(
-        "url",
-        KeyShape::Text,
-        "The database, as \"postgres://user:${PGPASSWORD}@host/database\"; ${NAME} is replaced by the environment variable of that name, so that no password stands in the file.",
-    )
-    .of(POSTGRES)
-    .needed(POSTGRES),
-    key(
         "tls",
         KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS)]),
         "How a server with https, or a broker, is spoken to: { ca = \"issuer.pem\", cert = \"own.pem\", key = \"own.key\" }, or true \
@@ -95,35 +86,32 @@ pub(in crate::job) const SINK: &[TableKey] = &[
          (`reject`).",
     )
     .of(PLUGIN),
-    key("table", KeyShape::Text, "The table, as \"counts\" or \"schema.counts\". It is made where it is not there.")
-        .of(POSTGRES)
-        .needed(POSTGRES),
     key(
         "mode",
         KeyShape::Word(&["append", "upsert"]),
         "What a row does: it is added (`append`, the default), or replaces the row of the same key (`upsert`).",
     )
-    .of(TABLES),
+    .of(&["delta"]),
     key(
         "key",
         KeyShape::Texts,
         "Mode upsert: the columns of which a row of the table has no two alike. Kind kafka: the column that is the key of \
          records, which decides about their partition as Java's client does.",
     )
-    .of(&["postgres", "delta", "kafka"]),
+    .of(&["delta", "kafka"]),
     key(
         "op",
         KeyShape::Text,
         "The column of type text that says what a row does: `insert`, `update` or `upsert` write it, `delete` deletes the row of its key, \
          and `truncate` all rows. The column itself is not written.",
     )
-    .of(&["postgres", "delta", "kafka"]),
+    .of(&["delta", "kafka"]),
     key(
         "changes",
         KeyShape::Word(&["rows"]),
         "That changes of a table are wanted as rows here, those that delete a row included.",
     )
-    .of(&["files", "delta", "postgres", "kafka"]),
+    .of(&["files", "delta", "kafka"]),
     key(
         "encoding",
         KeyShape::Word(&BinaryEncoding::WORDS),

@@ -52,7 +52,6 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, (kinds, folder): (&Kind
             layout: FilesLayout { delta: true, mode: r.table_mode(), ..layout(r) },
         },
         Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
-        Some("postgres") => postgres(r),
         Some("kafka") => SinkKind::Kafka(Box::new(kafka(r, folder))),
         Some("plugin") => SinkKind::Plugin(Box::new(plugin(r))),
         _ => SinkKind::from(Nothing),
@@ -106,18 +105,6 @@ fn layout(r: &Reader<'_>) -> FilesLayout {
         r.wrong("open_parts_max", "`open_parts_max` is for files that `roll`; write that, or remove it");
     }
     FilesLayout { partition_by, roll, open_parts_max: open.unwrap_or(limits::OPEN_PARTS), ..FilesLayout::default() }
-}
-
-fn postgres(r: &Reader<'_>) -> SinkKind {
-    let text = |key, example| {
-        r.need(key, example);
-        r.text(key, example).unwrap_or_default().to_owned()
-    };
-    let url = text("url", "url = \"postgres://user:${PGPASSWORD}@127.0.0.1/database\"");
-    let table = text("table", "table = \"counts\"");
-    let mode = r.table_mode();
-    let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
-    SinkKind::Postgres { url, table, mode, parts: r.parts_by(), wait }
 }
 
 fn kafka(r: &Reader<'_>, folder: &Path) -> KafkaSinkSpec {

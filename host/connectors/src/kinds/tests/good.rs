@@ -7,6 +7,7 @@ pub(super) use stages::STAGES;
 
 use super::super::all;
 use super::{read, read_with};
+use crate::postgres::sink::settings::PostgresWrites;
 use crate::print::settings::PrintWrites;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::job::spec::*;
@@ -192,15 +193,9 @@ fn checkpoints_and_tables() {
         let built = JobSpec::new("job").checkpoint("s3://b/p", expected);
         assert_eq!(built.checkpoint, job.checkpoint);
         let mode = TableMode::Upsert { key: vec!["k".into()], op: None };
-        let wait = Duration::from_secs(3600);
-        let kind = SinkKind::Postgres {
-            url: "postgres://me:${PW}@h/a".into(),
-            table: "s.t".into(),
-            mode,
-            parts: PartsBy::Batch,
-            wait,
-        };
-        assert_eq!(job.sinks[0].kind, kind);
+        let written = PostgresWrites::new("postgres://me:${PW}@h/a", "s.t", mode);
+        assert_eq!((written.wait, written.parts), (Duration::from_secs(3600), PartsBy::Batch));
+        assert_eq!(job.sinks[0].kind, written.into());
     }
 }
 

@@ -10,12 +10,20 @@ use super::*;
 use arrow::array::{Int64Array, StringArray};
 use millstream_base::batch::types::{ColumnType, schema_of};
 use millstream_base::ids::Generation;
+use millstream_base::job::spec::{Origin, PartsBy, SinkSpec};
+use millstream_base::patience::ServerWait;
 use real::Postgres;
 use std::sync::Arc;
 
-fn spec(server: &Postgres, mode: TableMode) -> SinkSpec {
+fn writes(server: &Postgres, mode: TableMode) -> PostgresWrites {
     let url = server.url().replace("${PW}", "p%40ss%2Fw%3Ard%25");
-    SinkSpec::postgres("out", ["in"], url, "counts", mode)
+    PostgresWrites::new(url, "counts", mode)
+}
+
+/// Does this with a sink that starts.
+fn starting<T>(writes: &PostgresWrites, work: impl FnOnce(SinkStart<'_>) -> T) -> T {
+    let (spec, origin) = (SinkSpec::new("out", ["in"], writes.clone()), Origin::default());
+    work(SinkStart { spec: &spec, origin: &origin, servers: ServerWait::No, job_id: None })
 }
 
 fn upsert() -> TableMode {
@@ -29,18 +37,23 @@ fn rows(rows: &[(&str, i64)]) -> Vec<RecordBatch> {
     vec![RecordBatch::try_new(schema, vec![Arc::new(keys), Arc::new(numbers)]).unwrap()]
 }
 
-fn start(spec: &SinkSpec, generation: u64) -> Result<Box<dyn Sink>> {
+fn held_by(writes: &PostgresWrites, job_id: &str) -> Result<Option<BatchId>> {
+    starting(writes, |start| committed(writes, start, job_id))
+}
+
+fn start(writes: &PostgresWrites, generation: u64) -> Result<Box<dyn Sink>> {
     let owner = Owner { job: "job".into(), job_id: "a".into(), generation: Generation(generation) };
-    open(spec, rows(&[])[0].schema(), &Origin::default(), None, Some(&owner), &Failure::default(), ServerWait::No)
+    let schema = rows(&[])[0].schema();
+    starting(writes, |start| open(writes, start, &schema, None, Some(&owner), &Failure::default()))
 }
 
 #[test]
 fn rows_and_marker_are_committed_together_and_a_lost_job_commits_no_more() {
     let server = Postgres::start();
-    let spec = spec(&server, upsert());
-    let marker = || committed(&spec, &Origin::default(), "a", ServerWait::No).unwrap();
+    let writes = writes(&server, upsert());
+    let marker = || held_by(&writes, "a").unwrap();
     assert_eq!(marker(), None);
-    let mut old = start(&spec, 1).unwrap();
+    let mut old = start(&writes, 1).unwrap();
     assert_eq!((old.committed(), marker()), (None, None));
     old.commit(BatchId(1), BatchTime(0), rows(&[("a", 1), ("b", 1), ("a", 2)])).unwrap();
     old.commit(BatchId(2), BatchTime(0), vec![]).unwrap();
@@ -54,16 +67,16 @@ fn rows_and_marker_are_committed_together_and_a_lost_job_commits_no_more() {
     old.commit(BatchId(4), BatchTime(0), rows(&[("a", 9)])).unwrap();
     assert_eq!(table(), "a|2\nb|3\nc|3");
 
-    let mut new = start(&spec, 2).unwrap();
+    let mut new = start(&writes, 2).unwrap();
     assert_eq!(new.committed(), Some(BatchId(4)));
     let lost = old.commit(BatchId(5), BatchTime(0), rows(&[("a", 5)])).unwrap_err();
     assert!(lost.message.starts_with("sink `out`: batch 5: ") && lost.message.contains("has lost it"), "{lost}");
     assert_eq!(table(), "a|2\nb|3\nc|3");
     new.commit(BatchId(5), BatchTime(0), rows(&[("a", 5)])).unwrap();
     assert_eq!(table(), "a|5\nb|3\nc|3");
-    assert!(start(&spec, 1).err().unwrap().message.contains("has lost it"));
+    assert!(start(&writes, 1).err().unwrap().message.contains("has lost it"));
     // Another job has a marker of its own.
-    assert_eq!(committed(&spec, &Origin::default(), "b", ServerWait::No).unwrap(), None);
+    assert_eq!(held_by(&writes, "b").unwrap(), None);
     server.sql("delete from millstream_commits");
     let gone = new.commit(BatchId(6), BatchTime(0), rows(&[("a", 6)])).unwrap_err();
     assert!(gone.message.contains("is gone"), "{gone}");
@@ -74,16 +87,16 @@ fn rows_and_marker_are_committed_together_and_a_lost_job_commits_no_more() {
 #[test]
 fn a_lost_connection_is_made_again_with_marker_and_without() {
     let server = Postgres::start();
-    let spec = spec(&server, TableMode::Append);
-    let origin = Origin::default();
+    let writes = writes(&server, TableMode::Append);
     let kill = || {
         let others =
             "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'millstream'";
         server.sql(others)
     };
-    let mut with = start(&spec, 1).unwrap();
+    let mut with = start(&writes, 1).unwrap();
     let mut without =
-        open(&spec, rows(&[])[0].schema(), &origin, None, None, &Failure::default(), ServerWait::No).unwrap();
+        starting(&writes, |start| open(&writes, start, &rows(&[])[0].schema(), None, None, &Failure::default()))
+            .unwrap();
     for batch in 1..=3 {
         with.commit(BatchId(batch), BatchTime(0), rows(&[("with", batch as i64)])).unwrap();
         without.commit(BatchId(batch), BatchTime(0), rows(&[("without", batch as i64)])).unwrap();
@@ -97,8 +110,9 @@ fn a_lost_connection_is_made_again_with_marker_and_without() {
 #[test]
 fn the_server_tells_whether_an_unanswered_commit_happened() {
     let server = Postgres::start();
-    let spec = spec(&server, TableMode::Append);
-    let described = super::server(&spec, &rows(&[])[0].schema(), &Origin::default(), None, None).unwrap();
+    let writes = writes(&server, TableMode::Append);
+    let described =
+        starting(&writes, |start| super::server(&writes, start, &rows(&[])[0].schema(), None, None)).unwrap();
     let told = aside(|runtime| {
         Ok(runtime.block_on(async {
             let (client, _) = described.connect().await.unwrap();
@@ -118,10 +132,10 @@ fn the_server_tells_whether_an_unanswered_commit_happened() {
 #[test]
 fn a_job_that_ends_does_not_wait_for_a_server_that_is_away() {
     let mut server = Postgres::start();
-    let spec = spec(&server, TableMode::Append);
+    let writes = writes(&server, TableMode::Append);
     let failure = Failure::default();
     let mut sink =
-        open(&spec, rows(&[])[0].schema(), &Origin::default(), None, None, &failure, ServerWait::No).unwrap();
+        starting(&writes, |start| open(&writes, start, &rows(&[])[0].schema(), None, None, &failure)).unwrap();
     server.stop();
     let ending = failure.clone();
     let waiting = std::thread::spawn(move || sink.commit(BatchId(1), BatchTime(0), rows(&[("a", 1)])));
@@ -133,14 +147,11 @@ fn a_job_that_ends_does_not_wait_for_a_server_that_is_away() {
 #[test]
 fn shares_of_earlier_starts_commit_no_more() {
     let server = Postgres::start();
-    let mut spec = spec(&server, TableMode::Append);
-    if let SinkKind::Postgres { parts, .. } = &mut spec.kind {
-        *parts = millstream_base::job::spec::PartsBy::Worker;
-    }
+    let writes = PostgresWrites { parts: PartsBy::Worker, ..writes(&server, TableMode::Append) };
     let start = |share, generation| {
         let owner = Owner { job: "job".into(), job_id: "a".into(), generation: Generation(generation) };
-        let origin = Origin::default();
-        open(&spec, rows(&[])[0].schema(), &origin, share, Some(&owner), &Failure::default(), ServerWait::No)
+        let schema = rows(&[])[0].schema();
+        starting(&writes, |start| open(&writes, start, &schema, share, Some(&owner), &Failure::default()))
     };
     let commit = |sink: &mut Box<dyn Sink>, batch| sink.commit(BatchId(batch), BatchTime(0), rows(&[("a", 1)]));
     let held = |sink: &Result<Box<dyn Sink>>| sink.as_ref().ok().unwrap().committed().map(|batch| batch.0);
@@ -150,7 +161,7 @@ fn shares_of_earlier_starts_commit_no_more() {
         commit(&mut first, batch).unwrap();
     }
     commit(&mut second, 1).unwrap();
-    assert_eq!(committed(&spec, &Origin::default(), "a", ServerWait::No).unwrap(), Some(BatchId(3)));
+    assert_eq!(held_by(&writes, "a").unwrap(), Some(BatchId(3)));
     let whole = start(None, 2);
     assert_eq!(held(&whole), Some(3));
     assert!(commit(&mut second, 2).unwrap_err().message.contains("has lost it"));

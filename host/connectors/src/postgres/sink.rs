@@ -7,20 +7,23 @@
 //! With `parts = "worker"` each worker does so with its share of a batch, with a row of its own there, see [`server`].
 
 mod array;
+pub mod declaration;
 mod rows;
 mod server;
+pub mod settings;
 mod table;
 mod conversion;
 #[cfg(test)]
 mod tests;
 
 use self::server::{CommitSession, Server};
-use super::commit_retry::{CommitRetry, ServerFault};
-use super::shares::Share;
-use super::waiting::{await_or_end, new_runtime};
-use super::{rows_refused, wrong};
+use self::settings::PostgresWrites;
+use super::{AwaitDatabase as _, DatabaseError, DatabaseErrorKind, SILENT_TIMEOUT_MS};
 use crate::limits::{SERVER_COMMIT_S_MAX, SERVER_START_S_MAX};
-use crate::postgres::{AwaitDatabase as _, DatabaseError, DatabaseErrorKind, SILENT_TIMEOUT_MS};
+use crate::sink::commit_retry::{CommitRetry, ServerFault};
+use crate::sink::shares::Share;
+use crate::sink::waiting::{await_or_end, new_runtime};
+use crate::sink::{rows_refused, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::json;
@@ -32,9 +35,8 @@ use millstream_base::fault;
 use millstream_base::ids::BatchId;
 use millstream_base::ids::BatchTime;
 use millstream_base::job::database;
-use millstream_base::job::spec::{Origin, SinkKind, SinkSpec, TableMode};
+use millstream_base::job::spec::{SinkConfig, SinkStart, TableMode};
 use millstream_base::owner::Owner;
-use millstream_base::patience::ServerWait;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -58,31 +60,30 @@ struct PostgresSink {
 }
 
 /// Checks schema and URL, and asks the server whether the table, where there is one, can take the rows.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, servers: ServerWait) -> Result<()> {
-    let server = server(spec, schema, origin, None, None)?;
+fn check(writes: &PostgresWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
+    let server = server(writes, start, schema, None, None)?;
     let find = async || {
         let (client, _) = server.connect().await?;
         DatabaseError::within(START_TIME_MAX, "when asked for the table", table::find(&client, &server.table)).await
     };
-    let found = aside(|runtime| runtime.block_on(ask(spec, origin, &server, servers, find)))?;
+    let found = aside(|runtime| runtime.block_on(ask(writes, start, &server, find)))?;
     let fits = found.map_or(Ok(()), |found| server.table.fit(&found).map(drop));
-    fits.map_err(|message| wrong(spec, origin, "table", message))
+    fits.map_err(|message| wrong(start.spec, start.origin, "table", message))
 }
 
 /// Makes the table where it is not there, and takes the sink over from earlier starts of the job; without a share, those of all
 /// workers there ever were, too.
-pub(super) fn open(
-    spec: &SinkSpec,
-    schema: SchemaRef,
-    origin: &Origin,
+fn open(
+    writes: &PostgresWrites,
+    start: SinkStart<'_>,
+    schema: &SchemaRef,
     share: Share,
     owner: Option<&Owner>,
     failure: &Failure,
-    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
-    let server = server(spec, &schema, origin, share, owner.cloned())?;
+    let server = server(writes, start, schema, share, owner.cloned())?;
     // Whoever holds all shares together commits nothing itself.
-    let commits = share.is_some() || !spec.kind.by_worker();
+    let commits = share.is_some() || !writes.by_worker();
     let failure = failure.clone();
     aside(|runtime| {
         let begin = async || {
@@ -100,40 +101,35 @@ pub(super) fn open(
                         millstream_commits?";
             DatabaseError::within(START_TIME_MAX, what, begin).await
         };
-        let (session, committed) = runtime.block_on(ask(spec, origin, &server, servers, begin))?;
-        let wait = wait(spec);
+        let (session, committed) = runtime.block_on(ask(writes, start, &server, begin))?;
+        let wait = writes.wait;
         let sink = PostgresSink { server, wait, failure, runtime, session, committed, unanswered: None };
         Ok(Box::new(sink) as Box<dyn Sink>)
     })
 }
 
 /// Reads the marker. Waits for a transaction that holds it: a COMMIT of a process that died may be under way.
-pub(super) fn committed(
-    spec: &SinkSpec,
-    origin: &Origin,
-    job_id: &str,
-    servers: ServerWait,
-) -> Result<Option<BatchId>> {
-    let server = server(spec, &arrow::datatypes::Schema::empty().into(), origin, None, None)?;
+fn committed(writes: &PostgresWrites, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
+    let server = server(writes, start, &arrow::datatypes::Schema::empty().into(), None, None)?;
     let read = async || {
         let (client, _) = server.connect().await?;
         let read = server.read_marker(&client, job_id);
         DatabaseError::within(START_TIME_MAX, "when asked for the job's row in millstream_commits", read).await
     };
-    aside(|runtime| runtime.block_on(ask(spec, origin, &server, servers, read)))
+    aside(|runtime| runtime.block_on(ask(writes, start, &server, read)))
 }
 
 /// Asks the server of a sink before the job begins, and waits for it where it is away.
 async fn ask<T>(
-    spec: &SinkSpec,
-    origin: &Origin,
+    writes: &PostgresWrites,
+    start: SinkStart<'_>,
     server: &Server,
-    servers: ServerWait,
     question: impl AsyncFnMut() -> Result<T, DatabaseError>,
 ) -> Result<T> {
+    let SinkStart { spec, origin, servers, .. } = start;
     let who = format!("{}{}", origin.at(&format!("sinks.{}.url", spec.name)), server.who());
     let place = server.place();
-    let answer = servers.out(&who, &place, wait(spec), question).await;
+    let answer = servers.out(&who, &place, writes.wait, question).await;
     answer.map_err(|fault| {
         let message = format!("{who}: {place}: {}{}", fault.message, servers.help(&fault));
         match fault.kind {
@@ -143,19 +139,16 @@ async fn ask<T>(
     })
 }
 
-/// For how long the server of a sink may be away.
-fn wait(spec: &SinkSpec) -> Duration {
-    match spec.kind {
-        SinkKind::Postgres { wait, .. } => wait,
-        _ => Duration::ZERO,
-    }
-}
-
 /// Everything about a sink that needs no server.
-fn server(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, share: Share, owner: Option<Owner>) -> Result<Server> {
-    let SinkKind::Postgres { url, table, mode, .. } = &spec.kind else {
-        return Err(Error::bug(format!("sink `{}` is no table", spec.name)));
-    };
+fn server(
+    writes: &PostgresWrites,
+    start: SinkStart<'_>,
+    schema: &SchemaRef,
+    share: Share,
+    owner: Option<Owner>,
+) -> Result<Server> {
+    let SinkStart { spec, origin, .. } = start;
+    let PostgresWrites { url, table, mode, .. } = writes;
     let config = database::config(url).map_err(|message| wrong(spec, origin, "url", message))?;
     let (namespace, table) = database::table(table).map_err(|message| wrong(spec, origin, "table", message))?;
     let (key, op) = match mode {
