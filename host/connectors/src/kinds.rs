@@ -51,7 +51,7 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         OfLanguage("queue"),
         declared!("postgres", "postgres", crate::postgres::sink::declaration::SINK),
         declared!("sqlite", "sqlite", crate::sqlite::declaration::SINK),
-        OfLanguage("kafka"),
+        declared!("kafka", "kafka", crate::kafka::sink::declaration::SINK),
         declared!("brokers", "redis", crate::redis::declaration::SINK),
         declared!("brokers", "mqtt", crate::mqtt::declaration::SINK),
         declared!("brokers", "nats", crate::nats::declaration::SINK),

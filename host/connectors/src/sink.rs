@@ -3,10 +3,8 @@
 mod binary;
 pub mod commit_retry;
 pub(crate) mod encode;
-mod encoder;
+pub(crate) mod encoder;
 mod files;
-#[cfg_attr(not(feature = "kafka"), path = "sink/kafka/absent.rs")]
-pub mod kafka;
 mod marker;
 pub mod plugin;
 mod queue;
@@ -60,7 +58,6 @@ pub fn check(
             queue::check(&origin.folder.join(path), keeps_checkpoints, owner_id)
                 .map_err(|message| wrong(spec, origin, "path", message))
         }
-        SinkKind::Kafka(_) => kafka::check(spec, schema, origin, servers),
         SinkKind::Declared(config) => {
             config.check_start(SinkStart { spec, origin, servers, job_id: owner_id }, schema, keeps_checkpoints)
         }
@@ -90,7 +87,6 @@ pub fn open(
             SinkKind::Queue { path } => {
                 Box::new(queue::QueueSink::open(name, &origin.folder.join(path), owner, failure)?)
             }
-            SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
             SinkKind::Plugin(_) => return Err(no_writer(spec)),
             SinkKind::Declared(config) => config.open(start, &schema, owner, failure)?,
         },
@@ -110,7 +106,6 @@ pub fn open_share(
 ) -> Result<Box<dyn Sink>> {
     let (given, schema) = (schema.clone(), binary::written(spec, &schema));
     let sink = match &spec.kind {
-        SinkKind::Kafka(_) => kafka::open(spec, schema, origin, Some(worker), owner, failure)?,
         SinkKind::Declared(config) => {
             let start = SinkStart { spec, origin, servers, job_id: None };
             config.open_share(start, worker, &schema, owner, failure)?
@@ -148,7 +143,6 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: Server
         SinkKind::Queue { path } => {
             queue::committed(&origin.folder.join(path), job_id).map_err(|message| wrong(spec, origin, "path", message))
         }
-        SinkKind::Kafka(_) => kafka::committed(spec, origin, job_id),
         SinkKind::Plugin(_) => Err(no_writer(spec)),
         SinkKind::Declared(config) => {
             config.committed(SinkStart { spec, origin, servers, job_id: Some(job_id) }, job_id)
@@ -163,7 +157,7 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
             let start = SinkStart { spec, origin, servers: ServerWait::No, job_id: None };
             return config.written(start, batch);
         }
-        SinkKind::Kafka(_) | SinkKind::Plugin(_) => return Ok(None),
+        SinkKind::Plugin(_) => return Ok(None),
         // Of several parts it is not known which are there.
         SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
         SinkKind::Files { path, format, layout, .. } => {
@@ -204,7 +198,7 @@ pub fn render(
         SinkKind::Declared(config) => config.render(&spec.name, schema, (batch, time), rows),
         SinkKind::Files { format, .. } => files::render(*format, schema, rows),
         SinkKind::Queue { .. } => queue::render(batch, time, rows),
-        SinkKind::Kafka(_) | SinkKind::Plugin(_) => files::render(FileFormat::Json, schema, rows),
+        SinkKind::Plugin(_) => files::render(FileFormat::Json, schema, rows),
     };
     rendered.map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", spec.name)))
 }

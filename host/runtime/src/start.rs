@@ -19,7 +19,6 @@ use millstream_base::memory;
 use millstream_base::patience::ServerWait;
 use millstream_base::threads::lost_connection;
 use millstream_connectors::receiver::outage::until_there;
-use millstream_connectors::sink::kafka::await_cluster;
 use millstream_engine::checkpoint::store::{self, Store, Version};
 use millstream_engine::checkpoint::types::{JobRecord, JobStart};
 use millstream_engine::checkpoint::{FolderLock, manifest, record};
@@ -75,11 +74,6 @@ fn await_clusters(spec: &JobSpec, options: &Options) -> Result<()> {
                 servers: servers(options),
                 job_id: None,
             })?;
-        }
-        if let SinkKind::Kafka(kafka) = &sink.kind {
-            let at = spec.origin.at(&format!("sinks.{}.brokers", sink.name));
-            let who = format!("{at}sink `{}`", sink.name);
-            await_cluster(&who, &kafka.cluster, &spec.origin.folder, options.start_until)?;
         }
     }
     Ok(())

@@ -416,7 +416,6 @@ impl SinkKind {
             SinkKind::Files { layout, .. } if layout.delta => "delta",
             SinkKind::Files { .. } => "files",
             SinkKind::Queue { .. } => "queue",
-            SinkKind::Kafka(_) => "kafka",
             SinkKind::Plugin(_) => "plugin",
             SinkKind::Declared(config) => config.kind(),
         }
@@ -475,13 +474,6 @@ impl SinkSpec {
         path: impl Into<PathBuf>,
     ) -> SinkSpec {
         SinkSpec::new(name, from, SinkKind::Queue { path: path.into() })
-    }
-}
-
-impl KafkaSinkSpec {
-    /// A sink with these settings.
-    pub fn sink<S: Into<String>>(self, name: impl Into<String>, from: impl IntoIterator<Item = S>) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Kafka(Box::new(self)))
     }
 }
 

@@ -235,9 +235,6 @@ fn keeps(sink: &SinkKind) -> SinkChanges<'_> {
             TableMode::Upsert { op, .. } => (op.is_some(), "mode", "write op = \"OP\""),
         },
         SinkKind::Files { .. } => (false, "from", "write to a `postgres` or `kafka` sink with op = \"OP\""),
-        SinkKind::Kafka(kafka) => {
-            (kafka.op.is_some() || kafka.tombstones.is_some(), "topic", "write op = \"OP\" and the `key` of records")
-        }
         _ => return SinkChanges::Rows,
     };
     let appends = matches!(sink, SinkKind::Files { .. }) || sink.table_mode().is_some();

@@ -7,7 +7,7 @@ mod server;
 
 pub use kinds::{Kind, Kinds};
 pub use nothing::{NOTHING, Nothing};
-pub use server::{START, TLS_SHAPE};
+pub use server::{COMPRESSIONS, REGISTRY_EXAMPLE, SASL_SHAPE, START, SUBJECT_SHAPE, TLS_SHAPE};
 
 use super::keys::TableKey;
 use super::spec::{SinkConfig, SinkServer, SourceConfig};

@@ -141,15 +141,12 @@ pub(super) const SINK_KINDS: &[(&str, &str)] = &[
     ("files", "a folder or bucket with files"),
     ("delta", "a table of Delta"),
     ("queue", "a file with a line a batch, for tests"),
-    ("kafka", "a topic of a Kafka cluster"),
     ("plugin", "wherever a plugin of yours takes them"),
 ];
 /// What the key `kind` of a sink says.
 pub(super) const SINK_KIND_DOC: &str = "Where the rows go";
 /// The kinds of sinks of versions to come.
 pub(super) const SINK_KINDS_LATER: &[&str] = &["s3"];
-/// The formats of a `files` sink, and of the records of a `kafka` sink.
-pub(super) const SINK_FORMATS: &[&str] = &["text", "json", "csv", "parquet", "avro", "protobuf", "binary"];
 /// The ways in which sinks compress records, and pages of Parquet.
 pub(super) const COMPRESSIONS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
 /// Keys of a source of versions to come.

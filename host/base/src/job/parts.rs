@@ -12,6 +12,8 @@ mod stage;
 mod window;
 
 pub use http::{own_certificate, token_fits as token};
+pub use kafka::topic;
+pub use records::{message, registry};
 
 use super::mistakes::Mistakes;
 use super::part_mistakes::PartMistakes;
@@ -429,13 +431,11 @@ pub fn file_path(key: &str, path: &Path, part: &PartMistakes<'_>) {
 
 /// Whether the rows of a sink are written as text.
 fn is_text(sink: &SinkKind) -> bool {
-    let format = match sink {
-        SinkKind::Files { format, .. } => return !matches!(format, FileFormat::Parquet(_) | FileFormat::Avro),
-        SinkKind::Kafka(spec) => spec.format,
-        SinkKind::Declared(config) => return config.is_text(),
-        _ => return true,
-    };
-    format.is_text()
+    match sink {
+        SinkKind::Files { format, .. } => !matches!(format, FileFormat::Parquet(_) | FileFormat::Avro),
+        SinkKind::Declared(config) => config.is_text(),
+        _ => true,
+    }
 }
 
 fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
@@ -462,7 +462,6 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
             }
         }
         SinkKind::Queue { path } => file_path("path", path, part),
-        SinkKind::Kafka(spec) => kafka::sink(spec, part),
         SinkKind::Plugin(sink) => plugin::check_end(&sink.plugin, part),
         SinkKind::Declared(config) => config.check(part),
     }

@@ -4,9 +4,9 @@
 mod addresses;
 mod changes;
 mod config;
+mod formats;
 mod http_client;
 mod kafka;
-mod kafka_sink;
 mod lumberjack;
 mod otlp;
 mod plugin_sink;
@@ -20,9 +20,9 @@ pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
 pub use addresses::*;
 pub use changes::*;
 pub use config::*;
+pub use formats::*;
 pub use http_client::*;
 pub use kafka::*;
-pub use kafka_sink::*;
 pub use lumberjack::*;
 pub use nexmark::*;
 pub use otlp::*;
@@ -560,8 +560,6 @@ pub enum SinkKind {
         /// The file.
         path: PathBuf,
     },
-    /// A topic of a Kafka cluster.
-    Kafka(Box<KafkaSinkSpec>),
     /// Wherever a plugin of world `sink` takes them.
     Plugin(Box<PluginSinkSpec>),
     /// Wherever the connector of a kind writes.
@@ -642,7 +640,6 @@ impl SinkKind {
     pub fn by_worker(&self) -> bool {
         match self {
             SinkKind::Files { parts, .. } => *parts == PartsBy::Worker,
-            SinkKind::Kafka(kafka) => kafka.parts == PartsBy::Worker,
             SinkKind::Declared(config) => config.by_worker(),
             _ => false,
         }

@@ -44,7 +44,6 @@ pub fn encoded(spec: &SinkSpec, rows: &RecordBatch) -> Result<RecordBatch> {
 /// Whether a column is bytes that are written as text. The key of a record is bytes itself.
 fn is_encoded(spec: &SinkSpec, field: &Field) -> bool {
     let is_key = match &spec.kind {
-        SinkKind::Kafka(kafka) => kafka.key.as_ref() == Some(field.name()),
         SinkKind::Declared(config) => config.keeps_bytes(field.name()),
         _ => false,
     };

@@ -1,11 +1,11 @@
 //! The file formats of sinks. Values look alike in all text formats: timestamps as RFC 3339, binary as hexadecimal,
 //! floats in their shortest form.
 
-pub(super) mod avro;
-pub(super) mod csv;
+pub(crate) mod avro;
+pub(crate) mod csv;
 mod parquet;
 pub(crate) mod plain;
-pub(super) mod protobuf;
+pub(crate) mod protobuf;
 mod text;
 
 use arrow::array::RecordBatch;

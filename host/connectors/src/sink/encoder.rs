@@ -2,15 +2,15 @@
 
 use super::binary;
 use super::encode::csv;
-use super::kafka;
 use super::written_by;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::json;
 use millstream_base::batch::sink::EncodeRows;
-use millstream_base::error::Result;
+use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{FileFormat, Origin, SinkKind, SinkSpec, SinkStart};
 use millstream_base::patience::ServerWait;
+use std::io;
 use std::sync::Arc;
 
 /// Makes bytes of rows, each by itself.
@@ -31,12 +31,6 @@ impl Encoder {
             SinkKind::Files { .. } if !written_by(spec, schema.clone(), origin)?.is_plain() => return Ok(None),
             SinkKind::Files { format: FileFormat::Json, .. } | SinkKind::Queue { .. } => Arc::new(json::encode),
             SinkKind::Files { format: FileFormat::Csv, .. } => Arc::new(csv::encode),
-            // Which schema the registry has is known to who opened the sink.
-            SinkKind::Kafka(kafka) if kafka.registry.is_some() => return Ok(None),
-            SinkKind::Kafka(_) => {
-                let encoder = kafka::encoder(spec, schema, origin)?;
-                Arc::new(move |rows| encoder.encode_ahead(rows))
-            }
             SinkKind::Declared(config) => {
                 let start = SinkStart { spec, origin, servers: ServerWait::No, job_id: None };
                 match config.encoder(start, schema)? {
@@ -58,6 +52,16 @@ impl Encoder {
     /// The rows have other columns than the schema.
     pub fn encode(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let rows = binary::encoded(&self.sink, rows)?;
-        (self.encode)(&rows).map_err(|cause| kafka::not_encoded(&format!("sink `{}`", self.sink.name), &cause))
+        (self.encode)(&rows).map_err(|cause| not_encoded(&format!("sink `{}`", self.sink.name), &cause))
+    }
+}
+
+/// What becomes of rows of which no bytes can be made: they hold what these cannot, or it is our mistake.
+pub(crate) fn not_encoded(who: &str, cause: &io::Error) -> Error {
+    match cause.kind() {
+        io::ErrorKind::InvalidData => Error::plugin(format!(
+            "{who}: {cause}; change such rows in a stage before the sink, or leave them out with a `filter`"
+        )),
+        _ => Error::bug(format!("{who}: rows cannot be encoded: {cause}")),
     }
 }

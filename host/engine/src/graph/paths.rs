@@ -27,7 +27,7 @@ pub fn check(spec: &JobSpec) -> Result<()> {
     check_checkpoints(spec, &used)?;
     for sink in &spec.sinks {
         let (path, folder) = match &sink.kind {
-            SinkKind::Kafka(_) | SinkKind::Plugin(_) | SinkKind::Declared(_) => continue,
+            SinkKind::Plugin(_) | SinkKind::Declared(_) => continue,
             SinkKind::Files { path, .. } => (path, true),
             SinkKind::Queue { path } => (path, false),
         };

@@ -36,11 +36,6 @@ fn sink(sink: &SinkSpec) -> Option<Keeper<'_>> {
             let TableMode::Upsert { key, op: Some(op) } = mode else { return None };
             (key.iter().collect(), op.as_str(), false)
         }
-        SinkKind::Kafka(kafka) => match (&kafka.op, &kafka.tombstones) {
-            (Some(op), _) => (kafka.key.iter().collect(), op.as_str(), false),
-            (None, Some(flag)) => (kafka.key.iter().collect(), flag.as_str(), true),
-            (None, None) => return None,
-        },
         _ => return None,
     };
     let who = format!("sink `{}`", sink.name);

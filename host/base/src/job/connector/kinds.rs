@@ -161,8 +161,12 @@ fn keys_of<C: ?Sized>(
                 Kind::Absent { .. } => false,
             };
             key.kinds = kinds.iter().filter(|kind| shares(kind)).map(word).collect::<Vec<_>>().leak();
+            // One that nobody has is none.
+            if key.kinds.is_empty() {
+                return None;
+            }
         }
-        key
+        Some(key)
     };
     let own = kinds.iter().filter_map(|kind| match kind {
         Kind::Declared(declaration) => Some(declaration),
@@ -176,5 +180,5 @@ fn keys_of<C: ?Sized>(
             ..*key
         })
     });
-    of_language.iter().map(all).chain(own).collect()
+    of_language.iter().filter_map(all).chain(own).collect()
 }

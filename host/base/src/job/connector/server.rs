@@ -5,14 +5,24 @@ use crate::batch::types::ColumnType;
 use crate::job::http_url;
 use crate::job::keys::{self, KeyShape};
 use crate::job::part_mistakes::PartMistakes;
-use crate::job::read::{http, tls};
-use crate::job::spec::{ColumnSpec, PartsBy, RecordFormat, ServerStart, StreamStart, TableMode, TlsSpec};
+use crate::job::read::{http, records, tls};
+use crate::job::spec::{
+    ColumnSpec, PartsBy, ProtobufSpec, RecordFormat, ServerStart, StreamStart, SubjectSpec, TableMode, TlsSpec,
+};
 use crate::job::table::Reader;
 use crate::limits::POLLED_PARTITIONS_MAX;
 use std::collections::BTreeSet;
 
 /// The shape of a key `start` that [`Reader::start`] reads.
 pub const START: KeyShape = KeyShape::Word(&["earliest", "latest"]);
+/// The shape of a key `registry` that [`Reader::subject`] reads.
+pub const SUBJECT_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Text, KeyShape::Table(keys::SUBJECT)]);
+/// What a message says where that is missing.
+pub const REGISTRY_EXAMPLE: &str = records::REGISTRY;
+/// The shape of a key `sasl`, see [`KafkaCluster::read`](crate::job::spec::KafkaCluster::read).
+pub const SASL_SHAPE: KeyShape = KeyShape::Table(keys::SASL);
+/// The shape of a key `compression`: the words of [`Compression`](crate::job::spec::Compression).
+pub const COMPRESSIONS: KeyShape = KeyShape::Word(keys::COMPRESSIONS);
 /// The shape of a key `tls` that [`Reader::tls`] reads.
 pub const TLS_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(keys::TLS)]);
 
@@ -30,6 +40,16 @@ impl Reader<'_> {
     /// The key `headers`.
     pub fn headers(&self) -> Vec<(String, String)> {
         http::headers(self)
+    }
+
+    /// The key `registry` of records that have a schema there.
+    pub fn subject(&self) -> Option<SubjectSpec> {
+        records::subject(self)
+    }
+
+    /// `descriptor` and `message`.
+    pub fn protobuf(&self) -> ProtobufSpec {
+        records::protobuf(self, self.folder)
     }
 
     /// The key `parts`.

@@ -4,10 +4,9 @@ use super::*;
 use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
-const KAFKA: &[&str] = &["kafka"];
-const SINKS_WITH_TLS: &[&str] = &["kafka"];
 const PLUGIN: &[&str] = &["plugin"];
-const WAITING: &[&str] = &["kafka", "plugin"];
+/// Of kinds that say that they have the key.
+const SHARED: &[&str] = &["(shared)"];
 
 /// A sink.
 pub(in crate::job) const SINK: &[TableKey] = &[
@@ -39,10 +38,10 @@ pub(in crate::job) const SINK: &[TableKey] = &[
         .needed(&["files", "delta", "queue"]),
     key(
         "format",
-        KeyShape::Word(SINK_FORMATS),
-        "What is in the files, or in the value of a record, json by default. Only files have parquet, only records of `kafka` protobuf, only records binary. A message of a server is json, text or binary.",
+        KeyShape::Word(&["text", "json", "csv", "parquet", "avro", "binary"]),
+        "What is in the files, json by default. Only files have csv, parquet and avro; a message of a server is json, text or binary.",
     )
-    .of(&["files", "kafka"]),
+    .of(&["files"]),
     key(
         "parts",
         KeyShape::Word(&["batch", "worker"]),
@@ -50,7 +49,7 @@ pub(in crate::job) const SINK: &[TableKey] = &[
          rows (`worker`): all workers then encode and write at once, each under a marker of its own; requests of `http` have keys with the \
          worker's number.",
     )
-    .of(&["files", "delta", "kafka"]),
+    .of(&["files", "delta"]),
     key(
         "partition_by",
         KeyShape::Texts,
@@ -75,10 +74,9 @@ pub(in crate::job) const SINK: &[TableKey] = &[
     key(
         "tls",
         KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS)]),
-        "How a server with https, or a broker, is spoken to: { ca = \"issuer.pem\", cert = \"own.pem\", key = \"own.key\" }, or true \
-         of `kafka`. Its certificate is checked.",
+        "How a server with https, or a broker, is spoken to: true, or { ca = \"issuer.pem\", cert = \"own.pem\", key = \"own.key\" }. Its certificate is checked.",
     )
-    .of(SINKS_WITH_TLS),
+    .of(SHARED),
     key(
         "on_error",
         KeyShape::Word(&["stop", "reject"]),
@@ -95,79 +93,38 @@ pub(in crate::job) const SINK: &[TableKey] = &[
     key(
         "key",
         KeyShape::Texts,
-        "Mode upsert: the columns of which a row of the table has no two alike. Kind kafka: the column that is the key of \
-         records, which decides about their partition as Java's client does.",
+        "Mode upsert: the columns of which a row of the table has no two alike.",
     )
-    .of(&["delta", "kafka"]),
+    .of(&["delta"]),
     key(
         "op",
         KeyShape::Text,
         "The column of type text that says what a row does: `insert`, `update` or `upsert` write it, `delete` deletes the row of its key, \
          and `truncate` all rows. The column itself is not written.",
     )
-    .of(&["delta", "kafka"]),
+    .of(&["delta"]),
     key(
         "changes",
         KeyShape::Word(&["rows"]),
         "That changes of a table are wanted as rows here, those that delete a row included.",
     )
-    .of(&["files", "delta", "kafka"]),
+    .of(&["files", "delta"]),
     key(
         "encoding",
         KeyShape::Word(&BinaryEncoding::WORDS),
         "How columns of type binary are written in json, csv and text: \"hex\", \"base64\" or \"utf8\"; \"hex\" by default. Format text writes such a column only with it.",
     )
-    .of(&["files", "kafka"]),
-    key("brokers", KeyShape::Texts, "Brokers to ask for all others, as \"127.0.0.1:9092\" or a list of such.")
-        .of(KAFKA)
-        .needed(KAFKA),
-    key("topic", KeyShape::Text, "The topic. It is made where it is not there.").of(KAFKA).needed(KAFKA),
-    key(
-        "tombstones",
-        KeyShape::Text,
-        "The column of type bool that says which rows are tombstones: a record with the key and without a value, by which a \
-         compacted topic forgets the key. The column itself is not written.",
-    )
-    .of(KAFKA),
-    key(
-        "registry",
-        KeyShape::Either(&[KeyShape::Text, KeyShape::Table(SUBJECT)]),
-        "Formats avro and protobuf: the schema registry that has the schema of the records, as \"http://127.0.0.1:8081\", or { url = \"https://…\", \
-         user = \"writer\", password = \"${PASSWORD}\", subject = \"orders-value\" }.",
-    )
-    .of(KAFKA),
-    key(
-        "descriptor",
-        KeyShape::Text,
-        "Format protobuf: the file that `protoc --include_imports --descriptor_set_out=FILE` made, relative to the job file.",
-    )
-    .of(KAFKA),
-    key("message", KeyShape::Text, "Format protobuf: the full name of the message that a record is, as \"shop.Order\".").of(KAFKA),
+    .of(&["files"]),
     key(
         "compression",
         KeyShape::Word(COMPRESSIONS),
-        "How records of `kafka` are compressed, none by default, or the pages in files of `delta` and of format parquet, snappy by default.",
+        "How the pages in files of `delta` and of format parquet are compressed, snappy by default.",
     )
-    .of(&["files", "delta", "kafka"]),
-    key(
-        "transaction",
-        KeyShape::Time,
-        "How long the transaction of a batch may take until the cluster gives it up, and the job begins it anew; 1m by \
-         default. Longer than `transaction.max.timeout.ms` of the brokers is not allowed.",
-    )
-    .of(KAFKA),
-    key(
-        "markers",
-        KeyShape::Text,
-        "The compacted topic where the job keeps which batches are committed, \"millstream-markers\" by default. It is made \
-         where it is not there.",
-    )
-    .of(KAFKA),
-    key("sasl", KeyShape::Table(SASL), "Who the job is to the cluster: `mechanism`, `user` and `password`.").of(KAFKA),
+    .of(&["files", "delta"]),
     key(
         "wait",
         KeyShape::Time,
         "How long the job waits for the server where it is away or hangs, at its start and later; 1h by default.",
     )
-    .of(WAITING),
+    .of(PLUGIN),
 ];

@@ -1,8 +1,6 @@
 //! One sink of a job file.
 
 use super::columns::encoding;
-use super::kafka::cluster;
-use super::records;
 use super::stage::plugin::bare;
 use crate::built;
 use crate::job::connector::{Kinds, Nothing};
@@ -12,11 +10,10 @@ use crate::job::spec::{
 };
 use crate::job::table::Reader;
 use crate::limits;
-use std::path::Path;
 use std::time::Duration;
 
 /// Reads `[sinks.<name>]`.
-pub(in crate::job) fn sink(name: String, r: &Reader<'_>, (kinds, folder): (&Kinds, &Path)) -> SinkSpec {
+pub(in crate::job) fn sink(name: String, r: &Reader<'_>, kinds: &Kinds) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
     let word = r.kind(&kinds.of_sinks(), SINK_KINDS_LATER);
     if let Some(absent) = word.and_then(|word| built::absent_kind(word, kinds.absent_sink(word))) {
@@ -52,7 +49,6 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, (kinds, folder): (&Kind
             layout: FilesLayout { delta: true, mode: r.table_mode(), ..layout(r) },
         },
         Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
-        Some("kafka") => SinkKind::Kafka(Box::new(kafka(r, folder))),
         Some("plugin") => SinkKind::Plugin(Box::new(plugin(r))),
         _ => SinkKind::from(Nothing),
     };
@@ -105,53 +101,4 @@ fn layout(r: &Reader<'_>) -> FilesLayout {
         r.wrong("open_parts_max", "`open_parts_max` is for files that `roll`; write that, or remove it");
     }
     FilesLayout { partition_by, roll, open_parts_max: open.unwrap_or(limits::OPEN_PARTS), ..FilesLayout::default() }
-}
-
-fn kafka(r: &Reader<'_>, folder: &Path) -> KafkaSinkSpec {
-    let text = |key: &str, example: &str| r.text(key, example).map(str::to_owned);
-    r.need("topic", "topic = \"counts\"");
-    let mut spec = KafkaSinkSpec::new(cluster(r), text("topic", "topic = \"counts\"").unwrap_or_default());
-    let formats = [
-        ("json", RecordFormat::Json),
-        ("text", RecordFormat::Text),
-        ("csv", RecordFormat::Csv),
-        ("binary", RecordFormat::Binary),
-        ("avro", RecordFormat::Avro),
-        ("protobuf", RecordFormat::Protobuf),
-    ];
-    let format = r.choice("format", &formats, &["parquet"]);
-    spec.format = format.unwrap_or(spec.format);
-    spec.registry = records::subject(r).map(Box::new);
-    if format == Some(RecordFormat::Protobuf) {
-        spec.protobuf = Some(Box::new(records::protobuf(r, folder)));
-    } else if format.is_some() || !r.has("format") {
-        for key in ["descriptor", "message"].into_iter().filter(|key| r.has(key)) {
-            let why =
-                "is for format `protobuf`, and the format is another one; remove it, or write format = \"protobuf\"";
-            r.wrong(key, format!("`{key}` {why}"));
-        }
-    }
-    match format {
-        Some(RecordFormat::Avro) => r.need("registry", records::REGISTRY),
-        Some(RecordFormat::Protobuf) => {}
-        _ if r.has("registry") && (format.is_some() || !r.has("format")) => r.wrong(
-            "registry",
-            "`registry` is for formats `avro` and `protobuf`, and the format is another one; remove it, or write format = \"avro\"",
-        ),
-        _ => {}
-    }
-    spec.compression = r.choice("compression", &Compression::ALL, &[]).unwrap_or(spec.compression);
-    spec.key = text("key", "key = \"word\", the name of one column");
-    spec.tombstones = text("tombstones", "tombstones = \"removed\", the name of a column");
-    spec.op = r.op();
-    if spec.op.is_some() && spec.tombstones.is_some() {
-        r.wrong("op", "`op` and `tombstones` both say which rows are tombstones; remove one");
-    }
-    if spec.op.is_some() && spec.key.is_none() {
-        r.wrong("op", "`op` needs `key`: a tombstone says which key is gone");
-    }
-    spec.markers = text("markers", "markers = \"millstream-markers\"").unwrap_or(spec.markers);
-    spec.transaction = r.time("transaction").unwrap_or(spec.transaction);
-    spec.parts = r.parts_by();
-    spec
 }

@@ -1,15 +1,15 @@
-//! A sink that writes into a topic of a Kafka cluster.
+//! Settings of sinks of kind `kafka`.
 
-use super::{KafkaCluster, PartsBy, ProtobufSpec, SubjectSpec};
-use crate::limits;
+use millstream_base::job::spec::{Compression, KafkaCluster, PartsBy, ProtobufSpec, RecordFormat, SubjectSpec};
+use millstream_base::limits;
 use std::time::Duration;
 
 /// The topic where the job keeps which batches its sinks have committed, where the job does not say another.
 pub const MARKERS: &str = "millstream-markers";
 
-/// What a `kafka` sink writes, and where.
+/// What is written, and where.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KafkaSinkSpec {
+pub struct KafkaWrites {
     /// The cluster.
     pub cluster: KafkaCluster,
     /// The topic.
@@ -36,10 +36,10 @@ pub struct KafkaSinkSpec {
     pub parts: PartsBy,
 }
 
-impl KafkaSinkSpec {
+impl KafkaWrites {
     /// JSON objects into this topic, without keys.
-    pub fn new(cluster: KafkaCluster, topic: impl Into<String>) -> KafkaSinkSpec {
-        KafkaSinkSpec {
+    pub fn new(cluster: KafkaCluster, topic: impl Into<String>) -> KafkaWrites {
+        KafkaWrites {
             cluster,
             topic: topic.into(),
             key: None,
@@ -53,60 +53,5 @@ impl KafkaSinkSpec {
             markers: MARKERS.into(),
             parts: PartsBy::default(),
         }
-    }
-}
-
-/// What the value of a record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordFormat {
-    /// A JSON object of the row.
-    Json,
-    /// The text column as it is.
-    Text,
-    /// A line of CSV, without a header.
-    Csv,
-    /// The binary column as it is.
-    Binary,
-    /// Avro behind the id of its schema, as Confluent's serializers write it.
-    Avro,
-    /// A message of Protobuf; where there is a registry behind the id of its schema, as Confluent's serializers write it.
-    Protobuf,
-}
-
-impl RecordFormat {
-    /// Whether rows are written as text.
-    pub fn is_text(self) -> bool {
-        matches!(self, RecordFormat::Json | RecordFormat::Text | RecordFormat::Csv)
-    }
-}
-
-/// How records are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// As gzip does.
-    Gzip,
-    /// With Snappy.
-    Snappy,
-    /// With LZ4.
-    Lz4,
-    /// With Zstandard.
-    Zstd,
-}
-
-impl Compression {
-    /// All of them, with the names that Kafka and job files have for them.
-    pub const ALL: [(&'static str, Compression); 5] = [
-        ("none", Compression::None),
-        ("gzip", Compression::Gzip),
-        ("snappy", Compression::Snappy),
-        ("lz4", Compression::Lz4),
-        ("zstd", Compression::Zstd),
-    ];
-
-    /// Its name.
-    pub fn word(self) -> &'static str {
-        Compression::ALL.iter().find(|(_, one)| *one == self).map_or("none", |(word, _)| word)
     }
 }

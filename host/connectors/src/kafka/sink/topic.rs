@@ -1,8 +1,8 @@
 //! What a sink asks a cluster about topics, and the topics that it makes.
 
+use super::settings::MARKERS;
 use crate::kafka::fault::KafkaFault;
 use crate::kafka::{ANSWER_TIME_MAX, ClientLog};
-use millstream_base::job::spec::MARKERS;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};

@@ -1,11 +1,11 @@
 //! The schema of a sink's records in a registry: registered or looked up before the first of them, as Confluent's serializers do. The
 //! registry has one id for one schema, so records of a batch that is written again are the same.
 
-use super::super::encode::avro;
-use super::super::waiting::new_runtime;
 use super::watch::Watch;
 use crate::kafka::fault::KafkaFault;
 use crate::schema_registry::{NewSchema, RegistryFault, SchemaId, SchemaRegistry};
+use crate::sink::encode::avro;
+use crate::sink::waiting::new_runtime;
 use arrow::datatypes::SchemaRef;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

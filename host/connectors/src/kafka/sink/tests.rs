@@ -1,15 +1,16 @@
 //! Records of rows, without a cluster.
 
 use super::records::RecordEncoder;
+use super::settings::KafkaWrites;
 use super::topic::TopicFacts;
 use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringArray};
-use millstream_base::job::spec::{KafkaCluster, KafkaSinkSpec, RecordFormat};
+use millstream_base::job::spec::{KafkaCluster, RecordFormat};
 use std::sync::Arc;
 use std::time::Duration;
 
-fn spec() -> KafkaSinkSpec {
+fn spec() -> KafkaWrites {
     let cluster = KafkaCluster { brokers: vec!["h:1".into()], tls: None, sasl: None, wait: Duration::ZERO };
-    KafkaSinkSpec { key: Some("k".into()), ..KafkaSinkSpec::new(cluster, "t") }
+    KafkaWrites { key: Some("k".into()), ..KafkaWrites::new(cluster, "t") }
 }
 
 fn rows() -> RecordBatch {
@@ -23,7 +24,7 @@ fn rows() -> RecordBatch {
 }
 
 /// Keys and values as text, `-` for null; the same where a part was encoded ahead.
-fn records(spec: &KafkaSinkSpec, rows: &RecordBatch) -> Vec<String> {
+fn records(spec: &KafkaWrites, rows: &RecordBatch) -> Vec<String> {
     let encoder = RecordEncoder::new(spec, &rows.schema()).unwrap();
     let parts = [rows.clone(), rows.slice(0, 0), rows.slice(0, 1)];
     let records = encoder.encode(&parts).unwrap();
@@ -35,15 +36,15 @@ fn records(spec: &KafkaSinkSpec, rows: &RecordBatch) -> Vec<String> {
 
 #[test]
 fn rows_become_records_with_keys_and_tombstones() {
-    let json = KafkaSinkSpec { tombstones: Some("gone".into()), ..spec() };
+    let json = KafkaWrites { tombstones: Some("gone".into()), ..spec() };
     let first = r#"a={"k":"a","n":1,"raw":"00ff"}"#;
     assert_eq!(records(&json, &rows()), [first, r#"={"k":"","n":null,"raw":""}"#, "-=-", first]);
-    let csv = KafkaSinkSpec { key: Some("n".into()), format: RecordFormat::Csv, ..spec() };
+    let csv = KafkaWrites { key: Some("n".into()), format: RecordFormat::Csv, ..spec() };
     assert_eq!(records(&csv, &rows()), ["1=a,1,00ff,false", "-=\"\",,\"\",", "-3=,-3,,true", "1=a,1,00ff,false"]);
-    let text = KafkaSinkSpec { format: RecordFormat::Text, ..spec() };
+    let text = KafkaWrites { format: RecordFormat::Text, ..spec() };
     let only = rows().project(&[0]).unwrap();
     assert_eq!(records(&text, &only), ["a=a", "=", "-=-", "a=a"]);
-    let binary = KafkaSinkSpec { format: RecordFormat::Binary, tombstones: Some("gone".into()), ..spec() };
+    let binary = KafkaWrites { format: RecordFormat::Binary, tombstones: Some("gone".into()), ..spec() };
     let raw = rows().project(&[0, 2, 3]).unwrap();
     assert_eq!(records(&binary, &raw), ["a=\0\u{fffd}", "=", "-=-", "a=\0\u{fffd}"]);
 }
@@ -55,7 +56,7 @@ fn rows_that_delete_others_are_tombstones() {
         let keys = rows().column(0).clone();
         RecordBatch::try_from_iter([("k", keys), (name, words)]).unwrap()
     };
-    let by_op = KafkaSinkSpec { op: Some("op".into()), ..spec() };
+    let by_op = KafkaWrites { op: Some("op".into()), ..spec() };
     let good = column("op", [Some("insert"), Some("delete"), Some("upsert")]);
     assert_eq!(records(&by_op, &good), [r#"a={"k":"a"}"#, "=-", r#"-={"k":null}"#, r#"a={"k":"a"}"#]);
     for (bad, words) in [(Some("truncate"), "a topic does not know"), (Some("drop"), "`drop`"), (None, "is null")] {
@@ -67,16 +68,16 @@ fn rows_that_delete_others_are_tombstones() {
 
 #[test]
 fn columns_that_do_not_suit_are_named() {
-    let told = |spec: KafkaSinkSpec| match RecordEncoder::new(&spec, &rows().schema()) {
+    let told = |spec: KafkaWrites| match RecordEncoder::new(&spec, &rows().schema()) {
         Err((key, message)) => format!("{key}: {message}"),
         Ok(_) => panic!("{spec:?}"),
     };
     let there = "k text, n int64, raw binary, gone bool";
-    let unknown = KafkaSinkSpec { key: Some("word".into()), ..spec() };
+    let unknown = KafkaWrites { key: Some("word".into()), ..spec() };
     assert_eq!(told(unknown), format!("key: `key` names `word`, and the rows have {there}; write one of these"));
-    let number = KafkaSinkSpec { tombstones: Some("n".into()), ..spec() };
+    let number = KafkaWrites { tombstones: Some("n".into()), ..spec() };
     assert_eq!(told(number), "tombstones: `tombstones` names a column of type int64; it has to be bool");
-    let text = KafkaSinkSpec { format: RecordFormat::Text, ..spec() };
+    let text = KafkaWrites { format: RecordFormat::Text, ..spec() };
     assert_eq!(
         told(text),
         "format: format `text` writes a single text column beside `key` and `tombstones`, and the rows have n int64, raw \

@@ -7,9 +7,11 @@
 //!
 //! With `parts = "worker"` each worker does so with its share of a batch, under a name and a marker of its own, see [`target`].
 
+pub mod declaration;
 mod markers;
 mod records;
 mod session;
+pub mod settings;
 mod subject;
 mod target;
 #[cfg(test)]
@@ -17,16 +19,17 @@ mod tests;
 mod topic;
 mod watch;
 
-pub(super) use self::records::RecordEncoder;
-use self::records::{RECORD_OVERHEAD_BYTES, Records};
+use self::records::{RECORD_OVERHEAD_BYTES, RecordEncoder, Records};
 use self::session::Session;
+use self::settings::KafkaWrites;
 use self::target::Target;
 use self::topic::{Admin, TopicFacts};
 use self::watch::Watch;
-use super::shares::Share;
-use super::wrong;
-use crate::kafka;
-use crate::kafka::fault::{KafkaFault, KafkaFaultKind};
+use super::fault::{KafkaFault, KafkaFaultKind};
+use super::{PAUSE_MIN, settings as settings_of};
+use crate::sink::encoder::not_encoded;
+use crate::sink::shares::Share;
+use crate::sink::wrong;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
@@ -34,12 +37,10 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::{KafkaCluster, KafkaSinkSpec, Origin, SinkKind, SinkSpec};
+use millstream_base::job::spec::{KafkaCluster, SinkConfig, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_base::patience::ServerWait;
 use millstream_base::units;
-use std::io;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Writes every batch that has rows, or a worker's share of it, in a transaction of its own.
@@ -56,9 +57,11 @@ struct KafkaSink {
 /// Waits until a broker answers, where all are away, so that a job and its cluster may start in any order. What does not pass is
 /// left to those who connect next: they say where it stands in the job file. Longer than `wait` of the cluster, and than `until`,
 /// nothing is waited for.
-pub fn await_cluster(who: &str, cluster: &KafkaCluster, folder: &Path, until: Option<Instant>) -> Result<()> {
-    let Ok(settings) = kafka::settings(cluster, folder, "millstream") else { return Ok(()) };
-    ask_at_start(who, cluster, until, |left| topic::answers(&settings, left)).map(drop)
+fn await_cluster(writes: &KafkaWrites, start: SinkStart<'_>, until: Option<Instant>) -> Result<()> {
+    let (name, origin) = (&start.spec.name, start.origin);
+    let who = format!("{}sink `{name}`", origin.at(&format!("sinks.{name}.brokers")));
+    let Ok(settings) = settings_of(&writes.cluster, &origin.folder, "millstream") else { return Ok(()) };
+    ask_at_start(&who, &writes.cluster, until, |left| topic::answers(&settings, left)).map(drop)
 }
 
 /// Asks a cluster until there is an answer, or something is wrong that does not pass, as long as a start may wait for it. The question
@@ -100,15 +103,16 @@ fn ask_at_start<T>(
             told = true;
         }
         // The question itself has waited.
-        std::thread::sleep(kafka::PAUSE_MIN);
+        std::thread::sleep(PAUSE_MIN);
     }
 }
 
 /// Checks schema and keys, and asks the cluster about the topic, where it is there; `servers`: whether it is waited for where it does not
 /// answer in time.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, servers: ServerWait) -> Result<()> {
-    let encoder = encoder(spec, schema, origin)?;
-    let target = Target::new(spec, origin, None, None)?;
+fn check(writes: &KafkaWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
+    let SinkStart { spec, origin, servers, .. } = start;
+    let encoder = encoder(writes, start, schema)?;
+    let target = Target::new(writes, start, None, None)?;
     if let Some(subject) = target.subject(origin) {
         subject.check(encoder.schema()).map_err(|message| wrong(spec, origin, "registry", message))?;
     }
@@ -121,29 +125,30 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, server
         ServerWait::No => facts(),
         ServerWait::Until(until) => ask_at_start(&target.who(), &target.spec.cluster, until, |_| facts())?,
     };
-    match facts.map_err(|fault| unreachable(spec, origin, &target, fault))? {
+    match facts.map_err(|fault| unreachable(start, &target, fault))? {
         Some(facts) => target.fits(&facts).map_err(|message| wrong(spec, origin, "topic", message)),
         None => Ok(()),
     }
 }
 
 /// What makes records of rows of this schema.
-pub(super) fn encoder(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<RecordEncoder> {
-    RecordEncoder::new(of(spec)?, schema).map_err(|(key, message)| wrong(spec, origin, key, message))
+fn encoder(writes: &KafkaWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<RecordEncoder> {
+    RecordEncoder::new(writes, schema).map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
 /// Makes the topics that are not there, and takes the sink over from earlier starts of the job; without a share, those of all
 /// workers there ever were, too.
-pub(super) fn open(
-    spec: &SinkSpec,
-    schema: SchemaRef,
-    origin: &Origin,
+fn open(
+    writes: &KafkaWrites,
+    start: SinkStart<'_>,
+    schema: &SchemaRef,
     share: Share,
     owner: Option<&Owner>,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
-    let mut encoder = encoder(spec, &schema, origin)?;
-    let target = Target::new(spec, origin, share, owner.cloned())?;
+    let SinkStart { spec, origin, .. } = start;
+    let mut encoder = encoder(writes, start, schema)?;
+    let target = Target::new(writes, start, share, owner.cloned())?;
     if let Some(subject) = target.subject(origin) {
         let id = subject.id(encoder.schema(), failure);
         encoder.begin_with(id.map_err(|message| wrong(spec, origin, "registry", message))?);
@@ -151,7 +156,7 @@ pub(super) fn open(
     let watch = Watch::new(failure, format!("{}: {}", target.who(), target.place()), None);
     let mut watch = watch.for_transactions(target.spec.transaction);
     let opened = target.prepare(&mut watch).and_then(|facts| Ok((target.take_over(&facts, &mut watch)?, facts)));
-    let ((session, committed), facts) = opened.map_err(|fault| unreachable(spec, origin, &target, fault))?;
+    let ((session, committed), facts) = opened.map_err(|fault| unreachable(start, &target, fault))?;
     target.fits(&facts).map_err(|message| wrong(spec, origin, "topic", message))?;
     if owner.is_none() && share.is_none() {
         let sink = &target.sink;
@@ -161,7 +166,7 @@ pub(super) fn open(
         );
     }
     // Whoever holds all shares together commits nothing itself.
-    let session = match share.is_none() && spec.kind.by_worker() {
+    let session = match share.is_none() && writes.by_worker() {
         true => {
             session.end();
             None
@@ -174,24 +179,17 @@ pub(super) fn open(
 
 /// Reads the markers, as they are while other starts of the job may be at work: a transaction of theirs does not count. Once the
 /// sink is open there is none.
-pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
-    let target = Target::new(spec, origin, None, None)?;
+fn committed(writes: &KafkaWrites, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
+    let target = Target::new(writes, start, None, None)?;
     let failure = Failure::default();
     let mut watch = Watch::new(&failure, format!("{}: {}", target.who(), target.place()), None);
     let read = markers::peek(&target.settings, &target.spec.markers, (job_id, &target.sink), &mut watch);
-    let markers = read.map_err(|fault| unreachable(spec, origin, &target, fault))?;
+    let markers = read.map_err(|fault| unreachable(start, &target, fault))?;
     Ok(markers.held(None))
 }
 
-fn of(spec: &SinkSpec) -> Result<&KafkaSinkSpec> {
-    match &spec.kind {
-        SinkKind::Kafka(kafka) => Ok(kafka),
-        _ => Err(Error::bug(format!("sink `{}` is no topic", spec.name))),
-    }
-}
-
-fn unreachable(spec: &SinkSpec, origin: &Origin, target: &Target, fault: KafkaFault) -> Error {
-    let location = origin.at(&format!("sinks.{}.brokers", spec.name));
+fn unreachable(start: SinkStart<'_>, target: &Target, fault: KafkaFault) -> Error {
+    let location = start.origin.at(&format!("sinks.{}.brokers", start.spec.name));
     let help = if fault.kind == KafkaFaultKind::Passing { "; start that cluster, or mend `brokers`" } else { "" };
     let message = format!("{location}{}: {}: {}{help}", target.who(), target.place(), fault.message);
     match fault.kind {
@@ -270,16 +268,6 @@ impl KafkaSink {
             .and_then(|()| self.target.write(&mut session, records, Some(batch), watch));
         self.session = Some(session);
         written
-    }
-}
-
-/// What becomes of rows of which no records can be made: they hold what a record cannot, or it is our mistake.
-pub(super) fn not_encoded(who: &str, cause: &io::Error) -> Error {
-    match cause.kind() {
-        io::ErrorKind::InvalidData => Error::plugin(format!(
-            "{who}: {cause}; change such rows in a stage before the sink, or leave them out with a `filter`"
-        )),
-        _ => Error::bug(format!("{who}: rows cannot be encoded: {cause}")),
     }
 }
 

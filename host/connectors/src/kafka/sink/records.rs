@@ -1,9 +1,10 @@
 //! Rows as records of a topic: a key, and a value or none.
 
-use super::super::encode::avro::{self, AvroRows};
-use super::super::encode::csv::CsvRows;
-use super::super::encode::plain;
-use super::super::encode::protobuf::{MessageRows, MessageWriter};
+use super::settings::KafkaWrites;
+use crate::sink::encode::avro::{self, AvroRows};
+use crate::sink::encode::csv::CsvRows;
+use crate::sink::encode::plain;
+use crate::sink::encode::protobuf::{MessageRows, MessageWriter};
 use arrow::array::{Array, LargeBinaryArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use millstream_base::batch::cell::Cells;
@@ -12,7 +13,7 @@ use millstream_base::batch::json::{self, JsonRows};
 use millstream_base::batch::op::Op;
 use millstream_base::batch::types::{ColumnType, describe};
 use millstream_base::decode::protobuf::{Definition, Messages};
-use millstream_base::job::spec::{KafkaSinkSpec, ProtobufSpec, RecordFormat};
+use millstream_base::job::spec::{ProtobufSpec, RecordFormat};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -73,7 +74,7 @@ impl Records {
 
 impl RecordEncoder {
     /// For rows of this schema. The error has the key of the sink that is wrong.
-    pub fn new(spec: &KafkaSinkSpec, schema: &SchemaRef) -> Result<RecordEncoder, (&'static str, String)> {
+    pub fn new(spec: &KafkaWrites, schema: &SchemaRef) -> Result<RecordEncoder, (&'static str, String)> {
         if spec.tombstones.is_some() && spec.key.is_none() {
             return Err(("tombstones", "`tombstones` needs `key`: a tombstone says which key is gone".into()));
         }
@@ -130,7 +131,7 @@ impl RecordEncoder {
         let mut message = None;
         let fits = match spec.format {
             RecordFormat::Json => json::check(&projected(&values)),
-            RecordFormat::Csv => super::super::encode::csv::check(&projected(&values)),
+            RecordFormat::Csv => crate::sink::encode::csv::check(&projected(&values)),
             RecordFormat::Text => single(ColumnType::Text, &mut values),
             RecordFormat::Binary => single(ColumnType::Binary, &mut values),
             RecordFormat::Avro if spec.registry.is_none() => {

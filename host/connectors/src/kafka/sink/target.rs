@@ -12,11 +12,10 @@
 //!    either the later start sees this marker, or this one sees that of the later start before it has committed a row;
 //! 3. whoever begins anew under a name looks as well, and so takes nothing away from a later start.
 
-use super::super::wrong;
 use super::markers::{self, KafkaMarker, SinkMarkers};
-use super::of;
 use super::records::Records;
 use super::session::{Batch, Session};
+use super::settings::KafkaWrites;
 use super::subject::Subject;
 use super::topic::{self, Admin, TopicFacts};
 use super::watch::Watch;
@@ -24,10 +23,11 @@ use crate::kafka;
 use crate::kafka::fault::KafkaFault;
 use crate::limits::{KAFKA_QUEUE_BYTES_MAX, KAFKA_QUEUE_RECORDS_MAX};
 use crate::sink::shares::Share;
+use crate::sink::wrong;
 use millstream_base::error::Result;
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::{KafkaSinkSpec, Origin, SinkSpec};
+use millstream_base::job::spec::{Origin, SinkStart};
 use millstream_base::owner::Owner;
 use rdkafka::config::ClientConfig;
 
@@ -35,17 +35,17 @@ use rdkafka::config::ClientConfig;
 pub(super) struct Target {
     pub sink: String,
     pub share: Share,
-    pub spec: KafkaSinkSpec,
+    pub spec: KafkaWrites,
     pub settings: ClientConfig,
     pub owner: Option<Owner>,
 }
 
 impl Target {
-    pub fn new(spec: &SinkSpec, origin: &Origin, share: Share, owner: Option<Owner>) -> Result<Target> {
-        let kafka = of(spec)?;
-        let settings = kafka::settings(&kafka.cluster, &origin.folder, "millstream");
+    pub fn new(writes: &KafkaWrites, start: SinkStart<'_>, share: Share, owner: Option<Owner>) -> Result<Target> {
+        let SinkStart { spec, origin, .. } = start;
+        let settings = kafka::settings(&writes.cluster, &origin.folder, "millstream");
         let settings = settings.map_err(|why| wrong(spec, origin, "tls", why.0))?;
-        Ok(Target { sink: spec.name.clone(), share, spec: kafka.clone(), settings, owner })
+        Ok(Target { sink: spec.name.clone(), share, spec: writes.clone(), settings, owner })
     }
 
     /// The sink, for people.
