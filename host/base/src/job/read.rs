@@ -6,13 +6,12 @@ mod files;
 pub(super) mod http;
 mod http_client;
 mod kafka;
-mod records;
+pub(super) mod records;
 mod sink;
 mod source;
 mod stage;
 mod tls;
 
-pub(super) use records::{REGISTRY, protobuf, subject};
 pub(super) use source::poll_fits;
 pub(super) use tls::read as tls;
 
