@@ -23,7 +23,7 @@ pub(super) const RECORD_OVERHEAD_BYTES: usize = 128;
 
 /// Which columns are what.
 #[derive(Clone, Debug)]
-pub(in crate::sink) struct RecordEncoder {
+pub(super) struct RecordEncoder {
     key: Option<usize>,
     tombstones: Option<usize>,
     op: Option<usize>,
