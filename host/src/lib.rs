@@ -20,6 +20,7 @@
 //! A job made by a program:
 //!
 //! ```
+//! use millstream::connectors::files::settings::FileWrites;
 //! use millstream::connectors::print::settings::PrintWrites;
 //! use millstream::job::spec::{
 //!     FileFormat, JobSpec, OnError, PluginLimits, PluginSpec, RejectedMax, SinkSpec, SourceSpec, StageSpec, WindowSpec,
@@ -38,7 +39,7 @@
 //!     .stage(counts.filter("n > 0"))
 //!     .stage(StageSpec::sql("longest", ["counts"], "select word, n from counts order by length(word) desc limit 10"))
 //!     .sink(SinkSpec::new("screen", ["counts", "longest"], PrintWrites::default()))
-//!     .sink(SinkSpec::files("refused", ["words.rejected"], "refused", FileFormat::Json));
+//!     .sink(SinkSpec::new("refused", ["words.rejected"], FileWrites::new("refused", FileFormat::Json)));
 //! millstream::job::check(&job)?;
 //! # Ok::<(), millstream::error::Error>(())
 //! ```

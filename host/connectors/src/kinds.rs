@@ -46,9 +46,9 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
     ];
     let sinks = vec![
         Declared(&crate::print::declaration::SINK),
-        OfLanguage("files"),
-        OfLanguage("delta"),
-        OfLanguage("queue"),
+        Declared(&crate::files::declaration::FILES),
+        Declared(&crate::files::declaration::DELTA),
+        Declared(&crate::queue::sink::declaration::SINK),
         declared!("postgres", "postgres", crate::postgres::sink::declaration::SINK),
         declared!("sqlite", "sqlite", crate::sqlite::declaration::SINK),
         declared!("kafka", "kafka", crate::kafka::sink::declaration::SINK),

@@ -11,6 +11,7 @@
 pub mod clickhouse;
 #[cfg_attr(not(feature = "brokers"), path = "dial/absent.rs")]
 mod dial;
+pub mod files;
 #[cfg(feature = "brokers")]
 mod flight;
 pub mod http;
@@ -31,6 +32,7 @@ pub mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_changes;
 pub mod print;
+pub mod queue;
 #[cfg(feature = "brokers")]
 pub mod rabbitmq;
 pub mod receiver;

@@ -67,14 +67,8 @@ pub(super) fn sharing(options: &Options) -> usize {
 /// Waits for the clusters of the job that are away: nothing is begun before all are there.
 fn await_clusters(spec: &JobSpec, options: &Options) -> Result<()> {
     for sink in spec.sinks.iter().filter(|_| owns_sinks(options)) {
-        if let SinkKind::Declared(config) = &sink.kind {
-            config.await_server(SinkStart {
-                spec: sink,
-                origin: &spec.origin,
-                servers: servers(options),
-                job_id: None,
-            })?;
-        }
+        let servers = servers(options);
+        sink.kind.await_server(SinkStart { spec: sink, origin: &spec.origin, servers, job_id: None })?;
     }
     Ok(())
 }
@@ -292,11 +286,8 @@ fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
 fn send_as_now(before: &mut JobSpec, now: &JobSpec) {
     for sink in &mut before.sinks {
         let same = now.sinks.iter().find(|same| same.name == sink.name);
-        if let (SinkKind::Declared(before), Some(SinkKind::Declared(now))) =
-            (&mut sink.kind, same.map(|same| &same.kind))
-            && let Some(sent) = before.sent_as(&**now)
-        {
-            *before = sent;
+        if let Some(sent) = same.and_then(|same| sink.kind.sent_as(&*same.kind)) {
+            sink.kind = SinkKind::Declared(sent);
         }
     }
 }

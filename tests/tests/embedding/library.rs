@@ -1,6 +1,7 @@
 //! Millstream as a library: jobs that a program loads or puts together.
 
 use millstream::connectors::print::settings::PrintWrites;
+use millstream::connectors::queue::sink::settings::QueueWrites;
 use millstream::error::Kind;
 use millstream::internals::batch::types::ColumnType;
 use millstream::job::spec::{ClockSpec, ColumnSpec, JobSpec, PluginSpec, SinkSpec, SourceSpec, StageSpec};
@@ -24,7 +25,7 @@ fn word_count(trial: &Trial) -> JobSpec {
         .source(SourceSpec::queue("lines", "input.jsonl", text("value")))
         .stage(StageSpec::plugin("words", ["lines"], split))
         .stage(StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")]).unwrap().key(["word"]))
-        .sink(SinkSpec::queue("out", ["counts"], "out.jsonl"))
+        .sink(SinkSpec::new("out", ["counts"], QueueWrites::new("out.jsonl")))
 }
 
 /// A job that goes on until it is stopped.
@@ -34,7 +35,7 @@ fn endless(trial: &Trial) -> JobSpec {
         .batch(Duration::from_millis(20))
         .workers(1)
         .source(SourceSpec::rate("numbers", 1000, None))
-        .sink(SinkSpec::queue("out", ["numbers"], "out.jsonl"))
+        .sink(SinkSpec::new("out", ["numbers"], QueueWrites::new("out.jsonl")))
 }
 
 fn refused<T>(result: millstream::error::Result<T>) -> String {
@@ -150,7 +151,7 @@ fn parts_can_be_added_before_the_start() {
     job.add_source(SourceSpec::queue("in", "input.jsonl", text("v"))).unwrap();
     let told = refused(job.start());
     assert!(told.contains("the job has no sink, so its rows go nowhere; add one"), "{told}");
-    job.add_sink(SinkSpec::queue("out", ["same"], "out.jsonl")).unwrap();
+    job.add_sink(SinkSpec::new("out", ["same"], QueueWrites::new("out.jsonl"))).unwrap();
     let told = refused(job.start());
     assert!(told.contains("sink `out`: `from` names `same`, which is neither a source nor a stage"), "{told}");
     job.add_stage(StageSpec::union("same", ["in"])).unwrap();
@@ -179,7 +180,7 @@ fn a_source_that_cannot_be_reached_does_not_hold_the_stop_up() {
     let spec = JobSpec::new("alone")
         .folder(trial.folder())
         .source(SourceSpec::socket("lines", format!("127.0.0.1:{}", free_port())))
-        .sink(SinkSpec::queue("out", ["lines"], "out.jsonl"));
+        .sink(SinkSpec::new("out", ["lines"], QueueWrites::new("out.jsonl")));
     let mut job = Job::new(spec, Options::default());
     job.start().unwrap();
     job.stop(Stop::Graceful).unwrap();

@@ -409,19 +409,6 @@ impl SourceKind {
     }
 }
 
-impl SinkKind {
-    /// The kind as a job file names it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            SinkKind::Files { layout, .. } if layout.delta => "delta",
-            SinkKind::Files { .. } => "files",
-            SinkKind::Queue { .. } => "queue",
-            SinkKind::Plugin(_) => "plugin",
-            SinkKind::Declared(config) => config.kind(),
-        }
-    }
-}
-
 impl Format {
     /// The format as a job file names it.
     pub fn word(&self) -> &'static str {
@@ -451,29 +438,6 @@ impl SinkSpec {
         kind: impl Into<SinkKind>,
     ) -> SinkSpec {
         SinkSpec { name: name.into(), from: texts(from), kind: kind.into(), wants_changes: false, encoding: None }
-    }
-
-    /// A folder, with a file a batch.
-    pub fn files<S: Into<String>>(
-        name: impl Into<String>,
-        from: impl IntoIterator<Item = S>,
-        path: impl Into<PathBuf>,
-        format: FileFormat,
-    ) -> SinkSpec {
-        SinkSpec::new(
-            name,
-            from,
-            SinkKind::Files { path: path.into(), format, parts: PartsBy::default(), layout: FilesLayout::default() },
-        )
-    }
-
-    /// A file with one JSON line a batch.
-    pub fn queue<S: Into<String>>(
-        name: impl Into<String>,
-        from: impl IntoIterator<Item = S>,
-        path: impl Into<PathBuf>,
-    ) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Queue { path: path.into() })
     }
 }
 

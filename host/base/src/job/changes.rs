@@ -74,7 +74,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
     }
     for sink in &job.sinks {
         let path = format!("sinks.{}", sink.name);
-        let fits = keeps(&sink.kind);
+        let fits = sink.kind.changes();
         // The file says that they are wanted, or a program made the job.
         let has_none = matches!(fits, SinkChanges::Rows | SinkChanges::Told);
         if has_none || job.origin.lines.is_empty() || sink.wants_changes || mistakes.within(&path) {
@@ -227,24 +227,6 @@ fn op_of(source: &SourceSpec) -> Option<&str> {
     source.schema.iter().find(|column| column.from == ColumnSource::Op).map(|column| column.name.as_str())
 }
 
-fn keeps(sink: &SinkKind) -> SinkChanges<'_> {
-    let (knows, key, help) = match sink {
-        SinkKind::Declared(config) => return config.changes(),
-        sink if let Some(mode) = sink.table_mode() => match mode {
-            TableMode::Append => (false, "mode", "write mode = \"upsert\" with the table's `key` and op = \"OP\""),
-            TableMode::Upsert { op, .. } => (op.is_some(), "mode", "write op = \"OP\""),
-        },
-        SinkKind::Files { .. } => (false, "from", "write to a `postgres` or `kafka` sink with op = \"OP\""),
-        _ => return SinkChanges::Rows,
-    };
-    let appends = matches!(sink, SinkKind::Files { .. }) || sink.table_mode().is_some();
-    let appends = appends && !matches!(sink.table_mode(), Some(TableMode::Upsert { .. }));
-    match knows {
-        true => SinkChanges::Followed { key: &[], op: "", is_flag: false },
-        false => SinkChanges::Unknown { key, help, appends },
-    }
-}
-
 /// Changes as they came, perhaps with other columns beside them.
 struct ChangeStream<'a> {
     /// What they come from, in words.
@@ -282,11 +264,6 @@ impl ChangeStream<'_> {
         self.says = list.made_with(&self.says);
         self
     }
-}
-
-/// Whether a sink does what a column of its rows says.
-pub fn follows_changes(sink: &SinkKind) -> bool {
-    matches!(keeps(sink), SinkChanges::Followed { .. })
 }
 
 /// Whether a stage deletes rows that it has put out.

@@ -3,10 +3,11 @@
 
 mod kinds;
 mod nothing;
+mod plugin;
 mod server;
 
-pub use kinds::{Kind, Kinds};
-pub use nothing::{NOTHING, Nothing};
+pub use kinds::{Kind, Kinds, NOTHING};
+pub use nothing::Nothing;
 pub use server::{COMPRESSIONS, REGISTRY_EXAMPLE, SASL_SHAPE, START, SUBJECT_SHAPE, TLS_SHAPE};
 
 use super::keys::TableKey;

@@ -137,12 +137,7 @@ pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet"
 /// The formats of sources of versions to come.
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 /// The kinds of sinks that the language has itself, and where rows go.
-pub(super) const SINK_KINDS: &[(&str, &str)] = &[
-    ("files", "a folder or bucket with files"),
-    ("delta", "a table of Delta"),
-    ("queue", "a file with a line a batch, for tests"),
-    ("plugin", "wherever a plugin of yours takes them"),
-];
+pub(super) const SINK_KINDS: &[(&str, &str)] = &[("plugin", "wherever a plugin of yours takes them")];
 /// What the key `kind` of a sink says.
 pub(super) const SINK_KIND_DOC: &str = "Where the rows go";
 /// The kinds of sinks of versions to come.

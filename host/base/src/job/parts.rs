@@ -13,6 +13,7 @@ mod window;
 
 pub use http::{own_certificate, token_fits as token};
 pub use kafka::topic;
+pub(in crate::job) use plugin::check_end;
 pub use records::{message, registry};
 
 use super::mistakes::Mistakes;
@@ -403,7 +404,8 @@ fn no_bucket(url: &str) -> Option<&'static str> {
     })
 }
 
-fn url_of_bucket(url: &str, part: &PartMistakes<'_>) {
+/// The URL of a prefix in a bucket.
+pub fn url_of_bucket(url: &str, part: &PartMistakes<'_>) {
     if let Some(nothing) = no_bucket(url) {
         part.wrong("path", format!("`path = \"{url}\"` {nothing}"));
     } else if url.chars().any(char::is_control) {
@@ -429,42 +431,11 @@ pub fn file_path(key: &str, path: &Path, part: &PartMistakes<'_>) {
     }
 }
 
-/// Whether the rows of a sink are written as text.
-fn is_text(sink: &SinkKind) -> bool {
-    match sink {
-        SinkKind::Files { format, .. } => !matches!(format, FileFormat::Parquet(_) | FileFormat::Avro),
-        SinkKind::Declared(config) => config.is_text(),
-        _ => true,
-    }
-}
-
 fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
-    if spec.encoding.is_some() && !is_text(&spec.kind) {
+    if spec.encoding.is_some() && !spec.kind.is_text() {
         part.wrong("encoding", "`encoding` is for formats of text, and this one holds bytes as they are; remove it");
     }
-    match &spec.kind {
-        SinkKind::Files { path, layout, parts, .. } => {
-            match bucket_url(path) {
-                Some(url) => url_of_bucket(url, part),
-                None => file_path("path", path, part),
-            }
-            twice("partition_by", &layout.partition_by, part);
-            mode(&layout.mode, part);
-            let keyed = matches!(layout.mode, TableMode::Upsert { .. });
-            if keyed && !layout.partition_by.is_empty() {
-                let message = "a table whose rows are replaced by key (mode = \"upsert\") has no partitions in this version; remove one of the two";
-                part.wrong("partition_by", message);
-            }
-            if keyed && *parts == PartsBy::Worker {
-                let message = "with mode = \"upsert\" the order of all rows counts, and with parts = \"worker\" workers do not wait for each \
-                               other; remove one of the two";
-                part.wrong("parts", message);
-            }
-        }
-        SinkKind::Queue { path } => file_path("path", path, part),
-        SinkKind::Plugin(sink) => plugin::check_end(&sink.plugin, part),
-        SinkKind::Declared(config) => config.check(part),
-    }
+    spec.kind.check(part);
 }
 
 pub(super) fn mode(mode: &TableMode, part: &PartMistakes<'_>) {
@@ -475,7 +446,8 @@ pub(super) fn mode(mode: &TableMode, part: &PartMistakes<'_>) {
     twice("key", key, part);
 }
 
-fn twice(key: &str, names: &[String], part: &PartMistakes<'_>) {
+/// Names of columns, none of them twice.
+pub fn twice(key: &str, names: &[String], part: &PartMistakes<'_>) {
     let mut seen = BTreeSet::new();
     for name in names {
         if name.is_empty() {

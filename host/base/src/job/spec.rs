@@ -36,6 +36,7 @@ use crate::batch::partition::Share;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -544,22 +545,6 @@ pub struct SinkSpec {
 /// Where the rows of a sink go. Paths are as in the job file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SinkKind {
-    /// A folder, or the like of it in a bucket, with files of rows, which may be those of a table of Delta.
-    Files {
-        /// The folder, or `s3://bucket/prefix`.
-        path: PathBuf,
-        /// What is in the files.
-        format: FileFormat,
-        /// Who writes them.
-        parts: PartsBy,
-        /// Which rows are in a file.
-        layout: FilesLayout,
-    },
-    /// A file with one JSON line a batch: for tests.
-    Queue {
-        /// The file.
-        path: PathBuf,
-    },
     /// Wherever a plugin of world `sink` takes them.
     Plugin(Box<PluginSinkSpec>),
     /// Wherever the connector of a kind writes.
@@ -576,82 +561,24 @@ pub enum PartsBy {
     Worker,
 }
 
-/// Which rows of a `files` sink are in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilesLayout {
-    /// The columns by whose values rows lie in folders, in the order of the folders.
-    pub partition_by: Vec<String>,
-    /// When a file is complete; `None`: with its batch.
-    pub roll: Option<FilesRoll>,
-    /// How many files that roll are open at a time.
-    pub open_parts_max: usize,
-    /// The folder is a table of Delta, whose log says which files are there: kind `delta`.
-    pub delta: bool,
-    /// What a row does to that table.
-    pub mode: TableMode,
-}
-
-impl Default for FilesLayout {
-    fn default() -> FilesLayout {
-        FilesLayout {
-            partition_by: Vec::new(),
-            roll: None,
-            open_parts_max: crate::limits::OPEN_PARTS,
-            delta: false,
-            mode: TableMode::Append,
-        }
-    }
-}
-
-/// When a file that grows over batches is complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FilesRoll {
-    /// With so many bytes.
-    pub bytes: u64,
-    /// So long after its first batch.
-    pub time: Duration,
-}
-
 /// Whether a path is that of a prefix in a bucket: then its URL.
 pub fn bucket_url(path: &Path) -> Option<&str> {
     path.to_str().filter(|text| OBJECT_SCHEMES.iter().any(|scheme| text.starts_with(scheme)))
 }
 
-impl SinkKind {
-    /// Whether its server passes over rows by their place in what was sent, and cannot say which it has: then all that was planned may be
-    /// there, be it in part, and other rows in these places would be passed over.
-    pub fn passes_over_repeated_rows(&self) -> bool {
-        match self {
-            SinkKind::Declared(config) => config.passes_over_repeated_rows(),
-            _ => false,
-        }
-    }
+impl Deref for SinkKind {
+    type Target = dyn SinkConfig;
 
-    /// What a row does to the table that is written, where it is one whose rows may be replaced by key.
-    pub fn table_mode(&self) -> Option<&TableMode> {
+    fn deref(&self) -> &Self::Target {
         match self {
-            SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } => Some(mode),
-            SinkKind::Declared(config) => config.table_mode(),
-            _ => None,
+            SinkKind::Plugin(plugin) => &**plugin,
+            SinkKind::Declared(config) => &**config,
         }
-    }
-
-    /// Whether each worker commits the rows that it has by itself.
-    pub fn by_worker(&self) -> bool {
-        match self {
-            SinkKind::Files { parts, .. } => *parts == PartsBy::Worker,
-            SinkKind::Declared(config) => config.by_worker(),
-            _ => false,
-        }
-    }
-
-    /// Whether it only shows the first rows of a stream, and is no sink of the job.
-    pub fn is_sample(&self) -> bool {
-        matches!(self, SinkKind::Declared(config) if config.is_sample())
     }
 }
 
 impl<C: SinkConfig> From<C> for SinkKind {
+    /// One that writes by itself: of a plugin, see [`SinkSpec::of_plugin`].
     fn from(config: C) -> SinkKind {
         SinkKind::Declared(Arc::new(config))
     }

@@ -1,17 +1,13 @@
 //! What is made of rows on the worker that has them, so that whoever commits for all workers only copies bytes.
 
 use super::binary;
-use super::encode::csv;
-use super::written_by;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::json;
 use millstream_base::batch::sink::EncodeRows;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{FileFormat, Origin, SinkKind, SinkSpec, SinkStart};
+use millstream_base::job::spec::{Origin, SinkSpec, SinkStart};
 use millstream_base::patience::ServerWait;
 use std::io;
-use std::sync::Arc;
 
 /// Makes bytes of rows, each by itself.
 #[derive(Clone)]
@@ -25,24 +21,9 @@ impl Encoder {
     /// That of a sink to which all workers send their rows of this schema. `None`: whoever commits needs the rows themselves, as
     /// for a format that is not made row by row, or where the medium tells how they are written.
     pub fn of(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<Option<Encoder>> {
-        let schema = &binary::written(spec, schema);
-        let encode: EncodeRows = match &spec.kind {
-            // What grows over batches is kept as rows until it is complete.
-            SinkKind::Files { .. } if !written_by(spec, schema.clone(), origin)?.is_plain() => return Ok(None),
-            SinkKind::Files { format: FileFormat::Json, .. } | SinkKind::Queue { .. } => Arc::new(json::encode),
-            SinkKind::Files { format: FileFormat::Csv, .. } => Arc::new(csv::encode),
-            SinkKind::Declared(config) => {
-                let start = SinkStart { spec, origin, servers: ServerWait::No, job_id: None };
-                match config.encoder(start, schema)? {
-                    None => return Ok(None),
-                    Some(encode) => encode,
-                }
-            }
-            // Text is bytes already.
-            SinkKind::Files { format: FileFormat::Text | FileFormat::Parquet(_) | FileFormat::Avro, .. }
-            | SinkKind::Plugin(_) => return Ok(None),
-        };
-        Ok(Some(Encoder { sink: spec.clone(), encode }))
+        let start = SinkStart { spec, origin, servers: ServerWait::No, job_id: None };
+        let encode = spec.kind.encoder(start, &binary::written(spec, schema))?;
+        Ok(encode.map(|encode| Encoder { sink: spec.clone(), encode }))
     }
 
     /// What the sink's commit takes instead of these rows.

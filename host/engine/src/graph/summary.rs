@@ -7,7 +7,7 @@ mod tests;
 
 use super::Graph;
 use millstream_base::batch::types;
-use millstream_base::job::spec::{FilesLayout, HttpShape, JobSpec, SinkKind, SourceKind, SourceSpec, TableMode};
+use millstream_base::job::spec::{HttpShape, JobSpec, SourceKind, SourceSpec};
 use millstream_base::secrets;
 use std::fmt::Write as _;
 
@@ -53,18 +53,8 @@ impl Graph {
                     let _ = writeln!(text, "        {:<16} {line}", "");
                 }
             }
-            if let SinkKind::Declared(config) = &sink.kind {
-                for promise in config.promises() {
-                    let _ = writeln!(text, "        {:<16} {promise}", "");
-                }
-            }
-            if let SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } = &sink.kind {
-                let promise = "exactly once, with [checkpoint]: each commit of the table says which it is";
+            for promise in sink.kind.promises() {
                 let _ = writeln!(text, "        {:<16} {promise}", "");
-                if let TableMode::Upsert { key, .. } = mode {
-                    let key = key.join(", ");
-                    let _ = writeln!(text, "        {:<16} the last row of each {key} is in the table", "");
-                }
             }
         }
         text

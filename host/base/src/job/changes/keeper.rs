@@ -27,17 +27,8 @@ pub(super) fn all(job: &JobSpec) -> Vec<Keeper<'_>> {
 }
 
 fn sink(sink: &SinkSpec) -> Option<Keeper<'_>> {
-    let (key, op, is_flag) = match &sink.kind {
-        SinkKind::Declared(config) => match config.changes() {
-            SinkChanges::Followed { key, op, is_flag } => (key.iter().collect(), op, is_flag),
-            _ => return None,
-        },
-        kind if let Some(mode) = kind.table_mode() => {
-            let TableMode::Upsert { key, op: Some(op) } = mode else { return None };
-            (key.iter().collect(), op.as_str(), false)
-        }
-        _ => return None,
-    };
+    let SinkChanges::Followed { key, op, is_flag } = sink.kind.changes() else { return None };
+    let key = key.iter().collect();
     let who = format!("sink `{}`", sink.name);
     let path = format!("sinks.{}.{}", sink.name, if is_flag { "tombstones" } else { "op" });
     Some(Keeper { who, path, streams: sink.from.iter().collect(), key, op, is_flag, wants_complete: false })

@@ -1,10 +1,19 @@
 //! The kinds of sources and sinks of a program, and the keys that they may have.
 
-use super::{Declaration, NOTHING, SinkDeclaration, SourceDeclaration};
+use super::{Declaration, Nothing, SinkDeclaration, SourceDeclaration};
 use crate::job::keys::{self, KeyShape, TableKey};
 use crate::job::spec::{SinkConfig, SourceConfig, TableDeclaration, TableKind};
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+
+/// The kind of sink that needs no connector.
+pub const NOTHING: SinkDeclaration = SinkDeclaration {
+    kind: "nothing",
+    doc: "nowhere, for trials",
+    keys: &[],
+    shared: &[],
+    read: |_| Arc::new(Nothing),
+};
 
 /// A kind of source or sink.
 pub enum Kind<C: ?Sized + 'static> {

@@ -1,7 +1,6 @@
 //! Sink `nothing`: rows are counted as those of any other sink, and dropped. It needs no connector, so whoever looks at a stage alone
 //! has a sink for it.
 
-use super::SinkDeclaration;
 use crate::batch::sink::Sink;
 use crate::error::Result;
 use crate::failure::Failure;
@@ -11,16 +10,6 @@ use crate::job::spec::{SinkConfig, SinkStart};
 use crate::owner::Owner;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use std::sync::Arc;
-
-/// Sinks.
-pub const NOTHING: SinkDeclaration = SinkDeclaration {
-    kind: "nothing",
-    doc: "nowhere, for trials",
-    keys: &[],
-    shared: &[],
-    read: |_| Arc::new(Nothing),
-};
 
 /// Nowhere: rows are counted and dropped, for trials and benchmarks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +17,7 @@ pub struct Nothing;
 
 impl SinkConfig for Nothing {
     fn kind(&self) -> &'static str {
-        NOTHING.kind
+        "nothing"
     }
 
     fn check(&self, _part: &PartMistakes<'_>) {}

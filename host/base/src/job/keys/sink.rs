@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::job::spec::BinaryEncoding;
-use crate::limits;
 
 const PLUGIN: &[&str] = &["plugin"];
 /// Of kinds that say that they have the key.
@@ -33,44 +32,15 @@ pub(in crate::job) const SINK: &[TableKey] = &[
     key("config", KeyShape::Any, "What the plugin is told.").of(PLUGIN),
     key("limits", KeyShape::Table(LIMITS), "What the plugin may use up.").of(PLUGIN),
     key("grant", KeyShape::Table(GRANT), "What the plugin may use: files, variables, and whom it may talk to.").of(PLUGIN),
-    key("path", KeyShape::Text, "The file or folder, relative to the job file; of `files` and `delta` also \"s3://bucket/prefix\", gs://, az:// or hdfs://.")
-        .of(&["files", "delta", "queue"])
-        .needed(&["files", "delta", "queue"]),
-    key(
-        "format",
-        KeyShape::Word(&["text", "json", "csv", "parquet", "avro", "binary"]),
-        "What is in the files, json by default. Only files have csv, parquet and avro; a message of a server is json, text or binary.",
-    )
-    .of(&["files"]),
+    key("format", KeyShape::Word(&["text", "json", "binary"]), "What is in a message, json by default.").of(SHARED),
     key(
         "parts",
         KeyShape::Word(&["batch", "worker"]),
-        "One file a batch, or transaction of `kafka` and `postgres`, with its rows in order (`batch`, the default), or one of each worker that has \
-         rows (`worker`): all workers then encode and write at once, each under a marker of its own; requests of `http` have keys with the \
+        "One file, or transaction, a batch, with its rows in order (`batch`, the default), or one of each worker that has rows \
+         (`worker`): all workers then encode and write at once, each under a marker of its own; requests over HTTP have keys with the \
          worker's number.",
     )
-    .of(&["files", "delta"]),
-    key(
-        "partition_by",
-        KeyShape::Texts,
-        "Columns by whose values rows lie in folders, as Hive has them (`day=2026-11-21/part-….parquet`); the files do not hold these \
-         columns.",
-    )
-    .of(&["files", "delta"]),
-    key(
-        "roll",
-        KeyShape::Table(ROLL),
-        "Files grow over many batches, until they have this size or this age: { size = \"128MiB\", time = \"5m\" }. Without it \
-         each batch makes files of its own.",
-    )
-    .of(&["files", "delta"]),
-    key(
-        "open_parts_max",
-        KeyShape::Whole(1, limits::OPEN_PARTS_MAX),
-        "Files that grow at a time, 100 by default; with more, the one that has been without new rows for the longest time is \
-         completed.",
-    )
-    .of(&["files", "delta"]),
+    .of(SHARED),
     key(
         "tls",
         KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS)]),
@@ -89,38 +59,32 @@ pub(in crate::job) const SINK: &[TableKey] = &[
         KeyShape::Word(&["append", "upsert"]),
         "What a row does: it is added (`append`, the default), or replaces the row of the same key (`upsert`).",
     )
-    .of(&["delta"]),
+    .of(SHARED),
     key(
         "key",
         KeyShape::Texts,
         "Mode upsert: the columns of which a row of the table has no two alike.",
     )
-    .of(&["delta"]),
+    .of(SHARED),
     key(
         "op",
         KeyShape::Text,
         "The column of type text that says what a row does: `insert`, `update` or `upsert` write it, `delete` deletes the row of its key, \
          and `truncate` all rows. The column itself is not written.",
     )
-    .of(&["delta"]),
+    .of(SHARED),
     key(
         "changes",
         KeyShape::Word(&["rows"]),
         "That changes of a table are wanted as rows here, those that delete a row included.",
     )
-    .of(&["files", "delta"]),
+    .of(SHARED),
     key(
         "encoding",
         KeyShape::Word(&BinaryEncoding::WORDS),
         "How columns of type binary are written in json, csv and text: \"hex\", \"base64\" or \"utf8\"; \"hex\" by default. Format text writes such a column only with it.",
     )
-    .of(&["files"]),
-    key(
-        "compression",
-        KeyShape::Word(COMPRESSIONS),
-        "How the pages in files of `delta` and of format parquet are compressed, snappy by default.",
-    )
-    .of(&["files", "delta"]),
+    .of(SHARED),
     key(
         "wait",
         KeyShape::Time,

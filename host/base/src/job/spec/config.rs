@@ -134,13 +134,7 @@ pub trait SinkConfig: Config {
 
     /// How it takes changes of a table.
     fn changes(&self) -> SinkChanges<'_> {
-        let unknown = |help, appends| SinkChanges::Unknown { key: "mode", help, appends };
-        match self.table_mode() {
-            None => SinkChanges::Rows,
-            Some(TableMode::Append) => unknown("write mode = \"upsert\" with the table's `key` and op = \"OP\"", true),
-            Some(TableMode::Upsert { key, op: Some(op) }) => SinkChanges::Followed { key, op, is_flag: false },
-            Some(TableMode::Upsert { op: None, .. }) => unknown("write op = \"OP\"", false),
-        }
+        self.table_mode().map_or(SinkChanges::Rows, TableMode::changes)
     }
 
     /// Whether what it is given stays somewhere.
@@ -279,6 +273,25 @@ pub enum SinkChanges<'a> {
         /// Whether each row is one more.
         appends: bool,
     },
+}
+
+impl SinkChanges<'_> {
+    /// Whether it does what a column of its rows says.
+    pub fn are_followed(self) -> bool {
+        matches!(self, SinkChanges::Followed { .. })
+    }
+}
+
+impl TableMode {
+    /// How the table takes changes of another one.
+    pub fn changes(&self) -> SinkChanges<'_> {
+        let unknown = |help, appends| SinkChanges::Unknown { key: "mode", help, appends };
+        match self {
+            TableMode::Append => unknown("write mode = \"upsert\" with the table's `key` and op = \"OP\"", true),
+            TableMode::Upsert { key, op: Some(op) } => SinkChanges::Followed { key, op, is_flag: false },
+            TableMode::Upsert { op: None, .. } => unknown("write op = \"OP\"", false),
+        }
+    }
 }
 
 /// Where a sink writes.

@@ -56,7 +56,7 @@ pub(super) struct CommittedFolder {
 }
 
 /// The last batch that the folder holds for this job, of whole ones and of those of workers, without changing anything.
-pub(in crate::sink) fn committed(folder: &Path, job_id: &str) -> Result<Option<BatchId>, String> {
+pub(in crate::files) fn committed(folder: &Path, job_id: &str) -> Result<Option<BatchId>, String> {
     if !folder.exists() {
         return Ok(None);
     }

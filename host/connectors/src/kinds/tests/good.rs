@@ -7,6 +7,7 @@ pub(super) use stages::STAGES;
 
 use super::super::all;
 use super::{read, read_with};
+use crate::files::settings::FileWrites;
 use crate::postgres::sink::settings::PostgresWrites;
 use crate::print::settings::PrintWrites;
 use millstream_base::batch::types::ColumnType;
@@ -134,15 +135,7 @@ fn the_example_is_read_whole() {
 
     assert_eq!(job.sinks[0].from, ["totals", "hot.rejected"]);
     assert_eq!(job.sinks[0].kind, PrintWrites { rows: 10 }.into());
-    assert_eq!(
-        job.sinks[1].kind,
-        SinkKind::Files {
-            path: "out".into(),
-            format: FileFormat::Parquet(Compression::Snappy),
-            parts: PartsBy::Batch,
-            layout: FilesLayout::default()
-        }
-    );
+    assert_eq!(job.sinks[1].kind, FileWrites::new("out", FileFormat::Parquet(Compression::Snappy)).into());
 }
 
 #[test]
@@ -249,15 +242,7 @@ fn set_replaces_values() {
     let OperatorSpec::Plugin(words) = &job.stages[1].operator else { panic!("a plugin") };
     assert_eq!((&words.config["separator"], &words.config["depth"]["n"]), (&json!("true or not"), &json!(3)));
     assert_eq!(job.stages[2].key, ["a", "b"]);
-    assert_eq!(
-        job.sinks[1].kind,
-        SinkKind::Files {
-            path: "other".into(),
-            format: FileFormat::Parquet(Compression::Snappy),
-            parts: PartsBy::Batch,
-            layout: FilesLayout::default()
-        }
-    );
+    assert_eq!(job.sinks[1].kind, FileWrites::new("other", FileFormat::Parquet(Compression::Snappy)).into());
     assert_eq!(read_with(EXAMPLE, &[("batch", "5s")]).unwrap().batch, Duration::from_secs(5), "bare text");
 }
 
@@ -277,7 +262,7 @@ fn a_program_builds_the_same_job() {
         .stage(counts)
         .stage(StageSpec::union("all", ["counts", "totals"]))
         .sink(SinkSpec::new("screen", ["all"], PrintWrites::default()))
-        .sink(SinkSpec::files("disk", ["all"], "out", FileFormat::Csv));
+        .sink(SinkSpec::new("disk", ["all"], FileWrites::new("out", FileFormat::Csv)));
     check(&job).unwrap();
     // Nobody reads a sink, so that it may have the name of what it reads.
     check(&job.clone().sink(SinkSpec::new("counts", ["counts"], PrintWrites::default()))).unwrap();

@@ -1,0 +1,3 @@
+//! Files with a line a batch, for tests.
+
+pub mod sink;
