@@ -20,6 +20,8 @@
 //! A job made by a program:
 //!
 //! ```
+//! use millstream::connectors::files::settings::FileWrites;
+//! use millstream::connectors::print::settings::PrintWrites;
 //! use millstream::connectors::socket::settings::SocketReads;
 //! use millstream::job::spec::{
 //!     FileFormat, JobSpec, OnError, PluginLimits, PluginSpec, RejectedMax, SinkSpec, SourceSpec, StageSpec, WindowSpec,
@@ -37,8 +39,8 @@
 //!     .stage(StageSpec::plugin("words", ["lines"], split))
 //!     .stage(counts.filter("n > 0"))
 //!     .stage(StageSpec::sql("longest", ["counts"], "select word, n from counts order by length(word) desc limit 10"))
-//!     .sink(SinkSpec::print("screen", ["counts", "longest"]))
-//!     .sink(SinkSpec::files("refused", ["words.rejected"], "refused", FileFormat::Json));
+//!     .sink(SinkSpec::new("screen", ["counts", "longest"], PrintWrites::default()))
+//!     .sink(SinkSpec::new("refused", ["words.rejected"], FileWrites::new("refused", FileFormat::Json)));
 //! millstream::job::check(&job)?;
 //! # Ok::<(), millstream::error::Error>(())
 //! ```
@@ -53,6 +55,8 @@ mod program_limits;
 mod serve;
 
 pub use millstream_base::{error, ids, job, limits, memory};
+/// The connectors: what a source reads and a sink writes is in the settings of its module, which are the kind of a
+/// [`SourceSpec`](job::spec::SourceSpec) or [`SinkSpec`](job::spec::SinkSpec).
 pub use millstream_connectors as connectors;
 pub use millstream_runtime as run;
 

@@ -9,7 +9,6 @@ pub fn absent(what: &str, feature: &str) -> String {
 pub fn absent_kind(kind: &str, feature: Option<&str>) -> Option<String> {
     let feature = match kind {
         "kafka" if !cfg!(feature = "kafka") => "kafka",
-        "postgres" if !cfg!(feature = "postgres") => "postgres",
         _ => feature?,
     };
     Some(absent(&format!("kind `{kind}`"), feature))

@@ -32,7 +32,7 @@ pub mod table;
 mod variables;
 pub mod table_source;
 
-pub use changes::{changes_rows, follows_changes, is_of_changes};
+pub use changes::{changes_rows, is_of_changes};
 pub use names::query_of;
 pub use names::stream;
 pub use part_mistakes::PartMistakes;

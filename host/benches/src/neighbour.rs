@@ -4,6 +4,7 @@
 //! does to a job whose threads wake up while another thread computes.
 
 use crate::measure::{component, figure, folder, median, quantile, seconds};
+use millstream::connectors::queue::sink::settings::QueueWrites;
 use millstream::connectors::rate::RateReads;
 use millstream::connectors::socket::settings::SocketReads;
 use millstream::job::spec::{JobSpec, OnError, PluginLimits, PluginSpec, SinkSpec, SourceSpec, StageSpec};
@@ -126,7 +127,7 @@ impl Neighbour {
             .source(SourceSpec::of("numbers", RateReads { rows_per_second, rows_max: None }))
             .stage(StageSpec::sql("points", ["numbers"], query))
             .stage(StageSpec::plugin("steps", ["points"], plugin))
-            .sink(SinkSpec::queue("out", ["steps"], "/dev/null"));
+            .sink(SinkSpec::new("out", ["steps"], QueueWrites::new("/dev/null")));
         let mut job = Job::new(spec, Options::default());
         job.start().expect("the other job starts");
         Neighbour::Job(Box::new(job))
@@ -164,7 +165,7 @@ fn count(text: &Path) {
         .source(SourceSpec::file("lines", text))
         .stage(StageSpec::plugin("words", ["lines"], split()))
         .stage(counts)
-        .sink(SinkSpec::queue("out", ["counts"], "/dev/null"));
+        .sink(SinkSpec::new("out", ["counts"], QueueWrites::new("/dev/null")));
     let mut job = Job::new(spec, Options::default());
     job.start().expect("the job starts");
     job.await_termination(None).expect("the job ends");
@@ -182,7 +183,7 @@ fn p99_ms(folder: &Path) -> f64 {
         .workers(1)
         .source(SourceSpec::of("lines", SocketReads::lines(address)))
         .stage(StageSpec::plugin("words", ["lines"], split()))
-        .sink(SinkSpec::queue("out", ["words"], &pipe));
+        .sink(SinkSpec::new("out", ["words"], QueueWrites::new(&pipe)));
     let began = Instant::now();
     let reading = std::thread::spawn(move || read(&pipe, began));
     let mut job = Job::new(spec, Options::default());

@@ -7,6 +7,7 @@ pub mod listener;
 pub mod places;
 pub mod write_deadline;
 pub mod refusals;
+pub mod sink;
 pub mod upgrade;
 
 pub use crate::dial::Fault;

@@ -2,6 +2,7 @@
 
 pub mod consumer;
 pub mod fault;
+pub mod sink;
 mod topic_ids;
 mod topic_policies;
 

@@ -1,7 +1,9 @@
 //! Which kinds of sources and sinks there are: the one list of connectors, in the order in which messages name them.
 
-use millstream_base::job::connector::Kind::{General, OfLanguage};
-use millstream_base::job::connector::Kinds;
+use crate::print::settings::PrintSample;
+use millstream_base::job::connector::Kind::{Declared, General, OfLanguage};
+use millstream_base::job::connector::{Kinds, NOTHING};
+use millstream_base::job::spec::SinkKind;
 use std::sync::LazyLock;
 
 /// A kind that is behind a feature of Cargo.
@@ -9,7 +11,7 @@ macro_rules! declared {
     ($feature:literal, $kind:literal, $declaration:path) => {{
         #[cfg(feature = $feature)]
         {
-            millstream_base::job::connector::Kind::Declared(&$declaration)
+            Declared(&$declaration)
         }
         #[cfg(not(feature = $feature))]
         {
@@ -43,24 +45,24 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         General(&crate::queue::declaration::SOURCE),
     ];
     let sinks = vec![
-        OfLanguage("print"),
-        OfLanguage("files"),
-        OfLanguage("delta"),
-        OfLanguage("queue"),
-        OfLanguage("postgres"),
+        Declared(&crate::print::declaration::SINK),
+        Declared(&crate::files::declaration::FILES),
+        Declared(&crate::files::declaration::DELTA),
+        Declared(&crate::queue::sink::declaration::SINK),
+        declared!("postgres", "postgres", crate::postgres::sink::declaration::SINK),
         declared!("sqlite", "sqlite", crate::sqlite::declaration::SINK),
-        OfLanguage("kafka"),
+        declared!("kafka", "kafka", crate::kafka::sink::declaration::SINK),
         declared!("brokers", "redis", crate::redis::declaration::SINK),
         declared!("brokers", "mqtt", crate::mqtt::declaration::SINK),
         declared!("brokers", "nats", crate::nats::declaration::SINK),
         declared!("brokers", "rabbitmq", crate::rabbitmq::declaration::SINK),
         declared!("brokers", "flight", crate::flight::declaration::SINK),
         declared!("brokers", "kinesis", crate::kinesis::declaration::SINK),
-        OfLanguage("clickhouse"),
-        OfLanguage("http"),
-        OfLanguage("websocket"),
+        Declared(&crate::clickhouse::declaration::SINK),
+        Declared(&crate::http::sink::declaration::SINK),
+        Declared(&crate::websocket::declaration::SINK),
         OfLanguage("plugin"),
-        OfLanguage("nothing"),
+        Declared(&NOTHING),
     ];
     let tables = vec![
         #[cfg(feature = "postgres")]
@@ -74,6 +76,11 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
 /// All kinds of this program.
 pub fn all() -> &'static Kinds {
     &KINDS
+}
+
+/// What shows so many of the first rows of a stream, in the place of a sink.
+pub fn sample(rows: usize) -> SinkKind {
+    PrintSample { rows }.into()
 }
 
 #[cfg(test)]

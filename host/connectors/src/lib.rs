@@ -8,8 +8,10 @@
     allow(dead_code, unreachable_code, unused_imports)
 )]
 
+pub mod clickhouse;
 #[cfg_attr(not(feature = "brokers"), path = "dial/absent.rs")]
 mod dial;
+pub mod files;
 #[cfg(feature = "brokers")]
 mod flight;
 pub mod http;
@@ -33,6 +35,7 @@ pub mod otlp;
 pub mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_changes;
+pub mod print;
 pub mod queue;
 #[cfg(feature = "brokers")]
 pub mod rabbitmq;
@@ -48,5 +51,6 @@ pub mod socket;
 mod sqlite;
 pub mod syslog;
 pub mod tls;
+pub mod websocket;
 #[cfg(feature = "brokers")]
 pub mod zeromq;

@@ -4,6 +4,7 @@
 mod patience;
 pub mod pgoutput;
 pub mod replication;
+pub mod sink;
 mod tls;
 
 pub(crate) use self::patience::AwaitDatabase;

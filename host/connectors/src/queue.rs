@@ -1,7 +1,8 @@
-//! Source `queue`: a file with one JSON array of rows a line, a line a batch. For tests of jobs.
+//! Source and sink `queue`: a file with one JSON array of rows a line, a line a batch. For tests of jobs.
 
 pub mod declaration;
 mod replay;
+pub mod sink;
 
 use crate::receiver::file::failed;
 use millstream_base::batch::chunk::Chunk;

@@ -1,49 +1,33 @@
 //! Where rows leave: a sink commits the rows of a batch together with the batch id.
 
 mod binary;
-mod clickhouse;
 pub mod commit_retry;
 pub(crate) mod encode;
-mod encoder;
-mod files;
-mod http;
-#[cfg_attr(not(feature = "kafka"), path = "sink/kafka/absent.rs")]
-pub mod kafka;
-mod marker;
-mod nothing;
+pub(crate) mod encoder;
+pub(crate) mod marker;
 pub mod plugin;
-#[cfg_attr(not(feature = "postgres"), path = "sink/postgres/absent.rs")]
-mod postgres;
-mod print;
-mod queue;
 #[cfg(feature = "brokers")]
 pub mod server;
 pub mod shares;
 pub(crate) mod waiting;
-mod websocket;
-#[cfg(test)]
-mod tests;
 
 pub use encode::{check as check_format, head, lines};
 pub use encoder::Encoder;
-pub use print::show_table;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use millstream_base::batch::cell;
 use millstream_base::batch::sink::Sink;
-use millstream_base::batch::{cell, json};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::SinkStart;
-use millstream_base::job::spec::{FileFormat, Origin, PartsBy, SinkKind, SinkSpec, bucket_url};
+use millstream_base::job::spec::{Origin, SinkSpec, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_base::patience::ServerWait;
 use millstream_base::patience::io_failed;
-use millstream_base::terminal;
 use std::fmt::Display;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Checks what can be checked before anything runs (that a folder can be written, that the schema suits the format).
 /// `keeps_checkpoints`: of the job; `owner_id`: its id, where it goes on from a checkpoint and its rows may be there
@@ -56,32 +40,12 @@ pub fn check(
     owner_id: Option<&str>,
     servers: ServerWait,
 ) -> Result<()> {
-    let schema = &binary::written(spec, schema);
-    match &spec.kind {
-        // What a plugin says of its config was heard when the job was loaded.
-        SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Nothing | SinkKind::Plugin(_) => Ok(()),
-        SinkKind::Files { .. } => {
-            let checked = files::check(&written_by(spec, schema.clone(), origin)?, owner_id);
-            checked.map_err(|(key, message)| wrong(spec, origin, key, message))
-        }
-        SinkKind::Queue { path } => {
-            json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
-            queue::check(&origin.folder.join(path), keeps_checkpoints, owner_id)
-                .map_err(|message| wrong(spec, origin, "path", message))
-        }
-        SinkKind::Http(_) => http::check(spec, schema, origin, keeps_checkpoints),
-        SinkKind::Websocket(_) => websocket::check(spec, schema, origin),
-        SinkKind::Postgres { .. } => postgres::check(spec, schema, origin, servers),
-        SinkKind::Kafka(_) => kafka::check(spec, schema, origin, servers),
-        SinkKind::Clickhouse(_) => clickhouse::check(spec, schema, origin, keeps_checkpoints),
-        SinkKind::Declared(config) => {
-            config.check_start(SinkStart { spec, origin, servers }, schema, keeps_checkpoints)
-        }
-    }
+    let start = SinkStart { spec, origin, servers, job_id: owner_id };
+    spec.kind.check_start(start, &binary::written(spec, schema), keeps_checkpoints)
 }
 
-/// Opens a sink for rows of this schema. Opening makes the folder of a `files` sink, the file of a `queue` sink, the
-/// table of a `postgres` sink and the topic of a `kafka` sink, so it belongs to the start of a job, after [`check`]. `owner`: who commits, where the job
+/// Opens a sink for rows of this schema. Opening makes the folder, file, table or topic that it writes, so it belongs to the start of a
+/// job, after [`check`]. `owner`: who commits, where the job
 /// keeps checkpoints; the sink then takes its medium over from earlier starts of the job. `failure` ends the waiting for
 /// a full disk or a server that is away, `servers` says whether a database, or a server that a URL names, is waited for where it is away. What it says of a sink that each worker commits to is of all workers together.
 pub fn open(
@@ -92,39 +56,15 @@ pub fn open(
     failure: &Failure,
     servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
-    let name = &spec.name;
-    let (given, schema) = (schema.clone(), binary::written(spec, &schema));
-    Ok(binary::encoding(
-        spec,
-        given,
-        match &spec.kind {
-            SinkKind::Print { rows } => {
-                if owner.is_some() {
-                    tracing::info!("sink `{name}` prints at least once: after a crash it may show some batches again");
-                }
-                Box::new(print::PrintSink::new(name, *rows, schema, Box::new(terminal::Output)))
-            }
-            SinkKind::Sample { rows } => {
-                Box::new(print::PrintSink::new(name, *rows, schema, Box::new(terminal::Output)).once())
-            }
-            SinkKind::Files { .. } => files::open(written_by(spec, schema, origin)?, None, owner, failure)?,
-            SinkKind::Queue { path } => {
-                Box::new(queue::QueueSink::open(name, &origin.folder.join(path), owner, failure)?)
-            }
-            SinkKind::Nothing => Box::new(nothing::NothingSink),
-            SinkKind::Http(_) => http::open(spec, origin, owner, failure)?,
-            SinkKind::Websocket(_) => websocket::open(spec, origin, failure)?,
-            SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, None, owner, failure, servers)?,
-            SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
-            SinkKind::Plugin(_) => return Err(no_writer(spec)),
-            SinkKind::Clickhouse(_) => clickhouse::open(spec, origin, owner, failure)?,
-            SinkKind::Declared(config) => config.open(SinkStart { spec, origin, servers }, &schema, owner, failure)?,
-        },
-    ))
+    let start = SinkStart { spec, origin, servers, job_id: None };
+    let sink = spec.kind.open(start, &binary::written(spec, &schema), owner, failure)?;
+    Ok(binary::encoding(spec, schema, sink))
 }
 
-/// Opens what one worker has of a sink that each worker commits to ([`SinkKind::by_worker`]), after [`open`] on process 0 has taken
+/// Opens what one worker has of a sink that each worker commits to ([`SinkConfig::by_worker`]), after [`open`] on process 0 has taken
 /// over all of it.
+///
+/// [`SinkConfig::by_worker`]: millstream_base::job::spec::SinkConfig::by_worker
 pub fn open_share(
     spec: &SinkSpec,
     schema: SchemaRef,
@@ -134,87 +74,20 @@ pub fn open_share(
     failure: &Failure,
     servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
-    let (given, schema) = (schema.clone(), binary::written(spec, &schema));
-    let sink = match &spec.kind {
-        SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, Some(worker), owner, failure, servers)?,
-        SinkKind::Kafka(_) => kafka::open(spec, schema, origin, Some(worker), owner, failure)?,
-        SinkKind::Http(_) => http::prepare(spec, origin, Some(worker), owner, failure)?,
-        _ => files::open(written_by(spec, schema, origin)?, Some(worker), owner, failure)?,
-    };
-    Ok(binary::encoding(spec, given, sink))
-}
-
-/// Who opens a sink that is a plugin, or asks it, knows who writes, and does it by [`plugin`].
-fn no_writer(spec: &SinkSpec) -> Error {
-    Error::bug(format!("sink `{}` is a plugin, and nobody has said who writes", spec.name))
-}
-
-/// How a `files` sink writes.
-fn written_by(spec: &SinkSpec, schema: SchemaRef, origin: &Origin) -> Result<files::FileSettings> {
-    let SinkKind::Files { path, format, layout, .. } = &spec.kind else {
-        return Err(Error::bug(format!("sink `{}` writes no files", spec.name)));
-    };
-    let (name, path) = (spec.name.clone(), place_of(path, origin));
-    Ok(files::FileSettings { name, path, format: *format, schema, layout: layout.clone() })
-}
-
-/// A path of the job file from its folder on; the URL of a bucket is as it is.
-fn place_of(path: &Path, origin: &Origin) -> PathBuf {
-    if bucket_url(path).is_some() { path.to_owned() } else { origin.folder.join(path) }
+    let start = SinkStart { spec, origin, servers, job_id: None };
+    let sink = spec.kind.open_share(start, worker, &binary::written(spec, &schema), owner, failure)?;
+    Ok(binary::encoding(spec, schema, sink))
 }
 
 /// The last batch that a sink's medium holds for this job, as [`Sink::committed`] will say once it is open. Changes
 /// nothing outside. An error where the medium cannot be read or belongs to another job.
 pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: ServerWait) -> Result<Option<BatchId>> {
-    match &spec.kind {
-        SinkKind::Print { .. }
-        | SinkKind::Sample { .. }
-        | SinkKind::Http(_)
-        | SinkKind::Clickhouse(_)
-        | SinkKind::Websocket(_)
-        | SinkKind::Nothing => Ok(None),
-        SinkKind::Files { path, layout, .. } => files::committed(&place_of(path, origin), layout, job_id)
-            .map_err(|message| wrong(spec, origin, "path", message)),
-        SinkKind::Queue { path } => {
-            queue::committed(&origin.folder.join(path), job_id).map_err(|message| wrong(spec, origin, "path", message))
-        }
-        SinkKind::Postgres { .. } => postgres::committed(spec, origin, job_id, servers),
-        SinkKind::Kafka(_) => kafka::committed(spec, origin, job_id),
-        SinkKind::Plugin(_) => Err(no_writer(spec)),
-        SinkKind::Declared(config) => config.committed(SinkStart { spec, origin, servers }, job_id),
-    }
+    spec.kind.committed(SinkStart { spec, origin, servers, job_id: Some(job_id) }, job_id)
 }
 
 /// The bytes that a sink's medium holds of a batch; `None`: it cannot be told, or they were moved away.
 pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Option<Vec<u8>>> {
-    let (path, found) = match &spec.kind {
-        SinkKind::Print { .. }
-        | SinkKind::Sample { .. }
-        | SinkKind::Nothing
-        | SinkKind::Http(_)
-        | SinkKind::Websocket(_)
-        | SinkKind::Postgres { .. }
-        | SinkKind::Kafka(_)
-        | SinkKind::Plugin(_)
-        | SinkKind::Clickhouse(_)
-        | SinkKind::Declared(_) => return Ok(None),
-        // Of several parts it is not known which are there.
-        SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
-        SinkKind::Files { path, format, layout, .. } => {
-            let own_file_a_batch = layout.partition_by.is_empty() && layout.roll.is_none() && !layout.delta;
-            if bucket_url(path).is_some() || !own_file_a_batch {
-                return Ok(None);
-            }
-            (path, files::written(&origin.folder.join(path), batch, *format))
-        }
-        SinkKind::Queue { path } => (path, queue::written(&origin.folder.join(path), batch)),
-    };
-    found.map_err(|cause| open_failed(&spec.name, "read", &origin.folder.join(path), &cause))
-}
-
-/// The name of a file as a `files` sink writes them.
-pub fn name_of_part(format: FileFormat) -> String {
-    format!("part-0000000001.{}", encode::extension(format))
+    spec.kind.written(SinkStart { spec, origin, servers: ServerWait::No, job_id: None }, batch)
 }
 
 /// A batch time for people: `2026-11-20 08:30:01.123456`.
@@ -233,23 +106,7 @@ pub fn render(
     rows: &[RecordBatch],
 ) -> Result<Vec<u8>> {
     let rows = &rows.iter().map(|part| binary::encoded(spec, part)).collect::<Result<Vec<_>>>()?;
-    let schema = &binary::written(spec, schema);
-    let rendered = match &spec.kind {
-        SinkKind::Print { rows: shown } | SinkKind::Sample { rows: shown } => {
-            let sink = print::PrintSink::new(&spec.name, *shown, schema.clone(), Box::new(io::sink()));
-            return sink.text(batch, time, rows).map(String::into_bytes);
-        }
-        SinkKind::Files { format, .. } => files::render(*format, schema, rows),
-        SinkKind::Queue { .. } => queue::render(batch, time, rows),
-        SinkKind::Postgres { .. }
-        | SinkKind::Kafka(_)
-        | SinkKind::Clickhouse(_)
-        | SinkKind::Declared(_)
-        | SinkKind::Http(_)
-        | SinkKind::Websocket(_)
-        | SinkKind::Plugin(_)
-        | SinkKind::Nothing => files::render(FileFormat::Json, schema, rows),
-    };
+    let rendered = spec.kind.render(&spec.name, &binary::written(spec, schema), (batch, time), rows);
     rendered.map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", spec.name)))
 }
 
@@ -260,7 +117,7 @@ pub(crate) fn wrong(spec: &SinkSpec, origin: &Origin, key: &str, message: String
 }
 
 /// A failure while a batch is committed.
-fn commit_failed(sink: &str, batch: BatchId, what: impl Display, cause: impl Display) -> Error {
+pub(crate) fn commit_failed(sink: &str, batch: BatchId, what: impl Display, cause: impl Display) -> Error {
     Error::environment(format!(
         "sink `{sink}`: batch {batch}: cannot write {what}: {cause}; mend the cause and start the job again"
     ))
@@ -272,13 +129,13 @@ pub(crate) fn rows_refused(sink: &str, batch: BatchId, what: impl Display, cause
 }
 
 /// A failure while a sink is opened.
-fn open_failed(sink: &str, what: &str, path: &Path, cause: &io::Error) -> Error {
+pub(crate) fn open_failed(sink: &str, what: &str, path: &Path, cause: &io::Error) -> Error {
     Error::from(io_failed(format!("{what} {}", path.display()), cause)).within(format!("sink `{sink}`"))
 }
 
 /// Whether new files can be made in a folder: tried with a file that has no name and is gone at once, because
 /// permission bits do not tell (read-only file systems, access lists, the superuser).
-fn check_writable(folder: &Path) -> Result<(), String> {
+pub(crate) fn check_writable(folder: &Path) -> Result<(), String> {
     tempfile::tempfile_in(folder).map(drop).map_err(|cause| {
         format!("cannot write in the folder {}: {cause}; choose another path or mend its permissions", folder.display())
     })

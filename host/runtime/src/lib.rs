@@ -26,7 +26,7 @@ pub use millstream_engine::running::{Cluster, Options};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::{
     self,
-    spec::{JobSpec, SinkKind, SinkSpec, SourceKind, SourceSpec, StageSpec},
+    spec::{JobSpec, SinkSpec, SourceKind, SourceSpec, StageSpec},
 };
 use millstream_connectors::kinds;
 use prepared::PreparedStart;
@@ -85,7 +85,7 @@ impl Job {
         });
         let sink = |name: String| SinkSpec {
             from: vec![name.clone()],
-            kind: SinkKind::Sample { rows },
+            kind: kinds::sample(rows),
             name,
             wants_changes: true,
             encoding: None,

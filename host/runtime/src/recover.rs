@@ -105,7 +105,7 @@ pub fn decide(
         workers: u32::try_from(millstream_engine::running::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
         processes: options.place().1,
         spread: graph.spec.sources.iter().filter(|of| of.kind.is_spread()).map(|of| of.name.clone()).collect(),
-        by_worker: names(graph, SinkKind::by_worker),
+        by_worker: names(graph, |kind| kind.by_worker()),
         sent_by_worker: names(graph, |kind| kind.by_worker() && kind.passes_over_repeated_rows()),
         tables: tables_of(graph),
         meanings: graph.meanings(&BTreeSet::new()),

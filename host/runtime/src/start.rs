@@ -14,12 +14,11 @@ use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, Generation};
 use millstream_base::job::spec::SinkStart;
-use millstream_base::job::spec::{HttpSinkSpec, JobSpec, OnError, SinkKind, StateSpec};
+use millstream_base::job::spec::{JobSpec, OnError, SinkKind, StateSpec};
 use millstream_base::memory;
 use millstream_base::patience::ServerWait;
 use millstream_base::threads::lost_connection;
 use millstream_connectors::receiver::outage::until_there;
-use millstream_connectors::sink::kafka::await_cluster;
 use millstream_engine::checkpoint::store::{self, Store, Version};
 use millstream_engine::checkpoint::types::{JobRecord, JobStart};
 use millstream_engine::checkpoint::{FolderLock, manifest, record};
@@ -68,14 +67,8 @@ pub(super) fn sharing(options: &Options) -> usize {
 /// Waits for the clusters of the job that are away: nothing is begun before all are there.
 fn await_clusters(spec: &JobSpec, options: &Options) -> Result<()> {
     for sink in spec.sinks.iter().filter(|_| owns_sinks(options)) {
-        if let SinkKind::Declared(config) = &sink.kind {
-            config.await_server(SinkStart { spec: sink, origin: &spec.origin, servers: servers(options) })?;
-        }
-        if let SinkKind::Kafka(kafka) = &sink.kind {
-            let at = spec.origin.at(&format!("sinks.{}.brokers", sink.name));
-            let who = format!("{at}sink `{}`", sink.name);
-            await_cluster(&who, &kafka.cluster, &spec.origin.folder, options.start_until)?;
-        }
+        let servers = servers(options);
+        sink.kind.await_server(SinkStart { spec: sink, origin: &spec.origin, servers, job_id: None })?;
     }
     Ok(())
 }
@@ -287,13 +280,12 @@ fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
     }
 }
 
-/// How requests of `http` sinks are made is as the job says now, which may be what makes a server take them: rows are known by where they
-/// stand among those of their batch, however these are sent.
+/// How rows are sent is as the job says now, where it does not matter which rows there are: it may be what makes a server take them.
 fn send_as_now(before: &mut JobSpec, now: &JobSpec) {
     for sink in &mut before.sinks {
         let same = now.sinks.iter().find(|same| same.name == sink.name);
-        if let (SinkKind::Http(before), Some(SinkKind::Http(now))) = (&mut sink.kind, same.map(|same| &same.kind)) {
-            *before = HttpSinkSpec { parts: before.parts, ..now.clone() };
+        if let Some(sent) = same.and_then(|same| sink.kind.sent_as(&*same.kind)) {
+            sink.kind = SinkKind::Declared(sent);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Millstream as a library: jobs that a program loads or puts together.
 
+use millstream::connectors::print::settings::PrintWrites;
 use millstream::connectors::queue::QueueReads;
+use millstream::connectors::queue::sink::settings::QueueWrites;
 use millstream::connectors::rate::RateReads;
 use millstream::connectors::socket::settings::SocketReads;
 use millstream::error::Kind;
@@ -26,7 +28,7 @@ fn word_count(trial: &Trial) -> JobSpec {
         .source(SourceSpec::of("lines", QueueReads { path: "input.jsonl".into() }).schema(text("value")))
         .stage(StageSpec::plugin("words", ["lines"], split))
         .stage(StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")]).unwrap().key(["word"]))
-        .sink(SinkSpec::queue("out", ["counts"], "out.jsonl"))
+        .sink(SinkSpec::new("out", ["counts"], QueueWrites::new("out.jsonl")))
 }
 
 /// A job that goes on until it is stopped.
@@ -36,7 +38,7 @@ fn endless(trial: &Trial) -> JobSpec {
         .batch(Duration::from_millis(20))
         .workers(1)
         .source(SourceSpec::of("numbers", RateReads { rows_per_second: 1000, rows_max: None }))
-        .sink(SinkSpec::queue("out", ["numbers"], "out.jsonl"))
+        .sink(SinkSpec::new("out", ["numbers"], QueueWrites::new("out.jsonl")))
 }
 
 fn refused<T>(result: millstream::error::Result<T>) -> String {
@@ -141,7 +143,7 @@ fn what_comes_too_late_or_too_early_is_refused() {
         late("add a source")
     );
     assert_eq!(refused(job.add_stage(StageSpec::union("both", ["numbers"]))), late("add a stage"));
-    assert_eq!(refused(job.add_sink(SinkSpec::print("screen", ["numbers"]))), late("add a sink"));
+    assert_eq!(refused(job.add_sink(SinkSpec::new("screen", ["numbers"], PrintWrites::default()))), late("add a sink"));
     job.stop(Stop::Now).unwrap();
     assert!(job.await_termination(None).unwrap());
     assert_eq!(refused(job.start()), "the job `endless` is already started; a job starts once");
@@ -155,7 +157,7 @@ fn parts_can_be_added_before_the_start() {
     job.add_source(SourceSpec::of("in", QueueReads { path: "input.jsonl".into() }).schema(text("v"))).unwrap();
     let told = refused(job.start());
     assert!(told.contains("the job has no sink, so its rows go nowhere; add one"), "{told}");
-    job.add_sink(SinkSpec::queue("out", ["same"], "out.jsonl")).unwrap();
+    job.add_sink(SinkSpec::new("out", ["same"], QueueWrites::new("out.jsonl"))).unwrap();
     let told = refused(job.start());
     assert!(told.contains("sink `out`: `from` names `same`, which is neither a source nor a stage"), "{told}");
     job.add_stage(StageSpec::union("same", ["in"])).unwrap();
@@ -184,7 +186,7 @@ fn a_source_that_cannot_be_reached_does_not_hold_the_stop_up() {
     let spec = JobSpec::new("alone")
         .folder(trial.folder())
         .source(SourceSpec::of("lines", SocketReads::lines(format!("127.0.0.1:{}", free_port()))))
-        .sink(SinkSpec::queue("out", ["lines"], "out.jsonl"));
+        .sink(SinkSpec::new("out", ["lines"], QueueWrites::new("out.jsonl")));
     let mut job = Job::new(spec, Options::default());
     job.start().unwrap();
     job.stop(Stop::Graceful).unwrap();

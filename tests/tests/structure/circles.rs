@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 /// For each crate, how many files its largest circle has: first without what kin use of each other, then with it. 1 stands for no
 /// circle. A number may only fall.
 const LARGEST: [(&str, usize, usize); 11] = [
-    ("base", 4, 18),
+    ("base", 4, 16),
     ("connectors", 5, 42),
     ("engine", 1, 8),
     ("hosting", 1, 3),

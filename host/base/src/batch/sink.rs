@@ -3,6 +3,11 @@
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime};
 use arrow::array::RecordBatch;
+use std::io;
+use std::sync::Arc;
+
+/// Makes bytes of rows, each by itself: what [`Sink::commit`] takes instead of them.
+pub type EncodeRows = Arc<dyn Fn(&RecordBatch) -> io::Result<RecordBatch> + Send + Sync>;
 
 /// An open sink, or what one worker has of it. One worker of the job owns it.
 pub trait Sink: Send {

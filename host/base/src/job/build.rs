@@ -22,7 +22,7 @@ impl Default for JobSpec {
 impl JobSpec {
     /// Whether it only shows the first rows of its streams.
     pub fn is_sample(&self) -> bool {
-        self.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Sample { .. }))
+        self.sinks.iter().any(|sink| sink.kind.is_sample())
     }
 
     /// The name under which the rows of a sink are counted: its own, where no source or stage has it.
@@ -301,40 +301,6 @@ impl SourceSpec {
     }
 }
 
-impl WebsocketSinkSpec {
-    /// At `host:port` with default limits, for whoever comes from this machine.
-    pub fn new(listen: impl Into<String>) -> WebsocketSinkSpec {
-        WebsocketSinkSpec {
-            listen: listen.into(),
-            token: None,
-            origins: Vec::new(),
-            tls: None,
-            clients_max: limits::WEBSOCKET_CLIENTS_MAX,
-            rows_per_message_max: limits::WEBSOCKET_MESSAGE_ROWS_MAX,
-        }
-    }
-}
-
-impl HttpSinkSpec {
-    /// Rows as JSON lines to this URL, with default limits.
-    pub fn new(url: impl Into<String>) -> HttpSinkSpec {
-        HttpSinkSpec {
-            url: url.into(),
-            put: false,
-            body: HttpBody::Lines,
-            token: None,
-            headers: Vec::new(),
-            tls: None,
-            rows_per_request_max: limits::HTTP_REQUEST_ROWS_SENT_MAX,
-            request_bytes_max: limits::HTTP_REQUEST_BYTES_SENT_MAX,
-            timeout: Duration::from_millis(limits::HTTP_TIMEOUT_MS),
-            wait: Duration::from_millis(limits::SERVER_WAIT_MS),
-            reject: false,
-            parts: PartsBy::default(),
-        }
-    }
-}
-
 impl SourceKind {
     /// The file or folder that must be there to be read.
     pub fn path(&self) -> Option<&Path> {
@@ -357,27 +323,6 @@ impl SourceKind {
             SourceKind::Declared(config) => config.kind(),
             SourceKind::Table(_) => "table",
             SourceKind::Retry { .. } => "retry",
-        }
-    }
-}
-
-impl SinkKind {
-    /// The kind as a job file names it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            SinkKind::Print { .. } => "print",
-            SinkKind::Sample { .. } => "sample",
-            SinkKind::Files { layout, .. } if layout.delta => "delta",
-            SinkKind::Files { .. } => "files",
-            SinkKind::Queue { .. } => "queue",
-            SinkKind::Nothing => "nothing",
-            SinkKind::Http(_) => "http",
-            SinkKind::Websocket(_) => "websocket",
-            SinkKind::Postgres { .. } => "postgres",
-            SinkKind::Kafka(_) => "kafka",
-            SinkKind::Plugin(_) => "plugin",
-            SinkKind::Clickhouse(_) => "clickhouse",
-            SinkKind::Declared(config) => config.kind(),
         }
     }
 }
@@ -408,71 +353,9 @@ impl SinkSpec {
     pub fn new<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
-        kind: SinkKind,
+        kind: impl Into<SinkKind>,
     ) -> SinkSpec {
-        SinkSpec { name: name.into(), from: texts(from), kind, wants_changes: false, encoding: None }
-    }
-
-    /// Standard output, the first ten rows of each batch.
-    pub fn print<S: Into<String>>(name: impl Into<String>, from: impl IntoIterator<Item = S>) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Print { rows: limits::PRINT_ROWS })
-    }
-
-    /// A folder, with a file a batch.
-    pub fn files<S: Into<String>>(
-        name: impl Into<String>,
-        from: impl IntoIterator<Item = S>,
-        path: impl Into<PathBuf>,
-        format: FileFormat,
-    ) -> SinkSpec {
-        SinkSpec::new(
-            name,
-            from,
-            SinkKind::Files { path: path.into(), format, parts: PartsBy::default(), layout: FilesLayout::default() },
-        )
-    }
-
-    /// A file with one JSON line a batch.
-    pub fn queue<S: Into<String>>(
-        name: impl Into<String>,
-        from: impl IntoIterator<Item = S>,
-        path: impl Into<PathBuf>,
-    ) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Queue { path: path.into() })
-    }
-
-    /// Nowhere: rows are counted and dropped.
-    pub fn nothing<S: Into<String>>(name: impl Into<String>, from: impl IntoIterator<Item = S>) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Nothing)
-    }
-
-    /// A server over HTTP.
-    pub fn http<S: Into<String>>(
-        name: impl Into<String>,
-        from: impl IntoIterator<Item = S>,
-        http: HttpSinkSpec,
-    ) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Http(http))
-    }
-
-    /// A table of the PostgreSQL database at this URL.
-    pub fn postgres<S: Into<String>>(
-        name: impl Into<String>,
-        from: impl IntoIterator<Item = S>,
-        url: impl Into<String>,
-        table: impl Into<String>,
-        mode: TableMode,
-    ) -> SinkSpec {
-        let wait = Duration::from_millis(limits::SERVER_WAIT_MS);
-        let (url, table) = (url.into(), table.into());
-        SinkSpec::new(name, from, SinkKind::Postgres { url, table, mode, parts: PartsBy::default(), wait })
-    }
-}
-
-impl KafkaSinkSpec {
-    /// A sink with these settings.
-    pub fn sink<S: Into<String>>(self, name: impl Into<String>, from: impl IntoIterator<Item = S>) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Kafka(Box::new(self)))
+        SinkSpec { name: name.into(), from: texts(from), kind: kind.into(), wants_changes: false, encoding: None }
     }
 }
 

@@ -74,14 +74,15 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
     }
     for sink in &job.sinks {
         let path = format!("sinks.{}", sink.name);
-        let fits = keeps(&sink.kind);
+        let fits = sink.kind.changes();
         // The file says that they are wanted, or a program made the job.
-        if fits == SinkFit::Any || job.origin.lines.is_empty() || sink.wants_changes || mistakes.within(&path) {
+        let has_none = matches!(fits, SinkChanges::Rows | SinkChanges::Told);
+        if has_none || job.origin.lines.is_empty() || sink.wants_changes || mistakes.within(&path) {
             continue;
         }
         let mut changes = sink.from.iter().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
         let (key, message) = match fits {
-            SinkFit::Not { key, help, appends } => {
+            SinkChanges::Unknown { key, help, appends } => {
                 // Rows that a query has chosen by what they did may be all that is wanted where each is one more.
                 let Some(changes) = changes.find(|changes| changes.passed || !appends) else { continue };
                 let ChangeStream { source, op, says, .. } = &changes;
@@ -226,38 +227,6 @@ fn op_of(source: &SourceSpec) -> Option<&str> {
     source.schema.iter().find(|column| column.from == ColumnSource::Op).map(|column| column.name.as_str())
 }
 
-/// How a sink takes changes.
-#[derive(PartialEq)]
-enum SinkFit {
-    /// As any other rows.
-    Any,
-    /// It does what they say.
-    Keeps,
-    /// It keeps rows and does not know what they do: the key that is missing or wrong, what to write, and whether each row is one more.
-    Not { key: &'static str, help: &'static str, appends: bool },
-}
-
-fn keeps(sink: &SinkKind) -> SinkFit {
-    let (knows, key, help) = match sink {
-        sink if let Some(mode) = sink.table_mode() => match mode {
-            TableMode::Append => (false, "mode", "write mode = \"upsert\" with the table's `key` and op = \"OP\""),
-            TableMode::Upsert { op, .. } => (op.is_some(), "mode", "write op = \"OP\""),
-        },
-        SinkKind::Files { .. } => (false, "from", "write to a `postgres` or `kafka` sink with op = \"OP\""),
-        SinkKind::Kafka(kafka) => {
-            (kafka.op.is_some() || kafka.tombstones.is_some(), "topic", "write op = \"OP\" and the `key` of records")
-        }
-        SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents, .. }, .. }) => {
-            let knows = documents.as_ref().is_some_and(|documents| documents.op.is_some());
-            (knows, "body", "write op = \"OP\" and the `key` of documents")
-        }
-        _ => return SinkFit::Any,
-    };
-    let appends = matches!(sink, SinkKind::Files { .. }) || sink.table_mode().is_some();
-    let appends = appends && !matches!(sink.table_mode(), Some(TableMode::Upsert { .. }));
-    if knows { SinkFit::Keeps } else { SinkFit::Not { key, help, appends } }
-}
-
 /// Changes as they came, perhaps with other columns beside them.
 struct ChangeStream<'a> {
     /// What they come from, in words.
@@ -295,11 +264,6 @@ impl ChangeStream<'_> {
         self.says = list.made_with(&self.says);
         self
     }
-}
-
-/// Whether a sink does what a column of its rows says.
-pub fn follows_changes(sink: &SinkKind) -> bool {
-    keeps(sink) == SinkFit::Keeps
 }
 
 /// Whether a stage deletes rows that it has put out.

@@ -2,10 +2,13 @@
 //! settings of one say of its rows. The language itself names none of them; `millstream_connectors` has the list.
 
 mod kinds;
+mod nothing;
+mod plugin;
 mod server;
 
-pub use kinds::{Kind, Kinds};
-pub use server::START;
+pub use kinds::{Kind, Kinds, NOTHING};
+pub use nothing::Nothing;
+pub use server::{COMPRESSIONS, REGISTRY_EXAMPLE, SASL_SHAPE, START, SUBJECT_SHAPE, TLS_SHAPE};
 
 use super::keys::{self, KeyShape, TableKey};
 use super::spec::{SinkConfig, SinkServer, SourceConfig};
@@ -52,6 +55,10 @@ pub const WAIT: &[&str] = &["wait"];
 pub const MESSAGES: &[&str] = &["format", "encoding"];
 /// What rows do to a table.
 pub const TABLE: &[&str] = &["mode", "key", "op", "changes"];
+/// Who commits the rows of a batch.
+pub const PARTS: &[&str] = &["parts"];
+/// That changes of a table are wanted as rows.
+pub const CHANGES: &[&str] = &["changes"];
 /// How bytes are written where rows are always text.
 pub const ENCODING: &[&str] = &["encoding"];
 
@@ -59,7 +66,7 @@ impl SinkServer {
     /// Reads `url`, `tls` and `wait`.
     pub fn read(r: &Reader<'_>, example: &str) -> SinkServer {
         let mut server = SinkServer::new(r.url(example).0);
-        server.tls = super::read::tls(r);
+        server.tls = r.tls();
         server.wait = r.time("wait").unwrap_or(server.wait);
         server
     }

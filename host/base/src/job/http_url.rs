@@ -5,7 +5,7 @@ use super::variables::{self, TextPiece};
 use std::path::Path;
 
 /// Whether a URL may be one, whatever the environment gives for its placeholders.
-pub(super) fn check(url: &str) -> Result<(), String> {
+pub fn check(url: &str) -> Result<(), String> {
     begins_with(url, &["http://", "https://"])
 }
 

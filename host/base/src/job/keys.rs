@@ -1,7 +1,6 @@
 //! Every key that a job file may hold: what it is for and what it takes. Unknown keys are found, and the JSON Schema
 //! for editors is made, from these same tables.
 
-mod clickhouse;
 mod sink;
 mod source;
 mod stage;
@@ -125,25 +124,11 @@ pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet"
 /// The formats of sources of versions to come.
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 /// The kinds of sinks that the language has itself, and where rows go.
-pub(super) const SINK_KINDS: &[(&str, &str)] = &[
-    ("print", "standard output"),
-    ("files", "a folder or bucket with files"),
-    ("delta", "a table of Delta"),
-    ("queue", "a file with a line a batch, for tests"),
-    ("postgres", "a table of a PostgreSQL database"),
-    ("kafka", "a topic of a Kafka cluster"),
-    ("clickhouse", "a table of ClickHouse"),
-    ("http", "a server over HTTP"),
-    ("websocket", "pages that follow them"),
-    ("plugin", "wherever a plugin of yours takes them"),
-    ("nothing", "nowhere, for trials"),
-];
+pub(super) const SINK_KINDS: &[(&str, &str)] = &[("plugin", "wherever a plugin of yours takes them")];
 /// What the key `kind` of a sink says.
 pub(super) const SINK_KIND_DOC: &str = "Where the rows go";
 /// The kinds of sinks of versions to come.
 pub(super) const SINK_KINDS_LATER: &[&str] = &["s3"];
-/// The formats of a `files` sink, and of the records of a `kafka` sink.
-pub(super) const SINK_FORMATS: &[&str] = &["text", "json", "csv", "parquet", "avro", "protobuf", "binary"];
 /// The ways in which sinks compress records, and pages of Parquet.
 pub(super) const COMPRESSIONS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
 /// Keys of a source of versions to come.

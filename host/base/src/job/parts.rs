@@ -10,11 +10,14 @@ mod stage;
 mod window;
 
 pub use http::{own_certificate, token_fits as token};
+pub use kafka::topic;
+pub(in crate::job) use plugin::check_end;
+pub use records::{message, registry};
 
 use super::mistakes::Mistakes;
 use super::part_mistakes::PartMistakes;
 use super::spec::*;
-use super::{database, names, read};
+use super::{names, read};
 use crate::batch::times::check_pattern;
 use crate::batch::types::ColumnType;
 use crate::limits;
@@ -47,7 +50,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         }
     }
     // Those of a sample have the names of streams.
-    for spec in job.sinks.iter().filter(|spec| !matches!(spec.kind, SinkKind::Sample { .. })) {
+    for spec in job.sinks.iter().filter(|spec| !spec.kind.is_sample()) {
         if let Some(part) = part("sinks", "sink", &spec.name) {
             sink(spec, &part);
         }
@@ -369,7 +372,8 @@ fn no_bucket(url: &str) -> Option<&'static str> {
     })
 }
 
-fn url_of_bucket(url: &str, part: &PartMistakes<'_>) {
+/// The URL of a prefix in a bucket.
+pub fn url_of_bucket(url: &str, part: &PartMistakes<'_>) {
     if let Some(nothing) = no_bucket(url) {
         part.wrong("path", format!("`path = \"{url}\"` {nothing}"));
     } else if url.chars().any(char::is_control) {
@@ -395,65 +399,11 @@ pub fn file_path(key: &str, path: &Path, part: &PartMistakes<'_>) {
     }
 }
 
-/// Whether the rows of a sink are written as text.
-fn is_text(sink: &SinkKind) -> bool {
-    let format = match sink {
-        SinkKind::Files { format, .. } => return !matches!(format, FileFormat::Parquet(_) | FileFormat::Avro),
-        SinkKind::Kafka(spec) => spec.format,
-        SinkKind::Declared(config) => return config.is_text(),
-        _ => return true,
-    };
-    format.is_text()
-}
-
 fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
-    if spec.encoding.is_some() && !is_text(&spec.kind) {
+    if spec.encoding.is_some() && !spec.kind.is_text() {
         part.wrong("encoding", "`encoding` is for formats of text, and this one holds bytes as they are; remove it");
     }
-    match &spec.kind {
-        SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Nothing => {}
-        SinkKind::Files { path, layout, parts, .. } => {
-            match bucket_url(path) {
-                Some(url) => url_of_bucket(url, part),
-                None => file_path("path", path, part),
-            }
-            twice("partition_by", &layout.partition_by, part);
-            mode(&layout.mode, part);
-            let keyed = matches!(layout.mode, TableMode::Upsert { .. });
-            if keyed && !layout.partition_by.is_empty() {
-                let message = "a table whose rows are replaced by key (mode = \"upsert\") has no partitions in this version; remove one of the two";
-                part.wrong("partition_by", message);
-            }
-            if keyed && *parts == PartsBy::Worker {
-                let message = "with mode = \"upsert\" the order of all rows counts, and with parts = \"worker\" workers do not wait for each \
-                               other; remove one of the two";
-                part.wrong("parts", message);
-            }
-        }
-        SinkKind::Queue { path } => file_path("path", path, part),
-        SinkKind::Http(sink) => http::sink(sink, part),
-        SinkKind::Websocket(sink) => http::websocket(sink, part),
-        SinkKind::Postgres { url, table, mode, parts, .. } => {
-            if let Err(message) = database::check_url(url) {
-                part.wrong("url", message);
-            }
-            if let Err(message) = database::table(table) {
-                part.wrong("table", message);
-            }
-            self::mode(mode, part);
-            if matches!(mode, TableMode::Upsert { op: Some(_), .. }) && *parts == PartsBy::Worker {
-                part.wrong(
-                    "parts",
-                    "with `op` the order of all rows counts, and with parts = \"worker\" workers do not wait for each other; remove one of \
-                     the two",
-                );
-            }
-        }
-        SinkKind::Kafka(spec) => kafka::sink(spec, part),
-        SinkKind::Plugin(sink) => plugin::check_end(&sink.plugin, part),
-        SinkKind::Clickhouse(spec) => http::clickhouse(spec, part),
-        SinkKind::Declared(config) => config.check(part),
-    }
+    spec.kind.check(part);
 }
 
 pub(super) fn mode(mode: &TableMode, part: &PartMistakes<'_>) {
@@ -464,7 +414,8 @@ pub(super) fn mode(mode: &TableMode, part: &PartMistakes<'_>) {
     twice("key", key, part);
 }
 
-fn twice(key: &str, names: &[String], part: &PartMistakes<'_>) {
+/// Names of columns, none of them twice.
+pub fn twice(key: &str, names: &[String], part: &PartMistakes<'_>) {
     let mut seen = BTreeSet::new();
     for name in names {
         if name.is_empty() {

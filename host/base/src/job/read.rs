@@ -3,9 +3,8 @@
 mod checkpoint;
 mod columns;
 mod files;
-mod http;
 mod kafka;
-mod records;
+pub(super) mod records;
 mod sink;
 mod source;
 mod stage;
@@ -39,7 +38,7 @@ fn state(top: &Reader<'_>) -> Option<StateSpec> {
 pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, folder: &Path, mistakes: &Mistakes) -> JobSpec {
     let names = kinds.names();
     let (path, part, inside) = (String::new(), String::new(), String::new());
-    let top = Reader { path, part, inside, table: &document.table, names: &names, mistakes };
+    let top = Reader { path, part, inside, table: &document.table, folder, names: &names, mistakes };
     top.check_keys(keys::JOB, &[], None);
     let mut job = JobSpec::new(names::of_file(file));
     job.origin =
@@ -69,7 +68,7 @@ pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, folder: &Path
     job.sources =
         top.parts("sources", "source").into_iter().map(|(name, r)| source::source(name, &r, (kinds, folder))).collect();
     job.stages = top.parts("stages", "stage").into_iter().map(|(name, r)| stage::stage(name, &r, kinds)).collect();
-    job.sinks = top.parts("sinks", "sink").into_iter().map(|(name, r)| sink::sink(name, &r, (kinds, folder))).collect();
+    job.sinks = top.parts("sinks", "sink").into_iter().map(|(name, r)| sink::sink(name, &r, kinds)).collect();
     name_clients(&mut job);
     job
 }

@@ -88,23 +88,12 @@ fn wrong_latest(job: &JobSpec, stage: &StageSpec) -> Option<String> {
 
 /// A sink that replaces rows by their start does not know which have gone.
 fn check_sink(job: &JobSpec, sink: &SinkSpec, mistakes: &Mistakes) {
-    let key: Vec<&String> = match &sink.kind {
-        kind if let Some(mode) = kind.table_mode() => {
-            let TableMode::Upsert { key, op: None } = mode else { return };
-            key.iter().collect()
-        }
-        SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents: Some(documents), .. }, .. })
-            if documents.op.is_none() =>
-        {
-            vec![&documents.key]
-        }
-        _ => return,
-    };
+    let Some(key) = sink.kind.row_key().filter(|_| !sink.kind.changes().are_followed()) else { return };
     let part = format!("sinks.{}", sink.name);
     if sink.wants_changes || mistakes.within(&part) {
         return;
     }
-    let mut read = sink.from.iter().flat_map(|stream| sessions_behind(job, stream, key.iter().copied()));
+    let mut read = sink.from.iter().flat_map(|stream| sessions_behind(job, stream, key));
     if let Some(read) = read.find(|read| read.columns.contains(WINDOW_START)) {
         let message = format!("{}, and the table would keep the old result; {}", moves(&read), remedy(&read));
         mistakes.add_new(format!("{part}.key"), &format!("sink `{}`: `key`: ", sink.name), message);

@@ -1,9 +1,7 @@
 //! Rows that `millstream retry` gives back to a stage which rejected them, as a source that the author of a job did not
 //! write: the files of a folder beside the job file, which are read once, as those of a `directory`.
 
-use crate::job::spec::{
-    FileFormat, Format, JobSpec, OnError, OperatorSpec, SinkKind, SinkSpec, SourceKind, SourceSpec, bucket_url,
-};
+use crate::job::spec::{Format, JobSpec, OnError, OperatorSpec, SinkSpec, SourceKind, SourceSpec};
 use crate::limits::{RECORD_BYTES_MAX_MAX, RETRY_POLL_MS};
 use arrow::datatypes::Schema;
 use std::path::{Path, PathBuf};
@@ -54,18 +52,7 @@ pub fn kept<'a>(spec: &'a JobSpec, stage: &str) -> Vec<(&'a SinkSpec, &'a Path)>
     let of_stage = spec.sinks.iter().filter(|sink| sink.from.contains(&rejected));
     // Rows of others would stand between them.
     let alone = of_stage.filter(|sink| sink.from.len() == 1);
-    alone.filter_map(|sink| Some((sink, files_of(&sink.kind)?))).collect()
-}
-
-/// Where a sink keeps rows as files on this machine, none of them in folders below.
-fn files_of(kind: &SinkKind) -> Option<&Path> {
-    match kind {
-        SinkKind::Files {
-            path, format: FileFormat::Json | FileFormat::Csv | FileFormat::Parquet(_), layout, ..
-        } => (layout.partition_by.is_empty() && !layout.delta && bucket_url(path).is_none()).then_some(path),
-        SinkKind::Queue { path } => Some(path),
-        _ => None,
-    }
+    alone.filter_map(|sink| Some((sink, sink.kind.readable()?))).collect()
 }
 
 /// Whether a stage of the job takes rows back.

@@ -2,10 +2,9 @@
 //! Rust programs may build one directly.
 
 mod changes;
-mod clickhouse;
 mod config;
+mod formats;
 mod kafka;
-mod kafka_sink;
 mod plugin_sink;
 mod source_start;
 mod stage;
@@ -14,10 +13,9 @@ mod start;
 pub use crate::batch::binary_text::BinaryEncoding;
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
 pub use changes::*;
-pub use clickhouse::*;
 pub use config::*;
+pub use formats::*;
 pub use kafka::*;
-pub use kafka_sink::*;
 pub use plugin_sink::*;
 pub use source_start::*;
 pub use stage::*;
@@ -28,6 +26,7 @@ use crate::batch::partition::Share;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -501,57 +500,8 @@ pub struct SinkSpec {
 /// Where the rows of a sink go. Paths are as in the job file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SinkKind {
-    /// Standard output, as a table.
-    Print {
-        /// How many rows of a batch are shown.
-        rows: usize,
-    },
-    /// Standard output: the first rows of the stream, once. Not for job files: `run --sample` puts one behind each stream.
-    Sample {
-        /// How many rows are shown.
-        rows: usize,
-    },
-    /// A folder, or the like of it in a bucket, with files of rows, which may be those of a table of Delta.
-    Files {
-        /// The folder, or `s3://bucket/prefix`.
-        path: PathBuf,
-        /// What is in the files.
-        format: FileFormat,
-        /// Who writes them.
-        parts: PartsBy,
-        /// Which rows are in a file.
-        layout: FilesLayout,
-    },
-    /// A file with one JSON line a batch: for tests.
-    Queue {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Nowhere: rows are counted and dropped, for trials and benchmarks.
-    Nothing,
-    /// A server, in requests over HTTP.
-    Http(HttpSinkSpec),
-    /// Whoever connects, as JSON.
-    Websocket(WebsocketSinkSpec),
-    /// A table of a PostgreSQL database.
-    Postgres {
-        /// `postgres://user:password@host/database`; `${NAME}` stands for an environment variable.
-        url: String,
-        /// `table` or `schema.table`
-        table: String,
-        /// What a row does to the table.
-        mode: TableMode,
-        /// Who writes them.
-        parts: PartsBy,
-        /// How long the job waits for the server where it is away, at its start and later.
-        wait: Duration,
-    },
-    /// A topic of a Kafka cluster.
-    Kafka(Box<KafkaSinkSpec>),
     /// Wherever a plugin of world `sink` takes them.
     Plugin(Box<PluginSinkSpec>),
-    /// A table of ClickHouse.
-    Clickhouse(Box<ClickhouseSinkSpec>),
     /// Wherever the connector of a kind writes.
     Declared(Arc<dyn SinkConfig>),
 }
@@ -566,160 +516,27 @@ pub enum PartsBy {
     Worker,
 }
 
-/// Which rows of a `files` sink are in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilesLayout {
-    /// The columns by whose values rows lie in folders, in the order of the folders.
-    pub partition_by: Vec<String>,
-    /// When a file is complete; `None`: with its batch.
-    pub roll: Option<FilesRoll>,
-    /// How many files that roll are open at a time.
-    pub open_parts_max: usize,
-    /// The folder is a table of Delta, whose log says which files are there: kind `delta`.
-    pub delta: bool,
-    /// What a row does to that table.
-    pub mode: TableMode,
-}
-
-impl Default for FilesLayout {
-    fn default() -> FilesLayout {
-        FilesLayout {
-            partition_by: Vec::new(),
-            roll: None,
-            open_parts_max: crate::limits::OPEN_PARTS,
-            delta: false,
-            mode: TableMode::Append,
-        }
-    }
-}
-
-/// When a file that grows over batches is complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FilesRoll {
-    /// With so many bytes.
-    pub bytes: u64,
-    /// So long after its first batch.
-    pub time: Duration,
-}
-
 /// Whether a path is that of a prefix in a bucket: then its URL.
 pub fn bucket_url(path: &Path) -> Option<&str> {
     path.to_str().filter(|text| OBJECT_SCHEMES.iter().any(|scheme| text.starts_with(scheme)))
 }
 
-impl SinkKind {
-    /// Whether its server passes over rows by their place in what was sent, and cannot say which it has: then all that was planned may be
-    /// there, be it in part, and other rows in these places would be passed over. Shares that are sent over HTTP are known again by
-    /// workers, so they have to be as they were.
-    pub fn passes_over_repeated_rows(&self) -> bool {
-        match self {
-            SinkKind::Clickhouse(_) => true,
-            SinkKind::Http(http) => http.counts_rows() || http.parts == PartsBy::Worker,
-            _ => false,
-        }
-    }
+impl Deref for SinkKind {
+    type Target = dyn SinkConfig;
 
-    /// What a row does to the table that is written, where it is one whose rows may be replaced by key.
-    pub fn table_mode(&self) -> Option<&TableMode> {
+    fn deref(&self) -> &Self::Target {
         match self {
-            SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } => Some(mode),
-            SinkKind::Postgres { mode, .. } => Some(mode),
-            SinkKind::Declared(config) => config.table_mode(),
-            _ => None,
-        }
-    }
-
-    /// Whether each worker commits the rows that it has by itself.
-    pub fn by_worker(&self) -> bool {
-        match self {
-            SinkKind::Files { parts, .. } | SinkKind::Postgres { parts, .. } => *parts == PartsBy::Worker,
-            SinkKind::Kafka(kafka) => kafka.parts == PartsBy::Worker,
-            SinkKind::Http(http) => http.parts == PartsBy::Worker,
-            _ => false,
+            SinkKind::Plugin(plugin) => &**plugin,
+            SinkKind::Declared(config) => &**config,
         }
     }
 }
 
-/// Where and how an `http` sink sends its rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HttpSinkSpec {
-    /// `https://host/path`; `${NAME}` stands for an environment variable, `{key}` for the key of a request.
-    pub url: String,
-    /// PUT in the place of POST.
-    pub put: bool,
-    /// What a request holds.
-    pub body: HttpBody,
-    /// Sent as `Authorization: Bearer …`.
-    pub token: Option<String>,
-    /// Other headers, by name.
-    pub headers: Vec<(String, String)>,
-    /// How a server with https is spoken to; `None`: it is checked by what the system trusts.
-    pub tls: Option<TlsSpec>,
-    /// Most rows of a request.
-    pub rows_per_request_max: u64,
-    /// Most bytes of rows of a request; one row at least.
-    pub request_bytes_max: u64,
-    /// How long an answer may take.
-    pub timeout: Duration,
-    /// How long the job waits for a server that is away.
-    pub wait: Duration,
-    /// Rows of a `_bulk` that the server refuses are left out; else the job stops.
-    pub reject: bool,
-    /// Who sends: worker 0 whole batches, or each worker the rows that it has.
-    pub parts: PartsBy,
-}
-
-impl HttpSinkSpec {
-    /// What stands in headers for a number that is larger with each request: it counts batches and their rows.
-    pub const SEQUENCE: &str = "{sequence}";
-
-    /// Whether its requests have such a number.
-    pub fn counts_rows(&self) -> bool {
-        self.headers.iter().any(|(_, value)| value.contains(HttpSinkSpec::SEQUENCE))
+impl<C: SinkConfig> From<C> for SinkKind {
+    /// One that writes by itself: of a plugin, see [`SinkSpec::of_plugin`].
+    fn from(config: C) -> SinkKind {
+        SinkKind::Declared(Arc::new(config))
     }
-}
-
-/// Where and how a `websocket` sink hears who follows its rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WebsocketSinkSpec {
-    /// `host:port`
-    pub listen: String,
-    /// What clients must bring; `None`: they need nothing.
-    pub token: Option<String>,
-    /// The sites whose pages may listen, beside those of this machine.
-    pub origins: Vec<String>,
-    /// The certificate that clients see; `None`: without TLS.
-    pub tls: Option<TlsSpec>,
-    /// Clients at a time.
-    pub clients_max: u64,
-    /// Most rows of a message.
-    pub rows_per_message_max: u64,
-}
-
-/// What a request of an `http` sink holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum HttpBody {
-    /// A JSON object a line.
-    #[default]
-    Lines,
-    /// A JSON array of them.
-    Array,
-    /// What `_bulk` of OpenSearch takes: a line with what to do before each.
-    Bulk {
-        /// The index, where the URL does not name it.
-        index: Option<String>,
-        /// What its documents are; `None`: each row is one of its own.
-        documents: Option<KeyedDocuments>,
-    },
-}
-
-/// Documents that rows of the same key share: the last row is the document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyedDocuments {
-    /// The column whose value names the document of a row.
-    pub key: String,
-    /// The column that says what a row does, where some of them delete documents; it is not written.
-    pub op: Option<String>,
 }
 
 /// What a row does to a table.

@@ -9,7 +9,7 @@ use super::suggest;
 use crate::limits::NAME_BYTES_MAX;
 use crate::units;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Value;
 
@@ -24,6 +24,8 @@ pub struct Reader<'a> {
     pub inside: String,
     /// The table.
     pub table: &'a toml::Table,
+    /// The folder that paths start from.
+    pub(super) folder: &'a Path,
     /// The names of all keys of sources, stages and sinks.
     pub(super) names: &'a BTreeSet<&'static str>,
     /// The mistakes of the job.
@@ -326,6 +328,7 @@ impl<'a> Reader<'a> {
                 part: self.part.clone(),
                 inside: format!("{}{key}.", self.inside),
                 table,
+                folder: self.folder,
                 names: self.names,
                 mistakes: self.mistakes,
             }),
@@ -352,8 +355,8 @@ impl<'a> Reader<'a> {
                 }
                 Value::Table(table) => {
                     let part = format!("{what} `{name}`: ");
-                    let (names, mistakes) = (self.names, self.mistakes);
-                    let reader = Reader { path, part, inside: String::new(), table, names, mistakes };
+                    let (folder, names, mistakes) = (self.folder, self.names, self.mistakes);
+                    let reader = Reader { path, part, inside: String::new(), table, folder, names, mistakes };
                     readers.push((name.clone(), reader));
                 }
                 other => {

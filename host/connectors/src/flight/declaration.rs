@@ -244,8 +244,8 @@ impl SinkConfig for FlightWrites {
         }
     }
 
-    fn promise(&self) -> &'static str {
-        "at least once: after a crash, or when a connection is lost, some batches come again, with the number that they had"
+    fn promises(&self) -> Vec<String> {
+        vec!["at least once: after a crash, or when a connection is lost, some batches come again, with the number that they had".into()]
     }
 
     fn check_start(&self, start: SinkStart<'_>, _schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {

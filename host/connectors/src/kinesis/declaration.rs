@@ -155,8 +155,8 @@ impl SinkConfig for KinesisWrites {
         }
     }
 
-    fn promise(&self) -> &'static str {
-        "at least once: a stream keeps no marker"
+    fn promises(&self) -> Vec<String> {
+        vec!["at least once: a stream keeps no marker".into()]
     }
 
     fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {

@@ -212,8 +212,8 @@ impl SinkConfig for MqttWrites {
         check_client(&self.client_id, part);
     }
 
-    fn promise(&self) -> &'static str {
-        "at least once: after a crash, or when a connection is lost, some messages come again"
+    fn promises(&self) -> Vec<String> {
+        vec!["at least once: after a crash, or when a connection is lost, some messages come again".into()]
     }
 
     fn is_text(&self) -> bool {

@@ -194,11 +194,12 @@ impl SinkConfig for NatsWrites {
         }
     }
 
-    fn promise(&self) -> &'static str {
-        match self.exactly_once {
+    fn promises(&self) -> Vec<String> {
+        let promise = match self.exactly_once {
             true => "exactly once, with [checkpoint], of a stream that keeps the job's marker",
             false => "at least once; what comes again within the stream's window of deduplication is there once",
-        }
+        };
+        vec![promise.into()]
     }
 
     fn is_text(&self) -> bool {

@@ -176,8 +176,8 @@ impl SinkConfig for RabbitmqWrites {
         }
     }
 
-    fn promise(&self) -> &'static str {
-        "at least once: after a crash, or when a connection is lost, some messages come again, with the id that they had"
+    fn promises(&self) -> Vec<String> {
+        vec!["at least once: after a crash, or when a connection is lost, some messages come again, with the id that they had".into()]
     }
 
     fn is_text(&self) -> bool {

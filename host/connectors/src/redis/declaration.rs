@@ -162,8 +162,8 @@ impl SinkConfig for RedisWrites {
         part.names("stream", std::slice::from_ref(&self.stream));
     }
 
-    fn promise(&self) -> &'static str {
-        "exactly once, with [checkpoint], of a server that loses nothing it has confirmed"
+    fn promises(&self) -> Vec<String> {
+        vec!["exactly once, with [checkpoint], of a server that loses nothing it has confirmed".into()]
     }
 
     fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {

@@ -6,7 +6,7 @@ use millstream_base::batch::binary_text::BinaryEncoding;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::{SinkKind, SinkSpec};
+use millstream_base::job::spec::SinkSpec;
 use std::sync::Arc;
 
 /// The columns as they are written.
@@ -41,10 +41,9 @@ pub fn encoded(spec: &SinkSpec, rows: &RecordBatch) -> Result<RecordBatch> {
     RecordBatch::try_new_with_options(written(spec, &schema), columns, &options).map_err(Error::arrow)
 }
 
-/// Whether a column is bytes that are written as text. The key of a record is bytes itself.
+/// Whether a column is bytes that are written as text.
 fn is_encoded(spec: &SinkSpec, field: &Field) -> bool {
-    let is_key = matches!(&spec.kind, SinkKind::Kafka(kafka) if kafka.key.as_ref() == Some(field.name()));
-    *field.data_type() == DataType::Binary && !is_key
+    *field.data_type() == DataType::Binary && !spec.kind.keeps_bytes(field.name())
 }
 
 fn texts(spec: &SinkSpec, field: &Field, column: &ArrayRef, encoding: BinaryEncoding) -> Result<ArrayRef> {
@@ -112,12 +111,12 @@ impl Sink for EncodingSink {
 mod tests {
     use super::*;
     use arrow::array::BinaryArray;
-    use millstream_base::job::spec::FileFormat;
+    use millstream_base::job::connector::Nothing;
 
     #[test]
     fn bytes_are_written_as_the_encoding_says() {
         let spec = |encoding| {
-            let spec = SinkSpec::files("out", ["in"], "out", FileFormat::Json);
+            let spec = SinkSpec::new("out", ["in"], Nothing);
             SinkSpec { encoding, ..spec }
         };
         let column: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![Some(&b"a\xff"[..]), None, Some(b"")]));

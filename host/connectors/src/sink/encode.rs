@@ -1,11 +1,11 @@
 //! The file formats of sinks. Values look alike in all text formats: timestamps as RFC 3339, binary as hexadecimal,
 //! floats in their shortest form.
 
-pub(super) mod avro;
-pub(super) mod csv;
+pub(crate) mod avro;
+pub(crate) mod csv;
 mod parquet;
 pub(crate) mod plain;
-pub(super) mod protobuf;
+pub(crate) mod protobuf;
 mod text;
 
 use arrow::array::RecordBatch;
@@ -15,10 +15,10 @@ use millstream_base::job::spec::{Compression, FileFormat};
 use std::io::{self, Write};
 
 /// Every extension that [`extension`] gives.
-pub(super) const EXTENSIONS: [&str; 5] = ["txt", "jsonl", "csv", "parquet", "avro"];
+pub(crate) const EXTENSIONS: [&str; 5] = ["txt", "jsonl", "csv", "parquet", "avro"];
 
 /// How the names of files of this format end, without the dot.
-pub(super) fn extension(format: FileFormat) -> &'static str {
+pub(crate) fn extension(format: FileFormat) -> &'static str {
     match format {
         FileFormat::Text => EXTENSIONS[0],
         FileFormat::Json => EXTENSIONS[1],
@@ -29,7 +29,7 @@ pub(super) fn extension(format: FileFormat) -> &'static str {
 }
 
 /// How a marker names the format: by its extension, and behind a `+` by how it is compressed where that is not usual.
-pub(super) fn word(format: FileFormat) -> String {
+pub(crate) fn word(format: FileFormat) -> String {
     match format {
         FileFormat::Parquet(by) if by != Compression::Snappy => format!("{}+{}", extension(format), by.word()),
         _ => extension(format).to_owned(),
@@ -37,7 +37,7 @@ pub(super) fn word(format: FileFormat) -> String {
 }
 
 /// The format that a marker names so.
-pub(super) fn of_word(text: &str) -> Option<FileFormat> {
+pub(crate) fn of_word(text: &str) -> Option<FileFormat> {
     let parquet = Compression::ALL.map(|(_, by)| FileFormat::Parquet(by));
     let all = [FileFormat::Text, FileFormat::Json, FileFormat::Csv, FileFormat::Avro];
     all.into_iter().chain(parquet).find(|format| word(*format) == text)
@@ -74,7 +74,7 @@ pub fn lines(format: FileFormat, rows: &RecordBatch) -> io::Result<Vec<u8>> {
 }
 
 /// Writes a whole file with these rows.
-pub(super) fn write(
+pub(crate) fn write(
     format: FileFormat,
     schema: &SchemaRef,
     rows: &[RecordBatch],
@@ -86,7 +86,7 @@ pub(super) fn write(
 }
 
 /// A file that grows. Where writing fails, what is written of it is of no use.
-pub(super) enum Encoder<W: Write + Send> {
+pub(crate) enum Encoder<W: Write + Send> {
     Text(W),
     Json(W),
     Csv(W),

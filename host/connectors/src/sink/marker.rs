@@ -24,7 +24,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 3
 
 /// Who writes, and how far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Marker {
+pub(crate) struct Marker {
     /// See [`FORMAT_VERSION`].
     pub version: u32,
     /// The job's name.
@@ -44,7 +44,7 @@ pub(super) struct Marker {
 
 /// What of the parts of a sink is not done when its marker is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Pending {
+pub(crate) struct Pending {
     /// The start that wrote the hidden files.
     pub by: Generation,
     /// Parts that are staged and are to get their names.
@@ -106,7 +106,7 @@ impl Marker {
 
 /// The marker beside an output where it is that of the job with this id, or there is none. `output` names what the marker
 /// stands beside, and `remedy` says what to do where it belongs to another job, or to a start that this one does not go on from.
-pub(super) fn of_job(
+pub(crate) fn of_job(
     marker: Option<Marker>,
     owner_id: Option<&str>,
     output: &str,
@@ -123,7 +123,7 @@ pub(super) fn of_job(
 }
 
 /// Reads a marker; `None`: there is none. Damage is an error of kind [`io::ErrorKind::InvalidData`].
-pub(super) fn read(path: &Path) -> io::Result<Option<Marker>> {
+pub(crate) fn read(path: &Path) -> io::Result<Option<Marker>> {
     let text = match regular::read(path) {
         Ok(text) => text,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -136,7 +136,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Marker>> {
 }
 
 /// What a marker says, from its text. An error goes on behind "the marker".
-pub(super) fn parse(text: &[u8]) -> Result<Marker, String> {
+pub(crate) fn parse(text: &[u8]) -> Result<Marker, String> {
     let damaged = || "is damaged; restore it from a copy, or begin anew in another place".to_string();
     let end = memchr::memchr(b'\n', text).ok_or_else(damaged)?;
     let (line, sum) = text.split_at(end + 1);
@@ -151,7 +151,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Marker, String> {
 }
 
 /// The text of a marker.
-pub(super) fn text(marker: &Marker) -> io::Result<String> {
+pub(crate) fn text(marker: &Marker) -> io::Result<String> {
     let mut text = serde_json::to_string(marker)?;
     text.push('\n');
     let sum = checksum(text.as_bytes());
@@ -159,7 +159,7 @@ pub(super) fn text(marker: &Marker) -> io::Result<String> {
 }
 
 /// Puts a marker in the place of the one before. It is durable when this returns.
-pub(super) fn replace(path: &Path, marker: &Marker) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, marker: &Marker) -> io::Result<()> {
     let text = text(marker)?;
     // Each start has its own, so that one that comes back late does not write into that of another.
     let unfinished = beside(path, &format!(".{}.tmp", marker.generation));
@@ -174,7 +174,7 @@ pub(super) fn replace(path: &Path, marker: &Marker) -> io::Result<()> {
 }
 
 /// As [`replace`], for a start that takes over: markers that others have not finished are removed first.
-pub(super) fn take_over(path: &Path, marker: &Marker) -> io::Result<()> {
+pub(crate) fn take_over(path: &Path, marker: &Marker) -> io::Result<()> {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     for entry in fs::read_dir(durable::folder_of(path))? {
         let entry = entry?;
@@ -188,20 +188,20 @@ pub(super) fn take_over(path: &Path, marker: &Marker) -> io::Result<()> {
 }
 
 /// The error of a process that does not find what it has just written: only who takes the job over removes it.
-pub(super) fn gone() -> io::Error {
+pub(crate) fn gone() -> io::Error {
     let message = "its unfinished file is gone: the job was started again elsewhere, and this process has lost it";
     TakenOver::error(message.into())
 }
 
 /// The path with this behind its last name.
-pub(super) fn beside(path: &Path, behind: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, behind: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(behind);
     name.into()
 }
 
 /// Locks a file that is there for that alone, for as long as the result lives; waits a moment for a process that is just being killed.
-pub(super) fn lock(path: &Path) -> io::Result<File> {
+pub(crate) fn lock(path: &Path) -> io::Result<File> {
     private::lock(path, LOCK_WAIT).map_err(|refused| match refused {
         LockRefused::Held => io::Error::other(refused.to_string()),
         LockRefused::Failed(cause) => cause,
@@ -210,7 +210,7 @@ pub(super) fn lock(path: &Path) -> io::Result<File> {
 
 /// The lock of a file that others read, and so could lock: a hidden file beside it, which goes with this. In a folder that cannot be
 /// written the file itself is locked.
-pub(super) struct LockBeside {
+pub(crate) struct LockBeside {
     path: Option<PathBuf>,
     _lock: Option<File>,
 }
@@ -220,7 +220,7 @@ const NOT_BESIDE: [i32; 4] = [libc::EACCES, libc::EPERM, libc::EROFS, libc::ENAM
 
 impl LockBeside {
     /// Locks the file of this path, which is open.
-    pub(super) fn of(path: &Path, file: &File) -> io::Result<LockBeside> {
+    pub(crate) fn of(path: &Path, file: &File) -> io::Result<LockBeside> {
         // Whatever leads to it, it is one file.
         let path = fs::canonicalize(path)?;
         let mut name = OsString::from(".");

@@ -66,8 +66,8 @@ impl SinkConfig for SqliteWrites {
         part.table_mode(&self.mode);
     }
 
-    fn promise(&self) -> &'static str {
-        "exactly once, with [checkpoint]: each transaction says which batch it is"
+    fn promises(&self) -> Vec<String> {
+        vec!["exactly once, with [checkpoint]: each transaction says which batch it is".into()]
     }
 
     /// Columns of bytes are blobs.
@@ -81,11 +81,6 @@ impl SinkConfig for SqliteWrites {
 
     fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
         sink::check(self, start, schema)
-    }
-
-    /// There is none.
-    fn await_server(&self, _start: SinkStart<'_>) -> Result<()> {
-        Ok(())
     }
 
     fn open(

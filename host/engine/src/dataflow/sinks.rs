@@ -12,7 +12,7 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::context::Tick;
 use millstream_base::error::Result;
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::{SinkKind, SinkSpec};
+use millstream_base::job::spec::SinkSpec;
 use millstream_connectors::sink::Encoder;
 use millstream_metrics::Counts;
 use millstream_metrics::work::OperatorWork;
@@ -108,7 +108,7 @@ fn encoded_ahead<'s>(spec: &SinkSpec, input: Parts<'s>, running: &Running) -> Re
 /// What a sink does with the batches of this job.
 fn commits((number, spec): (usize, &SinkSpec), sink: Box<dyn Sink>, running: &Running) -> Commits {
     // What is shown only is no sink of the job.
-    let shown = matches!(spec.kind, SinkKind::Sample { .. });
+    let shown = spec.kind.is_sample();
     let counted = running.graph.spec.counts_of_sink(&spec.name);
     let checkpoints = running.checkpoints.as_ref();
     Commits {

@@ -3,10 +3,9 @@
 use crate::checkpoint::manifest;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{
-    EnrichSpec, EnrichTable, JobSpec, OperatorSpec, SinkKind, SinkSpec, SourceKind, SourceSpec, bucket_url,
+    EnrichSpec, EnrichTable, JobSpec, OperatorSpec, SinkSpec, SourceKind, SourceSpec, WrittenPath, bucket_url,
 };
 use millstream_connectors::receiver;
-use millstream_connectors::sink::name_of_part;
 use std::path::{Path, PathBuf};
 
 /// A path of the job that is read or written.
@@ -26,20 +25,7 @@ pub fn check(spec: &JobSpec) -> Result<()> {
     check_retry(spec, &used)?;
     check_checkpoints(spec, &used)?;
     for sink in &spec.sinks {
-        let (path, folder) = match &sink.kind {
-            SinkKind::Print { .. }
-            | SinkKind::Sample { .. }
-            | SinkKind::Nothing
-            | SinkKind::Http(_)
-            | SinkKind::Websocket(_)
-            | SinkKind::Postgres { .. }
-            | SinkKind::Kafka(_)
-            | SinkKind::Plugin(_)
-            | SinkKind::Clickhouse(_) => continue,
-            SinkKind::Declared(_) => continue,
-            SinkKind::Files { path, .. } => (path, true),
-            SinkKind::Queue { path } => (path, false),
-        };
+        let Some(WrittenPath { path, part }) = sink.kind.path() else { continue };
         if let Some(url) = bucket_url(path) {
             check_bucket(spec, sink, url)?;
             continue;
@@ -49,13 +35,8 @@ pub fn check(spec: &JobSpec) -> Result<()> {
         if full.exists() && !full.is_file() && !full.is_dir() {
             continue;
         }
-        let written = match &sink.kind {
-            SinkKind::Files { format, layout, .. } => {
-                let folders = layout.partition_by.iter().map(|column| format!("{column}=value"));
-                folders.fold(full.clone(), |path, folder| path.join(folder)).join(name_of_part(*format))
-            }
-            _ => full.clone(),
-        };
+        let folder = part.is_some();
+        let written = part.map_or_else(|| full.clone(), |part| full.join(part));
         let clash = used.iter().find(|other| match (other.source, other.folder, folder) {
             (Some(source), ..) => receiver::reads(source, &other.path, &written) || (folder && full == other.path),
             (None, true, false) => full.parent() == Some(&other.path),
@@ -99,9 +80,7 @@ fn check_bucket(spec: &JobSpec, sink: &SinkSpec, url: &str) -> Result<()> {
         clash = Some("the job keeps its checkpoints there".into());
     }
     for other in spec.sinks.iter().take_while(|other| other.name != sink.name) {
-        if let SinkKind::Files { path, .. } = &other.kind
-            && bucket_url(path).is_some_and(overlaps)
-        {
+        if other.kind.path().is_some_and(|other| bucket_url(other.path).is_some_and(overlaps)) {
             clash = Some(format!("sink `{}` writes there as well", other.name));
         }
     }

@@ -5,20 +5,11 @@ use super::Graph;
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::{Operator, StageNode};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{HttpBody, HttpSinkSpec, SinkKind, SinkSpec, TableMode, UpdateEmit};
+use millstream_base::job::spec::{SinkSpec, UpdateEmit};
 
 /// Refuses a sink whose workers might put older rows in the place of newer ones.
 pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {
-    let key = match &sink.kind {
-        SinkKind::Postgres { mode: TableMode::Upsert { key, .. }, .. } => key.as_slice(),
-        SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents: Some(of), .. }, .. }) => {
-            std::slice::from_ref(&of.key)
-        }
-        _ => return Ok(()),
-    };
-    if !sink.kind.by_worker() {
-        return Ok(());
-    }
+    let Some(key) = sink.kind.row_key().filter(|_| sink.kind.by_worker()) else { return Ok(()) };
     let named = |stream: &String| graph.stages.iter().find(|stage| stage.name == *stream);
     let why = match &sink.from[..] {
         [stream] if named(stream).is_some_and(|stage| has_all_rows_of(stage, key)) => return Ok(()),

@@ -7,9 +7,7 @@ mod tests;
 
 use super::Graph;
 use millstream_base::batch::types;
-use millstream_base::job::spec::{
-    FilesLayout, HttpBody, JobSpec, PartsBy, SinkKind, SourceKind, SourceSpec, TableMode,
-};
+use millstream_base::job::spec::{JobSpec, SourceKind, SourceSpec};
 use millstream_base::secrets;
 use std::fmt::Write as _;
 
@@ -55,37 +53,7 @@ impl Graph {
                     let _ = writeln!(text, "        {:<16} {line}", "");
                 }
             }
-            if let SinkKind::Declared(config) = &sink.kind {
-                let _ = writeln!(text, "        {:<16} {}", "", config.promise());
-            }
-            if let SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } = &sink.kind {
-                let promise = "exactly once, with [checkpoint]: each commit of the table says which it is";
-                let _ = writeln!(text, "        {:<16} {promise}", "");
-                if let TableMode::Upsert { key, .. } = mode {
-                    let key = key.join(", ");
-                    let _ = writeln!(text, "        {:<16} the last row of each {key} is in the table", "");
-                }
-            }
-            if let SinkKind::Http(http) = &sink.kind {
-                let by = match http.body {
-                    HttpBody::Bulk { documents: Some(_), .. } => "the _id of each key, whose last row counts",
-                    HttpBody::Bulk { .. } => "the _id of each row",
-                    HttpBody::Lines | HttpBody::Array => "the header Idempotency-Key",
-                };
-                let _ = writeln!(text, "        {:<16} at least once; exactly once where the server goes by {by}", "");
-                if http.parts == PartsBy::Worker {
-                    let _ = writeln!(
-                        text,
-                        "        {:<16} each worker sends its share of a batch, under keys of its own",
-                        ""
-                    );
-                }
-            }
-            if let SinkKind::Clickhouse(clickhouse) = &sink.kind {
-                let promise = match clickhouse.exactly_once {
-                    true => "exactly once, with [checkpoint], within the table's window of deduplication",
-                    false => "at least once",
-                };
+            for promise in sink.kind.promises() {
                 let _ = writeln!(text, "        {:<16} {promise}", "");
             }
         }

@@ -234,7 +234,7 @@ fn graph(graph: &Graph) -> JobGraph {
     let sinks = spec.sinks.iter().map(|sink| GraphPart {
         name: sink.name.clone(),
         role: "sink".into(),
-        kind: sink.kind.word().into(),
+        kind: sink.kind.kind().into(),
         from: sink.from.clone(),
         grants: grants(sink.plugin()),
         ..GraphPart::default()

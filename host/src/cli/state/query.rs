@@ -15,7 +15,7 @@ use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::SqlLimits;
 use millstream_base::limits::PART_ROWS_MAX;
-use millstream_connectors::sink::show_table;
+use millstream_connectors::print::sink::show_table;
 use millstream_sql::budget_exec::with_budget;
 use millstream_sql::gather::collected;
 use millstream_sql::{budget, session};

@@ -27,21 +27,8 @@ pub(super) fn all(job: &JobSpec) -> Vec<Keeper<'_>> {
 }
 
 fn sink(sink: &SinkSpec) -> Option<Keeper<'_>> {
-    let (key, op, is_flag) = match &sink.kind {
-        kind if let Some(mode) = kind.table_mode() => {
-            let TableMode::Upsert { key, op: Some(op) } = mode else { return None };
-            (key.iter().collect(), op, false)
-        }
-        SinkKind::Kafka(kafka) => match (&kafka.op, &kafka.tombstones) {
-            (Some(op), _) => (kafka.key.iter().collect(), op, false),
-            (None, Some(flag)) => (kafka.key.iter().collect(), flag, true),
-            (None, None) => return None,
-        },
-        SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents: Some(documents), .. }, .. }) => {
-            (vec![&documents.key], documents.op.as_ref()?, false)
-        }
-        _ => return None,
-    };
+    let SinkChanges::Followed { key, op, is_flag } = sink.kind.changes() else { return None };
+    let key = key.iter().collect();
     let who = format!("sink `{}`", sink.name);
     let path = format!("sinks.{}.{}", sink.name, if is_flag { "tombstones" } else { "op" });
     Some(Keeper { who, path, streams: sink.from.iter().collect(), key, op, is_flag, wants_complete: false })

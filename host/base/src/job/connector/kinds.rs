@@ -1,10 +1,19 @@
 //! The kinds of sources and sinks of a program, and the keys that they may have.
 
-use super::{Declaration, SinkDeclaration, SourceDeclaration};
+use super::{Declaration, Nothing, SinkDeclaration, SourceDeclaration};
 use crate::job::keys::{self, KeyShape, TableKey};
 use crate::job::spec::{SinkConfig, SourceConfig, TableDeclaration, TableKind};
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+
+/// The kind of sink that needs no connector.
+pub const NOTHING: SinkDeclaration = SinkDeclaration {
+    kind: "nothing",
+    doc: "nowhere, for trials",
+    keys: &[],
+    shared: &[],
+    read: |_| Arc::new(Nothing),
+};
 
 /// A kind of source or sink.
 pub enum Kind<C: ?Sized + 'static> {
@@ -49,11 +58,12 @@ impl Kinds {
         }
     }
 
-    /// The kinds that the language has itself, without any connector.
+    /// The kinds that need no connector.
     pub fn of_language() -> &'static Kinds {
         static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
             let sources = keys::SOURCE_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(kind));
             let sinks = keys::SINK_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(kind));
+            let sinks = sinks.chain([Kind::Declared(&NOTHING)]);
             Kinds::new(sources.collect(), sinks.collect(), Vec::new())
         });
         &KINDS
@@ -167,8 +177,12 @@ fn keys_of<C: ?Sized>(
             key.kinds = kinds.iter().filter(|kind| shares(kind)).map(word).collect::<Vec<_>>().leak();
             // Whoever shares it needs it as well.
             key.needed = if needed_by_all { key.kinds } else { key.needed };
+            // One that nobody has is none.
+            if key.kinds.is_empty() {
+                return None;
+            }
         }
-        key
+        Some(key)
     };
     // Messages name those first that are in every build.
     let general = kinds.iter().filter_map(|kind| match kind {
@@ -187,5 +201,5 @@ fn keys_of<C: ?Sized>(
             ..*key
         })
     });
-    of_language.iter().map(all).chain(own).collect()
+    of_language.iter().filter_map(all).chain(own).collect()
 }

@@ -3,9 +3,12 @@
 use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
 use crate::job::http_url;
-use crate::job::keys::KeyShape;
+use crate::job::keys::{self, KeyShape};
 use crate::job::part_mistakes::PartMistakes;
-use crate::job::spec::{ColumnSpec, RecordFormat, ServerStart, StreamStart, TableMode, TlsSpec};
+use crate::job::read::{records, tls};
+use crate::job::spec::{
+    ColumnSpec, PartsBy, ProtobufSpec, RecordFormat, ServerStart, StreamStart, SubjectSpec, TableMode, TlsSpec,
+};
 use crate::job::table::Reader;
 use crate::limits::POLLED_PARTITIONS_MAX;
 use std::collections::BTreeSet;
@@ -13,6 +16,16 @@ use toml::Value;
 
 /// The shape of a key `start` that [`Reader::start`] reads.
 pub const START: KeyShape = KeyShape::Word(&["earliest", "latest"]);
+/// The shape of a key `registry` that [`Reader::subject`] reads.
+pub const SUBJECT_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Text, KeyShape::Table(keys::SUBJECT)]);
+/// What a message says where that is missing.
+pub const REGISTRY_EXAMPLE: &str = records::REGISTRY;
+/// The shape of a key `sasl`, see [`KafkaCluster::read`](crate::job::spec::KafkaCluster::read).
+pub const SASL_SHAPE: KeyShape = KeyShape::Table(keys::SASL);
+/// The shape of a key `compression`: the words of [`Compression`](crate::job::spec::Compression).
+pub const COMPRESSIONS: KeyShape = KeyShape::Word(keys::COMPRESSIONS);
+/// The shape of a key `tls` that [`Reader::tls`] reads.
+pub const TLS_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(keys::TLS)]);
 
 impl Reader<'_> {
     /// Texts, none of them empty; none where the key is absent.
@@ -32,6 +45,26 @@ impl Reader<'_> {
             }
         };
         inner.table.iter().filter_map(header).collect()
+    }
+
+    /// The key `tls`; `None`: plain TCP.
+    pub fn tls(&self) -> Option<TlsSpec> {
+        tls(self)
+    }
+
+    /// The key `registry` of records that have a schema there.
+    pub fn subject(&self) -> Option<SubjectSpec> {
+        records::subject(self)
+    }
+
+    /// `descriptor` and `message`.
+    pub fn protobuf(&self) -> ProtobufSpec {
+        records::protobuf(self, self.folder)
+    }
+
+    /// The key `parts`.
+    pub fn parts_by(&self) -> PartsBy {
+        self.choice("parts", &[("batch", PartsBy::Batch), ("worker", PartsBy::Worker)], &[]).unwrap_or_default()
     }
 
     /// The key `start`.
@@ -150,6 +183,13 @@ impl PartMistakes<'_> {
     /// `mode` and `key` of a table.
     pub fn table_mode(&self, mode: &TableMode) {
         super::super::parts::mode(mode, self);
+    }
+
+    /// A number of which there is one at least.
+    pub fn not_zero(&self, key: &str, value: u64) {
+        if value == 0 {
+            self.wrong(key, format!("`{key}` is 0; write at least 1"));
+        }
     }
 
     /// The name of a column.

@@ -1,23 +1,14 @@
 //! The keys of a sink.
 
-use super::clickhouse;
 use super::*;
 use crate::job::spec::BinaryEncoding;
-use crate::limits;
 
-const KAFKA: &[&str] = &["kafka"];
-const OVER_HTTP: &[&str] = &["http"];
-const POSTGRES: &[&str] = &["postgres"];
-const TABLES: &[&str] = &["postgres", "delta"];
-const WEBSOCKET: &[&str] = &["websocket"];
-const WITH_TOKEN: &[&str] = &["http", "websocket"];
-const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka"];
-const BY_URL: &[&str] = &["postgres", "http"];
 const PLUGIN: &[&str] = &["plugin"];
-const WAITING: &[&str] = &["postgres", "kafka", "http", "plugin"];
-const REFUSING: &[&str] = &["http", "plugin"];
+/// Of kinds that say that they have the key.
+const SHARED: &[&str] = &["(shared)"];
 
-const OWN: &[TableKey] = &[
+/// A sink.
+pub(in crate::job) const SINK: &[TableKey] = &[
     key(
         "from",
         KeyShape::Texts,
@@ -41,210 +32,63 @@ const OWN: &[TableKey] = &[
     key("config", KeyShape::Any, "What the plugin is told.").of(PLUGIN),
     key("limits", KeyShape::Table(LIMITS), "What the plugin may use up.").of(PLUGIN),
     key("grant", KeyShape::Table(GRANT), "What the plugin may use: files, variables, and whom it may talk to.").of(PLUGIN),
-    key("rows", KeyShape::Whole(0, limits::PRINT_ROWS_MAX), "How many rows of a batch are shown, 10 by default.")
-        .of(&["print"]),
-    key("path", KeyShape::Text, "The file or folder, relative to the job file; of `files` and `delta` also \"s3://bucket/prefix\", gs://, az:// or hdfs://.")
-        .of(&["files", "delta", "queue"])
-        .needed(&["files", "delta", "queue"]),
-    key(
-        "format",
-        KeyShape::Word(SINK_FORMATS),
-        "What is in the files, or in the value of a record, json by default. Only files have parquet, only records of `kafka` protobuf, only records binary. A message of a server is json, text or binary.",
-    )
-    .of(&["files", "kafka"]),
+    key("format", KeyShape::Word(&["text", "json", "binary"]), "What is in a message, json by default.").of(SHARED),
     key(
         "parts",
         KeyShape::Word(&["batch", "worker"]),
-        "One file a batch, or transaction of `kafka` and `postgres`, with its rows in order (`batch`, the default), or one of each worker that has \
-         rows (`worker`): all workers then encode and write at once, each under a marker of its own; requests of `http` have keys with the \
+        "One file, or transaction, a batch, with its rows in order (`batch`, the default), or one of each worker that has rows \
+         (`worker`): all workers then encode and write at once, each under a marker of its own; requests over HTTP have keys with the \
          worker's number.",
     )
-    .of(&["files", "delta", "kafka", "postgres", "http"]),
-    key(
-        "partition_by",
-        KeyShape::Texts,
-        "Columns by whose values rows lie in folders, as Hive has them (`day=2026-11-21/part-….parquet`); the files do not hold these \
-         columns.",
-    )
-    .of(&["files", "delta"]),
-    key(
-        "roll",
-        KeyShape::Table(ROLL),
-        "Files grow over many batches, until they have this size or this age: { size = \"128MiB\", time = \"5m\" }. Without it \
-         each batch makes files of its own.",
-    )
-    .of(&["files", "delta"]),
-    key(
-        "open_parts_max",
-        KeyShape::Whole(1, limits::OPEN_PARTS_MAX),
-        "Files that grow at a time, 100 by default; with more, the one that has been without new rows for the longest time is \
-         completed.",
-    )
-    .of(&["files", "delta"]),
-    key(
-        "url",
-        KeyShape::Text,
-        "The database, as \"postgres://user:${PGPASSWORD}@host/database\", or where requests go, as \"https://host/path\"; ${NAME} \
-         is replaced by the environment variable of that name, so that no password stands in the file.",
-    )
-    .of(BY_URL)
-    .needed(BY_URL),
-    key(
-        "method",
-        KeyShape::Word(&["POST", "PUT"]),
-        "The method of requests, POST by default.",
-    )
-    .of(OVER_HTTP),
-    key(
-        "body",
-        KeyShape::Word(&["lines", "array", "bulk"]),
-        "What a request holds: a JSON object a line (`lines`, the default), a JSON array of them (`array`), or what `_bulk` of \
-         OpenSearch takes (`bulk`).",
-    )
-    .of(OVER_HTTP),
-    key("index", KeyShape::Text, "Body bulk: the index, where the URL does not name it.").of(OVER_HTTP),
-    key(
-        "token",
-        KeyShape::Text,
-        "Sent with each request as `Authorization: Bearer …`, or what each client of a `websocket` must bring; write \"${NAME}\", so that \
-         it does not stand in the file.",
-    )
-    .of(WITH_TOKEN),
-    key("listen", KeyShape::Address, "Where clients connect to, as \"127.0.0.1:8090\".").of(WEBSOCKET).needed(WEBSOCKET),
-    key(
-        "origins",
-        KeyShape::Texts,
-        "Sites whose pages may listen, as \"https://dashboard.example.org\"; \"*\" for all. Pages of this machine may.",
-    )
-    .of(WEBSOCKET),
-    key("clients_max", KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX), "Clients at a time, 100 by default; more wait.")
-        .of(WEBSOCKET),
-    key(
-        "rows_per_message_max",
-        KeyShape::Whole(1, i64::MAX as u64),
-        "Most rows of one message, 1000 by default; a batch with more is several messages.",
-    )
-    .of(WEBSOCKET),
-    key(
-        "headers",
-        KeyShape::ByName(&KeyShape::Text),
-        "Headers of each request, by name. `{key}` stands for the key of the request, `{sequence}` for a number that grows, `{sender}` for whose number it is.",
-    )
-    .of(OVER_HTTP),
+    .of(SHARED),
     key(
         "tls",
         KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS)]),
-        "How a server with https, or a broker, is spoken to: { ca = \"issuer.pem\", cert = \"own.pem\", key = \"own.key\" }, or true \
-         of `kafka`. Its certificate is checked. Of kind `websocket`: the certificate that clients see, { cert = \"own.pem\", key = \
-         \"own.key\" }.",
+        "How a server with https, or a broker, is spoken to: true, or { ca = \"issuer.pem\", cert = \"own.pem\", key = \"own.key\" }. Its certificate is checked.",
     )
-    .of(SINKS_WITH_TLS),
-    key(
-        "rows_per_request_max",
-        KeyShape::Whole(1, i64::MAX as u64),
-        "Most rows of one request, 10000 by default.",
-    )
-    .of(OVER_HTTP),
-    key("request_bytes_max", KeyShape::Size, "Most bytes of rows of one request, 4MiB by default; one row at least.").of(OVER_HTTP),
-    key("timeout", KeyShape::Time, "How long an answer may take, 30s by default.").of(OVER_HTTP),
+    .of(SHARED),
     key(
         "on_error",
         KeyShape::Word(&["stop", "reject"]),
-        "Body bulk, or a plugin: what becomes of a row that the server, or the plugin, refuses: the job stops (`stop`, the default), or \
-         it is told in the log and left out (`reject`).",
+        "What becomes of a row that the plugin refuses: the job stops (`stop`, the default), or it is told in the log and left out \
+         (`reject`).",
     )
-    .of(REFUSING),
-    key("table", KeyShape::Text, "The table, as \"counts\" or \"schema.counts\". It is made where it is not there.")
-        .of(POSTGRES)
-        .needed(POSTGRES),
+    .of(PLUGIN),
     key(
         "mode",
         KeyShape::Word(&["append", "upsert"]),
         "What a row does: it is added (`append`, the default), or replaces the row of the same key (`upsert`).",
     )
-    .of(TABLES),
+    .of(SHARED),
     key(
         "key",
         KeyShape::Texts,
-        "Mode upsert: the columns of which a row of the table has no two alike. Kind kafka: the column that is the key of \
-         records, which decides about their partition as Java's client does. Body bulk: the column whose value is the `_id` of the \
-         document, so that of a key the last row counts.",
+        "Mode upsert: the columns of which a row of the table has no two alike.",
     )
-    .of(&["postgres", "delta", "kafka", "http"]),
+    .of(SHARED),
     key(
         "op",
         KeyShape::Text,
         "The column of type text that says what a row does: `insert`, `update` or `upsert` write it, `delete` deletes the row of its key, \
-         and `truncate` all rows. The column itself is not written. Of `postgres` and `delta` with mode = \"upsert\", and of `http` with body = \"bulk\".",
+         and `truncate` all rows. The column itself is not written.",
     )
-    .of(&["postgres", "delta", "kafka", "http"]),
+    .of(SHARED),
     key(
         "changes",
         KeyShape::Word(&["rows"]),
         "That changes of a table are wanted as rows here, those that delete a row included.",
     )
-    .of(&["files", "delta", "postgres", "kafka", "http"]),
+    .of(SHARED),
     key(
         "encoding",
         KeyShape::Word(&BinaryEncoding::WORDS),
         "How columns of type binary are written in json, csv and text: \"hex\", \"base64\" or \"utf8\"; \"hex\" by default. Format text writes such a column only with it.",
     )
-    .of(&["files", "http", "websocket", "kafka"]),
-    key("brokers", KeyShape::Texts, "Brokers to ask for all others, as \"127.0.0.1:9092\" or a list of such.")
-        .of(KAFKA)
-        .needed(KAFKA),
-    key("topic", KeyShape::Text, "The topic. It is made where it is not there.").of(KAFKA).needed(KAFKA),
-    key(
-        "tombstones",
-        KeyShape::Text,
-        "The column of type bool that says which rows are tombstones: a record with the key and without a value, by which a \
-         compacted topic forgets the key. The column itself is not written.",
-    )
-    .of(KAFKA),
-    key(
-        "registry",
-        KeyShape::Either(&[KeyShape::Text, KeyShape::Table(SUBJECT)]),
-        "Formats avro and protobuf: the schema registry that has the schema of the records, as \"http://127.0.0.1:8081\", or { url = \"https://…\", \
-         user = \"writer\", password = \"${PASSWORD}\", subject = \"orders-value\" }.",
-    )
-    .of(KAFKA),
-    key(
-        "descriptor",
-        KeyShape::Text,
-        "Format protobuf: the file that `protoc --include_imports --descriptor_set_out=FILE` made, relative to the job file.",
-    )
-    .of(KAFKA),
-    key("message", KeyShape::Text, "Format protobuf: the full name of the message that a record is, as \"shop.Order\".").of(KAFKA),
-    key(
-        "compression",
-        KeyShape::Word(COMPRESSIONS),
-        "How records of `kafka` are compressed, none by default, or the pages in files of `delta` and of format parquet, snappy by default.",
-    )
-    .of(&["files", "delta", "kafka"]),
-    key(
-        "transaction",
-        KeyShape::Time,
-        "How long the transaction of a batch may take until the cluster gives it up, and the job begins it anew; 1m by \
-         default. Longer than `transaction.max.timeout.ms` of the brokers is not allowed.",
-    )
-    .of(KAFKA),
-    key(
-        "markers",
-        KeyShape::Text,
-        "The compacted topic where the job keeps which batches are committed, \"millstream-markers\" by default. It is made \
-         where it is not there.",
-    )
-    .of(KAFKA),
-    key("sasl", KeyShape::Table(SASL), "Who the job is to the cluster: `mechanism`, `user` and `password`.").of(KAFKA),
+    .of(SHARED),
     key(
         "wait",
         KeyShape::Time,
         "How long the job waits for the server where it is away or hangs, at its start and later; 1h by default.",
     )
-    .of(WAITING),
+    .of(PLUGIN),
 ];
-
-const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, clickhouse::SINK];
-
-/// A sink.
-pub(in crate::job) const SINK: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);

@@ -202,12 +202,6 @@ pub(in crate::job) const TLS: &[TableKey] = &[
     key("name", KeyShape::Text, "The name that the server's certificate is for; by default the host of `address`."),
 ];
 
-/// `roll` of a `files` sink.
-pub(in crate::job) const ROLL: &[TableKey] = &[
-    key("size", KeyShape::Size, "The bytes from which on a file is complete, 128MiB by default."),
-    key("time", KeyShape::Time, "How long after its first batch a file is complete, 5m by default."),
-];
-
 // Whose certificates are trusted, wherever there is TLS.
 const TRUSTED_CA: TableKey = key(
     "ca",

@@ -1,9 +1,8 @@
-//! What must hold of sources and sinks that speak HTTP.
+//! What must hold of those that speak HTTP.
 
 use super::address;
-use crate::job::http_url;
 use crate::job::part_mistakes::PartMistakes;
-use crate::job::spec::{ClickhouseSinkSpec, HttpSinkSpec, TlsSpec, WebsocketSinkSpec};
+use crate::job::spec::TlsSpec;
 use crate::units;
 use std::time::Duration;
 
@@ -19,62 +18,6 @@ pub fn own_certificate(tls: &TlsSpec, part: &PartMistakes<'_>) {
         _ => return,
     };
     part.wrong(key, format!("{why}; write tls = {{ cert = \"own.pem\", key = \"own.key\" }}"));
-}
-
-/// A sink that listens.
-pub(super) fn websocket(sink: &WebsocketSinkSpec, part: &PartMistakes<'_>) {
-    address("listen", &sink.listen, part);
-    if let Some(token) = &sink.token {
-        token_fits(token, part);
-    }
-    sink.tls.iter().for_each(|tls| own_certificate(tls, part));
-    for (key, value) in [("clients_max", sink.clients_max), ("rows_per_message_max", sink.rows_per_message_max)] {
-        if value == 0 {
-            part.wrong(key, format!("`{key}` is 0; write at least 1"));
-        }
-    }
-}
-
-/// A sink that sends requests.
-pub(super) fn sink(sink: &HttpSinkSpec, part: &PartMistakes<'_>) {
-    if let Err(message) = http_url::check(&sink.url) {
-        part.wrong("url", message);
-    }
-    if let Some(token) = &sink.token {
-        token_fits(token, part);
-    }
-    if sink.timeout.is_zero() || sink.timeout > REQUEST_TIME_MAX_MAX {
-        let time = units::show_time(sink.timeout);
-        part.wrong("timeout", format!("`timeout` is {time}; write a time from 1ms to 1h"));
-    }
-    for (key, value) in
-        [("rows_per_request_max", sink.rows_per_request_max), ("request_bytes_max", sink.request_bytes_max)]
-    {
-        if value == 0 {
-            part.wrong(key, format!("`{key}` is 0; write at least 1"));
-        }
-    }
-}
-
-/// A sink that writes into a table of ClickHouse.
-pub(super) fn clickhouse(spec: &ClickhouseSinkSpec, part: &PartMistakes<'_>) {
-    if spec.url.contains('?') {
-        part.wrong("url", "`url` is that of the server alone; write it as \"https://host:8443\"");
-        return;
-    }
-    sink(&spec.requests(spec.url.clone()), part);
-    let is_name = |name: &str| !name.is_empty() && !name.contains(['`', '\'', '"', '\\', '\0']);
-    let names: Vec<&str> = spec.table.split('.').collect();
-    if names.len() > 2 || !names.iter().all(|name| is_name(name)) {
-        let table = spec.table.escape_debug();
-        part.wrong(
-            "table",
-            format!("`table = \"{table}\"` is not a table; write it as \"counts\" or \"database.counts\""),
-        );
-    }
-    if spec.password.is_some() && spec.user.is_none() {
-        part.wrong("password", "`password` is that of `user`, which is missing; write user = \"…\"");
-    }
 }
 
 /// A token stands in a header, where no other letters may.

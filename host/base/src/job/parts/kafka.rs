@@ -1,15 +1,12 @@
 //! What must hold of a Kafka cluster, and of what is read of it.
 
-use super::{is_address, records};
+use super::is_address;
 use crate::job::part_mistakes::PartMistakes;
 use crate::job::read;
 use crate::job::spec::{
-    ColumnSource, ColumnSpec, KafkaCluster, KafkaSinkSpec, KafkaSourceSpec, KafkaTopics, RecordBounds, SourceKind,
-    SourceSpec, SubjectSpec, TimeForm,
+    ColumnSource, ColumnSpec, KafkaCluster, KafkaSourceSpec, KafkaTopics, RecordBounds, SourceKind, SourceSpec, TimeForm,
 };
 use crate::job::suggest;
-use crate::limits;
-use crate::units;
 use std::collections::BTreeSet;
 
 /// Letters of a name of a topic, as Kafka has it.
@@ -17,7 +14,7 @@ const TOPIC_BYTES_MAX: usize = 249;
 
 /// A source.
 pub(super) fn source(spec: &KafkaSourceSpec, part: &PartMistakes<'_>) {
-    cluster(&spec.cluster, part);
+    spec.cluster.check(part);
     match &spec.topics {
         KafkaTopics::Named(topics) => {
             let mut seen = BTreeSet::new();
@@ -45,63 +42,27 @@ pub(super) fn source(spec: &KafkaSourceSpec, part: &PartMistakes<'_>) {
     }
 }
 
-/// A sink.
-pub(super) fn sink(spec: &KafkaSinkSpec, part: &PartMistakes<'_>) {
-    cluster(&spec.cluster, part);
-    topic("topic", &spec.topic, part);
-    topic("markers", &spec.markers, part);
-    if spec.topic == spec.markers {
-        let message = "`topic` and `markers` are the same; the job keeps what is committed in a topic of its own";
-        part.wrong("topic", message);
-    }
-    if let Some(protobuf) = &spec.protobuf {
-        records::message(protobuf, part);
-    }
-    if let Some(subject) = &spec.registry {
-        records::registry(&subject.registry, part);
-        if subject.subject.as_ref().is_some_and(|name| name.is_empty() || name.chars().any(char::is_control)) {
-            part.wrong("registry.subject", "`registry.subject` is no name; write subject = \"orders-value\"");
+impl KafkaCluster {
+    /// Notes what is wrong with it.
+    pub fn check(&self, part: &PartMistakes<'_>) {
+        for broker in self.brokers.iter().filter(|broker| !is_address(broker)) {
+            part.wrong("brokers", format!("`{broker}` is not host and port; write it as \"127.0.0.1:9092\""));
         }
-        if spec.protobuf.is_some() && subject.record != SubjectSpec::RECORD {
-            let why = "`registry.record` names records of Avro; the message of format `protobuf` is what `message` says; remove it";
-            part.wrong("registry.record", why);
-        } else if !subject.record.split('.').all(is_avro_name) {
-            let name = subject.record.escape_debug();
-            part.wrong("registry.record", format!("`{name}` is no name of a record; write record = \"shop.Order\""));
+        if self.brokers.is_empty() {
+            part.wrong("brokers", "`brokers` names none; write brokers = \"127.0.0.1:9092\"");
         }
-    }
-    let (least, most) = (limits::KAFKA_TRANSACTION_MS_MIN, limits::KAFKA_TRANSACTION_MS_MAX);
-    if !(u128::from(least)..=u128::from(most)).contains(&spec.transaction.as_millis()) {
-        let message = format!("`transaction` is {}; write \"1s\" to \"24d\"", units::show_time(spec.transaction));
-        part.wrong("transaction", message);
-    }
-}
-
-/// A cluster.
-pub(super) fn cluster(spec: &KafkaCluster, part: &PartMistakes<'_>) {
-    for broker in spec.brokers.iter().filter(|broker| !is_address(broker)) {
-        part.wrong("brokers", format!("`{broker}` is not host and port; write it as \"127.0.0.1:9092\""));
-    }
-    if spec.brokers.is_empty() {
-        part.wrong("brokers", "`brokers` names none; write brokers = \"127.0.0.1:9092\"");
-    }
-    if let Some(sasl) = &spec.sasl {
-        for (key, text) in [("sasl.user", &sasl.user), ("sasl.password", &sasl.password)] {
-            if text.is_empty() || text.contains('\0') {
-                part.wrong(key, format!("`{key}` is empty, or has a zero byte; write what the cluster knows"));
+        if let Some(sasl) = &self.sasl {
+            for (key, text) in [("sasl.user", &sasl.user), ("sasl.password", &sasl.password)] {
+                if text.is_empty() || text.contains('\0') {
+                    part.wrong(key, format!("`{key}` is empty, or has a zero byte; write what the cluster knows"));
+                }
             }
         }
     }
 }
 
-/// Whether Avro takes this as a name.
-fn is_avro_name(name: &str) -> bool {
-    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    begins && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
 /// The name of a topic.
-pub(super) fn topic(key: &str, name: &str, part: &PartMistakes<'_>) {
+pub fn topic(key: &str, name: &str, part: &PartMistakes<'_>) {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if name.is_empty() || name.len() > TOPIC_BYTES_MAX || !name.bytes().all(good) || [".", ".."].contains(&name) {
         let hint = match name.contains(['*', '?', '[']) {

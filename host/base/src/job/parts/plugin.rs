@@ -22,7 +22,7 @@ pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) 
 
 /// The plugin of a source or a sink, which may talk to others: rows of a source are kept with their plan, and nothing comes of a
 /// sink that would have to be the same twice.
-pub(super) fn check_end(plugin: &PluginSpec, part: &PartMistakes<'_>) {
+pub(in crate::job) fn check_end(plugin: &PluginSpec, part: &PartMistakes<'_>) {
     path(plugin, "", part);
     files_and_env(plugin, "", part);
     ranges(&plugin.limits, "", part);

@@ -49,14 +49,14 @@ pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
 }
 
 /// The message that records are.
-pub(super) fn message(spec: &ProtobufSpec, part: &PartMistakes<'_>) {
+pub fn message(spec: &ProtobufSpec, part: &PartMistakes<'_>) {
     if spec.message.is_empty() {
         part.wrong("message", "`message` is empty; write the full name of a message, as \"shop.Order\"");
     }
 }
 
 /// A registry of schemas.
-pub(super) fn registry(spec: &RegistrySpec, part: &PartMistakes<'_>) {
+pub fn registry(spec: &RegistrySpec, part: &PartMistakes<'_>) {
     let url = &spec.url;
     if !url.starts_with("http://") && !url.starts_with("https://") {
         part.wrong("registry", format!("`{url}` is no address; write http://host:port or https://host"));

@@ -7,18 +7,20 @@ use crate::job::table::Reader;
 use crate::limits;
 use std::time::Duration;
 
-/// `brokers`, `tls`, `sasl` and `wait`.
-pub(super) fn cluster(r: &Reader<'_>) -> KafkaCluster {
-    let example = "brokers = \"127.0.0.1:9092\", or a list of such";
-    r.need("brokers", example);
-    let brokers = r.texts("brokers", example).unwrap_or_default();
-    // As other clients of Kafka write several.
-    let brokers = brokers.iter().flat_map(|text| text.split(',')).map(|broker| broker.trim().to_owned()).collect();
-    KafkaCluster {
-        brokers,
-        tls: tls::read_with(r, keys::KAFKA_TLS),
-        sasl: sasl(r),
-        wait: r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS)),
+impl KafkaCluster {
+    /// `brokers`, `tls`, `sasl` and `wait`.
+    pub fn read(r: &Reader<'_>) -> KafkaCluster {
+        let example = "brokers = \"127.0.0.1:9092\", or a list of such";
+        r.need("brokers", example);
+        let brokers = r.texts("brokers", example).unwrap_or_default();
+        // As other clients of Kafka write several.
+        let brokers = brokers.iter().flat_map(|text| text.split(',')).map(|broker| broker.trim().to_owned()).collect();
+        KafkaCluster {
+            brokers,
+            tls: tls::read_with(r, keys::KAFKA_TLS),
+            sasl: sasl(r),
+            wait: r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS)),
+        }
     }
 }
 
@@ -39,7 +41,7 @@ pub(super) fn source(r: &Reader<'_>) -> KafkaSourceSpec {
         }
     };
     KafkaSourceSpec {
-        cluster: cluster(r),
+        cluster: KafkaCluster::read(r),
         topics,
         start: r.stream_start().unwrap_or_default(),
         group: r.text("group", "group = \"orders-totals\"").map(str::to_owned),

@@ -1,23 +1,15 @@
 //! One sink of a job file.
 
 use super::columns::encoding;
-use super::kafka::cluster;
 use super::stage::plugin::bare;
-use super::{http, records};
 use crate::built;
-use crate::job::connector::Kinds;
+use crate::job::connector::{Kinds, Nothing};
 use crate::job::keys::{self, SINK_KINDS_LATER};
-use crate::job::spec::{
-    Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, PluginSinkSpec, RecordFormat, SinkKind,
-    SinkSpec,
-};
+use crate::job::spec::{PluginSinkSpec, SinkKind, SinkSpec};
 use crate::job::table::Reader;
-use crate::limits;
-use std::path::Path;
-use std::time::Duration;
 
 /// Reads `[sinks.<name>]`.
-pub(in crate::job) fn sink(name: String, r: &Reader<'_>, (kinds, folder): (&Kinds, &Path)) -> SinkSpec {
+pub(in crate::job) fn sink(name: String, r: &Reader<'_>, kinds: &Kinds) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
     let word = r.kind(&kinds.of_sinks(), SINK_KINDS_LATER);
     if let Some(absent) = word.and_then(|word| built::absent_kind(word, kinds.absent_sink(word))) {
@@ -26,44 +18,10 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, (kinds, folder): (&Kind
     r.check_keys(kinds.sink_keys(), keys::SINK_KEYS_LATER, word);
     let wants_changes = r.choice("changes", &[("rows", true)], &[]).unwrap_or_default();
     let from = r.texts("from", "from = \"words\" or from = [\"a\", \"b\"]").unwrap_or_default();
-    let path = |example| {
-        r.need("path", example);
-        r.path("path", example).unwrap_or_default()
-    };
-    let formats = [
-        ("json", FileFormat::Json),
-        ("text", FileFormat::Text),
-        ("csv", FileFormat::Csv),
-        ("parquet", FileFormat::Parquet(Compression::Snappy)),
-        ("avro", FileFormat::Avro),
-    ];
-    let declared = word.and_then(|word| kinds.sink(word));
-    let kind = match word {
-        _ if let Some(declaration) = declared => SinkKind::Declared((declaration.read)(r)),
-        Some("files") => SinkKind::Files {
-            path: path("path = \"output\""),
-            format: compressed(r.choice("format", &formats, &["arrow", "orc"]), r),
-            parts: parts(r),
-            layout: layout(r),
-        },
-        Some("delta") => SinkKind::Files {
-            path: path("path = \"lake/orders\""),
-            format: compressed(Some(FileFormat::Parquet(Compression::Snappy)), r),
-            parts: parts(r),
-            layout: FilesLayout { delta: true, mode: r.table_mode(), ..layout(r) },
-        },
-        Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
-        Some("postgres") => postgres(r),
-        Some("kafka") => SinkKind::Kafka(Box::new(kafka(r, folder))),
-        Some("clickhouse") => SinkKind::Clickhouse(Box::new(http::clickhouse(r))),
-        Some("http") => SinkKind::Http(http::sink(r)),
-        Some("websocket") => SinkKind::Websocket(http::websocket(r)),
-        Some("plugin") => SinkKind::Plugin(Box::new(plugin(r))),
-        Some("nothing") => SinkKind::Nothing,
-        _ => {
-            let rows = r.whole("rows", 0, limits::PRINT_ROWS_MAX).and_then(|rows| usize::try_from(rows).ok());
-            SinkKind::Print { rows: rows.unwrap_or(limits::PRINT_ROWS) }
-        }
+    let kind = match word.map(|word| (word, kinds.sink(word))) {
+        Some((_, Some(declaration))) => SinkKind::Declared((declaration.read)(r)),
+        Some(("plugin", None)) => SinkKind::Plugin(Box::new(plugin(r))),
+        _ => SinkKind::from(Nothing),
     };
     SinkSpec { name, from, kind, wants_changes, encoding: encoding(r) }
 }
@@ -76,108 +34,4 @@ fn plugin(r: &Reader<'_>) -> PluginSinkSpec {
         reject: r.choice("on_error", &[("stop", false), ("reject", true)], &["skip", "fail"]).unwrap_or(false),
         ..usual
     }
-}
-
-/// Who writes.
-pub(super) fn parts(r: &Reader<'_>) -> PartsBy {
-    r.choice("parts", &[("batch", PartsBy::Batch), ("worker", PartsBy::Worker)], &[]).unwrap_or_default()
-}
-
-/// A format of files, with `compression`.
-fn compressed(format: Option<FileFormat>, r: &Reader<'_>) -> FileFormat {
-    if !r.has("compression") {
-        return format.unwrap_or(FileFormat::Json);
-    }
-    let by = r.choice("compression", &Compression::ALL, &[]);
-    match format {
-        Some(FileFormat::Parquet(usual)) => FileFormat::Parquet(by.unwrap_or(usual)),
-        other => {
-            // A format that could not be read is told by itself.
-            if other.is_some() || !r.has("format") {
-                let message = "`compression` of files is that of the pages of Parquet, and the format is another one; remove it, or \
-                               write format = \"parquet\"";
-                r.wrong("compression", message);
-            }
-            other.unwrap_or(FileFormat::Json)
-        }
-    }
-}
-
-/// `partition_by`, `roll`, `open_parts_max`
-fn layout(r: &Reader<'_>) -> FilesLayout {
-    let partition_by = r.texts("partition_by", "partition_by = [\"day\"], names of columns").unwrap_or_default();
-    let roll = r.inner("roll", "roll = { size = \"128MiB\", time = \"5m\" }").map(|roll| {
-        roll.check_keys(keys::ROLL, &[], None);
-        let bytes = roll.size("size", limits::ROLL_BYTES_MIN, limits::ROLL_BYTES_MAX);
-        FilesRoll {
-            bytes: bytes.unwrap_or(limits::ROLL_BYTES),
-            time: roll.time("time").unwrap_or(Duration::from_millis(limits::ROLL_MS)),
-        }
-    });
-    let open = r.whole("open_parts_max", 1, limits::OPEN_PARTS_MAX).and_then(|most| usize::try_from(most).ok());
-    if open.is_some() && roll.is_none() {
-        r.wrong("open_parts_max", "`open_parts_max` is for files that `roll`; write that, or remove it");
-    }
-    FilesLayout { partition_by, roll, open_parts_max: open.unwrap_or(limits::OPEN_PARTS), ..FilesLayout::default() }
-}
-
-fn postgres(r: &Reader<'_>) -> SinkKind {
-    let text = |key, example| {
-        r.need(key, example);
-        r.text(key, example).unwrap_or_default().to_owned()
-    };
-    let url = text("url", "url = \"postgres://user:${PGPASSWORD}@127.0.0.1/database\"");
-    let table = text("table", "table = \"counts\"");
-    let mode = r.table_mode();
-    let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
-    SinkKind::Postgres { url, table, mode, parts: parts(r), wait }
-}
-
-fn kafka(r: &Reader<'_>, folder: &Path) -> KafkaSinkSpec {
-    let text = |key: &str, example: &str| r.text(key, example).map(str::to_owned);
-    r.need("topic", "topic = \"counts\"");
-    let mut spec = KafkaSinkSpec::new(cluster(r), text("topic", "topic = \"counts\"").unwrap_or_default());
-    let formats = [
-        ("json", RecordFormat::Json),
-        ("text", RecordFormat::Text),
-        ("csv", RecordFormat::Csv),
-        ("binary", RecordFormat::Binary),
-        ("avro", RecordFormat::Avro),
-        ("protobuf", RecordFormat::Protobuf),
-    ];
-    let format = r.choice("format", &formats, &["parquet"]);
-    spec.format = format.unwrap_or(spec.format);
-    spec.registry = records::subject(r).map(Box::new);
-    if format == Some(RecordFormat::Protobuf) {
-        spec.protobuf = Some(Box::new(records::protobuf(r, folder)));
-    } else if format.is_some() || !r.has("format") {
-        for key in ["descriptor", "message"].into_iter().filter(|key| r.has(key)) {
-            let why =
-                "is for format `protobuf`, and the format is another one; remove it, or write format = \"protobuf\"";
-            r.wrong(key, format!("`{key}` {why}"));
-        }
-    }
-    match format {
-        Some(RecordFormat::Avro) => r.need("registry", records::REGISTRY),
-        Some(RecordFormat::Protobuf) => {}
-        _ if r.has("registry") && (format.is_some() || !r.has("format")) => r.wrong(
-            "registry",
-            "`registry` is for formats `avro` and `protobuf`, and the format is another one; remove it, or write format = \"avro\"",
-        ),
-        _ => {}
-    }
-    spec.compression = r.choice("compression", &Compression::ALL, &[]).unwrap_or(spec.compression);
-    spec.key = text("key", "key = \"word\", the name of one column");
-    spec.tombstones = text("tombstones", "tombstones = \"removed\", the name of a column");
-    spec.op = r.op();
-    if spec.op.is_some() && spec.tombstones.is_some() {
-        r.wrong("op", "`op` and `tombstones` both say which rows are tombstones; remove one");
-    }
-    if spec.op.is_some() && spec.key.is_none() {
-        r.wrong("op", "`op` needs `key`: a tombstone says which key is gone");
-    }
-    spec.markers = text("markers", "markers = \"millstream-markers\"").unwrap_or(spec.markers);
-    spec.transaction = r.time("transaction").unwrap_or(spec.transaction);
-    spec.parts = parts(r);
-    spec
 }

@@ -5,10 +5,11 @@ use super::{
     ChangesKey, ColumnSource, ColumnSpec, Format, Origin, RecordBounds, Replay, SinkSpec, SourceSpec, SourceStart,
     TableMode, TlsSpec,
 };
-use crate::batch::sink::Sink;
-use crate::error::Result;
+use crate::batch::json;
+use crate::batch::sink::{EncodeRows, Sink};
+use crate::error::{Error, Result};
 use crate::failure::Failure;
-use crate::ids::BatchId;
+use crate::ids::{BatchId, BatchTime};
 use crate::job::part_mistakes::PartMistakes;
 use crate::limits;
 use crate::owner::Owner;
@@ -18,7 +19,8 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use std::any::Any;
 use std::fmt;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,16 +198,68 @@ pub trait SinkConfig: Config {
     /// Notes what is wrong with the settings, each of which could be read.
     fn check(&self, part: &PartMistakes<'_>);
 
-    /// Which rows are written how often, for `millstream validate`.
-    fn promise(&self) -> &'static str;
+    /// Which rows are written how often, for `millstream validate`: a line each.
+    fn promises(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Whether rows are written as text, in which bytes stand by an `encoding`.
     fn is_text(&self) -> bool {
         true
     }
 
+    /// Whether a column of bytes is written as it is, whatever the `encoding`.
+    fn keeps_bytes(&self, column: &str) -> bool {
+        let _ = column;
+        false
+    }
+
     /// What a row does to the table that is written, where it is one whose rows may be replaced by key.
     fn table_mode(&self) -> Option<&TableMode> {
+        None
+    }
+
+    /// The columns by which a row takes the place of an older one; `None`: rows are added.
+    fn row_key(&self) -> Option<&[String]> {
+        match self.table_mode()? {
+            TableMode::Append => None,
+            TableMode::Upsert { key, .. } => Some(key),
+        }
+    }
+
+    /// How it takes changes of a table.
+    fn changes(&self) -> SinkChanges<'_> {
+        self.table_mode().map_or(SinkChanges::Rows, TableMode::changes)
+    }
+
+    /// Whether what it is given stays somewhere.
+    fn keeps_rows(&self) -> bool {
+        true
+    }
+
+    /// Whether it only shows the first rows of a stream, and is no sink of the job.
+    fn is_sample(&self) -> bool {
+        false
+    }
+
+    /// Whether each worker commits the rows that it has by itself.
+    fn by_worker(&self) -> bool {
+        false
+    }
+
+    /// Whether its server passes over rows by their place in what was sent, and cannot say which it has: then all that was planned may be
+    /// there, be it in part, and other rows in these places would be passed over.
+    fn passes_over_repeated_rows(&self) -> bool {
+        false
+    }
+
+    /// The file or folder that it writes, where nothing else of the job may read or write it.
+    fn path(&self) -> Option<WrittenPath<'_>> {
+        None
+    }
+
+    /// The file or folder of this machine in which the rows stand so that `millstream retry` can read them.
+    fn readable(&self) -> Option<&Path> {
         None
     }
 
@@ -215,13 +269,22 @@ pub trait SinkConfig: Config {
         None
     }
 
+    /// The same for batches that run again as they were, sent as `now` says: which rows there are does not depend on it.
+    fn sent_as(&self, now: &dyn SinkConfig) -> Option<Arc<dyn SinkConfig>> {
+        let _ = now;
+        None
+    }
+
     /// Checks the columns, and asks the server what can be asked before anything runs. `keeps_checkpoints`: of the job. Changes nothing
     /// outside.
     fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, keeps_checkpoints: bool) -> Result<()>;
 
     /// Waits until the server answers, where it is away, so that a job and its server may start in any order, and nothing is begun before
     /// all are there. What does not pass is left to those who connect next: they say where it stands in the job file.
-    fn await_server(&self, start: SinkStart<'_>) -> Result<()>;
+    fn await_server(&self, start: SinkStart<'_>) -> Result<()> {
+        let _ = start;
+        Ok(())
+    }
 
     /// Opens the sink for rows of this schema, and takes it over from earlier starts of the job, where it remembers them. `owner`: who
     /// commits, where the job keeps checkpoints; `failure` ends the waiting for a server.
@@ -233,11 +296,106 @@ pub trait SinkConfig: Config {
         failure: &Failure,
     ) -> Result<Box<dyn Sink>>;
 
+    /// Opens what one worker has of a sink that each worker commits to, after [`SinkConfig::open`] has taken over all of it.
+    fn open_share(
+        &self,
+        start: SinkStart<'_>,
+        worker: usize,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        let _ = (worker, schema, owner, failure);
+        Err(Error::bug(format!("sink `{}` has no shares", start.spec.name)))
+    }
+
     /// The last batch that the server holds of the job with this id; `None`: none, or it keeps no marker.
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
         let _ = (start, job_id);
         Ok(None)
     }
+
+    /// The bytes that it holds of a batch; `None`: it cannot be told, or they were moved away.
+    fn written(&self, start: SinkStart<'_>, batch: BatchId) -> Result<Option<Vec<u8>>> {
+        let _ = (start, batch);
+        Ok(None)
+    }
+
+    /// The bytes that a commit of these rows would write; of what writes none: a JSON object a row.
+    fn render(
+        &self,
+        name: &str,
+        schema: &SchemaRef,
+        (batch, time): (BatchId, BatchTime),
+        rows: &[RecordBatch],
+    ) -> io::Result<Vec<u8>> {
+        let _ = (name, schema, batch, time);
+        let mut bytes = Vec::new();
+        json::write(rows, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// What makes bytes of rows on the worker that has them, so that whoever commits for all only copies these. `None`: it needs the rows
+    /// themselves, as for a format that is not made row by row, or where the medium tells how they are written.
+    fn encoder(&self, start: SinkStart<'_>, schema: &SchemaRef) -> Result<Option<EncodeRows>> {
+        let _ = (start, schema);
+        Ok(None)
+    }
+}
+
+/// How a sink takes changes of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkChanges<'a> {
+    /// As any other rows.
+    Rows,
+    /// As any other rows, and whoever reads them takes them for changes.
+    Told,
+    /// It does what they say.
+    Followed {
+        /// The columns by which it keeps rows; empty: all columns.
+        key: &'a [String],
+        /// The column that says what a change does.
+        op: &'a str,
+        /// The column is true of rows that delete, instead of naming what they do.
+        is_flag: bool,
+    },
+    /// It keeps rows and does not know what they do.
+    Unknown {
+        /// The key that is missing or wrong.
+        key: &'static str,
+        /// What to write.
+        help: &'static str,
+        /// Whether each row is one more.
+        appends: bool,
+    },
+}
+
+impl SinkChanges<'_> {
+    /// Whether it does what a column of its rows says.
+    pub fn are_followed(self) -> bool {
+        matches!(self, SinkChanges::Followed { .. })
+    }
+}
+
+impl TableMode {
+    /// How the table takes changes of another one.
+    pub fn changes(&self) -> SinkChanges<'_> {
+        let unknown = |help, appends| SinkChanges::Unknown { key: "mode", help, appends };
+        match self {
+            TableMode::Append => unknown("write mode = \"upsert\" with the table's `key` and op = \"OP\"", true),
+            TableMode::Upsert { key, op: Some(op) } => SinkChanges::Followed { key, op, is_flag: false },
+            TableMode::Upsert { op: None, .. } => unknown("write op = \"OP\"", false),
+        }
+    }
+}
+
+/// Where a sink writes.
+#[derive(Clone, Debug)]
+pub struct WrittenPath<'a> {
+    /// The file or folder as the job file has it, or the URL of a bucket.
+    pub path: &'a Path,
+    /// Of a folder: a file as they are written there, from the folder on.
+    pub part: Option<PathBuf>,
 }
 
 /// A sink of a job that starts.
@@ -249,6 +407,8 @@ pub struct SinkStart<'a> {
     pub origin: &'a Origin,
     /// Whether its server is waited for where it is away.
     pub servers: ServerWait,
+    /// The id of the job, where it goes on from a checkpoint and its rows may be there already.
+    pub job_id: Option<&'a str>,
 }
 
 impl PartialEq for dyn SourceConfig {

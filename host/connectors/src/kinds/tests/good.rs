@@ -7,7 +7,10 @@ pub(super) use stages::STAGES;
 
 use super::super::all;
 use super::{read, read_with};
+use crate::files::settings::FileWrites;
 use crate::http_source::settings::{ClientReads, HttpShape};
+use crate::postgres::sink::settings::PostgresWrites;
+use crate::print::settings::PrintWrites;
 use crate::queue::QueueReads;
 use crate::rate::RateReads;
 use crate::socket::settings::SocketReads;
@@ -137,16 +140,8 @@ fn the_example_is_read_whole() {
     assert_eq!(all, expected);
 
     assert_eq!(job.sinks[0].from, ["totals", "hot.rejected"]);
-    assert_eq!(job.sinks[0].kind, SinkKind::Print { rows: 10 });
-    assert_eq!(
-        job.sinks[1].kind,
-        SinkKind::Files {
-            path: "out".into(),
-            format: FileFormat::Parquet(Compression::Snappy),
-            parts: PartsBy::Batch,
-            layout: FilesLayout::default()
-        }
-    );
+    assert_eq!(job.sinks[0].kind, PrintWrites { rows: 10 }.into());
+    assert_eq!(job.sinks[1].kind, FileWrites::new("out", FileFormat::Parquet(Compression::Snappy)).into());
 }
 
 #[test]
@@ -197,15 +192,9 @@ fn checkpoints_and_tables() {
         let built = JobSpec::new("job").checkpoint("s3://b/p", expected);
         assert_eq!(built.checkpoint, job.checkpoint);
         let mode = TableMode::Upsert { key: vec!["k".into()], op: None };
-        let wait = Duration::from_secs(3600);
-        let kind = SinkKind::Postgres {
-            url: "postgres://me:${PW}@h/a".into(),
-            table: "s.t".into(),
-            mode,
-            parts: PartsBy::Batch,
-            wait,
-        };
-        assert_eq!(job.sinks[0].kind, kind);
+        let written = PostgresWrites::new("postgres://me:${PW}@h/a", "s.t", mode);
+        assert_eq!((written.wait, written.parts), (Duration::from_secs(3600), PartsBy::Batch));
+        assert_eq!(job.sinks[0].kind, written.into());
     }
 }
 
@@ -259,15 +248,7 @@ fn set_replaces_values() {
     let OperatorSpec::Plugin(words) = &job.stages[1].operator else { panic!("a plugin") };
     assert_eq!((&words.config["separator"], &words.config["depth"]["n"]), (&json!("true or not"), &json!(3)));
     assert_eq!(job.stages[2].key, ["a", "b"]);
-    assert_eq!(
-        job.sinks[1].kind,
-        SinkKind::Files {
-            path: "other".into(),
-            format: FileFormat::Parquet(Compression::Snappy),
-            parts: PartsBy::Batch,
-            layout: FilesLayout::default()
-        }
-    );
+    assert_eq!(job.sinks[1].kind, FileWrites::new("other", FileFormat::Parquet(Compression::Snappy)).into());
     assert_eq!(read_with(EXAMPLE, &[("batch", "5s")]).unwrap().batch, Duration::from_secs(5), "bare text");
 }
 
@@ -289,11 +270,11 @@ fn a_program_builds_the_same_job() {
         .stage(StageSpec::plugin("totals", ["words"], "plugins/running-count").key(["word"]))
         .stage(counts)
         .stage(StageSpec::union("all", ["counts", "totals"]))
-        .sink(SinkSpec::print("screen", ["all"]))
-        .sink(SinkSpec::files("disk", ["all"], "out", FileFormat::Csv));
+        .sink(SinkSpec::new("screen", ["all"], PrintWrites::default()))
+        .sink(SinkSpec::new("disk", ["all"], FileWrites::new("out", FileFormat::Csv)));
     check(&job).unwrap();
     // Nobody reads a sink, so that it may have the name of what it reads.
-    check(&job.clone().sink(SinkSpec::print("counts", ["counts"]))).unwrap();
+    check(&job.clone().sink(SinkSpec::new("counts", ["counts"], PrintWrites::default()))).unwrap();
 
     let bad = job
         .clone()
@@ -307,13 +288,14 @@ fn a_program_builds_the_same_job() {
     );
     let several = JobSpec::new("x")
         .source(SourceSpec::of("s", SocketReads::lines(vec!["a:1".to_owned(), "b:1".to_owned()])))
-        .sink(SinkSpec::print("p", ["s"]));
+        .sink(SinkSpec::new("p", ["s"], PrintWrites::default()));
     check(&several).unwrap();
     let text = "name = \"x\"\n[sources.s]\nkind = \"socket\"\naddress = [\"a:1\", \"b:1\"]\n[sinks.p]\nfrom = \"s\"\nkind = \"print\"";
     let same = [&read(text).unwrap(), &several].map(|job| format!("{:?}", job.sources[0].kind));
     assert_eq!(same[0], same[1]);
-    let bad =
-        JobSpec::new("x").source(SourceSpec::of("s", SocketReads::lines(Vec::new()))).sink(SinkSpec::print("p", ["s"]));
+    let bad = JobSpec::new("x")
+        .source(SourceSpec::of("s", SocketReads::lines(Vec::new())))
+        .sink(SinkSpec::new("p", ["s"], PrintWrites::default()));
     let message = check(&bad).unwrap_err().message;
     assert!(message.starts_with("source `s`: `address` is an empty list; write address = ["), "{message}");
     let none = JobSpec::new("x").source(SourceSpec::of("lines", SocketReads::lines("127.0.0.1:9999")));

@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_128;
 /// The name of the record.
 const RECORD: &str = "Row";
 
-pub(in crate::sink) fn check(schema: &SchemaRef) -> Result<(), String> {
+pub(crate) fn check(schema: &SchemaRef) -> Result<(), String> {
     if schema.fields().is_empty() {
         return Err("format `avro` needs columns, and the rows have none; choose `json`".into());
     }
@@ -41,7 +41,7 @@ pub(in crate::sink) fn check(schema: &SchemaRef) -> Result<(), String> {
 }
 
 /// A file that grows by blocks.
-pub(in crate::sink) struct AvroFile<W: Write + Send> {
+pub(crate) struct AvroFile<W: Write + Send> {
     out: W,
     schema: SchemaRef,
     /// Between blocks; the same whenever the same rows are written again.
@@ -111,7 +111,7 @@ fn write_block(block: &mut Vec<u8>, records: &mut i64, mark: &[u8], out: &mut (d
 }
 
 /// The schema as Avro has it, of records of this full name.
-pub(in crate::sink) fn schema_text(schema: &SchemaRef, record: &str) -> String {
+pub(crate) fn schema_text(schema: &SchemaRef, record: &str) -> String {
     let field = |field: &Field| {
         let kind = match ColumnType::of(field.data_type()) {
             ColumnType::Bool => json!("boolean"),
@@ -135,7 +135,7 @@ pub(in crate::sink) fn schema_text(schema: &SchemaRef, record: &str) -> String {
 }
 
 /// The rows of a part, of which each becomes a record by itself.
-pub(in crate::sink) struct AvroRows<'a>(Vec<Column<'a>>);
+pub(crate) struct AvroRows<'a>(Vec<Column<'a>>);
 
 impl<'a> AvroRows<'a> {
     /// `schema`: the one that the records are described by.

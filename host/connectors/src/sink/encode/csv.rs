@@ -17,7 +17,7 @@ use std::io::{self, Write};
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 64 << 10;
 
-pub(in crate::sink) fn check(schema: &SchemaRef) -> Result<(), String> {
+pub(crate) fn check(schema: &SchemaRef) -> Result<(), String> {
     if schema.fields().is_empty() {
         return Err("format `csv` needs columns, and the rows have none; choose `json`".into());
     }
@@ -62,7 +62,7 @@ pub(super) fn write_rows(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> 
 }
 
 /// Makes the line of each row, for whoever writes them.
-pub(in crate::sink) fn encode(rows: &RecordBatch) -> io::Result<RecordBatch> {
+pub(crate) fn encode(rows: &RecordBatch) -> io::Result<RecordBatch> {
     let mut lines = CsvRows::new(rows)?;
     encoded::each_row(EncodedForm::Csv, rows.num_rows(), |row, line| {
         lines.write(row, line);
@@ -71,7 +71,7 @@ pub(in crate::sink) fn encode(rows: &RecordBatch) -> io::Result<RecordBatch> {
 }
 
 /// The rows of a batch as single lines, also where they are ones already.
-pub(in crate::sink) struct CsvRows<'a> {
+pub(crate) struct CsvRows<'a> {
     columns: Vec<CsvColumn<'a>>,
     scratch: String,
     encoded: Option<&'a LargeBinaryArray>,

@@ -22,7 +22,7 @@ pub(super) fn check(schema: &SchemaRef, by: Compression) -> std::result::Result<
 }
 
 /// A file that grows by row groups.
-pub(in crate::sink) struct ParquetFile<W: Write + Send>(ArrowWriter<W>);
+pub(crate) struct ParquetFile<W: Write + Send>(ArrowWriter<W>);
 
 impl<W: Write + Send> ParquetFile<W> {
     pub fn begin(schema: &SchemaRef, by: Compression, out: W) -> io::Result<ParquetFile<W>> {

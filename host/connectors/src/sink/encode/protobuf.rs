@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// What becomes of the columns of rows, or of the members of a struct.
 #[derive(Debug)]
-pub(in crate::sink) struct MessageWriter {
+pub(crate) struct MessageWriter {
     /// In the order of the numbers of fields, as others write them.
     fields: Vec<FieldWriter>,
     /// Groups of columns of which only one may have a value.
@@ -77,7 +77,7 @@ const SIZED: u32 = 2;
 const FIXED32: u32 = 5;
 
 /// The rows of a part, of which each becomes a message.
-pub(in crate::sink) struct MessageRows<'a> {
+pub(crate) struct MessageRows<'a> {
     fields: Vec<Field<'a>>,
     choices: &'a [Vec<usize>],
 }

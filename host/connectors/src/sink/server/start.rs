@@ -17,7 +17,7 @@ pub fn ask<T: Send>(
     place: &str,
     mut question: impl FnMut() -> std::result::Result<T, ServerFault> + Send,
 ) -> Result<T> {
-    let SinkStart { spec, origin, servers } = start;
+    let SinkStart { spec, origin, servers, .. } = start;
     let who = format!("{}sink `{}`", origin.at(&format!("sinks.{}.url", spec.name)), spec.name);
     let ServerWait::Until(until) = servers else {
         return apart(&mut question)?.map_err(|trouble| match trouble {

@@ -1,10 +1,10 @@
 //! Which stages and sinks follow the changes that others put out: they hold what came of all of these, from the first one on.
 
-use super::sinks::{keeps, keeps_state};
+use super::sinks::keeps_state;
 use crate::checkpoint::meaning::{Followers, SinkFollows};
 use crate::graph::{Graph, part_of};
-use millstream_base::job::spec::{OperatorSpec, SinkKind, StageSpec};
-use millstream_base::job::{changes_rows, follows_changes};
+use millstream_base::job::changes_rows;
+use millstream_base::job::spec::{OperatorSpec, SinkChanges, StageSpec};
 use std::collections::BTreeSet;
 
 impl Graph {
@@ -13,9 +13,8 @@ impl Graph {
         let of_stage = |stage: &StageSpec| {
             Some((stage.name.clone(), self.makers(followed(stage)))).filter(|(_, of)| !of.is_empty())
         };
-        let sinks = self.spec.sinks.iter().filter(|sink| keeps(&sink.kind)).map(|sink| {
-            // A queue is read as changes, whoever reads it.
-            let is_table = follows_changes(&sink.kind) || matches!(sink.kind, SinkKind::Queue { .. });
+        let sinks = self.spec.sinks.iter().filter(|sink| sink.kind.keeps_rows()).map(|sink| {
+            let is_table = matches!(sink.kind.changes(), SinkChanges::Told | SinkChanges::Followed { .. });
             let makers = self.makers(sink.from.iter().collect());
             (sink.name.clone(), SinkFollows { makers, is_table })
         });

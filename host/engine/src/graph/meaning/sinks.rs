@@ -4,13 +4,13 @@ use super::operators::replaces_rows;
 use super::{Label, Maker, Meaning, label};
 use crate::checkpoint::meaning::TableMeaning;
 use crate::graph::{Graph, part_of};
-use millstream_base::job::spec::{OperatorSpec, SinkKind, SinkSpec, StageSpec};
+use millstream_base::job::spec::{OperatorSpec, SinkSpec, StageSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Maker<'_> {
     /// Notes what sinks hold with the tables of those that made the changes.
     pub(super) fn sinks(&mut self) {
-        for sink in self.graph.spec.sinks.iter().filter(|sink| keeps(&sink.kind)) {
+        for sink in self.graph.spec.sinks.iter().filter(|sink| sink.kind.keeps_rows()) {
             let makers = self.makers_of(sink);
             if makers.is_empty() {
                 continue;
@@ -38,7 +38,7 @@ impl Maker<'_> {
     /// The tables of the stages and sources whose changes a sink keeps: those of which rows pass nothing that keeps them on their way.
     fn makers_of(&self, sink: &SinkSpec) -> BTreeSet<String> {
         let spec = &self.graph.spec;
-        let follows = millstream_base::job::follows_changes(&sink.kind);
+        let follows = sink.kind.changes().are_followed();
         let (mut makers, mut seen) = (BTreeSet::new(), BTreeSet::new());
         let mut streams: Vec<&str> = sink.from.iter().map(String::as_str).collect();
         while let Some(stream) = streams.pop() {
@@ -81,9 +81,4 @@ pub(super) fn keeps_state(graph: &Graph, stage: &StageSpec) -> bool {
         matches!(stage.operator, OperatorSpec::Latest(_) | OperatorSpec::Enrich(_) | OperatorSpec::Deduplicate { .. });
     let node = graph.stages.iter().find(|node| node.name == stage.name);
     !passes && node.is_some_and(|node| !node.tables.is_empty())
-}
-
-/// Whether what a sink is given stays somewhere.
-pub(super) fn keeps(sink: &SinkKind) -> bool {
-    !matches!(sink, SinkKind::Nothing | SinkKind::Print { .. })
 }

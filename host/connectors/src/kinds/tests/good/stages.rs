@@ -4,6 +4,7 @@ use super::super::read;
 use super::described;
 use super::plugins::strict_limits;
 use crate::kinds::all;
+use crate::print::settings::PrintWrites;
 use crate::queue::QueueReads;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::job::spec::TableKind;
@@ -351,7 +352,11 @@ fn a_program_builds_the_same_stages() {
         StageSpec::enrich("stock", ["orders"], enrich),
     ];
     let sources = job.sources.iter().cloned().fold(JobSpec::new("built"), JobSpec::source);
-    let built = stages.into_iter().chain(others).fold(sources, JobSpec::stage).sink(SinkSpec::print("screen", ["hot"]));
+    let built = stages.into_iter().chain(others).fold(sources, JobSpec::stage).sink(SinkSpec::new(
+        "screen",
+        ["hot"],
+        PrintWrites::default(),
+    ));
     check(&built).unwrap();
 }
 
@@ -361,7 +366,7 @@ fn programs_are_refused_as_files_are() {
     let job = |stage: StageSpec| {
         let source =
             SourceSpec::of("a", QueueReads { path: "a".into() }).schema(vec![ColumnSpec::new("k", ColumnType::Text)]);
-        JobSpec::new("built").source(source).stage(stage).sink(SinkSpec::print("out", ["s"]))
+        JobSpec::new("built").source(source).stage(stage).sink(SinkSpec::new("out", ["s"], PrintWrites::default()))
     };
     let window = |window| StageSpec::union("s", ["a"]).window(window);
     let over = Duration::MAX;

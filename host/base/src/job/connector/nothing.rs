@@ -1,0 +1,53 @@
+//! Sink `nothing`: rows are counted as those of any other sink, and dropped. It needs no connector, so whoever looks at a stage alone
+//! has a sink for it.
+
+use crate::batch::sink::Sink;
+use crate::error::Result;
+use crate::failure::Failure;
+use crate::ids::{BatchId, BatchTime};
+use crate::job::part_mistakes::PartMistakes;
+use crate::job::spec::{SinkConfig, SinkStart};
+use crate::owner::Owner;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+/// Nowhere: rows are counted and dropped, for trials and benchmarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nothing;
+
+impl SinkConfig for Nothing {
+    fn kind(&self) -> &'static str {
+        "nothing"
+    }
+
+    fn check(&self, _part: &PartMistakes<'_>) {}
+
+    fn keeps_rows(&self) -> bool {
+        false
+    }
+
+    fn check_start(&self, _start: SinkStart<'_>, _schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        _start: SinkStart<'_>,
+        _schema: &SchemaRef,
+        _owner: Option<&Owner>,
+        _failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(Nothing))
+    }
+}
+
+/// It keeps nothing, and so remembers no batch.
+impl Sink for Nothing {
+    fn commit(&mut self, _: BatchId, _: BatchTime, _: Vec<RecordBatch>) -> Result<()> {
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        None
+    }
+}

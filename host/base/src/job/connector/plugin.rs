@@ -1,0 +1,44 @@
+//! Sinks of kind `plugin`: whoever loads plugins asks and opens them, so what is here is what the job language has to know.
+
+use crate::batch::sink::Sink;
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::ids::BatchId;
+use crate::job::part_mistakes::PartMistakes;
+use crate::job::parts;
+use crate::job::spec::{PluginSinkSpec, SinkConfig, SinkStart};
+use crate::owner::Owner;
+use arrow::datatypes::SchemaRef;
+
+impl SinkConfig for PluginSinkSpec {
+    fn kind(&self) -> &'static str {
+        "plugin"
+    }
+
+    fn check(&self, part: &PartMistakes<'_>) {
+        parts::check_end(&self.plugin, part);
+    }
+
+    /// What a plugin says of its config was heard when the job was loaded.
+    fn check_start(&self, _start: SinkStart<'_>, _schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        _schema: &SchemaRef,
+        _owner: Option<&Owner>,
+        _failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        Err(no_writer(start))
+    }
+
+    fn committed(&self, start: SinkStart<'_>, _job_id: &str) -> Result<Option<BatchId>> {
+        Err(no_writer(start))
+    }
+}
+
+fn no_writer(start: SinkStart<'_>) -> Error {
+    Error::bug(format!("sink `{}` is a plugin, and nobody has said who writes", start.spec.name))
+}

@@ -1,0 +1,5 @@
+//! Tables of ClickHouse, as sinks.
+
+pub mod declaration;
+pub mod settings;
+mod sink;

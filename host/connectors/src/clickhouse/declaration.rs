@@ -1,0 +1,117 @@
+//! What a job file says of sinks of kind `clickhouse`.
+
+use super::settings::ClickhouseWrites;
+use super::sink;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::json;
+use millstream_base::batch::sink::{EncodeRows, Sink};
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::job::PartMistakes;
+use millstream_base::job::connector::{SinkDeclaration, TLS, WAIT};
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::spec::{SinkConfig, SinkStart};
+use millstream_base::job::table::Reader;
+use millstream_base::owner::Owner;
+use std::sync::Arc;
+
+const KIND: &str = "clickhouse";
+
+/// Sinks.
+pub const SINK: SinkDeclaration = SinkDeclaration {
+    kind: KIND,
+    doc: "a table of ClickHouse",
+    keys: &[
+        key("url", KeyShape::Text, "The server's HTTP interface, as \"https://host:8443\".").required(),
+        key("table", KeyShape::Text, "The table, as \"counts\" or \"database.counts\".").required(),
+        key("user", KeyShape::Text, "Who the job is to the server; by default the server's own default user."),
+        key("password", KeyShape::Text, "The user's password, as \"${CLICKHOUSE_PASSWORD}\"."),
+        key(
+            "exactly_once",
+            KeyShape::Flag,
+            "Whether the job refuses a table that does not know insertions again, true by default; with false rows may come again after \
+             a crash.",
+        ),
+        key(
+            "rows_per_request_max",
+            KeyShape::Whole(1, i64::MAX as u64),
+            "Most rows of one insertion, 10000 by default.",
+        ),
+        key(
+            "request_bytes_max",
+            KeyShape::Size,
+            "Most bytes of rows of one insertion, 4MiB by default; one row at least.",
+        ),
+        key("timeout", KeyShape::Time, "How long an answer may take, 30s by default."),
+    ],
+    shared: &[TLS, WAIT],
+    read: |r| Arc::new(ClickhouseWrites::read(r)),
+};
+
+impl ClickhouseWrites {
+    fn read(r: &Reader<'_>) -> ClickhouseWrites {
+        let url = r.needed_text("url", "url = \"https://host:8443\"");
+        let mut writes = ClickhouseWrites::new(url, r.needed_text("table", "table = \"counts\""));
+        writes.user = r.text("user", "user = \"writer\"").map(str::to_owned);
+        writes.password = r.text("password", "password = \"${NAME}\"").map(str::to_owned);
+        writes.exactly_once = r.flag("exactly_once").unwrap_or(true);
+        writes.requests.read_requests(r);
+        writes
+    }
+}
+
+impl SinkConfig for ClickhouseWrites {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, part: &PartMistakes<'_>) {
+        if self.requests.url.contains('?') {
+            part.wrong("url", "`url` is that of the server alone; write it as \"https://host:8443\"");
+            return;
+        }
+        self.requests.check(part);
+        let is_name = |name: &str| !name.is_empty() && !name.contains(['`', '\'', '"', '\\', '\0']);
+        let names: Vec<&str> = self.table.split('.').collect();
+        if names.len() > 2 || !names.iter().all(|name| is_name(name)) {
+            let table = self.table.escape_debug();
+            part.wrong(
+                "table",
+                format!("`table = \"{table}\"` is not a table; write it as \"counts\" or \"database.counts\""),
+            );
+        }
+        if self.password.is_some() && self.user.is_none() {
+            part.wrong("password", "`password` is that of `user`, which is missing; write user = \"…\"");
+        }
+    }
+
+    fn promises(&self) -> Vec<String> {
+        let promise = match self.exactly_once {
+            true => "exactly once, with [checkpoint], within the table's window of deduplication",
+            false => "at least once",
+        };
+        vec![promise.into()]
+    }
+
+    fn passes_over_repeated_rows(&self) -> bool {
+        true
+    }
+
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, keeps_checkpoints: bool) -> Result<()> {
+        sink::check(self, start, schema, keeps_checkpoints)
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        _schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, owner, failure)
+    }
+
+    fn encoder(&self, _start: SinkStart<'_>, _schema: &SchemaRef) -> Result<Option<EncodeRows>> {
+        Ok(Some(Arc::new(json::encode)))
+    }
+}

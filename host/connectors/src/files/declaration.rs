@@ -1,0 +1,307 @@
+//! What a job file says of sinks of kind `files` and `delta`.
+
+use super::settings::{FileWrites, FilesLayout, FilesRoll};
+use super::sink::{self, FileSettings};
+use crate::sink::{encode, open_failed, wrong};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::json;
+use millstream_base::batch::sink::{EncodeRows, Sink};
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::connector::{CHANGES, COMPRESSIONS, ENCODING, PARTS, SinkDeclaration, TABLE};
+use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::spec::{
+    Compression, FileFormat, PartsBy, SinkChanges, SinkConfig, SinkStart, TableMode, WrittenPath, bucket_url,
+};
+use millstream_base::job::table::Reader;
+use millstream_base::job::{PartMistakes, parts};
+use millstream_base::limits;
+use millstream_base::owner::Owner;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+const FILES_KIND: &str = "files";
+const DELTA_KIND: &str = "delta";
+
+const PATH: TableKey = key(
+    "path",
+    KeyShape::Text,
+    "The folder, relative to the job file, or \"s3://bucket/prefix\", gs://, az:// or hdfs://.",
+)
+.required();
+const PARTITION_BY: TableKey = key(
+    "partition_by",
+    KeyShape::Texts,
+    "Columns by whose values rows lie in folders, as Hive has them (`day=2026-11-21/part-….parquet`); the files do not hold these \
+     columns.",
+);
+const ROLL: TableKey = key(
+    "roll",
+    KeyShape::Table(ROLL_KEYS),
+    "Files grow over many batches, until they have this size or this age: { size = \"128MiB\", time = \"5m\" }. Without it \
+     each batch makes files of its own.",
+);
+const OPEN_PARTS_MAX: TableKey = key(
+    "open_parts_max",
+    KeyShape::Whole(1, limits::OPEN_PARTS_MAX),
+    "Files that grow at a time, 100 by default; with more, the one that has been without new rows for the longest time is \
+     completed.",
+);
+const ROLL_KEYS: &[TableKey] = &[
+    key("size", KeyShape::Size, "The bytes from which on a file is complete, 128MiB by default."),
+    key("time", KeyShape::Time, "How long after its first batch a file is complete, 5m by default."),
+];
+
+/// Sinks that write files.
+pub const FILES: SinkDeclaration = SinkDeclaration {
+    kind: FILES_KIND,
+    doc: "a folder or bucket with files",
+    keys: &[
+        PATH,
+        key(
+            "format",
+            KeyShape::Word(&["text", "json", "csv", "parquet", "avro"]),
+            "What is in the files, json by default.",
+        ),
+        PARTITION_BY,
+        ROLL,
+        OPEN_PARTS_MAX,
+        key("compression", COMPRESSIONS, "How the pages of Parquet are compressed, snappy by default."),
+    ],
+    shared: &[PARTS, CHANGES, ENCODING],
+    read: |r| Arc::new(FileWrites::of_files(r)),
+};
+
+/// Sinks that write a table of Delta.
+pub const DELTA: SinkDeclaration = SinkDeclaration {
+    kind: DELTA_KIND,
+    doc: "a table of Delta",
+    keys: &[
+        PATH,
+        PARTITION_BY,
+        ROLL,
+        OPEN_PARTS_MAX,
+        key("compression", COMPRESSIONS, "How the pages of its files are compressed, snappy by default."),
+    ],
+    shared: &[PARTS, TABLE],
+    read: |r| Arc::new(FileWrites::of_delta(r)),
+};
+
+impl FileWrites {
+    fn of_files(r: &Reader<'_>) -> FileWrites {
+        let formats = [
+            ("json", FileFormat::Json),
+            ("text", FileFormat::Text),
+            ("csv", FileFormat::Csv),
+            ("parquet", FileFormat::Parquet(Compression::Snappy)),
+            ("avro", FileFormat::Avro),
+        ];
+        FileWrites {
+            path: r.needed_text("path", "path = \"output\"").into(),
+            format: compressed(r.choice("format", &formats, &["arrow", "orc"]), r),
+            parts: r.parts_by(),
+            layout: layout(r),
+        }
+    }
+
+    fn of_delta(r: &Reader<'_>) -> FileWrites {
+        FileWrites {
+            path: r.needed_text("path", "path = \"lake/orders\"").into(),
+            format: compressed(Some(FileFormat::Parquet(Compression::Snappy)), r),
+            parts: r.parts_by(),
+            layout: FilesLayout { delta: true, mode: r.table_mode(), ..layout(r) },
+        }
+    }
+
+    /// A path of the job file from its folder on; the URL of a bucket is as it is.
+    fn place(&self, start: SinkStart<'_>) -> PathBuf {
+        if bucket_url(&self.path).is_some() { self.path.clone() } else { start.origin.folder.join(&self.path) }
+    }
+
+    /// How it writes.
+    fn settings(&self, start: SinkStart<'_>, schema: &SchemaRef) -> FileSettings {
+        FileSettings {
+            name: start.spec.name.clone(),
+            path: self.place(start),
+            format: self.format,
+            schema: schema.clone(),
+            layout: self.layout.clone(),
+        }
+    }
+}
+
+/// A format of files, with `compression`.
+fn compressed(format: Option<FileFormat>, r: &Reader<'_>) -> FileFormat {
+    if !r.has("compression") {
+        return format.unwrap_or(FileFormat::Json);
+    }
+    let by = r.choice("compression", &Compression::ALL, &[]);
+    match format {
+        Some(FileFormat::Parquet(usual)) => FileFormat::Parquet(by.unwrap_or(usual)),
+        other => {
+            // A format that could not be read is told by itself.
+            if other.is_some() || !r.has("format") {
+                let message = "`compression` of files is that of the pages of Parquet, and the format is another one; remove it, or \
+                               write format = \"parquet\"";
+                r.wrong("compression", message);
+            }
+            other.unwrap_or(FileFormat::Json)
+        }
+    }
+}
+
+/// `partition_by`, `roll`, `open_parts_max`
+fn layout(r: &Reader<'_>) -> FilesLayout {
+    let partition_by = r.list("partition_by", "partition_by = [\"day\"], names of columns");
+    let roll = r.inner("roll", "roll = { size = \"128MiB\", time = \"5m\" }").map(|roll| {
+        roll.check_keys(ROLL_KEYS, &[], None);
+        let bytes = roll.size("size", limits::ROLL_BYTES_MIN, limits::ROLL_BYTES_MAX);
+        FilesRoll {
+            bytes: bytes.unwrap_or(limits::ROLL_BYTES),
+            time: roll.time("time").unwrap_or(Duration::from_millis(limits::ROLL_MS)),
+        }
+    });
+    let open = r.whole("open_parts_max", 1, limits::OPEN_PARTS_MAX).and_then(|most| usize::try_from(most).ok());
+    if open.is_some() && roll.is_none() {
+        r.wrong("open_parts_max", "`open_parts_max` is for files that `roll`; write that, or remove it");
+    }
+    FilesLayout { partition_by, roll, open_parts_max: open.unwrap_or(limits::OPEN_PARTS), ..FilesLayout::default() }
+}
+
+impl SinkConfig for FileWrites {
+    fn kind(&self) -> &'static str {
+        if self.layout.delta { DELTA_KIND } else { FILES_KIND }
+    }
+
+    fn check(&self, part: &PartMistakes<'_>) {
+        match bucket_url(&self.path) {
+            Some(url) => parts::url_of_bucket(url, part),
+            None => parts::file_path("path", &self.path, part),
+        }
+        parts::twice("partition_by", &self.layout.partition_by, part);
+        part.table_mode(&self.layout.mode);
+        let keyed = matches!(self.layout.mode, TableMode::Upsert { .. });
+        if keyed && !self.layout.partition_by.is_empty() {
+            let message = "a table whose rows are replaced by key (mode = \"upsert\") has no partitions in this version; remove one of the two";
+            part.wrong("partition_by", message);
+        }
+        if keyed && self.by_worker() {
+            let message = "with mode = \"upsert\" the order of all rows counts, and with parts = \"worker\" workers do not wait for each \
+                           other; remove one of the two";
+            part.wrong("parts", message);
+        }
+    }
+
+    fn promises(&self) -> Vec<String> {
+        let once = "exactly once, with [checkpoint]: each commit of the table says which it is".to_owned();
+        match &self.layout {
+            FilesLayout { delta: false, .. } => Vec::new(),
+            FilesLayout { mode: TableMode::Append, .. } => vec![once],
+            FilesLayout { mode: TableMode::Upsert { key, .. }, .. } => {
+                vec![once, format!("the last row of each {} is in the table", key.join(", "))]
+            }
+        }
+    }
+
+    fn is_text(&self) -> bool {
+        !matches!(self.format, FileFormat::Parquet(_) | FileFormat::Avro)
+    }
+
+    fn table_mode(&self) -> Option<&TableMode> {
+        Some(&self.layout.mode).filter(|_| self.layout.delta)
+    }
+
+    fn changes(&self) -> SinkChanges<'_> {
+        match self.table_mode() {
+            Some(mode) => mode.changes(),
+            None => SinkChanges::Unknown {
+                key: "from",
+                help: "write to a `postgres` or `kafka` sink with op = \"OP\"",
+                appends: true,
+            },
+        }
+    }
+
+    fn by_worker(&self) -> bool {
+        self.parts == PartsBy::Worker
+    }
+
+    fn path(&self) -> Option<WrittenPath<'_>> {
+        let folders: PathBuf = self.layout.partition_by.iter().map(|column| format!("{column}=value")).collect();
+        let part = folders.join(format!("part-0000000001.{}", encode::extension(self.format)));
+        Some(WrittenPath { path: &self.path, part: Some(part) })
+    }
+
+    fn readable(&self) -> Option<&Path> {
+        let has_rows = matches!(self.format, FileFormat::Json | FileFormat::Csv | FileFormat::Parquet(_));
+        let is_flat = self.layout.partition_by.is_empty() && !self.layout.delta && bucket_url(&self.path).is_none();
+        (has_rows && is_flat).then_some(&self.path)
+    }
+
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
+        sink::check(&self.settings(start, schema), start.job_id)
+            .map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        sink::open(self.settings(start, schema), None, owner, failure)
+    }
+
+    fn open_share(
+        &self,
+        start: SinkStart<'_>,
+        worker: usize,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        sink::open(self.settings(start, schema), Some(worker), owner, failure)
+    }
+
+    fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
+        sink::committed(&self.place(start), &self.layout, job_id)
+            .map_err(|message| wrong(start.spec, start.origin, "path", message))
+    }
+
+    fn written(&self, start: SinkStart<'_>, batch: BatchId) -> Result<Option<Vec<u8>>> {
+        // Of several parts it is not known which are there.
+        if self.by_worker() || !sink::is_plain(&self.path, &self.layout) {
+            return Ok(None);
+        }
+        let path = self.place(start);
+        sink::written(&path, batch, self.format).map_err(|cause| open_failed(&start.spec.name, "read", &path, &cause))
+    }
+
+    fn render(
+        &self,
+        _name: &str,
+        schema: &SchemaRef,
+        _of: (BatchId, BatchTime),
+        rows: &[RecordBatch],
+    ) -> io::Result<Vec<u8>> {
+        sink::render(self.format, schema, rows)
+    }
+
+    fn encoder(&self, _start: SinkStart<'_>, _schema: &SchemaRef) -> Result<Option<EncodeRows>> {
+        // What grows over batches is kept as rows until it is complete.
+        if !sink::is_plain(&self.path, &self.layout) {
+            return Ok(None);
+        }
+        Ok(match self.format {
+            FileFormat::Json => Some(Arc::new(json::encode)),
+            FileFormat::Csv => Some(Arc::new(encode::csv::encode)),
+            // Text is bytes already.
+            FileFormat::Text | FileFormat::Parquet(_) | FileFormat::Avro => None,
+        })
+    }
+}

@@ -1,0 +1,229 @@
+//! What a job file says of sinks of kind `http`.
+
+use super::settings::{HttpBody, HttpWrites, KeyedDocuments};
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::json;
+use millstream_base::batch::sink::{EncodeRows, Sink};
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::job::connector::{CHANGES, ENCODING, PARTS, SinkDeclaration, TLS, WAIT};
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::spec::{PartsBy, SinkChanges, SinkConfig, SinkStart};
+use millstream_base::job::table::Reader;
+use millstream_base::job::{PartMistakes, http_url, parts};
+use millstream_base::limits;
+use millstream_base::owner::Owner;
+use millstream_base::units;
+use std::any::Any;
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
+
+const KIND: &str = "http";
+/// The longest that an answer may take.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+
+/// Sinks.
+pub const SINK: SinkDeclaration = SinkDeclaration {
+    kind: KIND,
+    doc: "a server over HTTP",
+    keys: &[
+        key(
+            "url",
+            KeyShape::Text,
+            "Where requests go, as \"https://host/path\"; ${NAME} is replaced by the environment variable of that name, so that no \
+             password stands in the file.",
+        )
+        .required(),
+        key("method", KeyShape::Word(&["POST", "PUT"]), "The method of requests, POST by default."),
+        key(
+            "body",
+            KeyShape::Word(&["lines", "array", "bulk"]),
+            "What a request holds: a JSON object a line (`lines`, the default), a JSON array of them (`array`), or what `_bulk` of \
+             OpenSearch takes (`bulk`).",
+        ),
+        key("index", KeyShape::Text, "Body bulk: the index, where the URL does not name it."),
+        key(
+            "key",
+            KeyShape::Text,
+            "Body bulk: the column whose value is the `_id` of the document, so that of a key the last row counts.",
+        ),
+        key(
+            "op",
+            KeyShape::Text,
+            "Body bulk: the column of type text that says what a row does: `insert`, `update` or `upsert` write its document, `delete` \
+             deletes it. The column itself is not written.",
+        ),
+        key(
+            "token",
+            KeyShape::Text,
+            "Sent with each request as `Authorization: Bearer …`; write \"${NAME}\", so that it does not stand in the file.",
+        ),
+        key(
+            "headers",
+            KeyShape::ByName(&KeyShape::Text),
+            "Headers of each request, by name. `{key}` stands for the key of the request, `{sequence}` for a number that grows, `{sender}` for whose number it is.",
+        ),
+        key(
+            "rows_per_request_max",
+            KeyShape::Whole(1, i64::MAX as u64),
+            "Most rows of one request, 10000 by default.",
+        ),
+        key(
+            "request_bytes_max",
+            KeyShape::Size,
+            "Most bytes of rows of one request, 4MiB by default; one row at least.",
+        ),
+        key("timeout", KeyShape::Time, "How long an answer may take, 30s by default."),
+        key(
+            "on_error",
+            KeyShape::Word(&["stop", "reject"]),
+            "Body bulk: what becomes of a row that the server refuses: the job stops (`stop`, the default), or it is told in the log and \
+             left out (`reject`).",
+        ),
+    ],
+    shared: &[PARTS, CHANGES, ENCODING, TLS, WAIT],
+    read: |r| Arc::new(HttpWrites::read(r)),
+};
+
+impl HttpWrites {
+    fn read(r: &Reader<'_>) -> HttpWrites {
+        let mut writes = HttpWrites::new(r.needed_text("url", "url = \"https://host/path\""));
+        writes.put = r.choice("method", &[("POST", false), ("PUT", true)], &["PATCH"]).unwrap_or(false);
+        let text = |key: &str, example: &str| r.text(key, example).map(str::to_owned);
+        let forms = [
+            ("lines", HttpBody::Lines),
+            ("array", HttpBody::Array),
+            ("bulk", HttpBody::Bulk { index: text("index", "index = \"events\""), documents: documents(&text) }),
+        ];
+        let form = r.choice("body", &forms, &["csv", "arrow", "avro"]);
+        let known = form.is_some() || !r.has("body");
+        writes.body = form.unwrap_or_default();
+        for key in ["index", "on_error", "key", "op"].into_iter().filter(|key| r.has(key)) {
+            if known && !matches!(writes.body, HttpBody::Bulk { .. }) {
+                r.wrong(key, format!("`{key}` is for body = \"bulk\"; write that, or remove `{key}`"));
+            }
+        }
+        if r.has("op") && !r.has("key") {
+            r.wrong("op", "`op` needs `key`: a row that deletes says of which key");
+        }
+        writes.token = text("token", "token = \"${NAME}\"");
+        writes.headers = r.headers();
+        writes.read_requests(r);
+        writes.reject = r.choice("on_error", &[("stop", false), ("reject", true)], &["skip", "fail"]).unwrap_or(false);
+        writes.parts = r.parts_by();
+        writes
+    }
+
+    /// What is said of requests, wherever they bring rows.
+    pub fn read_requests(&mut self, r: &Reader<'_>) {
+        self.tls = r.tls();
+        let rows = r.whole("rows_per_request_max", 1, i64::MAX as u64);
+        self.rows_per_request_max = rows.unwrap_or(self.rows_per_request_max);
+        let bytes = r.size("request_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
+        self.request_bytes_max = bytes.unwrap_or(self.request_bytes_max);
+        self.timeout = r.time("timeout").unwrap_or(self.timeout);
+        self.wait = r.time("wait").unwrap_or(self.wait);
+    }
+}
+
+/// `key` and `op` of body `bulk`.
+fn documents(text: &impl Fn(&str, &str) -> Option<String>) -> Option<KeyedDocuments> {
+    let key = text("key", "key = \"order_id\", the name of one column")?;
+    Some(KeyedDocuments { key, op: text("op", "op = \"op\", the name of a column") })
+}
+
+impl SinkConfig for HttpWrites {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, part: &PartMistakes<'_>) {
+        if let Err(message) = http_url::check(&self.url) {
+            part.wrong("url", message);
+        }
+        if let Some(token) = &self.token {
+            parts::token(token, part);
+        }
+        if self.timeout.is_zero() || self.timeout > TIMEOUT_MAX {
+            let time = units::show_time(self.timeout);
+            part.wrong("timeout", format!("`timeout` is {time}; write a time from 1ms to 1h"));
+        }
+        part.not_zero("rows_per_request_max", self.rows_per_request_max);
+        part.not_zero("request_bytes_max", self.request_bytes_max);
+    }
+
+    fn promises(&self) -> Vec<String> {
+        let by = match self.body {
+            HttpBody::Bulk { documents: Some(_), .. } => "the _id of each key, whose last row counts",
+            HttpBody::Bulk { .. } => "the _id of each row",
+            HttpBody::Lines | HttpBody::Array => "the header Idempotency-Key",
+        };
+        let shares = "each worker sends its share of a batch, under keys of its own".to_owned();
+        let first = format!("at least once; exactly once where the server goes by {by}");
+        [first].into_iter().chain(self.by_worker().then_some(shares)).collect()
+    }
+
+    fn row_key(&self) -> Option<&[String]> {
+        self.keyed().map(|documents| slice::from_ref(&documents.key))
+    }
+
+    fn changes(&self) -> SinkChanges<'_> {
+        match &self.body {
+            HttpBody::Lines | HttpBody::Array => SinkChanges::Rows,
+            HttpBody::Bulk { documents: Some(KeyedDocuments { key, op: Some(op) }), .. } => {
+                SinkChanges::Followed { key: slice::from_ref(key), op, is_flag: false }
+            }
+            HttpBody::Bulk { .. } => SinkChanges::Unknown {
+                key: "body",
+                help: "write op = \"OP\" and the `key` of documents",
+                appends: false,
+            },
+        }
+    }
+
+    fn by_worker(&self) -> bool {
+        self.parts == PartsBy::Worker
+    }
+
+    /// Shares are known again by workers, so they have to be as they were.
+    fn passes_over_repeated_rows(&self) -> bool {
+        self.counts_rows() || self.by_worker()
+    }
+
+    /// What may make a server take requests. Rows are known by where they stand among those of their batch.
+    fn sent_as(&self, now: &dyn SinkConfig) -> Option<Arc<dyn SinkConfig>> {
+        let now = (now as &dyn Any).downcast_ref::<HttpWrites>()?;
+        Some(Arc::new(HttpWrites { parts: self.parts, ..now.clone() }))
+    }
+
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, keeps_checkpoints: bool) -> Result<()> {
+        super::check(self, start, schema, keeps_checkpoints)
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        _schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        super::open(self, start, owner, failure)
+    }
+
+    fn open_share(
+        &self,
+        start: SinkStart<'_>,
+        worker: usize,
+        _schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        super::prepare(self, start, Some(worker), owner, failure)
+    }
+
+    fn encoder(&self, _start: SinkStart<'_>, _schema: &SchemaRef) -> Result<Option<EncodeRows>> {
+        // Of the rows of a key the last is chosen first.
+        Ok(self.keyed().is_none().then(|| Arc::new(json::encode) as EncodeRows))
+    }
+}

@@ -1,0 +1,263 @@
+//! What a job file says of sinks of kind `kafka`.
+
+use super::settings::KafkaWrites;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::sink::{EncodeRows, Sink};
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchId;
+use millstream_base::job::connector::{
+    CHANGES, COMPRESSIONS, ENCODING, PARTS, REGISTRY_EXAMPLE, SASL_SHAPE, SUBJECT_SHAPE, SinkDeclaration, TLS, WAIT,
+};
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::spec::{
+    Compression, KafkaCluster, PartsBy, RecordFormat, SinkChanges, SinkConfig, SinkStart, SubjectSpec,
+};
+use millstream_base::job::table::Reader;
+use millstream_base::job::{PartMistakes, parts};
+use millstream_base::limits;
+use millstream_base::owner::Owner;
+use millstream_base::patience::ServerWait;
+use millstream_base::units;
+use std::sync::Arc;
+
+const KIND: &str = "kafka";
+
+/// Sinks.
+pub const SINK: SinkDeclaration = SinkDeclaration {
+    kind: KIND,
+    doc: "a topic of a Kafka cluster",
+    keys: &[
+        key("brokers", KeyShape::Texts, "Brokers to ask for all others, as \"127.0.0.1:9092\" or a list of such.")
+            .required(),
+        key("topic", KeyShape::Text, "The topic. It is made where it is not there.").required(),
+        key(
+            "format",
+            KeyShape::Word(&["text", "json", "csv", "binary", "avro", "protobuf"]),
+            "What is in the value of a record, json by default.",
+        ),
+        key(
+            "key",
+            KeyShape::Text,
+            "The column that is the key of records, which decides about their partition as Java's client does.",
+        ),
+        key(
+            "op",
+            KeyShape::Text,
+            "The column of type text that says what a row does: `delete` makes a record with the key and without a value, others write \
+             it. The column itself is not written.",
+        ),
+        key(
+            "tombstones",
+            KeyShape::Text,
+            "The column of type bool that says which rows are tombstones: a record with the key and without a value, by which a \
+             compacted topic forgets the key. The column itself is not written.",
+        ),
+        key(
+            "registry",
+            SUBJECT_SHAPE,
+            "Formats avro and protobuf: the schema registry that has the schema of the records, as \"http://127.0.0.1:8081\", or { url = \"https://…\", \
+             user = \"writer\", password = \"${PASSWORD}\", subject = \"orders-value\" }.",
+        ),
+        key(
+            "descriptor",
+            KeyShape::Text,
+            "Format protobuf: the file that `protoc --include_imports --descriptor_set_out=FILE` made, relative to the job file.",
+        ),
+        key(
+            "message",
+            KeyShape::Text,
+            "Format protobuf: the full name of the message that a record is, as \"shop.Order\".",
+        ),
+        key("compression", COMPRESSIONS, "How records are compressed, none by default."),
+        key(
+            "transaction",
+            KeyShape::Time,
+            "How long the transaction of a batch may take until the cluster gives it up, and the job begins it anew; 1m by \
+             default. Longer than `transaction.max.timeout.ms` of the brokers is not allowed.",
+        ),
+        key(
+            "markers",
+            KeyShape::Text,
+            "The compacted topic where the job keeps which batches are committed, \"millstream-markers\" by default. It is made \
+             where it is not there.",
+        ),
+        key("sasl", SASL_SHAPE, "Who the job is to the cluster: `mechanism`, `user` and `password`."),
+    ],
+    shared: &[PARTS, CHANGES, ENCODING, TLS, WAIT],
+    read: |r| Arc::new(KafkaWrites::read(r)),
+};
+
+impl KafkaWrites {
+    fn read(r: &Reader<'_>) -> KafkaWrites {
+        let text = |key: &str, example: &str| r.text(key, example).map(str::to_owned);
+        r.need("topic", "topic = \"counts\"");
+        let cluster = KafkaCluster::read(r);
+        let mut writes = KafkaWrites::new(cluster, text("topic", "topic = \"counts\"").unwrap_or_default());
+        writes.read_format(r);
+        writes.compression = r.choice("compression", &Compression::ALL, &[]).unwrap_or(writes.compression);
+        writes.key = text("key", "key = \"word\", the name of one column");
+        writes.tombstones = text("tombstones", "tombstones = \"removed\", the name of a column");
+        writes.op = r.op();
+        if writes.op.is_some() && writes.tombstones.is_some() {
+            r.wrong("op", "`op` and `tombstones` both say which rows are tombstones; remove one");
+        }
+        if writes.op.is_some() && writes.key.is_none() {
+            r.wrong("op", "`op` needs `key`: a tombstone says which key is gone");
+        }
+        writes.markers = text("markers", "markers = \"millstream-markers\"").unwrap_or(writes.markers);
+        writes.transaction = r.time("transaction").unwrap_or(writes.transaction);
+        writes.parts = r.parts_by();
+        writes
+    }
+
+    /// `format`, and where its schema is.
+    fn read_format(&mut self, r: &Reader<'_>) {
+        let formats = [
+            ("json", RecordFormat::Json),
+            ("text", RecordFormat::Text),
+            ("csv", RecordFormat::Csv),
+            ("binary", RecordFormat::Binary),
+            ("avro", RecordFormat::Avro),
+            ("protobuf", RecordFormat::Protobuf),
+        ];
+        let format = r.choice("format", &formats, &["parquet"]);
+        let is_other = format.is_some() || !r.has("format");
+        self.format = format.unwrap_or(self.format);
+        self.registry = r.subject().map(Box::new);
+        if format == Some(RecordFormat::Protobuf) {
+            self.protobuf = Some(Box::new(r.protobuf()));
+        } else if is_other {
+            for key in ["descriptor", "message"].into_iter().filter(|key| r.has(key)) {
+                let why = "is for format `protobuf`, and the format is another one; remove it, or write format = \"protobuf\"";
+                r.wrong(key, format!("`{key}` {why}"));
+            }
+        }
+        match format {
+            Some(RecordFormat::Avro) => r.need("registry", REGISTRY_EXAMPLE),
+            Some(RecordFormat::Protobuf) => {}
+            _ if r.has("registry") && is_other => r.wrong(
+                "registry",
+                "`registry` is for formats `avro` and `protobuf`, and the format is another one; remove it, or write format = \"avro\"",
+            ),
+            _ => {}
+        }
+    }
+}
+
+impl SinkConfig for KafkaWrites {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, part: &PartMistakes<'_>) {
+        self.cluster.check(part);
+        parts::topic("topic", &self.topic, part);
+        parts::topic("markers", &self.markers, part);
+        if self.topic == self.markers {
+            let message = "`topic` and `markers` are the same; the job keeps what is committed in a topic of its own";
+            part.wrong("topic", message);
+        }
+        if let Some(protobuf) = &self.protobuf {
+            parts::message(protobuf, part);
+        }
+        if let Some(subject) = &self.registry {
+            parts::registry(&subject.registry, part);
+            if subject.subject.as_ref().is_some_and(|name| name.is_empty() || name.chars().any(char::is_control)) {
+                part.wrong("registry.subject", "`registry.subject` is no name; write subject = \"orders-value\"");
+            }
+            if self.protobuf.is_some() && subject.record != SubjectSpec::RECORD {
+                let why = "`registry.record` names records of Avro; the message of format `protobuf` is what `message` says; remove it";
+                part.wrong("registry.record", why);
+            } else if !subject.record.split('.').all(is_avro_name) {
+                let name = subject.record.escape_debug();
+                part.wrong(
+                    "registry.record",
+                    format!("`{name}` is no name of a record; write record = \"shop.Order\""),
+                );
+            }
+        }
+        let (least, most) = (limits::KAFKA_TRANSACTION_MS_MIN, limits::KAFKA_TRANSACTION_MS_MAX);
+        if !(u128::from(least)..=u128::from(most)).contains(&self.transaction.as_millis()) {
+            let message = format!("`transaction` is {}; write \"1s\" to \"24d\"", units::show_time(self.transaction));
+            part.wrong("transaction", message);
+        }
+    }
+
+    fn is_text(&self) -> bool {
+        self.format.is_text()
+    }
+
+    /// The key of a record is bytes itself.
+    fn keeps_bytes(&self, column: &str) -> bool {
+        self.key.as_deref() == Some(column)
+    }
+
+    fn changes(&self) -> SinkChanges<'_> {
+        let key = self.key.as_slice();
+        match (&self.op, &self.tombstones) {
+            (Some(op), _) => SinkChanges::Followed { key, op, is_flag: false },
+            (None, Some(op)) => SinkChanges::Followed { key, op, is_flag: true },
+            (None, None) => SinkChanges::Unknown {
+                key: "topic",
+                help: "write op = \"OP\" and the `key` of records",
+                appends: false,
+            },
+        }
+    }
+
+    fn by_worker(&self) -> bool {
+        self.parts == PartsBy::Worker
+    }
+
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
+        super::check(self, start, schema)
+    }
+
+    fn await_server(&self, start: SinkStart<'_>) -> Result<()> {
+        match start.servers {
+            ServerWait::No => Ok(()),
+            ServerWait::Until(until) => super::await_cluster(self, start, until),
+        }
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        super::open(self, start, schema, None, owner, failure)
+    }
+
+    fn open_share(
+        &self,
+        start: SinkStart<'_>,
+        worker: usize,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        super::open(self, start, schema, Some(worker), owner, failure)
+    }
+
+    fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
+        super::committed(self, start, job_id)
+    }
+
+    fn encoder(&self, start: SinkStart<'_>, schema: &SchemaRef) -> Result<Option<EncodeRows>> {
+        // Which schema the registry has is known to who opened the sink.
+        if self.registry.is_some() {
+            return Ok(None);
+        }
+        let encoder = super::encoder(self, start, schema)?;
+        Ok(Some(Arc::new(move |rows| encoder.encode_ahead(rows))))
+    }
+}
+
+/// Whether Avro takes this as a name.
+fn is_avro_name(name: &str) -> bool {
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    begins && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}

@@ -1,0 +1,309 @@
+//! Rows as records of a topic: a key, and a value or none.
+
+use super::settings::KafkaWrites;
+use crate::sink::encode::avro::{self, AvroRows};
+use crate::sink::encode::csv::CsvRows;
+use crate::sink::encode::plain;
+use crate::sink::encode::protobuf::{MessageRows, MessageWriter};
+use arrow::array::{Array, LargeBinaryArray, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef};
+use millstream_base::batch::cell::Cells;
+use millstream_base::batch::encoded::{self, EncodedForm};
+use millstream_base::batch::json::{self, JsonRows};
+use millstream_base::batch::op::Op;
+use millstream_base::batch::types::{ColumnType, describe};
+use millstream_base::decode::protobuf::{Definition, Messages};
+use millstream_base::job::spec::{ProtobufSpec, RecordFormat};
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What a record takes on its way beside key and value, and the batch of records that it stands in: more than either.
+pub(super) const RECORD_OVERHEAD_BYTES: usize = 128;
+
+/// Which columns are what.
+#[derive(Clone, Debug)]
+pub(super) struct RecordEncoder {
+    key: Option<usize>,
+    tombstones: Option<usize>,
+    op: Option<usize>,
+    format: RecordFormat,
+    /// The columns of the value.
+    values: Vec<usize>,
+    /// The same with their names.
+    schema: SchemaRef,
+    /// What stands before each value: the id of the schema that a registry has.
+    prefix: Vec<u8>,
+    /// Of format `protobuf`.
+    message: Option<Arc<MessageWriter>>,
+    /// What stands behind the id of the schema: of format `protobuf`, where the message is in its definition.
+    place: Vec<u8>,
+}
+
+/// The records of a batch, in order. They are made before the first is sent: a row that no record can hold then leaves nothing
+/// behind, and a batch that has to be sent again is as it was.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    bytes: Vec<u8>,
+    places: Vec<RecordRange>,
+}
+
+#[derive(Debug)]
+struct RecordRange {
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+}
+
+/// What is sent: key and value.
+pub(super) type Record<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+impl Records {
+    /// Adds a key or a value.
+    fn add(&mut self, bytes: Option<&[u8]>) -> Option<Range<usize>> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes?);
+        Some(start..self.bytes.len())
+    }
+
+    /// Key and value of each, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        let bytes = |place: &Option<Range<usize>>| place.clone().and_then(|place| self.bytes.get(place));
+        self.places.iter().map(move |place| (bytes(&place.key), bytes(&place.value)))
+    }
+}
+
+impl RecordEncoder {
+    /// For rows of this schema. The error has the key of the sink that is wrong.
+    pub fn new(spec: &KafkaWrites, schema: &SchemaRef) -> Result<RecordEncoder, (&'static str, String)> {
+        if spec.tombstones.is_some() && spec.key.is_none() {
+            return Err(("tombstones", "`tombstones` needs `key`: a tombstone says which key is gone".into()));
+        }
+        let place = |name: &String, key: &'static str| {
+            let unknown = || {
+                let there = describe(schema);
+                (key, format!("`{key}` names `{name}`, and the rows have {there}; write one of these"))
+            };
+            schema.index_of(name).map_err(|_| unknown())
+        };
+        let kind = |at: usize| ColumnType::of(schema.field(at).data_type());
+        let key = spec.key.as_ref().map(|name| place(name, "key")).transpose()?;
+        if let Some(other) = key.map(kind).filter(|kind| !kind.is_scalar()) {
+            return Err((
+                "key",
+                format!("`key` names a column of type {other}, and a key is text, bytes or a plain value"),
+            ));
+        }
+        let tombstones = spec.tombstones.as_ref().map(|name| place(name, "tombstones")).transpose()?;
+        if let Some(other) = tombstones.map(kind).filter(|kind| *kind != ColumnType::Bool) {
+            return Err(("tombstones", format!("`tombstones` names a column of type {other}; it has to be bool")));
+        }
+        let op = spec.op.as_ref().map(|name| place(name, "op")).transpose()?;
+        if let Some(other) = op.map(kind).filter(|kind| *kind != ColumnType::Text) {
+            return Err(("op", format!("`op` names a column of type {other}; it has to be text")));
+        }
+        let mut values: Vec<_> =
+            (0..schema.fields().len()).filter(|at| ![tombstones, op].contains(&Some(*at))).collect();
+        let projected = |values: &[usize]| {
+            SchemaRef::new(Schema::new(values.iter().map(|at| schema.field(*at).clone()).collect::<Vec<_>>()))
+        };
+        let single = |wanted: ColumnType, values: &mut Vec<usize>| {
+            // A key that is the only column is the value as well.
+            if values.len() > 1 {
+                values.retain(|at| Some(*at) != key);
+            }
+            if matches!(values[..], [at] if kind(at) == wanted) {
+                return Ok(());
+            }
+            let rest = describe(&projected(values));
+            Err(format!(
+                "format `{}` writes a single {wanted} column beside `key` and `tombstones`, and the rows have {rest}; choose \
+                 `json`, or put a stage with `select` before the sink",
+                if wanted == ColumnType::Text { "text" } else { "binary" }
+            ))
+        };
+        let protobuf = spec.protobuf.as_deref().filter(|_| spec.format == RecordFormat::Protobuf);
+        let messages = protobuf.map(|of| messages(of, spec.registry.is_some())).transpose()?;
+        if let (Some((_, place)), Some(at)) = (&messages, key) {
+            // A message has the fields that it has; a key stands beside it.
+            let is_key = |column: &usize| *column == at && !place.fields.contains(schema.field(at).name());
+            values.retain(|column| !is_key(column));
+        }
+        let mut message = None;
+        let fits = match spec.format {
+            RecordFormat::Json => json::check(&projected(&values)),
+            RecordFormat::Csv => crate::sink::encode::csv::check(&projected(&values)),
+            RecordFormat::Text => single(ColumnType::Text, &mut values),
+            RecordFormat::Binary => single(ColumnType::Binary, &mut values),
+            RecordFormat::Avro if spec.registry.is_none() => {
+                Err("format `avro` needs a registry for the schema of the records".into())
+            }
+            RecordFormat::Avro => avro::check(&projected(&values)),
+            RecordFormat::Protobuf => match (&messages, protobuf) {
+                (Some(known), Some(protobuf)) => MessageWriter::new(&known.0, &protobuf.message, &projected(&values))
+                    .map(|writer| message = Some(Arc::new(writer))),
+                _ => Err("format `protobuf` needs `descriptor` and `message`".into()),
+            },
+        };
+        fits.map_err(|message| ("format", message))?;
+        let schema = projected(&values);
+        let place = messages.map(|(_, known)| known.place).unwrap_or_default();
+        Ok(RecordEncoder {
+            key,
+            tombstones,
+            op,
+            format: spec.format,
+            values,
+            schema,
+            prefix: Vec::new(),
+            message,
+            place,
+        })
+    }
+
+    /// The columns of the value.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Values begin with the id that the registry has for their schema.
+    pub fn begin_with(&mut self, schema_id: u32) {
+        self.prefix = [&[0][..], &schema_id.to_be_bytes(), &self.place].concat();
+    }
+
+    /// The records of these rows.
+    pub(super) fn encode(&self, rows: &[RecordBatch]) -> io::Result<Records> {
+        let mut records = Records::default();
+        records.places.reserve(rows.iter().map(RecordBatch::num_rows).sum());
+        for part in rows.iter().filter(|part| part.num_rows() > 0) {
+            self.encode_part(part, &mut records)?;
+        }
+        Ok(records)
+    }
+
+    /// Key and value of each row, for whoever sends them.
+    pub fn encode_ahead(&self, rows: &RecordBatch) -> io::Result<RecordBatch> {
+        let mut records = Records::default();
+        self.encode_part(rows, &mut records)?;
+        let (keys, values): (Vec<_>, Vec<_>) = records.iter().unzip();
+        let columns = [keys, values].map(LargeBinaryArray::from_iter);
+        encoded::encoded(EncodedForm::Record, columns.into())
+    }
+
+    fn encode_part(&self, part: &RecordBatch, records: &mut Records) -> io::Result<()> {
+        if let Some([keys, values]) = encoded::columns(part, EncodedForm::Record).as_deref() {
+            for row in 0..part.num_rows() {
+                let [key, value] =
+                    [keys, values].map(|column| records.add(column.is_valid(row).then(|| column.value(row))));
+                records.places.push(RecordRange { key, value });
+            }
+            return Ok(());
+        }
+        let projected = part.project(&self.values).map_err(io::Error::other)?;
+        let key = self.key.map(|at| (part.column(at), Cells::of(part.column(at))));
+        let tombstones = self.tombstones.map(|at| Cells::of(part.column(at)));
+        let op = self.op.map(|at| Cells::of(part.column(at)));
+        let mut values = match &self.message {
+            Some(by) => Values::Message(MessageRows::new(&projected, by)?),
+            None => Values::of(self.format, &projected, &self.schema)?,
+        };
+        let mut scratch = String::new();
+        for row in 0..part.num_rows() {
+            let bytes = &mut records.bytes;
+            let key = match &key {
+                Some((array, cells)) if array.is_valid(row) => {
+                    let start = bytes.len();
+                    plain::write(cells, row, &mut scratch, bytes)?;
+                    Some(start..bytes.len())
+                }
+                _ => None,
+            };
+            let dead = matches!(&tombstones, Some(Cells::Bool(flags)) if flags.is_valid(row) && flags.value(row));
+            let dead = match &op {
+                Some(Cells::Text(words)) => is_delete(words.is_valid(row).then(|| words.value(row)))?,
+                _ => dead,
+            };
+            let start = bytes.len();
+            if !dead {
+                bytes.extend_from_slice(&self.prefix);
+            }
+            let value = if !dead && values.write(row, bytes)? { Some(start..bytes.len()) } else { None };
+            records.places.push(RecordRange { key, value });
+        }
+        Ok(())
+    }
+}
+
+/// What a descriptor has of a message.
+struct MessagePlace {
+    /// The names of its fields.
+    fields: Vec<String>,
+    /// Where it is in its file, as it stands in front of a record.
+    place: Vec<u8>,
+}
+
+/// The messages of a descriptor, and what it has of that of the sink; its place where a registry gets the definitions.
+fn messages(spec: &ProtobufSpec, registered: bool) -> Result<(Messages, MessagePlace), (&'static str, String)> {
+    let file = spec.descriptor.path.display();
+    let broken = |why| {
+        let help = "make it by `protoc --include_imports --descriptor_set_out=FILE`";
+        ("descriptor", format!("`{file}` is no descriptor of Protobuf: {why}; {help}"))
+    };
+    let messages = Messages::parse(&spec.descriptor.content).map_err(broken)?;
+    let message = messages.look_up(&spec.message).map_err(|why| ("message", why))?;
+    let fields =
+        messages.message(message).map(|message| message.fields.iter().map(|field| field.name.clone()).collect());
+    let place = match registered {
+        true => Definition::of(&spec.descriptor.content, &spec.message).map_err(broken)?.place_bytes(),
+        false => Vec::new(),
+    };
+    Ok((messages, MessagePlace { fields: fields.unwrap_or_default(), place }))
+}
+
+/// Whether a row is a tombstone, by the word that says what it does.
+fn is_delete(op: Option<&str>) -> io::Result<bool> {
+    let refused = |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("of a row: {why}"));
+    match Op::of(op).map_err(|why| refused(&why.to_string()))? {
+        Op::Truncate => Err(refused(
+            "it says `truncate`, and a topic does not know which keys are gone by that; leave such rows out with a `filter`",
+        )),
+        op => Ok(op == Op::Delete),
+    }
+}
+
+/// The values of a part.
+enum Values<'a> {
+    Json(JsonRows<'a>),
+    Csv(CsvRows<'a>),
+    Avro(AvroRows<'a>),
+    Message(MessageRows<'a>),
+    Plain(Cells<'a>),
+}
+
+impl<'a> Values<'a> {
+    fn of(format: RecordFormat, rows: &'a RecordBatch, schema: &SchemaRef) -> io::Result<Values<'a>> {
+        Ok(match (format, rows.columns()) {
+            (RecordFormat::Json, _) => Values::Json(JsonRows::new(rows)?),
+            (RecordFormat::Csv, _) => Values::Csv(CsvRows::new(rows)?),
+            (RecordFormat::Avro, _) => Values::Avro(AvroRows::new(rows, schema)?),
+            (_, [column]) => Values::Plain(Cells::of(column)),
+            _ => return Err(io::Error::other("rows without the column of their values")),
+        })
+    }
+
+    /// Adds the value of a row; false: it is null.
+    fn write(&mut self, row: usize, out: &mut Vec<u8>) -> io::Result<bool> {
+        match self {
+            Values::Json(rows) => rows.write(row, out)?,
+            Values::Csv(rows) => rows.write(row, out),
+            Values::Avro(rows) => rows.write(row, out),
+            Values::Message(rows) => rows.write(row, out)?,
+            Values::Plain(Cells::Text(array)) if array.is_valid(row) => {
+                out.extend_from_slice(array.value(row).as_bytes())
+            }
+            Values::Plain(Cells::Binary(array)) if array.is_valid(row) => out.extend_from_slice(array.value(row)),
+            Values::Plain(Cells::Text(_) | Cells::Binary(_)) => return Ok(false),
+            Values::Plain(_) => return Err(io::Error::other("rows without a column of text or bytes")),
+        }
+        Ok(true)
+    }
+}

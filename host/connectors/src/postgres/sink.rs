@@ -1,0 +1,257 @@
+//! Sink `postgres`: a table of a PostgreSQL database, a transaction a batch.
+//!
+//! The transaction also moves a row of the table `millstream_commits`, which says for every job and sink which batch was
+//! committed last and by which start of the job. It is locked before the rows are written, so that a process which lost
+//! the job cannot commit, and it answers whether a COMMIT happened whose answer was lost.
+//!
+//! With `parts = "worker"` each worker does so with its share of a batch, with a row of its own there, see [`server`].
+
+mod array;
+pub mod declaration;
+mod rows;
+mod server;
+pub mod settings;
+mod table;
+mod conversion;
+#[cfg(test)]
+mod tests;
+
+use self::server::{CommitSession, Server};
+use self::settings::PostgresWrites;
+use super::{AwaitDatabase as _, DatabaseError, DatabaseErrorKind, SILENT_TIMEOUT_MS};
+use crate::limits::{SERVER_COMMIT_S_MAX, SERVER_START_S_MAX};
+use crate::sink::commit_retry::{CommitRetry, ServerFault};
+use crate::sink::shares::Share;
+use crate::sink::waiting::{await_or_end, new_runtime};
+use crate::sink::{rows_refused, wrong};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::json;
+use millstream_base::batch::op;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::BatchId;
+use millstream_base::ids::BatchTime;
+use millstream_base::job::database;
+use millstream_base::job::spec::{SinkConfig, SinkStart, TableMode};
+use millstream_base::owner::Owner;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// For what a job asks of a server before it begins.
+const START_TIME_MAX: Duration = Duration::from_secs(SERVER_START_S_MAX);
+/// For the transaction of one batch.
+const COMMIT_TIME_MAX: Duration = Duration::from_secs(SERVER_COMMIT_S_MAX);
+
+/// Writes every batch that has rows, or a worker's share of it, in a transaction of its own.
+struct PostgresSink {
+    server: Server,
+    /// For how long a server that is away is waited for.
+    wait: Duration,
+    failure: Failure,
+    runtime: Runtime,
+    /// `None`: the connection was lost, or only shares are committed.
+    session: Option<CommitSession>,
+    committed: Option<BatchId>,
+    /// Number of the transaction whose COMMIT was sent and not answered, where there is no marker to tell.
+    unanswered: Option<i64>,
+}
+
+/// Checks schema and URL, and asks the server whether the table, where there is one, can take the rows.
+fn check(writes: &PostgresWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
+    let server = server(writes, start, schema, None, None)?;
+    let find = async || {
+        let (client, _) = server.connect().await?;
+        DatabaseError::within(START_TIME_MAX, "when asked for the table", table::find(&client, &server.table)).await
+    };
+    let found = aside(|runtime| runtime.block_on(ask(writes, start, &server, find)))?;
+    let fits = found.map_or(Ok(()), |found| server.table.fit(&found).map(drop));
+    fits.map_err(|message| wrong(start.spec, start.origin, "table", message))
+}
+
+/// Makes the table where it is not there, and takes the sink over from earlier starts of the job; without a share, those of all
+/// workers there ever were, too.
+fn open(
+    writes: &PostgresWrites,
+    start: SinkStart<'_>,
+    schema: &SchemaRef,
+    share: Share,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    let server = server(writes, start, schema, share, owner.cloned())?;
+    // Whoever holds all shares together commits nothing itself.
+    let commits = share.is_some() || !writes.by_worker();
+    let failure = failure.clone();
+    aside(|runtime| {
+        let begin = async || {
+            let connection = server.connect().await?;
+            let begin = async {
+                server.make(&connection.0).await?;
+                let committed = server.claim(&connection.0).await?;
+                let session = match commits {
+                    true => Some(CommitSession::begin(connection, &server).await?),
+                    false => None,
+                };
+                Ok::<_, DatabaseError>((session, committed))
+            };
+            let what = "to the first statements; does another transaction hold a lock on the table, or on \
+                        millstream_commits?";
+            DatabaseError::within(START_TIME_MAX, what, begin).await
+        };
+        let (session, committed) = runtime.block_on(ask(writes, start, &server, begin))?;
+        let wait = writes.wait;
+        let sink = PostgresSink { server, wait, failure, runtime, session, committed, unanswered: None };
+        Ok(Box::new(sink) as Box<dyn Sink>)
+    })
+}
+
+/// Reads the marker. Waits for a transaction that holds it: a COMMIT of a process that died may be under way.
+fn committed(writes: &PostgresWrites, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
+    let server = server(writes, start, &arrow::datatypes::Schema::empty().into(), None, None)?;
+    let read = async || {
+        let (client, _) = server.connect().await?;
+        let read = server.read_marker(&client, job_id);
+        DatabaseError::within(START_TIME_MAX, "when asked for the job's row in millstream_commits", read).await
+    };
+    aside(|runtime| runtime.block_on(ask(writes, start, &server, read)))
+}
+
+/// Asks the server of a sink before the job begins, and waits for it where it is away.
+async fn ask<T>(
+    writes: &PostgresWrites,
+    start: SinkStart<'_>,
+    server: &Server,
+    question: impl AsyncFnMut() -> Result<T, DatabaseError>,
+) -> Result<T> {
+    let SinkStart { spec, origin, servers, .. } = start;
+    let who = format!("{}{}", origin.at(&format!("sinks.{}.url", spec.name)), server.who());
+    let place = server.place();
+    let answer = servers.out(&who, &place, writes.wait, question).await;
+    answer.map_err(|fault| {
+        let message = format!("{who}: {place}: {}{}", fault.message, servers.help(&fault));
+        match fault.kind {
+            DatabaseErrorKind::TakenOver => Error::taken_over(message),
+            _ => Error::environment(message),
+        }
+    })
+}
+
+/// Everything about a sink that needs no server.
+fn server(
+    writes: &PostgresWrites,
+    start: SinkStart<'_>,
+    schema: &SchemaRef,
+    share: Share,
+    owner: Option<Owner>,
+) -> Result<Server> {
+    let SinkStart { spec, origin, .. } = start;
+    let PostgresWrites { url, table, mode, .. } = writes;
+    let config = database::config(url).map_err(|message| wrong(spec, origin, "url", message))?;
+    let (namespace, table) = database::table(table).map_err(|message| wrong(spec, origin, "table", message))?;
+    let (key, op) = match mode {
+        TableMode::Append => (&[][..], None),
+        TableMode::Upsert { key, op } => (key.as_slice(), op.as_deref()),
+    };
+    let table = table::TargetTable::new(namespace, table, schema, key, op)
+        .map_err(|(key, message)| wrong(spec, origin, key, message))?;
+    Ok(Server::new(&spec.name, share, config, table, owner))
+}
+
+/// Runs this on a thread of its own: the caller may be a thread of an async runtime, which must not block on another.
+fn aside<T: Send>(work: impl FnOnce(Runtime) -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| work(new_runtime()?));
+        worker.join().unwrap_or_else(|_| Err(Error::bug("a thread that spoke with a database panicked")))
+    })
+}
+
+impl Sink for PostgresSink {
+    fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        if rows.iter().any(|part| part.num_rows() > 0) {
+            let rows = rows.into_iter().map(json::as_text).collect::<std::io::Result<Vec<_>>>();
+            let rows = rows.map_err(|cause| rows_refused(&self.server.sink, batch, "the rows", cause))?;
+            let rows = op::with_op_behind(self.server.table.op.as_deref(), rows);
+            let rows = rows.map_err(|why| Error::plugin(format!("{}: batch {batch}: {why}", self.server.who())))?;
+            self.write(batch, &rows)?;
+            // Of a batch without rows there is no trace, so it does not count as held.
+            self.committed = Some(batch).filter(|_| self.server.owner.is_some());
+        }
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        self.committed
+    }
+}
+
+impl PostgresSink {
+    /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
+    fn write(&mut self, batch: BatchId, rows: &[RecordBatch]) -> Result<()> {
+        fault::point("commit.before");
+        let who = format!("{}: batch {batch}", self.server.who());
+        let (name, place) = (self.server.sink.clone(), self.server.place().to_owned());
+        let (wait, failure) = (self.wait, self.failure.clone());
+        CommitRetry { sink: &name, place: &place, wait, failure: &failure }.commit(batch, || {
+            let Err(fault) = self.attempt(batch, rows) else { return Ok(()) };
+            if let Some(session) = self.session.take() {
+                self.runtime.block_on(session.end());
+            }
+            let message = fault.message;
+            Err(match fault.kind {
+                DatabaseErrorKind::Row => ServerFault::Lasting(Error::plugin(format!("{who}: {message}"))),
+                DatabaseErrorKind::Lasting | DatabaseErrorKind::Tls => {
+                    ServerFault::Lasting(Error::environment(format!("{who}: {message}")))
+                }
+                DatabaseErrorKind::TakenOver => ServerFault::Lasting(Error::taken_over(format!("{who}: {message}"))),
+                DatabaseErrorKind::Passing => ServerFault::Passing(message),
+            })
+        })?;
+        fault::point("commit.after");
+        Ok(())
+    }
+
+    /// One attempt: connects where the connection was lost, and runs the transaction.
+    fn attempt(&mut self, batch: BatchId, rows: &[RecordBatch]) -> Result<(), DatabaseError> {
+        let (server, session, unanswered) = (&self.server, &mut self.session, &mut self.unanswered);
+        let work = async {
+            let session = match session {
+                Some(session) => session,
+                None => {
+                    let connection = server.connect().await?;
+                    if let Some(number) = *unanswered {
+                        let happened = server::happened(&connection.0, number).await?;
+                        *unanswered = None;
+                        if happened {
+                            return Ok(());
+                        }
+                    }
+                    session.insert(CommitSession::begin(connection, server).await?)
+                }
+            };
+            session.commit(server, batch, rows, unanswered).await
+        };
+        let work = DatabaseError::within(COMMIT_TIME_MAX, "to the transaction of a batch", work);
+        let slow = async {
+            tokio::time::sleep(Duration::from_millis(SILENT_TIMEOUT_MS)).await;
+            tracing::warn!(
+                "{}: batch {batch}: {} has been at the transaction for {} s; the job waits for it",
+                server.who(),
+                server.place(),
+                SILENT_TIMEOUT_MS / 1000
+            );
+            std::future::pending().await
+        };
+        let work = async {
+            tokio::select! {
+                biased;
+                done = work => done,
+                never = slow => never,
+            }
+        };
+        let ended = || DatabaseError::lasting("the job has ended".into());
+        await_or_end(&self.runtime, &self.failure, work).unwrap_or_else(|| Err(ended()))
+    }
+}

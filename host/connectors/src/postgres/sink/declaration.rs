@@ -1,0 +1,111 @@
+//! What a job file says of sinks of kind `postgres`.
+
+use super::settings::PostgresWrites;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::ids::BatchId;
+use millstream_base::job::connector::{PARTS, SinkDeclaration, TABLE, WAIT};
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::spec::{PartsBy, SinkConfig, SinkStart, TableMode};
+use millstream_base::job::table::Reader;
+use millstream_base::job::{PartMistakes, database};
+use millstream_base::owner::Owner;
+use std::sync::Arc;
+
+const KIND: &str = "postgres";
+
+/// Sinks.
+pub const SINK: SinkDeclaration = SinkDeclaration {
+    kind: KIND,
+    doc: "a table of a PostgreSQL database",
+    keys: &[
+        key(
+            "url",
+            KeyShape::Text,
+            "The database, as \"postgres://user:${PGPASSWORD}@host/database\"; ${NAME} is replaced by the environment variable of that \
+             name, so that no password stands in the file.",
+        )
+        .required(),
+        key(
+            "table",
+            KeyShape::Text,
+            "The table, as \"counts\" or \"schema.counts\". It is made where it is not there.",
+        )
+        .required(),
+    ],
+    shared: &[TABLE, PARTS, WAIT],
+    read: |r| Arc::new(PostgresWrites::read(r)),
+};
+
+impl PostgresWrites {
+    fn read(r: &Reader<'_>) -> PostgresWrites {
+        let url = r.needed_text("url", "url = \"postgres://user:${PGPASSWORD}@127.0.0.1/database\"");
+        let table = r.needed_text("table", "table = \"counts\"");
+        let mut writes = PostgresWrites::new(url, table, r.table_mode());
+        writes.wait = r.time("wait").unwrap_or(writes.wait);
+        writes.parts = r.parts_by();
+        writes
+    }
+}
+
+impl SinkConfig for PostgresWrites {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, part: &PartMistakes<'_>) {
+        if let Err(message) = database::check_url(&self.url) {
+            part.wrong("url", message);
+        }
+        if let Err(message) = database::table(&self.table) {
+            part.wrong("table", message);
+        }
+        part.table_mode(&self.mode);
+        if matches!(self.mode, TableMode::Upsert { op: Some(_), .. }) && self.by_worker() {
+            part.wrong(
+                "parts",
+                "with `op` the order of all rows counts, and with parts = \"worker\" workers do not wait for each other; remove one of \
+                 the two",
+            );
+        }
+    }
+
+    fn table_mode(&self) -> Option<&TableMode> {
+        Some(&self.mode)
+    }
+
+    fn by_worker(&self) -> bool {
+        self.parts == PartsBy::Worker
+    }
+
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
+        super::check(self, start, schema)
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        super::open(self, start, schema, None, owner, failure)
+    }
+
+    fn open_share(
+        &self,
+        start: SinkStart<'_>,
+        worker: usize,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        super::open(self, start, schema, Some(worker), owner, failure)
+    }
+
+    fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
+        super::committed(self, start, job_id)
+    }
+}

@@ -1,0 +1,175 @@
+//! The sink of a job with checkpoints, against a real server.
+
+#[path = "../../../../../tests/src/ports.rs"]
+mod ports;
+#[allow(dead_code)]
+#[path = "../../../../../tests/src/postgres.rs"]
+mod real;
+
+use super::*;
+use arrow::array::{Int64Array, StringArray};
+use millstream_base::batch::types::{ColumnType, schema_of};
+use millstream_base::ids::Generation;
+use millstream_base::job::spec::{Origin, PartsBy, SinkSpec};
+use millstream_base::patience::ServerWait;
+use real::Postgres;
+use std::sync::Arc;
+
+fn writes(server: &Postgres, mode: TableMode) -> PostgresWrites {
+    let url = server.url().replace("${PW}", "p%40ss%2Fw%3Ard%25");
+    PostgresWrites::new(url, "counts", mode)
+}
+
+/// Does this with a sink that starts.
+fn starting<T>(writes: &PostgresWrites, work: impl FnOnce(SinkStart<'_>) -> T) -> T {
+    let (spec, origin) = (SinkSpec::new("out", ["in"], writes.clone()), Origin::default());
+    work(SinkStart { spec: &spec, origin: &origin, servers: ServerWait::No, job_id: None })
+}
+
+fn upsert() -> TableMode {
+    TableMode::Upsert { key: vec!["k".into()], op: None }
+}
+
+fn rows(rows: &[(&str, i64)]) -> Vec<RecordBatch> {
+    let schema = schema_of(&[("k".into(), ColumnType::Text), ("n".into(), ColumnType::Int64)]);
+    let keys = StringArray::from_iter_values(rows.iter().map(|row| row.0));
+    let numbers = Int64Array::from_iter_values(rows.iter().map(|row| row.1));
+    vec![RecordBatch::try_new(schema, vec![Arc::new(keys), Arc::new(numbers)]).unwrap()]
+}
+
+fn held_by(writes: &PostgresWrites, job_id: &str) -> Result<Option<BatchId>> {
+    starting(writes, |start| committed(writes, start, job_id))
+}
+
+fn start(writes: &PostgresWrites, generation: u64) -> Result<Box<dyn Sink>> {
+    let owner = Owner { job: "job".into(), job_id: "a".into(), generation: Generation(generation) };
+    let schema = rows(&[])[0].schema();
+    starting(writes, |start| open(writes, start, &schema, None, Some(&owner), &Failure::default()))
+}
+
+#[test]
+fn rows_and_marker_are_committed_together_and_a_lost_job_commits_no_more() {
+    let server = Postgres::start();
+    let writes = writes(&server, upsert());
+    let marker = || held_by(&writes, "a").unwrap();
+    assert_eq!(marker(), None);
+    let mut old = start(&writes, 1).unwrap();
+    assert_eq!((old.committed(), marker()), (None, None));
+    old.commit(BatchId(1), BatchTime(0), rows(&[("a", 1), ("b", 1), ("a", 2)])).unwrap();
+    old.commit(BatchId(2), BatchTime(0), vec![]).unwrap();
+    old.commit(BatchId(3), BatchTime(0), rows(&[("b", 3), ("c", 3)])).unwrap();
+    assert_eq!((old.committed(), marker()), (Some(BatchId(3)), Some(BatchId(3))));
+    let table = || server.sql("select k, n from counts order by k");
+    assert_eq!(table(), "a|2\nb|3\nc|3");
+    assert_eq!(server.sql("select * from millstream_commits"), "a|out|job|1|3");
+    // A COMMIT that happened and whose answer was lost: the marker tells, and nothing is written again.
+    server.sql("update millstream_commits set batch = 4");
+    old.commit(BatchId(4), BatchTime(0), rows(&[("a", 9)])).unwrap();
+    assert_eq!(table(), "a|2\nb|3\nc|3");
+
+    let mut new = start(&writes, 2).unwrap();
+    assert_eq!(new.committed(), Some(BatchId(4)));
+    let lost = old.commit(BatchId(5), BatchTime(0), rows(&[("a", 5)])).unwrap_err();
+    assert!(lost.message.starts_with("sink `out`: batch 5: ") && lost.message.contains("has lost it"), "{lost}");
+    assert_eq!(table(), "a|2\nb|3\nc|3");
+    new.commit(BatchId(5), BatchTime(0), rows(&[("a", 5)])).unwrap();
+    assert_eq!(table(), "a|5\nb|3\nc|3");
+    assert!(start(&writes, 1).err().unwrap().message.contains("has lost it"));
+    // Another job has a marker of its own.
+    assert_eq!(held_by(&writes, "b").unwrap(), None);
+    server.sql("delete from millstream_commits");
+    let gone = new.commit(BatchId(6), BatchTime(0), rows(&[("a", 6)])).unwrap_err();
+    assert!(gone.message.contains("is gone"), "{gone}");
+    assert_eq!(table(), "a|5\nb|3\nc|3");
+}
+
+/// Connections that the server ends between and within batches are made again, and no row is there twice.
+#[test]
+fn a_lost_connection_is_made_again_with_marker_and_without() {
+    let server = Postgres::start();
+    let writes = writes(&server, TableMode::Append);
+    let kill = || {
+        let others =
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'millstream'";
+        server.sql(others)
+    };
+    let mut with = start(&writes, 1).unwrap();
+    let mut without =
+        starting(&writes, |start| open(&writes, start, &rows(&[])[0].schema(), None, None, &Failure::default()))
+            .unwrap();
+    for batch in 1..=3 {
+        with.commit(BatchId(batch), BatchTime(0), rows(&[("with", batch as i64)])).unwrap();
+        without.commit(BatchId(batch), BatchTime(0), rows(&[("without", batch as i64)])).unwrap();
+        assert_ne!(kill(), "0");
+    }
+    assert_eq!(without.committed(), None);
+    let expected = "with|1\nwith|2\nwith|3\nwithout|1\nwithout|2\nwithout|3";
+    assert_eq!(server.sql("select k, n from counts order by k, n"), expected);
+}
+
+#[test]
+fn the_server_tells_whether_an_unanswered_commit_happened() {
+    let server = Postgres::start();
+    let writes = writes(&server, TableMode::Append);
+    let described =
+        starting(&writes, |start| super::server(&writes, start, &rows(&[])[0].schema(), None, None)).unwrap();
+    let told = aside(|runtime| {
+        Ok(runtime.block_on(async {
+            let (client, _) = described.connect().await.unwrap();
+            let mut told = Vec::new();
+            for end in ["commit", "rollback"] {
+                client.batch_execute("begin").await.unwrap();
+                let row = client.query_one("select txid_current()", &[]).await.unwrap();
+                client.batch_execute(end).await.unwrap();
+                told.push(server::happened(&client, row.get(0)).await.unwrap());
+            }
+            told
+        }))
+    });
+    assert_eq!(told.unwrap(), [true, false]);
+}
+
+#[test]
+fn a_job_that_ends_does_not_wait_for_a_server_that_is_away() {
+    let mut server = Postgres::start();
+    let writes = writes(&server, TableMode::Append);
+    let failure = Failure::default();
+    let mut sink =
+        starting(&writes, |start| open(&writes, start, &rows(&[])[0].schema(), None, None, &failure)).unwrap();
+    server.stop();
+    let ending = failure.clone();
+    let waiting = std::thread::spawn(move || sink.commit(BatchId(1), BatchTime(0), rows(&[("a", 1)])));
+    ending.set(Error::environment("something else"));
+    assert!(waiting.join().unwrap().unwrap_err().message.contains("the job has ended"));
+}
+
+/// Whoever took over the whole sink is not overtaken by a share of before, whether that had a marker or begins only now.
+#[test]
+fn shares_of_earlier_starts_commit_no_more() {
+    let server = Postgres::start();
+    let writes = PostgresWrites { parts: PartsBy::Worker, ..writes(&server, TableMode::Append) };
+    let start = |share, generation| {
+        let owner = Owner { job: "job".into(), job_id: "a".into(), generation: Generation(generation) };
+        let schema = rows(&[])[0].schema();
+        starting(&writes, |start| open(&writes, start, &schema, share, Some(&owner), &Failure::default()))
+    };
+    let commit = |sink: &mut Box<dyn Sink>, batch| sink.commit(BatchId(batch), BatchTime(0), rows(&[("a", 1)]));
+    let held = |sink: &Result<Box<dyn Sink>>| sink.as_ref().ok().unwrap().committed().map(|batch| batch.0);
+    drop(start(None, 1).unwrap());
+    let (mut first, mut second) = (start(Some(0), 1).unwrap(), start(Some(1), 1).unwrap());
+    for batch in 1..=3 {
+        commit(&mut first, batch).unwrap();
+    }
+    commit(&mut second, 1).unwrap();
+    assert_eq!(held_by(&writes, "a").unwrap(), Some(BatchId(3)));
+    let whole = start(None, 2);
+    assert_eq!(held(&whole), Some(3));
+    assert!(commit(&mut second, 2).unwrap_err().message.contains("has lost it"));
+    assert!(start(Some(2), 1).err().unwrap().message.contains("has lost it"));
+    assert_eq!([0, 1, 2].map(|worker| held(&start(Some(worker), 2))), [Some(3), Some(1), None]);
+    assert_eq!(server.sql("select count(*) from counts"), "4");
+    assert_eq!(
+        server.sql("select sink, generation, batch from millstream_commits order by sink"),
+        "out|2|0\nout/000|2|3\nout/001|2|1\nout/002|2|0"
+    );
+}

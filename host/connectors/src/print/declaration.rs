@@ -1,0 +1,119 @@
+//! What a job file says of sinks of kind `print`.
+
+use super::settings::{PrintSample, PrintWrites};
+use super::sink::{self, PrintSink};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::PartMistakes;
+use millstream_base::job::connector::SinkDeclaration;
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::spec::{SinkConfig, SinkStart};
+use millstream_base::job::table::Reader;
+use millstream_base::limits;
+use millstream_base::owner::Owner;
+use millstream_base::terminal;
+use std::io;
+use std::sync::Arc;
+
+const KIND: &str = "print";
+
+/// Sinks.
+pub const SINK: SinkDeclaration = SinkDeclaration {
+    kind: KIND,
+    doc: "standard output",
+    keys: &[key(
+        "rows",
+        KeyShape::Whole(0, limits::PRINT_ROWS_MAX),
+        "How many rows of a batch are shown, 10 by default.",
+    )],
+    shared: &[],
+    read: |r| Arc::new(PrintWrites::read(r)),
+};
+
+impl PrintWrites {
+    fn read(r: &Reader<'_>) -> PrintWrites {
+        let rows = r.whole("rows", 0, limits::PRINT_ROWS_MAX).and_then(|rows| usize::try_from(rows).ok());
+        rows.map_or_else(PrintWrites::default, |rows| PrintWrites { rows })
+    }
+}
+
+impl SinkConfig for PrintWrites {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, _part: &PartMistakes<'_>) {}
+
+    fn keeps_rows(&self) -> bool {
+        false
+    }
+
+    fn check_start(&self, _start: SinkStart<'_>, _schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        schema: &SchemaRef,
+        owner: Option<&Owner>,
+        _failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        let name = &start.spec.name;
+        if owner.is_some() {
+            tracing::info!("sink `{name}` prints at least once: after a crash it may show some batches again");
+        }
+        Ok(Box::new(PrintSink::new(name, self.rows, schema.clone(), Box::new(terminal::Output))))
+    }
+
+    fn render(
+        &self,
+        name: &str,
+        schema: &SchemaRef,
+        of: (BatchId, BatchTime),
+        rows: &[RecordBatch],
+    ) -> io::Result<Vec<u8>> {
+        sink::render(name, self.rows, schema, of, rows)
+    }
+}
+
+impl SinkConfig for PrintSample {
+    fn kind(&self) -> &'static str {
+        "sample"
+    }
+
+    fn check(&self, _part: &PartMistakes<'_>) {}
+
+    fn is_sample(&self) -> bool {
+        true
+    }
+
+    fn check_start(&self, _start: SinkStart<'_>, _schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        schema: &SchemaRef,
+        _owner: Option<&Owner>,
+        _failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        let name = &start.spec.name;
+        Ok(Box::new(PrintSink::new(name, self.rows, schema.clone(), Box::new(terminal::Output)).once()))
+    }
+
+    fn render(
+        &self,
+        name: &str,
+        schema: &SchemaRef,
+        of: (BatchId, BatchTime),
+        rows: &[RecordBatch],
+    ) -> io::Result<Vec<u8>> {
+        sink::render(name, self.rows, schema, of, rows)
+    }
+}

@@ -1,0 +1,325 @@
+//! Sink `queue`: one JSON line a batch, for tests: `{"batch":1,"time":"2026-11-20T08:30:01.000000Z","rows":[{…}]}`.
+//!
+//! The file begins anew with every start of a job without checkpoints. With them it is appended to: a line is whole or
+//! does not count, so the last whole line says which batch was committed last; a marker beside it names the job, and every
+//! other job is refused.
+
+pub mod declaration;
+pub mod settings;
+
+use crate::sink::marker::{self, LockBeside, Marker};
+use crate::sink::{check_writable, commit_failed, open_failed, rows_refused};
+use millstream_base::batch::cell;
+use millstream_base::batch::json::JsonRows;
+use millstream_base::batch::sink::Sink;
+use millstream_base::owner::Owner;
+
+use arrow::array::RecordBatch;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::patience::{io_failed, patiently};
+use serde::Deserialize;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes that are looked through at once for the end of a line.
+const LOOK_BYTES: u64 = 64 << 10;
+
+/// Writes a line for every batch, also for one without rows.
+struct QueueSink {
+    name: String,
+    path: PathBuf,
+    file: File,
+    /// Where the job keeps checkpoints.
+    kept: Option<CommittedLines>,
+    /// Held while the file is open, where it is a file.
+    _lock: Option<LockBeside>,
+}
+
+/// What a job with checkpoints knows of the file.
+struct CommittedLines {
+    owner: Owner,
+    failure: Failure,
+    committed: Option<BatchId>,
+    /// Length of the whole lines.
+    bytes: u64,
+}
+
+impl QueueSink {
+    /// Makes or empties the file, or goes on behind its last whole line where this job wrote it. Refuses a file that
+    /// another job has committed to.
+    fn open(name: &str, path: &Path, owner: Option<&Owner>, failure: &Failure) -> Result<QueueSink> {
+        let failed = |what: &'static str| move |cause: io::Error| open_failed(name, what, path, &cause);
+        let refused = |message: String| Error::environment(format!("sink `{name}`: {message}"));
+        // A device or a pipe keeps nothing that could be read again.
+        let keeps = !path.exists() || path.is_file();
+        let owner = owner.filter(|_| keeps);
+        // Opening a pipe waits for whoever reads it, so somebody must.
+        let _read = if keeps { None } else { Some(being_read(path).map_err(failed("open the pipe"))?) };
+        let mut options = File::options();
+        let file = options.read(owner.is_some()).write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(failed("make the file"))?;
+        let mut lock = None;
+        if keeps {
+            lock = Some(LockBeside::of(path, &file).map_err(failed("lock the file"))?);
+            // Only now, as whoever had it until now may have written meanwhile.
+            look(path, owner.is_some(), owner.map(|owner| owner.job_id.as_str())).map_err(refused)?;
+        }
+        let kept = match owner {
+            None => {
+                if keeps {
+                    file.set_len(0).map_err(failed("begin the file"))?;
+                }
+                None
+            }
+            Some(owner) => {
+                let (committed, bytes) = take_over(path, &file, owner).map_err(failed("go on in the file"))?;
+                Some(CommittedLines { owner: owner.clone(), failure: failure.clone(), committed, bytes })
+            }
+        };
+        Ok(QueueSink { name: name.into(), path: path.into(), file, kept, _lock: lock })
+    }
+}
+
+/// Opens a pipe or a device without waiting; an error: nobody reads the pipe.
+fn being_read(path: &Path) -> io::Result<File> {
+    File::options().write(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|cause| match cause.raw_os_error() {
+        Some(libc::ENXIO) => {
+            io::Error::other("no process reads it; start the reader first, or write the path of a file")
+        }
+        _ => cause,
+    })
+}
+
+impl Sink for QueueSink {
+    fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        let failed = |cause| commit_failed(&self.name, batch, self.path.display(), cause);
+        let line = render(batch, time, &rows);
+        let line = line.map_err(|cause| rows_refused(&self.name, batch, self.path.display(), cause))?;
+        let Some(kept) = &mut self.kept else {
+            // The file has no buffer of ours: one write of the whole line, and the line is there for every reader.
+            return self.file.write_all(&line).map_err(failed);
+        };
+        kept.commit(&self.path, &self.file, batch, &line)
+            .map_err(|e| e.within(format!("sink `{}`: batch {batch}", self.name)))
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        self.kept.as_ref().and_then(|kept| kept.committed)
+    }
+}
+
+impl CommittedLines {
+    fn commit(&mut self, path: &Path, file: &File, batch: BatchId, line: &[u8]) -> Result<()> {
+        fault::point("commit.before");
+        let failed = |cause| io_failed(format!("write {}", path.display()), &cause);
+        let append = || {
+            file.write_all_at(line, self.bytes)?;
+            fault::point("commit.written");
+            file.sync_data()
+        };
+        patiently(&self.failure, || {
+            check_ours(path, &self.owner).map_err(failed)?;
+            append().map_err(|cause| {
+                // Half a line is no harm to who reads whole ones, but it need not stay.
+                let _ = file.set_len(self.bytes);
+                failed(cause)
+            })
+        })?;
+        fault::point("commit.after");
+        self.bytes += line.len() as u64;
+        self.committed = Some(batch);
+        Ok(())
+    }
+}
+
+/// Where the file says whose it is.
+fn marker_path(path: &Path) -> PathBuf {
+    marker::beside(path, ".millstream")
+}
+
+fn check_ours(path: &Path, owner: &Owner) -> io::Result<()> {
+    let path = marker_path(path);
+    match marker::read(&path)? {
+        Some(marker) => marker.check_ours(owner),
+        None => Err(io::Error::other(format!("the file {} beside it is gone; what removed it?", path.display()))),
+    }
+}
+
+/// Reads the marker beside a file and refuses what this job may not write over: rows that another job has committed, or,
+/// where this job keeps checkpoints, rows of which nothing tells whose they are. `owner_id`: the id of this job, where it
+/// has one yet.
+fn look(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<Option<Marker>, String> {
+    let marker_path = marker_path(path);
+    let instead = "or choose another path (for one run: --set sinks.<name>.path=<file>)";
+    let marker = marker::read(&marker_path).map_err(|cause| match cause.kind() {
+        io::ErrorKind::InvalidData => cause.to_string(),
+        _ => format!("cannot read {}: {cause}; choose another path", marker_path.display()),
+    })?;
+    let file = format!("the file {}", path.display());
+    let remedy = format!("remove it together with {}, {instead}", marker_path.display());
+    let marker = marker::of_job(marker, owner_id, &file, &remedy)?;
+    if marker.is_none() && keeps_checkpoints && holds_something(path) {
+        return Err(format!(
+            "{file} holds rows of an earlier run, and a job with checkpoints overwrites nothing; remove it {instead}"
+        ));
+    }
+    Ok(marker)
+}
+
+fn holds_something(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0)
+}
+
+/// Cuts a torn line off the file, and writes down which start of the job has it now. The last batch, and the length of the
+/// whole lines.
+fn take_over(path: &Path, file: &File, owner: &Owner) -> io::Result<(Option<BatchId>, u64)> {
+    let found = match &marker::read(&marker_path(path))? {
+        None => (None, 0),
+        Some(marker) => {
+            marker.check_ours(owner)?;
+            last_line(file)?
+        }
+    };
+    file.set_len(found.1)?;
+    file.sync_all()?;
+    fault::point("start.sink");
+    marker::take_over(&marker_path(path), &Marker::new(owner, None, None))?;
+    Ok(found)
+}
+
+/// The last batch that the file holds for this job, without changing anything. An error where it is of another job.
+fn committed(path: &Path, job_id: &str) -> Result<Option<BatchId>, String> {
+    if path.exists() && !path.is_file() || look(path, true, Some(job_id))?.is_none() || !path.is_file() {
+        return Ok(None);
+    }
+    let failed = |cause: io::Error| format!("cannot read {}: {cause}", path.display());
+    Ok(last_line(&File::open(path).map_err(failed)?).map_err(failed)?.0)
+}
+
+/// The line of a batch in the file; `None`: it is not there.
+fn written(path: &Path, batch: BatchId) -> io::Result<Option<Vec<u8>>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut lines = BufReader::new(File::open(path)?);
+    loop {
+        let mut line = Vec::new();
+        if lines.read_until(b'\n', &mut line)? == 0 || line.last() != Some(&b'\n') {
+            return Ok(None);
+        }
+        if batch_of(&line)? == batch {
+            return Ok(Some(line));
+        }
+    }
+}
+
+/// The part of a line that counts here.
+#[derive(Deserialize)]
+struct LineHead {
+    batch: BatchId,
+}
+
+fn batch_of(line: &[u8]) -> io::Result<BatchId> {
+    let read = serde_json::from_slice::<LineHead>(line).map(|line| line.batch);
+    read.map_err(|_| {
+        let told = "a line of it is not one that a queue sink writes; remove the file to begin it anew";
+        io::Error::new(io::ErrorKind::InvalidData, told)
+    })
+}
+
+/// The batch of the last whole line, and where that line ends.
+fn last_line(file: &File) -> io::Result<(Option<BatchId>, u64)> {
+    let Some(end) = newline_before(file, file.metadata()?.len())? else { return Ok((None, 0)) };
+    let start = newline_before(file, end)?.map_or(0, |before| before + 1);
+    let length = usize::try_from(end - start).map_err(io::Error::other)?;
+    let mut line = vec![0; length];
+    file.read_exact_at(&mut line, start)?;
+    Ok((Some(batch_of(&line)?), end + 1))
+}
+
+/// The place of the last newline before this one.
+fn newline_before(file: &File, mut end: u64) -> io::Result<Option<u64>> {
+    let mut block = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(LOOK_BYTES);
+        block.resize((end - start) as usize, 0);
+        file.read_exact_at(&mut block, start)?;
+        if let Some(newline) = memchr::memrchr(b'\n', &block) {
+            return Ok(Some(start + newline as u64));
+        }
+        end = start;
+    }
+    Ok(None)
+}
+
+/// The line of a batch.
+fn render(batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> io::Result<Vec<u8>> {
+    let mut head = format!("{{\"batch\":{batch},\"time\":\"");
+    cell::write_rfc3339(&mut head, time.0);
+    head.push_str("\",\"rows\":[");
+    let mut line = head.into_bytes();
+    let mut first = true;
+    for part in rows {
+        let mut objects = JsonRows::new(part)?;
+        for row in 0..part.num_rows() {
+            if !first {
+                line.push(b',');
+            }
+            first = false;
+            objects.write(row, &mut line)?;
+        }
+    }
+    line.extend_from_slice(b"]}\n");
+    Ok(line)
+}
+
+/// Whether the file can be made or, where it is there, written, and holds nothing that another job has committed. Changes
+/// nothing. `owner_id`: the id of the job that goes on.
+fn check(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<(), String> {
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(format!("{} is no file name; write the path of a file", path.display())),
+    };
+    let writable = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            Err(format!("{} is a folder; a queue sink writes one file: choose another path", path.display()))
+        }
+        // Opening anything else, a pipe for one, may wait for its reader.
+        Ok(found) if !found.is_file() => Ok(()),
+        Ok(_) => fs::OpenOptions::new()
+            .append(true)
+            .open(path)
+            .map(drop)
+            .map_err(|cause| format!("cannot write {}: {cause}; choose another path", path.display())),
+        Err(_) if !parent.exists() => {
+            Err(format!("the folder {} does not exist; make it or choose another path", parent.display()))
+        }
+        Err(_) if !parent.is_dir() => Err(format!("{} is a file, not a folder; choose another path", parent.display())),
+        Err(_) => check_writable(parent),
+    };
+    writable?;
+    if !path.exists() || path.is_file() {
+        look(path, keeps_checkpoints, owner_id)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millstream_base::error::Kind;
+
+    #[test]
+    fn a_full_disk_is_an_error_that_names_sink_path_and_batch() {
+        let mut sink = QueueSink::open("out", Path::new("/dev/full"), None, &Failure::default()).unwrap();
+        let error = sink.commit(BatchId(8), BatchTime(0), vec![]).unwrap_err();
+        assert_eq!(error.kind, Kind::Environment);
+        assert!(error.message.starts_with("sink `out`: batch 8: cannot write /dev/full: No space left"), "{error}");
+    }
+}

@@ -1,0 +1,94 @@
+//! What a job file says of sinks of kind `websocket`.
+
+use super::settings::WebsocketWrites;
+use super::sink;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::Result;
+use millstream_base::failure::Failure;
+use millstream_base::job::connector::{ENCODING, SinkDeclaration, TLS_SHAPE};
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::spec::{SinkConfig, SinkStart};
+use millstream_base::job::table::Reader;
+use millstream_base::job::{PartMistakes, parts};
+use millstream_base::limits;
+use millstream_base::owner::Owner;
+use std::sync::Arc;
+
+const KIND: &str = "websocket";
+
+/// Sinks.
+pub const SINK: SinkDeclaration = SinkDeclaration {
+    kind: KIND,
+    doc: "pages that follow them",
+    keys: &[
+        key("listen", KeyShape::Address, "Where clients connect to, as \"127.0.0.1:8090\".").required(),
+        key(
+            "token",
+            KeyShape::Text,
+            "What each client must bring; write \"${NAME}\", so that it does not stand in the file.",
+        ),
+        key(
+            "origins",
+            KeyShape::Texts,
+            "Sites whose pages may listen, as \"https://dashboard.example.org\"; \"*\" for all. Pages of this machine may.",
+        ),
+        key("tls", TLS_SHAPE, "The certificate that clients see, { cert = \"own.pem\", key = \"own.key\" }."),
+        key(
+            "clients_max",
+            KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
+            "Clients at a time, 100 by default; more wait.",
+        ),
+        key(
+            "rows_per_message_max",
+            KeyShape::Whole(1, i64::MAX as u64),
+            "Most rows of one message, 1000 by default; a batch with more is several messages.",
+        ),
+    ],
+    shared: &[ENCODING],
+    read: |r| Arc::new(WebsocketWrites::read(r)),
+};
+
+impl WebsocketWrites {
+    fn read(r: &Reader<'_>) -> WebsocketWrites {
+        let mut writes = WebsocketWrites::new(r.needed_text("listen", "listen = \"127.0.0.1:8090\""));
+        writes.token = r.text("token", "token = \"${NAME}\"").map(str::to_owned);
+        writes.origins = r.list("origins", "origins = \"https://dashboard.example.org\"");
+        writes.tls = r.tls();
+        let clients = r.whole("clients_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
+        writes.clients_max = clients.unwrap_or(writes.clients_max);
+        let rows = r.whole("rows_per_message_max", 1, i64::MAX as u64);
+        writes.rows_per_message_max = rows.unwrap_or(writes.rows_per_message_max);
+        writes
+    }
+}
+
+impl SinkConfig for WebsocketWrites {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, part: &PartMistakes<'_>) {
+        parts::address("listen", &self.listen, part);
+        if let Some(token) = &self.token {
+            parts::token(token, part);
+        }
+        self.tls.iter().for_each(|tls| parts::own_certificate(tls, part));
+        part.not_zero("clients_max", self.clients_max);
+        part.not_zero("rows_per_message_max", self.rows_per_message_max);
+    }
+
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
+        sink::check(self, start, schema)
+    }
+
+    fn open(
+        &self,
+        start: SinkStart<'_>,
+        _schema: &SchemaRef,
+        _owner: Option<&Owner>,
+        failure: &Failure,
+    ) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, failure)
+    }
+}

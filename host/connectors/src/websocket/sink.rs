@@ -1,0 +1,120 @@
+//! Sink `websocket`: it listens, and whoever connects hears of each batch that is committed from then on, as JSON.
+//!
+//! All clients share the last messages; one that does not keep up skips what is gone by then and is told how much.
+
+mod client;
+mod messages;
+
+use super::settings::WebsocketWrites;
+use crate::http::certificate::Certificate;
+use crate::http::listener::{bind, cannot_listen};
+use crate::http::refusals::Refusals;
+use crate::limits::WEBSOCKET_MESSAGES_MAX;
+use crate::sink::waiting::runtime_of;
+use crate::sink::wrong;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use millstream_base::batch::json;
+use millstream_base::batch::sink::Sink;
+use millstream_base::error::{Error, Result};
+use millstream_base::failure::Failure;
+use millstream_base::fault;
+use millstream_base::ids::{BatchId, BatchTime};
+use millstream_base::job::spec::{Origin, SinkStart};
+use millstream_base::threads;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+use tokio::sync::broadcast;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+/// Tells all clients of every batch that has rows.
+struct WebsocketSink {
+    name: String,
+    rows_max: usize,
+    messages: broadcast::Sender<Utf8Bytes>,
+    /// It serves the clients; gone with the sink.
+    runtime: Option<Runtime>,
+}
+
+impl Drop for WebsocketSink {
+    fn drop(&mut self) {
+        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
+/// What all connections share.
+struct Audience {
+    name: String,
+    spec: WebsocketWrites,
+    certificate: Option<Certificate>,
+    messages: broadcast::Sender<Utf8Bytes>,
+    refusals: Refusals,
+}
+
+/// Checks what can be checked before anything listens.
+pub(super) fn check(writes: &WebsocketWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
+    let SinkStart { spec, origin, .. } = start;
+    json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
+    match certificate(writes, origin) {
+        None => Ok(()),
+        Some(certificate) => {
+            let usable = certificate.check();
+            usable.map_err(|message| wrong(spec, origin, "tls", format!("`tls` cannot be used: {message}")))
+        }
+    }
+}
+
+/// Begins to listen.
+pub(super) fn open(writes: &WebsocketWrites, start: SinkStart<'_>, failure: &Failure) -> Result<Box<dyn Sink>> {
+    let (name, address) = (&start.spec.name, &writes.listen);
+    let runtime = runtime_of("millstream-websocket")?;
+    // The caller may be a thread of another runtime.
+    let listener = std::thread::scope(|scope| {
+        let bound = scope.spawn(|| runtime.block_on(bind(address, false))).join();
+        bound.map_err(|_| Error::bug("a thread that began to listen panicked"))
+    })?;
+    let who = format!("sink `{name}`");
+    let listener = listener.map_err(|error| Error::job(cannot_listen(&who, address, &error)))?;
+    let (messages, _) = broadcast::channel(WEBSOCKET_MESSAGES_MAX);
+    let audience = Audience {
+        name: name.clone(),
+        spec: writes.clone(),
+        certificate: certificate(writes, start.origin),
+        messages: messages.clone(),
+        refusals: Refusals::new(who.clone()),
+    };
+    let serving = runtime.spawn(async move {
+        fault::thread("websocket");
+        client::serve_all(listener, Arc::new(audience)).await;
+    });
+    let failure = failure.clone();
+    runtime.spawn(async move {
+        if let Err(Ok(panic)) = serving.await.map_err(tokio::task::JoinError::try_into_panic) {
+            failure.set(threads::panicked(&format!("the server of {who}"), &*panic));
+        }
+    });
+    let rows_max = usize::try_from(writes.rows_per_message_max).unwrap_or(usize::MAX);
+    Ok(Box::new(WebsocketSink { name: name.clone(), rows_max, messages, runtime: Some(runtime) }))
+}
+
+fn certificate(spec: &WebsocketWrites, origin: &Origin) -> Option<Certificate> {
+    spec.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder))
+}
+
+impl Sink for WebsocketSink {
+    fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        if self.messages.receiver_count() == 0 {
+            return Ok(());
+        }
+        let tell = |message: String| {
+            // Nobody hears it any more, which is no error.
+            let _ = self.messages.send(message.into());
+        };
+        messages::each(batch, time, &rows, self.rows_max, tell)
+            .map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", self.name)))
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        None
+    }
+}
