@@ -10,7 +10,7 @@ pub use kinds::{Kind, Kinds, NOTHING};
 pub use nothing::Nothing;
 pub use server::{COMPRESSIONS, REGISTRY_EXAMPLE, SASL_SHAPE, START, SUBJECT_SHAPE, TLS_SHAPE};
 
-use super::keys::{self, KeyShape, TableKey};
+use super::keys::TableKey;
 use super::spec::{SinkConfig, SinkServer, SourceConfig};
 use super::table::Reader;
 use std::sync::Arc;
@@ -45,8 +45,6 @@ pub const REJECTING: &[&str] = &["max_rejected"];
 pub const COLUMNS: &[&str] = &["schema"];
 /// The formats of records that are frames by themselves.
 pub const RECORDS: &[&str] = &["separator", "registry", "schema_file", "descriptor", "message", "confluent"];
-/// The shape of a key `tls` of a source.
-pub const TLS_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(keys::TLS)]);
 /// TLS with a server.
 pub const TLS: &[&str] = &["tls"];
 /// How long a sink waits for its server.

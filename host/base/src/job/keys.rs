@@ -137,32 +137,6 @@ pub(super) const SOURCE_KEYS_LATER: &[&str] = &["compression"];
 pub(super) const SINK_KEYS_LATER: &[&str] = &["partition", "headers"];
 /// Keys of `[checkpoint]` of versions to come.
 pub(super) const CHECKPOINT_KEYS_LATER: &[&str] = &["keep", "compression"];
-/// The keys of several tables as those of one.
-const fn all<const N: usize>(tables: &[&[TableKey]]) -> [TableKey; N] {
-    let mut keys = [key("", KeyShape::Any, ""); N];
-    let (mut table, mut next) = (0, 0);
-    while table < tables.len() {
-        let mut place = 0;
-        while place < tables[table].len() {
-            keys[next] = tables[table][place];
-            (place, next) = (place + 1, next + 1);
-        }
-        table += 1;
-    }
-    assert!(next == N);
-    keys
-}
-
-/// How many keys they have.
-const fn count(tables: &[&[TableKey]]) -> usize {
-    let (mut table, mut count) = (0, 0);
-    while table < tables.len() {
-        count += tables[table].len();
-        table += 1;
-    }
-    count
-}
-
 /// The whole file.
 pub(super) const JOB: &[TableKey] = &[
     key("name", KeyShape::Name, "The job's name, by default that of the file."),

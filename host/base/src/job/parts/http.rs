@@ -1,13 +1,7 @@
 //! What must hold of those that speak HTTP.
 
-use super::address;
 use crate::job::part_mistakes::PartMistakes;
 use crate::job::spec::TlsSpec;
-use crate::units;
-use std::time::Duration;
-
-/// The longest that a request may take to come in.
-const REQUEST_TIME_MAX_MAX: Duration = Duration::from_secs(3600);
 
 /// Who listens has a certificate, and looks at nobody's.
 pub fn own_certificate(tls: &TlsSpec, part: &PartMistakes<'_>) {
