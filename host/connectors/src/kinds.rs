@@ -1,6 +1,6 @@
 //! Which kinds of sources and sinks there are: the one list of connectors, in the order in which messages name them.
 
-use crate::print::settings::PrintSample;
+use crate::print::settings::PrintWrites;
 use millstream_base::job::connector::Kind::{Declared, General, OfLanguage};
 use millstream_base::job::connector::{Kinds, NOTHING};
 use millstream_base::job::spec::SinkKind;
@@ -80,7 +80,7 @@ pub fn all() -> &'static Kinds {
 
 /// What shows so many of the first rows of a stream, in the place of a sink.
 pub fn sample(rows: usize) -> SinkKind {
-    PrintSample { rows }.into()
+    PrintWrites { rows, once: true }.into()
 }
 
 #[cfg(test)]

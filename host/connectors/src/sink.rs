@@ -40,7 +40,7 @@ pub fn check(
     owner_id: Option<&str>,
     servers: ServerWait,
 ) -> Result<()> {
-    let start = SinkStart { spec, origin, servers, job_id: owner_id };
+    let start = SinkStart { job_id: owner_id, ..SinkStart::new(spec, origin, servers) };
     spec.kind.check_start(start, &binary::written(spec, schema), keeps_checkpoints)
 }
 
@@ -56,7 +56,7 @@ pub fn open(
     failure: &Failure,
     servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
-    let start = SinkStart { spec, origin, servers, job_id: None };
+    let start = SinkStart::new(spec, origin, servers);
     let sink = spec.kind.open(start, &binary::written(spec, &schema), owner, failure)?;
     Ok(binary::encoding(spec, schema, sink))
 }
@@ -74,20 +74,20 @@ pub fn open_share(
     failure: &Failure,
     servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
-    let start = SinkStart { spec, origin, servers, job_id: None };
-    let sink = spec.kind.open_share(start, worker, &binary::written(spec, &schema), owner, failure)?;
+    let start = SinkStart { share: Some(worker), ..SinkStart::new(spec, origin, servers) };
+    let sink = spec.kind.open(start, &binary::written(spec, &schema), owner, failure)?;
     Ok(binary::encoding(spec, schema, sink))
 }
 
 /// The last batch that a sink's medium holds for this job, as [`Sink::committed`] will say once it is open. Changes
 /// nothing outside. An error where the medium cannot be read or belongs to another job.
 pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: ServerWait) -> Result<Option<BatchId>> {
-    spec.kind.committed(SinkStart { spec, origin, servers, job_id: Some(job_id) }, job_id)
+    spec.kind.committed(SinkStart::new(spec, origin, servers), job_id)
 }
 
 /// The bytes that a sink's medium holds of a batch; `None`: it cannot be told, or they were moved away.
 pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Option<Vec<u8>>> {
-    spec.kind.written(SinkStart { spec, origin, servers: ServerWait::No, job_id: None }, batch)
+    spec.kind.written(SinkStart::new(spec, origin, ServerWait::No), batch)
 }
 
 /// A batch time for people: `2026-11-20 08:30:01.123456`.

@@ -67,8 +67,7 @@ pub(super) fn sharing(options: &Options) -> usize {
 /// Waits for the clusters of the job that are away: nothing is begun before all are there.
 fn await_clusters(spec: &JobSpec, options: &Options) -> Result<()> {
     for sink in spec.sinks.iter().filter(|_| owns_sinks(options)) {
-        let servers = servers(options);
-        sink.kind.await_server(SinkStart { spec: sink, origin: &spec.origin, servers, job_id: None })?;
+        sink.kind.await_server(SinkStart::new(sink, &spec.origin, servers(options)))?;
     }
     Ok(())
 }

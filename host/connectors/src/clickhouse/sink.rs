@@ -55,7 +55,7 @@ pub(super) fn open(
         true => tracing::info!("sink `{name}` writes at least once: after a crash some rows come again"),
         false => {}
     }
-    http::sink::prepare(&sent, start, None, owner, failure)
+    http::sink::prepare(&sent, start, owner, failure)
 }
 
 /// The requests that bring the rows.

@@ -254,18 +254,7 @@ impl SinkConfig for FileWrites {
         owner: Option<&Owner>,
         failure: &Failure,
     ) -> Result<Box<dyn Sink>> {
-        sink::open(self.settings(start, schema), None, owner, failure)
-    }
-
-    fn open_share(
-        &self,
-        start: SinkStart<'_>,
-        worker: usize,
-        schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        sink::open(self.settings(start, schema), Some(worker), owner, failure)
+        sink::open(self.settings(start, schema), start.share, owner, failure)
     }
 
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {

@@ -100,16 +100,16 @@ fn counts_for_nobody(http: &HttpWrites) -> bool {
 
 /// Prepares to send, and says what that promises; the first batch connects.
 fn open(http: &HttpWrites, start: SinkStart<'_>, owner: Option<&Owner>, failure: &Failure) -> Result<Box<dyn Sink>> {
-    let name = &start.spec.name;
-    if owner.is_some() {
+    let (name, is_whole) = (&start.spec.name, start.share.is_none());
+    if owner.is_some() && is_whole {
         tracing::info!(
             "sink `{name}` sends at least once: after a crash some requests come again, with the same Idempotency-Key"
         );
     }
-    if counts_for_nobody(http) {
+    if counts_for_nobody(http) && is_whole {
         tracing::warn!("sink `{name}`: {COUNTS_ANEW}, as after --fresh; {NAME_SENDER}");
     }
-    prepare(http, start, None, owner, failure)
+    prepare(http, start, owner, failure)
 }
 
 /// Who asks the server of a sink, and the headers of all requests.
@@ -122,7 +122,6 @@ pub fn client(http: &HttpWrites, start: SinkStart<'_>) -> Result<(Client, Header
 pub fn prepare(
     http: &HttpWrites,
     start: SinkStart<'_>,
-    share: Share,
     owner: Option<&Owner>,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
@@ -138,7 +137,7 @@ pub fn prepare(
         client,
         headers,
         job_id,
-        share,
+        share: start.share,
         failure: failure.clone(),
         runtime: new_runtime()?,
         refused: 0,

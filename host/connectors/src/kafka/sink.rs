@@ -28,7 +28,6 @@ use self::watch::Watch;
 use super::fault::{KafkaFault, KafkaFaultKind};
 use super::{PAUSE_MIN, settings as settings_of};
 use crate::sink::encoder::not_encoded;
-use crate::sink::shares::Share;
 use crate::sink::wrong;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -142,11 +141,10 @@ fn open(
     writes: &KafkaWrites,
     start: SinkStart<'_>,
     schema: &SchemaRef,
-    share: Share,
     owner: Option<&Owner>,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
-    let SinkStart { spec, origin, .. } = start;
+    let SinkStart { spec, origin, share, .. } = start;
     let mut encoder = encoder(writes, start, schema)?;
     let target = Target::new(writes, start, share, owner.cloned())?;
     if let Some(subject) = target.subject(origin) {

@@ -77,10 +77,10 @@ fn open(
     writes: &PostgresWrites,
     start: SinkStart<'_>,
     schema: &SchemaRef,
-    share: Share,
     owner: Option<&Owner>,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
+    let share = start.share;
     let server = server(writes, start, schema, share, owner.cloned())?;
     // Whoever holds all shares together commits nothing itself.
     let commits = share.is_some() || !writes.by_worker();

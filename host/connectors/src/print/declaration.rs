@@ -1,6 +1,6 @@
 //! What a job file says of sinks of kind `print`.
 
-use super::settings::{PrintSample, PrintWrites};
+use super::settings::PrintWrites;
 use super::sink::{self, PrintSink};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -8,7 +8,6 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::PartMistakes;
 use millstream_base::job::connector::SinkDeclaration;
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{SinkConfig, SinkStart};
@@ -37,23 +36,22 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
 impl PrintWrites {
     fn read(r: &Reader<'_>) -> PrintWrites {
         let rows = r.whole("rows", 0, limits::PRINT_ROWS_MAX).and_then(|rows| usize::try_from(rows).ok());
-        rows.map_or_else(PrintWrites::default, |rows| PrintWrites { rows })
+        let usual = PrintWrites::default();
+        PrintWrites { rows: rows.unwrap_or(usual.rows), ..usual }
     }
 }
 
 impl SinkConfig for PrintWrites {
     fn kind(&self) -> &'static str {
-        KIND
+        if self.once { "sample" } else { KIND }
     }
 
-    fn check(&self, _part: &PartMistakes<'_>) {}
+    fn is_sample(&self) -> bool {
+        self.once
+    }
 
     fn keeps_rows(&self) -> bool {
         false
-    }
-
-    fn check_start(&self, _start: SinkStart<'_>, _schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
-        Ok(())
     }
 
     fn open(
@@ -67,44 +65,8 @@ impl SinkConfig for PrintWrites {
         if owner.is_some() {
             tracing::info!("sink `{name}` prints at least once: after a crash it may show some batches again");
         }
-        Ok(Box::new(PrintSink::new(name, self.rows, schema.clone(), Box::new(terminal::Output))))
-    }
-
-    fn render(
-        &self,
-        name: &str,
-        schema: &SchemaRef,
-        of: (BatchId, BatchTime),
-        rows: &[RecordBatch],
-    ) -> io::Result<Vec<u8>> {
-        sink::render(name, self.rows, schema, of, rows)
-    }
-}
-
-impl SinkConfig for PrintSample {
-    fn kind(&self) -> &'static str {
-        "sample"
-    }
-
-    fn check(&self, _part: &PartMistakes<'_>) {}
-
-    fn is_sample(&self) -> bool {
-        true
-    }
-
-    fn check_start(&self, _start: SinkStart<'_>, _schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
-        Ok(())
-    }
-
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        schema: &SchemaRef,
-        _owner: Option<&Owner>,
-        _failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        let name = &start.spec.name;
-        Ok(Box::new(PrintSink::new(name, self.rows, schema.clone(), Box::new(terminal::Output)).once()))
+        let sink = PrintSink::new(name, self.rows, schema.clone(), Box::new(terminal::Output));
+        Ok(Box::new(if self.once { sink.once() } else { sink }))
     }
 
     fn render(

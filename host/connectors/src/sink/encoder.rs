@@ -21,7 +21,7 @@ impl Encoder {
     /// That of a sink to which all workers send their rows of this schema. `None`: whoever commits needs the rows themselves, as
     /// for a format that is not made row by row, or where the medium tells how they are written.
     pub fn of(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<Option<Encoder>> {
-        let start = SinkStart { spec, origin, servers: ServerWait::No, job_id: None };
+        let start = SinkStart::new(spec, origin, ServerWait::No);
         let encode = spec.kind.encoder(start, &binary::written(spec, schema))?;
         Ok(encode.map(|encode| Encoder { sink: spec.clone(), encode }))
     }

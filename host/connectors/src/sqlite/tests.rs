@@ -35,7 +35,7 @@ impl TestSink {
 
     fn with<T>(&self, work: impl FnOnce(SinkStart<'_>) -> Result<T>) -> Result<T> {
         let spec = SinkSpec::new("out", ["in"], SinkKind::Declared(Arc::new(self.writes.clone())));
-        work(SinkStart { spec: &spec, origin: &self.origin, servers: ServerWait::No, job_id: None })
+        work(SinkStart::new(&spec, &self.origin, ServerWait::No))
     }
 
     fn check(&self) -> Result<()> {
@@ -164,7 +164,7 @@ fn a_query_gives_the_rows_that_a_sink_wrote_with_their_types() {
     let writes =
         SqliteWrites { path: "a.db".into(), table: "t".into(), mode: TableMode::Append, wait: Duration::from_secs(1) };
     let spec = SinkSpec::new("out", ["in"], SinkKind::Declared(Arc::new(writes.clone())));
-    let start = SinkStart { spec: &spec, origin: &origin, servers: ServerWait::No, job_id: None };
+    let start = SinkStart::new(&spec, &origin, ServerWait::No);
     let mut sink = writes.open(start, &part.schema(), None, &Failure::default()).unwrap();
     commit(&mut *sink, 1, part.clone()).unwrap();
     let query = |query| {

@@ -5,7 +5,6 @@ use crate::batch::sink::Sink;
 use crate::error::Result;
 use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime};
-use crate::job::part_mistakes::PartMistakes;
 use crate::job::spec::{SinkConfig, SinkStart};
 use crate::owner::Owner;
 use arrow::array::RecordBatch;
@@ -20,14 +19,8 @@ impl SinkConfig for Nothing {
         "nothing"
     }
 
-    fn check(&self, _part: &PartMistakes<'_>) {}
-
     fn keeps_rows(&self) -> bool {
         false
-    }
-
-    fn check_start(&self, _start: SinkStart<'_>, _schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
-        Ok(())
     }
 
     fn open(

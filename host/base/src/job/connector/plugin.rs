@@ -19,11 +19,6 @@ impl SinkConfig for PluginSinkSpec {
         parts::check_end(&self.plugin, part);
     }
 
-    /// What a plugin says of its config was heard when the job was loaded.
-    fn check_start(&self, _start: SinkStart<'_>, _schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
-        Ok(())
-    }
-
     fn open(
         &self,
         start: SinkStart<'_>,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::batch::json;
 use crate::batch::sink::{EncodeRows, Sink};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::part_mistakes::PartMistakes;
@@ -196,7 +196,9 @@ pub trait SinkConfig: Config {
     fn kind(&self) -> &'static str;
 
     /// Notes what is wrong with the settings, each of which could be read.
-    fn check(&self, part: &PartMistakes<'_>);
+    fn check(&self, part: &PartMistakes<'_>) {
+        let _ = part;
+    }
 
     /// Which rows are written how often, for `millstream validate`: a line each.
     fn promises(&self) -> Vec<String> {
@@ -277,7 +279,10 @@ pub trait SinkConfig: Config {
 
     /// Checks the columns, and asks the server what can be asked before anything runs. `keeps_checkpoints`: of the job. Changes nothing
     /// outside.
-    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, keeps_checkpoints: bool) -> Result<()>;
+    fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, keeps_checkpoints: bool) -> Result<()> {
+        let _ = (start, schema, keeps_checkpoints);
+        Ok(())
+    }
 
     /// Waits until the server answers, where it is away, so that a job and its server may start in any order, and nothing is begun before
     /// all are there. What does not pass is left to those who connect next: they say where it stands in the job file.
@@ -286,8 +291,9 @@ pub trait SinkConfig: Config {
         Ok(())
     }
 
-    /// Opens the sink for rows of this schema, and takes it over from earlier starts of the job, where it remembers them. `owner`: who
-    /// commits, where the job keeps checkpoints; `failure` ends the waiting for a server.
+    /// Opens the sink for rows of this schema, and takes it over from earlier starts of the job, where it remembers them; or opens a
+    /// share of it, once all of it is taken over. `owner`: who commits, where the job keeps checkpoints; `failure` ends the waiting for a
+    /// server.
     fn open(
         &self,
         start: SinkStart<'_>,
@@ -295,19 +301,6 @@ pub trait SinkConfig: Config {
         owner: Option<&Owner>,
         failure: &Failure,
     ) -> Result<Box<dyn Sink>>;
-
-    /// Opens what one worker has of a sink that each worker commits to, after [`SinkConfig::open`] has taken over all of it.
-    fn open_share(
-        &self,
-        start: SinkStart<'_>,
-        worker: usize,
-        schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        let _ = (worker, schema, owner, failure);
-        Err(Error::bug(format!("sink `{}` has no shares", start.spec.name)))
-    }
 
     /// The last batch that the server holds of the job with this id; `None`: none, or it keeps no marker.
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
@@ -409,6 +402,15 @@ pub struct SinkStart<'a> {
     pub servers: ServerWait,
     /// The id of the job, where it goes on from a checkpoint and its rows may be there already.
     pub job_id: Option<&'a str>,
+    /// The worker whose share of a sink is opened that each worker commits to; `None`: all of it.
+    pub share: Option<usize>,
+}
+
+impl<'a> SinkStart<'a> {
+    /// All of a sink of a job that begins.
+    pub fn new(spec: &'a SinkSpec, origin: &'a Origin, servers: ServerWait) -> SinkStart<'a> {
+        SinkStart { spec, origin, servers, job_id: None, share: None }
+    }
 }
 
 impl PartialEq for dyn SourceConfig {

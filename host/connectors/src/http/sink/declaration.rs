@@ -211,17 +211,6 @@ impl SinkConfig for HttpWrites {
         super::open(self, start, owner, failure)
     }
 
-    fn open_share(
-        &self,
-        start: SinkStart<'_>,
-        worker: usize,
-        _schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        super::prepare(self, start, Some(worker), owner, failure)
-    }
-
     fn encoder(&self, _start: SinkStart<'_>, _schema: &SchemaRef) -> Result<Option<EncodeRows>> {
         // Of the rows of a key the last is chosen first.
         Ok(self.keyed().is_none().then(|| Arc::new(json::encode) as EncodeRows))

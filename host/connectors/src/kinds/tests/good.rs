@@ -140,7 +140,7 @@ fn the_example_is_read_whole() {
     assert_eq!(all, expected);
 
     assert_eq!(job.sinks[0].from, ["totals", "hot.rejected"]);
-    assert_eq!(job.sinks[0].kind, PrintWrites { rows: 10 }.into());
+    assert_eq!(job.sinks[0].kind, PrintWrites { rows: 10, once: false }.into());
     assert_eq!(job.sinks[1].kind, FileWrites::new("out", FileFormat::Parquet(Compression::Snappy)).into());
 }
 

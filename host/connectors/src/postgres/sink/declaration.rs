@@ -91,18 +91,7 @@ impl SinkConfig for PostgresWrites {
         owner: Option<&Owner>,
         failure: &Failure,
     ) -> Result<Box<dyn Sink>> {
-        super::open(self, start, schema, None, owner, failure)
-    }
-
-    fn open_share(
-        &self,
-        start: SinkStart<'_>,
-        worker: usize,
-        schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        super::open(self, start, schema, Some(worker), owner, failure)
+        super::open(self, start, schema, owner, failure)
     }
 
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {

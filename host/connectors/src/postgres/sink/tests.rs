@@ -23,7 +23,7 @@ fn writes(server: &Postgres, mode: TableMode) -> PostgresWrites {
 /// Does this with a sink that starts.
 fn starting<T>(writes: &PostgresWrites, work: impl FnOnce(SinkStart<'_>) -> T) -> T {
     let (spec, origin) = (SinkSpec::new("out", ["in"], writes.clone()), Origin::default());
-    work(SinkStart { spec: &spec, origin: &origin, servers: ServerWait::No, job_id: None })
+    work(SinkStart::new(&spec, &origin, ServerWait::No))
 }
 
 fn upsert() -> TableMode {
@@ -44,7 +44,7 @@ fn held_by(writes: &PostgresWrites, job_id: &str) -> Result<Option<BatchId>> {
 fn start(writes: &PostgresWrites, generation: u64) -> Result<Box<dyn Sink>> {
     let owner = Owner { job: "job".into(), job_id: "a".into(), generation: Generation(generation) };
     let schema = rows(&[])[0].schema();
-    starting(writes, |start| open(writes, start, &schema, None, Some(&owner), &Failure::default()))
+    starting(writes, |start| open(writes, start, &schema, Some(&owner), &Failure::default()))
 }
 
 #[test]
@@ -95,8 +95,7 @@ fn a_lost_connection_is_made_again_with_marker_and_without() {
     };
     let mut with = start(&writes, 1).unwrap();
     let mut without =
-        starting(&writes, |start| open(&writes, start, &rows(&[])[0].schema(), None, None, &Failure::default()))
-            .unwrap();
+        starting(&writes, |start| open(&writes, start, &rows(&[])[0].schema(), None, &Failure::default())).unwrap();
     for batch in 1..=3 {
         with.commit(BatchId(batch), BatchTime(0), rows(&[("with", batch as i64)])).unwrap();
         without.commit(BatchId(batch), BatchTime(0), rows(&[("without", batch as i64)])).unwrap();
@@ -134,8 +133,7 @@ fn a_job_that_ends_does_not_wait_for_a_server_that_is_away() {
     let mut server = Postgres::start();
     let writes = writes(&server, TableMode::Append);
     let failure = Failure::default();
-    let mut sink =
-        starting(&writes, |start| open(&writes, start, &rows(&[])[0].schema(), None, None, &failure)).unwrap();
+    let mut sink = starting(&writes, |start| open(&writes, start, &rows(&[])[0].schema(), None, &failure)).unwrap();
     server.stop();
     let ending = failure.clone();
     let waiting = std::thread::spawn(move || sink.commit(BatchId(1), BatchTime(0), rows(&[("a", 1)])));
@@ -151,7 +149,9 @@ fn shares_of_earlier_starts_commit_no_more() {
     let start = |share, generation| {
         let owner = Owner { job: "job".into(), job_id: "a".into(), generation: Generation(generation) };
         let schema = rows(&[])[0].schema();
-        starting(&writes, |start| open(&writes, start, &schema, share, Some(&owner), &Failure::default()))
+        starting(&writes, |start| {
+            open(&writes, SinkStart { share, ..start }, &schema, Some(&owner), &Failure::default())
+        })
     };
     let commit = |sink: &mut Box<dyn Sink>, batch| sink.commit(BatchId(batch), BatchTime(0), rows(&[("a", 1)]));
     let held = |sink: &Result<Box<dyn Sink>>| sink.as_ref().ok().unwrap().committed().map(|batch| batch.0);
