@@ -8,8 +8,9 @@ pub enum Bucket {}
 
 impl Bucket {
     /// No bucket can be opened.
-    pub fn open() -> Result<Bucket> {
-        Err(Error::job(built::absent("reading and writing objects and HDFS", "objects")))
+    pub fn open(url: &str) -> Result<Bucket> {
+        let (what, feature) = if url.starts_with("hdfs://") { ("HDFS", "hdfs") } else { ("a bucket", "objects") };
+        Err(Error::job(built::absent(what, feature)))
     }
 
     /// The bucket and the prefix, as a URL.

@@ -153,10 +153,12 @@ fn keys_of<C: ?Sized>(
     let doc_of = |kind: &Kind<C>| match kind {
         Kind::OfLanguage(word) => docs.iter().find(|(of, _)| of == word).map_or("", |(_, doc)| *doc),
         Kind::General(declaration) | Kind::Declared(declaration) => declaration.doc,
-        Kind::Absent { .. } => "not in this build",
+        Kind::Absent { .. } => "",
     };
-    let words: Vec<&'static str> = kinds.iter().map(word).collect();
-    let docs: Vec<String> = kinds.iter().map(|kind| format!("{} (`{}`)", doc_of(kind), word(kind))).collect();
+    // An editor marks what this build does not know.
+    let built = || kinds.iter().filter(|kind| !matches!(kind, Kind::Absent { .. }));
+    let words: Vec<&'static str> = built().map(word).collect();
+    let docs: Vec<String> = built().map(|kind| format!("{} (`{}`)", doc_of(kind), word(kind))).collect();
     let mut seen = BTreeSet::new();
     let all = |key: &TableKey| {
         let mut key = *key;

@@ -4,7 +4,8 @@ use super::is_address;
 use crate::job::part_mistakes::PartMistakes;
 use crate::job::read;
 use crate::job::spec::{
-    ColumnSource, ColumnSpec, KafkaCluster, KafkaSourceSpec, KafkaTopics, RecordBounds, SourceKind, SourceSpec, TimeForm,
+    ColumnSource, ColumnSpec, KafkaCluster, KafkaSourceSpec, KafkaTopics, RecordBounds, SourceKind, SourceSpec,
+    TimeForm,
 };
 use crate::job::suggest;
 use std::collections::BTreeSet;

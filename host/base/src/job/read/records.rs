@@ -1,5 +1,6 @@
 //! What a source of a job file says of records that have a schema of their own: Avro and Protobuf.
 
+use crate::built;
 use crate::job::keys::{self, TableKey};
 use crate::job::spec::{FileContent, ProtobufSpec, RegistrySpec, SubjectSpec, WriterSchema};
 use crate::job::table::Reader;
@@ -42,6 +43,10 @@ pub(in crate::job) fn subject(r: &Reader<'_>) -> Option<SubjectSpec> {
 }
 
 fn registry(r: &Reader<'_>, known: &[TableKey]) -> Option<RegistrySpec> {
+    if r.has("registry") && !cfg!(feature = "kafka") {
+        r.wrong("registry", built::absent("a schema registry", "kafka"));
+        return None;
+    }
     let plain = |url: &str| RegistrySpec {
         url: url.to_owned(),
         login: None,

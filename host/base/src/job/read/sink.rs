@@ -5,6 +5,7 @@ use super::stage::plugin::bare;
 use crate::built;
 use crate::job::connector::{Kinds, Nothing};
 use crate::job::keys::{self, SINK_KINDS_LATER};
+use crate::job::mistakes::Mistakes;
 use crate::job::spec::{PluginSinkSpec, SinkKind, SinkSpec};
 use crate::job::table::Reader;
 
@@ -12,9 +13,16 @@ use crate::job::table::Reader;
 pub(in crate::job) fn sink(name: String, r: &Reader<'_>, kinds: &Kinds) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
     let word = r.kind(&kinds.of_sinks(), SINK_KINDS_LATER);
-    if let Some(absent) = word.and_then(|word| built::absent_kind(word, kinds.absent_sink(word))) {
-        r.wrong("kind", absent);
-    }
+    let ignored = Mistakes::default();
+    let absent = word.and_then(|word| built::absent_kind(word, kinds.absent_sink(word)));
+    // Nothing is known of the other keys of a kind that is not in this build.
+    let r = &match absent {
+        Some(absent) => {
+            r.wrong("kind", absent);
+            Reader { mistakes: &ignored, ..r.clone() }
+        }
+        None => r.clone(),
+    };
     r.check_keys(kinds.sink_keys(), keys::SINK_KEYS_LATER, word);
     let wants_changes = r.choice("changes", &[("rows", true)], &[]).unwrap_or_default();
     let from = r.texts("from", "from = \"words\" or from = [\"a\", \"b\"]").unwrap_or_default();

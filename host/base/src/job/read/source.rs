@@ -6,6 +6,7 @@ use super::{columns, files, kafka, records, tls};
 use crate::built;
 use crate::job::connector::Kinds;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS_LATER};
+use crate::job::mistakes::Mistakes;
 use crate::job::spec::{ColumnSpec, Format, PluginSourceSpec, RecordBounds, SourceConfig, SourceKind, SourceSpec};
 use crate::job::table::Reader;
 use crate::limits;
@@ -17,9 +18,16 @@ use std::time::Duration;
 /// Reads `[sources.<name>]`.
 pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Kinds, &Path)) -> SourceSpec {
     let word = r.kind(&kinds.of_sources(), SOURCE_KINDS_LATER);
-    if let Some(absent) = word.and_then(|word| built::absent_kind(word, kinds.absent_source(word))) {
-        r.wrong("kind", absent);
-    }
+    let ignored = Mistakes::default();
+    let absent = word.and_then(|word| built::absent_kind(word, kinds.absent_source(word)));
+    // Nothing is known of the other keys of a kind that is not in this build.
+    let r = &match absent {
+        Some(absent) => {
+            r.wrong("kind", absent);
+            Reader { mistakes: &ignored, ..r.clone() }
+        }
+        None => r.clone(),
+    };
     r.check_keys(kinds.source_keys(), keys::SOURCE_KEYS_LATER, word);
     let kind = match (word, word.and_then(|word| kinds.source(word))) {
         (_, Some(declaration)) => SourceKind::Declared((declaration.read)(r)),

@@ -293,9 +293,11 @@ fn a_program_builds_the_same_job() {
     let text = "name = \"x\"\n[sources.s]\nkind = \"socket\"\naddress = [\"a:1\", \"b:1\"]\n[sinks.p]\nfrom = \"s\"\nkind = \"print\"";
     let same = [&read(text).unwrap(), &several].map(|job| format!("{:?}", job.sources[0].kind));
     assert_eq!(same[0], same[1]);
-    let bad = JobSpec::new("x")
-        .source(SourceSpec::of("s", SocketReads::lines(Vec::new())))
-        .sink(SinkSpec::new("p", ["s"], PrintWrites::default()));
+    let bad = JobSpec::new("x").source(SourceSpec::of("s", SocketReads::lines(Vec::new()))).sink(SinkSpec::new(
+        "p",
+        ["s"],
+        PrintWrites::default(),
+    ));
     let message = check(&bad).unwrap_err().message;
     assert!(message.starts_with("source `s`: `address` is an empty list; write address = ["), "{message}");
     let none = JobSpec::new("x").source(SourceSpec::of("lines", SocketReads::lines("127.0.0.1:9999")));

@@ -23,8 +23,8 @@ pub struct BucketReader {
 pub enum Object {}
 
 /// The bucket that a source reads.
-pub fn bucket_of(_source: &SourceSpec) -> Result<Bucket, Error> {
-    Bucket::open()
+pub fn bucket_of(source: &SourceSpec) -> Result<Bucket, Error> {
+    Bucket::open(source.kind.path().and_then(Path::to_str).unwrap_or_default())
 }
 
 /// Where an object is, for people.

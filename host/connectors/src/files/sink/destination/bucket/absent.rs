@@ -13,8 +13,8 @@ pub struct BucketDestination(Bucket);
 
 impl BucketDestination {
     /// No bucket can be opened.
-    pub fn open(_url: &str) -> JobResult<BucketDestination> {
-        Bucket::open().map(BucketDestination)
+    pub fn open(url: &str) -> JobResult<BucketDestination> {
+        Bucket::open(url).map(BucketDestination)
     }
 }
 
