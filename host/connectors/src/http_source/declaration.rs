@@ -3,8 +3,7 @@
 mod client;
 mod server;
 
-use super::settings::ClientReads;
-use super::settings::ServerReads;
+use super::settings::{ClientReads, ServerReads};
 use crate::limits::HTTP_PRODUCERS_MAX_MAX;
 use millstream_base::job::connector::{COLUMNS, ROWS, SourceDeclaration, TLS};
 use millstream_base::job::keys::{KeyShape, TableKey, key};
