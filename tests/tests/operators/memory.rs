@@ -257,8 +257,13 @@ fn where_memory_is_tight_batches_wait_for_each_other() {
 /// The page's job runs, and its message is what the program says.
 #[test]
 fn the_page_tells_what_is_so() {
-    let of =
-        |language: &str| blocks("docs/how-to/bound-memory-and-state.md").into_iter().find(|block| block.language == language).unwrap().text;
+    let of = |language: &str| {
+        blocks("docs/how-to/bound-memory-and-state.md")
+            .into_iter()
+            .find(|block| block.language == language)
+            .unwrap()
+            .text
+    };
     let trial = Trial::new(&of("toml"));
     trial.write("input.txt", "to be\n");
     assert!(trial.run_well(&[]).stdout.contains("to be"));
