@@ -110,10 +110,10 @@ impl TableKey {
 
 /// The kinds of sources that the language has itself, and where their records come from.
 pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[
-    ("directory", "the files of a folder and every new one"),
+    ("directory", "the files of a directory, and new ones as they arrive"),
     ("file", "one file"),
     ("kafka", "topics of a Kafka cluster"),
-    ("plugin", "whatever a plugin of yours reads"),
+    ("plugin", "what your plugin reads"),
 ];
 /// What the key `kind` of a source says.
 pub(super) const SOURCE_KIND_DOC: &str = "Where the records come from";
@@ -124,7 +124,7 @@ pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet"
 /// The formats of sources of versions to come.
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 /// The kinds of sinks that the language has itself, and where rows go.
-pub(super) const SINK_KINDS: &[(&str, &str)] = &[("plugin", "wherever a plugin of yours takes them")];
+pub(super) const SINK_KINDS: &[(&str, &str)] = &[("plugin", "where your plugin writes them")];
 /// What the key `kind` of a sink says.
 pub(super) const SINK_KIND_DOC: &str = "Where the rows go";
 /// The kinds of sinks of versions to come.

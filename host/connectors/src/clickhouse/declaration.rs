@@ -20,29 +20,25 @@ const KIND: &str = "clickhouse";
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "a table of ClickHouse",
+    doc: "a ClickHouse table",
     keys: &[
-        key("url", KeyShape::Text, "The server's HTTP interface, as \"https://host:8443\".").required(),
-        key("table", KeyShape::Text, "The table, as \"counts\" or \"database.counts\".").required(),
-        key("user", KeyShape::Text, "Who the job is to the server; by default the server's own default user."),
-        key("password", KeyShape::Text, "The user's password, as \"${CLICKHOUSE_PASSWORD}\"."),
+        key("url", KeyShape::Text, "HTTP interface of the ClickHouse server, for example \"https://host:8443\".")
+            .required(),
+        key("table", KeyShape::Text, "Table, for example \"counts\" or \"database.counts\".").required(),
+        key("user", KeyShape::Text, "ClickHouse user, by default the server's default user."),
+        key("password", KeyShape::Text, "Password of `user`, for example \"${CLICKHOUSE_PASSWORD}\"."),
         key(
             "exactly_once",
             KeyShape::Flag,
-            "Whether the job refuses a table that does not know insertions again, true by default; with false rows may come again after \
-             a crash.",
+            "Require a table that deduplicates inserts. If false, rows may be duplicated after a crash. true by default.",
         ),
-        key(
-            "rows_per_request_max",
-            KeyShape::Whole(1, i64::MAX as u64),
-            "Most rows of one insertion, 10000 by default.",
-        ),
+        key("rows_per_request_max", KeyShape::Whole(1, i64::MAX as u64), "Maximum rows per insert, 10000 by default."),
         key(
             "request_bytes_max",
             KeyShape::Size,
-            "Most bytes of rows of one insertion, 4MiB by default; one row at least.",
+            "Maximum bytes of rows per insert, 4MiB by default; at least one row is sent.",
         ),
-        key("timeout", KeyShape::Time, "How long an answer may take, 30s by default."),
+        key("timeout", KeyShape::Time, "Timeout for a response, 30s by default."),
     ],
     shared: &[TLS, WAIT],
     read: |r| Arc::new(ClickhouseWrites::read(r)),

@@ -30,47 +30,47 @@ const DELTA_KIND: &str = "delta";
 const PATH: TableKey = key(
     "path",
     KeyShape::Text,
-    "The folder, relative to the job file, or \"s3://bucket/prefix\", gs://, az:// or hdfs://.",
+    "Directory, relative to the job file, or \"s3://bucket/prefix\", gs://, az:// or hdfs://.",
 )
 .required();
 const PARTITION_BY: TableKey = key(
     "partition_by",
     KeyShape::Texts,
-    "Columns by whose values rows lie in folders, as Hive has them (`day=2026-11-21/part-….parquet`); the files do not hold these \
-     columns.",
+    "Columns that partition the files into directories, as in Hive (`day=2026-11-21/part-….parquet`); the files do not contain \
+     these columns.",
 );
 const ROLL: TableKey = key(
     "roll",
     KeyShape::Table(ROLL_KEYS),
-    "Files grow over many batches, until they have this size or this age: { size = \"128MiB\", time = \"5m\" }. Without it \
-     each batch makes files of its own.",
+    "Let files grow over many batches, until they have this size or age: { size = \"128MiB\", time = \"5m\" }. Without it, each \
+     batch writes its own files.",
 );
 const OPEN_PARTS_MAX: TableKey = key(
     "open_parts_max",
     KeyShape::Whole(1, limits::OPEN_PARTS_MAX),
-    "Files that grow at a time, 100 by default; with more, the one that has been without new rows for the longest time is \
-     completed.",
+    "Maximum files that grow at the same time, 100 by default; with more, the file that has had no new rows for the longest time \
+     is completed.",
 );
 const ROLL_KEYS: &[TableKey] = &[
-    key("size", KeyShape::Size, "The bytes from which on a file is complete, 128MiB by default."),
-    key("time", KeyShape::Time, "How long after its first batch a file is complete, 5m by default."),
+    key("size", KeyShape::Size, "Size from which a file is complete, 128MiB by default."),
+    key("time", KeyShape::Time, "Time after its first batch at which a file is complete, 5m by default."),
 ];
 
 /// Sinks that write files.
 pub const FILES: SinkDeclaration = SinkDeclaration {
     kind: FILES_KIND,
-    doc: "a folder or bucket with files",
+    doc: "files in a directory or bucket",
     keys: &[
         PATH,
         key(
             "format",
             KeyShape::Word(&["text", "json", "csv", "parquet", "avro"]),
-            "What is in the files, json by default.",
+            "Format of the files, json by default.",
         ),
         PARTITION_BY,
         ROLL,
         OPEN_PARTS_MAX,
-        key("compression", COMPRESSIONS, "How the pages of Parquet are compressed, snappy by default."),
+        key("compression", COMPRESSIONS, "Compression of Parquet pages, snappy by default."),
     ],
     shared: &[PARTS, CHANGES, ENCODING],
     read: |r| Arc::new(FileWrites::of_files(r)),
@@ -79,13 +79,13 @@ pub const FILES: SinkDeclaration = SinkDeclaration {
 /// Sinks that write a table of Delta.
 pub const DELTA: SinkDeclaration = SinkDeclaration {
     kind: DELTA_KIND,
-    doc: "a table of Delta",
+    doc: "a Delta table",
     keys: &[
         PATH,
         PARTITION_BY,
         ROLL,
         OPEN_PARTS_MAX,
-        key("compression", COMPRESSIONS, "How the pages of its files are compressed, snappy by default."),
+        key("compression", COMPRESSIONS, "Compression of Parquet pages, snappy by default."),
     ],
     shared: &[PARTS, TABLE],
     read: |r| Arc::new(FileWrites::of_delta(r)),

@@ -15,85 +15,86 @@ const KIND: &str = "http";
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "what others POST, or what a server answers or streams",
+    doc: "rows that clients POST, or that a server returns or streams",
     keys: &[
         key(
             "listen",
             KeyShape::Address,
-            "Where senders POST rows to, as \"127.0.0.1:8080\". Instead, `url` may say what to read.",
+            "Address on which to receive rows by HTTP POST, for example \"127.0.0.1:8080\". `url` reads from a server instead.",
         ),
         key(
             "spread",
             KeyShape::Flag,
-            "With `listen`: whether all processes of the job listen there, each for a part of those who send; false by default, where one \
-             process does.",
+            "With `listen`: listen in all processes of the job, each for some of the senders. If false, one process listens. \
+             false by default.",
         ),
         key(
             "url",
             KeyShape::Text,
-            "The server to read from, as \"https://host/path\", with `every` or `stream`, or as \"wss://host/path\".",
+            "Server to read from: \"https://host/path\" with `every` or `stream`, or \"wss://host/path\".",
         ),
-        key("every", KeyShape::Time, "With `url`: how often it is asked."),
+        key("every", KeyShape::Time, "With `url`: time between requests."),
         key(
             "stream",
             KeyShape::Word(&["lines", "sse", "websocket"]),
-            "With `url`: the answer never ends, and is lines (`lines`) or events (`sse`, text/event-stream). A URL with ws:// or wss:// is \
-             a WebSocket without a word of it.",
+            "With `url`: the response is a stream that does not end, of lines (`lines`) or server-sent events (`sse`). A URL \
+             with ws:// or wss:// is a WebSocket without this key.",
         ),
         key(
             "cursor",
             KeyShape::Table(CURSOR),
-            "With `every`: how the next request tells what came already: { parameter = \"since\", field = \"id\" }.",
+            "With `every`: how the next request says which rows came already: { parameter = \"since\", field = \"id\" }.",
         ),
         key(
             "rows",
             KeyShape::Text,
-            "With `every`: where the rows are within an answer, an array of JSON: \"items\" or \"data.items\". Without it the answer is \
-             the rows.",
+            "With `every`: path of the JSON array with the rows in a response: \"items\" or \"data.items\". Without it, the \
+             response is the rows.",
         ),
         key(
             "pages",
             KeyShape::Word(&["link"]),
-            "With `every`: an answer that is not all says where its next page is, in a header `Link: <…>; rel=\"next\"` (`link`).",
+            "With `every`: how a response refers to its next page: a header `Link: <…>; rel=\"next\"` (`link`).",
         ),
         key(
             "token",
             KeyShape::Text,
-            "What each request must bring as `Authorization: Bearer …`, or, with `url`, brings; write \"${NAME}\", so that it does not \
-             stand in the file.",
+            "Token that each request must have as `Authorization: Bearer …`; with `url`, the token sent. \"${NAME}\" keeps it \
+             out of the file.",
         ),
         key(
             "headers",
             KeyShape::ByName(&KeyShape::Text),
-            "With `url`: other headers of each request, as { X-Key = \"${NAME}\" }.",
+            "With `url`: further headers of each request, for example { X-Key = \"${NAME}\" }.",
         ),
-        key("send", KeyShape::Texts, "What is said on a new WebSocket: a message, or a list of messages."),
-        key(
-            "stall",
-            KeyShape::Time,
-            "How long a stream may be silent, 30s by default; then the source connects again.",
-        ),
+        key("send", KeyShape::Texts, "Message to send on each new WebSocket, or a list of messages."),
+        key("stall", KeyShape::Time, "How long a stream may send nothing, 30s by default; then the source reconnects."),
         key(
             "timeout",
             KeyShape::Time,
-            "With `url`: how long an answer may take, of a stream its head; 30s by default.",
+            "With `url`: timeout for a response, or for the head of a stream, 30s by default.",
         ),
         key(
             "answer_bytes_max",
             KeyShape::Size,
-            "With `url`: the longest answer, event or message that is read, unpacked; 8MiB by default.",
+            "With `url`: maximum size of a response, event or message, decompressed, 8MiB by default.",
         ),
-        key("request_bytes_max", KeyShape::Size, "A larger request is refused, 8MiB by default."),
-        key("request_time_max", KeyShape::Time, "How long a request may take to come in, 30s by default."),
+        key(
+            "request_bytes_max",
+            KeyShape::Size,
+            "Maximum size of a request, 8MiB by default; a larger one is rejected.",
+        ),
+        key("request_time_max", KeyShape::Time, "Maximum time to receive a request, 30s by default."),
         key(
             "connections_max",
             KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
-            "Connections that are open at a time, 1000 by default; more wait.",
+            "Maximum open connections, 1000 by default; more wait.",
         ),
         key(
             "producers_max",
             KeyShape::Whole(1, HTTP_PRODUCERS_MAX_MAX),
-            "Producers whose last sequence is remembered, 10000 by default; then the one that was silent for longest is forgotten.",
+            "Producers whose last sequence number is kept, 10000 by default; with more, the one that has been idle for longest \
+             is dropped.",
         ),
     ],
     shared: &[
@@ -110,7 +111,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
 
 /// `cursor` of a source that asks a server.
 const CURSOR: &[TableKey] = &[
-    key("parameter", KeyShape::Text, "The parameter of the URL that tells it, as \"since\".").required(),
-    key("field", KeyShape::Text, "The field of the last row that holds it, as \"id\" or \"user.id\"."),
-    key("header", KeyShape::Text, "The header of the answer that holds it, as \"X-Next\"."),
+    key("parameter", KeyShape::Text, "URL parameter for the cursor, for example \"since\".").required(),
+    key("field", KeyShape::Text, "Field of the last row with the cursor, for example \"id\" or \"user.id\"."),
+    key("header", KeyShape::Text, "Header of the response with the cursor, for example \"X-Next\"."),
 ];

@@ -19,38 +19,52 @@ const WINDOW_TIME_MAX_MAX: Duration = Duration::from_secs(3600);
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "what Filebeat and other Beats send",
+    doc: "events from Filebeat and other Beats",
     keys: &[
-        key("listen", KeyShape::Address, "Where Beats send to, as \"0.0.0.0:5044\".").required(),
+        key(
+            "listen",
+            KeyShape::Address,
+            "Address on which to receive events from Beats, for example \"0.0.0.0:5044\".",
+        )
+        .required(),
         key(
             "tls",
             TLS_SHAPE,
-            "The certificate that senders see, { cert = \"own.pem\", key = \"own.key\" }; with `ca` each sender must show one of that issuer.",
+            "TLS server certificate, { cert = \"own.pem\", key = \"own.key\" }. With `ca`, senders must present a certificate of \
+             that CA.",
         ),
         key(
             "window_bytes_max",
             KeyShape::Size,
-            "A window of events that is larger, also when it is unpacked, is refused, 16MiB by default.",
+            "Maximum size of a window of events, also when decompressed; a larger one is rejected. 16MiB by default.",
         ),
-        key("window_time_max", KeyShape::Time, "How long a window may take to come in, 30s by default."),
+        key("window_time_max", KeyShape::Time, "Maximum time to receive a window, 30s by default."),
         key(
             "spread",
             KeyShape::Flag,
-            "Whether all processes of the job listen there, each for a part of those who send; false by default, where one process does.",
+            "Listen in all processes of the job, each for some of the senders. If false, one process listens. false by default.",
         ),
         key(
             "connections_max",
             KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
-            "Connections that are open at a time, 1000 by default; more wait.",
+            "Maximum open connections, 1000 by default; more wait.",
         ),
         key(
             "schema",
             KeyShape::Columns,
-            "The columns, where `time`, `message`, `host` and `file` are not what is wanted: a `path` leads into an event, as \
-             path = [\"log\", \"file\", \"path\"].",
+            "Columns, if other than `time`, `message`, `host` and `file`: a `path` leads into an event, for example path = \
+             [\"log\", \"file\", \"path\"].",
         ),
-        key("record_bytes_max", KeyShape::Size, "A longer event is a rejected row, 16MiB by default."),
-        key("rejected_bytes_max", KeyShape::Size, "How much of such an event its rejected row holds, 1KiB by default."),
+        key(
+            "record_bytes_max",
+            KeyShape::Size,
+            "Maximum size of an event, 16MiB by default. A longer event is rejected.",
+        ),
+        key(
+            "rejected_bytes_max",
+            KeyShape::Size,
+            "How many bytes of a rejected event its rejected row holds, 1KiB by default.",
+        ),
     ],
     shared: &[CUT, REJECTING],
     read: |r| Arc::new(LumberjackReads::read(r)),

@@ -25,45 +25,46 @@ const HOT: KeyShape = KeyShape::Whole(1, 1_000_000);
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "events of Nexmark",
+    doc: "generated Nexmark events",
     keys: &[
-        key("event", KeyShape::Word(EVENTS), "Whose rows: `person`, `auction` or `bid`, 1, 3 and 46 of 50 events.")
+        key("event", KeyShape::Word(EVENTS), "Kind of event: `person`, `auction` or `bid` (1, 3 and 46 of 50 events).")
             .required(),
         key(
             "events_max",
             KeyShape::Whole(1, i64::MAX as u64),
-            "Events of all three kinds in all; by default without end.",
+            "Number of events of all three kinds, unlimited by default.",
         ),
         key(
             "events_per_second",
             KeyShape::Whole(1, ROWS_PER_SECOND_MAX),
-            "Events of all three kinds in a second of event time, 10000 by default.",
+            "Events of all three kinds per second of event time, 10000 by default.",
         ),
         key(
             "paced",
             KeyShape::Flag,
-            "Whether a second of event time takes a second; false by default, where rows are made as quickly as the job takes them.",
+            "Generate events at the pace of event time. If false, rows are generated as quickly as the job takes them. false by \
+             default.",
         ),
         key(
             "hot_auctions",
             HOT,
-            "One bid in so many is not for the auction that is hot, 2 by default; 1: none is for it.",
+            "One of this many bids is not for the hot auction, 2 by default; with 1, no bid is for that auction.",
         ),
         key(
             "hot_bidders",
             HOT,
-            "One bid in so many is not of the bidder who is hot, 4 by default; 1: none is of them.",
+            "One of this many bids is not from the hot bidder, 4 by default; with 1, no bid is from that bidder.",
         ),
         key(
             "hot_sellers",
             HOT,
-            "One auction in so many is not of the seller who is hot, 4 by default; 1: none is of them.",
+            "One of this many auctions is not from the hot seller, 4 by default; with 1, no auction is from that seller.",
         ),
         key(
             "bytes",
             KeyShape::Whole(1, BYTES_MAX),
-            "How long a row is on average, which `extra` makes it: 200 of a person, 500 of an auction and 100 of a bid by default, not \
-             counting its channel and url.",
+            "Average length of a row, reached by the length of `extra`: by default 200 for a person, 500 for an auction and 100 \
+             for a bid, which excludes its channel and url.",
         ),
     ],
     shared: &[CUT],

@@ -18,49 +18,58 @@ const KIND: &str = "otlp";
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "what OpenTelemetry exports",
+    doc: "OpenTelemetry data from exporters",
     keys: &[
-        key("listen", KeyShape::Address, "Where exporters send to, as \"127.0.0.1:4318\".").required(),
+        key(
+            "listen",
+            KeyShape::Address,
+            "Address on which to receive data from exporters, for example \"127.0.0.1:4318\".",
+        )
+        .required(),
         key(
             "signals",
             KeyShape::Texts,
-            "What is taken: \"logs\", \"metrics\", \"traces\", or a list of such; all three by default. They decide about the columns.",
+            "Signals to receive: \"logs\", \"metrics\", \"traces\", or a list of these; by default all three. They determine the \
+             columns.",
         ),
         key(
             "token",
             KeyShape::Text,
-            "What each request must bring as `Authorization: Bearer …`; write \"${NAME}\", so that it does not stand in the file.",
+            "Token that each request must have as `Authorization: Bearer …`; \"${NAME}\" keeps it out of the file.",
         ),
-        key("tls", TLS_SHAPE, "The certificate that exporters see, { cert = \"own.pem\", key = \"own.key\" }."),
+        key("tls", TLS_SHAPE, "TLS server certificate, { cert = \"own.pem\", key = \"own.key\" }."),
         key(
             "request_bytes_max",
             KeyShape::Size,
-            "A request that is larger, also when it is unpacked, is refused, 8MiB by default.",
+            "Maximum size of a request, also when decompressed; a larger one is rejected. 8MiB by default.",
         ),
-        key("request_time_max", KeyShape::Time, "How long a request may take to come in, 30s by default."),
+        key("request_time_max", KeyShape::Time, "Maximum time to receive a request, 30s by default."),
         key(
             "spread",
             KeyShape::Flag,
-            "Whether all processes of the job listen there, each for a part of those who send; false by default, where one \
-             process does.",
+            "Listen in all processes of the job, each for some of the senders. If false, one process listens. false by default.",
         ),
         key(
             "connections_max",
             KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
-            "Connections that are open at a time, 1000 by default; more wait.",
+            "Maximum open connections, 1000 by default; more wait.",
         ),
         key(
             "schema",
             KeyShape::Columns,
-            "The columns, where not all are wanted, or others: a `path` leads into `attributes`, `resource` and `body`, as \
+            "Columns, if not all or other ones are needed: a `path` leads into `attributes`, `resource` and `body`, for example \
              path = [\"attributes\", \"http.route\"].",
         ),
         key(
             "record_bytes_max",
             KeyShape::Size,
-            "A longer record, written as JSON, is a rejected row, 16MiB by default.",
+            "Maximum size of a record as JSON, 16MiB by default. A longer record is rejected.",
         ),
-        key("rejected_bytes_max", KeyShape::Size, "How much of such a record its rejected row holds, 1KiB by default."),
+        key(
+            "rejected_bytes_max",
+            KeyShape::Size,
+            "How many bytes of a rejected record its rejected row holds, 1KiB by default.",
+        ),
     ],
     shared: &[CUT, REJECTING],
     read: |r| Arc::new(OtlpReads::read(r)),

@@ -27,7 +27,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
     keys: &[key(
         "rows",
         KeyShape::Whole(0, limits::PRINT_ROWS_MAX),
-        "How many rows of a batch are shown, 10 by default.",
+        "Maximum rows of a batch that are printed, 10 by default.",
     )],
     shared: &[],
     read: |r| Arc::new(PrintWrites::read(r)),

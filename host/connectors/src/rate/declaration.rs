@@ -21,10 +21,10 @@ const KIND: &str = "rate";
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "rows made here",
+    doc: "generated rows",
     keys: &[
-        key("rows_per_second", KeyShape::Whole(1, ROWS_PER_SECOND_MAX), "Rows that are made each second.").required(),
-        key("rows_max", KeyShape::Whole(1, i64::MAX as u64), "Rows to make in all; by default without end."),
+        key("rows_per_second", KeyShape::Whole(1, ROWS_PER_SECOND_MAX), "Rows generated per second.").required(),
+        key("rows_max", KeyShape::Whole(1, i64::MAX as u64), "Number of rows, unlimited by default."),
     ],
     shared: &[CUT],
     read: |r| Arc::new(RateReads::read(r)),

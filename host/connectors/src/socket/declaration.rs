@@ -18,11 +18,11 @@ use std::sync::Arc;
 /// Sources of lines.
 pub const LINES: SourceDeclaration = SourceDeclaration {
     kind: "socket",
-    doc: "lines of a TCP server",
+    doc: "lines from a TCP server",
     keys: &[key(
         "address",
         KeyShape::Addresses,
-        "The TCP server to read from, as \"127.0.0.1:9999\", or a list of servers; each of a list is a partition.",
+        "TCP server to read from, for example \"127.0.0.1:9999\", or a list of servers; each of a list is a partition.",
     )
     .required()],
     shared: &[ROWS, COLUMNS, TLS, &["header", "separator"]],
@@ -32,11 +32,11 @@ pub const LINES: SourceDeclaration = SourceDeclaration {
 /// Sources of frames.
 pub const FRAMES: SourceDeclaration = SourceDeclaration {
     kind: "raw-socket",
-    doc: "its length-prefixed frames",
+    doc: "length-prefixed frames from a TCP server",
     keys: &[key(
         "address",
         KeyShape::Addresses,
-        "The TCP server that sends frames, or a list of servers, as of lines.",
+        "TCP server that sends length-prefixed frames, or a list of servers; each of a list is a partition.",
     )
     .required()],
     shared: &[ROWS, COLUMNS, TLS, &["header"], RECORDS],

@@ -17,35 +17,40 @@ const KIND: &str = "syslog";
 /// Sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "messages of syslog that others send",
+    doc: "syslog messages",
     keys: &[
-        key("listen", KeyShape::Address, "Where messages are sent to, as \"0.0.0.0:5514\".").required(),
+        key("listen", KeyShape::Address, "Address on which to receive messages, for example \"0.0.0.0:5514\".")
+            .required(),
         key(
             "protocol",
             KeyShape::Word(&["udp", "tcp", "both"]),
-            "How they come: as datagrams (`udp`), on connections (`tcp`), or both ways (`both`, the default).",
+            "Protocol: datagrams (`udp`), connections (`tcp`), or both (`both`). `both` by default.",
         ),
         key(
             "spread",
             KeyShape::Flag,
-            "Whether all processes of the job listen there, each for a part of those who send; false by default, where one process does.",
+            "Listen in all processes of the job, each for some of the senders. If false, one process listens. false by default.",
         ),
         key(
             "connections_max",
             KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
-            "Connections at a time, 1000 by default; more wait.",
+            "Maximum connections at the same time, 1000 by default; more wait.",
         ),
         key(
             "schema",
             KeyShape::Columns,
-            "The columns, where not all are wanted, or others: `time`, `host`, `app`, `pid`, `id`, `facility`, `severity`, `level`, `message`, \
-             `data` and `sender`; a `path` leads into `data`, the structured data.",
+            "Columns, if not all or other ones are needed: `time`, `host`, `app`, `pid`, `id`, `facility`, `severity`, `level`, \
+             `message`, `data` and `sender`; a `path` leads into `data`, the structured data.",
         ),
-        key("record_bytes_max", KeyShape::Size, "A longer message is a rejected row, 64KiB by default."),
+        key(
+            "record_bytes_max",
+            KeyShape::Size,
+            "Maximum size of a message, 64KiB by default. A longer message is rejected.",
+        ),
         key(
             "rejected_bytes_max",
             KeyShape::Size,
-            "How much of such a message its rejected row holds, 1KiB by default.",
+            "How many bytes of a rejected message its rejected row holds, 1KiB by default.",
         ),
     ],
     shared: &[CUT, REJECTING],

@@ -20,29 +20,27 @@ const KIND: &str = "websocket";
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "pages that follow them",
+    doc: "WebSocket clients, for example web pages",
     keys: &[
-        key("listen", KeyShape::Address, "Where clients connect to, as \"127.0.0.1:8090\".").required(),
-        key(
-            "token",
-            KeyShape::Text,
-            "What each client must bring; write \"${NAME}\", so that it does not stand in the file.",
-        ),
+        key("listen", KeyShape::Address, "Address on which to accept clients, for example \"127.0.0.1:8090\".")
+            .required(),
+        key("token", KeyShape::Text, "Token that each client must present; \"${NAME}\" keeps it out of the file."),
         key(
             "origins",
             KeyShape::Texts,
-            "Sites whose pages may listen, as \"https://dashboard.example.org\"; \"*\" for all. Pages of this machine may.",
+            "Sites whose pages may connect, for example \"https://dashboard.example.org\"; \"*\" allows all. Pages of this \
+             machine always may.",
         ),
-        key("tls", TLS_SHAPE, "The certificate that clients see, { cert = \"own.pem\", key = \"own.key\" }."),
+        key("tls", TLS_SHAPE, "TLS server certificate, { cert = \"own.pem\", key = \"own.key\" }."),
         key(
             "clients_max",
             KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
-            "Clients at a time, 100 by default; more wait.",
+            "Maximum clients at the same time, 100 by default; more wait.",
         ),
         key(
             "rows_per_message_max",
             KeyShape::Whole(1, i64::MAX as u64),
-            "Most rows of one message, 1000 by default; a batch with more is several messages.",
+            "Maximum rows per message, 1000 by default; a larger batch becomes several messages.",
         ),
     ],
     shared: &[ENCODING],

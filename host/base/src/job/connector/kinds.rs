@@ -7,13 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 /// The kind of sink that needs no connector.
-pub const NOTHING: SinkDeclaration = SinkDeclaration {
-    kind: "nothing",
-    doc: "nowhere, for trials",
-    keys: &[],
-    shared: &[],
-    read: |_| Arc::new(Nothing),
-};
+pub const NOTHING: SinkDeclaration =
+    SinkDeclaration { kind: "nothing", doc: "nowhere, for tests", keys: &[], shared: &[], read: |_| Arc::new(Nothing) };
 
 /// A kind of source or sink.
 pub enum Kind<C: ?Sized + 'static> {

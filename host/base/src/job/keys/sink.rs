@@ -12,7 +12,7 @@ pub(in crate::job) const SINK: &[TableKey] = &[
     key(
         "from",
         KeyShape::Texts,
-        "The streams to take: names of sources and stages, or `<name>.rejected`, `<name>.late` or `<name>.<branch>`.",
+        "Streams to write: names of sources and stages, or `<name>.rejected`, `<name>.late` or `<name>.<branch>`.",
     )
     .needed(&[""]),
     key(
@@ -24,71 +24,73 @@ pub(in crate::job) const SINK: &[TableKey] = &[
     key(
         "plugin",
         KeyShape::Text,
-        "The plugin, of world `sink`: a component or plugin folder, relative to the job file, or a package that millstream.lock pins: \
-         name@version.",
+        "Plugin of world `sink`: a component or plugin directory, relative to the job file, or a package pinned by \
+         millstream.lock: name@version.",
     )
     .of(PLUGIN)
     .needed(PLUGIN),
     key("config", KeyShape::Any, "What the plugin is told.").of(PLUGIN),
-    key("limits", KeyShape::Table(LIMITS), "What the plugin may use up.").of(PLUGIN),
-    key("grant", KeyShape::Table(GRANT), "What the plugin may use: files, variables, and whom it may talk to.").of(PLUGIN),
-    key("format", KeyShape::Word(&["text", "json", "binary"]), "What is in a message, json by default.").of(SHARED),
+    key("limits", KeyShape::Table(LIMITS), "Limits of the plugin.").of(PLUGIN),
+    key("grant", KeyShape::Table(GRANT), "Permissions of the plugin: files, environment variables and servers.").of(PLUGIN),
+    key("format", KeyShape::Word(&["text", "json", "binary"]), "Format of the messages, json by default.").of(SHARED),
     key(
         "parts",
         KeyShape::Word(&["batch", "worker"]),
-        "One file, or transaction, a batch, with its rows in order (`batch`, the default), or one of each worker that has rows \
-         (`worker`): all workers then encode and write at once, each under a marker of its own; requests over HTTP have keys with the \
-         worker's number.",
+        "Parts in which a batch is written. `batch`: one file or transaction per batch, with its rows in order. `worker`: one \
+         per worker that has rows; all workers encode and write at the same time, each with its own marker, and request keys \
+         over HTTP contain the worker's number. `batch` by default.",
     )
     .of(SHARED),
     key(
         "tls",
         KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS)]),
-        "How a server with https, or a broker, is spoken to: true, or { ca = \"issuer.pem\", cert = \"own.pem\", key = \"own.key\" }. Its certificate is checked.",
+        "TLS of a server with https, or of a broker: true, or { ca = \"issuer.pem\", cert = \"own.pem\", key = \"own.key\" }. \
+         The server's certificate is checked.",
     )
     .of(SHARED),
     key(
         "on_error",
         KeyShape::Word(&["stop", "reject"]),
-        "What becomes of a row that the plugin refuses: the job stops (`stop`, the default), or it is told in the log and left out \
-         (`reject`).",
+        "What happens if the plugin rejects a row: the job stops (`stop`), or the row is logged and dropped (`reject`). `stop` \
+         by default.",
     )
     .of(PLUGIN),
     key(
         "mode",
         KeyShape::Word(&["append", "upsert"]),
-        "What a row does: it is added (`append`, the default), or replaces the row of the same key (`upsert`).",
+        "What a row does: it is added (`append`), or replaces the row with the same key (`upsert`). `append` by default.",
     )
     .of(SHARED),
     key(
         "key",
         KeyShape::Texts,
-        "Mode upsert: the columns of which a row of the table has no two alike.",
+        "Mode upsert: columns that identify a row of the table.",
     )
     .of(SHARED),
     key(
         "op",
         KeyShape::Text,
-        "The column of type text that says what a row does: `insert`, `update` or `upsert` write it, `delete` deletes the row of its key, \
-         and `truncate` all rows. The column itself is not written.",
+        "Column of type text that says what a row does: `insert`, `update` and `upsert` write it, `delete` deletes the row of \
+         its key, `truncate` deletes all rows. The column itself is not written. Requires mode = \"upsert\".",
     )
     .of(SHARED),
     key(
         "changes",
         KeyShape::Word(&["rows"]),
-        "That changes of a table are wanted as rows here, those that delete a row included.",
+        "Write the changes of a table as rows, including those that delete a row.",
     )
     .of(SHARED),
     key(
         "encoding",
         KeyShape::Word(&BinaryEncoding::WORDS),
-        "How columns of type binary are written in json, csv and text: \"hex\", \"base64\" or \"utf8\"; \"hex\" by default. Format text writes such a column only with it.",
+        "How columns of type binary are written in json, csv and text: \"hex\", \"base64\" or \"utf8\"; \"hex\" by default. \
+         Format text requires this key for such a column.",
     )
     .of(SHARED),
     key(
         "wait",
         KeyShape::Time,
-        "How long the job waits for the server where it is away or hangs, at its start and later; 1h by default.",
+        "How long the job waits for a server that is unreachable or does not respond, at startup and later, 1h by default.",
     )
     .of(PLUGIN),
 ];

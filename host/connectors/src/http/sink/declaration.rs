@@ -26,33 +26,33 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "a server over HTTP",
+    doc: "an HTTP server",
     keys: &[
         key(
             "url",
             KeyShape::Text,
-            "Where requests go, as \"https://host/path\"; ${NAME} is replaced by the environment variable of that name, so that no \
-             password stands in the file.",
+            "URL of the requests, for example \"https://host/path\". ${NAME} is replaced by that environment variable, which \
+             keeps a password out of the file.",
         )
         .required(),
-        key("method", KeyShape::Word(&["POST", "PUT"]), "The method of requests, POST by default."),
+        key("method", KeyShape::Word(&["POST", "PUT"]), "HTTP method of the requests, POST by default."),
         key(
             "body",
             KeyShape::Word(&["lines", "array", "bulk"]),
-            "What a request holds: a JSON object a line (`lines`, the default), a JSON array of them (`array`), or what `_bulk` of \
-             OpenSearch takes (`bulk`).",
+            "Body of a request: one JSON object per line (`lines`), a JSON array of them (`array`), or the `_bulk` format of \
+             OpenSearch (`bulk`). `lines` by default.",
         ),
-        key("index", KeyShape::Text, "Body bulk: the index, where the URL does not name it."),
+        key("index", KeyShape::Text, "Body bulk: the index, if `url` does not name it."),
         key(
             "key",
             KeyShape::Text,
-            "Body bulk: the column whose value is the `_id` of the document, so that of a key the last row counts.",
+            "Body bulk: column with the `_id` of the document, so the last row of a key wins.",
         ),
         key(
             "op",
             KeyShape::Text,
-            "Body bulk: the column of type text that says what a row does: `insert`, `update` or `upsert` write its document, `delete` \
-             deletes it. The column itself is not written.",
+            "Body bulk: column of type text that says what a row does: `insert`, `update` and `upsert` write its document, \
+             `delete` deletes it. The column itself is not written.",
         ),
         key(
             "token",
@@ -62,24 +62,25 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         key(
             "headers",
             KeyShape::ByName(&KeyShape::Text),
-            "Headers of each request, by name. `{key}` stands for the key of the request, `{sequence}` for a number that grows, `{sender}` for whose number it is.",
+            "Headers of each request, by name. `{key}` is replaced by the key of the request, `{sequence}` by a counter that \
+             grows with each request, `{sender}` by the name of the counter.",
         ),
         key(
             "rows_per_request_max",
             KeyShape::Whole(1, i64::MAX as u64),
-            "Most rows of one request, 10000 by default.",
+            "Maximum rows per request, 10000 by default.",
         ),
         key(
             "request_bytes_max",
             KeyShape::Size,
-            "Most bytes of rows of one request, 4MiB by default; one row at least.",
+            "Maximum bytes of rows per request, 4MiB by default; at least one row is sent.",
         ),
-        key("timeout", KeyShape::Time, "How long an answer may take, 30s by default."),
+        key("timeout", KeyShape::Time, "Timeout for a response, 30s by default."),
         key(
             "on_error",
             KeyShape::Word(&["stop", "reject"]),
-            "Body bulk: what becomes of a row that the server refuses: the job stops (`stop`, the default), or it is told in the log and \
-             left out (`reject`).",
+            "Body bulk: what happens if the server rejects a row: the job stops (`stop`), or the row is logged and dropped \
+             (`reject`). `stop` by default.",
         ),
     ],
     shared: &[PARTS, CHANGES, ENCODING, TLS, WAIT],

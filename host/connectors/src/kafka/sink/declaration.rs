@@ -28,61 +28,70 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "a topic of a Kafka cluster",
     keys: &[
-        key("brokers", KeyShape::Texts, "Brokers to ask for all others, as \"127.0.0.1:9092\" or a list of such.")
-            .required(),
-        key("topic", KeyShape::Text, "The topic. It is made where it is not there.").required(),
+        key(
+            "brokers",
+            KeyShape::Texts,
+            "Brokers from which the job learns of all others, for example \"127.0.0.1:9092\" or a list.",
+        )
+        .required(),
+        key("topic", KeyShape::Text, "Topic. It is created if it does not exist.").required(),
         key(
             "format",
             KeyShape::Word(&["text", "json", "csv", "binary", "avro", "protobuf"]),
-            "What is in the value of a record, json by default.",
+            "Format of a record's value, json by default.",
         ),
         key(
             "key",
             KeyShape::Text,
-            "The column that is the key of records, which decides about their partition as Java's client does.",
+            "Column with the key of the records, which selects their partition as Java's client does.",
         ),
         key(
             "op",
             KeyShape::Text,
-            "The column of type text that says what a row does: `delete` makes a record with the key and without a value, others write \
-             it. The column itself is not written.",
+            "Column of type text that says what a row does: `delete` writes a record with the key and no value, others write the \
+             row. The column itself is not written.",
         ),
         key(
             "tombstones",
             KeyShape::Text,
-            "The column of type bool that says which rows are tombstones: a record with the key and without a value, by which a \
-             compacted topic forgets the key. The column itself is not written.",
+            "Column of type bool that marks tombstones: records with a key but no value, by which a compacted topic deletes the \
+             key. The column itself is not written.",
         ),
         key(
             "registry",
             SUBJECT_SHAPE,
-            "Formats avro and protobuf: the schema registry that has the schema of the records, as \"http://127.0.0.1:8081\", or { url = \"https://…\", \
-             user = \"writer\", password = \"${PASSWORD}\", subject = \"orders-value\" }.",
+            "Formats avro and protobuf: schema registry with the schema of the records, for example \"http://127.0.0.1:8081\", \
+             or { url = \"https://…\", user = \"writer\", password = \"${PASSWORD}\", subject = \"orders-value\" }.",
         ),
         key(
             "descriptor",
             KeyShape::Text,
-            "Format protobuf: the file that `protoc --include_imports --descriptor_set_out=FILE` made, relative to the job file.",
+            "Format protobuf: the file that `protoc --include_imports --descriptor_set_out=FILE` wrote, relative to the job \
+             file.",
         ),
         key(
             "message",
             KeyShape::Text,
-            "Format protobuf: the full name of the message that a record is, as \"shop.Order\".",
+            "Format protobuf: full name of the record's message, for example \"shop.Order\".",
         ),
-        key("compression", COMPRESSIONS, "How records are compressed, none by default."),
+        key("compression", COMPRESSIONS, "Compression of the records, none by default."),
         key(
             "transaction",
             KeyShape::Time,
-            "How long the transaction of a batch may take until the cluster gives it up, and the job begins it anew; 1m by \
-             default. Longer than `transaction.max.timeout.ms` of the brokers is not allowed.",
+            "Timeout of a batch's transaction, after which the cluster aborts it and the job begins it again; 1m by default. \
+             Must not exceed `transaction.max.timeout.ms` of the brokers.",
         ),
         key(
             "markers",
             KeyShape::Text,
-            "The compacted topic where the job keeps which batches are committed, \"millstream-markers\" by default. It is made \
-             where it is not there.",
+            "Compacted topic where the job records which batches are committed, \"millstream-markers\" by default. It is created \
+             if it does not exist.",
         ),
-        key("sasl", SASL_SHAPE, "Who the job is to the cluster: `mechanism`, `user` and `password`."),
+        key(
+            "sasl",
+            SASL_SHAPE,
+            "SASL credentials: { mechanism = \"SCRAM-SHA-512\", user = \"job\", password = \"${KAFKA_PASSWORD}\" }; none by default.",
+        ),
     ],
     shared: &[PARTS, CHANGES, ENCODING, TLS, WAIT],
     read: |r| Arc::new(KafkaWrites::read(r)),

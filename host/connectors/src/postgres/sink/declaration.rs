@@ -19,19 +19,19 @@ const KIND: &str = "postgres";
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "a table of a PostgreSQL database",
+    doc: "a PostgreSQL table",
     keys: &[
         key(
             "url",
             KeyShape::Text,
-            "The database, as \"postgres://user:${PGPASSWORD}@host/database\"; ${NAME} is replaced by the environment variable of that \
-             name, so that no password stands in the file.",
+            "Database, for example \"postgres://user:${PGPASSWORD}@host/database\". ${NAME} is replaced by that environment \
+             variable, which keeps the password out of the file.",
         )
         .required(),
         key(
             "table",
             KeyShape::Text,
-            "The table, as \"counts\" or \"schema.counts\". It is made where it is not there.",
+            "Table, for example \"counts\" or \"schema.counts\". It is created if it does not exist.",
         )
         .required(),
     ],

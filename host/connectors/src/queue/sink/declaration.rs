@@ -25,8 +25,8 @@ const KIND: &str = "queue";
 /// Sinks.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
-    doc: "a file with a line a batch, for tests",
-    keys: &[key("path", KeyShape::Text, "The file, relative to the job file.").required()],
+    doc: "a file with one line per batch, for tests",
+    keys: &[key("path", KeyShape::Text, "File, relative to the job file.").required()],
     shared: &[],
     read: |r| Arc::new(QueueWrites::read(r)),
 };

@@ -3,7 +3,7 @@
 use super::file_facts::FileFacts;
 use crate::objects::Bucket;
 use millstream_base::error::Error;
-use millstream_base::job::spec::SourceSpec;
+use millstream_base::job::spec::{SourceKind, SourceSpec};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,8 @@ pub enum Object {}
 
 /// The bucket that a source reads.
 pub fn bucket_of(source: &SourceSpec) -> Result<Bucket, Error> {
-    Bucket::open(source.kind.path().and_then(Path::to_str).unwrap_or_default())
+    let url = if let SourceKind::Objects { url, .. } = &source.kind { url } else { "" };
+    Bucket::open(url)
 }
 
 /// Where an object is, for people.
