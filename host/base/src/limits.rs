@@ -14,16 +14,8 @@ pub const HTTP_REQUEST_BYTES_MAX_MAX: u64 = 1 << 30;
 pub const HTTP_CONNECTIONS_MAX: u64 = 1_000;
 /// Most that `connections_max` may say.
 pub const HTTP_CONNECTIONS_MAX_MAX: u64 = 100_000;
-/// Default of `rows_per_request_max` of an `http` sink.
-pub const HTTP_REQUEST_ROWS_SENT_MAX: u64 = 10_000;
-/// Default of `request_bytes_max` of an `http` sink.
-pub const HTTP_REQUEST_BYTES_SENT_MAX: u64 = 4 << 20;
 /// Default of `timeout` of an `http` sink, in milliseconds.
 pub const HTTP_TIMEOUT_MS: u64 = 30_000;
-/// Default of `rows_per_message_max` of a `websocket` sink.
-pub const WEBSOCKET_MESSAGE_ROWS_MAX: u64 = 1_000;
-/// Default of `clients_max` of a `websocket` sink.
-pub const WEBSOCKET_CLIENTS_MAX: u64 = 100;
 /// How many times `bytes_per_batch_max` the rows of a batch may be once they are decoded: `{}` is two bytes, and with a
 /// thousand columns a row of ten thousand.
 pub const DECODED_TIMES_MAX: u64 = 2;
@@ -158,10 +150,6 @@ pub const SETTLE_MS: u64 = 1_000;
 pub const AWAY_MS_MAX: u64 = 300_000;
 /// How often a job looks for rows that are given back to a stage, in milliseconds.
 pub const RETRY_POLL_MS: u64 = 500;
-/// Default of `rows` of a `print` sink.
-pub const PRINT_ROWS: usize = 10;
-/// Most that `rows` of a `print` sink may say.
-pub const PRINT_ROWS_MAX: u64 = 1_000_000;
 /// Least memory of a plugin instance, in bytes: one page of WebAssembly memory.
 pub const PLUGIN_MEMORY_BYTES_MIN: u64 = 64 << 10;
 /// Most memory of a plugin instance, in bytes: what 32 bits can address.
@@ -170,12 +158,6 @@ pub const PLUGIN_MEMORY_BYTES_MAX_MAX: u64 = 4 << 30;
 pub const ENRICH_BYTES_MAX: u64 = 64 << 20;
 /// Default of `poll` of a `kafka` source: how often it looks for new partitions and topics, in milliseconds.
 pub const KAFKA_POLL_MS: u64 = 30_000;
-/// Default of `transaction` of a `kafka` sink: how long the transaction of a batch may take, in milliseconds.
-pub const KAFKA_TRANSACTION_MS: u64 = 60_000;
-/// The same, at least: librdkafka takes no shorter ones.
-pub const KAFKA_TRANSACTION_MS_MIN: u64 = 1_000;
-/// The same, at most: librdkafka takes no longer ones.
-pub const KAFKA_TRANSACTION_MS_MAX: u64 = i32::MAX as u64;
 /// Default of `wait` of whatever needs a server: how long a job waits for one that is away, in milliseconds.
 pub const SERVER_WAIT_MS: u64 = 3_600_000;
 /// With `--until-idle`, how long all sources must have nothing to read.
@@ -212,18 +194,6 @@ pub const SQL_MEMORY_BYTES_MIN: u64 = 1 << 20;
 pub const SQL_MEMORY_BYTES_MAX_MAX: u64 = 1 << 40;
 /// Default of the time of a query over one batch or window on one worker, in milliseconds.
 pub const SQL_TIME_MS_MAX: u64 = 60_000;
-/// The bytes of a file of a sink that rolls, where the job does not say.
-pub const ROLL_BYTES: u64 = 128 << 20;
-/// The least that it may say.
-pub const ROLL_BYTES_MIN: u64 = 1 << 10;
-/// The most: object stores copy objects of up to 5 GiB.
-pub const ROLL_BYTES_MAX: u64 = 4 << 30;
-/// How long after its first batch such a file is complete, where the job does not say, in milliseconds.
-pub const ROLL_MS: u64 = 300_000;
-/// Files that roll and are open at a time, where the job does not say.
-pub const OPEN_PARTS: usize = 100;
-/// The most that it may say: each is an open file of the process.
-pub const OPEN_PARTS_MAX: u64 = 1_000;
 /// Servers that one socket source reads, each of which has a connection.
 pub const SOCKET_ADDRESSES_MAX: usize = 256;
 /// Partitions of a source that is polled: each has a thread, and an instance of a plugin or a connection.

@@ -73,3 +73,33 @@ pub const HTTP_PRODUCERS_MAX_MAX: u64 = 1_000_000;
 pub const HTTP_STALL_MS: u64 = 30_000;
 /// Bytes of an answer, event or message that an `http` source reads, unpacked, where the job does not say it.
 pub const HTTP_ANSWER_BYTES_MAX: u64 = 8 << 20;
+/// Default of `rows_per_request_max` of an `http` sink.
+pub const HTTP_REQUEST_ROWS_SENT_MAX: u64 = 10_000;
+/// Default of `request_bytes_max` of an `http` sink.
+pub const HTTP_REQUEST_BYTES_SENT_MAX: u64 = 4 << 20;
+/// Default of `rows_per_message_max` of a `websocket` sink.
+pub const WEBSOCKET_MESSAGE_ROWS_MAX: u64 = 1_000;
+/// Default of `clients_max` of a `websocket` sink.
+pub const WEBSOCKET_CLIENTS_MAX: u64 = 100;
+/// Default of `rows` of a `print` sink.
+pub const PRINT_ROWS: usize = 10;
+/// Most that `rows` of a `print` sink may say.
+pub const PRINT_ROWS_MAX: u64 = 1_000_000;
+/// Default of `transaction` of a `kafka` sink: how long the transaction of a batch may take, in milliseconds.
+pub const KAFKA_TRANSACTION_MS: u64 = 60_000;
+/// The same, at least: librdkafka takes no shorter ones.
+pub const KAFKA_TRANSACTION_MS_MIN: u64 = 1_000;
+/// The same, at most: librdkafka takes no longer ones.
+pub const KAFKA_TRANSACTION_MS_MAX: u64 = i32::MAX as u64;
+/// The bytes of a file of a sink that rolls, where the job does not say.
+pub const ROLL_BYTES: u64 = 128 << 20;
+/// The least that it may say.
+pub const ROLL_BYTES_MIN: u64 = 1 << 10;
+/// The most: object stores copy objects of up to 5 GiB.
+pub const ROLL_BYTES_MAX: u64 = 4 << 30;
+/// How long after its first batch such a file is complete, where the job does not say, in milliseconds.
+pub const ROLL_MS: u64 = 300_000;
+/// Files that roll and are open at a time, where the job does not say.
+pub const OPEN_PARTS: usize = 100;
+/// The most that it may say: each is an open file of the process.
+pub const OPEN_PARTS_MAX: u64 = 1_000;

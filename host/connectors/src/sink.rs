@@ -56,8 +56,8 @@ pub fn open(
     failure: &Failure,
     servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
-    let start = SinkStart::new(spec, origin, servers);
-    let sink = spec.kind.open(start, &binary::written(spec, &schema), owner, failure)?;
+    let start = SinkStart { owner, ..SinkStart::new(spec, origin, servers) };
+    let sink = spec.kind.open(start, &binary::written(spec, &schema), failure)?;
     Ok(binary::encoding(spec, schema, sink))
 }
 
@@ -74,8 +74,8 @@ pub fn open_share(
     failure: &Failure,
     servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
-    let start = SinkStart { share: Some(worker), ..SinkStart::new(spec, origin, servers) };
-    let sink = spec.kind.open(start, &binary::written(spec, &schema), owner, failure)?;
+    let start = SinkStart { owner, share: Some(worker), ..SinkStart::new(spec, origin, servers) };
+    let sink = spec.kind.open(start, &binary::written(spec, &schema), failure)?;
     Ok(binary::encoding(spec, schema, sink))
 }
 

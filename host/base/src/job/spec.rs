@@ -506,21 +506,6 @@ pub enum SinkKind {
     Declared(Arc<dyn SinkConfig>),
 }
 
-/// Who writes the files, the records, or the rows of a table, of a sink.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PartsBy {
-    /// Worker 0: one file, or transaction, a batch, with its rows in order.
-    #[default]
-    Batch,
-    /// Each worker: one a batch with the rows that it has, under a marker of its own.
-    Worker,
-}
-
-/// Whether a path is that of a prefix in a bucket: then its URL.
-pub fn bucket_url(path: &Path) -> Option<&str> {
-    path.to_str().filter(|text| OBJECT_SCHEMES.iter().any(|scheme| text.starts_with(scheme)))
-}
-
 impl Deref for SinkKind {
     type Target = dyn SinkConfig;
 
@@ -539,6 +524,21 @@ impl<C: SinkConfig> From<C> for SinkKind {
     }
 }
 
+/// Who writes the files, the records, or the rows of a table, of a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PartsBy {
+    /// Worker 0: one file, or transaction, a batch, with its rows in order.
+    #[default]
+    Batch,
+    /// Each worker: one a batch with the rows that it has, under a marker of its own.
+    Worker,
+}
+
+/// Whether a path is that of a prefix in a bucket: then its URL.
+pub fn bucket_url(path: &Path) -> Option<&str> {
+    path.to_str().filter(|text| OBJECT_SCHEMES.iter().any(|scheme| text.starts_with(scheme)))
+}
+
 /// What a row does to a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TableMode {
@@ -552,19 +552,4 @@ pub enum TableMode {
         /// The column that says what a row does, where some of them delete others; it is not written.
         op: Option<String>,
     },
-}
-
-/// What is in the files of a `files` sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileFormat {
-    /// The single text column, a line a row.
-    Text,
-    /// JSON lines.
-    Json,
-    /// CSV with a header.
-    Csv,
-    /// Parquet, whose pages are compressed so.
-    Parquet(Compression),
-    /// Container files of Avro.
-    Avro,
 }

@@ -12,7 +12,6 @@ use millstream_base::job::connector::{SinkDeclaration, TLS, WAIT};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
-use millstream_base::owner::Owner;
 use std::sync::Arc;
 
 const KIND: &str = "clickhouse";
@@ -97,14 +96,8 @@ impl SinkConfig for ClickhouseWrites {
         sink::check(self, start, schema, keeps_checkpoints)
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        _schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        sink::open(self, start, owner, failure)
+    fn open(&self, start: SinkStart<'_>, _schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, start.owner, failure)
     }
 
     fn encoder(&self, _start: SinkStart<'_>, _schema: &SchemaRef) -> Result<Option<EncodeRows>> {

@@ -2,6 +2,7 @@
 
 use super::settings::{FileWrites, FilesLayout, FilesRoll};
 use super::sink::{self, FileSettings};
+use crate::limits;
 use crate::sink::{encode, open_failed, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -17,8 +18,6 @@ use millstream_base::job::spec::{
 };
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartMistakes, parts};
-use millstream_base::limits;
-use millstream_base::owner::Owner;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -247,14 +246,8 @@ impl SinkConfig for FileWrites {
             .map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        sink::open(self.settings(start, schema), start.share, owner, failure)
+    fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
+        sink::open(self.settings(start, schema), start.share, start.owner, failure)
     }
 
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {

@@ -1,7 +1,7 @@
 //! Settings of sinks of kind `files` and `delta`.
 
+use crate::limits;
 use millstream_base::job::spec::{FileFormat, PartsBy, TableMode};
-use millstream_base::limits;
 use std::path::PathBuf;
 use std::time::Duration;
 

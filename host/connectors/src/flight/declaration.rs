@@ -256,14 +256,8 @@ impl SinkConfig for FlightWrites {
         sink::await_answer(self, start)
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        _schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        sink::open(self, start, owner, failure)
+    fn open(&self, start: SinkStart<'_>, _schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, start.owner, failure)
     }
 }
 

@@ -168,14 +168,8 @@ impl SinkConfig for KinesisWrites {
         Ok(())
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        sink::open(self, start, schema, owner, failure)
+    fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, schema, start.owner, failure)
     }
 }
 

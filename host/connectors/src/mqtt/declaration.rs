@@ -232,14 +232,8 @@ impl SinkConfig for MqttWrites {
         sink::await_answer(self, start)
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        sink::open(self, start, schema, owner, failure)
+    fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, schema, start.owner, failure)
     }
 }
 

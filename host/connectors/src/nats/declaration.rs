@@ -214,14 +214,8 @@ impl SinkConfig for NatsWrites {
         sink::await_answer(self, start)
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        sink::open(self, start, schema, owner, failure)
+    fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, schema, start.owner, failure)
     }
 
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {

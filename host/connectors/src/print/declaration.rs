@@ -2,6 +2,7 @@
 
 use super::settings::PrintWrites;
 use super::sink::{self, PrintSink};
+use crate::limits;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
@@ -12,8 +13,6 @@ use millstream_base::job::connector::SinkDeclaration;
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
-use millstream_base::limits;
-use millstream_base::owner::Owner;
 use millstream_base::terminal;
 use std::io;
 use std::sync::Arc;
@@ -54,15 +53,9 @@ impl SinkConfig for PrintWrites {
         false
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        schema: &SchemaRef,
-        owner: Option<&Owner>,
-        _failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
+    fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, _failure: &Failure) -> Result<Box<dyn Sink>> {
         let name = &start.spec.name;
-        if owner.is_some() {
+        if start.owner.is_some() {
             tracing::info!("sink `{name}` prints at least once: after a crash it may show some batches again");
         }
         let sink = PrintSink::new(name, self.rows, schema.clone(), Box::new(terminal::Output));

@@ -1,6 +1,6 @@
 //! Settings of sinks of kind `print`.
 
-use millstream_base::limits;
+use crate::limits;
 
 /// The first rows, as a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -174,14 +174,8 @@ impl SinkConfig for RedisWrites {
         sink::await_answer(self, start)
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        _schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        sink::open(self, start, owner, failure)
+    fn open(&self, start: SinkStart<'_>, _schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, start.owner, failure)
     }
 
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {

@@ -14,7 +14,6 @@ use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartMistakes, parts};
 use millstream_base::limits::SERVER_WAIT_MS;
-use millstream_base::owner::Owner;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,14 +82,8 @@ impl SinkConfig for SqliteWrites {
         sink::check(self, start, schema)
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        sink::open(self, start, schema, owner, failure)
+    fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
+        sink::open(self, start, schema, start.owner, failure)
     }
 
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {

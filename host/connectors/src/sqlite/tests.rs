@@ -45,7 +45,7 @@ impl TestSink {
     fn open(&self, generation: u64) -> Result<Box<dyn Sink>> {
         let owner = Owner { job: "j".into(), job_id: "id".into(), generation: Generation(generation) };
         let schema = rows(&[]).schema();
-        self.with(|start| self.writes.open(start, &schema, Some(&owner), &Failure::default()))
+        self.with(|start| self.writes.open(SinkStart { owner: Some(&owner), ..start }, &schema, &Failure::default()))
     }
 
     fn committed(&self) -> Option<BatchId> {
@@ -165,7 +165,7 @@ fn a_query_gives_the_rows_that_a_sink_wrote_with_their_types() {
         SqliteWrites { path: "a.db".into(), table: "t".into(), mode: TableMode::Append, wait: Duration::from_secs(1) };
     let spec = SinkSpec::new("out", ["in"], SinkKind::Declared(Arc::new(writes.clone())));
     let start = SinkStart::new(&spec, &origin, ServerWait::No);
-    let mut sink = writes.open(start, &part.schema(), None, &Failure::default()).unwrap();
+    let mut sink = writes.open(start, &part.schema(), &Failure::default()).unwrap();
     commit(&mut *sink, 1, part.clone()).unwrap();
     let query = |query| {
         let wait = Duration::ZERO;

@@ -12,7 +12,6 @@ use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartMistakes, parts};
 use millstream_base::limits;
-use millstream_base::owner::Owner;
 use std::sync::Arc;
 
 const KIND: &str = "websocket";
@@ -80,13 +79,7 @@ impl SinkConfig for WebsocketWrites {
         sink::check(self, start, schema)
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        _schema: &SchemaRef,
-        _owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
+    fn open(&self, start: SinkStart<'_>, _schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
         sink::open(self, start, failure)
     }
 }

@@ -1,7 +1,7 @@
 //! Settings of sinks of kind `websocket`.
 
+use crate::limits;
 use millstream_base::job::spec::TlsSpec;
-use millstream_base::limits;
 
 /// Where it hears who follows its rows, and how.
 #[derive(Clone, Debug, PartialEq)]

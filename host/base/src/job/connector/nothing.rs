@@ -6,7 +6,6 @@ use crate::error::Result;
 use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{SinkConfig, SinkStart};
-use crate::owner::Owner;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
@@ -23,13 +22,7 @@ impl SinkConfig for Nothing {
         false
     }
 
-    fn open(
-        &self,
-        _start: SinkStart<'_>,
-        _schema: &SchemaRef,
-        _owner: Option<&Owner>,
-        _failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
+    fn open(&self, _start: SinkStart<'_>, _schema: &SchemaRef, _failure: &Failure) -> Result<Box<dyn Sink>> {
         Ok(Box::new(Nothing))
     }
 }

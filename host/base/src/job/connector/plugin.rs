@@ -7,7 +7,6 @@ use crate::ids::BatchId;
 use crate::job::part_mistakes::PartMistakes;
 use crate::job::parts;
 use crate::job::spec::{PluginSinkSpec, SinkConfig, SinkStart};
-use crate::owner::Owner;
 use arrow::datatypes::SchemaRef;
 
 impl SinkConfig for PluginSinkSpec {
@@ -19,13 +18,7 @@ impl SinkConfig for PluginSinkSpec {
         parts::check_end(&self.plugin, part);
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        _schema: &SchemaRef,
-        _owner: Option<&Owner>,
-        _failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
+    fn open(&self, start: SinkStart<'_>, _schema: &SchemaRef, _failure: &Failure) -> Result<Box<dyn Sink>> {
         Err(no_writer(start))
     }
 

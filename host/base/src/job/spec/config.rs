@@ -2,8 +2,8 @@
 //! language of jobs knows no more of a connector.
 
 use super::{
-    ChangesKey, ColumnSource, ColumnSpec, Format, Origin, RecordBounds, Replay, SinkSpec, SourceSpec, SourceStart,
-    TableMode, TlsSpec,
+    ChangesKey, ColumnSource, ColumnSpec, Format, Origin, RecordBounds, Replay, SinkChanges, SinkSpec, SourceSpec,
+    SourceStart, TableMode, TlsSpec,
 };
 use crate::batch::json;
 use crate::batch::sink::{EncodeRows, Sink};
@@ -292,15 +292,8 @@ pub trait SinkConfig: Config {
     }
 
     /// Opens the sink for rows of this schema, and takes it over from earlier starts of the job, where it remembers them; or opens a
-    /// share of it, once all of it is taken over. `owner`: who commits, where the job keeps checkpoints; `failure` ends the waiting for a
-    /// server.
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>>;
+    /// share of it, once all of it is taken over. `failure` ends the waiting for a server.
+    fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>>;
 
     /// The last batch that the server holds of the job with this id; `None`: none, or it keeps no marker.
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
@@ -336,52 +329,6 @@ pub trait SinkConfig: Config {
     }
 }
 
-/// How a sink takes changes of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SinkChanges<'a> {
-    /// As any other rows.
-    Rows,
-    /// As any other rows, and whoever reads them takes them for changes.
-    Told,
-    /// It does what they say.
-    Followed {
-        /// The columns by which it keeps rows; empty: all columns.
-        key: &'a [String],
-        /// The column that says what a change does.
-        op: &'a str,
-        /// The column is true of rows that delete, instead of naming what they do.
-        is_flag: bool,
-    },
-    /// It keeps rows and does not know what they do.
-    Unknown {
-        /// The key that is missing or wrong.
-        key: &'static str,
-        /// What to write.
-        help: &'static str,
-        /// Whether each row is one more.
-        appends: bool,
-    },
-}
-
-impl SinkChanges<'_> {
-    /// Whether it does what a column of its rows says.
-    pub fn are_followed(self) -> bool {
-        matches!(self, SinkChanges::Followed { .. })
-    }
-}
-
-impl TableMode {
-    /// How the table takes changes of another one.
-    pub fn changes(&self) -> SinkChanges<'_> {
-        let unknown = |help, appends| SinkChanges::Unknown { key: "mode", help, appends };
-        match self {
-            TableMode::Append => unknown("write mode = \"upsert\" with the table's `key` and op = \"OP\"", true),
-            TableMode::Upsert { key, op: Some(op) } => SinkChanges::Followed { key, op, is_flag: false },
-            TableMode::Upsert { op: None, .. } => unknown("write op = \"OP\"", false),
-        }
-    }
-}
-
 /// Where a sink writes.
 #[derive(Clone, Debug)]
 pub struct WrittenPath<'a> {
@@ -402,6 +349,8 @@ pub struct SinkStart<'a> {
     pub servers: ServerWait,
     /// The id of the job, where it goes on from a checkpoint and its rows may be there already.
     pub job_id: Option<&'a str>,
+    /// Who commits, where the job keeps checkpoints; of a sink that is opened.
+    pub owner: Option<&'a Owner>,
     /// The worker whose share of a sink is opened that each worker commits to; `None`: all of it.
     pub share: Option<usize>,
 }
@@ -409,7 +358,7 @@ pub struct SinkStart<'a> {
 impl<'a> SinkStart<'a> {
     /// All of a sink of a job that begins.
     pub fn new(spec: &'a SinkSpec, origin: &'a Origin, servers: ServerWait) -> SinkStart<'a> {
-        SinkStart { spec, origin, servers, job_id: None, share: None }
+        SinkStart { spec, origin, servers, job_id: None, owner: None, share: None }
     }
 }
 

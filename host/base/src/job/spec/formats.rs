@@ -1,5 +1,20 @@
 //! How rows are written.
 
+/// What is in files of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileFormat {
+    /// The single text column, a line a row.
+    Text,
+    /// JSON lines.
+    Json,
+    /// CSV with a header.
+    Csv,
+    /// Parquet, whose pages are compressed so.
+    Parquet(Compression),
+    /// Container files of Avro.
+    Avro,
+}
+
 /// What the value of a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordFormat {

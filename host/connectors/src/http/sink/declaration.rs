@@ -12,7 +12,6 @@ use millstream_base::job::spec::{PartsBy, SinkChanges, SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartMistakes, http_url, parts};
 use millstream_base::limits;
-use millstream_base::owner::Owner;
 use millstream_base::units;
 use std::any::Any;
 use std::slice;
@@ -202,14 +201,8 @@ impl SinkConfig for HttpWrites {
         super::check(self, start, schema, keeps_checkpoints)
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        _schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        super::open(self, start, owner, failure)
+    fn open(&self, start: SinkStart<'_>, _schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
+        super::open(self, start, start.owner, failure)
     }
 
     fn encoder(&self, _start: SinkStart<'_>, _schema: &SchemaRef) -> Result<Option<EncodeRows>> {

@@ -1,7 +1,8 @@
 //! Settings of sinks of kind `http`.
 
+use crate::limits;
 use millstream_base::job::spec::{PartsBy, TlsSpec};
-use millstream_base::limits;
+use millstream_base::limits::{HTTP_TIMEOUT_MS, SERVER_WAIT_MS};
 use std::time::Duration;
 
 /// Where rows are sent, and how.
@@ -48,8 +49,8 @@ impl HttpWrites {
             tls: None,
             rows_per_request_max: limits::HTTP_REQUEST_ROWS_SENT_MAX,
             request_bytes_max: limits::HTTP_REQUEST_BYTES_SENT_MAX,
-            timeout: Duration::from_millis(limits::HTTP_TIMEOUT_MS),
-            wait: Duration::from_millis(limits::SERVER_WAIT_MS),
+            timeout: Duration::from_millis(HTTP_TIMEOUT_MS),
+            wait: Duration::from_millis(SERVER_WAIT_MS),
             reject: false,
             parts: PartsBy::default(),
         }

@@ -1,6 +1,7 @@
 //! What a job file says of sinks of kind `kafka`.
 
 use super::settings::KafkaWrites;
+use crate::limits;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::{EncodeRows, Sink};
 use millstream_base::error::Result;
@@ -15,8 +16,6 @@ use millstream_base::job::spec::{
 };
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartMistakes, parts};
-use millstream_base::limits;
-use millstream_base::owner::Owner;
 use millstream_base::patience::ServerWait;
 use millstream_base::units;
 use std::sync::Arc;
@@ -230,14 +229,8 @@ impl SinkConfig for KafkaWrites {
         }
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        super::open(self, start, schema, owner, failure)
+    fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
+        super::open(self, start, schema, start.owner, failure)
     }
 
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {

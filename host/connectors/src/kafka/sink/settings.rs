@@ -1,7 +1,7 @@
 //! Settings of sinks of kind `kafka`.
 
+use crate::limits;
 use millstream_base::job::spec::{Compression, KafkaCluster, PartsBy, ProtobufSpec, RecordFormat, SubjectSpec};
-use millstream_base::limits;
 use std::time::Duration;
 
 /// The topic where the job keeps which batches its sinks have committed, where the job does not say another.

@@ -11,7 +11,6 @@ use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{PartsBy, SinkConfig, SinkStart, TableMode};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartMistakes, database};
-use millstream_base::owner::Owner;
 use std::sync::Arc;
 
 const KIND: &str = "postgres";
@@ -84,14 +83,8 @@ impl SinkConfig for PostgresWrites {
         super::check(self, start, schema)
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        super::open(self, start, schema, owner, failure)
+    fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
+        super::open(self, start, schema, start.owner, failure)
     }
 
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {

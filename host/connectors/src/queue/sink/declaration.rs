@@ -15,7 +15,6 @@ use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{SinkChanges, SinkConfig, SinkStart, WrittenPath};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartMistakes, parts};
-use millstream_base::owner::Owner;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,14 +68,8 @@ impl SinkConfig for QueueWrites {
             .map_err(|message| wrong(spec, origin, "path", message))
     }
 
-    fn open(
-        &self,
-        start: SinkStart<'_>,
-        _schema: &SchemaRef,
-        owner: Option<&Owner>,
-        failure: &Failure,
-    ) -> Result<Box<dyn Sink>> {
-        Ok(Box::new(QueueSink::open(&start.spec.name, &self.place(start), owner, failure)?))
+    fn open(&self, start: SinkStart<'_>, _schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(QueueSink::open(&start.spec.name, &self.place(start), start.owner, failure)?))
     }
 
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
