@@ -14,7 +14,6 @@ use millstream_base::job::spec::{Format, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart, Url};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartMistakes, parts};
-use millstream_base::owner::Owner;
 use std::sync::Arc;
 use std::time::Duration;
 

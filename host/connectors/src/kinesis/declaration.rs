@@ -15,7 +15,6 @@ use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
 use millstream_base::limits::SERVER_WAIT_MS;
-use millstream_base::owner::Owner;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -15,7 +15,6 @@ use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
-use millstream_base::owner::Owner;
 use std::sync::Arc;
 
 const KIND: &str = "rabbitmq";

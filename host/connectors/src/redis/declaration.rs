@@ -14,7 +14,6 @@ use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{ColumnSource, Format, Origin, SourceSpec, TlsSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
-use millstream_base::owner::Owner;
 use std::sync::Arc;
 
 const KIND: &str = "redis";
