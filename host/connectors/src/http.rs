@@ -217,7 +217,7 @@ pub fn told(error: &hyper::Error) -> Fault {
         cause = error.source();
     }
     match error.is_parse() {
-        true => Fault::Lasting(format!("what answers there does not speak HTTP/1.1 ({words}); mend `url`")),
+        true => Fault::Lasting(format!("the server does not speak HTTP/1.1 ({words}); check `url`")),
         false => Fault::Passing(words),
     }
 }

@@ -114,7 +114,7 @@ impl Stream {
         };
         match self.had.load(Ordering::Relaxed) {
             true => Err(KinesisFault::Passing(format!("no new credentials: {why}"))),
-            false => Err(KinesisFault::Lasting(format!("nothing says who asks ({why}); set {CREDENTIALS}"))),
+            false => Err(KinesisFault::Lasting(format!("no credentials found ({why}); set {CREDENTIALS}"))),
         }
     }
 

@@ -56,14 +56,11 @@ impl Server {
         }
         let server = Server { place, credentials: credentials.map(|file| folder.join(file)) };
         if server.credentials.is_some() && server.place.user.is_some() {
-            return Err((
-                "credentials",
-                "`url` says who the job is, and so does `credentials`; write one of them".into(),
-            ));
+            return Err(("credentials", "`url` and `credentials` both have credentials; remove one of them".into()));
         }
         server.credentials().map_err(|fault| match fault {
             Fault::Passing(why) | Fault::Lasting(why) => {
-                ("credentials", format!("{why}; mend it, or name another file"))
+                ("credentials", format!("{why}; fix it, or name another file"))
             }
         })?;
         Ok(server)

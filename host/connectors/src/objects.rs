@@ -230,10 +230,10 @@ impl Bucket {
             reason.push_str("; nothing is overwritten: is another job writing here?");
         } else if answer::denied(error) {
             let credentials = self.cloud.credentials();
-            reason.push_str(&format!("; look at {credentials} and what whoever they name may do at this place"));
+            reason.push_str(&format!("; check {credentials} and their permissions at this place"));
         } else if reason.contains(cloud::MACHINE_IDENTITY) {
             reason.push_str(&format!(
-                "; this machine was asked who it is, as nothing else says who asks: set {}",
+                "; no credentials are configured, and the instance metadata service gave none; set {}",
                 self.cloud.credentials()
             ));
         }

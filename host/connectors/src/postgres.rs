@@ -167,7 +167,7 @@ impl DatabaseError {
         if error.to_string().contains("TLS") && cause.is_some_and(|cause| cause.to_string().contains("not support TLS"))
         {
             return DatabaseError::lasting(
-                "TLS: the server has none; turn it on there (`ssl = on`), or write sslmode=disable where nobody can listen".into(),
+                "TLS: the server does not support it; turn it on there (`ssl = on`), or set sslmode=disable on a trusted network".into(),
             );
         }
         let passing = error.is_closed() || cause.is_none_or(|cause| cause.is::<std::io::Error>());

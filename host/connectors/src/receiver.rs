@@ -155,7 +155,7 @@ pub fn start(start: SourceStart<'_>) -> Result<()> {
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from, job.servers),
         SourceKind::Plugin(_) | SourceKind::Declared(_) => {
-            inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));
+            inbox.fail(Error::bug(format!("source `{}` is a plugin without a caller", source.name)));
         }
     }
     Ok(())

@@ -261,18 +261,18 @@ fn words(error: &rustls::Error, name: &str) -> String {
             ),
             // An issuer of the right name with another key signed it.
             Wrong::UnknownIssuer | Wrong::BadSignature => {
-                "the server's certificate was made by somebody whom this job does not trust; name a file with \
-                                     the issuer's certificate (PEM), or have it made by one that this system trusts"
+                "the server's certificate was issued by a CA that this job does not trust; name a file with the CA's certificate (PEM), \
+                                     or use a certificate of a CA that this system trusts"
                     .into()
             }
             other => format!("the server's certificate cannot be accepted: {}", of_certificate(&other.to_string())),
         },
         rustls::Error::InvalidMessage(_) => {
-            "what answers there does not speak TLS; turn TLS on in the server, or off in the job".into()
+            "the server does not speak TLS; turn TLS on in the server, or off in the job".into()
         }
-        rustls::Error::AlertReceived(received) => format!("the server refuses to go on: {}", alert(received)),
+        rustls::Error::AlertReceived(received) => format!("the server rejected the TLS handshake: {}", alert(received)),
         rustls::Error::PeerIncompatible(why) => {
-            format!("the server speaks no TLS that is safe today (1.2 or 1.3): {why:?}; renew the server")
+            format!("the server does not support TLS 1.2 or 1.3: {why:?}; upgrade the server")
         }
         other => other.to_string(),
     }

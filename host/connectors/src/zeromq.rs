@@ -143,7 +143,7 @@ impl Peer {
         if !fits.contains(&theirs.as_str()) {
             let (theirs, kind, wanted) = (shown::harmless(&theirs, 20), wants.kind(), fits.join(" or "));
             return Err(Fault::Lasting(format!(
-                "it is a {theirs} socket, and a {kind} socket hears {wanted} sockets; mend `socket` or the address"
+                "it is a {theirs} socket, but a {kind} socket receives from {wanted} sockets; check `socket` or the address"
             )));
         }
         if !wants.pull {
@@ -167,7 +167,7 @@ impl Peer {
                     return Err(match why.starts_with('3') {
                         true => Fault::Passing(format!("it refuses the connection ({why})")),
                         false => {
-                            Fault::Lasting(format!("it does not accept user or password ({why}); mend them in `url`"))
+                            Fault::Lasting(format!("authentication failed ({why}); check user and password in `url`"))
                         }
                     });
                 }

@@ -315,12 +315,12 @@ fn what_is_wrong_with_a_stream_or_with_who_asks_is_told() {
     let trial = job("");
     let told = fails(&trial, server.port(), 2);
     assert!(told.contains("ResourceNotFoundException"), "{told}");
-    assert!(told.contains("make the stream, or mend `stream` or `region`"), "{told}");
+    assert!(told.contains("create the stream, or check `stream` or `region`"), "{told}");
     for (kind, help) in [
         ("UnrecognizedClientException", "set AWS_ACCESS_KEY_ID"),
-        ("InvalidSignatureException", "whether the clock of this machine is right"),
+        ("InvalidSignatureException", "check this machine's clock"),
         ("ExpiredTokenException", "set a new AWS_SESSION_TOKEN"),
-        ("AccessDeniedException", "allow it to who asks"),
+        ("AccessDeniedException", "grant it to these credentials"),
     ] {
         let proxy = server.proxy(move |_, _, _| (400, json!({ "__type": kind, "message": "no \u{1b}[31m" })));
         let told = fails(&trial, proxy.port(), 2);

@@ -302,9 +302,9 @@ fn a_queue_that_is_no_json_fails_the_job() {
     let ended = trial.run(&[]);
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.stderr.contains(
-            "error: source `in`: ./in.jsonl:2: not a JSON array; expected one JSON array of rows on each line"
-        ),
+        ended
+            .stderr
+            .contains("error: source `in`: ./in.jsonl:2: not a JSON array; expected one JSON array of rows per line"),
         "{}",
         ended.stderr
     );

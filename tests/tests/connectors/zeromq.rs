@@ -216,7 +216,7 @@ fn who_wants_a_password_gets_one() {
         "{told}"
     );
     let told = fails(&of("me:guessed-password@"), 2);
-    assert!(told.contains("it does not accept user or password (400); mend them in `url`"), "{told}");
+    assert!(told.contains("authentication failed (400); check user and password in `url`"), "{told}");
     assert!(!told.contains("guessed-password"), "{told}");
     let trial = of("me:${ZEROMQ_PW}@");
     let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
@@ -238,7 +238,9 @@ fn who_is_no_such_socket_is_told_of() {
     let _rep = Zeromq::start("rep", "bind", &tcp(port));
     let told = fails(&job(&format!("url = \"{}\"", tcp(port))), 2);
     assert!(
-        told.contains("it is a REP socket, and a SUB socket hears PUB or XPUB sockets; mend `socket` or the address"),
+        told.contains(
+            "it is a REP socket, but a SUB socket receives from PUB or XPUB sockets; check `socket` or the address"
+        ),
         "{told}"
     );
     let other = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -177,7 +177,7 @@ impl Flight {
             return Ok(Stream { server, _connection: connection, answers, batches, silent, parts, is_new });
         }
         shared.forget(&parts);
-        let (server, fault) = away.unwrap_or((shared.server.clone(), Fault::Passing("nobody has it".into())));
+        let (server, fault) = away.unwrap_or((shared.server.clone(), Fault::Passing("no server has it".into())));
         Err(self.told(&server, number, PartFault::Server(fault.into())))
     }
 

@@ -93,7 +93,7 @@ fn ask_at_start<T>(
         if began.elapsed() >= cluster.wait {
             let after = if told { format!(", for {wait}") } else { String::new() };
             return Err(Error::environment(format!(
-                "{who}: {place}: {}{after}; start that cluster, or mend `brokers`, or raise `wait`",
+                "{who}: {place}: {}{after}; start the cluster, or check `brokers`, or raise `wait`",
                 fault.message
             )));
         }
@@ -188,7 +188,7 @@ fn committed(writes: &KafkaWrites, start: SinkStart<'_>, job_id: &str) -> Result
 
 fn unreachable(start: SinkStart<'_>, target: &Target, fault: KafkaFault) -> Error {
     let location = start.origin.at(&format!("sinks.{}.brokers", start.spec.name));
-    let help = if fault.kind == KafkaFaultKind::Passing { "; start that cluster, or mend `brokers`" } else { "" };
+    let help = if fault.kind == KafkaFaultKind::Passing { "; start the cluster, or check `brokers`" } else { "" };
     let message = format!("{location}{}: {}: {}{help}", target.who(), target.place(), fault.message);
     match fault.kind {
         KafkaFaultKind::TakenOver => Error::taken_over(message),

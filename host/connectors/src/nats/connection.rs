@@ -76,7 +76,10 @@ impl Connection {
         });
         if let Some(credentials) = credentials {
             let nonce = info.nonce.as_deref().ok_or_else(|| {
-                Fault::Lasting("it knows nobody by keys (nkeys); let it, or write user and password into `url`".into())
+                Fault::Lasting(
+                    "it does not support authentication by keys (nkeys); enable it, or set user and password in `url`"
+                        .into(),
+                )
             })?;
             credentials.tell(&mut hello, nonce);
         }
@@ -205,13 +208,13 @@ fn check_tls(place: &ServerAddress, info: &Info) -> Result<(), Fault> {
 pub fn answer(message: &Received) -> Result<Result<Json, ApiError>, Fault> {
     if message.status == Some(NOBODY) {
         return Err(Fault::Passing(
-            "nobody answers for JetStream there: it is off (nats-server -js turns it on), or no stream takes the subject, or \
-             the server is just starting"
+            "JetStream does not respond: it is off (nats-server -js turns it on), or no stream has the subject, or the server is just \
+             starting"
                 .into(),
         ));
     }
     let answer: Json = serde_json::from_slice(&message.payload)
-        .map_err(|_| Fault::Passing("what it answers for JetStream is no JSON".into()))?;
+        .map_err(|_| Fault::Passing("its JetStream response is not JSON".into()))?;
     match answer.get("error") {
         None | Some(Json::Null) => Ok(Ok(answer)),
         Some(error) => Ok(Err(serde_json::from_value(error.clone()).unwrap_or_default())),

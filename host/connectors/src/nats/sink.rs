@@ -218,7 +218,7 @@ fn made(writes: &NatsWrites) -> std::result::Result<serde_json::Value, String> {
     let name = &writes.stream;
     let NatsSubject::Fixed(subject) = &writes.subject else {
         return Err(format!(
-            "stream `{name}` is not there, and its subjects are not known here; make it before the job starts"
+            "stream `{name}` does not exist, and its subjects are unknown; create it before the job starts"
         ));
     };
     Ok(json!({

@@ -117,7 +117,7 @@ impl Nats {
             return Err(self.lasting(
                 name,
                 &format!(
-                    "it deletes each message when its consumers have acknowledged it (retention `{kind}`), so nobody could read it again \
+                    "it deletes each message when its consumers have acknowledged it (retention `{kind}`), so it could not be read again \
                      after a crash; read a stream with retention `limits`, which may take its messages from this one (`sources`)"
                 ),
             ));
@@ -194,7 +194,7 @@ impl Nats {
     }
 
     fn gone(&self, stream: &str) -> ReadTrouble {
-        ReadTrouble::Passing(format!("stream `{}` is not there any more", shown::harmless(stream, 200)))
+        ReadTrouble::Passing(format!("stream `{}` no longer exists", shown::harmless(stream, 200)))
     }
 
     fn read(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
@@ -382,7 +382,7 @@ impl ReadPartition for Nats {
                 // All of one that is made from now on is new.
                 self.began.get_or_insert_default();
                 let name = shown::harmless(name, 200);
-                return Err(ReadTrouble::Passing(format!("{}: stream `{name}` is not there", self.server.shown())));
+                return Err(ReadTrouble::Passing(format!("{}: stream `{name}` does not exist", self.server.shown())));
             }
         };
         let at = match position {

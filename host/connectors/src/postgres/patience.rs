@@ -25,8 +25,8 @@ impl AwaitDatabase for ServerWait {
     fn help(self, fault: &DatabaseError) -> &'static str {
         match (fault.passes(), self) {
             (false, _) => "",
-            (true, ServerWait::No) => "; start that server, or mend `url`",
-            (true, ServerWait::Until(_)) => "; start that server, or mend `url`, or raise `wait`",
+            (true, ServerWait::No) => "; start the server, or check `url`",
+            (true, ServerWait::Until(_)) => "; start the server, or check `url`, or raise `wait`",
         }
     }
 

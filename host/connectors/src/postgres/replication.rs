@@ -105,7 +105,7 @@ impl Replication {
                 _ if handshake.ssl.mode == Mode::Prefer => {}
                 _ => {
                     return Err(DatabaseError::lasting(
-                        "TLS: the server has none; turn it on there (`ssl = on`), or write sslmode=disable where nobody can listen"
+                        "TLS: the server does not support it; turn it on there (`ssl = on`), or set sslmode=disable on a trusted network"
                             .into(),
                     ));
                 }

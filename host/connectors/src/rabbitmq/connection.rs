@@ -49,10 +49,10 @@ impl ClosedByServer {
         let text = shown::harmless(text, SHOWN_BYTES_MAX);
         let fault = match code {
             403 => Fault::Lasting(format!(
-                "it does not allow this ({text}); mend user and password in `url`, or what it allows them"
+                "permission denied ({text}); check user and password in `url`, or the user's permissions"
             )),
             // No such virtual host, among others.
-            530 => Fault::Lasting(format!("it does not allow this ({text}); mend `url`")),
+            530 => Fault::Lasting(format!("permission denied ({text}); check `url`")),
             ClosedByServer::NOT_IMPLEMENTED => Fault::Lasting(format!("it cannot do this ({text})")),
             _ => Fault::Passing(text),
         };
@@ -164,7 +164,7 @@ impl Connection {
         let start_ok = FrameWriter::method(10, 11).table(&properties).short("PLAIN").long(&login).short("en_US");
         connection.send_method(0, &start_ok)?;
         let mut tune = connection.answer(10, 30).map_err(|closed| match closed.code {
-            403 => Fault::Lasting("it does not accept user or password; mend them in `url`".into()).into(),
+            403 => Fault::Lasting("authentication failed; check user and password in `url`".into()).into(),
             _ => closed,
         })?;
         let (channels, frame_max, _shorter) = (tune.u16()?, tune.u32()?, tune.u16()?);

@@ -314,7 +314,7 @@ impl Rabbitmq {
                     messages.extend(self.message(open, delivery)?);
                 }
                 Ok(Some(Event::Cancelled)) => {
-                    return Err(told(self, open, Fault::Passing("it is not there any more".into()).into()));
+                    return Err(told(self, open, Fault::Passing("it no longer exists".into()).into()));
                 }
                 Ok(Some(_)) if Instant::now() < until => {}
                 Ok(_) => break,
@@ -380,7 +380,7 @@ impl ReadPartition for Rabbitmq {
                 let why = match closed.fault {
                     Fault::Passing(why) | Fault::Lasting(why) => why,
                 };
-                ReadTrouble::Passing(format!("{place}: {word} `{queue}` is not there ({why})"))
+                ReadTrouble::Passing(format!("{place}: {word} `{queue}` does not exist ({why})"))
             }
             _ => self.trouble(queue, closed),
         })?;

@@ -257,8 +257,8 @@ impl RedisSink {
             // It is not started again, as that would go on without these rows.
             "forgotten" => Err(ServerFault::Lasting(Error::job(format!(
                 "sink `{}`: batch {batch}: {} holds batch {} of this job, and has confirmed batch {known}: it has lost what it had \
-                 confirmed. Let it keep each write (appendonly yes, appendfsync always, maxmemory-policy noeviction) and bring back its data; \
-                 a start of the job as it is goes on without the rows that are missing, and --fresh begins anew",
+                 confirmed. Let it keep each write (appendonly yes, appendfsync always, maxmemory-policy noeviction) and restore its \
+                 data; a restart of the job as it is continues without the missing rows, and --fresh starts from scratch",
                 self.name,
                 self.server.place(),
                 shown::harmless(&number, 30)

@@ -218,7 +218,7 @@ impl Redis {
     }
 
     fn gone(&self, stream: &str) -> ReadTrouble {
-        ReadTrouble::Passing(format!("stream `{}` is not there any more", shown::harmless(stream, 200)))
+        ReadTrouble::Passing(format!("stream `{}` no longer exists", shown::harmless(stream, 200)))
     }
 
     /// An entry as a message; or what it is and why it is none.

@@ -137,7 +137,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Marker>> {
 
 /// What a marker says, from its text. An error goes on behind "the marker".
 pub(crate) fn parse(text: &[u8]) -> Result<Marker, String> {
-    let damaged = || "is damaged; restore it from a copy, or begin anew in another place".to_string();
+    let damaged = || "is damaged; restore it from a copy, or start from scratch in another place".to_string();
     let end = memchr::memchr(b'\n', text).ok_or_else(damaged)?;
     let (line, sum) = text.split_at(end + 1);
     if sum != format!("{}\n", checksum(line)).as_bytes() {

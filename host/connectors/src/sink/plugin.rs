@@ -204,7 +204,7 @@ impl PluginSink {
         if count > 0 {
             let told = self.told(batch, count, before, &refused);
             if !self.spec.reject {
-                let told = format!("{told}; mend the rows or the config, or write on_error = \"reject\"");
+                let told = format!("{told}; fix the rows or the config, or set on_error = \"reject\"");
                 return Err(self.writer.writer.fails(Error::plugin(told)));
             }
             // Before they are lost: of a commit that is not answered nobody knows later what it left out.

@@ -164,8 +164,8 @@ fn of_peer(error: &rustls::Error) -> String {
             ),
             // An issuer of the right name with another key signed it.
             Wrong::UnknownIssuer | Wrong::BadSignature => {
-                "its certificate was made by nobody in `ca.crt` of this process; give all processes certificates of one issuer, \
-                 and the issuer's own as `ca.crt`"
+                "its certificate was not issued by a CA in `ca.crt` of this process; give all processes certificates of one CA, and the \
+                 CA's certificate as `ca.crt`"
                     .into()
             }
             other => format!("its certificate cannot be accepted: {}", super::of_certificate(&other.to_string())),
@@ -218,7 +218,10 @@ fn of_own(error: &rustls::Error, folder: &Path, name: &str) -> String {
                 names(presented)
             ),
             Wrong::UnknownIssuer | Wrong::BadSignature => {
-                format!("`{own}` was made by nobody in `{}`, by which the processes know each other", issuers.display())
+                format!(
+                    "`{own}` was not issued by a CA in `{}`, by which the processes identify each other",
+                    issuers.display()
+                )
             }
             Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => format!(
                 "`{own}` must be good for servers and for clients; make it with `extendedKeyUsage = serverAuth, clientAuth`, or \

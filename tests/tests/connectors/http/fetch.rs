@@ -86,12 +86,12 @@ fn a_stream_of_lines_is_followed_through_all_that_can_happen_to_it() {
 #[test]
 fn who_is_refused_stops_with_the_story() {
     for (status, how, token, words) in [
-        (401, "lines", "token = \"tok-77\"", "401 Unauthorized: bad token; mend `token` or `headers`"),
-        (403, "sse", "token = \"tok-77\"", "403 Forbidden: bad token; mend `token` or `headers`"),
-        (401, "every = \"1s\"", "", "401 Unauthorized: bad token; the server wants to know who asks; give `token`"),
-        (401, "websocket", "token = \"tok-77\"", "401 Unauthorized: bad token; mend `token`"),
-        (404, "lines", "", "404 Not Found: bad token; there is nothing at that address; mend `url`"),
-        (200, "sse", "", "the answer is `nothing` and no stream of events (text/event-stream)"),
+        (401, "lines", "token = \"tok-77\"", "401 Unauthorized: bad token; check `token` or `headers`"),
+        (403, "sse", "token = \"tok-77\"", "403 Forbidden: bad token; check `token` or `headers`"),
+        (401, "every = \"1s\"", "", "401 Unauthorized: bad token; the server requires credentials; set `token`"),
+        (401, "websocket", "token = \"tok-77\"", "401 Unauthorized: bad token; check `token`"),
+        (404, "lines", "", "404 Not Found: bad token; the address does not exist; check `url`"),
+        (200, "sse", "", "the response is `nothing`, not an event stream (text/event-stream)"),
     ] {
         let server = StreamServer::start(free_port(), move |asking: &mut Asking| asking.reply(status, "", "bad token"));
         let trial = job(server.port(), how, token);
@@ -131,7 +131,7 @@ fn answers_that_lead_elsewhere_are_followed_a_few_times_and_no_stranger_hears_th
     let trial = job(home.port(), "lines", "");
     trial.change("/feed?a=b", "/round");
     let mut running = trial.start(&[]);
-    running.until_stderr("one answer leads to the next, 5 times and more");
+    running.until_stderr("more than 5 redirects");
     running.stop();
 }
 
@@ -234,7 +234,7 @@ fn answers_have_bounds() {
     for (answer, words) in [
         (("", vec![b' '; 2000]), "the answer has more than 1000 bytes (`answer_bytes_max`)"),
         (("Content-Encoding: gzip\r\n", packed(&vec![b' '; 50 << 20])[..900].to_vec()), "(`answer_bytes_max`)"),
-        (("Content-Encoding: br\r\n", b"x".to_vec()), "packed as `br`, and only gzip was asked for"),
+        (("Content-Encoding: br\r\n", b"x".to_vec()), "compressed as `br`, and only gzip was requested"),
     ] {
         let (head, body) = answer;
         let server = StreamServer::start(free_port(), move |asking: &mut Asking| asking.reply(200, head, &body));
@@ -301,8 +301,8 @@ fn pages_follow_each_other_and_rows_stand_within_answers() {
     let mut running = trial.start(&[]);
     running.until("all pages are there", |_| numbers(&trial).len() >= 4);
     assert_eq!(numbers(&trial)[..4], [1, 2, 3, 4]);
-    running.until_stderr("a further page is not there");
-    running.until_stderr("beginning with the first one");
+    running.until_stderr("the next page is missing");
+    running.until_stderr("restarting at the first one");
     running.until("it begins again", |_| numbers(&trial).iter().filter(|n| **n == 1).count() >= 3);
     running.stop();
 }

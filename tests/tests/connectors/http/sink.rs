@@ -88,11 +88,11 @@ fn a_server_that_is_away_busy_or_breaks_off_is_waited_for() {
 #[test]
 fn what_does_not_pass_ends_the_job_with_what_to_do() {
     for (status, head, more, words) in [
-        (401, "", "", "401 Unauthorized: no way; mend `token` or `headers`"),
-        (404, "", "", "there is nothing at that address; mend `url`"),
+        (401, "", "", "401 Unauthorized: no way; check `token` or `headers`"),
+        (404, "", "", "the address does not exist; check `url`"),
         (413, "", "", "lower `request_bytes_max`"),
         (302, "Location: http://elsewhere/\r\n", "", "it leads to http://elsewhere/, which is not followed"),
-        (422, "", "", "mend `url`, `body` or the columns"),
+        (422, "", "", "check `url`, `body` or the columns"),
         (200, "", "body = \"bulk\"", "it does not answer as _bulk does"),
         (503, "", "wait = \"100ms\"", "the job has waited for 100ms (`wait`)"),
     ] {

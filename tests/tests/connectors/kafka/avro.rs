@@ -246,7 +246,7 @@ fn a_registry_whose_certificate_is_not_trusted_is_told_with_what_to_do() {
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         assert!(ended.stderr.contains("TLS: ") && ended.stderr.contains(told), "{}", ended.stderr);
     };
-    refused("was made by somebody whom this job does not trust; name a file");
+    refused("was issued by a CA that this job does not trust; name a file");
     trial.change("user = \"w\"", &format!("ca = \"{}\", user = \"w\"", made.ca().display()));
     refused("is not for the name `127.0.0.1` but for");
 }

@@ -71,7 +71,7 @@ fn a_job_shows_a_key() {
     }
     trial.write("reader.nk", other.seed());
     let told = fails(&trial, 1);
-    let refused = "it does not accept key or JWT, which may have expired; renew the file that `credentials` names";
+    let refused = "it rejected the key or JWT, which may have expired; renew the file that `credentials` names";
     assert!(told.contains(refused) && !told.contains(&other.seed()), "{told}");
     trial.write("reader.nk", format!("# of the job\n{}\n", ours.seed()));
     trial.run_well(&["--until-idle"]);
@@ -81,13 +81,13 @@ fn a_job_shows_a_key() {
         "[sources.in]\nkind = \"nats\"\nurl = \"nats://me:pw@",
     );
     let told = trial.refused(&["validate", "job.toml"]);
-    assert!(told.contains("`url` says who the job is, and so does `credentials`; write one of them"), "{told}");
+    assert!(told.contains("`url` and `credentials` both have credentials; remove one of them"), "{told}");
     // Nobody asks for a key.
     let open = Nats::start();
     let trial = job(&open, "reader.nk");
     trial.write("reader.nk", ours.seed());
     let told = fails(&trial, 1);
-    assert!(told.contains("it knows nobody by keys (nkeys)"), "{told}");
+    assert!(told.contains("it does not support authentication by keys (nkeys)"), "{told}");
 }
 
 /// A server that trusts an operator knows no user by name: an account says who is one.

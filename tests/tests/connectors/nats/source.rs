@@ -242,7 +242,7 @@ fn what_comes_while_the_server_is_away_is_not_before_the_latest() {
     // All of a stream that is made while it is waited for is new.
     let trial = job(&nats.url(), &format!("start = \"latest\"\n{}", SHORT.replace("\"S\"", "\"N\"")));
     let mut running = trial.start(&[]);
-    running.until_stderr("stream `N` is not there; trying again until it works");
+    running.until_stderr("stream `N` does not exist; trying again until it works");
     nats.stream("N", &["n"], &json!({}));
     nats.publish("n", &number(4));
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
@@ -325,7 +325,7 @@ fn a_stream_that_deletes_what_is_acknowledged_is_refused() {
     for kind in ["workqueue", "interest"] {
         nats.stream("S", &["s"], &json!({ "retention": kind }));
         let told = fails(&job(&nats.url(), SHORT), 2);
-        assert!(told.contains(&format!("(retention `{kind}`), so nobody could read it again after a crash")), "{told}");
+        assert!(told.contains(&format!("(retention `{kind}`), so it could not be read again after a crash")), "{told}");
         assert!(told.contains("read a stream with retention `limits`"), "{told}");
         nats.ask("STREAM.DELETE.S", &json!({}));
     }
@@ -352,7 +352,7 @@ fn a_server_or_stream_that_is_away_is_waited_for() {
     let mut running = trial.start(&[]);
     running.until_stderr("trying again until it works");
     nats.start_again();
-    running.until_stderr("stream `S` is not there; trying again until it works");
+    running.until_stderr("stream `S` does not exist; trying again until it works");
     nats.stream("S", &["s"], &json!({}));
     nats.publish("s", &number(1));
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
@@ -364,7 +364,7 @@ fn a_server_or_stream_that_is_away_is_waited_for() {
     nats.publish("s", &number(2));
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
     nats.ask("STREAM.DELETE.S", &json!({}));
-    running.until_stderr("stream `S` is not there any more; trying again until it works");
+    running.until_stderr("stream `S` no longer exists; trying again until it works");
     running.stop();
 }
 
@@ -394,9 +394,9 @@ fn what_a_server_refuses_is_told() {
     let url = |login: &str| nats.url().replace("nats://", &format!("nats://{login}"));
     let told = fails(&job(&url(""), SHORT), 2);
     assert!(told.contains("source `in`: stream `S`: NATS at 127.0.0.1:"), "{told}");
-    assert!(told.contains("write user and password, or a token, into `url`"), "{told}");
+    assert!(told.contains("add user and password or a token to `url`"), "{told}");
     let told = fails(&job(&url("me:guessed-password@"), SHORT), 2);
-    assert!(told.contains("it does not accept user, password or token; mend them in `url`"), "{told}");
+    assert!(told.contains("authentication failed; check user, password or token in `url`"), "{told}");
     assert!(!told.contains("guessed-password"), "{told}");
     let trial = job(&url("me:${NATS_PW}@"), SHORT);
     let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
@@ -416,7 +416,7 @@ fn what_a_server_refuses_is_told() {
     let few = Nats::configured(settings, &json!({ "user": "me", "pass": "pw" }));
     let told = fails(&job(&few.url().replace("nats://", "nats://me:pw@"), SHORT), 2);
     assert!(
-        told.contains("Permissions Violation for Publish to") && told.contains("let it allow the user this"),
+        told.contains("Permissions Violation for Publish to") && told.contains("grant the user this permission"),
         "{told}"
     );
 }
@@ -432,10 +432,10 @@ fn a_server_is_read_over_tls() {
     // Nobody has made the stream: it came so far.
     let trial = reading(&certificates);
     let mut running = trial.start(&[]);
-    running.until_stderr("stream `S` is not there; trying again until it works");
+    running.until_stderr("stream `S` does not exist; trying again until it works");
     running.kill();
     let told = fails(&reading(&others), 2);
-    assert!(told.contains("the server's certificate was made by somebody whom this job does not trust"), "{told}");
+    assert!(told.contains("the server's certificate was issued by a CA that this job does not trust"), "{told}");
     let told = fails(&job(&nats.url(), SHORT), 2);
     assert!(told.contains("it speaks TLS only; let `url` begin with tls://"), "{told}");
     let plain = Nats::start();

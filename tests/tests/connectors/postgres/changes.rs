@@ -406,13 +406,16 @@ fn what_cannot_be_followed_is_told() {
     let column = told(&url(&server), "\"t\"", "other = \"int64\"");
     assert!(column.contains("the table `t` has no column `other`"), "{column}");
     let named = told(&url(&server), "\"t\"\npublication = \"none\"", "id = \"int64\"");
-    assert!(named.contains("there is no publication `none`"), "{named}");
+    assert!(named.contains("publication `none` does not exist"), "{named}");
     server.sql("create publication of_u for table u");
     let other = told(&url(&server), "\"t\"\npublication = \"of_u\"", "id = \"int64\"");
     assert!(other.contains("the publication `of_u` does not have the table `t`"), "{other}");
     let as_user = |user: &str| url(&server).replace("me:${file:pw}", &format!("{user}:x"));
     let makes = told(&as_user("plain"), "\"u\"", "k = \"text\"");
-    assert!(makes.contains("the job cannot make a publication") && makes.contains("publication = \"name\""), "{makes}");
+    assert!(
+        makes.contains("the job cannot create a publication") && makes.contains("publication = \"name\""),
+        "{makes}"
+    );
     server.sql("create publication of_t for table t");
     let role = told(&as_user("plain"), "\"t\"\npublication = \"of_t\"", "id = \"int64\"");
     assert!(role.contains("replication"), "{role}");

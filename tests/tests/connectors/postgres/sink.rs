@@ -224,7 +224,7 @@ fn a_server_that_cannot_be_used_is_told_at_the_start() {
     let told = refused(&dead, 1);
     let start = format!("job.toml:9: sink `out`: database `a` at 127.0.0.1:{port}: error connecting to server: ");
     assert!(
-        told.starts_with(&start) && told.ends_with("; start that server, or mend `url`, or raise `wait`"),
+        told.starts_with(&start) && told.ends_with("; start the server, or check `url`, or raise `wait`"),
         "{told}"
     );
     let told = Process::start(dead.command(&["validate", "job.toml"]).env("PW", "x")).wait();
@@ -350,7 +350,7 @@ fn a_start_waits_for_its_servers() {
     // No longer than it is told to, and not against a signal.
     let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"\nwait = \"300ms\"");
     let told = refused(&trial, 1);
-    assert!(told.contains(", for 300ms; start that server, or mend `url`, or raise `wait`"), "{told}");
+    assert!(told.contains(", for 300ms; start the server, or check `url`, or raise `wait`"), "{told}");
     let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"");
     let mut job = start(&trial);
     job.until_stderr("the job waits for it");

@@ -211,7 +211,7 @@ fn a_server_that_is_away_or_not_ready_is_waited_for() {
     drop(redis);
     let ended = counting("redis://127.0.0.1:1", 10, "wait = \"100ms\"").run(&["--unsupervised"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("start that server, or mend `url`, or raise `wait`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("start the server, or check `url`, or raise `wait`"), "{}", ended.stderr);
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn what_cannot_be_is_told_before_anything_runs() {
     let url = guarded.url().replace("redis://", "redis://:guessed-password@");
     let ended = counting(&url, 10, "").run(&["--unsupervised"]);
     assert_ne!(ended.code, Some(0));
-    assert!(ended.stderr.contains("it does not accept user or password; mend them in `url`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("authentication failed; check user and password in `url`"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("guessed-password"), "{}", ended.stderr);
 }
 

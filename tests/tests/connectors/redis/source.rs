@@ -272,7 +272,7 @@ fn a_server_or_stream_that_is_away_is_waited_for() {
     redis.add("s", &[("n", "2")]);
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
     redis.ask(&["DEL", "s"]);
-    running.until_stderr("stream `s` is not there any more; trying again until it works");
+    running.until_stderr("stream `s` no longer exists; trying again until it works");
     running.stop();
 }
 
@@ -287,7 +287,7 @@ fn what_a_server_refuses_is_told() {
         "{told}"
     );
     let told = fails(&job(&url(":guessed-password@"), stream), 2);
-    assert!(told.contains("it does not accept user or password; mend them in `url`"), "{told}");
+    assert!(told.contains("authentication failed; check user and password in `url`"), "{told}");
     assert!(!told.contains("guessed-password"), "{told}");
     let trial = job(&url(":${REDIS_PW}@"), stream);
     let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
@@ -296,7 +296,7 @@ fn what_a_server_refuses_is_told() {
     let open = Redis::start();
     open.ask(&["SET", "s", "text"]);
     let told = fails(&job(&open.url(), stream), 2);
-    assert!(told.contains("stream `s`: something that is no stream has this key; mend `stream`"), "{told}");
+    assert!(told.contains("stream `s`: this key is not a stream; check `stream`"), "{told}");
     for url in ["redis://:top-secret@:port/", "redis://:top-secret@127.0.0.1:99999", "redis://:top-secret@127.0.0.1/x"]
     {
         let told = fails(&job(url, stream), 2);
@@ -315,7 +315,7 @@ fn a_server_is_read_over_tls() {
     };
     assert!(run_to_idle(&reading(&certificates)).is_empty());
     let told = fails(&reading(&others), 2);
-    assert!(told.contains("the server's certificate was made by somebody whom this job does not trust"), "{told}");
+    assert!(told.contains("the server's certificate was issued by a CA that this job does not trust"), "{told}");
 }
 
 /// The answer that holds it is not kept, and the entries around it come.

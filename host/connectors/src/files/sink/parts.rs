@@ -421,8 +421,7 @@ fn rebuild(
     for batch in batches {
         let name = reserve::path(share, pending.by, batch);
         let bytes = patiently(failure, || place.read(&name))?;
-        let rows =
-            bytes.ok_or_else(|| "it is not there any more".to_owned()).and_then(|bytes| reserve::rows_of(&bytes));
+        let rows = bytes.ok_or_else(|| "it no longer exists".to_owned()).and_then(|bytes| reserve::rows_of(&bytes));
         let rows = rows.map_err(|why| damaged(format!("{name}: {why}")))?;
         let Some(schema) = rows.first().map(RecordBatch::schema) else { continue };
         let partitions =

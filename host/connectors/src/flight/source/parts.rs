@@ -186,7 +186,7 @@ impl Shared {
                 match flight::plain_url(&location.uri) {
                     Some(url) if safe && url.starts_with("grpc://") =>
                         ", as `url` has TLS, and that server has none".to_owned(),
-                    _ => format!("; write locations = \"{shown}\" if that server may see who the job is"),
+                    _ => format!("; write locations = \"{shown}\" if that server may receive the job's credentials"),
                 }
             ));
         }
@@ -241,8 +241,8 @@ fn url(server: &Server) -> String {
 /// What to do about a server that does not give what it gave.
 pub fn other_rows(what: &str) -> String {
     format!(
-        "it gives other rows than before: {what}. How far the job has read is a number of rows; let the server give the same rows in the \
-         same order, or begin anew with --fresh"
+        "it returns other rows than before: {what}. The job's position is a number of rows; let the server return the same rows in the \
+         same order, or start from scratch with --fresh"
     )
 }
 

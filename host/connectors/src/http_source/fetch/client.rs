@@ -145,7 +145,7 @@ impl FetchClient {
                 AnswerKind::Ended(ended) => return Err(ended),
             }
         }
-        Err(RoundEnd::lost(format!("one answer leads to the next, {REDIRECTS_MAX} times and more; mend `url`")))
+        Err(RoundEnd::lost(format!("more than {REDIRECTS_MAX} redirects; check `url`")))
     }
 
     /// What an answer is, by its head; of one that is not good also by its body.
@@ -179,15 +179,15 @@ impl FetchClient {
         AnswerKind::Ended(RoundEnd::Failed(match status {
             // Starting again does not mend it, and looks like an attack.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.own.is_empty() => {
-                Error::job(story("the server wants to know who asks; give `token` or `headers`"))
+                Error::job(story("the server requires credentials; set `token` or `headers`"))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Error::job(story("mend `token` or `headers`, or what they may do there, and start the job again"))
+                Error::job(story("check `token` or `headers`, or their permissions, and restart the job"))
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => {
-                Error::environment(story("there is nothing at that address; mend `url`"))
+                Error::environment(story("the address does not exist; check `url`"))
             }
-            _ => Error::environment(story("mend `url` or `headers`")),
+            _ => Error::environment(story("check `url` or `headers`")),
         }))
     }
 

@@ -66,7 +66,7 @@ pub async fn ask(fetch: &mut Fetch<'_>, asked: &PollRequest<'_>) -> RoundEnd {
             // Pages are not kept for ever. What the first one gives is behind the cursor, or all again as with the next poll.
             fetch.rows.place.set(&PreviousAnswer { next: None, ..before }.words());
             fetch.pages = 0;
-            return RoundEnd::lost(format!("a further page is not there ({why}); beginning with the first one"));
+            return RoundEnd::lost(format!("the next page is missing ({why}); restarting at the first one"));
         }
         Err(_) => {
             let time = units::show_time(fetch.client.timeout);

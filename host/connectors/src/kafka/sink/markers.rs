@@ -141,8 +141,8 @@ pub(super) fn ensure(client: &BaseConsumer<ClientLog>, admin: &Admin, topic: &st
     let facts = admin.facts(topic)?;
     if facts.deletes {
         return Err(KafkaFault::lasting(format!(
-            "the topic `{topic}` keeps which batches are committed, and deletes old records (`cleanup.policy`), so that \
-             batches would be written twice; mend it with: kafka-configs.sh --alter --topic {topic} --add-config \
+            "the topic `{topic}` keeps which batches are committed, and deletes old records (`cleanup.policy`), so batches would be \
+             written twice; fix it with: kafka-configs.sh --alter --topic {topic} --add-config \
              cleanup.policy=compact; or name another topic in `markers`"
         )));
     }

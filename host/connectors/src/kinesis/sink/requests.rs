@@ -143,7 +143,7 @@ struct AnsweredRecord {
 pub fn outcome(answer: Answer, records: &[usize]) -> Result<RecordsOutcome, String> {
     let (asked, answered) = (records.len(), answer.records.len());
     if asked != answered {
-        return Err(format!("it was sent {asked} records and tells of {answered}; mend the endpoint"));
+        return Err(format!("it received {asked} records and reported {answered}; check the endpoint"));
     }
     let mut outcome = RecordsOutcome::default();
     for (at, record) in records.iter().zip(answer.records) {

@@ -19,7 +19,7 @@ impl OpenShard {
         let (mut bytes, count) = (0_u64, records.len() as u64);
         for record in records {
             if !is_sequence(&record.sequence_number) {
-                return Err("what answers there is no Kinesis: a record has no number; mend the endpoint".into());
+                return Err("the server is not Kinesis: a record has no number; check the endpoint".into());
             }
             bytes += record.data.len() as u64;
             self.take_one(record);

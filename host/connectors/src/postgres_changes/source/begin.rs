@@ -158,7 +158,7 @@ impl ChangesFollower {
             }
             (Some(slot), Some(at)) if at.needed().is_some_and(|needed| slot.confirmed > needed) => {
                 return lasting(format!(
-                    "somebody else has moved the slot `{name}` to {}, and the job has read up to {}; {again}",
+                    "another client has moved the slot `{name}` to {}, and the job has read up to {}; {again}",
                     slot.confirmed,
                     at.needed().unwrap_or_default()
                 ));

@@ -153,8 +153,8 @@ pub async fn check_level(client: &Client) -> Result<(), DatabaseError> {
     match row.try_get::<_, &str>(0)? {
         "logical" => Ok(()),
         level => Err(DatabaseError::lasting(format!(
-            "the server's `wal_level` is `{level}`, with which its log has no changes that could be read; let somebody who \
-             administers it run `alter system set wal_level = logical` and start it again"
+            "the server's `wal_level` is `{level}`, with which its log has no row changes; let an administrator run `alter system set \
+             wal_level = logical` and restart it"
         ))),
     }
 }

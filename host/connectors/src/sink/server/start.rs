@@ -23,7 +23,7 @@ pub fn ask<T: Send>(
         return apart(&mut question)?.map_err(|trouble| match trouble {
             ServerFault::Lasting(error) => error,
             ServerFault::Passing(why) | ServerFault::Busy(why, _) => {
-                Error::environment(format!("{who}: {place}: {why}; start that server, or mend `url`"))
+                Error::environment(format!("{who}: {place}: {why}; start the server, or check `url`"))
             }
         });
     };
@@ -48,7 +48,7 @@ pub fn ask<T: Send>(
         if began.elapsed() >= wait {
             let after = if told { format!(", for {shown}") } else { String::new() };
             return Err(Error::environment(format!(
-                "{who}: {place}: {why}{after}; start that server, or mend `url`, or raise `wait`"
+                "{who}: {place}: {why}{after}; start the server, or check `url`, or raise `wait`"
             )));
         }
         if !told {

@@ -13,7 +13,7 @@ const SHOWN_BYTES_MAX: usize = 200;
 const NOT_KEPT: [(&str, &str); 4] = [
     ("delta.invariants", "has an invariant"),
     ("delta.generationExpression", "is generated"),
-    ("delta.identity.", "is numbered by whoever writes"),
+    ("delta.identity.", "is numbered by the writer"),
     ("delta.columnMapping.", "has another name in the files"),
 ];
 

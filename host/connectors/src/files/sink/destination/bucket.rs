@@ -162,8 +162,8 @@ impl Destination for BucketDestination {
                 })?;
                 let same = before == Some(&tag);
                 let why = match same {
-                    true => "somebody else is writing it at the same moment",
-                    false => "it was replaced by somebody else; is a copy of this job running?",
+                    true => "another writer is writing it at the same time",
+                    false => "another writer replaced it; is a copy of this job running?",
                 };
                 Err(self.0.error("write", name, why, same))
             }
