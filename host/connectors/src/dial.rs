@@ -228,5 +228,5 @@ impl Line {
 
 /// Nobody answers in time.
 pub fn silent() -> Fault {
-    Fault::Passing(format!("it does not answer within {} s", ANSWER_MAX.as_secs()))
+    Fault::Passing(format!("it does not respond within {} s", ANSWER_MAX.as_secs()))
 }

@@ -117,7 +117,8 @@ pub fn plain_url(told: &str) -> Option<String> {
 
 fn secret(text: String) -> Result<HeaderValue, Fault> {
     let value = HeaderValue::try_from(text);
-    let mut value = value.map_err(|_| Fault::Lasting("`token` has letters that no header can have".into()))?;
+    let mut value =
+        value.map_err(|_| Fault::Lasting("`token` has characters that a header must not contain".into()))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -254,7 +254,7 @@ impl SchemaRegistry {
         let mut response = request.send().await.map_err(|error| self.story(&error))?;
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let words = "it refuses the login; check `user` and `password`, or `token`, of `registry`";
+            let words = "authentication failed; check `user` and `password`, or `token`, of `registry`";
             return Err(RegistryFault::Lasting(words.into()));
         }
         if status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {

@@ -239,7 +239,7 @@ fn words(error: &rustls::Error, name: &str) -> String {
             "it may want a certificate of the job; give `cert` and `key`".to_owned()
         }
         AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => {
-            "it does not accept the job's certificate; give `cert` and `key` of an issuer that it trusts".to_owned()
+            "it rejected the job's certificate; set `cert` and `key` from a CA that it trusts".to_owned()
         }
         AlertDescription::CertificateExpired => "the job's certificate has expired; renew it".to_owned(),
         other => format!("{other:?}"),
@@ -247,10 +247,10 @@ fn words(error: &rustls::Error, name: &str) -> String {
     match error {
         rustls::Error::InvalidCertificate(wrong) => match wrong {
             Wrong::Expired | Wrong::ExpiredContext { .. } => {
-                "the server's certificate has expired; renew it there, and look at this machine's clock".into()
+                "the server's certificate has expired; renew it there, and check this machine's clock".into()
             }
             Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
-                "the server's certificate is not valid yet; look at this machine's clock".into()
+                "the server's certificate is not valid yet; check this machine's clock".into()
             }
             Wrong::NotValidForName => {
                 format!("the server's certificate is not for the name `{name}`; use a name it is for")

@@ -98,7 +98,7 @@ impl Peer {
         match (own, theirs.as_str()) {
             (own, theirs) if own == theirs => {}
             (_, "PLAIN") => {
-                return Err(Fault::Lasting("it wants user and password (PLAIN); write them into `url`".into()));
+                return Err(Fault::Lasting("authentication required (PLAIN); add user and password to `url`".into()));
             }
             (_, "NULL") => {
                 return Err(Fault::Lasting("it wants neither user nor password; take them out of `url`".into()));

@@ -63,7 +63,7 @@ fn rows_are_there_once_though_job_and_server_are_killed() {
     job.until_stderr("the table knows the last 1000 insertions again");
     running.kill();
     trial.move_in("in/b.jsonl", lines(1000..1500));
-    job.until_stderr("the job waits, and tries again until it works");
+    job.until_stderr("the job waits and retries until it works");
     let running = server("chdb.sh", port, &trial);
     let count = || query(port, "select count() from shop.orders").and_then(|count| count.parse::<u32>().ok());
     until("all rows are there", || count().is_some_and(|count| count >= 1500));

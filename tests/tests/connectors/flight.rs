@@ -337,10 +337,10 @@ fn a_server_that_is_away_or_silent_is_waited_for() {
     let mut server = Flight::not_started();
     let trial = reader(&server.address(), &format!("path = \"numbers\"\nstall = \"1s\"\n{COLUMNS}"));
     let mut running = trial.start(&[]);
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     server.start_again(&json!({ "rows": 200, "parts": 1, "stalls": 100 }));
     running.until("half came", |_| trial.rows("out.jsonl").len() >= 100);
-    running.until_stderr("it says nothing for 1s; trying again until it works");
+    running.until_stderr("it says nothing for 1s; retrying until it works");
     server.start_again(&json!({ "rows": 200, "parts": 1 }));
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -529,7 +529,7 @@ fn a_server_that_takes_nothing_is_waited_for_or_told_of() {
     let mut server = Flight::not_started();
     let trial = writer(&server.address(), 100, "command = \"here\"\nwait = \"60s\"\ntimeout = \"2s\"");
     let mut running = trial.start(&["--workers", "2"]);
-    running.until_stderr("the job waits for it");
+    running.until_stderr("the job waits");
     server.start_again(&json!({}));
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -539,7 +539,7 @@ fn a_server_that_takes_nothing_is_waited_for_or_told_of() {
     let mut running = trial.start(&[]);
     running.until("some are there", |_| server.put().len() > 3);
     server.hang();
-    running.until_stderr("it says nothing for 1s; the job waits, and tries again until it works");
+    running.until_stderr("it says nothing for 1s; the job waits and retries until it works");
     server.go_on();
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);

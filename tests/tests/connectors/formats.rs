@@ -236,7 +236,11 @@ fn a_registry_that_refuses_the_login_is_told_and_ends_the_job_after_its_time() {
     sender.send(1, 1, b"");
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("it refuses the login; check `user` and `password`, or `token`"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("authentication failed; check `user` and `password`, or `token`"),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.stderr.contains("gave no answer for 300ms"), "{}", ended.stderr);
 }
 

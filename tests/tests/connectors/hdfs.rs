@@ -250,7 +250,7 @@ mod long {
         let ended = old.wait();
         assert_ne!(ended.code, Some(0), "{}", ended.stderr);
         assert!(
-            ended.stderr.contains("lost it") || ended.stderr.contains("has taken over the job"),
+            ended.stderr.contains("was replaced") || ended.stderr.contains("has taken over the job"),
             "{}",
             ended.stderr
         );

@@ -252,7 +252,7 @@ fn throttling_iterators_that_expire_and_a_server_in_trouble_are_waited_out() {
         server.put("orders", &[("k", format!("{number}"))]);
         until("it has come", || trial.rows("out.jsonl").len() > number);
     }
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     running.stop();
     assert_eq!(trial.values("out.jsonl"), (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
 }
@@ -264,7 +264,7 @@ fn a_server_that_hangs_or_is_away_is_waited_for() {
     let trial = job("");
     let (port, settings) = (millstream_tests::free_port(), server.port());
     let mut running = start(&trial, port, &[], "");
-    running.until_stderr("connection refused; trying again until it works");
+    running.until_stderr("connection refused; retrying until it works");
     let _proxy = HttpServer::start(port, {
         let forward = server.proxy(|_, _, served| served());
         move |request, _| {

@@ -250,14 +250,14 @@ fn a_server_that_is_away_is_waited_for() {
     let mut server = Mosquitto::not_started("allow_anonymous true\n");
     let trial = job(&server.url(), "topic = \"t/#\"");
     let mut running = trial.start(&[]);
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     server.start_again();
     until("it is subscribed", || {
         server.publish("t", &["first".into()], &[]);
         !trial.rows("out.jsonl").is_empty()
     });
     server.stop();
-    running.until("it is missed", |running| running.stderr().matches("trying again until it works").count() == 2);
+    running.until("it is missed", |running| running.stderr().matches("retrying until it works").count() == 2);
     server.start_again();
     server.publish("t", &["second".into()], &[]);
     running.until("it came", |_| trial.values("out.jsonl").iter().any(|line| line == "second"));
@@ -411,7 +411,7 @@ fn a_sink_waits_for_a_server_that_is_away() {
     let mut server = Mosquitto::not_started("allow_anonymous true\n");
     let trial = counting(&server.url(), 1000, "topic = \"t\"");
     let mut running = trial.start(&[]);
-    running.until_stderr("the job waits for it, for 1h at most (`wait`)");
+    running.until_stderr("the job waits for up to 1h (`wait`)");
     server.start_again();
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);

@@ -174,8 +174,7 @@ fn the_latest_of_a_stream_begins_when_the_job_first_looked() {
     let server = Rabbitmq::start();
     let trial = job(&server.url(), "stream = \"s\"\nstart = \"latest\"");
     let mut running = trial.start(&[]);
-    running
-        .until_stderr("stream `s` does not exist (NOT_FOUND - no queue 's' in vhost '/'); trying again until it works");
+    running.until_stderr("stream `s` does not exist (NOT_FOUND - no queue 's' in vhost '/'); retrying until it works");
     server.stream("s", &json!({}));
     server.publish("s", &lines(0..10));
     running.until("rows came", |_| trial.rows("out.jsonl").len() == 10);
@@ -193,7 +192,7 @@ fn another_stream_of_the_name_is_not_read_on() {
     let mut running = trial.start(&[]);
     running.until("rows came", |_| trial.rows("out.jsonl").len() == 10);
     server.ask(&json!({ "do": "delete", "queue": "s" }));
-    running.until_stderr("stream `s`: it no longer exists; trying again until it works");
+    running.until_stderr("stream `s`: it no longer exists; retrying until it works");
     server.stream("s", &json!({}));
     // It has a message of each offset.
     server.publish("s", &lines(100..130));
@@ -261,15 +260,14 @@ mod long {
         let mut server = Rabbitmq::not_started();
         let trial = job(&server.url(), "queue = \"q\"");
         let mut running = trial.start(&[]);
-        running.until_stderr("trying again until it works");
+        running.until_stderr("retrying until it works");
         server.start_again();
-        running.until_stderr(
-            "queue `q` does not exist (NOT_FOUND - no queue 'q' in vhost '/'); trying again until it works",
-        );
+        running
+            .until_stderr("queue `q` does not exist (NOT_FOUND - no queue 'q' in vhost '/'); retrying until it works");
         server.queue("q");
         server.publish("q", &lines(0..1));
         running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
-        let missed = |running: &Process| running.stderr().matches("trying again until it works").count();
+        let missed = |running: &Process| running.stderr().matches("retrying until it works").count();
         let before = missed(&running);
         server.kill();
         running.until("it is missed", |running| missed(running) > before);
@@ -277,7 +275,7 @@ mod long {
         server.publish("q", &lines(1..2));
         running.until("a row came", |_| trial.values("out.jsonl").contains(&"line 1".to_owned()));
         server.ask(&json!({ "do": "delete", "queue": "q" }));
-        running.until_stderr("queue `q`: it no longer exists; trying again until it works");
+        running.until_stderr("queue `q`: it no longer exists; retrying until it works");
         stop(running);
     }
 
@@ -501,7 +499,7 @@ mod long {
         let mut server = Rabbitmq::not_started();
         let trial = counting(&server.url(), 1000, "routing_key_from = \"place\"");
         let mut running = trial.start(&[]);
-        running.until_stderr("the job waits for it, for 1h at most (`wait`)");
+        running.until_stderr("the job waits for up to 1h (`wait`)");
         running.kill();
         server.start_again();
         ["k0", "k1"].iter().for_each(|queue| server.queue(queue));
@@ -549,10 +547,10 @@ mod long {
         let mut running = trial.start(&[]);
         let told = fails(&counting(&url, 10, "routing_key = \"q\"\nwait = \"100ms\""), 1);
         assert!(
-            told.contains("it does not answer within 10 s; start the server, or check `url`, or raise `wait`"),
+            told.contains("it does not respond within 10 s; start the server, or check `url`, or raise `wait`"),
             "{told}"
         );
-        running.until_stderr("queue `q`: it does not answer within 10 s; trying again until it works");
+        running.until_stderr("queue `q`: it does not respond within 10 s; retrying until it works");
         running.kill();
     }
 }

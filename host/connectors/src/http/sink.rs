@@ -160,14 +160,14 @@ fn headers(http: &HttpWrites) -> std::result::Result<HeaderMap, String> {
     let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
     if let Some(token) = &http.token {
         let value = HeaderValue::try_from(format!("Bearer {token}"));
-        let mut value = value.map_err(|_| "`token` has letters that no header can have".to_owned())?;
+        let mut value = value.map_err(|_| "`token` has characters that a header must not contain".to_owned())?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
     for (name, value) in &http.headers {
         let wrong = |what: &str| format!("`headers.{name}` {what}");
-        let name = HeaderName::try_from(name).map_err(|_| wrong("is no name of a header"))?;
-        let value = HeaderValue::try_from(value).map_err(|_| wrong("has letters that no header can have"))?;
+        let name = HeaderName::try_from(name).map_err(|_| wrong("is not a valid header name"))?;
+        let value = HeaderValue::try_from(value).map_err(|_| wrong("has characters that a header must not contain"))?;
         headers.insert(name, value);
     }
     Ok(headers)
@@ -334,7 +334,7 @@ impl HttpSink {
                 .collect();
             let more =
                 if count > REFUSED_SHOWN { format!("; and {} more", count - REFUSED_SHOWN) } else { String::new() };
-            let told = format!("{place} refuses {count} of {} rows: {}{more}", rows.len(), told.join("; "));
+            let told = format!("{place} rejected {count} of {} rows: {}{more}", rows.len(), told.join("; "));
             if !self.writes.reject {
                 return Err(Error::plugin(format!(
                     "sink `{name}`: batch {batch}: {told}; fix the rows or the index, or set on_error = \"reject\""
@@ -377,7 +377,7 @@ fn help(reply: &Reply) -> String {
                 .location
                 .as_deref()
                 .map_or_else(String::new, |to| format!(" to {}", shown::harmless(to, SHOWN_BYTES_MAX)));
-            return format!("it leads{to}, which is not followed; write the address that is meant into `url`");
+            return format!("it redirects{to}, which is not followed; set `url` to the final address");
         }
         _ => "the server rejected the request; check `url`, `body` or the columns",
     };

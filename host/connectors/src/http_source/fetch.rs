@@ -152,7 +152,7 @@ impl Fetch<'_> {
             return info!("source `{name}`: {place}: {why}; connecting again");
         }
         if self.trouble.as_ref() != Some(why) {
-            warn!("source `{name}`: {place}: {why}; trying again until it works");
+            warn!("source `{name}`: {place}: {why}; retrying until it works");
             self.trouble = Some(why.clone());
         }
     }

@@ -79,14 +79,14 @@ fn ask_at_start<T>(
             Err(fault) if fault.passes() => fault,
             answer => {
                 if told {
-                    tracing::info!("{who}: {place} is there; the job starts");
+                    tracing::info!("{who}: {place} is reachable; the job starts");
                 }
                 return Ok(answer);
             }
         };
         if until.is_some_and(|until| Instant::now() >= until) {
             return Err(Error::environment(format!(
-                "{who}: {place} did not answer before the time of --timeout had passed; the job was not started"
+                "{who}: {place} did not respond within --timeout; the job was not started"
             )));
         }
         let wait = units::show_time(cluster.wait);
@@ -98,7 +98,7 @@ fn ask_at_start<T>(
             )));
         }
         if !told {
-            tracing::warn!("{who}: {place}: {}; the job waits for it, for {wait} at most (`wait`)", fault.message);
+            tracing::warn!("{who}: {place}: {}; the job waits for up to {wait} (`wait`)", fault.message);
             told = true;
         }
         // The question itself has waited.

@@ -194,10 +194,10 @@ fn taken(line: &mut Line) -> Result<Option<Incoming>, Fault> {
 fn check_tls(place: &ServerAddress, info: &Info) -> Result<(), Fault> {
     match (&place.tls, info.tls_required || info.tls_available) {
         (None, _) if info.tls_required => {
-            Err(Fault::Lasting(format!("it speaks TLS only; let `url` begin with {}://", FORM.safe.0)))
+            Err(Fault::Lasting(format!("it requires TLS; begin `url` with {}://", FORM.safe.0)))
         }
         (Some(_), false) => Err(Fault::Lasting(format!(
-            "it speaks no TLS; turn it on there, or let `url` begin with {}://",
+            "it does not support TLS; turn it on there, or begin `url` with {}://",
             FORM.plain.0
         ))),
         _ => Ok(()),

@@ -146,7 +146,7 @@ fn check_ours(path: &Path, owner: &Owner) -> io::Result<()> {
     let path = marker_path(path);
     match marker::read(&path)? {
         Some(marker) => marker.check_ours(owner),
-        None => Err(io::Error::other(format!("the file {} beside it is gone; what removed it?", path.display()))),
+        None => Err(io::Error::other(format!("the file {} beside it is missing; what deleted it?", path.display()))),
     }
 }
 

@@ -214,10 +214,9 @@ impl RabbitmqSink {
                         wait = Duration::ZERO;
                     }
                     Some(Event::Confirmed { .. }) => {
-                        return Err(Fault::Passing(
-                            "it does not take a message, as a queue is full or cannot keep it".into(),
-                        )
-                        .into());
+                        return Err(
+                            Fault::Passing("it rejects a message: a queue is full or cannot store it".into()).into()
+                        );
                     }
                     Some(Event::Returned { routing_key, why }) => {
                         let (key, why) = (shown::harmless(&routing_key, 100), shown::harmless(&why, 100));

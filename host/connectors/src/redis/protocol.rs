@@ -137,7 +137,7 @@ pub fn words(error: &RedisError) -> String {
         RedisError::Login => return "authentication failed; check user and password in `url`".to_owned(),
     };
     match error.code() {
-        Some("NOAUTH") => format!("{words}; write user and password into `url`"),
+        Some("NOAUTH") => format!("{words}; add user and password to `url`"),
         Some("NOPERM") => format!("{words}; grant the user this permission"),
         Some("MOVED" | "ASK" | "CROSSSLOT") => {
             format!("{words}; it is a node of a cluster, which is not supported; name a standalone server")
@@ -172,7 +172,7 @@ mod tests {
         for (error, passing, text) in [
             (refused("LOADING the data set"), true, "LOADING the data set"),
             (refused("OOM command not allowed"), true, "OOM command not allowed"),
-            (refused("NOAUTH needed"), false, "NOAUTH needed; write user and password into `url`"),
+            (refused("NOAUTH needed"), false, "NOAUTH needed; add user and password to `url`"),
             (refused("WRONGTYPE x"), false, "this key is not a stream; check `stream`"),
             (refused("ERR \u{1b}[31m"), false, "ERR \\u{1b}[31m"),
             (RedisError::Login, false, "authentication failed; check user and password in `url`"),

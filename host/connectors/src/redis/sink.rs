@@ -274,7 +274,7 @@ impl RedisSink {
     /// The job was taken over.
     fn lost(&self, generation: &str) -> Error {
         Error::taken_over(format!(
-            "sink `{}`: the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+            "sink `{}`: the job was restarted elsewhere (generation {}), and this process (generation {}) was replaced",
             self.name,
             shown::harmless(generation, 30),
             self.generation

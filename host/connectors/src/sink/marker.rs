@@ -96,7 +96,7 @@ impl Marker {
         }
         if self.generation > owner.generation {
             return Err(TakenOver::error(format!(
-                "the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+                "the job was restarted elsewhere (generation {}), and this process (generation {}) was replaced",
                 self.generation, owner.generation
             )));
         }
@@ -189,7 +189,7 @@ pub(crate) fn take_over(path: &Path, marker: &Marker) -> io::Result<()> {
 
 /// The error of a process that does not find what it has just written: only who takes the job over removes it.
 pub(crate) fn gone() -> io::Error {
-    let message = "its unfinished file is gone: the job was started again elsewhere, and this process has lost it";
+    let message = "its unfinished file is gone: the job was restarted elsewhere, and this process was replaced";
     TakenOver::error(message.into())
 }
 

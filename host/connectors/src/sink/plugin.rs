@@ -121,7 +121,7 @@ fn until_there<T>(
             )));
         }
         if pause.is_zero() {
-            tracing::warn!("sink `{name}`: {why}; the job waits until it works, for {wait} at most (`wait`)");
+            tracing::warn!("sink `{name}`: {why}; the job waits until it works, for up to {wait} (`wait`)");
         }
         pause = longer(pause);
         if !pause_or_end(pause.min(spec.wait.saturating_sub(began.elapsed())).min(left()), failure) {
@@ -230,7 +230,7 @@ impl PluginSink {
             refused.iter().map(|(place, row)| format!("row {place} of the batch: {}", reason(row))).collect();
         let more = if count > told.len() as u64 { "; and others" } else { "" };
         let name = &self.name;
-        format!("sink `{name}`: batch {batch}: its plugin refuses {count} of {rows} rows: {}{more}", told.join("; "))
+        format!("sink `{name}`: batch {batch}: its plugin rejected {count} of {rows} rows: {}{more}", told.join("; "))
     }
 }
 

@@ -149,10 +149,10 @@ fn of_peer(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(wrong) => match wrong {
             Wrong::Expired | Wrong::ExpiredContext { .. } => {
-                "its certificate has expired; renew `tls.crt` there, start it again, and look at this machine's clock".into()
+                "its certificate has expired; renew `tls.crt` there, restart it, and check this machine's clock".into()
             }
             Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
-                "its certificate is not valid yet; look at this machine's clock".into()
+                "its certificate is not valid yet; check this machine's clock".into()
             }
             Wrong::NotValidForName => {
                 "its certificate is not for the name that --hosts has for it; make one for that name".into()
@@ -205,10 +205,10 @@ fn of_own(error: &rustls::Error, folder: &Path, name: &str) -> String {
     match error {
         rustls::Error::InvalidCertificate(wrong) => match wrong {
             Wrong::Expired | Wrong::ExpiredContext { .. } => {
-                format!("`{own}` has expired; renew it, and look at this machine's clock")
+                format!("`{own}` has expired; renew it, and check this machine's clock")
             }
             Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
-                format!("`{own}` is not valid yet; look at this machine's clock")
+                format!("`{own}` is not valid yet; check this machine's clock")
             }
             Wrong::NotValidForName => {
                 format!("`{own}` is not for `{name}`, which --hosts has for this process; make one for that name")

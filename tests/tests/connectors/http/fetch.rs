@@ -37,7 +37,7 @@ fn a_stream_of_lines_is_followed_through_all_that_can_happen_to_it() {
     );
     let trial = job(port, "lines", &more);
     let mut running = trial.start(&[]);
-    running.until_stderr("connection refused; trying again until it works");
+    running.until_stderr("connection refused; retrying until it works");
     let server = StreamServer::start(port, |asking: &mut Asking| match asking.before {
         0 => asking.say("what is this\r\n\r\n"),
         1 => asking.reply(503, "Retry-After: 0\r\n", "not now"),
@@ -72,7 +72,7 @@ fn a_stream_of_lines_is_followed_through_all_that_can_happen_to_it() {
     let told = running.stop();
     for words in [
         "does not speak HTTP/1.1",
-        "503 Service Unavailable: not now; trying again",
+        "503 Service Unavailable: not now; retrying",
         "the connection broke",
         "nothing came for 300ms (`stall`)",
         &format!("connected to http://127.0.0.1:{port}/feed"),
@@ -324,7 +324,7 @@ fn what_is_no_page_is_told() {
         "{\"data\":{\"items\":[]}}",
         "its next page is http://localhost:1/x, which is at another server",
     );
-    told("/x", "{\"error\":\"none\"}", "the answer has nothing at `data.items` (`rows`); trying again");
+    told("/x", "{\"error\":\"none\"}", "the answer has nothing at `data.items` (`rows`); retrying");
     told("/x", "{\"data\":{\"items\":7}}", "what the answer has at `data.items` (`rows`) is no array");
     told("/x", "{\"data\"", "the answer is not JSON: ");
     let trial = job(1, "every = \"50ms\"", &format!("{JSON}\nrows = \"a..b\""));

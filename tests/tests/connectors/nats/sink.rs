@@ -226,7 +226,7 @@ fn rows_are_messages_of_subjects() {
     for (subject, why) in [
         ("t.>", "contains a wildcard"),
         ("t 1", "contains a blank"),
-        ("other", "which stream `T` does not take"),
+        ("other", "which stream `T` does not have"),
         ("", "is empty, or null"),
     ] {
         let trial = counting(&nats.url(), 5, "subject_from = \"place\"");
@@ -260,7 +260,7 @@ fn a_stream_that_cannot_hold_rows_once_is_refused() {
     for (subjects, more, why) in [
         (&both[..], json!({}), "nats stream edit T --allow-batch"),
         (&both[..1], json!({ "allow_atomic": true }), "add `millstream.T.>` to the subjects of the stream"),
-        (&both[1..], json!({ "allow_atomic": true }), "stream `T` does not take `t`"),
+        (&both[1..], json!({ "allow_atomic": true }), "stream `T` does not have the subject `t`"),
         (
             &both[..],
             json!({ "allow_atomic": true, "retention": "workqueue" }),
@@ -307,7 +307,7 @@ fn a_start_that_was_taken_over_adds_nothing() {
     nats.publish(marker["subject"].as_str().unwrap(), "{\"generation\":99,\"batch\":1}");
     let ended = running.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("started again elsewhere (generation 99)"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("restarted elsewhere (generation 99)"), "{}", ended.stderr);
 }
 
 /// A server that does not keep what it has confirmed is found out, and the job is not started again as if nothing had happened.
@@ -330,11 +330,11 @@ fn a_server_that_is_away_or_full_is_waited_for() {
     let mut nats = Nats::not_started(&[], &json!({}));
     let trial = counting(&nats.url(), 2000, SUBJECT);
     let mut running = trial.start(&[]);
-    running.until_stderr("the job waits for it, for 1h at most (`wait`)");
+    running.until_stderr("the job waits for up to 1h (`wait`)");
     nats.start_again();
     running.until("rows are there", |_| has_rows(&nats));
     nats.kill();
-    running.until_stderr("the job waits, and tries again until it works");
+    running.until_stderr("the job waits and retries until it works");
     nats.start_again();
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);

@@ -231,7 +231,7 @@ fn what_comes_while_the_server_is_away_is_not_before_the_latest() {
     let mut running = trial.start(&[]);
     until("it reads", || nats.ask("CONSUMER.NAMES.S", &json!({}))["total"].as_u64() > Some(0));
     nats.kill();
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     nats.start_again();
     nats.publish("s", &number(2));
     running.until("a row came", |_| !trial.rows("out.jsonl").is_empty());
@@ -242,7 +242,7 @@ fn what_comes_while_the_server_is_away_is_not_before_the_latest() {
     // All of a stream that is made while it is waited for is new.
     let trial = job(&nats.url(), &format!("start = \"latest\"\n{}", SHORT.replace("\"S\"", "\"N\"")));
     let mut running = trial.start(&[]);
-    running.until_stderr("stream `N` does not exist; trying again until it works");
+    running.until_stderr("stream `N` does not exist; retrying until it works");
     nats.stream("N", &["n"], &json!({}));
     nats.publish("n", &number(4));
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
@@ -350,13 +350,13 @@ fn a_server_or_stream_that_is_away_is_waited_for() {
     let mut nats = Nats::not_started(&[], &json!({}));
     let trial = job(&nats.url(), SHORT);
     let mut running = trial.start(&[]);
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     nats.start_again();
-    running.until_stderr("stream `S` does not exist; trying again until it works");
+    running.until_stderr("stream `S` does not exist; retrying until it works");
     nats.stream("S", &["s"], &json!({}));
     nats.publish("s", &number(1));
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
-    let missed = |running: &Process| running.stderr().matches("trying again until it works").count();
+    let missed = |running: &Process| running.stderr().matches("retrying until it works").count();
     let before = missed(&running);
     nats.kill();
     running.until("it is missed", |running| missed(running) > before);
@@ -364,7 +364,7 @@ fn a_server_or_stream_that_is_away_is_waited_for() {
     nats.publish("s", &number(2));
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
     nats.ask("STREAM.DELETE.S", &json!({}));
-    running.until_stderr("stream `S` no longer exists; trying again until it works");
+    running.until_stderr("stream `S` no longer exists; retrying until it works");
     running.stop();
 }
 
@@ -378,7 +378,7 @@ fn a_server_that_hangs_is_waited_for() {
     let mut running = trial.start(&[]);
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
     nats.hang();
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     nats.go_on();
     nats.publish("s", &number(2));
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
@@ -432,12 +432,12 @@ fn a_server_is_read_over_tls() {
     // Nobody has made the stream: it came so far.
     let trial = reading(&certificates);
     let mut running = trial.start(&[]);
-    running.until_stderr("stream `S` does not exist; trying again until it works");
+    running.until_stderr("stream `S` does not exist; retrying until it works");
     running.kill();
     let told = fails(&reading(&others), 2);
     assert!(told.contains("the server's certificate was issued by a CA that this job does not trust"), "{told}");
     let told = fails(&job(&nats.url(), SHORT), 2);
-    assert!(told.contains("it speaks TLS only; let `url` begin with tls://"), "{told}");
+    assert!(told.contains("it requires TLS; begin `url` with tls://"), "{told}");
     let plain = Nats::start();
     let told = fails(
         &job(
@@ -446,5 +446,5 @@ fn a_server_is_read_over_tls() {
         ),
         2,
     );
-    assert!(told.contains("it speaks no TLS"), "{told}");
+    assert!(told.contains("it does not support TLS"), "{told}");
 }

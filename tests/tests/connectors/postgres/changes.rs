@@ -398,9 +398,9 @@ fn what_cannot_be_followed_is_told() {
     server.sql("create table keyless (n int); create view v as select 1 as n; create role plain login password 'x'; grant all on t to plain");
     server.sql("create role reads login replication password 'x'; grant select on t to reads");
     let none = told(&url(&server), "\"nothing\"", "id = \"int64\"");
-    assert!(none.contains("there is no table `nothing`"), "{none}");
+    assert!(none.contains("table `nothing` does not exist"), "{none}");
     let view = told(&url(&server), "\"v\"", "n = \"int64\"");
-    assert!(view.contains("`v` is no table but a view"), "{view}");
+    assert!(view.contains("`v` is not a table but a view"), "{view}");
     let key = told(&url(&server), "\"keyless\"", "n = \"int64\"");
     assert!(key.contains("`keyless` has no primary key") && key.contains("start = \"latest\""), "{key}");
     let column = told(&url(&server), "\"t\"", "other = \"int64\"");
@@ -432,7 +432,7 @@ fn what_cannot_be_followed_is_told() {
     });
     let gone = trial.run(&[]);
     assert_eq!(gone.code, Some(2), "{}", gone.stderr);
-    assert!(gone.stderr.contains("is gone, and with it the changes since"), "{}", gone.stderr);
+    assert!(gone.stderr.contains("was deleted, and with it the changes since"), "{}", gone.stderr);
     let tables = trial.path("job.toml");
     std::fs::write(&tables, trial.text("job.toml").replace("table = \"t\"", "table = [\"t\", \"u\"]")).unwrap();
     let more = trial.run(&[]);
@@ -570,7 +570,7 @@ fn the_slot_is_taken_from_earlier_starts_only() {
     job.stop();
     let mut later = hold("millstream later g1000");
     let ended = trial.run(&[]);
-    assert!(!matches!(ended.code, Some(0) | None) && ended.stderr.contains("has lost it"), "{}", ended.stderr);
+    assert!(!matches!(ended.code, Some(0) | None) && ended.stderr.contains("was replaced"), "{}", ended.stderr);
     let _ = later.kill();
     let _ = later.wait();
 }

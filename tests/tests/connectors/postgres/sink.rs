@@ -288,7 +288,7 @@ table = "t"
         server.stop();
         job.until("it says that it waits", |job| job.stderr().matches("the job waits").count() > warnings);
         server.start_again();
-        job.until("it goes on", |job| job.stderr().matches("takes rows again; the job goes on").count() > warnings);
+        job.until("it goes on", |job| job.stderr().matches("accepts rows again; the job continues").count() > warnings);
     }
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -338,11 +338,11 @@ fn a_start_waits_for_its_servers() {
         trial.write("job.toml", format!("{text}{stage}"));
         let mut job = start(&trial);
         job.until_stderr("stage `coloured`: enrich: database `postgres` at 127.0.0.1:");
-        job.until_stderr("the job waits for it, for 1h at most (`wait`)");
+        job.until_stderr("the job waits for up to 1h (`wait`)");
         server.start_again();
         let ended = job.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        assert!(ended.stderr.contains("is there; the job starts"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("is reachable; the job starts"), "{}", ended.stderr);
         assert_eq!(server.sql("select colour from t where k = 'a' limit 1"), "red");
         server.sql("drop table t");
         server.stop();
@@ -353,7 +353,7 @@ fn a_start_waits_for_its_servers() {
     assert!(told.contains(", for 300ms; start the server, or check `url`, or raise `wait`"), "{told}");
     let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"");
     let mut job = start(&trial);
-    job.until_stderr("the job waits for it");
+    job.until_stderr("the job waits");
     job.signal("TERM");
     job.wait_within(Duration::from_secs(10));
 }
@@ -428,7 +428,7 @@ fn a_server_that_says_nothing_or_too_much_is_left() {
     let job = Process::start(trial.command(&["run", "job.toml", "--timeout", "1s"]).env("PW", "x"));
     let ended = job.wait_within(Duration::from_secs(60));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("did not answer before the time of --timeout had passed"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("did not respond within --timeout"), "{}", ended.stderr);
 }
 
 /// PostgreSQL knows dates that have no four digits, and not all that a row may have.

@@ -204,7 +204,7 @@ fn what_comes_while_the_server_is_away_is_not_before_the_latest() {
         || matches!(redis.ask(&["CLIENT", "LIST"]), Answer::Bytes(list) if String::from_utf8_lossy(&list).contains("cmd=xread")),
     );
     redis.kill();
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     redis.start_again();
     redis.add("s", &[("n", "2")]);
     running.until("a row came", |_| !trial.rows("out.jsonl").is_empty());
@@ -262,17 +262,17 @@ fn a_server_or_stream_that_is_away_is_waited_for() {
     let mut redis = Redis::not_started(&[]);
     let trial = job(&redis.url(), "stream = \"s\"\nschema = { n = \"int64\" }");
     let mut running = trial.start(&[]);
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     redis.start_again();
     redis.add("s", &[("n", "1")]);
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
     redis.kill();
-    running.until("it is missed", |running| running.stderr().matches("trying again until it works").count() == 2);
+    running.until("it is missed", |running| running.stderr().matches("retrying until it works").count() == 2);
     redis.start_again();
     redis.add("s", &[("n", "2")]);
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
     redis.ask(&["DEL", "s"]);
-    running.until_stderr("stream `s` no longer exists; trying again until it works");
+    running.until_stderr("stream `s` no longer exists; retrying until it works");
     running.stop();
 }
 
@@ -282,10 +282,7 @@ fn what_a_server_refuses_is_told() {
     let url = |login: &str| redis.url().replace("redis://", &format!("redis://{login}"));
     let stream = "stream = \"s\"\nschema = { n = \"int64\" }";
     let told = fails(&job(&url(""), stream), 2);
-    assert!(
-        told.contains("source `in`: stream `s`: ") && told.contains("write user and password into `url`"),
-        "{told}"
-    );
+    assert!(told.contains("source `in`: stream `s`: ") && told.contains("add user and password to `url`"), "{told}");
     let told = fails(&job(&url(":guessed-password@"), stream), 2);
     assert!(told.contains("authentication failed; check user and password in `url`"), "{told}");
     assert!(!told.contains("guessed-password"), "{told}");
@@ -346,7 +343,7 @@ fn a_server_that_hangs_is_waited_for() {
     let mut running = trial.start(&[]);
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
     redis.hang();
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     redis.go_on();
     redis.add("s", &[("n", "2")]);
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);

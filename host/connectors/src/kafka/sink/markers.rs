@@ -68,7 +68,7 @@ impl KafkaMarker {
     fn check_ours(&self, owner: &Owner) -> Result<(), KafkaFault> {
         if self.generation > owner.generation {
             let message = format!(
-                "the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+                "the job was restarted elsewhere (generation {}), and this process (generation {}) was replaced",
                 self.generation, owner.generation
             );
             return Err(KafkaFault { kind: KafkaFaultKind::TakenOver, code: None, message });

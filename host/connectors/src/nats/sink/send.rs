@@ -277,7 +277,7 @@ impl NatsSink {
     /// The job was taken over.
     fn lost(&self) -> Error {
         Error::taken_over(format!(
-            "sink `{}`: the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+            "sink `{}`: the job was restarted elsewhere (generation {}), and this process (generation {}) was replaced",
             self.name, self.at.generation, self.generation
         ))
     }

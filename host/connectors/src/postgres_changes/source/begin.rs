@@ -147,7 +147,7 @@ impl ChangesFollower {
             }
             (None, Some(_)) => {
                 return lasting(format!(
-                    "the slot `{name}` is gone, and with it the changes since the job read last; {again}"
+                    "the slot `{name}` was deleted, and with it the changes since the last read; {again}"
                 ));
             }
             (Some(slot), Some(_)) if slot.is_lost => {

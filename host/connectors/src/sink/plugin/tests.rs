@@ -120,7 +120,7 @@ fn refused_rows_end_the_job_or_are_left_out() {
     let (mut stops, other) = sink(Other::default(), true, false);
     let error = commit(&mut *stops, 4, &[1, -2, 3, -4, -5, -6]).unwrap_err();
     assert_eq!(error.kind, Kind::Plugin);
-    let told = "sink `out`: batch 4: its plugin refuses 4 of 6 rows: row 1 of the batch: -2 is negative; ";
+    let told = "sink `out`: batch 4: its plugin rejected 4 of 6 rows: row 1 of the batch: -2 is negative; ";
     assert!(error.message.starts_with(told) && error.message.contains("and others"), "{error}");
     assert!(error.message.contains("on_error = \"reject\""), "{error}");
     assert!(other.lock().unwrap().batches.is_empty());

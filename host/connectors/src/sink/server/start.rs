@@ -33,7 +33,7 @@ pub fn ask<T: Send>(
         let why = match apart(&mut question)? {
             Ok(answer) => {
                 if told {
-                    tracing::info!("{who}: its server is there; the job starts");
+                    tracing::info!("{who}: its server is reachable; the job starts");
                 }
                 return Ok(answer);
             }
@@ -42,7 +42,7 @@ pub fn ask<T: Send>(
         };
         if until.is_some_and(|until| Instant::now() >= until) {
             return Err(Error::environment(format!(
-                "{who}: {place} did not answer before the time of --timeout had passed; the job was not started"
+                "{who}: {place} did not respond within --timeout; the job was not started"
             )));
         }
         if began.elapsed() >= wait {
@@ -53,7 +53,7 @@ pub fn ask<T: Send>(
         }
         if !told {
             told = true;
-            tracing::warn!("{who}: {place}: {why}; the job waits for it, for {shown} at most (`wait`)");
+            tracing::warn!("{who}: {place}: {why}; the job waits for up to {shown} (`wait`)");
         }
         pause = longer(pause);
         let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));

@@ -167,7 +167,7 @@ impl Destination for BucketDestination {
                 };
                 Err(self.0.error("write", name, why, same))
             }
-            None => Err(self.0.error("write", name, "the marker is gone; what removed it?", false)),
+            None => Err(self.0.error("write", name, "the marker is missing; what deleted it?", false)),
         }
     }
 
