@@ -104,9 +104,9 @@ impl ApiError {
     pub fn fault(&self) -> Fault {
         let said = shown::harmless(&self.description, SHOWN_BYTES_MAX);
         match self.err_code {
-            ApiError::NOT_FOR_ACCOUNT | ApiError::NOT_ENABLED => {
-                Fault::Lasting(format!("{said}; start it with JetStream (nats-server -js), or let the account have it"))
-            }
+            ApiError::NOT_FOR_ACCOUNT | ApiError::NOT_ENABLED => Fault::Lasting(format!(
+                "{said}; start it with JetStream (nats-server -js), or enable it for the account"
+            )),
             code if ApiError::RESOURCES.contains(&code) || ApiError::SYNCHRONIZING.contains(&code) => {
                 Fault::Passing(said)
             }

@@ -77,7 +77,7 @@ impl Bucket {
     /// count. Asks the server nothing.
     pub fn open(url: &str, settings: &[(String, String)], retry: RetryConfig) -> JobResult<Bucket> {
         let wrong =
-            || Error::job(format!("\"{url}\" is no bucket and prefix; write them as in \"s3://bucket/prefix\""));
+            || Error::job(format!("\"{url}\" is not a bucket and prefix; write them as in \"s3://bucket/prefix\""));
         let (cloud, rest) = Cloud::of(url).ok_or_else(wrong)?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = prefix.trim_end_matches('/');

@@ -300,8 +300,12 @@ impl Connection {
             greet(stream, name.filter(|_| tls)).await
         };
         let time_max = *self.0.get_connect_timeout().unwrap_or(&Duration::from_millis(CONNECT_TIMEOUT_MS));
-        DatabaseError::within(time_max, "to the greeting: the server hangs, or is none of PostgreSQL's", connecting)
-            .await
+        DatabaseError::within(
+            time_max,
+            "to the greeting: the server does not respond, or is not PostgreSQL",
+            connecting,
+        )
+        .await
     }
 
     /// Greeting and password, with TLS where the server is to have this name.

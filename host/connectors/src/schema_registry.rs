@@ -306,7 +306,7 @@ impl SchemaRegistry {
 
     /// Parts of a path may hold any letter; the last one may begin with `?`.
     fn address(&self, path: &[&str]) -> Result<Url, RegistryFault> {
-        let wrong = |why: String| RegistryFault::Lasting(format!("`registry` is no URL: {why}"));
+        let wrong = |why: String| RegistryFault::Lasting(format!("`registry` is not a URL: {why}"));
         let mut url = Url::parse(&self.spec.url).map_err(|error| wrong(error.to_string()))?;
         let (path, query) = match path.split_last() {
             Some((last, before)) if last.starts_with('?') => (before, Some(&last[1..])),

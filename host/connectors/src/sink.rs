@@ -137,6 +137,9 @@ pub(crate) fn open_failed(sink: &str, what: &str, path: &Path, cause: &io::Error
 /// permission bits do not tell (read-only file systems, access lists, the superuser).
 pub(crate) fn check_writable(folder: &Path) -> Result<(), String> {
     tempfile::tempfile_in(folder).map(drop).map_err(|cause| {
-        format!("cannot write in the folder {}: {cause}; choose another path or fix its permissions", folder.display())
+        format!(
+            "cannot write to the directory {}: {cause}; choose another path or fix its permissions",
+            folder.display()
+        )
     })
 }

@@ -105,8 +105,7 @@ impl Tls {
         roots.add_parsable_certificates(found.certs);
         match roots.is_empty() {
             true => Err(TlsRefusal(
-                "this system has no certificates of issuers that it trusts; install its package ca-certificates, or name a \
-                 file with the issuer's certificate"
+                "the system trust store is empty; install the package ca-certificates, or name a file with the CA's certificate"
                     .into(),
             )),
             false => Ok(roots),
@@ -178,13 +177,13 @@ pub fn of_client(error: &io::Error, how: &str) -> String {
     match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidMessage(_)) => format!("it does not speak TLS; {how}"),
         Some(rustls::Error::NoCertificatesPresented) => {
-            "it shows no certificate, and the source wants one (`tls.ca`)".into()
+            "it presents no certificate, and the source requires one (`tls.ca`)".into()
         }
         Some(rustls::Error::AlertReceived(alert)) => {
-            format!("it does not accept the certificate ({alert:?}); let it trust the issuer")
+            format!("it rejected the certificate ({alert:?}); let it trust the CA")
         }
         Some(cause) => cause.to_string(),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => "it went away in the middle of the greeting".into(),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "it disconnected during the TLS handshake".into(),
         None => error.to_string(),
     }
 }

@@ -382,7 +382,7 @@ fn rows_become_records_with_the_partition_key_of_a_column() {
 
     trial.move_in("in/b.jsonl", format!("{{\"n\":1,\"user\":\"{}\"}}\n", "x".repeat(300)));
     let told = fails(&trial, server.port(), 1);
-    assert!(told.contains("row 0 of the batch: its partition key has 300 letters, and 256 are allowed"), "{told}");
+    assert!(told.contains("row 0 of the batch: its partition key has 300 characters; the maximum is 256"), "{told}");
 }
 
 /// A server takes some records of a request and not others; and the job is killed.
@@ -508,7 +508,7 @@ mod long {
         let gone = forgets(false);
         let told = fails(&trial, gone.port(), 2);
         assert!(told.contains("shard `shardId-000000000000` was read up to "), "{told}");
-        assert!(told.contains("let the stream keep records for longer, and give the source another name"), "{told}");
+        assert!(told.contains("raise the stream's retention, and give the source another name"), "{told}");
         assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
     }
 }

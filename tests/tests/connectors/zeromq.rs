@@ -252,6 +252,6 @@ fn who_is_no_such_socket_is_told_of() {
     });
     let trial = job(&format!("url = \"{}\"", tcp(port)));
     let mut running = trial.start(&[]);
-    running.until_stderr("its first bytes are none of ZeroMQ; retrying until it works");
+    running.until_stderr("its first bytes are not ZeroMQ; retrying until it works");
     running.kill();
 }

@@ -193,7 +193,7 @@ fn what_the_other_side_forgets_is_told() {
     server.forget(10);
     job.until_stderr("the job waits and retries until it works");
     server.told().away = false;
-    job.until_stderr("was replaced, emptied or set back");
+    job.until_stderr("was replaced, emptied or reset");
     job.kill();
 }
 

@@ -224,7 +224,7 @@ impl Flight {
                 Some(message) => {
                     let data = Data::decode(message);
                     let data =
-                        data.map_err(|error| PartFault::Content(format!("it sends what is no message: {error}")))?;
+                        data.map_err(|error| PartFault::Content(format!("it sent an invalid message: {error}")))?;
                     let message = IpcMessage { header: data.header, body: data.body };
                     stream.batches.take(&message).map_err(PartFault::Content)?;
                 }

@@ -97,7 +97,7 @@ impl KafkaFault {
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
             | Code::TransactionalIdAuthorizationFailed => {
-                format!("the cluster does not allow it: {said}; have it granted to the user of `sasl`")
+                format!("permission denied: {said}; grant it to the user of `sasl`")
             }
             _ => said,
         };

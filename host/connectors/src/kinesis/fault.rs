@@ -51,7 +51,7 @@ pub(super) fn of(reply: &Reply, stream: &Stream) -> KinesisFault {
             KinesisFault::Lasting(format!("{words}; create the stream, or check `stream` or `region`"))
         }
         "ExpiredTokenException" | "ExpiredToken" => match stream.given {
-            true => KinesisFault::Lasting(format!("{words}; set a new AWS_SESSION_TOKEN, and what belongs to it")),
+            true => KinesisFault::Lasting(format!("{words}; set a new AWS_SESSION_TOKEN and its credentials")),
             false => KinesisFault::Passing(words),
         },
         "UnrecognizedClientException"

@@ -85,7 +85,7 @@ impl Shared {
         let (place, shard) = (self.stream.place(), shown::harmless(shard, 200));
         self.lasting(&format!(
             "{place}: shard `{shard}` was read up to {until}, and the stream has deleted records since then that the job may not have \
-             read; let the stream keep records for longer, and give the source another name to go on with what is there"
+             read; raise the stream's retention, and give the source another name to continue with the existing records"
         ))
     }
 

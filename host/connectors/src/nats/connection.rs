@@ -49,7 +49,7 @@ impl Connection {
             match taken(&mut line)? {
                 Some(Incoming::Info(info)) => break info,
                 Some(Incoming::Error(said)) => return Err(refusal(&said, known_by)),
-                Some(_) => return Err(Fault::Passing("its first word is none of NATS".into())),
+                Some(_) => return Err(Fault::Passing("its first word is not NATS".into())),
                 None if line.more(until.saturating_duration_since(Instant::now()))? => {}
                 None => return Err(silent()),
             }
@@ -146,7 +146,7 @@ impl Connection {
             match self.next_new(until)? {
                 Some(message) if message.subject == inbox => return answer(&message),
                 Some(_) if self.waiting.len() >= WAITING_MAX || self.waiting_bytes >= WAITING_BYTES_MAX => {
-                    return Err(Fault::Passing("it sends more than it was asked for".into()));
+                    return Err(Fault::Passing("it sends more than was requested".into()));
                 }
                 Some(message) => {
                     self.waiting_bytes += message.payload.len();
@@ -188,7 +188,7 @@ impl Connection {
 }
 
 fn taken(line: &mut Line) -> Result<Option<Incoming>, Fault> {
-    protocol::take(&mut line.buffer).map_err(|why| Fault::Passing(format!("what it sends is no NATS: {}", why.0)))
+    protocol::take(&mut line.buffer).map_err(|why| Fault::Passing(format!("what it sends is not NATS: {}", why.0)))
 }
 
 fn check_tls(place: &ServerAddress, info: &Info) -> Result<(), Fault> {

@@ -140,8 +140,8 @@ impl Nats {
             return Err(self.lasting(
                 name,
                 &format!(
-                    "{some}{missing} messages behind {} were deleted before the job read them; let the stream keep more (max_age, max_msgs, \
-                     max_bytes), and give the source another name to go on with what is there",
+                    "{some}{missing} messages after {} were deleted before the job read them; let the stream keep more (max_age, \
+                     max_msgs, max_bytes), and give the source another name to continue with the existing messages",
                     at.sequence
                 ),
             ));

@@ -36,7 +36,7 @@ impl From<Fault> for ClosedByServer {
 
 impl From<ProtocolError> for ClosedByServer {
     fn from(wrong: ProtocolError) -> ClosedByServer {
-        Fault::Passing(format!("what it sends is no AMQP 0-9-1: {}", wrong.0)).into()
+        Fault::Passing(format!("what it sends is not AMQP 0-9-1: {}", wrong.0)).into()
     }
 }
 
@@ -143,7 +143,7 @@ impl Connection {
         let (_major, _minor, _properties) = (start.u8()?, start.u8()?, start.table()?);
         let mechanisms = String::from_utf8_lossy(&start.long()?).into_owned();
         if !mechanisms.split(' ').any(|mechanism| mechanism == "PLAIN") {
-            return Err(Fault::Lasting("it takes no user and password (PLAIN); let it".into()).into());
+            return Err(Fault::Lasting("it does not support user and password (PLAIN); enable it".into()).into());
         }
         let can = [
             ("publisher_confirms", Field::Flag(true)),
@@ -195,7 +195,7 @@ impl Connection {
             match self.next_new(until)? {
                 Some(Event::Answer { class: c, method: m, body }) if (c, m) == (class, method) => return Ok(body),
                 Some(_) if self.waiting.len() >= WAITING_MAX => {
-                    return Err(Fault::Passing("it sends more than it was asked for".into()).into());
+                    return Err(Fault::Passing("it sends more than was requested".into()).into());
                 }
                 Some(event) => self.waiting.push_back(event),
                 None => return Err(silent().into()),

@@ -241,8 +241,9 @@ impl Rabbitmq {
                             return Err(self.lasting(
                                 &open.queue,
                                 &format!(
-                                    "its messages from offset {next} to {} were deleted before the job read them; let the stream keep more (max-age, \
-                                     max-length-bytes), and give the source another name to go on with what is there",
+                                    "its messages from offset {next} to {} were deleted before the job read them; let the stream keep \
+                                     more (max-age, max-length-bytes), and give the source another name to continue with the \
+                                     existing messages",
                                     first - 1
                                 ),
                             ));

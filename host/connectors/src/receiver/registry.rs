@@ -132,7 +132,7 @@ impl Schemas {
             }
             None => {
                 if !self.known.contains_key(&id) {
-                    warn!("source `{source}`: {url} knows no schema {id}; records that begin with it are rejected");
+                    warn!("source `{source}`: {url} has no schema {id}; records that begin with it are rejected");
                 }
                 self.known.insert(id, CachedSchema::Unknown(Instant::now()));
             }

@@ -264,7 +264,7 @@ impl RedisSink {
                 shown::harmless(&number, 30)
             )))),
             _ => Err(ServerFault::Lasting(Error::environment(format!(
-                "sink `{}`: batch {batch}: {}: its answer is none of the job's script",
+                "sink `{}`: batch {batch}: {}: its reply is not from the job's script",
                 self.name,
                 self.server.place()
             )))),

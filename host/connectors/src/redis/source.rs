@@ -193,8 +193,8 @@ impl Redis {
         let missing = new.saturating_sub(facts.length);
         if all_new && missing > 0 {
             let told = format!(
-                "{missing} entries behind {} were deleted before the job read them; let the stream keep more (MAXLEN, MINID), and give \
-                 the source another name to go on with what is there",
+                "{missing} entries after {} were deleted before the job read them; let the stream keep more (MAXLEN, MINID), and give \
+                 the source another name to continue with the existing entries",
                 at.id.shown()
             );
             return Err(self.lasting(stream, &told));
@@ -272,7 +272,7 @@ impl Redis {
             None => entries(value),
             Some(_) => first_id(value).map(|id| vec![(id, Vec::new())]),
         };
-        let mut entries = found.ok_or_else(|| self.lasting(&open.stream, "the server's answer is none to XREAD"))?;
+        let mut entries = found.ok_or_else(|| self.lasting(&open.stream, "the server's reply does not fit XREAD"))?;
         // What is more than was asked for is asked for again.
         entries.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         let before = open.at;

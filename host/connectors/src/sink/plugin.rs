@@ -219,8 +219,8 @@ impl PluginSink {
         let name = &self.name;
         let [held, had] = [held, self.committed].map(Option::unwrap_or_default);
         Error::environment(format!(
-            "sink `{name}`: batch {batch}: its plugin held batches up to {had}, and says now that it holds them up to {held}: \
-             what it writes to was replaced, emptied or set back"
+            "sink `{name}`: batch {batch}: its plugin held batches up to {had}, and now reports batches up to {held}: its target was \
+             replaced, emptied or reset"
         ))
     }
 

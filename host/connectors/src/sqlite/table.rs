@@ -56,9 +56,7 @@ fn rows(connection: &mut Connection, query: &str) -> std::result::Result<Bytes, 
     let mut statement = connection.prepare(query)?;
     let wrong = |message: String| Err(DatabaseFault::Lasting(message));
     if statement.parameter_count() > 0 {
-        return wrong(
-            "the query has parameters, as `?`, and there is nothing to put in their place; write values".into(),
-        );
+        return wrong("the query has parameters, as `?`, and they have no values; write values".into());
     }
     let mut columns: Vec<ResultColumn> = statement.columns().map(|column| ResultColumn::new(&column)).collect();
     if columns.is_empty() {

@@ -254,7 +254,7 @@ fn answers_have_bounds() {
     let trial =
         job(server.port(), "every = \"1s\"", &format!("{JSON}\ntimeout = \"200ms\"\nanswer_bytes_max = \"32MiB\""));
     let mut running = trial.start(&[]);
-    running.until_stderr("no whole answer within 200ms (`timeout`)");
+    running.until_stderr("no complete response within 200ms (`timeout`)");
     running.stop();
 }
 
@@ -325,7 +325,7 @@ fn what_is_no_page_is_told() {
         "its next page is http://localhost:1/x, which is at another server",
     );
     told("/x", "{\"error\":\"none\"}", "the answer has nothing at `data.items` (`rows`); retrying");
-    told("/x", "{\"data\":{\"items\":7}}", "what the answer has at `data.items` (`rows`) is no array");
+    told("/x", "{\"data\":{\"items\":7}}", "the response's value at `data.items` (`rows`) is not an array");
     told("/x", "{\"data\"", "the answer is not JSON: ");
     let trial = job(1, "every = \"50ms\"", &format!("{JSON}\nrows = \"a..b\""));
     assert!(trial.refused(&["validate", "job.toml"]).contains("`rows` has an empty name"));
@@ -505,7 +505,7 @@ fn an_event_with_an_id_and_more_rows_than_a_batch_is_refused() {
     let ended = passing("batch = \"0s\"", &source, "").run(&["--unsupervised"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("an event has 30 rows, and a batch holds 20 of this source at most"),
+        ended.stderr.contains("an event has 30 rows, and a batch holds at most 20 of this source"),
         "{}",
         ended.stderr
     );

@@ -61,8 +61,8 @@ fn a_job_shows_a_key() {
     let told = trial.refused(&["validate", "job.toml"]);
     assert!(told.contains("`credentials`, the file ") && told.contains("reader.nk: it cannot be read: "), "{told}");
     for (text, why) in [
-        ("hello\nyou", "it is no file of credentials, and no seed of a key alone"),
-        (&ours.seed()[..20], "its seed is none, or was cut or mistyped"),
+        ("hello\nyou", "it is neither a credentials file nor the seed of a key"),
+        (&ours.seed()[..20], "its seed is invalid: cut or mistyped"),
         (&NatsKey::new(NatsKeyOf::Account, 1).seed(), "its seed is not that of a user, which begins with SU"),
     ] {
         trial.write("reader.nk", text);

@@ -266,14 +266,14 @@ fn messages_that_were_deleted_before_they_were_read_end_the_job() {
     nats.ask("STREAM.PURGE.S", &json!({ "seq": 27 }));
     let told = fails(&trial, 2);
     assert!(
-        told.contains("source `in`: stream `S`: 6 messages behind 20 were deleted before the job read them"),
+        told.contains("source `in`: stream `S`: 6 messages after 20 were deleted before the job read them"),
         "{told}"
     );
     assert!(told.contains("let the stream keep more (max_age, max_msgs, max_bytes)"), "{told}");
     assert_eq!(trial.rows("out.jsonl").len(), 19, "nothing behind them is read");
     // All of them are gone, and none comes any more.
     nats.ask("STREAM.PURGE.S", &json!({}));
-    assert!(fails(&trial, 2).contains("10 messages behind 20 "));
+    assert!(fails(&trial, 2).contains("10 messages after 20 "));
 }
 
 /// What is deleted while the job hangs was on its way already, or is missed.
@@ -292,7 +292,7 @@ fn nothing_is_passed_over_in_silence_while_a_job_hangs() {
     nats.ask("STREAM.PURGE.S", &json!({ "seq": 11 }));
     running.signal("CONT");
     running.until("it has read or missed them", |running| {
-        trial.rows("out.jsonl").len() == 20 || running.stderr().contains("9 messages behind 1 were deleted")
+        trial.rows("out.jsonl").len() == 20 || running.stderr().contains("9 messages after 1 were deleted")
     });
     let found = trial.rows("out.jsonl").len();
     assert!(found == 20 || found == 1, "{found}");

@@ -229,12 +229,12 @@ fn entries_that_were_trimmed_before_they_were_read_end_the_job() {
     }
     redis.ask(&["XTRIM", "s", "MAXLEN", "4"]);
     let told = fails(&trial, 2);
-    assert!(told.contains("source `in`: stream `s`: 6 entries behind "), "{told}");
+    assert!(told.contains("source `in`: stream `s`: 6 entries after "), "{told}");
     assert!(told.contains("let the stream keep more (MAXLEN, MINID)"), "{told}");
     assert_eq!(trial.rows("out.jsonl").len(), 10, "nothing behind them is read");
     // All of them are gone, and none comes any more.
     redis.ask(&["XTRIM", "s", "MAXLEN", "0"]);
-    assert!(fails(&trial, 2).contains("10 entries behind "));
+    assert!(fails(&trial, 2).contains("10 entries after "));
 }
 
 #[test]

@@ -369,7 +369,7 @@ pub fn settle(
     if let Some(odd) = pending.shows.iter().find(|path| !is_part_path(path)) {
         let (shown, odd) = (place.shown(), harmless(odd, 100));
         return Err(Error::environment(format!(
-            "the marker of {shown} names `{odd}`, which is no part; restore it from a copy"
+            "the marker of {shown} names `{odd}`, which is not a part; restore it from a copy"
         )));
     }
     let shows: Vec<Staged> = pending.shows.iter().map(|part| (part.clone(), None)).collect();

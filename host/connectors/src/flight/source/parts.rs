@@ -139,13 +139,12 @@ impl Shared {
         });
         let info = asked.map_err(|fault| self.trouble(&self.server, fault))?;
         let info = Info::decode(info.unwrap_or_default());
-        let info =
-            info.map_err(|error| self.lasting(&self.server, &format!("it sends what is no message: {error}")))?;
+        let info = info.map_err(|error| self.lasting(&self.server, &format!("it sent an invalid message: {error}")))?;
         let count = info.endpoints.len();
         if count > ENDPOINTS_MAX {
             return Err(self.lasting(
                 &self.server,
-                &format!("the stream has {count} parts, and a source reads at most {ENDPOINTS_MAX}; let the server make fewer"),
+                &format!("the stream has {count} parts, and a source reads at most {ENDPOINTS_MAX}; configure the server to return fewer"),
             ));
         }
         let parts = Arc::new(Parts { endpoints: info.endpoints });
@@ -226,7 +225,7 @@ pub fn patterns(reads: &FlightReads) -> Result<Vec<Pattern>, (&'static str, Stri
     let pattern = |location: &String| {
         // What stands in brackets is an address of IPv6, and no class of letters.
         Pattern::new(&location.replace('[', "[[]"))
-            .map_err(|error| ("locations", format!("`{location}` is no pattern: {error}")))
+            .map_err(|error| ("locations", format!("`{location}` is not a valid pattern: {error}")))
     };
     reads.locations.iter().map(pattern).collect()
 }

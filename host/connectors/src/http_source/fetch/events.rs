@@ -75,7 +75,7 @@ async fn take(fetch: &mut Fetch<'_>, reader: &mut EventReader, data: &[u8]) -> R
                     // Half an event has no id to go on behind.
                     let most = fetch.rows.rows_max();
                     return Err(fetch.failed(&format!(
-                        "an event has {rows_of_next} rows, and a batch holds {most} of this source at most; let the server send smaller \
+                        "an event has {rows_of_next} rows, and a batch holds at most {most} of this source; let the server send smaller \
                          events, or raise `rows_per_batch_max` or `bytes_per_batch_max`"
                     )));
                 }

@@ -32,7 +32,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
         Ok(Err(ended)) => return ended,
         Err(_) => {
             let time = millstream_base::units::show_time(fetch.client.timeout);
-            return RoundEnd::lost(format!("no answer within {time} (`timeout`)"));
+            return RoundEnd::lost(format!("no response within {time} (`timeout`)"));
         }
     };
     for message in &fetch.client.send {
@@ -129,7 +129,7 @@ async fn say(socket: &mut Socket, message: Message) -> Result<(), RoundEnd> {
     match timeout(SEND_TIME_MAX, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(RoundEnd::lost(format!("the connection broke ({error})"))),
-        Err(_) => Err(RoundEnd::lost("the server takes nothing that is said to it")),
+        Err(_) => Err(RoundEnd::lost("the server does not read what is sent to it")),
     }
 }
 

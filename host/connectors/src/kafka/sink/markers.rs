@@ -285,7 +285,7 @@ fn read_all(
 fn parse(value: &[u8], topic: &str, offset: i64) -> Result<KafkaMarker, KafkaFault> {
     let wrong =
         |what: String| KafkaFault::lasting(format!("the marker at offset {offset} of the topic `{topic}` {what}"));
-    let no_marker = |cause| wrong(format!("is none of Millstream's: {cause}; name another topic in `markers`"));
+    let no_marker = |cause| wrong(format!("was not written by Millstream: {cause}; name another topic in `markers`"));
     let Versioned { version } = serde_json::from_slice(value).map_err(no_marker)?;
     if version > FORMAT_VERSION {
         let what = format!("is of format {version}, written by a later version of Millstream; use that one");

@@ -59,7 +59,9 @@ fn rows_that_delete_others_are_tombstones() {
     let by_op = KafkaWrites { op: Some("op".into()), ..spec() };
     let good = column("op", [Some("insert"), Some("delete"), Some("upsert")]);
     assert_eq!(records(&by_op, &good), [r#"a={"k":"a"}"#, "=-", r#"-={"k":null}"#, r#"a={"k":"a"}"#]);
-    for (bad, words) in [(Some("truncate"), "a topic does not know"), (Some("drop"), "`drop`"), (None, "is null")] {
+    for (bad, words) in
+        [(Some("truncate"), "does not name the deleted keys"), (Some("drop"), "`drop`"), (None, "is null")]
+    {
         let rows = column("op", [Some("insert"), bad, Some("delete")]);
         let told = RecordEncoder::new(&by_op, &rows.schema()).unwrap().encode(&[rows]).unwrap_err().to_string();
         assert!(told.contains(words), "{told}");

@@ -70,7 +70,7 @@ impl Records {
                     }
                     chars if chars > KEY_CHARS_MAX => {
                         let why = format!(
-                            "its partition key has {chars} letters, and {KEY_CHARS_MAX} are allowed; put a stage in front that makes a shorter one"
+                            "its partition key has {chars} characters; the maximum is {KEY_CHARS_MAX}; shorten it in a stage before the sink"
                         );
                         return Err((Some(number), why));
                     }

@@ -47,7 +47,7 @@ impl NatsSink {
             let config = made(&self.writes).map_err(|message| PublishFailure::Key("stream", message))?;
             let created = connection.ask(&format!("$JS.API.STREAM.CREATE.{name}"), &config)?;
             created.map_err(|error| error.fault())?;
-            tracing::info!("sink `{}`: stream `{name}` was made", self.name);
+            tracing::info!("sink `{}`: stream `{name}` was created", self.name);
         }
         self.look(&mut connection)?;
         if let Some(subject) = self.marker.clone() {
@@ -321,9 +321,9 @@ fn confirmed(message: &Received) -> Result<Result<u64, ApiError>, Fault> {
 /// What it means that a message was not taken.
 fn refused(error: &ApiError) -> PublishFailure {
     match (error.err_code, error.fault()) {
-        (ApiError::MESSAGE_TOO_LARGE, Fault::Passing(why) | Fault::Lasting(why)) => PublishFailure::Row(format!(
-            "{why}; let the stream take larger messages (max_msg_size), or make rows smaller"
-        )),
+        (ApiError::MESSAGE_TOO_LARGE, Fault::Passing(why) | Fault::Lasting(why)) => {
+            PublishFailure::Row(format!("{why}; raise the stream's max_msg_size, or make rows smaller"))
+        }
         (_, fault) => fault.into(),
     }
 }

@@ -75,7 +75,8 @@ impl Server {
     /// How values get into the table's columns, in the order of the rows' columns.
     async fn ways(&self, client: &Client) -> Result<Vec<ColumnConversion>, DatabaseError> {
         let found = table::find(client, &self.table).await?;
-        let found = found.ok_or_else(|| DatabaseError::lasting(format!("the table {} is gone", self.table.name())))?;
+        let found =
+            found.ok_or_else(|| DatabaseError::lasting(format!("the table {} no longer exists", self.table.name())))?;
         self.table.fit(&found).map_err(DatabaseError::lasting)
     }
 

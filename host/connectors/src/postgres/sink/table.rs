@@ -267,8 +267,8 @@ impl TargetTable {
         if !key.is_empty() && !found.unique.contains(&key) {
             let keys = self.keys();
             return Err(format!(
-                "mode = \"upsert\" needs a primary key or unique index of the table {name} on {keys}, and there is none; \
-                 make it with: create unique index on {name} ({keys})"
+                "mode = \"upsert\" needs a primary key or unique index of the table {name} on {keys}, and it does not exist; create it \
+                 with: create unique index on {name} ({keys})"
             ));
         }
         Ok(ways)

@@ -152,7 +152,7 @@ impl ChangesFollower {
             }
             (Some(slot), Some(_)) if slot.is_lost => {
                 return lasting(format!(
-                    "the server has thrown away changes that the job had not read yet (max_slot_wal_keep_size); {again}, and drop the slot \
+                    "the server has deleted changes that the job had not read yet (max_slot_wal_keep_size); {again}, and drop the slot \
                      `{name}`"
                 ));
             }
@@ -229,7 +229,7 @@ impl ChangesFollower {
                 )));
             }
             return Err(DatabaseError::lasting(format!(
-                "the table `{}` has no column `{column}` (any more, or not in the publication), and the source's `schema` has; remove it \
+                "the table `{}` has no column `{column}` (any longer, or not in the publication), and the source's `schema` has; remove it \
                  there, or rename it with path = \"name\"",
                 table.name
             )));
@@ -300,7 +300,7 @@ impl ChangesFollower {
         let lsn = lsn.ok_or_else(|| DatabaseError::lasting("the server does not say where its slot begins".into()))?;
         if at.is_none() && self.owner.is_some() {
             info!(
-                "source `{}`: made the slot `{slot}` at {lsn}; the server keeps its log for it until it is dropped",
+                "source `{}`: created the slot `{slot}` at {lsn}; the server keeps its log for it until it is dropped",
                 self.source
             );
         }

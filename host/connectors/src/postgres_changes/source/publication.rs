@@ -37,8 +37,8 @@ impl Publication<'_> {
         if there.is_none() && !(is_ours && may_make) {
             return Err(DatabaseError::lasting(match is_ours {
                 true => format!(
-                    "the publication `{name}`, which the job made, is gone, and nothing can be read that was changed before there is one \
-                     again; {again}"
+                    "the publication `{name}`, which the job created, was deleted, and changes before it exists again cannot be read; \
+                     {again}"
                 ),
                 false => format!(
                     "publication `{name}` does not exist; create it with `create publication`, or remove `publication`"

@@ -95,7 +95,7 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, SelectError> 
     let transaction = transaction.start().await?;
     let mut statement = transaction.prepare(query).await?;
     if !statement.params().is_empty() {
-        let words = "the query has parameters, as `$1`, and there is nothing to put in their place; write values";
+        let words = "the query has parameters, as `$1`, and they have no values; write values";
         return Err(DatabaseError::lasting(words.into()).into());
     }
     if statement.columns().is_empty() {

@@ -340,8 +340,8 @@ impl Table {
         }
         if let Some(name) = REPLACING_REFUSED.iter().find(|name| wanted.replaces && setting(name) == Some("true")) {
             return Err(format!(
-                "rows of the table cannot be replaced in this version while it has the property `{name}`; take it from the table (ALTER TABLE .. \
-                 UNSET TBLPROPERTIES), or write another table"
+                "rows of the table cannot be replaced in this version while it has the property `{name}`; unset it (ALTER TABLE .. UNSET \
+                 TBLPROPERTIES), or write another table"
             ));
         }
         if metadata.format.provider != "parquet" {
