@@ -116,7 +116,7 @@ impl DatabaseError {
     ) -> Result<T, DatabaseError> {
         match tokio::time::timeout(time_max, talk).await {
             Ok(done) => done.map_err(Into::into),
-            Err(_) => Err(DatabaseError::passing(format!("no answer in {} s {what}", time_max.as_secs()))),
+            Err(_) => Err(DatabaseError::passing(format!("no response in {} s {what}", time_max.as_secs()))),
         }
     }
 

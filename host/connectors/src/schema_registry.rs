@@ -281,7 +281,7 @@ impl SchemaRegistry {
     /// What went wrong, without the address, which is told beside it.
     fn story(&self, error: &reqwest::Error) -> RegistryFault {
         if error.is_timeout() {
-            return RegistryFault::Passing(format!("no answer in {} s", ANSWER_TIME_MAX.as_secs()));
+            return RegistryFault::Passing(format!("no response in {} s", ANSWER_TIME_MAX.as_secs()));
         }
         let mut cause = error.source();
         let mut innermost = None;

@@ -127,7 +127,7 @@ impl Tls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let server = ServerName::try_from(name.to_owned())
-            .map_err(|_| io::Error::other(TlsRefusal(format!("`{name}` is no name that a certificate could have"))))?;
+            .map_err(|_| io::Error::other(TlsRefusal(format!("`{name}` cannot be the name of a certificate"))))?;
         let mut config = self.config().map_err(io::Error::other)?;
         if !protocols.is_empty() {
             Arc::make_mut(&mut config).alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();

@@ -341,7 +341,7 @@ impl HttpSink {
                 )));
             }
             self.refused += count as u64;
-            tracing::warn!("sink `{name}`: batch {batch}: {told}; {} so far are not there", self.refused);
+            tracing::warn!("sink `{name}`: batch {batch}: {told}; {} rejected so far", self.refused);
         }
         if found.later.is_empty() {
             return Ok(RequestOutcome::Done);

@@ -140,7 +140,7 @@ impl Fetch<'_> {
         }
         match self.client.shape {
             HttpShape::Poll { .. } if told.is_none() => {}
-            HttpShape::Poll { .. } => info!("source `{name}`: {place} answers again"),
+            HttpShape::Poll { .. } => info!("source `{name}`: {place} is reachable again"),
             _ => info!("source `{name}`: connected to {place}"),
         }
     }

@@ -276,7 +276,7 @@ fn check_sizes(records: &Records, facts: &TopicFacts) -> Result<(), KafkaFault> 
         let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD_BYTES;
         if bytes > facts.record_bytes_max {
             return Err(row(format!(
-                "row {} makes a record of {bytes} bytes, and the topic takes at most {} (`max.message.bytes`); raise that, or \
+                "row {} makes a record of {bytes} bytes, and the topic accepts at most {} (`max.message.bytes`); raise that, or \
                  make the row smaller in a stage before the sink",
                 index + 1,
                 facts.record_bytes_max

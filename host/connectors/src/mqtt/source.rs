@@ -99,7 +99,7 @@ impl Mqtt {
                     return Ok(connection);
                 }
                 Some(_) => {}
-                None => return Err(Fault::Passing("it does not answer the subscription".into())),
+                None => return Err(Fault::Passing("it does not respond to the subscription".into())),
             }
         }
     }

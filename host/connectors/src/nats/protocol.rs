@@ -73,7 +73,7 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
     let other = match word.to_ascii_uppercase().as_str() {
         "MSG" | "HMSG" => return message(buffer, end),
         "INFO" => Incoming::Info(Box::new(
-            serde_json::from_str(rest).map_err(|_| ProtocolError("what it says of itself is no JSON"))?,
+            serde_json::from_str(rest).map_err(|_| ProtocolError("its server information is not JSON"))?,
         )),
         "PING" => Incoming::Ping,
         "PONG" => Incoming::Pong,

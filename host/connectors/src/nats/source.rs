@@ -386,9 +386,8 @@ impl ReadPartition for Nats {
             }
         };
         let at = match position {
-            Some(position) => {
-                NatsPosition::parse(position).ok_or_else(|| self.lasting(name, "its position is none of NATS"))?
-            }
+            Some(position) => NatsPosition::parse(position)
+                .ok_or_else(|| self.lasting(name, "its position is not a NATS position"))?,
             None => {
                 let of = |sequence| NatsPosition { sequence, created: stream.created.clone() };
                 let first = of(stream.state.first_seq.saturating_sub(1));

@@ -371,7 +371,7 @@ impl ReadPartition for Rabbitmq {
             None => None,
             Some(position) => Some(
                 RabbitmqPosition::parse(position)
-                    .ok_or_else(|| self.lasting(queue, "its position is none of RabbitMQ"))?,
+                    .ok_or_else(|| self.lasting(queue, "its position is not a RabbitMQ position"))?,
             ),
         };
         let (connection, coming) = self.connect(queue, at.map(|at| at.next)).map_err(|closed| match closed.code {

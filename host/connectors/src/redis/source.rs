@@ -325,7 +325,7 @@ impl ReadPartition for Redis {
         let at = match (position, facts) {
             (Some(position), Some(facts)) => {
                 let at = RedisPosition::parse(position)
-                    .ok_or_else(|| self.lasting(stream, "its position is none of Redis"))?;
+                    .ok_or_else(|| self.lasting(stream, "its position is not a Redis position"))?;
                 self.check(stream, at, &facts)?;
                 at
             }

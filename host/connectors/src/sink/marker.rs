@@ -189,7 +189,7 @@ pub(crate) fn take_over(path: &Path, marker: &Marker) -> io::Result<()> {
 
 /// The error of a process that does not find what it has just written: only who takes the job over removes it.
 pub(crate) fn gone() -> io::Error {
-    let message = "its unfinished file is gone: the job was restarted elsewhere, and this process was replaced";
+    let message = "its unfinished file was deleted: the job was restarted elsewhere, and this process was replaced";
     TakenOver::error(message.into())
 }
 

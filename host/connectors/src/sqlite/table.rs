@@ -69,7 +69,7 @@ fn rows(connection: &mut Connection, query: &str) -> std::result::Result<Bytes, 
             Ok(Some(row)) => row,
             Ok(None) => break,
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
-                return wrong(format!("no answer in {} s to the query", QUERY_TIME_MAX.as_secs()));
+                return wrong(format!("no response in {} s to the query", QUERY_TIME_MAX.as_secs()));
             }
             Err(error) => return Err(error.into()),
         };

@@ -125,9 +125,8 @@ impl Peers {
 }
 
 fn server_name(name: &str) -> Result<ServerName<'static>, TlsRefusal> {
-    ServerName::try_from(name.to_owned()).map_err(|_| {
-        TlsRefusal(format!("`{name}` is no name that a certificate could have; give --hosts another name"))
-    })
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| TlsRefusal(format!("`{name}` cannot be the name of a certificate; give --hosts another name")))
 }
 
 /// What an error says of TLS.

@@ -93,7 +93,7 @@ fn what_does_not_pass_ends_the_job_with_what_to_do() {
         (413, "", "", "lower `request_bytes_max`"),
         (302, "Location: http://elsewhere/\r\n", "", "it redirects to http://elsewhere/, which is not followed"),
         (422, "", "", "check `url`, `body` or the columns"),
-        (200, "", "body = \"bulk\"", "it does not answer as _bulk does"),
+        (200, "", "body = \"bulk\"", "it does not respond as _bulk does"),
         (503, "", "wait = \"100ms\"", "the job has waited for 100ms (`wait`)"),
     ] {
         let server = HttpServer::start(free_port(), move |_, _| Some((status, head.into(), "no way".into())));

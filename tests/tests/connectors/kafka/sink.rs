@@ -312,7 +312,7 @@ fn a_row_that_is_too_large_is_named_before_anything_is_written() {
         let told = refused(&trial, 1);
         assert!(told.contains("sink `out`: batch 1: topic `small` of Kafka at 127.0.0.1:"), "{told}");
         assert!(told.contains("row 2 makes a record of 3"), "{told}");
-        assert!(told.contains("and the topic takes at most 2000 (`max.message.bytes`)"), "{told}");
+        assert!(told.contains("and the topic accepts at most 2000 (`max.message.bytes`)"), "{told}");
         assert!(!told.contains("again from the last checkpoint"), "{told}");
         assert_eq!(broker.end("small", 0), end);
     }

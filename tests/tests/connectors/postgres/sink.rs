@@ -391,7 +391,7 @@ fn a_server_that_says_nothing_or_too_much_is_left() {
         while socket.write_all(&bytes).is_ok() {}
     });
     for (port, told) in
-        [(silent, "no answer in 1 s to the greeting"), (flood, "it says more than 256 KiB before it lets the job in")]
+        [(silent, "no response in 1 s to the greeting"), (flood, "it says more than 256 KiB before it lets the job in")]
     {
         let url = format!("postgres://me:${{PW}}@127.0.0.1:{port}/a?connect_timeout=1&sslmode=disable");
         let columns = "k = \"text\", n = \"int64\"";

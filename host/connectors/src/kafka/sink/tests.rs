@@ -94,7 +94,7 @@ fn the_first_record_that_is_too_large_is_named() {
     let facts = |record_bytes_max, compacted| TopicFacts { record_bytes_max, compacted, deletes: false };
     assert!(super::check_sizes(&records, &facts(1000, false)).is_ok());
     let told = super::check_sizes(&records, &facts(20, false)).unwrap_err().message;
-    assert!(told.starts_with("row 1 makes a record of ") && told.contains("the topic takes at most 20"), "{told}");
+    assert!(told.starts_with("row 1 makes a record of ") && told.contains("the topic accepts at most 20"), "{told}");
     let told = super::check_sizes(&records, &facts(1000, true)).unwrap_err().message;
     assert!(told.starts_with("row 3 has no key"), "{told}");
 }

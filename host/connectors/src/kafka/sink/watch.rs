@@ -68,7 +68,7 @@ impl<'a> Watch<'a> {
         let quiet = self.moved.elapsed();
         match why {
             Some(fault) if quiet >= AWAY_MAX => self.waits(&fault),
-            None if quiet >= QUIET_MAX => self.waits(&KafkaFault::passing("the cluster does not answer")),
+            None if quiet >= QUIET_MAX => self.waits(&KafkaFault::passing("the cluster does not respond")),
             _ => Ok(()),
         }
     }

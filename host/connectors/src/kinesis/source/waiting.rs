@@ -35,7 +35,7 @@ impl OpenShard {
         let data = match STANDARD.decode(&record.data) {
             Ok(data) => Bytes::from(data),
             Err(error) => {
-                let what = RecordContent::Refused(record.data.into_bytes(), format!("it is no base64: {error}"));
+                let what = RecordContent::Refused(record.data.into_bytes(), format!("it is not base64: {error}"));
                 return self.waiting.push_back(PendingRecord { read: whole, what });
             }
         };

@@ -93,7 +93,7 @@ impl ChangesFollower {
         catalog::check_level(client).await?;
         let at = match position.map(ChangesPosition::parse) {
             None => None,
-            Some(None) => return lasting("its position is none of this kind".into()),
+            Some(None) => return lasting("its position is not of this kind".into()),
             Some(Some(_)) if self.owner.is_none() => {
                 return lasting(
                     "the connection was lost, and without [checkpoint] the changes since are lost as well; start the job again, or give it \
