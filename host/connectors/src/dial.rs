@@ -183,7 +183,7 @@ impl Line {
         };
         // Whoever stands between could have put it there.
         if !self.buffer.is_empty() {
-            return Err(Fault::Passing("it goes on without TLS where TLS should begin".into()));
+            return Err(Fault::Passing("it continues without TLS where TLS should begin".into()));
         }
         let shaken = self.runtime.block_on(async { timeout(ANSWER_MAX, tls.handshake(stream, name)).await });
         self.stream = Some(Box::new(shaken.map_err(|_| silent())??));
@@ -199,7 +199,7 @@ impl Line {
         };
         match runtime.block_on(async { timeout(ANSWER_MAX, sending).await }) {
             Ok(sent) => sent?,
-            Err(_) => return Err(Fault::Passing(format!("it takes nothing for {} s", ANSWER_MAX.as_secs()))),
+            Err(_) => return Err(Fault::Passing(format!("it accepts nothing for {} s", ANSWER_MAX.as_secs()))),
         }
         self.sent = Instant::now();
         Ok(())
@@ -228,5 +228,5 @@ impl Line {
 
 /// Nobody answers in time.
 pub fn silent() -> Fault {
-    Fault::Passing(format!("it does not answer within {} s", ANSWER_MAX.as_secs()))
+    Fault::Passing(format!("it does not respond within {} s", ANSWER_MAX.as_secs()))
 }

@@ -61,7 +61,7 @@ impl Server {
             return Err(("url", format!("`url` names no port; {}", FORM.help)));
         }
         if token.is_some() && place.user.is_some() {
-            return Err(("token", "`token` and a user in `url` both say who the job is; remove one of them".into()));
+            return Err(("token", "`token` and a user in `url` are both credentials; remove one of them".into()));
         }
         Ok(Server { place, token: token.map(str::to_owned) })
     }
@@ -117,7 +117,8 @@ pub fn plain_url(told: &str) -> Option<String> {
 
 fn secret(text: String) -> Result<HeaderValue, Fault> {
     let value = HeaderValue::try_from(text);
-    let mut value = value.map_err(|_| Fault::Lasting("`token` has letters that no header can have".into()))?;
+    let mut value =
+        value.map_err(|_| Fault::Lasting("`token` has characters that a header must not contain".into()))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -165,21 +166,19 @@ fn refused(status: u32, message: &str) -> CallRefusal {
     let lasting = |what: &str| Fault::Lasting(said(what));
     let passing = |what: &str| Fault::Passing(said(what));
     let fault = match status {
-        3 => lasting("it does not take what it was asked (INVALID_ARGUMENT)"),
+        3 => lasting("it rejected the request (INVALID_ARGUMENT)"),
         5 => lasting("it has no such stream (NOT_FOUND)"),
         6 => lasting("it has that already (ALREADY_EXISTS)"),
-        7 => lasting(
-            "it does not allow that; mend `token` or the user in `url`, or what they may do there (PERMISSION_DENIED)",
-        ),
+        7 => lasting("permission denied; check `token` or the user in `url`, or their permissions (PERMISSION_DENIED)"),
         9 => lasting("it cannot do that as it is now (FAILED_PRECONDITION)"),
         11 => lasting("that is out of its range (OUT_OF_RANGE)"),
-        UNIMPLEMENTED => lasting("it does not do that (UNIMPLEMENTED)"),
+        UNIMPLEMENTED => lasting("it does not support that (UNIMPLEMENTED)"),
         15 => lasting("it has lost data (DATA_LOSS)"),
-        16 => lasting("it does not know the job; mend `token` or the user in `url` (UNAUTHENTICATED)"),
+        16 => lasting("authentication failed; check `token` or the user in `url` (UNAUTHENTICATED)"),
         1 => passing("it has cancelled that (CANCELLED)"),
         4 => passing("it took too long (DEADLINE_EXCEEDED)"),
-        8 => passing("it has too much to do (RESOURCE_EXHAUSTED)"),
-        10 => passing("it has given that up (ABORTED)"),
+        8 => passing("it is overloaded (RESOURCE_EXHAUSTED)"),
+        10 => passing("it aborted the request (ABORTED)"),
         14 => passing("it is not ready (UNAVAILABLE)"),
         13 => passing("something is wrong in it (INTERNAL)"),
         2 => passing("something is wrong in it (UNKNOWN)"),

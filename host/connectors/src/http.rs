@@ -82,7 +82,7 @@ impl Server {
     /// The server of a URL. `tls`: what is checked of one with `https`.
     pub fn of(url: &str, tls: Tls) -> Result<Server, String> {
         let help = "write it as \"https://host:port/path\"";
-        let uri: Uri = url.parse().map_err(|error| format!("is no URL ({error}); {help}"))?;
+        let uri: Uri = url.parse().map_err(|error| format!("is not a URL ({error}); {help}"))?;
         let (tls, usual_port) = match uri.scheme_str() {
             Some("http") => (None, 80),
             Some("https") => (Some(tls), 443),
@@ -98,7 +98,7 @@ impl Server {
             return Err(format!("names no host; {help}"));
         }
         if authority.port().is_none() && authority.as_str() != authority.host() {
-            return Err(format!("has a port that is none; {help}"));
+            return Err(format!("has an invalid port; {help}"));
         }
         let port = authority.port_u16().unwrap_or(usual_port);
         let path = match uri.path_and_query().map_or("/", |path| path.as_str()) {
@@ -217,7 +217,7 @@ pub fn told(error: &hyper::Error) -> Fault {
         cause = error.source();
     }
     match error.is_parse() {
-        true => Fault::Lasting(format!("what answers there does not speak HTTP/1.1 ({words}); mend `url`")),
+        true => Fault::Lasting(format!("the server does not speak HTTP/1.1 ({words}); check `url`")),
         false => Fault::Passing(words),
     }
 }
@@ -264,7 +264,7 @@ impl Client {
     fn lost(&mut self, attempt: Option<Result<Reply, Fault>>, time_max: Duration) -> Result<Reply, Fault> {
         self.connection = None;
         attempt.unwrap_or_else(|| {
-            Err(Fault::Passing(format!("no answer within {}", millstream_base::units::show_time(time_max))))
+            Err(Fault::Passing(format!("no response within {}", millstream_base::units::show_time(time_max))))
         })
     }
 
@@ -286,7 +286,9 @@ impl Client {
     pub async fn open(&mut self, asked: &HttpRequest, time_max: Duration) -> Result<Response<Incoming>, Fault> {
         match timeout(time_max, self.send(asked)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Fault::Passing(format!("no answer within {}", millstream_base::units::show_time(time_max)))),
+            Err(_) => {
+                Err(Fault::Passing(format!("no response within {}", millstream_base::units::show_time(time_max))))
+            }
         }
     }
 

@@ -114,7 +114,7 @@ impl Stream {
         };
         match self.had.load(Ordering::Relaxed) {
             true => Err(KinesisFault::Passing(format!("no new credentials: {why}"))),
-            false => Err(KinesisFault::Lasting(format!("nothing says who asks ({why}); set {CREDENTIALS}"))),
+            false => Err(KinesisFault::Lasting(format!("no credentials found ({why}); set {CREDENTIALS}"))),
         }
     }
 
@@ -124,7 +124,7 @@ impl Stream {
         let is_header = |text: &str| HeaderValue::from_str(text).is_ok();
         if !is_header(&credential.key_id) || credential.token.as_deref().is_some_and(|token| !is_header(token)) {
             return Err(KinesisFault::Lasting(format!(
-                "the credentials have letters that no request can have; set {CREDENTIALS}"
+                "the credentials have characters that a request must not contain; set {CREDENTIALS}"
             )));
         }
         let uri = format!("{}{}", self.server.place().trim_end_matches('/'), "/");

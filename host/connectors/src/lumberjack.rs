@@ -123,7 +123,9 @@ async fn listen(intake: Arc<Intake>, listener: TcpListener) {
     info!("{who}: listening for Beats on {address}{with}");
     let reachable = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
     if reachable && intake.source.tls.as_ref().is_none_or(|tls| tls.ca.is_none()) {
-        warn!("{who}: whoever reaches {address} can send rows; set `tls` with `ca`, and give senders certificates");
+        warn!(
+            "{who}: any client that reaches {address} can send rows; set `tls` with `ca`, and give senders certificates"
+        );
     }
     let mut connections = JoinSet::new();
     let mut acceptor = Acceptor::new(&listener, &who, intake.spec.connections_max);

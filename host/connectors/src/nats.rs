@@ -56,14 +56,11 @@ impl Server {
         }
         let server = Server { place, credentials: credentials.map(|file| folder.join(file)) };
         if server.credentials.is_some() && server.place.user.is_some() {
-            return Err((
-                "credentials",
-                "`url` says who the job is, and so does `credentials`; write one of them".into(),
-            ));
+            return Err(("credentials", "`url` and `credentials` both have credentials; remove one of them".into()));
         }
         server.credentials().map_err(|fault| match fault {
             Fault::Passing(why) | Fault::Lasting(why) => {
-                ("credentials", format!("{why}; mend it, or name another file"))
+                ("credentials", format!("{why}; fix it, or name another file"))
             }
         })?;
         Ok(server)
@@ -107,9 +104,9 @@ impl ApiError {
     pub fn fault(&self) -> Fault {
         let said = shown::harmless(&self.description, SHOWN_BYTES_MAX);
         match self.err_code {
-            ApiError::NOT_FOR_ACCOUNT | ApiError::NOT_ENABLED => {
-                Fault::Lasting(format!("{said}; start it with JetStream (nats-server -js), or let the account have it"))
-            }
+            ApiError::NOT_FOR_ACCOUNT | ApiError::NOT_ENABLED => Fault::Lasting(format!(
+                "{said}; start it with JetStream (nats-server -js), or enable it for the account"
+            )),
             code if ApiError::RESOURCES.contains(&code) || ApiError::SYNCHRONIZING.contains(&code) => {
                 Fault::Passing(said)
             }

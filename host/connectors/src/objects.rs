@@ -77,7 +77,7 @@ impl Bucket {
     /// count. Asks the server nothing.
     pub fn open(url: &str, settings: &[(String, String)], retry: RetryConfig) -> JobResult<Bucket> {
         let wrong =
-            || Error::job(format!("\"{url}\" is no bucket and prefix; write them as in \"s3://bucket/prefix\""));
+            || Error::job(format!("\"{url}\" is not a bucket and prefix; write them as in \"s3://bucket/prefix\""));
         let (cloud, rest) = Cloud::of(url).ok_or_else(wrong)?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = prefix.trim_end_matches('/');
@@ -230,10 +230,10 @@ impl Bucket {
             reason.push_str("; nothing is overwritten: is another job writing here?");
         } else if answer::denied(error) {
             let credentials = self.cloud.credentials();
-            reason.push_str(&format!("; look at {credentials} and what whoever they name may do at this place"));
+            reason.push_str(&format!("; check {credentials} and their permissions at this place"));
         } else if reason.contains(cloud::MACHINE_IDENTITY) {
             reason.push_str(&format!(
-                "; this machine was asked who it is, as nothing else says who asks: set {}",
+                "; no credentials are configured, and the instance metadata service gave none; set {}",
                 self.cloud.credentials()
             ));
         }

@@ -91,11 +91,11 @@ impl Call for OtlpCall {
         let body = if self.is_json { body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body) } else { body };
         let json: Value = match self.is_json {
             true if values_in(body) > VALUES_MAX => return Err(too_many()),
-            true => serde_json::from_slice(body).map_err(|error| bad(format!("the body is no JSON: {error}")))?,
+            true => serde_json::from_slice(body).map_err(|error| bad(format!("the body is not JSON: {error}")))?,
             false => Value::Null,
         };
         let request = match self.is_json {
-            true if !json.is_object() => return Err(bad("the body is no object of JSON".into())),
+            true if !json.is_object() => return Err(bad("the body is not a JSON object".into())),
             true => {
                 forms::check(&json).map_err(bad)?;
                 Tree::of(&json)
@@ -181,10 +181,10 @@ fn values_in(json: &[u8]) -> usize {
 fn unpacked(body: &[u8], bytes_max: u64) -> Result<Vec<u8>, (StatusCode, String)> {
     let mut unpacked = Vec::new();
     let read = MultiGzDecoder::new(body).take(bytes_max.saturating_add(1)).read_to_end(&mut unpacked);
-    read.map_err(|error| (StatusCode::BAD_REQUEST, format!("the body cannot be unpacked: {error}")))?;
+    read.map_err(|error| (StatusCode::BAD_REQUEST, format!("the body cannot be decompressed: {error}")))?;
     if unpacked.len() as u64 > bytes_max {
         let most = units::show_size(bytes_max);
-        let why = format!("unpacked the request has more than {most} (`request_bytes_max`); send it in several");
+        let why = format!("decompressed, the request has more than {most} (`request_bytes_max`); send it in several");
         return Err((StatusCode::PAYLOAD_TOO_LARGE, why));
     }
     Ok(unpacked)

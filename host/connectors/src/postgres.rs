@@ -116,7 +116,7 @@ impl DatabaseError {
     ) -> Result<T, DatabaseError> {
         match tokio::time::timeout(time_max, talk).await {
             Ok(done) => done.map_err(Into::into),
-            Err(_) => Err(DatabaseError::passing(format!("no answer in {} s {what}", time_max.as_secs()))),
+            Err(_) => Err(DatabaseError::passing(format!("no response in {} s {what}", time_max.as_secs()))),
         }
     }
 
@@ -167,7 +167,7 @@ impl DatabaseError {
         if error.to_string().contains("TLS") && cause.is_some_and(|cause| cause.to_string().contains("not support TLS"))
         {
             return DatabaseError::lasting(
-                "TLS: the server has none; turn it on there (`ssl = on`), or write sslmode=disable where nobody can listen".into(),
+                "TLS: the server does not support it; turn it on there (`ssl = on`), or set sslmode=disable on a trusted network".into(),
             );
         }
         let passing = error.is_closed() || cause.is_none_or(|cause| cause.is::<std::io::Error>());
@@ -300,8 +300,12 @@ impl Connection {
             greet(stream, name.filter(|_| tls)).await
         };
         let time_max = *self.0.get_connect_timeout().unwrap_or(&Duration::from_millis(CONNECT_TIMEOUT_MS));
-        DatabaseError::within(time_max, "to the greeting: the server hangs, or is none of PostgreSQL's", connecting)
-            .await
+        DatabaseError::within(
+            time_max,
+            "to the greeting: the server does not respond, or is not PostgreSQL",
+            connecting,
+        )
+        .await
     }
 
     /// Greeting and password, with TLS where the server is to have this name.

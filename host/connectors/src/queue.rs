@@ -71,7 +71,7 @@ fn read(source: &SourceSpec, path: &Path, from: Position, inbox: &Inbox, runtime
 
 fn wrong(source: &SourceSpec, path: &Path, line: u64, reason: &str) -> Error {
     Error::environment(format!(
-        "source `{}`: {}:{line}: {reason}; expected one JSON array of rows on each line, a line a batch: \
+        "source `{}`: {}:{line}: {reason}; expected one JSON array of rows per line, one line per batch: \
          [{{\"k\":\"a\",\"v\":1}}, …], and [] for a batch without rows",
         source.name,
         path.display()

@@ -61,7 +61,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         }
         SourceKind::Follow { path, .. } if compressed::is_named_so(path) => {
             let what = format!(
-                "`{}` is the name of a compressed file, and a log that grows is none; remove `follow`, or follow the log itself",
+                "`{}` is the name of a compressed file, and a growing log is not compressed; remove `follow`, or follow the log itself",
                 path.display()
             );
             return Err(wrong(source, origin, "path", what));
@@ -155,7 +155,7 @@ pub fn start(start: SourceStart<'_>) -> Result<()> {
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from, job.servers),
         SourceKind::Plugin(_) | SourceKind::Declared(_) => {
-            inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));
+            inbox.fail(Error::bug(format!("source `{}` is a plugin without a caller", source.name)));
         }
     }
     Ok(())
@@ -328,13 +328,13 @@ fn check_columns(source: &SourceSpec, origin: &Origin) -> Result<()> {
 fn check_schema(source: &SourceSpec, origin: &Origin) -> Result<()> {
     match &source.format {
         Format::Avro(WriterSchema::Given(schema)) => Schema::parse(&schema.content).map(drop).map_err(|why| {
-            wrong(source, origin, "schema_file", format!("`{}` is no schema of Avro: {why}", schema.path.display()))
+            wrong(source, origin, "schema_file", format!("`{}` is not an Avro schema: {why}", schema.path.display()))
         }),
         Format::Protobuf(protobuf) => {
             let messages = Messages::parse(&protobuf.descriptor.content).map_err(|why| {
                 let file = protobuf.descriptor.path.display();
-                let help = "make it by `protoc --include_imports --descriptor_set_out=FILE`";
-                wrong(source, origin, "descriptor", format!("`{file}` is no descriptor of Protobuf: {why}; {help}"))
+                let help = "create it with `protoc --include_imports --descriptor_set_out=FILE`";
+                wrong(source, origin, "descriptor", format!("`{file}` is not a Protobuf descriptor: {why}; {help}"))
             })?;
             match messages.mistakes(&protobuf.message, &source.schema).into_iter().next() {
                 None => Ok(()),

@@ -254,7 +254,7 @@ impl SchemaRegistry {
         let mut response = request.send().await.map_err(|error| self.story(&error))?;
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let words = "it refuses the login; check `user` and `password`, or `token`, of `registry`";
+            let words = "authentication failed; check `user` and `password`, or `token`, of `registry`";
             return Err(RegistryFault::Lasting(words.into()));
         }
         if status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {
@@ -281,7 +281,7 @@ impl SchemaRegistry {
     /// What went wrong, without the address, which is told beside it.
     fn story(&self, error: &reqwest::Error) -> RegistryFault {
         if error.is_timeout() {
-            return RegistryFault::Passing(format!("no answer in {} s", ANSWER_TIME_MAX.as_secs()));
+            return RegistryFault::Passing(format!("no response in {} s", ANSWER_TIME_MAX.as_secs()));
         }
         let mut cause = error.source();
         let mut innermost = None;
@@ -306,7 +306,7 @@ impl SchemaRegistry {
 
     /// Parts of a path may hold any letter; the last one may begin with `?`.
     fn address(&self, path: &[&str]) -> Result<Url, RegistryFault> {
-        let wrong = |why: String| RegistryFault::Lasting(format!("`registry` is no URL: {why}"));
+        let wrong = |why: String| RegistryFault::Lasting(format!("`registry` is not a URL: {why}"));
         let mut url = Url::parse(&self.spec.url).map_err(|error| wrong(error.to_string()))?;
         let (path, query) = match path.split_last() {
             Some((last, before)) if last.starts_with('?') => (before, Some(&last[1..])),

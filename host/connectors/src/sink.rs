@@ -119,7 +119,7 @@ pub(crate) fn wrong(spec: &SinkSpec, origin: &Origin, key: &str, message: String
 /// A failure while a batch is committed.
 pub(crate) fn commit_failed(sink: &str, batch: BatchId, what: impl Display, cause: impl Display) -> Error {
     Error::environment(format!(
-        "sink `{sink}`: batch {batch}: cannot write {what}: {cause}; mend the cause and start the job again"
+        "sink `{sink}`: batch {batch}: cannot write {what}: {cause}; fix the cause and restart the job"
     ))
 }
 
@@ -137,6 +137,9 @@ pub(crate) fn open_failed(sink: &str, what: &str, path: &Path, cause: &io::Error
 /// permission bits do not tell (read-only file systems, access lists, the superuser).
 pub(crate) fn check_writable(folder: &Path) -> Result<(), String> {
     tempfile::tempfile_in(folder).map(drop).map_err(|cause| {
-        format!("cannot write in the folder {}: {cause}; choose another path or mend its permissions", folder.display())
+        format!(
+            "cannot write to the directory {}: {cause}; choose another path or fix its permissions",
+            folder.display()
+        )
     })
 }

@@ -99,7 +99,7 @@ impl Server {
                 Err(reason) if trouble.as_ref() == Some(&reason) => {}
                 Err(reason) => {
                     let hint = hint(self.source.kind.bounds(), &address, &reason);
-                    warn!("source `{name}`: cannot connect to {address} ({reason}); trying again{hint}");
+                    warn!("source `{name}`: cannot connect to {address} ({reason}); retrying{hint}");
                     trouble = Some(reason);
                 }
             }

@@ -44,7 +44,7 @@ impl From<rusqlite::Error> for DatabaseFault {
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, DatabaseFault> {
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
-            return Err(DatabaseFault::Lasting("it is no regular file; name another one".into()));
+            return Err(DatabaseFault::Lasting("it is not a regular file; name another one".into()));
         }
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(DatabaseFault::Lasting(error.to_string()));

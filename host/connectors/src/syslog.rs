@@ -300,7 +300,7 @@ async fn hear(
         }
         if dropped > 0 && said.is_none_or(|said| said.elapsed() >= DROPPED_EVERY) {
             warn!(
-                "{who}: {dropped} datagrams were dropped, as the job takes rows more slowly than they come; let senders use TCP"
+                "{who}: {dropped} datagrams were dropped, because they come faster than the job reads them; let senders use TCP"
             );
             (dropped, said) = (0, Some(Instant::now()));
         }

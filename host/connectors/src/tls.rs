@@ -105,8 +105,7 @@ impl Tls {
         roots.add_parsable_certificates(found.certs);
         match roots.is_empty() {
             true => Err(TlsRefusal(
-                "this system has no certificates of issuers that it trusts; install its package ca-certificates, or name a \
-                 file with the issuer's certificate"
+                "the system trust store is empty; install the package ca-certificates, or name a file with the CA's certificate"
                     .into(),
             )),
             false => Ok(roots),
@@ -128,7 +127,7 @@ impl Tls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let server = ServerName::try_from(name.to_owned())
-            .map_err(|_| io::Error::other(TlsRefusal(format!("`{name}` is no name that a certificate could have"))))?;
+            .map_err(|_| io::Error::other(TlsRefusal(format!("`{name}` cannot be the name of a certificate"))))?;
         let mut config = self.config().map_err(io::Error::other)?;
         if !protocols.is_empty() {
             Arc::make_mut(&mut config).alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
@@ -178,13 +177,13 @@ pub fn of_client(error: &io::Error, how: &str) -> String {
     match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidMessage(_)) => format!("it does not speak TLS; {how}"),
         Some(rustls::Error::NoCertificatesPresented) => {
-            "it shows no certificate, and the source wants one (`tls.ca`)".into()
+            "it presents no certificate, and the source requires one (`tls.ca`)".into()
         }
         Some(rustls::Error::AlertReceived(alert)) => {
-            format!("it does not accept the certificate ({alert:?}); let it trust the issuer")
+            format!("it rejected the certificate ({alert:?}); let it trust the CA")
         }
         Some(cause) => cause.to_string(),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => "it went away in the middle of the greeting".into(),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "it disconnected during the TLS handshake".into(),
         None => error.to_string(),
     }
 }
@@ -239,7 +238,7 @@ fn words(error: &rustls::Error, name: &str) -> String {
             "it may want a certificate of the job; give `cert` and `key`".to_owned()
         }
         AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => {
-            "it does not accept the job's certificate; give `cert` and `key` of an issuer that it trusts".to_owned()
+            "it rejected the job's certificate; set `cert` and `key` from a CA that it trusts".to_owned()
         }
         AlertDescription::CertificateExpired => "the job's certificate has expired; renew it".to_owned(),
         other => format!("{other:?}"),
@@ -247,10 +246,10 @@ fn words(error: &rustls::Error, name: &str) -> String {
     match error {
         rustls::Error::InvalidCertificate(wrong) => match wrong {
             Wrong::Expired | Wrong::ExpiredContext { .. } => {
-                "the server's certificate has expired; renew it there, and look at this machine's clock".into()
+                "the server's certificate has expired; renew it there, and check this machine's clock".into()
             }
             Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
-                "the server's certificate is not valid yet; look at this machine's clock".into()
+                "the server's certificate is not valid yet; check this machine's clock".into()
             }
             Wrong::NotValidForName => {
                 format!("the server's certificate is not for the name `{name}`; use a name it is for")
@@ -261,18 +260,18 @@ fn words(error: &rustls::Error, name: &str) -> String {
             ),
             // An issuer of the right name with another key signed it.
             Wrong::UnknownIssuer | Wrong::BadSignature => {
-                "the server's certificate was made by somebody whom this job does not trust; name a file with \
-                                     the issuer's certificate (PEM), or have it made by one that this system trusts"
+                "the server's certificate was issued by a CA that this job does not trust; name a file with the CA's certificate (PEM), \
+                                     or use a certificate of a CA that this system trusts"
                     .into()
             }
             other => format!("the server's certificate cannot be accepted: {}", of_certificate(&other.to_string())),
         },
         rustls::Error::InvalidMessage(_) => {
-            "what answers there does not speak TLS; turn TLS on in the server, or off in the job".into()
+            "the server does not speak TLS; turn TLS on in the server, or off in the job".into()
         }
-        rustls::Error::AlertReceived(received) => format!("the server refuses to go on: {}", alert(received)),
+        rustls::Error::AlertReceived(received) => format!("the server rejected the TLS handshake: {}", alert(received)),
         rustls::Error::PeerIncompatible(why) => {
-            format!("the server speaks no TLS that is safe today (1.2 or 1.3): {why:?}; renew the server")
+            format!("the server does not support TLS 1.2 or 1.3: {why:?}; upgrade the server")
         }
         other => other.to_string(),
     }

@@ -85,7 +85,7 @@ impl Peer {
         while self.buffer.len() < GREETING_BYTES {
             // What is no ZeroMQ is told by its first byte.
             if self.buffer.first().is_some_and(|byte| *byte != 0xff) {
-                return Err(Fault::Passing("its first bytes are none of ZeroMQ".into()));
+                return Err(Fault::Passing("its first bytes are not ZeroMQ".into()));
             }
             match timeout(REST_AFTER, self.more()).await {
                 Ok(more) => more?,
@@ -98,15 +98,15 @@ impl Peer {
         match (own, theirs.as_str()) {
             (own, theirs) if own == theirs => {}
             (_, "PLAIN") => {
-                return Err(Fault::Lasting("it wants user and password (PLAIN); write them into `url`".into()));
+                return Err(Fault::Lasting("authentication required (PLAIN); add user and password to `url`".into()));
             }
             (_, "NULL") => {
-                return Err(Fault::Lasting("it wants neither user nor password; take them out of `url`".into()));
+                return Err(Fault::Lasting("it requires no user and password; remove them from `url`".into()));
             }
             (_, other) => {
                 let other = shown::harmless(other, 20);
                 return Err(Fault::Lasting(format!(
-                    "it wants `{other}`, which is not spoken; let it take NULL or PLAIN"
+                    "it requires `{other}`, which is not supported; configure NULL or PLAIN"
                 )));
             }
         }
@@ -143,7 +143,7 @@ impl Peer {
         if !fits.contains(&theirs.as_str()) {
             let (theirs, kind, wanted) = (shown::harmless(&theirs, 20), wants.kind(), fits.join(" or "));
             return Err(Fault::Lasting(format!(
-                "it is a {theirs} socket, and a {kind} socket hears {wanted} sockets; mend `socket` or the address"
+                "it is a {theirs} socket, but a {kind} socket receives from {wanted} sockets; check `socket` or the address"
             )));
         }
         if !wants.pull {
@@ -165,9 +165,9 @@ impl Peer {
                     let why = shown::harmless(&String::from_utf8_lossy(body.get(1..).unwrap_or_default()), 100);
                     // As those of HTTP: 300 passes by itself.
                     return Err(match why.starts_with('3') {
-                        true => Fault::Passing(format!("it refuses the connection ({why})")),
+                        true => Fault::Passing(format!("it rejected the connection ({why})")),
                         false => {
-                            Fault::Lasting(format!("it does not accept user or password ({why}); mend them in `url`"))
+                            Fault::Lasting(format!("authentication failed ({why}); check user and password in `url`"))
                         }
                     });
                 }
@@ -202,7 +202,7 @@ impl Peer {
 
     fn take(&mut self) -> Result<Option<Incoming>, Fault> {
         let taken = self.decoder.take(&mut self.buffer);
-        taken.map_err(|wrong| Fault::Passing(format!("what it sends is no ZeroMQ: {}", wrong.0)))
+        taken.map_err(|wrong| Fault::Passing(format!("what it sends is not ZeroMQ: {}", wrong.0)))
     }
 
     async fn more(&mut self) -> Result<(), Fault> {
@@ -216,7 +216,7 @@ impl Peer {
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         match timeout(GREETING_MAX, self.stream.write_all(bytes)).await {
             Ok(sent) => Ok(sent?),
-            Err(_) => Err(Fault::Passing(format!("it takes nothing for {} s", GREETING_MAX.as_secs()))),
+            Err(_) => Err(Fault::Passing(format!("it accepts nothing for {} s", GREETING_MAX.as_secs()))),
         }
     }
 }

@@ -178,7 +178,7 @@ writer.close()
         assert!(ended.code == Some(1) && ended.stderr.contains(told), "{file}: {ended:?}");
     }
     for (bytes, told) in [
-        (&b"{\"a\": 1}\n{\"a\": 2}\n"[..], "it is no stream of Arrow IPC"),
+        (&b"{\"a\": 1}\n{\"a\": 2}\n"[..], "it is not an Arrow IPC stream"),
         (b"\xff\xff\xff\xff\xff\xff\xff\x7f........", "a header of 2147483647 bytes"),
         (b"\xff\xff\xff\xff\x08\x00\x00\x00........", "a message cannot be read"),
     ] {

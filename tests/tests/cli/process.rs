@@ -312,7 +312,7 @@ fn processes_find_each_other_among_strangers() {
     first.until_stderr("waiting for 1 of 2 processes");
     let stranger = TcpStream::connect(hosts.split(',').next().unwrap()).unwrap();
     (&stranger).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    first.until_stderr("is no process of a job");
+    first.until_stderr("is not a process of a job");
     let second = process("1");
     servers.iter_mut().for_each(|server| server.say("a\n"));
     until("both work", || trial.rows("out.jsonl").contains(&json!({"value": "a", "count": 2})));

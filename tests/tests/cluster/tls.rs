@@ -102,7 +102,7 @@ fn a_certificate_that_others_would_refuse_is_told_before_anything_begins() {
     fs::create_dir(trial.path("empty")).unwrap();
     for (folder, told) in [
         ("expired", "--cluster-tls: `expired/tls.crt` has expired; renew it"),
-        ("unknown", "--cluster-tls: `unknown/tls.crt` was made by nobody in `unknown/ca.crt`"),
+        ("unknown", "--cluster-tls: `unknown/tls.crt` was not issued by a CA in `unknown/ca.crt`"),
         ("b", "`b/tls.crt` is not for `127.0.0.1`, which --hosts has for this process, but for "),
         ("open", "`open/tls.key` cannot be read: it must be a file of user "),
         ("empty", "`empty/tls.crt` cannot be read"),
@@ -138,7 +138,7 @@ fn who_shows_no_certificate_of_the_job_takes_no_part_and_hears_why() {
             &right,
             &["--cluster-tls", "foreign"][..],
             "a connection was rejected: 127.0.0.1:",
-            "cannot connect to process 0 at 127.0.0.1:{port} (its certificate was made by nobody in `ca.crt` of this process",
+            "cannot connect to process 0 at 127.0.0.1:{port} (its certificate was not issued by a CA in `ca.crt` of this process",
         ),
         (
             &wrong,

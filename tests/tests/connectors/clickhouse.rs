@@ -63,7 +63,7 @@ fn rows_are_there_once_though_job_and_server_are_killed() {
     job.until_stderr("the table knows the last 1000 insertions again");
     running.kill();
     trial.move_in("in/b.jsonl", lines(1000..1500));
-    job.until_stderr("the job waits, and tries again until it works");
+    job.until_stderr("the job waits and retries until it works");
     let running = server("chdb.sh", port, &trial);
     let count = || query(port, "select count() from shop.orders").and_then(|count| count.parse::<u32>().ok());
     until("all rows are there", || count().is_some_and(|count| count >= 1500));
@@ -89,11 +89,11 @@ fn a_table_that_knows_nothing_again_is_refused_with_what_to_do() {
         ended.stderr
     };
     let told = refused();
-    assert!(told.contains("sink `recent`: there is no table `shop`.`orders` at http://127.0.0.1:"), "{told}");
+    assert!(told.contains("sink `recent`: table `shop`.`orders` does not exist at http://127.0.0.1:"), "{told}");
     query(port, TABLE).expect("a table");
     let told = refused();
     let help = "run ALTER TABLE `shop`.`orders` MODIFY SETTING non_replicated_deduplication_window = 1000";
-    assert!(told.contains(help) && told.contains("or write exactly_once = false"), "{told}");
+    assert!(told.contains(help) && told.contains("or set exactly_once = false"), "{told}");
     // As it says.
     let alter = "ALTER TABLE `shop`.`orders` MODIFY SETTING non_replicated_deduplication_window = 1000";
     query(port, alter).expect("it is changed");
@@ -103,7 +103,7 @@ fn a_table_that_knows_nothing_again_is_refused_with_what_to_do() {
     query(port, "drop table shop.orders").expect("it is dropped");
     query(port, "create table shop.orders (n Int64, at DateTime64(6)) engine = Memory").expect("a table");
     let told = refused();
-    assert!(told.contains("has the engine Memory, which knows no insertion again"), "{told}");
+    assert!(told.contains("has the engine Memory, which does not deduplicate inserts"), "{told}");
     let other = job(port, "exactly_once = false");
     other.run_well(&["--until-idle"]);
     assert_eq!(query(port, "select count() from shop.orders").as_deref(), Some("1000"));
@@ -111,7 +111,7 @@ fn a_table_that_knows_nothing_again_is_refused_with_what_to_do() {
     let stranger = job(port, "user = \"me\"\npassword = \"wr0ng\"");
     let ended = stranger.start(&["--unsupervised", "--until-idle"]).wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("mend `user` or `password`") && !ended.stderr.contains("wr0ng"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("check `user` or `password`") && !ended.stderr.contains("wr0ng"), "{}", ended.stderr);
     running.kill();
 }
 
@@ -123,11 +123,11 @@ fn a_server_that_knows_no_tokens_or_is_none_is_refused() {
     let ended = trial.start(&["--unsupervised", "--until-idle"]).wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("the server is version 18."), "{}", ended.stderr);
-    assert!(ended.stderr.contains("requests are known again from 22.2 on"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("inserts are deduplicated from 22.2 on"), "{}", ended.stderr);
     running.kill();
     for (answer, told) in [
-        ("<html>\u{1b}[31m", "and requests are known again from 22.2 on"),
-        ("25.1.1", "what answers there is no ClickHouse (25.1.1); mend `url`"),
+        ("<html>\u{1b}[31m", "and inserts are deduplicated from 22.2 on"),
+        ("25.1.1", "the server is not ClickHouse (it replied 25.1.1); check `url`"),
     ] {
         let lying = HttpServer::start(free_port(), move |_, _| Some((200, String::new(), answer.into())));
         let ended = job(lying.port(), "").start(&["--unsupervised", "--until-idle"]).wait();

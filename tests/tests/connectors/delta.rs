@@ -292,7 +292,7 @@ fn what_does_not_fit_is_told() {
         "job.toml:15: sink `out`",
         "column `n` is string in the table, and long in the rows",
         "the table has no column `day`",
-        "column `key` of the table takes no null, and the rows do not have it",
+        "column `key` of the table is not nullable, and the rows do not have it",
     ] {
         assert!(words.contains(part), "{part}: {words}");
     }

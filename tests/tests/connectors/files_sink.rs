@@ -275,7 +275,11 @@ fn an_older_start_writes_no_more() {
     old.signal("CONT");
     let ended = old.wait();
     assert_ne!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("lost it") || ended.stderr.contains("has taken over the job"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("was replaced") || ended.stderr.contains("has taken over the job"),
+        "{}",
+        ended.stderr
+    );
     let after = objects(&server).expect("the server answers");
     assert_eq!(before, after);
     assert_eq!(numbers(&after, true), (0..600).collect::<Vec<_>>());

@@ -292,7 +292,7 @@ fn other_rows_than_before_stop_the_job() {
         let before = trial.rows("out.jsonl").len();
         server.start_again(&changed);
         let told = fails(&trial, 2);
-        assert!(told.contains("it gives other rows than before") && told.contains(why), "{told}");
+        assert!(told.contains("it returns other rows than before") && told.contains(why), "{told}");
         assert!(trial.rows("out.jsonl").len() >= before);
         // With the same rows it goes on.
         server.start_again(&options);
@@ -337,10 +337,10 @@ fn a_server_that_is_away_or_silent_is_waited_for() {
     let mut server = Flight::not_started();
     let trial = reader(&server.address(), &format!("path = \"numbers\"\nstall = \"1s\"\n{COLUMNS}"));
     let mut running = trial.start(&[]);
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     server.start_again(&json!({ "rows": 200, "parts": 1, "stalls": 100 }));
     running.until("half came", |_| trial.rows("out.jsonl").len() >= 100);
-    running.until_stderr("it says nothing for 1s; trying again until it works");
+    running.until_stderr("it says nothing for 1s; retrying until it works");
     server.start_again(&json!({ "rows": 200, "parts": 1 }));
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -357,7 +357,7 @@ fn who_wants_to_know_who_it_is_gets_to_know() {
     let of =
         |who: &str, more: &str| reader(&format!("grpc+tls://{who}{}", server.address()), &format!("{more}\n{tls}"));
     let told = fails(&of("", ""), 2);
-    assert!(told.contains("it does not know the job; mend `token` or the user in `url` (UNAUTHENTICATED)"), "{told}");
+    assert!(told.contains("authentication failed; check `token` or the user in `url` (UNAUTHENTICATED)"), "{told}");
     let told = fails(&of("", "token = \"guessed-token\""), 2);
     assert!(told.contains("UNAUTHENTICATED") && !told.contains("guessed-token"), "{told}");
     let told = fails(&of("me:guessed-password@", ""), 2);
@@ -372,7 +372,7 @@ fn who_wants_to_know_who_it_is_gets_to_know() {
     // Somebody whom nobody knows made the certificate.
     let trial = reader(&format!("grpc+tls://{}", server.address()), &format!("path = \"numbers\"\n{COLUMNS}"));
     let told = fails(&trial, 2);
-    assert!(told.contains("TLS: the server's certificate was made by somebody whom this job does not trust"), "{told}");
+    assert!(told.contains("TLS: the server's certificate was issued by a CA that this job does not trust"), "{told}");
 }
 
 /// Servers that say something else, or nothing that is right, do no harm.
@@ -529,7 +529,7 @@ fn a_server_that_takes_nothing_is_waited_for_or_told_of() {
     let mut server = Flight::not_started();
     let trial = writer(&server.address(), 100, "command = \"here\"\nwait = \"60s\"\ntimeout = \"2s\"");
     let mut running = trial.start(&["--workers", "2"]);
-    running.until_stderr("the job waits for it");
+    running.until_stderr("the job waits");
     server.start_again(&json!({}));
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -539,7 +539,7 @@ fn a_server_that_takes_nothing_is_waited_for_or_told_of() {
     let mut running = trial.start(&[]);
     running.until("some are there", |_| server.put().len() > 3);
     server.hang();
-    running.until_stderr("it says nothing for 1s; the job waits, and tries again until it works");
+    running.until_stderr("it says nothing for 1s; the job waits and retries until it works");
     server.go_on();
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -553,5 +553,5 @@ fn a_server_that_takes_nothing_is_waited_for_or_told_of() {
     assert!(told.contains("UNAUTHENTICATED") && !told.contains("guessed-token"), "{told}");
     let port = free_port();
     let told = fails(&writer(&format!("127.0.0.1:{port}"), 10, "path = \"a\"\nwait = \"1ms\""), 1);
-    assert!(told.contains("start that server, or mend `url`, or raise `wait`"), "{told}");
+    assert!(told.contains("start the server, or check `url`, or raise `wait`"), "{told}");
 }

@@ -198,7 +198,7 @@ fn a_registry_may_be_away_and_schemas_may_change_while_the_job_runs() {
     sender.send(1, 1, b"");
     job.until_stderr("cannot get schema 1 from http://");
     job.until_stderr("it answers 503");
-    job.until_stderr("answers again");
+    job.until_stderr("is reachable again");
     sender.send(2, 2, &[2, 2, b'x']);
     sender.send(9, 3, b"");
     sender.send(3, 4, b"");
@@ -236,8 +236,12 @@ fn a_registry_that_refuses_the_login_is_told_and_ends_the_job_after_its_time() {
     sender.send(1, 1, b"");
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("it refuses the login; check `user` and `password`, or `token`"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("gave no answer for 300ms"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("authentication failed; check `user` and `password`, or `token`"),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains("did not respond for 300ms"), "{}", ended.stderr);
 }
 
 #[test]

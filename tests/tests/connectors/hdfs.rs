@@ -250,7 +250,7 @@ mod long {
         let ended = old.wait();
         assert_ne!(ended.code, Some(0), "{}", ended.stderr);
         assert!(
-            ended.stderr.contains("lost it") || ended.stderr.contains("has taken over the job"),
+            ended.stderr.contains("was replaced") || ended.stderr.contains("has taken over the job"),
             "{}",
             ended.stderr
         );
@@ -313,7 +313,7 @@ mod long {
     #[test]
     fn a_batch_of_another_file_is_not_replayed() {
         let hdfs = Hdfs::start();
-        for (change, words) in [("other", "it is another object now"), ("gone", "it is not there any more")] {
+        for (change, words) in [("other", "it is another object now"), ("gone", "it no longer exists")] {
             hdfs.put("/in/1.txt", lines(0..30));
             let trial = copying(&hdfs, "rows_per_batch_max = 7");
             trial.change("batch = \"20ms\"", "batch = \"0s\"");

@@ -252,7 +252,7 @@ fn throttling_iterators_that_expire_and_a_server_in_trouble_are_waited_out() {
         server.put("orders", &[("k", format!("{number}"))]);
         until("it has come", || trial.rows("out.jsonl").len() > number);
     }
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     running.stop();
     assert_eq!(trial.values("out.jsonl"), (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
 }
@@ -264,7 +264,7 @@ fn a_server_that_hangs_or_is_away_is_waited_for() {
     let trial = job("");
     let (port, settings) = (millstream_tests::free_port(), server.port());
     let mut running = start(&trial, port, &[], "");
-    running.until_stderr("connection refused; trying again until it works");
+    running.until_stderr("connection refused; retrying until it works");
     let _proxy = HttpServer::start(port, {
         let forward = server.proxy(|_, _, served| served());
         move |request, _| {
@@ -315,12 +315,12 @@ fn what_is_wrong_with_a_stream_or_with_who_asks_is_told() {
     let trial = job("");
     let told = fails(&trial, server.port(), 2);
     assert!(told.contains("ResourceNotFoundException"), "{told}");
-    assert!(told.contains("make the stream, or mend `stream` or `region`"), "{told}");
+    assert!(told.contains("create the stream, or check `stream` or `region`"), "{told}");
     for (kind, help) in [
         ("UnrecognizedClientException", "set AWS_ACCESS_KEY_ID"),
-        ("InvalidSignatureException", "whether the clock of this machine is right"),
+        ("InvalidSignatureException", "check this machine's clock"),
         ("ExpiredTokenException", "set a new AWS_SESSION_TOKEN"),
-        ("AccessDeniedException", "allow it to who asks"),
+        ("AccessDeniedException", "grant it to these credentials"),
     ] {
         let proxy = server.proxy(move |_, _, _| (400, json!({ "__type": kind, "message": "no \u{1b}[31m" })));
         let told = fails(&trial, proxy.port(), 2);
@@ -382,7 +382,7 @@ fn rows_become_records_with_the_partition_key_of_a_column() {
 
     trial.move_in("in/b.jsonl", format!("{{\"n\":1,\"user\":\"{}\"}}\n", "x".repeat(300)));
     let told = fails(&trial, server.port(), 1);
-    assert!(told.contains("row 0 of the batch: its partition key has 300 letters, and 256 are allowed"), "{told}");
+    assert!(told.contains("row 0 of the batch: its partition key has 300 characters; the maximum is 256"), "{told}");
 }
 
 /// A server takes some records of a request and not others; and the job is killed.
@@ -508,7 +508,7 @@ mod long {
         let gone = forgets(false);
         let told = fails(&trial, gone.port(), 2);
         assert!(told.contains("shard `shardId-000000000000` was read up to "), "{told}");
-        assert!(told.contains("let the stream keep records for longer, and give the source another name"), "{told}");
+        assert!(told.contains("raise the stream's retention, and give the source another name"), "{told}");
         assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
     }
 }

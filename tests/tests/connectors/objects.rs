@@ -182,7 +182,7 @@ fn nothing_is_lost_or_read_twice_where_job_and_server_are_killed() {
 fn a_batch_of_another_object_is_not_replayed() {
     let server = WeedServer::start();
     for (change, words) in
-        [("other", "it is another object now, as its length or its etag tells"), ("gone", "it is not there any more")]
+        [("other", "it is another object now, as its length or its etag tells"), ("gone", "it no longer exists")]
     {
         server.put("in/1.txt", lines(0..30));
         let trial = copying("rows_per_batch_max = 7");

@@ -190,14 +190,14 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
     let record = |fields: &str| format!("{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{{{fields}}}]}}]}}]}}");
     let body = |value: &str| record(&format!("\"body\":{{{value}}}"));
     for (path, headers, body, status, words) in [
-        ("/v1/logs", JSON, &b"{"[..], 400, "the body is no JSON"),
-        ("/v1/logs", JSON, b"[]", 400, "no object of JSON"),
+        ("/v1/logs", JSON, &b"{"[..], 400, "the body is not JSON"),
+        ("/v1/logs", JSON, b"[]", 400, "not a JSON object"),
         ("/v1/logs", PROTOBUF, b"\x0a\xff", 400, "cut short"),
         ("/v1/logs", PROTOBUF, b"\x09abcdefgh", 400, "no such message"),
         ("/v1/logs", "Content-Type: application/grpc\r\n", b"x", 415, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
         ("/v1/logs", &format!("{JSON}Content-Encoding: zstd\r\n"), b"x", 415, "gzip"),
         ("/v1/other", JSON, b"{}", 404, "/v1/logs, /v1/metrics, /v1/traces"),
-        ("/v1/logs", &packed, b"no gzip", 400, "cannot be unpacked"),
+        ("/v1/logs", &packed, b"no gzip", 400, "cannot be decompressed"),
         ("/v1/logs", &packed, &bomb, 413, "`request_bytes_max`"),
         ("/v1/logs", JSON, &vec![b' '; 70_000], 413, "`request_bytes_max`"),
         ("/v1/logs", JSON, many.as_bytes(), 413, "100"),

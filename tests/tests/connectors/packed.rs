@@ -78,7 +78,10 @@ fn what_is_before_damage_is_read_and_the_damage_is_told() {
 fn a_log_that_is_followed_is_not_compressed() {
     let trial = job("kind = \"file\"\npath = \"app.log.gz\"\nfollow = true", "");
     let told = trial.refused(&["validate", "job.toml"]);
-    assert!(told.contains("is the name of a compressed file, and a log that grows is none; remove `follow`"), "{told}");
+    assert!(
+        told.contains("is the name of a compressed file, and a growing log is not compressed; remove `follow`"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn bytes_are_what_they_are_or_text() {
     assert_eq!(trial.rows("out.jsonl"), expected);
     write("2.parquet", "bytes([255])");
     let ended = start(&trial, &[], "").wait();
-    assert!(ended.stderr.contains("its column `word` holds bytes that are no text in UTF-8"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("its column `word` holds bytes that are not UTF-8"), "{}", ended.stderr);
     // That row alone is rejected.
     assert_eq!((ended.code, trial.rows("out.jsonl").len()), (Some(0), 5), "{}", ended.stderr);
 }
@@ -433,7 +433,7 @@ fn maps_have_keys_of_any_type() {
     let expected = json!({ "whole": "{\"-5\":0.5,\"7\":\"NaN\"}", "one": 0.5, "s": { "7": "NaN" }, "days": "{\"2026-01-01\":\"x\"}",
                            "day": "x", "yes": 1, "bytes": "é", "raw": "c3a9", "deep": "z" });
     assert_eq!(trial.rows("out.jsonl"), [expected]);
-    let told = "its column `bytes.k` holds bytes that are no text in UTF-8; let the job have it as `binary`";
+    let told = "its column `bytes.k` holds bytes that are not UTF-8; declare it as `binary`";
     assert_eq!(reasons(&trial), [told]);
     let value = "{\"whole\":{},\"days\":null,\"flags\":{},\"bytes\":{\"k\":null},\"deep\":{}}";
     assert_eq!(trial.rows("refused.jsonl")[0]["value"], value);

@@ -174,8 +174,7 @@ fn the_latest_of_a_stream_begins_when_the_job_first_looked() {
     let server = Rabbitmq::start();
     let trial = job(&server.url(), "stream = \"s\"\nstart = \"latest\"");
     let mut running = trial.start(&[]);
-    running
-        .until_stderr("stream `s` is not there (NOT_FOUND - no queue 's' in vhost '/'); trying again until it works");
+    running.until_stderr("stream `s` does not exist (NOT_FOUND - no queue 's' in vhost '/'); retrying until it works");
     server.stream("s", &json!({}));
     server.publish("s", &lines(0..10));
     running.until("rows came", |_| trial.rows("out.jsonl").len() == 10);
@@ -193,7 +192,7 @@ fn another_stream_of_the_name_is_not_read_on() {
     let mut running = trial.start(&[]);
     running.until("rows came", |_| trial.rows("out.jsonl").len() == 10);
     server.ask(&json!({ "do": "delete", "queue": "s" }));
-    running.until_stderr("stream `s`: it is not there any more; trying again until it works");
+    running.until_stderr("stream `s`: it no longer exists; retrying until it works");
     server.stream("s", &json!({}));
     // It has a message of each offset.
     server.publish("s", &lines(100..130));
@@ -249,7 +248,7 @@ fn rows_are_messages_of_an_exchange() {
         counting(&server.url(), 5, "exchange = \"none\"\nrouting_key = \"k\"").refused(&["validate", "job.toml"]);
     assert!(told.contains("the server says: "), "{told}");
     let told = fails(&counting(&server.url(), 5, "exchange = \"e\"\nrouting_key = \"other\""), 1);
-    assert!(told.contains("no queue takes a message with the routing key `other`"), "{told}");
+    assert!(told.contains("no queue is bound for the routing key `other`"), "{told}");
 }
 
 /// What takes long: `make torture` runs it, `make test` does not.
@@ -261,15 +260,14 @@ mod long {
         let mut server = Rabbitmq::not_started();
         let trial = job(&server.url(), "queue = \"q\"");
         let mut running = trial.start(&[]);
-        running.until_stderr("trying again until it works");
+        running.until_stderr("retrying until it works");
         server.start_again();
-        running.until_stderr(
-            "queue `q` is not there (NOT_FOUND - no queue 'q' in vhost '/'); trying again until it works",
-        );
+        running
+            .until_stderr("queue `q` does not exist (NOT_FOUND - no queue 'q' in vhost '/'); retrying until it works");
         server.queue("q");
         server.publish("q", &lines(0..1));
         running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
-        let missed = |running: &Process| running.stderr().matches("trying again until it works").count();
+        let missed = |running: &Process| running.stderr().matches("retrying until it works").count();
         let before = missed(&running);
         server.kill();
         running.until("it is missed", |running| missed(running) > before);
@@ -277,7 +275,7 @@ mod long {
         server.publish("q", &lines(1..2));
         running.until("a row came", |_| trial.values("out.jsonl").contains(&"line 1".to_owned()));
         server.ask(&json!({ "do": "delete", "queue": "q" }));
-        running.until_stderr("queue `q`: it is not there any more; trying again until it works");
+        running.until_stderr("queue `q`: it no longer exists; retrying until it works");
         stop(running);
     }
 
@@ -366,7 +364,7 @@ mod long {
         server.start_again();
         let ended = running.wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        assert!(ended.stderr.contains("it does not accept user or password; mend them in `url`"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("authentication failed; check user and password in `url`"), "{}", ended.stderr);
         assert!(!ended.stderr.contains("first-password"), "{}", ended.stderr);
         server.publish("q", &lines(1..2));
         trial.change("first-password", "second-password");
@@ -455,7 +453,7 @@ mod long {
         trial.run_well(&["--until-idle"]);
         assert_eq!(trial.values("out.jsonl"), lines(0..3));
         let told = fails(&reading(&others), 2);
-        assert!(told.contains("the server's certificate was made by somebody whom this job does not trust"), "{told}");
+        assert!(told.contains("the server's certificate was issued by a CA that this job does not trust"), "{told}");
     }
 
     #[test]
@@ -465,10 +463,10 @@ mod long {
         let url = |login: &str| server.url().replace("amqp://", &format!("amqp://{login}"));
         let told = fails(&job(&url("guest:guessed-password@"), "queue = \"q\""), 2);
         assert!(told.contains("source `in`: queue `q`: RabbitMQ at 127.0.0.1:"), "{told}");
-        assert!(told.contains("it does not accept user or password; mend them in `url`"), "{told}");
+        assert!(told.contains("authentication failed; check user and password in `url`"), "{told}");
         assert!(!told.contains("guessed-password"), "{told}");
         let told = fails(&job(&format!("{}/other", server.url()), "queue = \"q\""), 2);
-        assert!(told.contains("it does not allow this") && told.contains("mend `url`"), "{told}");
+        assert!(told.contains("permission denied") && told.contains("check `url`"), "{told}");
         let trial = job(&format!("{}/%2F", url("guest:${RABBITMQ_PW}@")), "queue = \"q\"");
         let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
         let ended = Process::start(command.env("RABBITMQ_PW", "guest")).wait();
@@ -501,7 +499,7 @@ mod long {
         let mut server = Rabbitmq::not_started();
         let trial = counting(&server.url(), 1000, "routing_key_from = \"place\"");
         let mut running = trial.start(&[]);
-        running.until_stderr("the job waits for it, for 1h at most (`wait`)");
+        running.until_stderr("the job waits for up to 1h (`wait`)");
         running.kill();
         server.start_again();
         ["k0", "k1"].iter().for_each(|queue| server.queue(queue));
@@ -510,7 +508,7 @@ mod long {
         let ended =
             counting("amqp://127.0.0.1:1", 10, "routing_key = \"q\"\nwait = \"100ms\"").run(&["--unsupervised"]);
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-        assert!(ended.stderr.contains("start that server, or mend `url`, or raise `wait`"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("start the server, or check `url`, or raise `wait`"), "{}", ended.stderr);
     }
 
     /// What a stream deletes before it is read is missed.
@@ -549,10 +547,10 @@ mod long {
         let mut running = trial.start(&[]);
         let told = fails(&counting(&url, 10, "routing_key = \"q\"\nwait = \"100ms\""), 1);
         assert!(
-            told.contains("it does not answer within 10 s; start that server, or mend `url`, or raise `wait`"),
+            told.contains("it does not respond within 10 s; start the server, or check `url`, or raise `wait`"),
             "{told}"
         );
-        running.until_stderr("queue `q`: it does not answer within 10 s; trying again until it works");
+        running.until_stderr("queue `q`: it does not respond within 10 s; retrying until it works");
         running.kill();
     }
 }

@@ -21,7 +21,7 @@ fn socket_reads_lines_of_nc_and_connects_again() {
     let trial = job(&format!("kind = \"socket\"\naddress = \"127.0.0.1:{port}\""));
     // The job is there before its server.
     let mut job = trial.start(&[]);
-    job.until_stderr(&format!("source `in`: cannot connect to 127.0.0.1:{port} (connection refused); trying again"));
+    job.until_stderr(&format!("source `in`: cannot connect to 127.0.0.1:{port} (connection refused); retrying"));
     assert!(job.stderr().contains(&format!("start a server with `nc -lk {port}`")), "{}", job.stderr());
     let mut nc = Process::nc(port);
     job.until_stderr(&format!("source `in`: connected to 127.0.0.1:{port}"));
@@ -302,9 +302,9 @@ fn a_queue_that_is_no_json_fails_the_job() {
     let ended = trial.run(&[]);
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.stderr.contains(
-            "error: source `in`: ./in.jsonl:2: not a JSON array; expected one JSON array of rows on each line"
-        ),
+        ended
+            .stderr
+            .contains("error: source `in`: ./in.jsonl:2: not a JSON array; expected one JSON array of rows per line"),
         "{}",
         ended.stderr
     );

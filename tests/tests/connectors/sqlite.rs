@@ -157,7 +157,7 @@ fn a_table_that_others_write_to_is_waited_for() {
     std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.take().unwrap()), &mut line).unwrap();
     assert_eq!(line, "held\n");
     let mut job = Process::start(&mut trial.command(&["run", "job.toml"]));
-    job.until_stderr("the job waits, and tries again until it works");
+    job.until_stderr("the job waits and retries until it works");
     drop(holder.stdin.take());
     assert!(holder.wait().unwrap().success());
     let ended = job.wait();

@@ -58,9 +58,9 @@ fn a_server_that_is_not_what_it_should_be_is_refused_and_told() {
         (
             others.of("foreign", "DNS:localhost", 2),
             ca.clone(),
-            "made by somebody whom this job does not trust; name a file",
+            "issued by a CA that this job does not trust; name a file",
         ),
-        (others.of("unknown", "DNS:localhost", 2), String::new(), "made by somebody whom this job does not trust"),
+        (others.of("unknown", "DNS:localhost", 2), String::new(), "issued by a CA that this job does not trust"),
     ];
     for (certificate, tls, words) in cases {
         let port = free_port();
@@ -87,7 +87,7 @@ fn a_server_that_is_not_what_it_should_be_is_refused_and_told() {
     let mut job = trial.start(&[]);
     until("it listens", || !job.stderr().is_empty());
     server.say("hello, this is plain text\n");
-    job.until_stderr("what answers there does not speak TLS; turn TLS on in the server, or off in the job");
+    job.until_stderr("the server does not speak TLS; turn TLS on in the server, or off in the job");
 }
 
 #[test]
@@ -148,7 +148,10 @@ fn a_database_is_reached_with_tls_as_sslmode_says() {
         format!("?sslmode=verify-full&sslrootcert={}", ca.display())
     });
     let (code, told) = run(&plain);
-    assert!(code == Some(1) && told.contains("TLS: the server has none; turn it on there (`ssl = on`)"), "{told}");
+    assert!(
+        code == Some(1) && told.contains("TLS: the server does not support it; turn it on there (`ssl = on`)"),
+        "{told}"
+    );
     assert_eq!(run(&url("localhost", "")).0, Some(0), "without TLS nobody asks for it");
     let urls = [
         ("localhost", String::new(), None),
@@ -157,7 +160,7 @@ fn a_database_is_reached_with_tls_as_sslmode_says() {
         ("localhost", full(&made.ca()), None),
         ("127.0.0.1", format!("?sslmode=verify-ca&sslrootcert={}", made.ca().display()), None),
         ("127.0.0.1", full(&made.ca()), Some("not for the name `127.0.0.1` but for")),
-        ("localhost", "?sslmode=verify-full".into(), Some("whom this job does not trust")),
+        ("localhost", "?sslmode=verify-full".into(), Some("that this job does not trust")),
         ("localhost", "?sslmode=verify-ca&sslrootcert=/none.pem".into(), Some("`/none.pem` cannot be read")),
     ];
     let urls = urls.map(|(host, more, words)| (url(host, &more), words));

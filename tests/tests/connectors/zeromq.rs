@@ -192,15 +192,14 @@ fn a_socket_that_is_away_is_waited_for() {
     let port = free_port();
     let trial = job(&format!("url = \"{}\"", tcp(port)));
     let mut running = trial.start(&[]);
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     for round in 1..3 {
         let mut publisher = Zeromq::start("xpub", "bind", &tcp(port));
         publisher.subscribed("");
         publisher.send(&[json!([format!("line {round}")])]);
         running.until("it came", |_| trial.rows("out.jsonl").len() == round);
         drop(publisher);
-        running
-            .until("it is missed", |running| running.stderr().matches("trying again until it works").count() > round);
+        running.until("it is missed", |running| running.stderr().matches("retrying until it works").count() > round);
     }
     stop(running);
 }
@@ -212,11 +211,11 @@ fn who_wants_a_password_gets_one() {
     let of = |login: &str| job(&format!("url = \"tcp://{login}127.0.0.1:{port}\"\nsocket = \"pull\""));
     let told = fails(&of(""), 2);
     assert!(
-        told.contains("source `in`: ZeroMQ at 127.0.0.1:") && told.contains("it wants user and password (PLAIN)"),
+        told.contains("source `in`: ZeroMQ at 127.0.0.1:") && told.contains("authentication required (PLAIN)"),
         "{told}"
     );
     let told = fails(&of("me:guessed-password@"), 2);
-    assert!(told.contains("it does not accept user or password (400); mend them in `url`"), "{told}");
+    assert!(told.contains("authentication failed (400); check user and password in `url`"), "{told}");
     assert!(!told.contains("guessed-password"), "{told}");
     let trial = of("me:${ZEROMQ_PW}@");
     let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
@@ -238,7 +237,9 @@ fn who_is_no_such_socket_is_told_of() {
     let _rep = Zeromq::start("rep", "bind", &tcp(port));
     let told = fails(&job(&format!("url = \"{}\"", tcp(port))), 2);
     assert!(
-        told.contains("it is a REP socket, and a SUB socket hears PUB or XPUB sockets; mend `socket` or the address"),
+        told.contains(
+            "it is a REP socket, but a SUB socket receives from PUB or XPUB sockets; check `socket` or the address"
+        ),
         "{told}"
     );
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -251,6 +252,6 @@ fn who_is_no_such_socket_is_told_of() {
     });
     let trial = job(&format!("url = \"{}\"", tcp(port)));
     let mut running = trial.start(&[]);
-    running.until_stderr("its first bytes are none of ZeroMQ; trying again until it works");
+    running.until_stderr("its first bytes are not ZeroMQ; retrying until it works");
     running.kill();
 }

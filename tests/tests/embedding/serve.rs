@@ -195,7 +195,7 @@ fn what_is_wrong_with_a_plugin_or_a_call_is_told_by_kind() {
 
     error(&call(&mut poison, json!({}), &[texts("word", &["a"])]), "usage", "reads a column `value`");
     error(&call(&mut poison, json!({}), &[]), "usage", "0 tables, and one is needed");
-    error(&call(&mut poison, json!({}), &[b"no table".to_vec()]), "usage", "no stream of Arrow IPC");
+    error(&call(&mut poison, json!({}), &[b"no table".to_vec()]), "usage", "not an Arrow IPC stream");
     let whole = texts("value", &["a"]);
     error(&call(&mut poison, json!({}), &[whole[..whole.len() - 9].to_vec()]), "usage", "breaks off");
     for (name, more, kind, words) in [

@@ -57,7 +57,7 @@ fn a_plugin_reads_and_writes_what_is_inside() {
 fn a_server_that_is_not_who_it_should_be_ends_the_job() {
     let (made, others, port) = (Certificates::make(), Certificates::make(), free_port());
     for (own, words) in [
-        (others.of("theirs", "DNS:localhost", 2), "was made by somebody whom this job does not trust"),
+        (others.of("theirs", "DNS:localhost", 2), "was issued by a CA that this job does not trust"),
         (made.of("elsewhere", "DNS:elsewhere.example", 2), "is not for the name `localhost` but for "),
         (made.of("old", "DNS:localhost", -1), "has expired; renew it there"),
     ] {

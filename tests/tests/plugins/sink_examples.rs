@@ -144,7 +144,7 @@ fn what_the_chat_refuses_is_told() {
     });
     let rejecting = posting(server.port(), 10, "", "on_error = \"reject\"");
     let ended = rejecting.run_well(&[]);
-    let words = "its plugin refuses 1 of 10 rows: row 3 of the batch: the webhook answers 400: invalid";
+    let words = "its plugin rejected 1 of 10 rows: row 3 of the batch: the webhook answers 400: invalid";
     assert!(ended.stderr.contains(words) && !ended.stderr.contains('\u{1b}'), "{}", ended.stderr);
     let taken: BTreeSet<String> = server.asked().iter().map(text).filter(|text| text.lines().count() == 1).collect();
     assert_eq!(taken, (0..10).map(line).collect(), "each row of the message comes by itself");

@@ -146,17 +146,17 @@ fn a_server_that_is_away_is_waited_for_at_the_start_and_later() {
     let port = free_port();
     let trial = writing(port, 2000, &["out"], "");
     let mut job = trial.start(&[]);
-    job.until_stderr("the job waits until it works, for 1h at most (`wait`)");
+    job.until_stderr("the job waits until it works, for up to 1h (`wait`)");
     let server = Ledger::start(port, None);
     job.until_stderr("it works now; the job starts");
     until("some is there", || !server.sinks().is_empty() && server.sinks().values().all(|sink| sink.batches.len() > 5));
     // It answers nobody for a while.
     server.told().away = true;
-    job.until_stderr("the job waits, and tries again until it works");
+    job.until_stderr("the job waits and retries until it works");
     server.told().away = false;
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("it takes rows again; the job goes on"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("it accepts rows again; the job continues"), "{}", ended.stderr);
     assert_eq!(server.sinks().values().next().unwrap().rows(), kept(2000));
 }
 
@@ -191,9 +191,9 @@ fn what_the_other_side_forgets_is_told() {
     let mut job = trial.start(&[]);
     until("some is there", || server.sinks().values().any(|sink| sink.batches.len() > 20));
     server.forget(10);
-    job.until_stderr("the job waits, and tries again until it works");
+    job.until_stderr("the job waits and retries until it works");
     server.told().away = false;
-    job.until_stderr("was replaced, emptied or set back");
+    job.until_stderr("was replaced, emptied or reset");
     job.kill();
 }
 
@@ -317,7 +317,7 @@ fn a_sink_that_goes_wrong_ends_the_job_with_a_story() {
             "fault = \"error-in-commit\"",
             "wait = \"300ms\"",
             1,
-            &["batch 1: batch 1 is not taken; the job waits, and tries again", "the job has waited for 300ms (`wait`)"],
+            &["batch 1: batch 1 is not taken; the job waits and retries", "the job has waited for 300ms (`wait`)"],
         ),
         ("fault = \"holds-too-much\"", "", 1, &["it reports batch 18446744073709551615 as committed, which no job"]),
         (
@@ -325,7 +325,7 @@ fn a_sink_that_goes_wrong_ends_the_job_with_a_story() {
             "",
             1,
             &[
-                "sink `out`: batch 1: its plugin refuses 2 of 20 rows: row 7 of the batch: 7 is a",
+                "sink `out`: batch 1: its plugin rejected 2 of 20 rows: row 7 of the batch: 7 is a",
                 "on_error = \"reject\"",
             ],
         ),
@@ -345,7 +345,7 @@ fn a_sink_that_goes_wrong_ends_the_job_with_a_story() {
 #[test]
 fn refused_rows_are_left_out_where_the_job_says_so() {
     let ended = bad("fault = \"refuses-sevens\"", "on_error = \"reject\"").run_well(&[]);
-    let told = "refuses 2 of 20 rows: row 7 of the batch: 7 is a";
+    let told = "rejected 2 of 20 rows: row 7 of the batch: 7 is a";
     assert!(ended.stderr.contains(told) && ended.stderr.contains("they are left out"), "{}", ended.stderr);
     assert!(!ended.stderr.contains('\u{1b}'), "{}", ended.stderr);
     assert!(ended.stderr.contains("batch 1 is taken"), "{}", ended.stderr);

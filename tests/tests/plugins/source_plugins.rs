@@ -308,12 +308,12 @@ fn a_server_that_is_away_is_waited_for_and_told_of_once() {
     let port = free_port();
     let trial = reading(&[port]);
     let mut job = trial.start(&[]);
-    job.until_stderr("trying again until it works");
+    job.until_stderr("retrying until it works");
     thread::sleep(Duration::from_millis(700));
     let server = Lines::start(port, 50, 1_000_000, None);
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(ended.stderr.matches("trying again until it works").count(), 1, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("retrying until it works").count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.contains("it works again"), "{}", ended.stderr);
     assert_eq!(trial.rows("out.jsonl"), server.expected().0);
 }
@@ -348,7 +348,7 @@ fn comes_later(before: usize, after: usize) {
     job.until("the lines of the first are safe", |_| first.told().forgotten == 1000);
     job.kill_all();
     let mut job = trial.start_processes(after, 2);
-    job.until_stderr("trying again until it works");
+    job.until_stderr("retrying until it works");
     let second = Lines::start(ports[1], 1000, 1_000_000, None);
     second.held_from.store(550, Ordering::Release);
     // The first is at its end, and holds up nothing.
@@ -549,7 +549,7 @@ fn what_passes_is_waited_for_until_the_job_is_idle() {
     ] {
         let ended = counting(config, "").run_well(&["--until-idle"]);
         let times = usize::from(!told.is_empty());
-        assert_eq!(ended.stderr.matches("trying again until it works").count(), times, "{}", ended.stderr);
+        assert_eq!(ended.stderr.matches("retrying until it works").count(), times, "{}", ended.stderr);
         assert!(ended.stderr.contains(told), "{config}: {}", ended.stderr);
     }
 }

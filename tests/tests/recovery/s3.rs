@@ -287,7 +287,7 @@ fn who_lost_the_job_commits_nothing_more() {
         older.signal("CONT");
         let ended = older.wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        let words = ["the job was started again elsewhere", "another process has taken over the job"];
+        let words = ["the job was restarted elsewhere", "another process has taken over the job"];
         assert!(words.iter().any(|words| ended.stderr.contains(words)), "{}", ended.stderr);
         older = newer;
     }

@@ -92,13 +92,13 @@ impl TableClient<'_> {
             let version = shown::harmless(version, SHOWN_BYTES_MAX);
             return Err(self.refused(
                 "url",
-                &format!("the server is version {version}, and requests are known again from 22.2 on"),
+                &format!("the server is version {version}, and inserts are deduplicated from 22.2 on"),
             ));
         }
         let told = self.ask(&window::question(&self.writes.table))?;
         let Some(table) = Table::of(&told) else {
             let told = shown::harmless(told.trim(), SHOWN_BYTES_MAX);
-            let why = format!("what answers there is no ClickHouse ({told}); mend `url`");
+            let why = format!("the server is not ClickHouse (it replied {told}); check `url`");
             return Err(wrong(self.start.spec, self.start.origin, "url", why));
         };
         let name = quoted(&self.writes.table);
@@ -107,17 +107,17 @@ impl TableClient<'_> {
                 self.start.spec,
                 self.start.origin,
                 "table",
-                format!("there is no table {name} at {}; make it first", self.client.server().place()),
+                format!("table {name} does not exist at {}; create it first", self.client.server().place()),
             )),
             Window::Never(engine) => {
                 let engine = shown::harmless(&engine, SHOWN_BYTES_MAX);
-                Err(self.refused("table", &format!("table {name} has the engine {engine}, which knows no insertion again")))
+                Err(self.refused("table", &format!("table {name} has the engine {engine}, which does not deduplicate inserts")))
             }
             Window::Closed(setting) => Err(self.refused(
                 "table",
                 &format!(
-                    "table {name} knows no insertion again; run ALTER TABLE {name} MODIFY SETTING {setting} = 1000, more than the requests \
-                     from one checkpoint to the next"
+                    "table {name} does not deduplicate inserts; run ALTER TABLE {name} MODIFY SETTING {setting} = 1000, more than the \
+                     requests from one checkpoint to the next"
                 ),
             )),
             Window::Open(insertions) => Ok(insertions),
@@ -129,7 +129,7 @@ impl TableClient<'_> {
             self.start.spec,
             self.start.origin,
             key,
-            format!("{why}, or write exactly_once = false: then rows may come again after a crash"),
+            format!("{why}; or set exactly_once = false to allow duplicates after a crash"),
         )
     }
 
@@ -157,10 +157,10 @@ impl TableClient<'_> {
             let why = format!("{}: {}", reply.status, shown::harmless(body.trim(), SHOWN_BYTES_MAX));
             let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status);
             if refused || body.contains("Code: 516") {
-                return Err(ServerFault::Lasting(self.lasting(&format!("{why}; mend `user` or `password`"))));
+                return Err(ServerFault::Lasting(self.lasting(&format!("{why}; check `user` or `password`"))));
             }
             if !reply.status.is_server_error() {
-                return Err(ServerFault::Lasting(self.lasting(&format!("{why}; mend `url`"))));
+                return Err(ServerFault::Lasting(self.lasting(&format!("{why}; check `url`"))));
             }
             Err(ServerFault::Passing(why))
         })

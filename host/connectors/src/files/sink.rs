@@ -192,7 +192,7 @@ pub(super) fn check(written: &FileSettings, owner_id: Option<&str>) -> Result<()
 fn check_folder(folder: &Path, owner_id: Option<&str>) -> Result<(), String> {
     let existing = folder.ancestors().map(|f| if f.as_os_str().is_empty() { Path::new(".") } else { f });
     let Some(existing) = existing.into_iter().find(|f| f.exists()) else {
-        return Err(format!("{} cannot be made; choose another path", folder.display()));
+        return Err(format!("{} cannot be created; choose another path", folder.display()));
     };
     if !existing.is_dir() {
         return Err(format!(

@@ -235,7 +235,7 @@ fn taken(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, Fault
     let Some(&[flag, a, b, c, d]) = buffer.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     if flag != 0 {
-        return Err(Fault::Lasting("it sends a compressed message, which nobody asked for".into()));
+        return Err(Fault::Lasting("it sends a compressed message, which was not requested".into()));
     }
     if length > bytes_max {
         return Err(Fault::Lasting(format!(
@@ -259,13 +259,13 @@ fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), Fault> {
     }
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Err(Fault::Lasting(format!("it answers {status}; mend `token` or the user in `url`")))
+            Err(Fault::Lasting(format!("it replied {status}; check `token` or the user in `url`")))
         }
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Err(Fault::Passing(format!("it answers {status}"))),
-        _ => Err(Fault::Lasting(format!("what answers there does not speak gRPC ({status}); mend `url`"))),
+        | StatusCode::GATEWAY_TIMEOUT => Err(Fault::Passing(format!("it replied {status}"))),
+        _ => Err(Fault::Lasting(format!("the server does not speak gRPC ({status}); check `url`"))),
     }
 }
 

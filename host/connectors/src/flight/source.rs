@@ -177,7 +177,7 @@ impl Flight {
             return Ok(Stream { server, _connection: connection, answers, batches, silent, parts, is_new });
         }
         shared.forget(&parts);
-        let (server, fault) = away.unwrap_or((shared.server.clone(), Fault::Passing("nobody has it".into())));
+        let (server, fault) = away.unwrap_or((shared.server.clone(), Fault::Passing("no server has it".into())));
         Err(self.told(&server, number, PartFault::Server(fault.into())))
     }
 
@@ -224,7 +224,7 @@ impl Flight {
                 Some(message) => {
                     let data = Data::decode(message);
                     let data =
-                        data.map_err(|error| PartFault::Content(format!("it sends what is no message: {error}")))?;
+                        data.map_err(|error| PartFault::Content(format!("it sent an invalid message: {error}")))?;
                     let message = IpcMessage { header: data.header, body: data.body };
                     stream.batches.take(&message).map_err(PartFault::Content)?;
                 }

@@ -139,7 +139,7 @@ impl<'a> Acceptor<'a> {
                     }
                     Err(error) => {
                         if !std::mem::replace(&mut self.trouble, true) {
-                            warn!("{}: cannot accept a connection: {error}; trying again", self.who);
+                            warn!("{}: cannot accept a connection: {error}; retrying", self.who);
                         }
                         sleep(ACCEPT_PAUSE).await;
                     }

@@ -36,9 +36,9 @@ impl Refusals {
         untold.last = Some(Instant::now());
         let more = match std::mem::take(&mut untold.count) {
             0 => String::new(),
-            count => format!("; {count} more were refused before"),
+            count => format!("; {count} more were rejected before"),
         };
         drop(untold);
-        warn!("{}: refused what {peer} sent: {why}{more}", self.who);
+        warn!("{}: rejected data from {peer}: {why}{more}", self.who);
     }
 }

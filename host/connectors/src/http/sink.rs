@@ -87,8 +87,8 @@ pub fn check(http: &HttpWrites, start: SinkStart<'_>, schema: &SchemaRef, keeps_
     }
 }
 
-const COUNTS_ANEW: &str = "a job that begins anew counts `{sequence}` from the beginning, and a server that knows the larger ones \
-                           takes its rows for repeated ones";
+const COUNTS_ANEW: &str = "a job that starts from scratch counts `{sequence}` from the beginning, and a server that has seen larger \
+                           numbers treats its rows as duplicates";
 const NAME_SENDER: &str =
     "write `{sender}` into the header that says whose number it is, as Millstream-Producer = \"{sender}\"";
 
@@ -160,14 +160,14 @@ fn headers(http: &HttpWrites) -> std::result::Result<HeaderMap, String> {
     let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
     if let Some(token) = &http.token {
         let value = HeaderValue::try_from(format!("Bearer {token}"));
-        let mut value = value.map_err(|_| "`token` has letters that no header can have".to_owned())?;
+        let mut value = value.map_err(|_| "`token` has characters that a header must not contain".to_owned())?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
     for (name, value) in &http.headers {
         let wrong = |what: &str| format!("`headers.{name}` {what}");
-        let name = HeaderName::try_from(name).map_err(|_| wrong("is no name of a header"))?;
-        let value = HeaderValue::try_from(value).map_err(|_| wrong("has letters that no header can have"))?;
+        let name = HeaderName::try_from(name).map_err(|_| wrong("is not a valid header name"))?;
+        let value = HeaderValue::try_from(value).map_err(|_| wrong("has characters that a header must not contain"))?;
         headers.insert(name, value);
     }
     Ok(headers)
@@ -313,7 +313,7 @@ impl HttpSink {
     ) -> Result<RequestOutcome> {
         let found = bulk::outcome(&reply.body, rows.len());
         let found =
-            found.map_err(|why| self.lasting(batch, &format!("{why}; mend `url`, or choose another `body`")))?;
+            found.map_err(|why| self.lasting(batch, &format!("{why}; check `url`, or choose another `body`")))?;
         let row_at = |place: usize| rows.get(place).copied().unwrap_or_default();
         if !found.refused.is_empty() {
             let (name, place, count) = (&self.name, self.client.server().place(), found.refused.len());
@@ -334,14 +334,14 @@ impl HttpSink {
                 .collect();
             let more =
                 if count > REFUSED_SHOWN { format!("; and {} more", count - REFUSED_SHOWN) } else { String::new() };
-            let told = format!("{place} refuses {count} of {} rows: {}{more}", rows.len(), told.join("; "));
+            let told = format!("{place} rejected {count} of {} rows: {}{more}", rows.len(), told.join("; "));
             if !self.writes.reject {
                 return Err(Error::plugin(format!(
-                    "sink `{name}`: batch {batch}: {told}; mend the rows or the index, or write on_error = \"reject\""
+                    "sink `{name}`: batch {batch}: {told}; fix the rows or the index, or set on_error = \"reject\""
                 )));
             }
             self.refused += count as u64;
-            tracing::warn!("sink `{name}`: batch {batch}: {told}; {} so far are not there", self.refused);
+            tracing::warn!("sink `{name}`: batch {batch}: {told}; {} rejected so far", self.refused);
         }
         if found.later.is_empty() {
             return Ok(RequestOutcome::Done);
@@ -367,9 +367,9 @@ fn beginning(reply: &Reply) -> String {
 /// What to do about a status that does not pass.
 fn help(reply: &Reply) -> String {
     let help = match reply.status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "mend `token` or `headers`, or what they may do there",
-        StatusCode::NOT_FOUND | StatusCode::GONE => "there is nothing at that address; mend `url`",
-        StatusCode::METHOD_NOT_ALLOWED => "mend `url`, or write another `method`",
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check `token` or `headers`, or their permissions",
+        StatusCode::NOT_FOUND | StatusCode::GONE => "the address does not exist; check `url`",
+        StatusCode::METHOD_NOT_ALLOWED => "check `url`, or set another `method`",
         StatusCode::PAYLOAD_TOO_LARGE => "lower `request_bytes_max` or `rows_per_request_max`",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "choose another `body`, or name what it wants in `headers`",
         status if status.is_redirection() => {
@@ -377,9 +377,9 @@ fn help(reply: &Reply) -> String {
                 .location
                 .as_deref()
                 .map_or_else(String::new, |to| format!(" to {}", shown::harmless(to, SHOWN_BYTES_MAX)));
-            return format!("it leads{to}, which is not followed; write the address that is meant into `url`");
+            return format!("it redirects{to}, which is not followed; set `url` to the final address");
         }
-        _ => "it does not take what it was sent; mend `url`, `body` or the columns",
+        _ => "the server rejected the request; check `url`, `body` or the columns",
     };
     help.into()
 }

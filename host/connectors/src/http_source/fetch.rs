@@ -140,7 +140,7 @@ impl Fetch<'_> {
         }
         match self.client.shape {
             HttpShape::Poll { .. } if told.is_none() => {}
-            HttpShape::Poll { .. } => info!("source `{name}`: {place} answers again"),
+            HttpShape::Poll { .. } => info!("source `{name}`: {place} is reachable again"),
             _ => info!("source `{name}`: connected to {place}"),
         }
     }
@@ -152,7 +152,7 @@ impl Fetch<'_> {
             return info!("source `{name}`: {place}: {why}; connecting again");
         }
         if self.trouble.as_ref() != Some(why) {
-            warn!("source `{name}`: {place}: {why}; trying again until it works");
+            warn!("source `{name}`: {place}: {why}; retrying until it works");
             self.trouble = Some(why.clone());
         }
     }

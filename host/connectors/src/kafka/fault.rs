@@ -87,17 +87,17 @@ impl KafkaFault {
         let said = if reason.is_empty() { described(code) } else { reason };
         let message = match code {
             Code::Authentication | Code::SaslAuthenticationFailed if kind == KafkaFaultKind::Lasting => {
-                format!("the cluster does not accept the user or the password: {said}; mend `sasl`")
+                format!("authentication failed: {said}; check `sasl`")
             }
             Code::UnsupportedSASLMechanism => {
-                format!("the cluster does not know this way to prove a password: {said}; write another `mechanism`")
+                format!("the cluster does not support this SASL mechanism: {said}; set another `mechanism`")
             }
-            Code::SSL if kind == KafkaFaultKind::Lasting => format!("TLS: {said}; mend `tls`"),
+            Code::SSL if kind == KafkaFaultKind::Lasting => format!("TLS: {said}; check `tls`"),
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
             | Code::TransactionalIdAuthorizationFailed => {
-                format!("the cluster does not allow it: {said}; have it granted to the user of `sasl`")
+                format!("permission denied: {said}; grant it to the user of `sasl`")
             }
             _ => said,
         };

@@ -79,26 +79,26 @@ fn ask_at_start<T>(
             Err(fault) if fault.passes() => fault,
             answer => {
                 if told {
-                    tracing::info!("{who}: {place} is there; the job starts");
+                    tracing::info!("{who}: {place} is reachable; the job starts");
                 }
                 return Ok(answer);
             }
         };
         if until.is_some_and(|until| Instant::now() >= until) {
             return Err(Error::environment(format!(
-                "{who}: {place} did not answer before the time of --timeout had passed; the job was not started"
+                "{who}: {place} did not respond within --timeout; the job was not started"
             )));
         }
         let wait = units::show_time(cluster.wait);
         if began.elapsed() >= cluster.wait {
             let after = if told { format!(", for {wait}") } else { String::new() };
             return Err(Error::environment(format!(
-                "{who}: {place}: {}{after}; start that cluster, or mend `brokers`, or raise `wait`",
+                "{who}: {place}: {}{after}; start the cluster, or check `brokers`, or raise `wait`",
                 fault.message
             )));
         }
         if !told {
-            tracing::warn!("{who}: {place}: {}; the job waits for it, for {wait} at most (`wait`)", fault.message);
+            tracing::warn!("{who}: {place}: {}; the job waits for up to {wait} (`wait`)", fault.message);
             told = true;
         }
         // The question itself has waited.
@@ -188,7 +188,7 @@ fn committed(writes: &KafkaWrites, start: SinkStart<'_>, job_id: &str) -> Result
 
 fn unreachable(start: SinkStart<'_>, target: &Target, fault: KafkaFault) -> Error {
     let location = start.origin.at(&format!("sinks.{}.brokers", start.spec.name));
-    let help = if fault.kind == KafkaFaultKind::Passing { "; start that cluster, or mend `brokers`" } else { "" };
+    let help = if fault.kind == KafkaFaultKind::Passing { "; start the cluster, or check `brokers`" } else { "" };
     let message = format!("{location}{}: {}: {}{help}", target.who(), target.place(), fault.message);
     match fault.kind {
         KafkaFaultKind::TakenOver => Error::taken_over(message),
@@ -276,7 +276,7 @@ fn check_sizes(records: &Records, facts: &TopicFacts) -> Result<(), KafkaFault> 
         let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD_BYTES;
         if bytes > facts.record_bytes_max {
             return Err(row(format!(
-                "row {} makes a record of {bytes} bytes, and the topic takes at most {} (`max.message.bytes`); raise that, or \
+                "row {} makes a record of {bytes} bytes, and the topic accepts at most {} (`max.message.bytes`); raise that, or \
                  make the row smaller in a stage before the sink",
                 index + 1,
                 facts.record_bytes_max

@@ -54,7 +54,7 @@ pub(super) unsafe fn answer(
     send(options.as_ptr(), queue.as_ptr());
     // SAFETY: the queue lives; the event is for the caller to destroy.
     let event = unsafe { native::rd_kafka_queue_poll(queue.as_ptr(), time_ms) };
-    let Some(event) = NonNull::new(event) else { return Err(KafkaFault::passing("the cluster does not answer")) };
+    let Some(event) = NonNull::new(event) else { return Err(KafkaFault::passing("the cluster does not respond")) };
     let event = LibraryOwned(event, native::rd_kafka_event_destroy);
     // SAFETY: the event lives.
     let code = RDKafkaErrorCode::from(unsafe { native::rd_kafka_event_error(event.as_ptr()) });

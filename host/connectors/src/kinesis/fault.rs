@@ -48,10 +48,10 @@ pub(super) fn of(reply: &Reply, stream: &Stream) -> KinesisFault {
         "ExpiredIteratorException" => KinesisFault::Expired,
         "InvalidArgumentException" | "ValidationException" => KinesisFault::Invalid(words),
         "ResourceNotFoundException" => {
-            KinesisFault::Lasting(format!("{words}; make the stream, or mend `stream` or `region`"))
+            KinesisFault::Lasting(format!("{words}; create the stream, or check `stream` or `region`"))
         }
         "ExpiredTokenException" | "ExpiredToken" => match stream.given {
-            true => KinesisFault::Lasting(format!("{words}; set a new AWS_SESSION_TOKEN, and what belongs to it")),
+            true => KinesisFault::Lasting(format!("{words}; set a new AWS_SESSION_TOKEN and its credentials")),
             false => KinesisFault::Passing(words),
         },
         "UnrecognizedClientException"
@@ -59,11 +59,11 @@ pub(super) fn of(reply: &Reply, stream: &Stream) -> KinesisFault {
         | "MissingAuthenticationTokenException"
         | "IncompleteSignatureException"
         | "NotAuthorizedException" => KinesisFault::Lasting(format!("{words}; set {CREDENTIALS}")),
-        "InvalidSignatureException" | "SignatureDoesNotMatch" => KinesisFault::Lasting(format!(
-            "{words}; set {CREDENTIALS}, and look whether the clock of this machine is right"
-        )),
+        "InvalidSignatureException" | "SignatureDoesNotMatch" => {
+            KinesisFault::Lasting(format!("{words}; set {CREDENTIALS}, and check this machine's clock"))
+        }
         "AccessDeniedException" | "KMSAccessDeniedException" | "OptInRequired" => {
-            KinesisFault::Lasting(format!("{words}; allow it to who asks"))
+            KinesisFault::Lasting(format!("{words}; grant it to these credentials"))
         }
         _ if status.is_server_error() || status.as_u16() == 429 || status.as_u16() == 408 => {
             KinesisFault::Passing(words)
@@ -99,13 +99,13 @@ mod tests {
         assert_eq!(of("com.amazonaws.kinesis#ExpiredIteratorException"), KinesisFault::Expired);
         assert!(matches!(of("InvalidArgumentException"), KinesisFault::Invalid(_)));
         let KinesisFault::Lasting(words) = of("ResourceNotFoundException") else { panic!() };
-        let expected = "stream `orders` at https://kinesis.x.amazonaws.com/: ResourceNotFoundException: why; make the stream, or mend \
+        let expected = "stream `orders` at https://kinesis.x.amazonaws.com/: ResourceNotFoundException: why; create the stream, or check \
                         `stream` or `region`";
         assert_eq!(words, expected);
         let KinesisFault::Lasting(words) = of("ExpiredTokenException") else { panic!() };
         assert!(words.contains("AWS_SESSION_TOKEN"), "{words}");
         let expired = r#"{"__type":"ExpiredTokenException"}"#;
-        assert!(matches!(told(400, expired, false), KinesisFault::Passing(_)), "whoever gave it gives another one");
+        assert!(matches!(told(400, expired, false), KinesisFault::Passing(_)), "the provider issues another one");
         assert!(matches!(of("Whatever\u{1b}[31m"), KinesisFault::Lasting(words) if !words.contains('\u{1b}')));
         for body in ["", "<html>", "[]", "{\"__type\":7}"] {
             assert!(matches!(told(500, body, true), KinesisFault::Passing(_)), "{body}");

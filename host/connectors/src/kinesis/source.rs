@@ -85,7 +85,7 @@ impl Shared {
         let (place, shard) = (self.stream.place(), shown::harmless(shard, 200));
         self.lasting(&format!(
             "{place}: shard `{shard}` was read up to {until}, and the stream has deleted records since then that the job may not have \
-             read; let the stream keep records for longer, and give the source another name to go on with what is there"
+             read; raise the stream's retention, and give the source another name to continue with the existing records"
         ))
     }
 
@@ -151,7 +151,7 @@ impl Kinesis {
         let made_s = known.facts.as_ref().map(|facts| facts.made_s);
         for (shard, position) in std::mem::take(&mut known.before) {
             let place = KinesisPosition::parse(&position)
-                .ok_or_else(|| self.shared.lasting("a position of it is none of Kinesis"))?;
+                .ok_or_else(|| self.shared.lasting("one of its positions is not a Kinesis position"))?;
             if Some(place.made_s) != made_s {
                 return Err(self.shared.other_stream());
             }
@@ -206,7 +206,7 @@ impl ReadPartition for Kinesis {
         };
         let place = match position {
             Some(position) => KinesisPosition::parse(position)
-                .ok_or_else(|| self.shared.lasting("a position of it is none of Kinesis"))?,
+                .ok_or_else(|| self.shared.lasting("one of its positions is not a Kinesis position"))?,
             None => KinesisPosition { made_s: facts.made_s, from_ms, until_ms: now_ms(), read: LastRead::Nothing },
         };
         let now = Instant::now();

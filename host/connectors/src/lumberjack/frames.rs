@@ -262,7 +262,7 @@ async fn kind(version: u8, stream: &mut (impl AsyncRead + Unpin)) -> Result<u8, 
 
 fn foreign(version: u8) -> WindowRefusal {
     WindowRefusal::Wrong(match version {
-        b'1' => "it speaks version 1 of the protocol; let it speak version 2, as Beats do".into(),
+        b'1' => "it speaks version 1 of the protocol; configure version 2, as Beats use".into(),
         0x16 => "it speaks TLS, and the source has no certificate (`tls`)".into(),
         _ => "it does not speak the protocol of Beats (Lumberjack, version 2)".into(),
     })

@@ -69,7 +69,7 @@ impl Connection {
                 Ok(connection)
             }
             Some(Packet::ConnAck { code, properties, .. }) => Err(refusal(code, properties.reason.as_deref())),
-            Some(_) => Err(Fault::Passing("its first packet is no answer to the connection".into())),
+            Some(_) => Err(Fault::Passing("its first packet is not a reply to the connection".into())),
             None => Err(silent()),
         }
     }
@@ -91,7 +91,7 @@ impl Connection {
                 _ => Ok(None),
             };
             if let Some((packet, behind)) =
-                taken.map_err(|why| Fault::Passing(format!("what it sends is no MQTT 5: {}", why.0)))?
+                taken.map_err(|why| Fault::Passing(format!("what it sends is not MQTT 5: {}", why.0)))?
             {
                 self.passed_over = behind;
                 match packet {

@@ -199,7 +199,7 @@ pub fn take(from: &mut BytesMut, bytes_max: usize) -> Result<Option<(Packet, usi
     let head = 1 + before - rest.len();
     let kept = if length > bytes_max { length.min(BEGINNING_BYTES) } else { length };
     if kept < length && kind >> 4 != 3 {
-        return Err(Malformed("it announces a packet that is longer than any that was asked for"));
+        return Err(Malformed("it announces a packet longer than the requested maximum"));
     }
     if rest.len() < kept {
         return Ok(None);
@@ -245,7 +245,7 @@ fn parse(kind: u8, mut body: Bytes) -> Result<Packet, Malformed> {
             let id = match kind >> 1 & 3 {
                 0 => None,
                 1 => Some(two(&mut body)?),
-                _ => return Err(Malformed("a message of QoS 2 was not asked for")),
+                _ => return Err(Malformed("a message of QoS 2 was not requested")),
             };
             let user = properties(&mut body)?.user;
             Ok(Packet::Publish(Publish { topic, id, payload: body, user, whole_bytes: None }))

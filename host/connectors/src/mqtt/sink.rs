@@ -251,9 +251,7 @@ fn is_topic(topic: &str) -> std::result::Result<(), String> {
     match topic {
         "" => Err("is empty, or null".into()),
         _ if topic.len() > TOPIC_BYTES_MAX => Err(format!("is longer than {TOPIC_BYTES_MAX} bytes")),
-        _ if topic.contains(['+', '#', '\0']) => {
-            Err("has a letter (`+`, `#` or a zero byte) that none may have".into())
-        }
+        _ if topic.contains(['+', '#', '\0']) => Err("must not contain `+`, `#` or a zero byte".into()),
         _ => Ok(()),
     }
 }

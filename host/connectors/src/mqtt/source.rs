@@ -71,7 +71,10 @@ impl Mqtt {
         if let (Some(kept_s), Some(granted_s)) = (kept_s, connection.granted.session_s)
             && granted_s < kept_s
         {
-            warn!("source `{}`: the server keeps messages for {granted_s} s only while the job is away", self.source);
+            warn!(
+                "source `{}`: the server keeps messages for only {granted_s} s while the job is disconnected",
+                self.source
+            );
         }
         if self.reads.acknowledged && connection.granted.no_acknowledgements {
             return Err(refusal(0x9b, None));
@@ -96,7 +99,7 @@ impl Mqtt {
                     return Ok(connection);
                 }
                 Some(_) => {}
-                None => return Err(Fault::Passing("it does not answer the subscription".into())),
+                None => return Err(Fault::Passing("it does not respond to the subscription".into())),
             }
         }
     }
@@ -118,7 +121,7 @@ impl Mqtt {
         }
         match codes.len() >= self.reads.topics.len() {
             true => Ok(()),
-            false => Err(Fault::Passing("it answers for fewer topics than were asked for".into())),
+            false => Err(Fault::Passing("it replied for fewer topics than requested".into())),
         }
     }
 

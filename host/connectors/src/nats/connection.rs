@@ -49,7 +49,7 @@ impl Connection {
             match taken(&mut line)? {
                 Some(Incoming::Info(info)) => break info,
                 Some(Incoming::Error(said)) => return Err(refusal(&said, known_by)),
-                Some(_) => return Err(Fault::Passing("its first word is none of NATS".into())),
+                Some(_) => return Err(Fault::Passing("its first word is not NATS".into())),
                 None if line.more(until.saturating_duration_since(Instant::now()))? => {}
                 None => return Err(silent()),
             }
@@ -76,7 +76,10 @@ impl Connection {
         });
         if let Some(credentials) = credentials {
             let nonce = info.nonce.as_deref().ok_or_else(|| {
-                Fault::Lasting("it knows nobody by keys (nkeys); let it, or write user and password into `url`".into())
+                Fault::Lasting(
+                    "it does not support authentication by keys (nkeys); enable it, or set user and password in `url`"
+                        .into(),
+                )
             })?;
             credentials.tell(&mut hello, nonce);
         }
@@ -143,7 +146,7 @@ impl Connection {
             match self.next_new(until)? {
                 Some(message) if message.subject == inbox => return answer(&message),
                 Some(_) if self.waiting.len() >= WAITING_MAX || self.waiting_bytes >= WAITING_BYTES_MAX => {
-                    return Err(Fault::Passing("it sends more than it was asked for".into()));
+                    return Err(Fault::Passing("it sends more than was requested".into()));
                 }
                 Some(message) => {
                     self.waiting_bytes += message.payload.len();
@@ -185,16 +188,16 @@ impl Connection {
 }
 
 fn taken(line: &mut Line) -> Result<Option<Incoming>, Fault> {
-    protocol::take(&mut line.buffer).map_err(|why| Fault::Passing(format!("what it sends is no NATS: {}", why.0)))
+    protocol::take(&mut line.buffer).map_err(|why| Fault::Passing(format!("what it sends is not NATS: {}", why.0)))
 }
 
 fn check_tls(place: &ServerAddress, info: &Info) -> Result<(), Fault> {
     match (&place.tls, info.tls_required || info.tls_available) {
         (None, _) if info.tls_required => {
-            Err(Fault::Lasting(format!("it speaks TLS only; let `url` begin with {}://", FORM.safe.0)))
+            Err(Fault::Lasting(format!("it requires TLS; begin `url` with {}://", FORM.safe.0)))
         }
         (Some(_), false) => Err(Fault::Lasting(format!(
-            "it speaks no TLS; turn it on there, or let `url` begin with {}://",
+            "it does not support TLS; turn it on there, or begin `url` with {}://",
             FORM.plain.0
         ))),
         _ => Ok(()),
@@ -205,13 +208,13 @@ fn check_tls(place: &ServerAddress, info: &Info) -> Result<(), Fault> {
 pub fn answer(message: &Received) -> Result<Result<Json, ApiError>, Fault> {
     if message.status == Some(NOBODY) {
         return Err(Fault::Passing(
-            "nobody answers for JetStream there: it is off (nats-server -js turns it on), or no stream takes the subject, or \
-             the server is just starting"
+            "JetStream does not respond: it is off (nats-server -js turns it on), or no stream has the subject, or the server is just \
+             starting"
                 .into(),
         ));
     }
     let answer: Json = serde_json::from_slice(&message.payload)
-        .map_err(|_| Fault::Passing("what it answers for JetStream is no JSON".into()))?;
+        .map_err(|_| Fault::Passing("its JetStream response is not JSON".into()))?;
     match answer.get("error") {
         None | Some(Json::Null) => Ok(Ok(answer)),
         Some(error) => Ok(Err(serde_json::from_value(error.clone()).unwrap_or_default())),

@@ -36,9 +36,9 @@ impl Credentials {
         let seed = match section(text, "SEED") {
             Some(seed) => seed,
             None if jwt.is_some() => {
-                return Err("it has a JWT, and no seed of a key (`-----BEGIN USER NKEY SEED-----`)");
+                return Err("it has a JWT, but no seed of a key (`-----BEGIN USER NKEY SEED-----`)");
             }
-            None => alone(text).ok_or("it is no file of credentials, and no seed of a key alone")?,
+            None => alone(text).ok_or("it is neither a credentials file nor the seed of a key")?,
         };
         jwt.iter().for_each(|jwt| secrets::keep(jwt, "(JWT)"));
         secrets::keep(seed, "(seed)");
@@ -69,7 +69,7 @@ fn alone(text: &str) -> Option<&str> {
 }
 
 fn key(seed: &str) -> Result<Ed25519KeyPair, &'static str> {
-    const MISTYPED: &str = "its seed is none, or was cut or mistyped";
+    const MISTYPED: &str = "its seed is invalid: cut or mistyped";
     let bytes = BASE32_NOPAD.decode(seed.as_bytes()).map_err(|_| MISTYPED)?;
     let (body, sum) = bytes.split_last_chunk::<2>().ok_or(MISTYPED)?;
     let ([first, second], seed) = body.split_first_chunk::<2>().ok_or(MISTYPED)?;

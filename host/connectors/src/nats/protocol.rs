@@ -73,7 +73,7 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
     let other = match word.to_ascii_uppercase().as_str() {
         "MSG" | "HMSG" => return message(buffer, end),
         "INFO" => Incoming::Info(Box::new(
-            serde_json::from_str(rest).map_err(|_| ProtocolError("what it says of itself is no JSON"))?,
+            serde_json::from_str(rest).map_err(|_| ProtocolError("its server information is not JSON"))?,
         )),
         "PING" => Incoming::Ping,
         "PONG" => Incoming::Pong,
@@ -159,15 +159,17 @@ pub fn refusal(said: &str, known_by: KnownBy) -> Fault {
     let begins = |words: &str| said.get(..words.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(words));
     if begins("Authorization Violation") || begins("User Authentication Revoked") || begins("Account Authentication") {
         return Fault::Lasting(match known_by {
-            KnownBy::Url => "it does not accept user, password or token; mend them in `url`".into(),
-            KnownBy::Credentials => "it does not accept key or JWT, which may have expired; renew the file that `credentials` names".into(),
+            KnownBy::Url => "authentication failed; check user, password or token in `url`".into(),
+            KnownBy::Credentials => {
+                "it rejected the key or JWT, which may have expired; renew the file that `credentials` names".into()
+            }
             KnownBy::Nothing => {
-                "it wants to know who the job is; write user and password, or a token, into `url`, or name a file of `credentials`".into()
+                "authentication required; add user and password or a token to `url`, or set `credentials`".into()
             }
         });
     }
     if begins("Permissions Violation") {
-        return Fault::Lasting(format!("{shown}; let it allow the user this"));
+        return Fault::Lasting(format!("{shown}; grant the user this permission"));
     }
     match begins("Maximum Payload") || begins("Invalid") || begins("Unknown Protocol") {
         true => Fault::Lasting(shown),

@@ -167,7 +167,7 @@ fn fit(writes: &NatsWrites, stream: &Stream, exactly: bool) -> std::result::Resu
     if config.sealed || config.mirror.is_some() {
         return Err((
             "stream",
-            format!("stream `{name}` takes no messages: it is sealed, or a mirror; name another one"),
+            format!("stream `{name}` accepts no messages: it is sealed, or a mirror; name another one"),
         ));
     }
     if let NatsSubject::Fixed(subject) = &writes.subject
@@ -175,7 +175,7 @@ fn fit(writes: &NatsWrites, stream: &Stream, exactly: bool) -> std::result::Resu
     {
         return Err((
             "subject",
-            format!("stream `{name}` does not take `{subject}`; add it to the subjects of the stream"),
+            format!("stream `{name}` does not have the subject `{subject}`; add it to the stream"),
         ));
     }
     if !exactly {
@@ -195,7 +195,7 @@ fn fit(writes: &NatsWrites, stream: &Stream, exactly: bool) -> std::result::Resu
         return Err((
             "stream",
             format!(
-                "stream `{name}` takes no batches that are there as a whole (allow_atomic), which needs nats-server 2.12 or newer; allow \
+                "stream `{name}` does not allow atomic batches (allow_atomic), which needs nats-server 2.12 or newer; allow \
                  them (nats stream edit {name} --allow-batch), or write exactly_once = false"
             ),
         ));
@@ -205,7 +205,7 @@ fn fit(writes: &NatsWrites, stream: &Stream, exactly: bool) -> std::result::Resu
         return Err((
             "stream",
             format!(
-                "stream `{name}` does not take the job's marker, which stands beside the rows; add `{subjects}` to the subjects of the \
+                "stream `{name}` does not have the subjects of the job's marker; add `{subjects}` to the subjects of the \
                  stream, or write exactly_once = false"
             ),
         ));
@@ -218,7 +218,7 @@ fn made(writes: &NatsWrites) -> std::result::Result<serde_json::Value, String> {
     let name = &writes.stream;
     let NatsSubject::Fixed(subject) = &writes.subject else {
         return Err(format!(
-            "stream `{name}` is not there, and its subjects are not known here; make it before the job starts"
+            "stream `{name}` does not exist, and its subjects are unknown; create it before the job starts"
         ));
     };
     Ok(json!({
@@ -286,7 +286,7 @@ impl NatsSink {
         let why = match subject::check(to) {
             Err(why) => why.to_owned(),
             Ok(()) if !self.stream.takes(to) || to.starts_with(&markers(&self.writes.stream)) => {
-                format!("stream `{}` does not take", self.writes.stream)
+                format!("stream `{}` does not have", self.writes.stream)
             }
             Ok(()) => return Ok(()),
         };

@@ -117,7 +117,7 @@ impl Nats {
             return Err(self.lasting(
                 name,
                 &format!(
-                    "it deletes each message when its consumers have acknowledged it (retention `{kind}`), so nobody could read it again \
+                    "it deletes each message when its consumers have acknowledged it (retention `{kind}`), so it could not be read again \
                      after a crash; read a stream with retention `limits`, which may take its messages from this one (`sources`)"
                 ),
             ));
@@ -140,8 +140,8 @@ impl Nats {
             return Err(self.lasting(
                 name,
                 &format!(
-                    "{some}{missing} messages behind {} were deleted before the job read them; let the stream keep more (max_age, max_msgs, \
-                     max_bytes), and give the source another name to go on with what is there",
+                    "{some}{missing} messages after {} were deleted before the job read them; let the stream keep more (max_age, \
+                     max_msgs, max_bytes), and give the source another name to continue with the existing messages",
                     at.sequence
                 ),
             ));
@@ -194,7 +194,7 @@ impl Nats {
     }
 
     fn gone(&self, stream: &str) -> ReadTrouble {
-        ReadTrouble::Passing(format!("stream `{}` is not there any more", shown::harmless(stream, 200)))
+        ReadTrouble::Passing(format!("stream `{}` no longer exists", shown::harmless(stream, 200)))
     }
 
     fn read(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
@@ -382,13 +382,12 @@ impl ReadPartition for Nats {
                 // All of one that is made from now on is new.
                 self.began.get_or_insert_default();
                 let name = shown::harmless(name, 200);
-                return Err(ReadTrouble::Passing(format!("{}: stream `{name}` is not there", self.server.shown())));
+                return Err(ReadTrouble::Passing(format!("{}: stream `{name}` does not exist", self.server.shown())));
             }
         };
         let at = match position {
-            Some(position) => {
-                NatsPosition::parse(position).ok_or_else(|| self.lasting(name, "its position is none of NATS"))?
-            }
+            Some(position) => NatsPosition::parse(position)
+                .ok_or_else(|| self.lasting(name, "its position is not a NATS position"))?,
             None => {
                 let of = |sequence| NatsPosition { sequence, created: stream.created.clone() };
                 let first = of(stream.state.first_seq.saturating_sub(1));

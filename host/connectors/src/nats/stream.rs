@@ -45,7 +45,7 @@ impl Stream {
         match connection.ask(&format!("$JS.API.STREAM.INFO.{name}"), &json!({}))? {
             Ok(told) => serde_json::from_value(told)
                 .map(Some)
-                .map_err(|_| Fault::Passing("what it tells of the stream cannot be read".into())),
+                .map_err(|_| Fault::Passing("its description of the stream cannot be read".into())),
             Err(error) if error.err_code == ApiError::NO_STREAM => Ok(None),
             Err(error) => Err(error.fault()),
         }

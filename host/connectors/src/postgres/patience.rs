@@ -25,8 +25,8 @@ impl AwaitDatabase for ServerWait {
     fn help(self, fault: &DatabaseError) -> &'static str {
         match (fault.passes(), self) {
             (false, _) => "",
-            (true, ServerWait::No) => "; start that server, or mend `url`",
-            (true, ServerWait::Until(_)) => "; start that server, or mend `url`, or raise `wait`",
+            (true, ServerWait::No) => "; start the server, or check `url`",
+            (true, ServerWait::Until(_)) => "; start the server, or check `url`, or raise `wait`",
         }
     }
 
@@ -45,13 +45,13 @@ impl AwaitDatabase for ServerWait {
                 Ok(Err(fault)) if fault.passes() => fault,
                 Ok(done) => {
                     if away.is_some() && done.is_ok() {
-                        tracing::info!("{who}: {place} is there; the job starts");
+                        tracing::info!("{who}: {place} is reachable; the job starts");
                     }
                     return done;
                 }
                 Err(_) => {
                     return Err(DatabaseError::passing(
-                        "it did not answer before the time of --timeout had passed; the job was not started".into(),
+                        "it did not respond within --timeout; the job was not started".into(),
                     ));
                 }
             };
@@ -60,7 +60,7 @@ impl AwaitDatabase for ServerWait {
                 Some(since) => since,
                 None if wait.is_zero() => return Err(DatabaseError::passing(message)),
                 None => {
-                    tracing::warn!("{who}: {place}: {message}; the job waits for it, for {shown} at most (`wait`)");
+                    tracing::warn!("{who}: {place}: {message}; the job waits for up to {shown} (`wait`)");
                     *away.insert(Instant::now())
                 }
             };

@@ -105,7 +105,7 @@ impl Replication {
                 _ if handshake.ssl.mode == Mode::Prefer => {}
                 _ => {
                     return Err(DatabaseError::lasting(
-                        "TLS: the server has none; turn it on there (`ssl = on`), or write sslmode=disable where nobody can listen"
+                        "TLS: the server does not support it; turn it on there (`ssl = on`), or set sslmode=disable on a trusted network"
                             .into(),
                     ));
                 }
@@ -131,7 +131,8 @@ impl Replication {
         self.send(|out| frontend::startup_message(parameters.iter().copied(), out)).await?;
         let password = config.get_password();
         let needed = || {
-            password.ok_or_else(|| DatabaseError::lasting("the server wants a password, and the URL has none".into()))
+            password
+                .ok_or_else(|| DatabaseError::lasting("the server requires a password, and the URL has none".into()))
         };
         let mut scram: Option<sasl::ScramSha256> = None;
         loop {
@@ -154,7 +155,7 @@ impl Replication {
                 10 => {
                     if !body.split(|byte| *byte == 0).any(|name| name == sasl::SCRAM_SHA_256.as_bytes()) {
                         return Err(DatabaseError::lasting(
-                            "the server wants a password by a way that is none of SCRAM-SHA-256".into(),
+                            "the server requires password authentication other than SCRAM-SHA-256".into(),
                         ));
                     }
                     let begun = scram.insert(sasl::ScramSha256::new(needed()?, sasl::ChannelBinding::unsupported()));
@@ -170,7 +171,7 @@ impl Replication {
                 12 => scram.as_mut().ok_or_else(garbled)?.finish(&body).map_err(wrong)?,
                 _ => {
                     return Err(DatabaseError::lasting(
-                        "the server wants to know the user by a way that is not known here".into(),
+                        "the server requires an unsupported authentication method".into(),
                     ));
                 }
             }

@@ -146,7 +146,7 @@ fn check_ours(path: &Path, owner: &Owner) -> io::Result<()> {
     let path = marker_path(path);
     match marker::read(&path)? {
         Some(marker) => marker.check_ours(owner),
-        None => Err(io::Error::other(format!("the file {} beside it is gone; what removed it?", path.display()))),
+        None => Err(io::Error::other(format!("the file {} beside it is missing; what deleted it?", path.display()))),
     }
 }
 
@@ -227,7 +227,7 @@ struct LineHead {
 fn batch_of(line: &[u8]) -> io::Result<BatchId> {
     let read = serde_json::from_slice::<LineHead>(line).map(|line| line.batch);
     read.map_err(|_| {
-        let told = "a line of it is not one that a queue sink writes; remove the file to begin it anew";
+        let told = "a line of it is not one that a queue sink writes; remove the file to start from scratch";
         io::Error::new(io::ErrorKind::InvalidData, told)
     })
 }
@@ -284,7 +284,7 @@ fn check(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
-        None => return Err(format!("{} is no file name; write the path of a file", path.display())),
+        None => return Err(format!("{} is not a file name; write the path of a file", path.display())),
     };
     let writable = match fs::metadata(path) {
         Ok(found) if found.is_dir() => {

@@ -36,7 +36,7 @@ impl From<Fault> for ClosedByServer {
 
 impl From<ProtocolError> for ClosedByServer {
     fn from(wrong: ProtocolError) -> ClosedByServer {
-        Fault::Passing(format!("what it sends is no AMQP 0-9-1: {}", wrong.0)).into()
+        Fault::Passing(format!("what it sends is not AMQP 0-9-1: {}", wrong.0)).into()
     }
 }
 
@@ -49,10 +49,10 @@ impl ClosedByServer {
         let text = shown::harmless(text, SHOWN_BYTES_MAX);
         let fault = match code {
             403 => Fault::Lasting(format!(
-                "it does not allow this ({text}); mend user and password in `url`, or what it allows them"
+                "permission denied ({text}); check user and password in `url`, or the user's permissions"
             )),
             // No such virtual host, among others.
-            530 => Fault::Lasting(format!("it does not allow this ({text}); mend `url`")),
+            530 => Fault::Lasting(format!("permission denied ({text}); check `url`")),
             ClosedByServer::NOT_IMPLEMENTED => Fault::Lasting(format!("it cannot do this ({text})")),
             _ => Fault::Passing(text),
         };
@@ -143,7 +143,7 @@ impl Connection {
         let (_major, _minor, _properties) = (start.u8()?, start.u8()?, start.table()?);
         let mechanisms = String::from_utf8_lossy(&start.long()?).into_owned();
         if !mechanisms.split(' ').any(|mechanism| mechanism == "PLAIN") {
-            return Err(Fault::Lasting("it takes no user and password (PLAIN); let it".into()).into());
+            return Err(Fault::Lasting("it does not support user and password (PLAIN); enable it".into()).into());
         }
         let can = [
             ("publisher_confirms", Field::Flag(true)),
@@ -164,7 +164,7 @@ impl Connection {
         let start_ok = FrameWriter::method(10, 11).table(&properties).short("PLAIN").long(&login).short("en_US");
         connection.send_method(0, &start_ok)?;
         let mut tune = connection.answer(10, 30).map_err(|closed| match closed.code {
-            403 => Fault::Lasting("it does not accept user or password; mend them in `url`".into()).into(),
+            403 => Fault::Lasting("authentication failed; check user and password in `url`".into()).into(),
             _ => closed,
         })?;
         let (channels, frame_max, _shorter) = (tune.u16()?, tune.u32()?, tune.u16()?);
@@ -195,7 +195,7 @@ impl Connection {
             match self.next_new(until)? {
                 Some(Event::Answer { class: c, method: m, body }) if (c, m) == (class, method) => return Ok(body),
                 Some(_) if self.waiting.len() >= WAITING_MAX => {
-                    return Err(Fault::Passing("it sends more than it was asked for".into()).into());
+                    return Err(Fault::Passing("it sends more than was requested".into()).into());
                 }
                 Some(event) => self.waiting.push_back(event),
                 None => return Err(silent().into()),

@@ -54,7 +54,7 @@ pub(super) fn check(writes: &RabbitmqWrites, start: SinkStart<'_>, schema: &Sche
         Ok(_) => Ok(()),
         Err(ClosedByServer { code: ClosedByServer::NO_SUCH, fault: Fault::Passing(why), .. }) => {
             let key = if writes.exchange.is_empty() { "routing_key" } else { "exchange" };
-            let message = format!("the server says: {why}; make it there, or mend the name");
+            let message = format!("the server says: {why}; create it there, or check the name");
             Err(ServerFault::Lasting(wrong(spec, origin, key, message)))
         }
         Err(closed) => Err(not_begun(spec, origin, &server.place.shown(), closed.fault)),
@@ -214,15 +214,14 @@ impl RabbitmqSink {
                         wait = Duration::ZERO;
                     }
                     Some(Event::Confirmed { .. }) => {
-                        return Err(Fault::Passing(
-                            "it does not take a message, as a queue is full or cannot keep it".into(),
-                        )
-                        .into());
+                        return Err(
+                            Fault::Passing("it rejects a message: a queue is full or cannot store it".into()).into()
+                        );
                     }
                     Some(Event::Returned { routing_key, why }) => {
                         let (key, why) = (shown::harmless(&routing_key, 100), shown::harmless(&why, 100));
                         return Err(Fault::Lasting(format!(
-                            "no queue takes a message with the routing key `{key}` ({why}); bind one, or mend `exchange` or the key"
+                            "no queue is bound for the routing key `{key}` ({why}); bind one, or check `exchange` or the key"
                         ))
                         .into());
                     }

@@ -241,8 +241,9 @@ impl Rabbitmq {
                             return Err(self.lasting(
                                 &open.queue,
                                 &format!(
-                                    "its messages from offset {next} to {} were deleted before the job read them; let the stream keep more (max-age, \
-                                     max-length-bytes), and give the source another name to go on with what is there",
+                                    "its messages from offset {next} to {} were deleted before the job read them; let the stream keep \
+                                     more (max-age, max-length-bytes), and give the source another name to continue with the \
+                                     existing messages",
                                     first - 1
                                 ),
                             ));
@@ -314,7 +315,7 @@ impl Rabbitmq {
                     messages.extend(self.message(open, delivery)?);
                 }
                 Ok(Some(Event::Cancelled)) => {
-                    return Err(told(self, open, Fault::Passing("it is not there any more".into()).into()));
+                    return Err(told(self, open, Fault::Passing("it no longer exists".into()).into()));
                 }
                 Ok(Some(_)) if Instant::now() < until => {}
                 Ok(_) => break,
@@ -370,7 +371,7 @@ impl ReadPartition for Rabbitmq {
             None => None,
             Some(position) => Some(
                 RabbitmqPosition::parse(position)
-                    .ok_or_else(|| self.lasting(queue, "its position is none of RabbitMQ"))?,
+                    .ok_or_else(|| self.lasting(queue, "its position is not a RabbitMQ position"))?,
             ),
         };
         let (connection, coming) = self.connect(queue, at.map(|at| at.next)).map_err(|closed| match closed.code {
@@ -380,7 +381,7 @@ impl ReadPartition for Rabbitmq {
                 let why = match closed.fault {
                     Fault::Passing(why) | Fault::Lasting(why) => why,
                 };
-                ReadTrouble::Passing(format!("{place}: {word} `{queue}` is not there ({why})"))
+                ReadTrouble::Passing(format!("{place}: {word} `{queue}` does not exist ({why})"))
             }
             _ => self.trouble(queue, closed),
         })?;

@@ -100,7 +100,7 @@ impl ArrowStream {
         let Some((prefix, rest)) = self.bytes.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
         let (begin, length) = prefix.split_at(CONTINUES.len());
         if begin != CONTINUES {
-            return Err("it is no stream of Arrow IPC: no message begins where one should".into());
+            return Err("it is not an Arrow IPC stream: no message begins where one should".into());
         }
         let length = length.try_into().map(u32::from_le_bytes).unwrap_or_default() as usize;
         if length == 0 {

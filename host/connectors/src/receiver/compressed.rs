@@ -74,7 +74,7 @@ fn kind_of(source: &SourceSpec, path: &Path, file: &mut Content) -> io::Result<O
     }
     let named = kind_of_name(path);
     if source.format == Format::Parquet {
-        let words = "files of Parquet are read from their end, and this is no regular file; copy it into one";
+        let words = "files of Parquet are read from their end, and this is not a regular file; copy it into one";
         return if file.is_regular()? { Ok(Some(Kind::Parquet)) } else { Err(io::Error::other(words)) };
     }
     if !file.is_regular()? {

@@ -37,7 +37,7 @@ trait Folder: Send {
     /// file. An error tells what could not be looked at.
     fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<ScanResult, (PathBuf, io::Error)>;
 
-    /// Opens a file that is new, by its name and path. `None`: it is not there any more.
+    /// Opens a file that is new, by its name and path. `None`: it no longer exists.
     fn open(&self, name: &str, path: &Path) -> Result<Option<Content>, Error>;
 
     /// Opens a file that was read in part, at the place where that ended. `None`: the inbox is closed.

@@ -379,7 +379,7 @@ impl RetryPause {
     /// It does not, for this reason, which is told once.
     fn after(&mut self, why: &str) -> Duration {
         if self.told.as_deref() != Some(why) {
-            warn!("{}: {why}; trying again until it works", self.who);
+            warn!("{}: {why}; retrying until it works", self.who);
             self.told = Some(why.to_owned());
         }
         let pause = self.pause;

@@ -132,7 +132,7 @@ impl Schemas {
             }
             None => {
                 if !self.known.contains_key(&id) {
-                    warn!("source `{source}`: {url} knows no schema {id}; records that begin with it are rejected");
+                    warn!("source `{source}`: {url} has no schema {id}; records that begin with it are rejected");
                 }
                 self.known.insert(id, CachedSchema::Unknown(Instant::now()));
             }
@@ -151,7 +151,7 @@ impl Schemas {
             let reason = match asked.unwrap_or_else(|_| Err(late())) {
                 Ok(found) => {
                     if trouble.is_some() {
-                        info!("source `{source}`: the schema registry {url} answers again");
+                        info!("source `{source}`: the schema registry {url} is reachable again");
                     }
                     return Ok(found);
                 }
@@ -161,7 +161,7 @@ impl Schemas {
             if since.elapsed() >= wait {
                 let wait = units::show_time(wait);
                 return Err(Error::environment(format!(
-                    "source `{source}`: the schema registry {url} gave no answer for {wait} (`registry.wait`): {reason}"
+                    "source `{source}`: the schema registry {url} did not respond for {wait} (`registry.wait`): {reason}"
                 )));
             }
             if trouble.as_ref() != Some(&reason) {

@@ -140,7 +140,7 @@ impl<'a> Replayer<'a> {
         };
         let reader = self.bucket.insert(reader);
         let path = object::shown(reader.bucket.place(), &extent.file);
-        let object = reader.open(&extent.file).map_err(|error| error.message)?.ok_or("it is not there any more")?;
+        let object = reader.open(&extent.file).map_err(|error| error.message)?.ok_or("it no longer exists")?;
         if !is_same(object.facts().known_by().unsigned_abs(), extent) {
             return Err(OTHER_OBJECT.into());
         }

@@ -152,7 +152,7 @@ async fn a_socket_is_read_and_connected_again() {
     assert!(!state.finished && state.failed.is_none());
     let hint = format!("start a server with `nc -lk {}`", address.port());
     let expected = [
-        format!(" WARN source `lines`: cannot connect to {address} (connection refused); trying again; {hint}"),
+        format!(" WARN source `lines`: cannot connect to {address} (connection refused); retrying; {hint}"),
         format!(" INFO source `lines`: connected to {address}"),
         format!(" INFO source `lines`: connection to {address} closed by the peer; reconnecting"),
         format!(" INFO source `lines`: connected to {address}"),

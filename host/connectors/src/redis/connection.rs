@@ -203,7 +203,7 @@ fn length(line: &[u8]) -> io::Result<Option<u64>> {
 }
 
 fn not_redis() -> io::Error {
-    wrong("what it answers is none of Redis".into())
+    wrong("its reply is not Redis".into())
 }
 
 fn wrong(why: String) -> io::Error {
@@ -241,7 +241,7 @@ mod tests {
             [&b"HTTP/1.1 400\r\n"[..], b"$x\r\n", b"$1\r\nab\r\n", b"\r\n", b"+a\n", b"%1\r\n+a\r\n+b\r\n", b":x\r\n"]
         {
             let told = read(other, 10_000).0.unwrap_err();
-            assert_eq!(told.to_string(), "what it answers is none of Redis", "{other:?}");
+            assert_eq!(told.to_string(), "its reply is not Redis", "{other:?}");
         }
     }
 

@@ -133,16 +133,16 @@ pub fn words(error: &RedisError) -> String {
     let words = match error {
         RedisError::Io(error) => shown::harmless(&plain(error), SHOWN_BYTES_MAX),
         RedisError::Refused(words) => shown::harmless(words, SHOWN_BYTES_MAX),
-        RedisError::Unexpected => "its answer is none to what was asked".to_owned(),
-        RedisError::Login => return "it does not accept user or password; mend them in `url`".to_owned(),
+        RedisError::Unexpected => "its reply does not fit the request".to_owned(),
+        RedisError::Login => return "authentication failed; check user and password in `url`".to_owned(),
     };
     match error.code() {
-        Some("NOAUTH") => format!("{words}; write user and password into `url`"),
-        Some("NOPERM") => format!("{words}; let it allow the user this"),
+        Some("NOAUTH") => format!("{words}; add user and password to `url`"),
+        Some("NOPERM") => format!("{words}; grant the user this permission"),
         Some("MOVED" | "ASK" | "CROSSSLOT") => {
-            format!("{words}; it is a node of a cluster, which is not spoken to; name a server without one")
+            format!("{words}; it is a node of a cluster, which is not supported; name a standalone server")
         }
-        Some("WRONGTYPE") => "something that is no stream has this key; mend `stream`".to_owned(),
+        Some("WRONGTYPE") => "this key is not a stream; check `stream`".to_owned(),
         _ => words,
     }
 }
@@ -172,10 +172,10 @@ mod tests {
         for (error, passing, text) in [
             (refused("LOADING the data set"), true, "LOADING the data set"),
             (refused("OOM command not allowed"), true, "OOM command not allowed"),
-            (refused("NOAUTH needed"), false, "NOAUTH needed; write user and password into `url`"),
-            (refused("WRONGTYPE x"), false, "something that is no stream has this key; mend `stream`"),
+            (refused("NOAUTH needed"), false, "NOAUTH needed; add user and password to `url`"),
+            (refused("WRONGTYPE x"), false, "this key is not a stream; check `stream`"),
             (refused("ERR \u{1b}[31m"), false, "ERR \\u{1b}[31m"),
-            (RedisError::Login, false, "it does not accept user or password; mend them in `url`"),
+            (RedisError::Login, false, "authentication failed; check user and password in `url`"),
             (io::Error::other("gone").into(), true, "gone"),
         ] {
             assert_eq!((passes(&error), words(&error).as_str()), (passing, text));

@@ -257,14 +257,14 @@ impl RedisSink {
             // It is not started again, as that would go on without these rows.
             "forgotten" => Err(ServerFault::Lasting(Error::job(format!(
                 "sink `{}`: batch {batch}: {} holds batch {} of this job, and has confirmed batch {known}: it has lost what it had \
-                 confirmed. Let it keep each write (appendonly yes, appendfsync always, maxmemory-policy noeviction) and bring back its data; \
-                 a start of the job as it is goes on without the rows that are missing, and --fresh begins anew",
+                 confirmed. Let it keep each write (appendonly yes, appendfsync always, maxmemory-policy noeviction) and restore its \
+                 data; a restart of the job as it is continues without the missing rows, and --fresh starts from scratch",
                 self.name,
                 self.server.place(),
                 shown::harmless(&number, 30)
             )))),
             _ => Err(ServerFault::Lasting(Error::environment(format!(
-                "sink `{}`: batch {batch}: {}: its answer is none of the job's script",
+                "sink `{}`: batch {batch}: {}: its reply is not from the job's script",
                 self.name,
                 self.server.place()
             )))),
@@ -274,7 +274,7 @@ impl RedisSink {
     /// The job was taken over.
     fn lost(&self, generation: &str) -> Error {
         Error::taken_over(format!(
-            "sink `{}`: the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+            "sink `{}`: the job was restarted elsewhere (generation {}), and this process (generation {}) was replaced",
             self.name,
             shown::harmless(generation, 30),
             self.generation

@@ -193,8 +193,8 @@ impl Redis {
         let missing = new.saturating_sub(facts.length);
         if all_new && missing > 0 {
             let told = format!(
-                "{missing} entries behind {} were deleted before the job read them; let the stream keep more (MAXLEN, MINID), and give \
-                 the source another name to go on with what is there",
+                "{missing} entries after {} were deleted before the job read them; let the stream keep more (MAXLEN, MINID), and give \
+                 the source another name to continue with the existing entries",
                 at.id.shown()
             );
             return Err(self.lasting(stream, &told));
@@ -218,7 +218,7 @@ impl Redis {
     }
 
     fn gone(&self, stream: &str) -> ReadTrouble {
-        ReadTrouble::Passing(format!("stream `{}` is not there any more", shown::harmless(stream, 200)))
+        ReadTrouble::Passing(format!("stream `{}` no longer exists", shown::harmless(stream, 200)))
     }
 
     /// An entry as a message; or what it is and why it is none.
@@ -272,7 +272,7 @@ impl Redis {
             None => entries(value),
             Some(_) => first_id(value).map(|id| vec![(id, Vec::new())]),
         };
-        let mut entries = found.ok_or_else(|| self.lasting(&open.stream, "the server's answer is none to XREAD"))?;
+        let mut entries = found.ok_or_else(|| self.lasting(&open.stream, "the server's reply does not fit XREAD"))?;
         // What is more than was asked for is asked for again.
         entries.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         let before = open.at;
@@ -325,7 +325,7 @@ impl ReadPartition for Redis {
         let at = match (position, facts) {
             (Some(position), Some(facts)) => {
                 let at = RedisPosition::parse(position)
-                    .ok_or_else(|| self.lasting(stream, "its position is none of Redis"))?;
+                    .ok_or_else(|| self.lasting(stream, "its position is not a Redis position"))?;
                 self.check(stream, at, &facts)?;
                 at
             }

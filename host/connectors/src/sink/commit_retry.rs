@@ -51,7 +51,7 @@ impl CommitRetry<'_> {
                 Ok(done) => {
                     if !pause.is_zero() {
                         let server = if self.place.is_empty() { "it" } else { self.place };
-                        tracing::info!("{who}: {server} takes rows again; the job goes on");
+                        tracing::info!("{who}: {server} accepts rows again; the job continues");
                     }
                     return Ok(done);
                 }
@@ -68,7 +68,7 @@ impl CommitRetry<'_> {
                 return Err(Error::environment(format!("{who}: {place}{why}; the job has waited for {wait} (`wait`)")));
             }
             if pause.is_zero() {
-                tracing::warn!("{who}: {place}{why}; the job waits, and tries again until it works");
+                tracing::warn!("{who}: {place}{why}; the job waits and retries until it works");
             }
             pause = longer(pause);
             if !pause_or_end(spread(pause).max(least).min(left), self.failure) {

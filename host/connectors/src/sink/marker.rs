@@ -96,7 +96,7 @@ impl Marker {
         }
         if self.generation > owner.generation {
             return Err(TakenOver::error(format!(
-                "the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+                "the job was restarted elsewhere (generation {}), and this process (generation {}) was replaced",
                 self.generation, owner.generation
             )));
         }
@@ -137,7 +137,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Marker>> {
 
 /// What a marker says, from its text. An error goes on behind "the marker".
 pub(crate) fn parse(text: &[u8]) -> Result<Marker, String> {
-    let damaged = || "is damaged; restore it from a copy, or begin anew in another place".to_string();
+    let damaged = || "is damaged; restore it from a copy, or start from scratch in another place".to_string();
     let end = memchr::memchr(b'\n', text).ok_or_else(damaged)?;
     let (line, sum) = text.split_at(end + 1);
     if sum != format!("{}\n", checksum(line)).as_bytes() {
@@ -189,7 +189,7 @@ pub(crate) fn take_over(path: &Path, marker: &Marker) -> io::Result<()> {
 
 /// The error of a process that does not find what it has just written: only who takes the job over removes it.
 pub(crate) fn gone() -> io::Error {
-    let message = "its unfinished file is gone: the job was started again elsewhere, and this process has lost it";
+    let message = "its unfinished file was deleted: the job was restarted elsewhere, and this process was replaced";
     TakenOver::error(message.into())
 }
 

@@ -121,7 +121,7 @@ fn until_there<T>(
             )));
         }
         if pause.is_zero() {
-            tracing::warn!("sink `{name}`: {why}; the job waits until it works, for {wait} at most (`wait`)");
+            tracing::warn!("sink `{name}`: {why}; the job waits until it works, for up to {wait} (`wait`)");
         }
         pause = longer(pause);
         if !pause_or_end(pause.min(spec.wait.saturating_sub(began.elapsed())).min(left()), failure) {
@@ -204,7 +204,7 @@ impl PluginSink {
         if count > 0 {
             let told = self.told(batch, count, before, &refused);
             if !self.spec.reject {
-                let told = format!("{told}; mend the rows or the config, or write on_error = \"reject\"");
+                let told = format!("{told}; fix the rows or the config, or set on_error = \"reject\"");
                 return Err(self.writer.writer.fails(Error::plugin(told)));
             }
             // Before they are lost: of a commit that is not answered nobody knows later what it left out.
@@ -219,8 +219,8 @@ impl PluginSink {
         let name = &self.name;
         let [held, had] = [held, self.committed].map(Option::unwrap_or_default);
         Error::environment(format!(
-            "sink `{name}`: batch {batch}: its plugin held batches up to {had}, and says now that it holds them up to {held}: \
-             what it writes to was replaced, emptied or set back"
+            "sink `{name}`: batch {batch}: its plugin held batches up to {had}, and now reports batches up to {held}: its target was \
+             replaced, emptied or reset"
         ))
     }
 
@@ -230,7 +230,7 @@ impl PluginSink {
             refused.iter().map(|(place, row)| format!("row {place} of the batch: {}", reason(row))).collect();
         let more = if count > told.len() as u64 { "; and others" } else { "" };
         let name = &self.name;
-        format!("sink `{name}`: batch {batch}: its plugin refuses {count} of {rows} rows: {}{more}", told.join("; "))
+        format!("sink `{name}`: batch {batch}: its plugin rejected {count} of {rows} rows: {}{more}", told.join("; "))
     }
 }
 

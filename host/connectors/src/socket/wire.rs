@@ -40,7 +40,7 @@ pub async fn connect(source: &SourceSpec, address: &str, folder: &Path) -> Resul
     };
     match timeout(CONNECT_TIME_MAX, connecting).await {
         Ok(connected) => connected.map_err(|error| told(&error)),
-        Err(_) => Err(format!("no answer in {} s", CONNECT_TIME_MAX.as_secs())),
+        Err(_) => Err(format!("no response in {} s", CONNECT_TIME_MAX.as_secs())),
     }
 }
 

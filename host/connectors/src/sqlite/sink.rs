@@ -211,7 +211,7 @@ impl SqliteSink {
             let claimed: Option<i64> = transaction.query_row(claim, values, |row| row.get(0)).optional()?;
             let lost = || {
                 DatabaseFault::TakenOver(format!(
-                    "the job was started again elsewhere, and this process (generation {generation}) has lost it"
+                    "the job was restarted elsewhere, and this process (generation {generation}) was replaced"
                 ))
             };
             held = batch(claimed.ok_or_else(lost)?);
@@ -242,8 +242,8 @@ impl SqliteSink {
             )?;
             if moved != 1 {
                 return Err(DatabaseFault::TakenOver(format!(
-                    "the job was started again elsewhere, or its row in {MARKERS} is gone, and this process (generation \
-                     {generation}) has lost it"
+                    "the job was restarted elsewhere, or its row in {MARKERS} is gone, and this process (generation \
+                     {generation}) was replaced"
                 )));
             }
         }

@@ -56,9 +56,7 @@ fn rows(connection: &mut Connection, query: &str) -> std::result::Result<Bytes, 
     let mut statement = connection.prepare(query)?;
     let wrong = |message: String| Err(DatabaseFault::Lasting(message));
     if statement.parameter_count() > 0 {
-        return wrong(
-            "the query has parameters, as `?`, and there is nothing to put in their place; write values".into(),
-        );
+        return wrong("the query has parameters, as `?`, and they have no values; write values".into());
     }
     let mut columns: Vec<ResultColumn> = statement.columns().map(|column| ResultColumn::new(&column)).collect();
     if columns.is_empty() {
@@ -71,7 +69,7 @@ fn rows(connection: &mut Connection, query: &str) -> std::result::Result<Bytes, 
             Ok(Some(row)) => row,
             Ok(None) => break,
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
-                return wrong(format!("no answer in {} s to the query", QUERY_TIME_MAX.as_secs()));
+                return wrong(format!("no response in {} s to the query", QUERY_TIME_MAX.as_secs()));
             }
             Err(error) => return Err(error.into()),
         };

@@ -206,7 +206,7 @@ impl TargetTable {
             Cells::Date(array) => text(&|out| cell::write_date(out, array.value(row))),
             Cells::Decimal(array) => ToSqlOutput::from(array.value_as_string(row)),
             Cells::Other(array) => {
-                return Err(format!("column `{}` is {}, which no column of SQLite holds", name(), array.data_type()));
+                return Err(format!("column `{}` is {}, which SQLite columns cannot hold", name(), array.data_type()));
             }
         })
     }

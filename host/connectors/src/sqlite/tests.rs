@@ -110,11 +110,11 @@ fn a_start_takes_over_and_the_one_before_writes_nothing_more() {
     let mut second = test.open(2).unwrap();
     assert_eq!(second.committed(), Some(BatchId(1)));
     let lost = commit(&mut *first, 2, rows(&[(Some("a"), Some(2), "insert")])).unwrap_err();
-    assert!(lost.message.contains("the job was started again elsewhere"), "{lost}");
+    assert!(lost.message.contains("the job was restarted elsewhere"), "{lost}");
     assert_eq!(test.rows(), [("a".into(), Some(1))]);
     commit(&mut *second, 2, rows(&[(Some("a"), Some(3), "insert")])).unwrap();
     assert_eq!((test.rows(), test.committed()), (vec![("a".into(), Some(3))], Some(BatchId(2))));
-    assert!(test.open(1).err().is_some_and(|error| error.message.contains("started again elsewhere")));
+    assert!(test.open(1).err().is_some_and(|error| error.message.contains("restarted elsewhere")));
 }
 
 #[test]

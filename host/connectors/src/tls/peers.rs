@@ -125,9 +125,8 @@ impl Peers {
 }
 
 fn server_name(name: &str) -> Result<ServerName<'static>, TlsRefusal> {
-    ServerName::try_from(name.to_owned()).map_err(|_| {
-        TlsRefusal(format!("`{name}` is no name that a certificate could have; give --hosts another name"))
-    })
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| TlsRefusal(format!("`{name}` cannot be the name of a certificate; give --hosts another name")))
 }
 
 /// What an error says of TLS.
@@ -149,10 +148,10 @@ fn of_peer(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(wrong) => match wrong {
             Wrong::Expired | Wrong::ExpiredContext { .. } => {
-                "its certificate has expired; renew `tls.crt` there, start it again, and look at this machine's clock".into()
+                "its certificate has expired; renew `tls.crt` there, restart it, and check this machine's clock".into()
             }
             Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
-                "its certificate is not valid yet; look at this machine's clock".into()
+                "its certificate is not valid yet; check this machine's clock".into()
             }
             Wrong::NotValidForName => {
                 "its certificate is not for the name that --hosts has for it; make one for that name".into()
@@ -164,8 +163,8 @@ fn of_peer(error: &rustls::Error) -> String {
             ),
             // An issuer of the right name with another key signed it.
             Wrong::UnknownIssuer | Wrong::BadSignature => {
-                "its certificate was made by nobody in `ca.crt` of this process; give all processes certificates of one issuer, \
-                 and the issuer's own as `ca.crt`"
+                "its certificate was not issued by a CA in `ca.crt` of this process; give all processes certificates of one CA, and the \
+                 CA's certificate as `ca.crt`"
                     .into()
             }
             other => format!("its certificate cannot be accepted: {}", super::of_certificate(&other.to_string())),
@@ -205,10 +204,10 @@ fn of_own(error: &rustls::Error, folder: &Path, name: &str) -> String {
     match error {
         rustls::Error::InvalidCertificate(wrong) => match wrong {
             Wrong::Expired | Wrong::ExpiredContext { .. } => {
-                format!("`{own}` has expired; renew it, and look at this machine's clock")
+                format!("`{own}` has expired; renew it, and check this machine's clock")
             }
             Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
-                format!("`{own}` is not valid yet; look at this machine's clock")
+                format!("`{own}` is not valid yet; check this machine's clock")
             }
             Wrong::NotValidForName => {
                 format!("`{own}` is not for `{name}`, which --hosts has for this process; make one for that name")
@@ -218,7 +217,10 @@ fn of_own(error: &rustls::Error, folder: &Path, name: &str) -> String {
                 names(presented)
             ),
             Wrong::UnknownIssuer | Wrong::BadSignature => {
-                format!("`{own}` was made by nobody in `{}`, by which the processes know each other", issuers.display())
+                format!(
+                    "`{own}` was not issued by a CA in `{}`, by which the processes identify each other",
+                    issuers.display()
+                )
             }
             Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => format!(
                 "`{own}` must be good for servers and for clients; make it with `extendedKeyUsage = serverAuth, clientAuth`, or \

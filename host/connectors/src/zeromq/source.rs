@@ -116,8 +116,8 @@ impl Zeromq {
                 let bound = runtime.block_on(TcpListener::bind(address));
                 let listener = bound.map_err(|error| match error.kind() {
                     // A process of this job that is just ending.
-                    io::ErrorKind::AddrInUse => Fault::Passing("somebody else listens there".into()),
-                    _ => Fault::Lasting(format!("nobody can listen there: {error}")),
+                    io::ErrorKind::AddrInUse => Fault::Passing("the address is already in use".into()),
+                    _ => Fault::Lasting(format!("cannot listen there: {error}")),
                 })?;
                 let (source, wants) = (self.source.clone(), self.wants.clone());
                 runtime.spawn(listen(listener, source, wants, sender));

@@ -31,7 +31,7 @@ pub fn greeting(mechanism: &str, as_server: bool) -> [u8; GREETING_BYTES] {
 /// The mechanism of the other side's greeting.
 pub fn mechanism(greeting: &[u8; GREETING_BYTES]) -> Result<String, ProtocolError> {
     if greeting[0] != 0xff || greeting[9] & 1 == 0 {
-        return Err(ProtocolError("its first bytes are none of ZeroMQ"));
+        return Err(ProtocolError("its first bytes are not ZeroMQ"));
     }
     if greeting[10] < 3 {
         return Err(ProtocolError("it speaks a version before 3 of its protocol (ZeroMQ 4); renew it"));

@@ -68,7 +68,7 @@ fn a_table_that_replaces_rows_holds_each_once_though_job_and_server_are_killed()
     job.until("some rows are there", |_| count() > 1000);
     running.kill();
     trial.move_in("in/b.jsonl", lines(1500..2000));
-    job.until_stderr("the job waits, and tries again until it works");
+    job.until_stderr("the job waits and retries until it works");
     let running = server(port, &trial);
     until("all rows are there", || count() >= 2000);
     job.stop();

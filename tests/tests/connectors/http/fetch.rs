@@ -37,7 +37,7 @@ fn a_stream_of_lines_is_followed_through_all_that_can_happen_to_it() {
     );
     let trial = job(port, "lines", &more);
     let mut running = trial.start(&[]);
-    running.until_stderr("connection refused; trying again until it works");
+    running.until_stderr("connection refused; retrying until it works");
     let server = StreamServer::start(port, |asking: &mut Asking| match asking.before {
         0 => asking.say("what is this\r\n\r\n"),
         1 => asking.reply(503, "Retry-After: 0\r\n", "not now"),
@@ -72,7 +72,7 @@ fn a_stream_of_lines_is_followed_through_all_that_can_happen_to_it() {
     let told = running.stop();
     for words in [
         "does not speak HTTP/1.1",
-        "503 Service Unavailable: not now; trying again",
+        "503 Service Unavailable: not now; retrying",
         "the connection broke",
         "nothing came for 300ms (`stall`)",
         &format!("connected to http://127.0.0.1:{port}/feed"),
@@ -86,12 +86,12 @@ fn a_stream_of_lines_is_followed_through_all_that_can_happen_to_it() {
 #[test]
 fn who_is_refused_stops_with_the_story() {
     for (status, how, token, words) in [
-        (401, "lines", "token = \"tok-77\"", "401 Unauthorized: bad token; mend `token` or `headers`"),
-        (403, "sse", "token = \"tok-77\"", "403 Forbidden: bad token; mend `token` or `headers`"),
-        (401, "every = \"1s\"", "", "401 Unauthorized: bad token; the server wants to know who asks; give `token`"),
-        (401, "websocket", "token = \"tok-77\"", "401 Unauthorized: bad token; mend `token`"),
-        (404, "lines", "", "404 Not Found: bad token; there is nothing at that address; mend `url`"),
-        (200, "sse", "", "the answer is `nothing` and no stream of events (text/event-stream)"),
+        (401, "lines", "token = \"tok-77\"", "401 Unauthorized: bad token; check `token` or `headers`"),
+        (403, "sse", "token = \"tok-77\"", "403 Forbidden: bad token; check `token` or `headers`"),
+        (401, "every = \"1s\"", "", "401 Unauthorized: bad token; the server requires credentials; set `token`"),
+        (401, "websocket", "token = \"tok-77\"", "401 Unauthorized: bad token; check `token`"),
+        (404, "lines", "", "404 Not Found: bad token; the address does not exist; check `url`"),
+        (200, "sse", "", "the response is `nothing`, not an event stream (text/event-stream)"),
     ] {
         let server = StreamServer::start(free_port(), move |asking: &mut Asking| asking.reply(status, "", "bad token"));
         let trial = job(server.port(), how, token);
@@ -131,7 +131,7 @@ fn answers_that_lead_elsewhere_are_followed_a_few_times_and_no_stranger_hears_th
     let trial = job(home.port(), "lines", "");
     trial.change("/feed?a=b", "/round");
     let mut running = trial.start(&[]);
-    running.until_stderr("one answer leads to the next, 5 times and more");
+    running.until_stderr("more than 5 redirects");
     running.stop();
 }
 
@@ -234,7 +234,7 @@ fn answers_have_bounds() {
     for (answer, words) in [
         (("", vec![b' '; 2000]), "the answer has more than 1000 bytes (`answer_bytes_max`)"),
         (("Content-Encoding: gzip\r\n", packed(&vec![b' '; 50 << 20])[..900].to_vec()), "(`answer_bytes_max`)"),
-        (("Content-Encoding: br\r\n", b"x".to_vec()), "packed as `br`, and only gzip was asked for"),
+        (("Content-Encoding: br\r\n", b"x".to_vec()), "compressed as `br`, and only gzip was requested"),
     ] {
         let (head, body) = answer;
         let server = StreamServer::start(free_port(), move |asking: &mut Asking| asking.reply(200, head, &body));
@@ -254,7 +254,7 @@ fn answers_have_bounds() {
     let trial =
         job(server.port(), "every = \"1s\"", &format!("{JSON}\ntimeout = \"200ms\"\nanswer_bytes_max = \"32MiB\""));
     let mut running = trial.start(&[]);
-    running.until_stderr("no whole answer within 200ms (`timeout`)");
+    running.until_stderr("no complete response within 200ms (`timeout`)");
     running.stop();
 }
 
@@ -301,8 +301,8 @@ fn pages_follow_each_other_and_rows_stand_within_answers() {
     let mut running = trial.start(&[]);
     running.until("all pages are there", |_| numbers(&trial).len() >= 4);
     assert_eq!(numbers(&trial)[..4], [1, 2, 3, 4]);
-    running.until_stderr("a further page is not there");
-    running.until_stderr("beginning with the first one");
+    running.until_stderr("the next page is missing");
+    running.until_stderr("restarting at the first one");
     running.until("it begins again", |_| numbers(&trial).iter().filter(|n| **n == 1).count() >= 3);
     running.stop();
 }
@@ -324,8 +324,8 @@ fn what_is_no_page_is_told() {
         "{\"data\":{\"items\":[]}}",
         "its next page is http://localhost:1/x, which is at another server",
     );
-    told("/x", "{\"error\":\"none\"}", "the answer has nothing at `data.items` (`rows`); trying again");
-    told("/x", "{\"data\":{\"items\":7}}", "what the answer has at `data.items` (`rows`) is no array");
+    told("/x", "{\"error\":\"none\"}", "the answer has nothing at `data.items` (`rows`); retrying");
+    told("/x", "{\"data\":{\"items\":7}}", "the response's value at `data.items` (`rows`) is not an array");
     told("/x", "{\"data\"", "the answer is not JSON: ");
     let trial = job(1, "every = \"50ms\"", &format!("{JSON}\nrows = \"a..b\""));
     assert!(trial.refused(&["validate", "job.toml"]).contains("`rows` has an empty name"));
@@ -505,7 +505,7 @@ fn an_event_with_an_id_and_more_rows_than_a_batch_is_refused() {
     let ended = passing("batch = \"0s\"", &source, "").run(&["--unsupervised"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("an event has 30 rows, and a batch holds 20 of this source at most"),
+        ended.stderr.contains("an event has 30 rows, and a batch holds at most 20 of this source"),
         "{}",
         ended.stderr
     );

@@ -119,8 +119,8 @@ fn a_packed_answer_that_breaks_off_is_asked_for_again() {
     running.until("all rows are there", |_| numbers(&trial).len() >= 2 && server.asked().len() > 3);
     let told = running.stop();
     assert_eq!(numbers(&trial), [1, 2]);
-    assert_eq!(told.matches("the answer is packed, and damaged").count(), 1, "{told}");
-    assert!(told.contains("answers again"), "{told}");
+    assert_eq!(told.matches("the response is compressed, and damaged").count(), 1, "{told}");
+    assert!(told.contains("is reachable again"), "{told}");
 }
 
 /// It comes, and comes, and takes longer than silence may last; then it breaks off without a word.

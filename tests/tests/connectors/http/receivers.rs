@@ -137,7 +137,7 @@ mod long {
         end_all(server);
         // There are rows to send, however far the job has come.
         trial.move_in("in/b.jsonl", rows(1500..2000) + "{\"n\":2000,\"word\":\"last\"}\n");
-        again.until_stderr("the job waits, and tries again until it works");
+        again.until_stderr("the job waits and retries until it works");
         let server = search(port, &trial);
         until("all rows are there", || count() >= 2001);
         again.stop();
@@ -155,7 +155,7 @@ mod long {
             "{\"n\":1,\"word\":\"taken\"}\n{\"n\":99999,\"word\":\"too large\"}\n{\"n\":2,\"word\":\"taken\"}\n",
         );
         let told = trial.run_well(&["--fresh", "--yes"]).stderr;
-        assert!(told.contains("refuses 1 of 3 rows") && told.contains("99999"), "{told}");
+        assert!(told.contains("rejected 1 of 3 rows") && told.contains("99999"), "{told}");
         assert_eq!(count(), 2003);
         end_all(server);
     }

@@ -133,7 +133,7 @@ fn a_wrong_token_a_browser_and_what_is_packed_are_refused() {
     answered(&client.post(&[token, "Millstream-Producer: p"], "x").unwrap(), 400, "Millstream-Sequence");
     let told = job.stop();
     assert_eq!(trial.values("out.jsonl"), ["a", "b", "c"]);
-    assert!(told.contains("refused what 127.0.0.1:") && !told.contains("secret-7"), "{told}");
+    assert!(told.contains("rejected data from 127.0.0.1:") && !told.contains("secret-7"), "{told}");
     let (trial, job) = listening(port, "batch = \"0s\"", "", "");
     let mut client = self::client(port);
     answered(&client.post(&["Origin: http://evil.example"], "x").unwrap(), 403, "a page in a browser");

@@ -55,7 +55,7 @@ fn a_server_that_is_away_busy_or_breaks_off_is_waited_for() {
     let port = free_port();
     let trial = job("", port, "/", "timeout = \"200ms\"", &["[[1]]", "[[2]]"]);
     let mut waiting = trial.start(&[]);
-    waiting.until_stderr("connection refused; the job waits, and tries again until it works");
+    waiting.until_stderr("connection refused; the job waits and retries until it works");
     let began = std::sync::Mutex::new(Vec::new());
     let server = HttpServer::start(port, move |_, before| {
         began.lock().unwrap().push(std::time::Instant::now());
@@ -78,7 +78,7 @@ fn a_server_that_is_away_busy_or_breaks_off_is_waited_for() {
     let ended = waiting.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("the job waits").count(), 1, "told once: {}", ended.stderr);
-    assert!(ended.stderr.contains("takes rows again; the job goes on"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("accepts rows again; the job continues"), "{}", ended.stderr);
     let asked = server.asked();
     let keys: Vec<&str> = asked.iter().map(|asked| asked.header("idempotency-key").unwrap()).collect();
     assert!(asked.len() >= 6 && keys[..5].iter().all(|key| key == &keys[0]), "repeated under one key: {keys:?}");
@@ -88,12 +88,12 @@ fn a_server_that_is_away_busy_or_breaks_off_is_waited_for() {
 #[test]
 fn what_does_not_pass_ends_the_job_with_what_to_do() {
     for (status, head, more, words) in [
-        (401, "", "", "401 Unauthorized: no way; mend `token` or `headers`"),
-        (404, "", "", "there is nothing at that address; mend `url`"),
+        (401, "", "", "401 Unauthorized: no way; check `token` or `headers`"),
+        (404, "", "", "the address does not exist; check `url`"),
         (413, "", "", "lower `request_bytes_max`"),
-        (302, "Location: http://elsewhere/\r\n", "", "it leads to http://elsewhere/, which is not followed"),
-        (422, "", "", "mend `url`, `body` or the columns"),
-        (200, "", "body = \"bulk\"", "it does not answer as _bulk does"),
+        (302, "Location: http://elsewhere/\r\n", "", "it redirects to http://elsewhere/, which is not followed"),
+        (422, "", "", "check `url`, `body` or the columns"),
+        (200, "", "body = \"bulk\"", "it does not respond as _bulk does"),
         (503, "", "wait = \"100ms\"", "the job has waited for 100ms (`wait`)"),
     ] {
         let server = HttpServer::start(free_port(), move |_, _| Some((status, head.into(), "no way".into())));
@@ -138,7 +138,7 @@ fn failed_rows_of_a_bulk_are_treated_one_by_one() {
     let trial = job("", server.port(), "/_bulk", more, &["[[1],[2],[3]]", "[[4]]"]);
     let ended = trial.run_well(&[]);
     assert!(
-        ended.stderr.contains("refuses 1 of 3 rows: row 2 of the batch, {\"a\":3}: status 400: t: no 3"),
+        ended.stderr.contains("rejected 1 of 3 rows: row 2 of the batch, {\"a\":3}: status 400: t: no 3"),
         "{}",
         ended.stderr
     );
@@ -164,7 +164,7 @@ fn failed_rows_of_a_bulk_are_treated_one_by_one() {
     busy.store(false, Ordering::Release);
     let trial = job("", server.port(), "/_bulk", "body = \"bulk\"", &["[[1],[3]]"]);
     let ended = trial.run(&[]);
-    let words = "refuses 1 of 2 rows: row 1 of the batch, {\"a\":3}: status 400: t: no 3";
+    let words = "rejected 1 of 2 rows: row 1 of the batch, {\"a\":3}: status 400: t: no 3";
     assert!(ended.code == Some(1) && ended.stderr.contains(words), "{}", ended.stderr);
 }
 
@@ -228,7 +228,7 @@ fn a_job_that_was_changed_in_the_middle_of_a_batch_loses_nothing() {
             let rows: Vec<String> = (0..100).map(|row| format!("[{row}]")).collect();
             let trial = job(head, server.port(), "/", &more, &[&format!("[{}]", rows.join(","))]);
             let mut killed = trial.start(&[]);
-            killed.until_stderr("the job waits, and tries again until it works");
+            killed.until_stderr("the job waits and retries until it works");
             killed.kill();
             trial.change(&format!("_max = {before}"), &format!("_max = {after}"));
             // A server that has not restarted knows what it took.
@@ -277,7 +277,7 @@ fn what_was_planned_is_sent_as_it_was_where_a_server_goes_by_the_number() {
             "[stages.few]\nfrom = \"in\"\nfilter = \"a >= 50\"\n[sinks.out]\nfrom = \"few\"",
         );
         let mut killed = trial.start(&[]);
-        killed.until_stderr("the job waits, and tries again until it works");
+        killed.until_stderr("the job waits and retries until it works");
         killed.kill();
         trial.change("a >= 50", "a >= 0");
         trial.change("_max = 10\n", &format!("_max = {cut}\n"));
@@ -348,7 +348,7 @@ fn a_sink_that_was_given_up_is_not_waited_for() {
     let more = "headers = { X-Sequence = \"{sequence}\", X-Of = \"{sender}\" }";
     let trial = job("[checkpoint]\ndir = \"checkpoint\"", server.port(), "/", more, &["[[1],[2]]"]);
     let mut killed = trial.start(&[]);
-    killed.until_stderr("the job waits, and tries again until it works");
+    killed.until_stderr("the job waits and retries until it works");
     killed.kill();
     let text = trial.text("job.toml");
     let (head, _) = text.split_once("[sinks.out]").unwrap();

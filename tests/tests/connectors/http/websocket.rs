@@ -100,7 +100,7 @@ fn tokens_and_origins_are_checked() {
         let refused = greet(port, target, &[header]).map(drop).unwrap_err();
         assert_eq!(refused.0, status, "{target} {header}: {}", refused.1);
     }
-    job.until_stderr("sink `live`: refused what 127.0.0.1:");
+    job.until_stderr("sink `live`: rejected data from 127.0.0.1:");
     let mut good = [
         greet(port, "/?token=tok%2D7", &["Origin: https://dash.example"]).unwrap(),
         greet(port, "/", &["Authorization: Bearer tok-7"]).unwrap(),
@@ -172,6 +172,6 @@ fn clients_may_speak_tls_and_a_port_in_use_is_told() {
     assert!(ended.code != Some(0) && ended.stderr.contains(&words), "{}", ended.stderr);
     // Who does not speak WebSocket gets no rows, and is told.
     assert!(HttpClient::connect(port).unwrap().post(&[], "x").is_err());
-    job.until_stderr("refused what 127.0.0.1:");
+    job.until_stderr("rejected data from 127.0.0.1:");
     job.stop();
 }

@@ -189,7 +189,7 @@ fn a_schema_that_the_registry_refuses_ends_a_start_before_anything_is_written() 
     for command in ["run", "validate"] {
         let ended = Process::start(&mut other.command(&[command, "job.toml"])).wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        let told = "does not take the schema of these rows as `avro-refused-value`: ";
+        let told = "rejected the schema of these rows as `avro-refused-value`: ";
         assert!(ended.stderr.contains(told) && ended.stderr.contains("TYPE_MISMATCH at \"n\""), "{}", ended.stderr);
         assert!(ended.stderr.contains("job.toml:14: sink `out`: the schema registry http://127"), "{}", ended.stderr);
     }
@@ -209,7 +209,7 @@ fn a_schema_may_have_to_be_there_and_a_registry_that_is_away_is_waited_for() {
     let trial = job("avro-there", "n = \"int64\"", port, ", register = false", "");
     trial.write("input.jsonl", "[[1]]\n");
     let mut waiting = Process::start(&mut trial.command(&["run", "job.toml"]));
-    waiting.until_stderr("connection refused; the job waits, and tries again until it works");
+    waiting.until_stderr("connection refused; the job waits and retries until it works");
     let there = registry(port, &schemas);
     let ended = waiting.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
@@ -246,7 +246,7 @@ fn a_registry_whose_certificate_is_not_trusted_is_told_with_what_to_do() {
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         assert!(ended.stderr.contains("TLS: ") && ended.stderr.contains(told), "{}", ended.stderr);
     };
-    refused("was made by somebody whom this job does not trust; name a file");
+    refused("was issued by a CA that this job does not trust; name a file");
     trial.change("user = \"w\"", &format!("ca = \"{}\", user = \"w\"", made.ca().display()));
     refused("is not for the name `127.0.0.1` but for");
 }

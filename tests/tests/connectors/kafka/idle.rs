@@ -110,7 +110,7 @@ fn a_topic_that_is_not_there_holds_nothing_up() {
     let trial = job(broker, "not-yet", OTHER, "200ms");
     append(&trial, [10, 20]);
     let mut job = trial.start_processes(1, "1");
-    job.until_stderr("there is no topic `not-yet`");
+    job.until_stderr("topic `not-yet` does not exist");
     until("a window comes out", || {
         append(&trial, [150]);
         counts(&trial) == [2]

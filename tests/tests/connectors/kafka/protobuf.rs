@@ -230,7 +230,7 @@ mod long {
             ("i32 = \"int64\"", "[2147483648]", "column `i32`: 2147483648 is out of range of int32"),
             ("u64 = \"decimal(20,0)\"", "[-1]", "column `u64`: -1 is out of range of uint64"),
             ("f = \"float64\"", "[1e300]", "column `f`: 1e300 is out of range of float"),
-            ("colour = \"text\"", "[\"GREEN\"]", "column `colour`: \"GREEN\" is no value of enum `shop.Colour`"),
+            ("colour = \"text\"", "[\"GREEN\"]", "column `colour`: \"GREEN\" is not a value of enum `shop.Colour`"),
             (
                 "tags = \"list<text>\"",
                 "[[\"a\", null]]",

@@ -161,7 +161,7 @@ fn an_older_start_has_lost_all_its_shares() {
     older.signal("CONT");
     let ended = older.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("the job was started again elsewhere (generation "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the job was restarted elsewhere (generation "), "{}", ended.stderr);
     all_there(broker, topic);
 }
 
@@ -273,7 +273,7 @@ filter = "value < 0"
             job.until("it says that it waits", said);
         }
         broker.start_again();
-        job.until("both go on", |job| job.stderr().matches("is back; the job goes on").count() == 2);
+        job.until("both go on", |job| job.stderr().matches("has recovered; the job continues").count() == 2);
         broker.produce("t", &[Record::at(0, "{\"value\":1000000000}")]);
         let said = job.stop();
         let mut numbers = numbers(&broker, "t");
@@ -316,7 +316,7 @@ filter = "value < 0"
         let ended = older.wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         assert!(
-            ended.stderr.contains("sink `out`, worker ") && ended.stderr.contains("has lost it"),
+            ended.stderr.contains("sink `out`, worker ") && ended.stderr.contains("was replaced"),
             "{}",
             ended.stderr
         );

@@ -61,8 +61,8 @@ fn a_job_shows_a_key() {
     let told = trial.refused(&["validate", "job.toml"]);
     assert!(told.contains("`credentials`, the file ") && told.contains("reader.nk: it cannot be read: "), "{told}");
     for (text, why) in [
-        ("hello\nyou", "it is no file of credentials, and no seed of a key alone"),
-        (&ours.seed()[..20], "its seed is none, or was cut or mistyped"),
+        ("hello\nyou", "it is neither a credentials file nor the seed of a key"),
+        (&ours.seed()[..20], "its seed is invalid: cut or mistyped"),
         (&NatsKey::new(NatsKeyOf::Account, 1).seed(), "its seed is not that of a user, which begins with SU"),
     ] {
         trial.write("reader.nk", text);
@@ -71,7 +71,7 @@ fn a_job_shows_a_key() {
     }
     trial.write("reader.nk", other.seed());
     let told = fails(&trial, 1);
-    let refused = "it does not accept key or JWT, which may have expired; renew the file that `credentials` names";
+    let refused = "it rejected the key or JWT, which may have expired; renew the file that `credentials` names";
     assert!(told.contains(refused) && !told.contains(&other.seed()), "{told}");
     trial.write("reader.nk", format!("# of the job\n{}\n", ours.seed()));
     trial.run_well(&["--until-idle"]);
@@ -81,13 +81,13 @@ fn a_job_shows_a_key() {
         "[sources.in]\nkind = \"nats\"\nurl = \"nats://me:pw@",
     );
     let told = trial.refused(&["validate", "job.toml"]);
-    assert!(told.contains("`url` says who the job is, and so does `credentials`; write one of them"), "{told}");
+    assert!(told.contains("`url` and `credentials` both have credentials; remove one of them"), "{told}");
     // Nobody asks for a key.
     let open = Nats::start();
     let trial = job(&open, "reader.nk");
     trial.write("reader.nk", ours.seed());
     let told = fails(&trial, 1);
-    assert!(told.contains("it knows nobody by keys (nkeys)"), "{told}");
+    assert!(told.contains("it does not support authentication by keys (nkeys)"), "{told}");
 }
 
 /// A server that trusts an operator knows no user by name: an account says who is one.

@@ -166,7 +166,7 @@ fn a_large_batch_that_was_begun_with_other_rows_ends_the_job() {
     let ended = trial.run(&["--unsupervised"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("stream `T` has the first 1998 rows of batch 1, and the job now makes others of it"),
+        ended.stderr.contains("stream `T` has the first 1998 rows of batch 1, and the job now makes other rows of it"),
         "{}",
         ended.stderr
     );
@@ -226,7 +226,7 @@ fn rows_are_messages_of_subjects() {
     for (subject, why) in [
         ("t.>", "contains a wildcard"),
         ("t 1", "contains a blank"),
-        ("other", "which stream `T` does not take"),
+        ("other", "which stream `T` does not have"),
         ("", "is empty, or null"),
     ] {
         let trial = counting(&nats.url(), 5, "subject_from = \"place\"");
@@ -250,7 +250,7 @@ fn a_stream_that_cannot_hold_rows_once_is_refused() {
         nats.stream("T", subjects, &more);
     };
     let told = refused("subject_from = \"place\"");
-    assert!(told.contains("stream `T` is not there, and its subjects are not known here"), "{told}");
+    assert!(told.contains("stream `T` does not exist, and its subjects are unknown"), "{told}");
     // It would be made.
     assert!(
         counting(&nats.url(), 5, SUBJECT)
@@ -260,7 +260,7 @@ fn a_stream_that_cannot_hold_rows_once_is_refused() {
     for (subjects, more, why) in [
         (&both[..], json!({}), "nats stream edit T --allow-batch"),
         (&both[..1], json!({ "allow_atomic": true }), "add `millstream.T.>` to the subjects of the stream"),
-        (&both[1..], json!({ "allow_atomic": true }), "stream `T` does not take `t`"),
+        (&both[1..], json!({ "allow_atomic": true }), "stream `T` does not have the subject `t`"),
         (
             &both[..],
             json!({ "allow_atomic": true, "retention": "workqueue" }),
@@ -307,7 +307,7 @@ fn a_start_that_was_taken_over_adds_nothing() {
     nats.publish(marker["subject"].as_str().unwrap(), "{\"generation\":99,\"batch\":1}");
     let ended = running.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("started again elsewhere (generation 99)"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("restarted elsewhere (generation 99)"), "{}", ended.stderr);
 }
 
 /// A server that does not keep what it has confirmed is found out, and the job is not started again as if nothing had happened.
@@ -330,11 +330,11 @@ fn a_server_that_is_away_or_full_is_waited_for() {
     let mut nats = Nats::not_started(&[], &json!({}));
     let trial = counting(&nats.url(), 2000, SUBJECT);
     let mut running = trial.start(&[]);
-    running.until_stderr("the job waits for it, for 1h at most (`wait`)");
+    running.until_stderr("the job waits for up to 1h (`wait`)");
     nats.start_again();
     running.until("rows are there", |_| has_rows(&nats));
     nats.kill();
-    running.until_stderr("the job waits, and tries again until it works");
+    running.until_stderr("the job waits and retries until it works");
     nats.start_again();
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -342,7 +342,7 @@ fn a_server_that_is_away_or_full_is_waited_for() {
     drop(nats);
     let ended = counting("nats://127.0.0.1:1", 10, "subject = \"t\"\nwait = \"100ms\"").run(&["--unsupervised"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("start that server, or mend `url`, or raise `wait`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("start the server, or check `url`, or raise `wait`"), "{}", ended.stderr);
 }
 
 #[test]
@@ -351,11 +351,7 @@ fn what_a_server_refuses_is_told() {
     let url = nats.url().replace("nats://", "nats://me:guessed-password@");
     let ended = counting(&url, 10, SUBJECT).run(&["--unsupervised"]);
     assert_ne!(ended.code, Some(0));
-    assert!(
-        ended.stderr.contains("it does not accept user, password or token; mend them in `url`"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("authentication failed; check user, password or token in `url`"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("guessed-password"), "{}", ended.stderr);
     let small = Nats::configured("max_payload: 2000\n", &json!({}));
     let trial = counting(&small.url(), 5, SUBJECT);

@@ -231,7 +231,7 @@ fn what_comes_while_the_server_is_away_is_not_before_the_latest() {
     let mut running = trial.start(&[]);
     until("it reads", || nats.ask("CONSUMER.NAMES.S", &json!({}))["total"].as_u64() > Some(0));
     nats.kill();
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     nats.start_again();
     nats.publish("s", &number(2));
     running.until("a row came", |_| !trial.rows("out.jsonl").is_empty());
@@ -242,7 +242,7 @@ fn what_comes_while_the_server_is_away_is_not_before_the_latest() {
     // All of a stream that is made while it is waited for is new.
     let trial = job(&nats.url(), &format!("start = \"latest\"\n{}", SHORT.replace("\"S\"", "\"N\"")));
     let mut running = trial.start(&[]);
-    running.until_stderr("stream `N` is not there; trying again until it works");
+    running.until_stderr("stream `N` does not exist; retrying until it works");
     nats.stream("N", &["n"], &json!({}));
     nats.publish("n", &number(4));
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
@@ -266,14 +266,14 @@ fn messages_that_were_deleted_before_they_were_read_end_the_job() {
     nats.ask("STREAM.PURGE.S", &json!({ "seq": 27 }));
     let told = fails(&trial, 2);
     assert!(
-        told.contains("source `in`: stream `S`: 6 messages behind 20 were deleted before the job read them"),
+        told.contains("source `in`: stream `S`: 6 messages after 20 were deleted before the job read them"),
         "{told}"
     );
     assert!(told.contains("let the stream keep more (max_age, max_msgs, max_bytes)"), "{told}");
     assert_eq!(trial.rows("out.jsonl").len(), 19, "nothing behind them is read");
     // All of them are gone, and none comes any more.
     nats.ask("STREAM.PURGE.S", &json!({}));
-    assert!(fails(&trial, 2).contains("10 messages behind 20 "));
+    assert!(fails(&trial, 2).contains("10 messages after 20 "));
 }
 
 /// What is deleted while the job hangs was on its way already, or is missed.
@@ -292,7 +292,7 @@ fn nothing_is_passed_over_in_silence_while_a_job_hangs() {
     nats.ask("STREAM.PURGE.S", &json!({ "seq": 11 }));
     running.signal("CONT");
     running.until("it has read or missed them", |running| {
-        trial.rows("out.jsonl").len() == 20 || running.stderr().contains("9 messages behind 1 were deleted")
+        trial.rows("out.jsonl").len() == 20 || running.stderr().contains("9 messages after 1 were deleted")
     });
     let found = trial.rows("out.jsonl").len();
     assert!(found == 20 || found == 1, "{found}");
@@ -325,7 +325,7 @@ fn a_stream_that_deletes_what_is_acknowledged_is_refused() {
     for kind in ["workqueue", "interest"] {
         nats.stream("S", &["s"], &json!({ "retention": kind }));
         let told = fails(&job(&nats.url(), SHORT), 2);
-        assert!(told.contains(&format!("(retention `{kind}`), so nobody could read it again after a crash")), "{told}");
+        assert!(told.contains(&format!("(retention `{kind}`), so it could not be read again after a crash")), "{told}");
         assert!(told.contains("read a stream with retention `limits`"), "{told}");
         nats.ask("STREAM.DELETE.S", &json!({}));
     }
@@ -350,13 +350,13 @@ fn a_server_or_stream_that_is_away_is_waited_for() {
     let mut nats = Nats::not_started(&[], &json!({}));
     let trial = job(&nats.url(), SHORT);
     let mut running = trial.start(&[]);
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     nats.start_again();
-    running.until_stderr("stream `S` is not there; trying again until it works");
+    running.until_stderr("stream `S` does not exist; retrying until it works");
     nats.stream("S", &["s"], &json!({}));
     nats.publish("s", &number(1));
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
-    let missed = |running: &Process| running.stderr().matches("trying again until it works").count();
+    let missed = |running: &Process| running.stderr().matches("retrying until it works").count();
     let before = missed(&running);
     nats.kill();
     running.until("it is missed", |running| missed(running) > before);
@@ -364,7 +364,7 @@ fn a_server_or_stream_that_is_away_is_waited_for() {
     nats.publish("s", &number(2));
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
     nats.ask("STREAM.DELETE.S", &json!({}));
-    running.until_stderr("stream `S` is not there any more; trying again until it works");
+    running.until_stderr("stream `S` no longer exists; retrying until it works");
     running.stop();
 }
 
@@ -378,7 +378,7 @@ fn a_server_that_hangs_is_waited_for() {
     let mut running = trial.start(&[]);
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
     nats.hang();
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     nats.go_on();
     nats.publish("s", &number(2));
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
@@ -394,9 +394,9 @@ fn what_a_server_refuses_is_told() {
     let url = |login: &str| nats.url().replace("nats://", &format!("nats://{login}"));
     let told = fails(&job(&url(""), SHORT), 2);
     assert!(told.contains("source `in`: stream `S`: NATS at 127.0.0.1:"), "{told}");
-    assert!(told.contains("write user and password, or a token, into `url`"), "{told}");
+    assert!(told.contains("add user and password or a token to `url`"), "{told}");
     let told = fails(&job(&url("me:guessed-password@"), SHORT), 2);
-    assert!(told.contains("it does not accept user, password or token; mend them in `url`"), "{told}");
+    assert!(told.contains("authentication failed; check user, password or token in `url`"), "{told}");
     assert!(!told.contains("guessed-password"), "{told}");
     let trial = job(&url("me:${NATS_PW}@"), SHORT);
     let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
@@ -416,7 +416,7 @@ fn what_a_server_refuses_is_told() {
     let few = Nats::configured(settings, &json!({ "user": "me", "pass": "pw" }));
     let told = fails(&job(&few.url().replace("nats://", "nats://me:pw@"), SHORT), 2);
     assert!(
-        told.contains("Permissions Violation for Publish to") && told.contains("let it allow the user this"),
+        told.contains("Permissions Violation for Publish to") && told.contains("grant the user this permission"),
         "{told}"
     );
 }
@@ -432,12 +432,12 @@ fn a_server_is_read_over_tls() {
     // Nobody has made the stream: it came so far.
     let trial = reading(&certificates);
     let mut running = trial.start(&[]);
-    running.until_stderr("stream `S` is not there; trying again until it works");
+    running.until_stderr("stream `S` does not exist; retrying until it works");
     running.kill();
     let told = fails(&reading(&others), 2);
-    assert!(told.contains("the server's certificate was made by somebody whom this job does not trust"), "{told}");
+    assert!(told.contains("the server's certificate was issued by a CA that this job does not trust"), "{told}");
     let told = fails(&job(&nats.url(), SHORT), 2);
-    assert!(told.contains("it speaks TLS only; let `url` begin with tls://"), "{told}");
+    assert!(told.contains("it requires TLS; begin `url` with tls://"), "{told}");
     let plain = Nats::start();
     let told = fails(
         &job(
@@ -446,5 +446,5 @@ fn a_server_is_read_over_tls() {
         ),
         2,
     );
-    assert!(told.contains("it speaks no TLS"), "{told}");
+    assert!(told.contains("it does not support TLS"), "{told}");
 }

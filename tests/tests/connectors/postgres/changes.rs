@@ -398,21 +398,24 @@ fn what_cannot_be_followed_is_told() {
     server.sql("create table keyless (n int); create view v as select 1 as n; create role plain login password 'x'; grant all on t to plain");
     server.sql("create role reads login replication password 'x'; grant select on t to reads");
     let none = told(&url(&server), "\"nothing\"", "id = \"int64\"");
-    assert!(none.contains("there is no table `nothing`"), "{none}");
+    assert!(none.contains("table `nothing` does not exist"), "{none}");
     let view = told(&url(&server), "\"v\"", "n = \"int64\"");
-    assert!(view.contains("`v` is no table but a view"), "{view}");
+    assert!(view.contains("`v` is not a table but a view"), "{view}");
     let key = told(&url(&server), "\"keyless\"", "n = \"int64\"");
     assert!(key.contains("`keyless` has no primary key") && key.contains("start = \"latest\""), "{key}");
     let column = told(&url(&server), "\"t\"", "other = \"int64\"");
     assert!(column.contains("the table `t` has no column `other`"), "{column}");
     let named = told(&url(&server), "\"t\"\npublication = \"none\"", "id = \"int64\"");
-    assert!(named.contains("there is no publication `none`"), "{named}");
+    assert!(named.contains("publication `none` does not exist"), "{named}");
     server.sql("create publication of_u for table u");
     let other = told(&url(&server), "\"t\"\npublication = \"of_u\"", "id = \"int64\"");
     assert!(other.contains("the publication `of_u` does not have the table `t`"), "{other}");
     let as_user = |user: &str| url(&server).replace("me:${file:pw}", &format!("{user}:x"));
     let makes = told(&as_user("plain"), "\"u\"", "k = \"text\"");
-    assert!(makes.contains("the job cannot make a publication") && makes.contains("publication = \"name\""), "{makes}");
+    assert!(
+        makes.contains("the job cannot create a publication") && makes.contains("publication = \"name\""),
+        "{makes}"
+    );
     server.sql("create publication of_t for table t");
     let role = told(&as_user("plain"), "\"t\"\npublication = \"of_t\"", "id = \"int64\"");
     assert!(role.contains("replication"), "{role}");
@@ -429,7 +432,7 @@ fn what_cannot_be_followed_is_told() {
     });
     let gone = trial.run(&[]);
     assert_eq!(gone.code, Some(2), "{}", gone.stderr);
-    assert!(gone.stderr.contains("is gone, and with it the changes since"), "{}", gone.stderr);
+    assert!(gone.stderr.contains("was deleted, and with it the changes since"), "{}", gone.stderr);
     let tables = trial.path("job.toml");
     std::fs::write(&tables, trial.text("job.toml").replace("table = \"t\"", "table = [\"t\", \"u\"]")).unwrap();
     let more = trial.run(&[]);
@@ -567,7 +570,7 @@ fn the_slot_is_taken_from_earlier_starts_only() {
     job.stop();
     let mut later = hold("millstream later g1000");
     let ended = trial.run(&[]);
-    assert!(!matches!(ended.code, Some(0) | None) && ended.stderr.contains("has lost it"), "{}", ended.stderr);
+    assert!(!matches!(ended.code, Some(0) | None) && ended.stderr.contains("was replaced"), "{}", ended.stderr);
     let _ = later.kill();
     let _ = later.wait();
 }

@@ -224,7 +224,7 @@ fn a_server_that_cannot_be_used_is_told_at_the_start() {
     let told = refused(&dead, 1);
     let start = format!("job.toml:9: sink `out`: database `a` at 127.0.0.1:{port}: error connecting to server: ");
     assert!(
-        told.starts_with(&start) && told.ends_with("; start that server, or mend `url`, or raise `wait`"),
+        told.starts_with(&start) && told.ends_with("; start the server, or check `url`, or raise `wait`"),
         "{told}"
     );
     let told = Process::start(dead.command(&["validate", "job.toml"]).env("PW", "x")).wait();
@@ -288,7 +288,7 @@ table = "t"
         server.stop();
         job.until("it says that it waits", |job| job.stderr().matches("the job waits").count() > warnings);
         server.start_again();
-        job.until("it goes on", |job| job.stderr().matches("takes rows again; the job goes on").count() > warnings);
+        job.until("it goes on", |job| job.stderr().matches("accepts rows again; the job continues").count() > warnings);
     }
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -338,11 +338,11 @@ fn a_start_waits_for_its_servers() {
         trial.write("job.toml", format!("{text}{stage}"));
         let mut job = start(&trial);
         job.until_stderr("stage `coloured`: enrich: database `postgres` at 127.0.0.1:");
-        job.until_stderr("the job waits for it, for 1h at most (`wait`)");
+        job.until_stderr("the job waits for up to 1h (`wait`)");
         server.start_again();
         let ended = job.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        assert!(ended.stderr.contains("is there; the job starts"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("is reachable; the job starts"), "{}", ended.stderr);
         assert_eq!(server.sql("select colour from t where k = 'a' limit 1"), "red");
         server.sql("drop table t");
         server.stop();
@@ -350,10 +350,10 @@ fn a_start_waits_for_its_servers() {
     // No longer than it is told to, and not against a signal.
     let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"\nwait = \"300ms\"");
     let told = refused(&trial, 1);
-    assert!(told.contains(", for 300ms; start that server, or mend `url`, or raise `wait`"), "{told}");
+    assert!(told.contains(", for 300ms; start the server, or check `url`, or raise `wait`"), "{told}");
     let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"");
     let mut job = start(&trial);
-    job.until_stderr("the job waits for it");
+    job.until_stderr("the job waits");
     job.signal("TERM");
     job.wait_within(Duration::from_secs(10));
 }
@@ -391,7 +391,7 @@ fn a_server_that_says_nothing_or_too_much_is_left() {
         while socket.write_all(&bytes).is_ok() {}
     });
     for (port, told) in
-        [(silent, "no answer in 1 s to the greeting"), (flood, "it says more than 256 KiB before it lets the job in")]
+        [(silent, "no response in 1 s to the greeting"), (flood, "it says more than 256 KiB before it lets the job in")]
     {
         let url = format!("postgres://me:${{PW}}@127.0.0.1:{port}/a?connect_timeout=1&sslmode=disable");
         let columns = "k = \"text\", n = \"int64\"";
@@ -428,7 +428,7 @@ fn a_server_that_says_nothing_or_too_much_is_left() {
     let job = Process::start(trial.command(&["run", "job.toml", "--timeout", "1s"]).env("PW", "x"));
     let ended = job.wait_within(Duration::from_secs(60));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("did not answer before the time of --timeout had passed"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("did not respond within --timeout"), "{}", ended.stderr);
 }
 
 /// PostgreSQL knows dates that have no four digits, and not all that a row may have.

@@ -174,7 +174,7 @@ fn a_start_that_was_taken_over_adds_nothing() {
     redis.ask(&["HSET", std::str::from_utf8(marker).unwrap(), "generation", "99"]);
     let ended = running.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("started again elsewhere (generation 99)"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("restarted elsewhere (generation 99)"), "{}", ended.stderr);
 }
 
 /// A server that does not keep what it has confirmed is found out, and the job is not started again as if nothing had happened.
@@ -197,12 +197,12 @@ fn a_server_that_is_away_or_not_ready_is_waited_for() {
     let mut redis = Redis::not_started(&["--maxmemory-policy", "noeviction"]);
     let trial = counting(&redis.url(), 2000, "");
     let mut running = trial.start(&[]);
-    running.until_stderr("the job waits for it, for 1h at most (`wait`)");
+    running.until_stderr("the job waits for up to 1h (`wait`)");
     redis.start_again();
     running.until("rows are there", |_| !numbers(&redis).is_empty());
     // It takes nothing more.
     redis.ask(&["CONFIG", "SET", "maxmemory", "1"]);
-    running.until_stderr("the job waits, and tries again until it works");
+    running.until_stderr("the job waits and retries until it works");
     assert!(running.stderr().contains("OOM"), "{}", running.stderr());
     redis.ask(&["CONFIG", "SET", "maxmemory", "0"]);
     let ended = running.wait();
@@ -211,7 +211,7 @@ fn a_server_that_is_away_or_not_ready_is_waited_for() {
     drop(redis);
     let ended = counting("redis://127.0.0.1:1", 10, "wait = \"100ms\"").run(&["--unsupervised"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("start that server, or mend `url`, or raise `wait`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("start the server, or check `url`, or raise `wait`"), "{}", ended.stderr);
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn what_cannot_be_is_told_before_anything_runs() {
     let url = guarded.url().replace("redis://", "redis://:guessed-password@");
     let ended = counting(&url, 10, "").run(&["--unsupervised"]);
     assert_ne!(ended.code, Some(0));
-    assert!(ended.stderr.contains("it does not accept user or password; mend them in `url`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("authentication failed; check user and password in `url`"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("guessed-password"), "{}", ended.stderr);
 }
 

@@ -204,7 +204,7 @@ fn what_comes_while_the_server_is_away_is_not_before_the_latest() {
         || matches!(redis.ask(&["CLIENT", "LIST"]), Answer::Bytes(list) if String::from_utf8_lossy(&list).contains("cmd=xread")),
     );
     redis.kill();
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     redis.start_again();
     redis.add("s", &[("n", "2")]);
     running.until("a row came", |_| !trial.rows("out.jsonl").is_empty());
@@ -229,12 +229,12 @@ fn entries_that_were_trimmed_before_they_were_read_end_the_job() {
     }
     redis.ask(&["XTRIM", "s", "MAXLEN", "4"]);
     let told = fails(&trial, 2);
-    assert!(told.contains("source `in`: stream `s`: 6 entries behind "), "{told}");
+    assert!(told.contains("source `in`: stream `s`: 6 entries after "), "{told}");
     assert!(told.contains("let the stream keep more (MAXLEN, MINID)"), "{told}");
     assert_eq!(trial.rows("out.jsonl").len(), 10, "nothing behind them is read");
     // All of them are gone, and none comes any more.
     redis.ask(&["XTRIM", "s", "MAXLEN", "0"]);
-    assert!(fails(&trial, 2).contains("10 entries behind "));
+    assert!(fails(&trial, 2).contains("10 entries after "));
 }
 
 #[test]
@@ -262,17 +262,17 @@ fn a_server_or_stream_that_is_away_is_waited_for() {
     let mut redis = Redis::not_started(&[]);
     let trial = job(&redis.url(), "stream = \"s\"\nschema = { n = \"int64\" }");
     let mut running = trial.start(&[]);
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     redis.start_again();
     redis.add("s", &[("n", "1")]);
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
     redis.kill();
-    running.until("it is missed", |running| running.stderr().matches("trying again until it works").count() == 2);
+    running.until("it is missed", |running| running.stderr().matches("retrying until it works").count() == 2);
     redis.start_again();
     redis.add("s", &[("n", "2")]);
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
     redis.ask(&["DEL", "s"]);
-    running.until_stderr("stream `s` is not there any more; trying again until it works");
+    running.until_stderr("stream `s` no longer exists; retrying until it works");
     running.stop();
 }
 
@@ -282,12 +282,9 @@ fn what_a_server_refuses_is_told() {
     let url = |login: &str| redis.url().replace("redis://", &format!("redis://{login}"));
     let stream = "stream = \"s\"\nschema = { n = \"int64\" }";
     let told = fails(&job(&url(""), stream), 2);
-    assert!(
-        told.contains("source `in`: stream `s`: ") && told.contains("write user and password into `url`"),
-        "{told}"
-    );
+    assert!(told.contains("source `in`: stream `s`: ") && told.contains("add user and password to `url`"), "{told}");
     let told = fails(&job(&url(":guessed-password@"), stream), 2);
-    assert!(told.contains("it does not accept user or password; mend them in `url`"), "{told}");
+    assert!(told.contains("authentication failed; check user and password in `url`"), "{told}");
     assert!(!told.contains("guessed-password"), "{told}");
     let trial = job(&url(":${REDIS_PW}@"), stream);
     let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
@@ -296,7 +293,7 @@ fn what_a_server_refuses_is_told() {
     let open = Redis::start();
     open.ask(&["SET", "s", "text"]);
     let told = fails(&job(&open.url(), stream), 2);
-    assert!(told.contains("stream `s`: something that is no stream has this key; mend `stream`"), "{told}");
+    assert!(told.contains("stream `s`: this key is not a stream; check `stream`"), "{told}");
     for url in ["redis://:top-secret@:port/", "redis://:top-secret@127.0.0.1:99999", "redis://:top-secret@127.0.0.1/x"]
     {
         let told = fails(&job(url, stream), 2);
@@ -315,7 +312,7 @@ fn a_server_is_read_over_tls() {
     };
     assert!(run_to_idle(&reading(&certificates)).is_empty());
     let told = fails(&reading(&others), 2);
-    assert!(told.contains("the server's certificate was made by somebody whom this job does not trust"), "{told}");
+    assert!(told.contains("the server's certificate was issued by a CA that this job does not trust"), "{told}");
 }
 
 /// The answer that holds it is not kept, and the entries around it come.
@@ -346,7 +343,7 @@ fn a_server_that_hangs_is_waited_for() {
     let mut running = trial.start(&[]);
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
     redis.hang();
-    running.until_stderr("trying again until it works");
+    running.until_stderr("retrying until it works");
     redis.go_on();
     redis.add("s", &[("n", "2")]);
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);

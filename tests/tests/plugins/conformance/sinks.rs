@@ -105,7 +105,7 @@ pub fn each_batch_once(language: Language) {
     assert_eq!(sink.rows(), kept(&texts, count), "{language}");
     assert!(sink.opened.is_sorted() && sink.opened.last() > sink.opened.first(), "{language}: {:?}", sink.opened);
     assert!(server.told().cut > 0, "{language}: the server was to cut connections");
-    for words in ["entries/out is opened at 0", "entry 1 is wrong", "tries again until it works"] {
+    for words in ["entries/out is opened at 0", "entry 1 is wrong", "retries until it works"] {
         assert!(ended.stderr.contains(words), "{language}: {words} in {}", ended.stderr);
     }
     // The next start asks what is there.
@@ -149,7 +149,7 @@ pub fn what_goes_wrong(language: Language) {
     for (text, code, words) in [
         ("wrong config", 2, &["rejects its config in batch 1: the config does not fit"][..]),
         ("wrong input", 2, &["rejects its input in batch 1: such rows nobody takes"]),
-        ("wrong", 1, &["its plugin refuses 1 of 3 rows: row 1 of the batch: entry 1 is wrong"]),
+        ("wrong", 1, &["its plugin rejected 1 of 3 rows: row 1 of the batch: entry 1 is wrong"]),
         (
             "mistake",
             1,

@@ -116,7 +116,7 @@ pub fn rows_and_positions(language: Language) {
     assert_eq!(refused[0]["value"], "no line", "{language}");
     assert_eq!(servers[0].told("FROM"), ["0", "4"], "{language}");
     assert_eq!(servers[0].told("ACK").last().map(String::as_str), Some("8"), "{language}");
-    for words in ["is opened at 4", "trying again until it works"] {
+    for words in ["is opened at 4", "retrying until it works"] {
         assert!(ended.stderr.contains(words), "{language}: {words} in {}", ended.stderr);
     }
     let again = run(&trial, &[]);

@@ -118,7 +118,7 @@ pub fn check(written: &FileSettings) -> Result<(), (&'static str, String)> {
     }
     let existing = written.path.ancestors().map(|f| if f.as_os_str().is_empty() { Path::new(".") } else { f });
     let Some(existing) = existing.into_iter().find(|f| f.exists()) else {
-        return Err(("path", format!("{} cannot be made; choose another path", written.path.display())));
+        return Err(("path", format!("{} cannot be created; choose another path", written.path.display())));
     };
     if !existing.is_dir() {
         let message =
@@ -215,7 +215,10 @@ impl DeltaDestination {
         for (part, rows) in parts {
             let name = self.in_table(part);
             let size = self.root.size(&name)?.ok_or_else(|| {
-                wrong(&*self.root, format!("{name}, whose rows are committed, is gone before readers were told of it; restore it from a copy"))
+                wrong(
+                    &*self.root,
+                    format!("{name}, whose rows are committed, was deleted before readers could see it; restore it from a copy"),
+                )
             })?;
             let values = values_of(part).map(|value| value.map_or(Value::Null, Value::from));
             let values: serde_json::Map<_, _> = self.wanted.partition_by.iter().cloned().zip(values).collect();
@@ -246,8 +249,8 @@ impl DeltaDestination {
                 wrong(
                     &*self.root,
                     format!(
-                        "{}, whose rows are committed, is gone before they were in the table; restore it from a copy. Where the job has \
-                         another `mode` since: run it once more with the one that it had",
+                        "{}, whose rows are committed, was deleted before they were in the table; restore it from a copy. If the job's \
+                         `mode` has changed since: run it once with the previous one",
                         self.within(&name)
                     ),
                 )
@@ -412,7 +415,7 @@ fn table(root: &dyn Destination, wanted: &TableRequest) -> Result<Table, StoreEr
         }
         if let Some(part) = root.any_part()? {
             return Err(wrong(format!(
-                "it is no table, and holds files that a sink of kind `files` wrote ({part}); choose another path"
+                "it is not a table, and holds files that a sink of kind `files` wrote ({part}); choose another path"
             )));
         }
         let now_ms = time::now().0 / 1_000;

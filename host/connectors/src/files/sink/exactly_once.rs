@@ -208,7 +208,7 @@ impl CommittedFolder {
     fn check_ours(&self, path: &Path) -> io::Result<()> {
         match marker::read(path)? {
             Some(marker) => marker.check_ours(&self.owner),
-            None => Err(io::Error::other(format!("the marker {} is gone; what removed it?", path.display()))),
+            None => Err(io::Error::other(format!("the marker {} is missing; what deleted it?", path.display()))),
         }
     }
 }

@@ -55,8 +55,8 @@ impl Partitions {
                 | ColumnType::Arrow(DataType::Date32) => {}
                 other => {
                     return Err(format!(
-                        "column `{name}` is {other}, which makes no name of a folder; choose one of type text, int64, bool, \
-                         timestamp or date, or make such a one with `select`"
+                        "column `{name}` is {other}, which cannot be the name of a directory; choose one of type text, int64, bool, \
+                         timestamp or date, or compute one with `select`"
                     ));
                 }
             }

@@ -369,7 +369,7 @@ pub fn settle(
     if let Some(odd) = pending.shows.iter().find(|path| !is_part_path(path)) {
         let (shown, odd) = (place.shown(), harmless(odd, 100));
         return Err(Error::environment(format!(
-            "the marker of {shown} names `{odd}`, which is no part; restore it from a copy"
+            "the marker of {shown} names `{odd}`, which is not a part; restore it from a copy"
         )));
     }
     let shows: Vec<Staged> = pending.shows.iter().map(|part| (part.clone(), None)).collect();
@@ -421,8 +421,7 @@ fn rebuild(
     for batch in batches {
         let name = reserve::path(share, pending.by, batch);
         let bytes = patiently(failure, || place.read(&name))?;
-        let rows =
-            bytes.ok_or_else(|| "it is not there any more".to_owned()).and_then(|bytes| reserve::rows_of(&bytes));
+        let rows = bytes.ok_or_else(|| "it no longer exists".to_owned()).and_then(|bytes| reserve::rows_of(&bytes));
         let rows = rows.map_err(|why| damaged(format!("{name}: {why}")))?;
         let Some(schema) = rows.first().map(RecordBatch::schema) else { continue };
         let partitions =

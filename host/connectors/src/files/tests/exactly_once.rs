@@ -204,11 +204,11 @@ fn whoever_lost_the_job_commits_no_more() {
     let marker = Marker::new(&owner("a", 3), Some(BatchId(2)), Some(PART_2.into()));
     marker::replace(&place.path("out/.millstream"), &marker).unwrap();
     let lost = old.commit(BatchId(3), BatchTime(0), rows("three")).unwrap_err();
-    assert!(lost.message.contains("generation 3") && lost.message.contains("has lost it"), "{lost}");
+    assert!(lost.message.contains("generation 3") && lost.message.contains("was replaced"), "{lost}");
     assert_eq!((place.parts(), place.marker()), (vec![PART_2.to_string()], marker));
     drop(old);
     let lost = place.open("a", 2).err().unwrap();
-    assert!(lost.message.contains("has lost it"), "{lost}");
+    assert!(lost.message.contains("was replaced"), "{lost}");
 }
 
 /// A later start looks which shares there are, and then an older one begins with one that had no marker: it finds that it is late.
@@ -222,7 +222,7 @@ fn an_older_start_does_not_begin_with_a_share_that_a_later_one_did_not_see() {
             open_share(&place.spec, schema, &place.origin, Some(&owner("a", generation)), 1, &failure, ServerWait::No)
         };
         let lost = share(2).err().unwrap();
-        assert!(lost.message.contains("generation 3") && lost.message.contains("has lost it"), "{lost}");
+        assert!(lost.message.contains("generation 3") && lost.message.contains("was replaced"), "{lost}");
         assert!(share(3).is_ok());
         drop(later);
     }
@@ -256,7 +256,7 @@ fn a_queue_goes_on_behind_its_last_whole_line() {
     let sink = place.open("a", 3).unwrap();
     assert!(place.open("a", 3).err().unwrap().message.contains("another running process"));
     drop(sink);
-    assert!(place.open("a", 2).err().unwrap().message.contains("has lost it"));
+    assert!(place.open("a", 2).err().unwrap().message.contains("was replaced"));
     fs::write(&path, "{\"batch\":1,\"rows\":[]\n").unwrap();
     assert!(place.open("a", 3).err().unwrap().message.contains("not one that a queue sink writes"));
 }

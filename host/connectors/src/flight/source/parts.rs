@@ -139,13 +139,12 @@ impl Shared {
         });
         let info = asked.map_err(|fault| self.trouble(&self.server, fault))?;
         let info = Info::decode(info.unwrap_or_default());
-        let info =
-            info.map_err(|error| self.lasting(&self.server, &format!("it sends what is no message: {error}")))?;
+        let info = info.map_err(|error| self.lasting(&self.server, &format!("it sent an invalid message: {error}")))?;
         let count = info.endpoints.len();
         if count > ENDPOINTS_MAX {
             return Err(self.lasting(
                 &self.server,
-                &format!("the stream has {count} parts, and a source reads at most {ENDPOINTS_MAX}; let the server make fewer"),
+                &format!("the stream has {count} parts, and a source reads at most {ENDPOINTS_MAX}; configure the server to return fewer"),
             ));
         }
         let parts = Arc::new(Parts { endpoints: info.endpoints });
@@ -186,7 +185,7 @@ impl Shared {
                 match flight::plain_url(&location.uri) {
                     Some(url) if safe && url.starts_with("grpc://") =>
                         ", as `url` has TLS, and that server has none".to_owned(),
-                    _ => format!("; write locations = \"{shown}\" if that server may see who the job is"),
+                    _ => format!("; write locations = \"{shown}\" if that server may receive the job's credentials"),
                 }
             ));
         }
@@ -226,7 +225,7 @@ pub fn patterns(reads: &FlightReads) -> Result<Vec<Pattern>, (&'static str, Stri
     let pattern = |location: &String| {
         // What stands in brackets is an address of IPv6, and no class of letters.
         Pattern::new(&location.replace('[', "[[]"))
-            .map_err(|error| ("locations", format!("`{location}` is no pattern: {error}")))
+            .map_err(|error| ("locations", format!("`{location}` is not a valid pattern: {error}")))
     };
     reads.locations.iter().map(pattern).collect()
 }
@@ -241,8 +240,8 @@ fn url(server: &Server) -> String {
 /// What to do about a server that does not give what it gave.
 pub fn other_rows(what: &str) -> String {
     format!(
-        "it gives other rows than before: {what}. How far the job has read is a number of rows; let the server give the same rows in the \
-         same order, or begin anew with --fresh"
+        "it returns other rows than before: {what}. The job's position is a number of rows; let the server return the same rows in the \
+         same order, or start from scratch with --fresh"
     )
 }
 

@@ -30,10 +30,10 @@ struct BulkItem {
 /// Reads an answer to so many rows; an error where it is none to them.
 pub fn outcome(body: &[u8], rows: usize) -> Result<BulkOutcome, String> {
     let reply: BulkReply =
-        serde_json::from_slice(body).map_err(|error| format!("it does not answer as _bulk does: {error}"))?;
+        serde_json::from_slice(body).map_err(|error| format!("it does not respond as _bulk does: {error}"))?;
     if reply.items.len() != rows {
         return Err(format!(
-            "it does not answer as _bulk does: there are {rows} rows, and {} items",
+            "it does not respond as _bulk does: there are {rows} rows, and {} items",
             reply.items.len()
         ));
     }

@@ -145,7 +145,7 @@ impl FetchClient {
                 AnswerKind::Ended(ended) => return Err(ended),
             }
         }
-        Err(RoundEnd::lost(format!("one answer leads to the next, {REDIRECTS_MAX} times and more; mend `url`")))
+        Err(RoundEnd::lost(format!("more than {REDIRECTS_MAX} redirects; check `url`")))
     }
 
     /// What an answer is, by its head; of one that is not good also by its body.
@@ -160,7 +160,7 @@ impl FetchClient {
             return match self.led(target, location) {
                 Ok(target) => AnswerKind::Leads(target),
                 Err(why) => AnswerKind::Ended(RoundEnd::Failed(Error::environment(format!(
-                    "source `{}`: {}: {status}: it leads to {}, {why}; write the address that is meant into `url`",
+                    "source `{}`: {}: {status}: it redirects to {}, {why}; set `url` to the final address",
                     self.source,
                     self.place(),
                     shown::harmless(location, SHOWN_BYTES_MAX)
@@ -179,15 +179,15 @@ impl FetchClient {
         AnswerKind::Ended(RoundEnd::Failed(match status {
             // Starting again does not mend it, and looks like an attack.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.own.is_empty() => {
-                Error::job(story("the server wants to know who asks; give `token` or `headers`"))
+                Error::job(story("the server requires credentials; set `token` or `headers`"))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Error::job(story("mend `token` or `headers`, or what they may do there, and start the job again"))
+                Error::job(story("check `token` or `headers`, or their permissions, and restart the job"))
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => {
-                Error::environment(story("there is nothing at that address; mend `url`"))
+                Error::environment(story("the address does not exist; check `url`"))
             }
-            _ => Error::environment(story("mend `url` or `headers`")),
+            _ => Error::environment(story("check `url` or `headers`")),
         }))
     }
 
@@ -203,7 +203,7 @@ impl FetchClient {
             rest if rest.starts_with('/') => format!("{scheme}://{authority}{rest}"),
             // Another scheme stands before a colon.
             other if other.split(['/', '?']).next().is_some_and(|first| first.contains(':')) => {
-                return Err("which is no address of HTTP".into());
+                return Err("which is not an HTTP URL".into());
             }
             rest if rest.starts_with('?') => {
                 format!("{scheme}://{authority}{}{rest}", from.path.split('?').next().unwrap_or_default())
@@ -216,7 +216,7 @@ impl FetchClient {
         };
         let server = Server::of(&url, tls).map_err(|why| format!("which {why}"))?;
         if self.home.is_secure() && !server.is_secure() {
-            return Err("where nothing is encrypted any more".into());
+            return Err("which is not encrypted".into());
         }
         let path = server.path().to_owned();
         // With a step elsewhere in between it is who is there that leads back, and not the own server.
@@ -258,14 +258,15 @@ fn headers(client: &ClientReads) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     if let Some(token) = &client.token {
         let value = HeaderValue::try_from(format!("Bearer {token}"));
-        let mut value = value.map_err(|_| "`token` has letters that no header can have".to_owned())?;
+        let mut value = value.map_err(|_| "`token` has characters that a header must not contain".to_owned())?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
     for (name, value) in &client.headers {
         let wrong = |what: &str| format!("`headers.{name}` {what}");
-        let name = HeaderName::try_from(name).map_err(|_| wrong("is no name of a header"))?;
-        let mut value = HeaderValue::try_from(value).map_err(|_| wrong("has letters that no header can have"))?;
+        let name = HeaderName::try_from(name).map_err(|_| wrong("is not a valid header name"))?;
+        let mut value =
+            HeaderValue::try_from(value).map_err(|_| wrong("has characters that a header must not contain"))?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }

@@ -36,7 +36,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
     if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(EVENTS) {
         let kind = shown::harmless(kind, 80);
         return fetch.failed(&format!(
-            "the answer is `{kind}` and no stream of events ({EVENTS}); mend `url`, or write stream = \"lines\", or every = \"10s\""
+            "the response is `{kind}`, not an event stream ({EVENTS}); check `url`, or set stream = \"lines\", or every = \"10s\""
         ));
     }
     if let Some(why) = packed(response.headers()) {
@@ -66,7 +66,7 @@ async fn take(fetch: &mut Fetch<'_>, reader: &mut EventReader, data: &[u8]) -> R
         match item {
             Item::Event(event) => {
                 let Some(id) = &event.id else {
-                    return Err(fetch.failed("an event has an id that is too long to be kept; mend the server"));
+                    return Err(fetch.failed("an event has an id that is too long; fix the server"));
                 };
                 let piece = PushedMessage { data: &event.data, dropped: event.dropped, event: &event.kind, id };
                 let next = fetch.rows.of_piece(piece);
@@ -75,7 +75,7 @@ async fn take(fetch: &mut Fetch<'_>, reader: &mut EventReader, data: &[u8]) -> R
                     // Half an event has no id to go on behind.
                     let most = fetch.rows.rows_max();
                     return Err(fetch.failed(&format!(
-                        "an event has {rows_of_next} rows, and a batch holds {most} of this source at most; let the server send smaller \
+                        "an event has {rows_of_next} rows, and a batch holds at most {most} of this source; let the server send smaller \
                          events, or raise `rows_per_batch_max` or `bytes_per_batch_max`"
                     )));
                 }

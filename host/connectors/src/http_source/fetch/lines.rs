@@ -20,7 +20,7 @@ pub fn packed(headers: &HeaderMap) -> Option<String> {
     let how = headers.get(CONTENT_ENCODING)?.to_str().unwrap_or("?");
     (!how.trim().eq_ignore_ascii_case("identity")).then(|| {
         format!(
-            "the stream is packed ({}), though that was not asked for; mend `url`",
+            "the stream is compressed ({}), although that was not requested; check `url`",
             millstream_base::shown::harmless(how, 40)
         )
     })

@@ -21,7 +21,7 @@ pub fn unpack(how: Option<&str>, body: Vec<u8>, bytes_max: u64) -> Result<Vec<u8
             let mut packed = MultiGzDecoder::new(body.as_slice()).take(bytes_max.saturating_add(1));
             packed
                 .read_to_end(&mut content)
-                .map_err(|error| Unusable::Damaged(format!("the answer is packed, and damaged: {error}")))?;
+                .map_err(|error| Unusable::Damaged(format!("the response is compressed, and damaged: {error}")))?;
             match content.len() as u64 > bytes_max {
                 true => Err(Unusable::Refused(too_long(bytes_max))),
                 false => Ok(content),
@@ -29,7 +29,7 @@ pub fn unpack(how: Option<&str>, body: Vec<u8>, bytes_max: u64) -> Result<Vec<u8
         }
         other => {
             let other = millstream_base::shown::harmless(other, 40);
-            Err(Unusable::Refused(format!("the answer is packed as `{other}`, and only gzip was asked for")))
+            Err(Unusable::Refused(format!("the response is compressed as `{other}`, and only gzip was requested")))
         }
     }
 }

@@ -66,11 +66,11 @@ pub async fn ask(fetch: &mut Fetch<'_>, asked: &PollRequest<'_>) -> RoundEnd {
             // Pages are not kept for ever. What the first one gives is behind the cursor, or all again as with the next poll.
             fetch.rows.place.set(&PreviousAnswer { next: None, ..before }.words());
             fetch.pages = 0;
-            return RoundEnd::lost(format!("a further page is not there ({why}); beginning with the first one"));
+            return RoundEnd::lost(format!("the next page is missing ({why}); restarting at the first one"));
         }
         Err(_) => {
             let time = units::show_time(fetch.client.timeout);
-            return RoundEnd::lost(format!("no whole answer within {time} (`timeout`)"));
+            return RoundEnd::lost(format!("no complete response within {time} (`timeout`)"));
         }
     };
     if status == StatusCode::NOT_MODIFIED || status == StatusCode::NO_CONTENT {
@@ -115,12 +115,13 @@ pub async fn ask(fetch: &mut Fetch<'_>, asked: &PollRequest<'_>) -> RoundEnd {
     });
     if let Some(found) = found.as_ref().filter(|found| found.len() > HTTP_PLACE_BYTES_MAX) {
         return fetch.failed(&format!(
-            "an answer tells a cursor of {} bytes (`cursor`), and {HTTP_PLACE_BYTES_MAX} are kept; take another header or field",
+            "a response has a cursor of {} bytes (`cursor`), more than the {HTTP_PLACE_BYTES_MAX} that are kept; choose another \
+             header or field",
             found.len()
         ));
     }
     if cursor.is_some() && found.is_none() && rows > 0 {
-        fetch.warn("an answer tells no cursor for the next request (`cursor`), which asks for the same again");
+        fetch.warn("a response has no cursor for the next request (`cursor`), so the same request is repeated");
     }
     // With a cursor the next request is another one, of which these say nothing, nor does one page of the others.
     let is_all = cursor.is_none() && page.is_none() && next.is_none();
@@ -160,7 +161,7 @@ fn rows_of<'a>(body: &'a [u8], path: &[String]) -> Result<&'a [u8], String> {
     match found {
         Some("null") => Ok(b""),
         Some(array) if array.starts_with('[') => Ok(array.as_bytes()),
-        Some(_) => Err(format!("what the answer has at `{}` (`rows`) is no array", path.join("."))),
+        Some(_) => Err(format!("the response's value at `{}` (`rows`) is not an array", path.join("."))),
         None => Err(format!("the answer has nothing at `{}` (`rows`)", path.join("."))),
     }
 }

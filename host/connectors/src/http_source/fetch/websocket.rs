@@ -32,7 +32,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
         Ok(Err(ended)) => return ended,
         Err(_) => {
             let time = millstream_base::units::show_time(fetch.client.timeout);
-            return RoundEnd::lost(format!("no answer within {time} (`timeout`)"));
+            return RoundEnd::lost(format!("no response within {time} (`timeout`)"));
         }
     };
     for message in &fetch.client.send {
@@ -104,19 +104,21 @@ async fn greet(fetch: &Fetch<'_>) -> Result<(Socket, LastBytes), RoundEnd> {
         let body = answer.body().as_deref().unwrap_or_default();
         match fetch.asker.meaning(&target, answer.status(), answer.headers(), body) {
             AnswerKind::Good => {
-                return Err(fetch.failed(&format!("{}: it speaks no WebSocket; mend `url`", answer.status())));
+                return Err(
+                    fetch.failed(&format!("{}: the server does not speak WebSocket; check `url`", answer.status()))
+                );
             }
             AnswerKind::Leads(next) => target = next,
             AnswerKind::Ended(ended) => return Err(ended),
         }
     }
-    Err(RoundEnd::lost(format!("one answer leads to the next, {REDIRECTS_MAX} times and more; mend `url`")))
+    Err(RoundEnd::lost(format!("more than {REDIRECTS_MAX} redirects; check `url`")))
 }
 
 fn request(fetch: &Fetch<'_>, target: &Target) -> Result<hyper::http::Request<()>, RoundEnd> {
     let url = format!("ws://{}{}", target.server().authority(), target.path());
     let request = url.into_client_request();
-    let mut request = request.map_err(|error| fetch.failed(&format!("{error}; mend `url`")))?;
+    let mut request = request.map_err(|error| fetch.failed(&format!("{error}; check `url`")))?;
     let agent = HeaderValue::from_static(concat!("millstream/", env!("CARGO_PKG_VERSION")));
     request.headers_mut().insert(hyper::header::USER_AGENT, agent);
     request.headers_mut().extend(fetch.asker.headers(target, &HeaderMap::new()));
@@ -127,7 +129,7 @@ async fn say(socket: &mut Socket, message: Message) -> Result<(), RoundEnd> {
     match timeout(SEND_TIME_MAX, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(RoundEnd::lost(format!("the connection broke ({error})"))),
-        Err(_) => Err(RoundEnd::lost("the server takes nothing that is said to it")),
+        Err(_) => Err(RoundEnd::lost("the server does not read what is sent to it")),
     }
 }
 

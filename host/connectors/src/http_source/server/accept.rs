@@ -34,9 +34,9 @@ pub async fn listen(intake: Arc<Intake>, listener: TcpListener, certificate: Opt
     info!("source `{name}`: listening on {scheme}://{address}");
     let reachable = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
     if reachable && intake.server.token.is_none() {
-        warn!("source `{name}`: whoever reaches {address} can send rows; set `token`");
+        warn!("source `{name}`: any client that reaches {address} can send rows; set `token`");
     } else if reachable && certificate.is_none() {
-        warn!("source `{name}`: the token comes to {address} as it is, for all on the way to see; set `tls`");
+        warn!("source `{name}`: the token is sent to {address} unencrypted; set `tls`");
     }
     let certificate = certificate.map(Arc::new);
     let (closing, closed) = watch::channel(false);

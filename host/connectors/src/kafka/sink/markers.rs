@@ -68,7 +68,7 @@ impl KafkaMarker {
     fn check_ours(&self, owner: &Owner) -> Result<(), KafkaFault> {
         if self.generation > owner.generation {
             let message = format!(
-                "the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+                "the job was restarted elsewhere (generation {}), and this process (generation {}) was replaced",
                 self.generation, owner.generation
             );
             return Err(KafkaFault { kind: KafkaFaultKind::TakenOver, code: None, message });
@@ -141,8 +141,8 @@ pub(super) fn ensure(client: &BaseConsumer<ClientLog>, admin: &Admin, topic: &st
     let facts = admin.facts(topic)?;
     if facts.deletes {
         return Err(KafkaFault::lasting(format!(
-            "the topic `{topic}` keeps which batches are committed, and deletes old records (`cleanup.policy`), so that \
-             batches would be written twice; mend it with: kafka-configs.sh --alter --topic {topic} --add-config \
+            "the topic `{topic}` keeps which batches are committed, and deletes old records (`cleanup.policy`), so batches would be \
+             written twice; fix it with: kafka-configs.sh --alter --topic {topic} --add-config \
              cleanup.policy=compact; or name another topic in `markers`"
         )));
     }
@@ -285,7 +285,7 @@ fn read_all(
 fn parse(value: &[u8], topic: &str, offset: i64) -> Result<KafkaMarker, KafkaFault> {
     let wrong =
         |what: String| KafkaFault::lasting(format!("the marker at offset {offset} of the topic `{topic}` {what}"));
-    let no_marker = |cause| wrong(format!("is none of Millstream's: {cause}; name another topic in `markers`"));
+    let no_marker = |cause| wrong(format!("was not written by Millstream: {cause}; name another topic in `markers`"));
     let Versioned { version } = serde_json::from_slice(value).map_err(no_marker)?;
     if version > FORMAT_VERSION {
         let what = format!("is of format {version}, written by a later version of Millstream; use that one");

@@ -76,7 +76,7 @@ impl RecordEncoder {
     /// For rows of this schema. The error has the key of the sink that is wrong.
     pub fn new(spec: &KafkaWrites, schema: &SchemaRef) -> Result<RecordEncoder, (&'static str, String)> {
         if spec.tombstones.is_some() && spec.key.is_none() {
-            return Err(("tombstones", "`tombstones` needs `key`: a tombstone says which key is gone".into()));
+            return Err(("tombstones", "`tombstones` needs `key`: a tombstone names the deleted key".into()));
         }
         let place = |name: &String, key: &'static str| {
             let unknown = || {
@@ -245,8 +245,8 @@ struct MessagePlace {
 fn messages(spec: &ProtobufSpec, registered: bool) -> Result<(Messages, MessagePlace), (&'static str, String)> {
     let file = spec.descriptor.path.display();
     let broken = |why| {
-        let help = "make it by `protoc --include_imports --descriptor_set_out=FILE`";
-        ("descriptor", format!("`{file}` is no descriptor of Protobuf: {why}; {help}"))
+        let help = "create it with `protoc --include_imports --descriptor_set_out=FILE`";
+        ("descriptor", format!("`{file}` is not a Protobuf descriptor: {why}; {help}"))
     };
     let messages = Messages::parse(&spec.descriptor.content).map_err(broken)?;
     let message = messages.look_up(&spec.message).map_err(|why| ("message", why))?;
@@ -263,9 +263,9 @@ fn messages(spec: &ProtobufSpec, registered: bool) -> Result<(Messages, MessageP
 fn is_delete(op: Option<&str>) -> io::Result<bool> {
     let refused = |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("of a row: {why}"));
     match Op::of(op).map_err(|why| refused(&why.to_string()))? {
-        Op::Truncate => Err(refused(
-            "it says `truncate`, and a topic does not know which keys are gone by that; leave such rows out with a `filter`",
-        )),
+        Op::Truncate => {
+            Err(refused("it says `truncate`, which does not name the deleted keys; remove such rows with a `filter`"))
+        }
         op => Ok(op == Op::Delete),
     }
 }

@@ -143,7 +143,7 @@ impl Subject<'_> {
 
     fn refused(&self, why: &str) -> String {
         format!(
-            "the schema registry {} does not take the schema of these rows as `{}`: {why}; write columns that fit the schema before it \
+            "the schema registry {} rejected the schema of these rows as `{}`: {why}; write columns that fit the schema before it \
              (`record` is its name), or name another `registry.subject`, or change the compatibility of this one in the registry",
             self.spec.registry.url,
             self.name()

@@ -94,7 +94,7 @@ impl Target {
             let config = if self.spec.tombstones.is_some() || self.spec.op.is_some() { compacted } else { &[] };
             admin.make(topic, None, config)?;
             tracing::info!(
-                "sink `{}`: there was no topic `{topic}`; it was made, as the cluster has them by default",
+                "sink `{}`: topic `{topic}` did not exist; it was created with the cluster's defaults",
                 self.sink
             );
         }

@@ -59,7 +59,9 @@ fn rows_that_delete_others_are_tombstones() {
     let by_op = KafkaWrites { op: Some("op".into()), ..spec() };
     let good = column("op", [Some("insert"), Some("delete"), Some("upsert")]);
     assert_eq!(records(&by_op, &good), [r#"a={"k":"a"}"#, "=-", r#"-={"k":null}"#, r#"a={"k":"a"}"#]);
-    for (bad, words) in [(Some("truncate"), "a topic does not know"), (Some("drop"), "`drop`"), (None, "is null")] {
+    for (bad, words) in
+        [(Some("truncate"), "does not name the deleted keys"), (Some("drop"), "`drop`"), (None, "is null")]
+    {
         let rows = column("op", [Some("insert"), bad, Some("delete")]);
         let told = RecordEncoder::new(&by_op, &rows.schema()).unwrap().encode(&[rows]).unwrap_err().to_string();
         assert!(told.contains(words), "{told}");
@@ -92,7 +94,7 @@ fn the_first_record_that_is_too_large_is_named() {
     let facts = |record_bytes_max, compacted| TopicFacts { record_bytes_max, compacted, deletes: false };
     assert!(super::check_sizes(&records, &facts(1000, false)).is_ok());
     let told = super::check_sizes(&records, &facts(20, false)).unwrap_err().message;
-    assert!(told.starts_with("row 1 makes a record of ") && told.contains("the topic takes at most 20"), "{told}");
+    assert!(told.starts_with("row 1 makes a record of ") && told.contains("the topic accepts at most 20"), "{told}");
     let told = super::check_sizes(&records, &facts(1000, true)).unwrap_err().message;
     assert!(told.starts_with("row 3 has no key"), "{told}");
 }

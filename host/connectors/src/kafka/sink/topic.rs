@@ -114,7 +114,7 @@ impl Admin {
                 let fault = KafkaFault::told(code, "");
                 let policy = config.iter().map(|(name, value)| format!(" --config {name}={value}")).collect::<String>();
                 let message = format!(
-                    "there is no topic `{topic}`, and it cannot be made: {}; make it with: kafka-topics.sh --create --topic \
+                    "topic `{topic}` does not exist, and cannot be created: {}; create it with: kafka-topics.sh --create --topic \
                      {topic} --partitions {}{policy}",
                     fault.message,
                     partitions.unwrap_or(1)

@@ -68,7 +68,7 @@ impl<'a> Watch<'a> {
         let quiet = self.moved.elapsed();
         match why {
             Some(fault) if quiet >= AWAY_MAX => self.waits(&fault),
-            None if quiet >= QUIET_MAX => self.waits(&KafkaFault::passing("the cluster does not answer")),
+            None if quiet >= QUIET_MAX => self.waits(&KafkaFault::passing("the cluster does not respond")),
             _ => Ok(()),
         }
     }
@@ -91,7 +91,7 @@ impl<'a> Watch<'a> {
     /// What was waited for is done.
     pub fn done(&self) {
         if self.told {
-            tracing::info!("{} is back; the job goes on", self.who);
+            tracing::info!("{} has recovered; the job continues", self.who);
         }
     }
 
@@ -107,7 +107,7 @@ impl<'a> Watch<'a> {
         }
         if !self.told {
             self.told = true;
-            tracing::warn!("{}: {}; the job waits, and tries again until it works", self.who, fault.message);
+            tracing::warn!("{}: {}; the job waits and retries until it works", self.who, fault.message);
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ impl Records {
                     }
                     chars if chars > KEY_CHARS_MAX => {
                         let why = format!(
-                            "its partition key has {chars} letters, and {KEY_CHARS_MAX} are allowed; put a stage in front that makes a shorter one"
+                            "its partition key has {chars} characters; the maximum is {KEY_CHARS_MAX}; shorten it in a stage before the sink"
                         );
                         return Err((Some(number), why));
                     }
@@ -143,7 +143,7 @@ struct AnsweredRecord {
 pub fn outcome(answer: Answer, records: &[usize]) -> Result<RecordsOutcome, String> {
     let (asked, answered) = (records.len(), answer.records.len());
     if asked != answered {
-        return Err(format!("it was sent {asked} records and tells of {answered}; mend the endpoint"));
+        return Err(format!("it received {asked} records and reported {answered}; check the endpoint"));
     }
     let mut outcome = RecordsOutcome::default();
     for (at, record) in records.iter().zip(answer.records) {

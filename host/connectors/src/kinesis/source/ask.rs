@@ -169,7 +169,7 @@ impl Kinesis {
                         KinesisFault::Passing(why)
                     }
                     KinesisFault::Invalid(why) if !by_time => KinesisFault::Lasting(format!(
-                        "{why}; shard `{}` does not know the record that was read last; give the source another name to read it \
+                        "{why}; shard `{}` no longer has the record that was read last; give the source another name to read it \
                          from its beginning",
                         shown::harmless(&open.shard, 200)
                     )),

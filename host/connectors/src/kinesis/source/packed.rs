@@ -174,6 +174,6 @@ mod tests {
             }
         }
         assert_eq!(unpack(&packed(&[0xff; 40])), None);
-        assert_eq!(unpack(&packed(&[0x1a, 3, 0x08, 7, 0])), None, "a key that is not there");
+        assert_eq!(unpack(&packed(&[0x1a, 3, 0x08, 7, 0])), None, "a missing key");
     }
 }

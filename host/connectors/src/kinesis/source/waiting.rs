@@ -19,7 +19,7 @@ impl OpenShard {
         let (mut bytes, count) = (0_u64, records.len() as u64);
         for record in records {
             if !is_sequence(&record.sequence_number) {
-                return Err("what answers there is no Kinesis: a record has no number; mend the endpoint".into());
+                return Err("the server is not Kinesis: a record has no number; check the endpoint".into());
             }
             bytes += record.data.len() as u64;
             self.take_one(record);
@@ -35,7 +35,7 @@ impl OpenShard {
         let data = match STANDARD.decode(&record.data) {
             Ok(data) => Bytes::from(data),
             Err(error) => {
-                let what = RecordContent::Refused(record.data.into_bytes(), format!("it is no base64: {error}"));
+                let what = RecordContent::Refused(record.data.into_bytes(), format!("it is not base64: {error}"));
                 return self.waiting.push_back(PendingRecord { read: whole, what });
             }
         };

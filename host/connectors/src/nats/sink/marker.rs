@@ -50,7 +50,7 @@ impl Marker {
             Err(error) => return Err(error.fault()),
         };
         let wrong =
-            || Fault::Lasting(format!("the last message of `{subject}` is no marker of a job; delete it there"));
+            || Fault::Lasting(format!("the last message of `{subject}` is not a marker of a job; delete it there"));
         let sequence = told.pointer("/message/seq").and_then(Json::as_u64).ok_or_else(wrong)?;
         let data = told.pointer("/message/data").and_then(Json::as_str).unwrap_or_default();
         let marker: Option<Marker> = STANDARD.decode(data).ok().and_then(|data| serde_json::from_slice(&data).ok());

@@ -47,7 +47,7 @@ impl NatsSink {
             let config = made(&self.writes).map_err(|message| PublishFailure::Key("stream", message))?;
             let created = connection.ask(&format!("$JS.API.STREAM.CREATE.{name}"), &config)?;
             created.map_err(|error| error.fault())?;
-            tracing::info!("sink `{}`: stream `{name}` was made", self.name);
+            tracing::info!("sink `{}`: stream `{name}` was created", self.name);
         }
         self.look(&mut connection)?;
         if let Some(subject) = self.marker.clone() {
@@ -79,7 +79,7 @@ impl NatsSink {
     fn look(&mut self, connection: &mut Connection) -> Result<(), PublishFailure> {
         let name = &self.writes.stream;
         let stream = Stream::find(connection, name)?;
-        self.stream = stream.ok_or_else(|| Fault::Passing(format!("stream `{name}` is not there")))?;
+        self.stream = stream.ok_or_else(|| Fault::Passing(format!("stream `{name}` does not exist")))?;
         fit(&self.writes, &self.stream, self.marker.is_some())
             .map_err(|(key, message)| PublishFailure::Key(key, message))?;
         if let Some(subject) = &self.marker {
@@ -277,16 +277,16 @@ impl NatsSink {
     /// The job was taken over.
     fn lost(&self) -> Error {
         Error::taken_over(format!(
-            "sink `{}`: the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+            "sink `{}`: the job was restarted elsewhere (generation {}), and this process (generation {}) was replaced",
             self.name, self.at.generation, self.generation
         ))
     }
 
     fn forgotten(&self, batch: BatchId, known: u64) -> Error {
         Error::job(format!(
-            "sink `{}`: batch {batch}: {}: stream `{}` holds batch {} of this job, and has confirmed batch {known}: it has lost what it had \
-             confirmed, or its limits have deleted the marker. Let it keep more, and bring back its data; a start of the job as it is goes on \
-             without the rows that are missing, and --fresh begins anew",
+            "sink `{}`: batch {batch}: {}: stream `{}` holds batch {} of this job, and has confirmed batch {known}: it has lost what it \
+             had confirmed, or its limits have deleted the marker. Let it keep more, and restore its data; a restart of the job as it is \
+             continues without the missing rows, and --fresh starts from scratch",
             self.name,
             self.server.shown(),
             self.writes.stream,
@@ -297,8 +297,8 @@ impl NatsSink {
     /// The job makes other rows of a batch than when the first of them were published.
     fn other_rows(&self, batch: BatchId, part: &Part) -> Error {
         Error::job(format!(
-            "sink `{}`: batch {batch}: stream `{}` has the first {} rows of batch {}, and the job now makes others of it; start the job once \
-             as it was then, and change it when that batch is committed, or begin anew with --fresh",
+            "sink `{}`: batch {batch}: stream `{}` has the first {} rows of batch {}, and the job now makes other rows of it; start the \
+             job once as it was then and change it after that batch is committed, or start from scratch with --fresh",
             self.name, self.writes.stream, part.rows, part.batch
         ))
     }
@@ -321,9 +321,9 @@ fn confirmed(message: &Received) -> Result<Result<u64, ApiError>, Fault> {
 /// What it means that a message was not taken.
 fn refused(error: &ApiError) -> PublishFailure {
     match (error.err_code, error.fault()) {
-        (ApiError::MESSAGE_TOO_LARGE, Fault::Passing(why) | Fault::Lasting(why)) => PublishFailure::Row(format!(
-            "{why}; let the stream take larger messages (max_msg_size), or make rows smaller"
-        )),
+        (ApiError::MESSAGE_TOO_LARGE, Fault::Passing(why) | Fault::Lasting(why)) => {
+            PublishFailure::Row(format!("{why}; raise the stream's max_msg_size, or make rows smaller"))
+        }
         (_, fault) => fault.into(),
     }
 }

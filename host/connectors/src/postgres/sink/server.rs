@@ -75,7 +75,8 @@ impl Server {
     /// How values get into the table's columns, in the order of the rows' columns.
     async fn ways(&self, client: &Client) -> Result<Vec<ColumnConversion>, DatabaseError> {
         let found = table::find(client, &self.table).await?;
-        let found = found.ok_or_else(|| DatabaseError::lasting(format!("the table {} is gone", self.table.name())))?;
+        let found =
+            found.ok_or_else(|| DatabaseError::lasting(format!("the table {} no longer exists", self.table.name())))?;
         self.table.fit(&found).map_err(DatabaseError::lasting)
     }
 
@@ -120,7 +121,7 @@ impl Server {
         match row {
             Some(row) => Ok(batch(row.try_get(0)?)),
             None => Err(DatabaseError::taken_over(format!(
-                "the job was started again elsewhere, and this process (generation {generation}) has lost it"
+                "the job was restarted elsewhere, and this process (generation {generation}) was replaced"
             ))),
         }
     }
@@ -290,13 +291,15 @@ impl CommitSession {
         let (Some((lock, _)), Some(owner)) = (&self.marker, &server.owner) else { return Ok(false) };
         let row = self.client.query_opt(lock, &[&owner.job_id, &marker(&server.sink, server.share)]).await?;
         let row = row.ok_or_else(|| {
-            DatabaseError::lasting(format!("the job's row in the table {} is gone; what removed it?", server.markers))
+            DatabaseError::lasting(format!(
+                "the job's row in the table {} is missing; what deleted it?",
+                server.markers
+            ))
         })?;
         let (generation, committed): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         if generation > number(owner.generation.0)? {
             return Err(DatabaseError::taken_over(format!(
-                "the job was started again elsewhere (generation {generation}), and this process (generation {}) has \
-                 lost it",
+                "the job was restarted elsewhere (generation {generation}), and this process (generation {}) was replaced",
                 owner.generation
             )));
         }

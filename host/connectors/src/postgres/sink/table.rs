@@ -220,7 +220,7 @@ impl TargetTable {
     pub fn fit(&self, found: &ExistingTable) -> Result<Vec<ColumnConversion>, String> {
         let name = self.name();
         if !["r", "p", "f"].contains(&found.kind.as_str()) {
-            return Err(format!("{name} is no table but a view or the like; name a table"));
+            return Err(format!("{name} is not a table but a view or the like; name a table"));
         }
         let has = list(found.columns.iter().map(|column| format!("{} {}", column.name, column.told)));
         let wrong = |what: String, help: &str| {
@@ -267,8 +267,8 @@ impl TargetTable {
         if !key.is_empty() && !found.unique.contains(&key) {
             let keys = self.keys();
             return Err(format!(
-                "mode = \"upsert\" needs a primary key or unique index of the table {name} on {keys}, and there is none; \
-                 make it with: create unique index on {name} ({keys})"
+                "mode = \"upsert\" needs a primary key or unique index of the table {name} on {keys}, and it does not exist; create it \
+                 with: create unique index on {name} ({keys})"
             ));
         }
         Ok(ways)

@@ -70,16 +70,16 @@ fn rows_and_marker_are_committed_together_and_a_lost_job_commits_no_more() {
     let mut new = start(&writes, 2).unwrap();
     assert_eq!(new.committed(), Some(BatchId(4)));
     let lost = old.commit(BatchId(5), BatchTime(0), rows(&[("a", 5)])).unwrap_err();
-    assert!(lost.message.starts_with("sink `out`: batch 5: ") && lost.message.contains("has lost it"), "{lost}");
+    assert!(lost.message.starts_with("sink `out`: batch 5: ") && lost.message.contains("was replaced"), "{lost}");
     assert_eq!(table(), "a|2\nb|3\nc|3");
     new.commit(BatchId(5), BatchTime(0), rows(&[("a", 5)])).unwrap();
     assert_eq!(table(), "a|5\nb|3\nc|3");
-    assert!(start(&writes, 1).err().unwrap().message.contains("has lost it"));
+    assert!(start(&writes, 1).err().unwrap().message.contains("was replaced"));
     // Another job has a marker of its own.
     assert_eq!(held_by(&writes, "b").unwrap(), None);
     server.sql("delete from millstream_commits");
     let gone = new.commit(BatchId(6), BatchTime(0), rows(&[("a", 6)])).unwrap_err();
-    assert!(gone.message.contains("is gone"), "{gone}");
+    assert!(gone.message.contains("is missing"), "{gone}");
     assert_eq!(table(), "a|5\nb|3\nc|3");
 }
 
@@ -164,8 +164,8 @@ fn shares_of_earlier_starts_commit_no_more() {
     assert_eq!(held_by(&writes, "a").unwrap(), Some(BatchId(3)));
     let whole = start(None, 2);
     assert_eq!(held(&whole), Some(3));
-    assert!(commit(&mut second, 2).unwrap_err().message.contains("has lost it"));
-    assert!(start(Some(2), 1).err().unwrap().message.contains("has lost it"));
+    assert!(commit(&mut second, 2).unwrap_err().message.contains("was replaced"));
+    assert!(start(Some(2), 1).err().unwrap().message.contains("was replaced"));
     assert_eq!([0, 1, 2].map(|worker| held(&start(Some(worker), 2))), [Some(3), Some(1), None]);
     assert_eq!(server.sql("select count(*) from counts"), "4");
     assert_eq!(

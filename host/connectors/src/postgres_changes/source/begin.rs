@@ -93,7 +93,7 @@ impl ChangesFollower {
         catalog::check_level(client).await?;
         let at = match position.map(ChangesPosition::parse) {
             None => None,
-            Some(None) => return lasting("its position is none of this kind".into()),
+            Some(None) => return lasting("its position is not of this kind".into()),
             Some(Some(_)) if self.owner.is_none() => {
                 return lasting(
                     "the connection was lost, and without [checkpoint] the changes since are lost as well; start the job again, or give it \
@@ -147,18 +147,18 @@ impl ChangesFollower {
             }
             (None, Some(_)) => {
                 return lasting(format!(
-                    "the slot `{name}` is gone, and with it the changes since the job read last; {again}"
+                    "the slot `{name}` was deleted, and with it the changes since the last read; {again}"
                 ));
             }
             (Some(slot), Some(_)) if slot.is_lost => {
                 return lasting(format!(
-                    "the server has thrown away changes that the job had not read yet (max_slot_wal_keep_size); {again}, and drop the slot \
+                    "the server has deleted changes that the job had not read yet (max_slot_wal_keep_size); {again}, and drop the slot \
                      `{name}`"
                 ));
             }
             (Some(slot), Some(at)) if at.needed().is_some_and(|needed| slot.confirmed > needed) => {
                 return lasting(format!(
-                    "somebody else has moved the slot `{name}` to {}, and the job has read up to {}; {again}",
+                    "another client has moved the slot `{name}` to {}, and the job has read up to {}; {again}",
                     slot.confirmed,
                     at.needed().unwrap_or_default()
                 ));
@@ -229,7 +229,7 @@ impl ChangesFollower {
                 )));
             }
             return Err(DatabaseError::lasting(format!(
-                "the table `{}` has no column `{column}` (any more, or not in the publication), and the source's `schema` has; remove it \
+                "the table `{}` has no column `{column}` (any longer, or not in the publication), and the source's `schema` has; remove it \
                  there, or rename it with path = \"name\"",
                 table.name
             )));
@@ -300,7 +300,7 @@ impl ChangesFollower {
         let lsn = lsn.ok_or_else(|| DatabaseError::lasting("the server does not say where its slot begins".into()))?;
         if at.is_none() && self.owner.is_some() {
             info!(
-                "source `{}`: made the slot `{slot}` at {lsn}; the server keeps its log for it until it is dropped",
+                "source `{}`: created the slot `{slot}` at {lsn}; the server keeps its log for it until it is dropped",
                 self.source
             );
         }

@@ -100,14 +100,12 @@ pub async fn tables(client: &Client, names: &[String]) -> Result<Vec<FollowedTab
         let found = schema.map(|schema| format!("{}.", quoted(schema))).unwrap_or_default() + &quoted(table);
         let row = client.query_opt(TABLE, &[&found]).await?;
         let row = row.ok_or_else(|| {
-            DatabaseError::lasting(format!(
-                "there is no table `{name}`; check `table`, or give the table back its name"
-            ))
+            DatabaseError::lasting(format!("table `{name}` does not exist; check `table`, or rename the table back"))
         })?;
         let (id, kind, identity): (u32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         if !["r", "p"].contains(&kind.as_str()) {
             return Err(DatabaseError::lasting(format!(
-                "`{name}` is no table but a view or the like, which has no changes; name a table"
+                "`{name}` is not a table but a view or the like, which has no changes; name a table"
             )));
         }
         let (mut columns, mut generated) = (Vec::new(), Vec::new());
@@ -153,8 +151,8 @@ pub async fn check_level(client: &Client) -> Result<(), DatabaseError> {
     match row.try_get::<_, &str>(0)? {
         "logical" => Ok(()),
         level => Err(DatabaseError::lasting(format!(
-            "the server's `wal_level` is `{level}`, with which its log has no changes that could be read; let somebody who \
-             administers it run `alter system set wal_level = logical` and start it again"
+            "the server's `wal_level` is `{level}`, with which its log has no row changes; let an administrator run `alter system set \
+             wal_level = logical` and restart it"
         ))),
     }
 }
@@ -251,7 +249,7 @@ pub async fn take(client: &Client, slot: &str, generation: u64) -> Result<(), Da
         match of_start {
             Some(other) if other > generation => {
                 return Err(DatabaseError::taken_over(format!(
-                    "the job was started again elsewhere (generation {other}), and this process (generation {generation}) has lost it"
+                    "the job was restarted elsewhere (generation {other}), and this process (generation {generation}) was replaced"
                 )));
             }
             Some(_) => drop(client.query_one("select pg_catalog.pg_terminate_backend($1)", &[&process]).await?),

@@ -37,11 +37,11 @@ impl Publication<'_> {
         if there.is_none() && !(is_ours && may_make) {
             return Err(DatabaseError::lasting(match is_ours {
                 true => format!(
-                    "the publication `{name}`, which the job made, is gone, and nothing can be read that was changed before there is one \
-                     again; {again}"
+                    "the publication `{name}`, which the job created, was deleted, and changes before it exists again cannot be read; \
+                     {again}"
                 ),
                 false => format!(
-                    "there is no publication `{name}`; make it with `create publication`, or remove `publication`"
+                    "publication `{name}` does not exist; create it with `create publication`, or remove `publication`"
                 ),
             }));
         }
@@ -77,8 +77,8 @@ impl Publication<'_> {
         };
         match made {
             Err(fault) if fault.kind == DatabaseErrorKind::Lasting => Err(DatabaseError::lasting(format!(
-                "the job cannot make a publication: {}; let somebody whom the tables belong to run `create publication name for \
-                 table {list}`, and write publication = \"name\"",
+                "the job cannot create a publication: {}; let the owner of the tables run `create publication name for table {list}`, \
+                 and set publication = \"name\"",
                 fault.message
             ))),
             made => made,

@@ -114,7 +114,7 @@ impl Folder for BucketFolder {
         match self.reader.open(&part.name)? {
             Some(object) if !part.goes_on_in(&object.facts(), from) => Err(part.changed(from, OTHER_OBJECT)),
             Some(object) => part.at(object, from).map(Some),
-            None => Err(part.changed(from, "it is not there any more")),
+            None => Err(part.changed(from, "it no longer exists")),
         }
     }
 }

@@ -54,13 +54,13 @@ impl Lost {
             Lost::Deleted { of, wanted, there } => Error::job(format!(
                 "source `{source}`: {} goes on at offset {wanted}, and the oldest record there has offset {}: what lies between \
                  was deleted before the job had read it. Keep records for longer than the job may be behind (`retention.ms` and \
-                 `retention.bytes` of the topic); to go on without them, begin anew with `--fresh`",
+                 `retention.bytes` of the topic); to go on without them, start from scratch with `--fresh`",
                 place(&of),
                 there.low
             )),
             Lost::Shorter { of, wanted, there } => Error::job(format!(
-                "source `{source}`: {} goes on at offset {wanted}, and it ends at offset {}: the topic was made anew, or its \
-                 brokers have lost records. Bring it back as it was, or begin anew with `--fresh`",
+                "source `{source}`: {} goes on at offset {wanted}, and it ends at offset {}: the topic was recreated, or its brokers \
+                 have lost records. Restore it as it was, or start from scratch with `--fresh`",
                 place(&of),
                 there.high
             )),
@@ -184,8 +184,8 @@ pub fn of_partition(
         }
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
             Err(Error::environment(format!(
-                "source `{source}`: partition {number} of topic `{topic}` is not there any more: {fault}; make the topic again as it \
-             was, or leave it out"
+                "source `{source}`: partition {number} of topic `{topic}` no longer exists: {fault}; recreate the topic as it was, or \
+             omit it"
             )))
         }
         _ if fault.passes() => {

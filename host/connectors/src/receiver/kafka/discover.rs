@@ -50,7 +50,7 @@ impl SourceReader<'_> {
                 let name = &self.order.source.name;
                 Err(Error::job(format!(
                     "source `{name}`: the brokers are of another cluster than the one whose offsets the job has: its id is `{id}` \
-                     now; name brokers of the same cluster, or begin anew with `--fresh`"
+                     now; name brokers of the same cluster, or start from scratch with `--fresh`"
                 )))
             }
             Some(_) => Ok(Ok(())),
@@ -166,8 +166,8 @@ impl SourceReader<'_> {
                 Some(known) if known.mark != mark => {
                     let source = &self.order.source.name;
                     return Err(Error::job(format!(
-                        "source `{source}`: topic `{topic}` is another one than the one whose offsets the job has: it was deleted \
-                         and made anew; bring it back as it was, or begin anew with `--fresh`"
+                        "source `{source}`: topic `{topic}` is another one than the one whose offsets the job has: it was deleted and \
+                         recreated; restore it as it was, or start from scratch with `--fresh`"
                     )));
                 }
                 Some(_) => {}
@@ -211,13 +211,13 @@ impl SourceReader<'_> {
                 Some(name) => {
                     let offset = self.from.get(name).map_or(0, |position| position.offset);
                     return Err(Error::job(format!(
-                        "source `{source}`: topic `{topic}` is not there any more, and the job goes on at offset {offset} of its \
-                         partition {}; make it again as it was, or begin anew with `--fresh`",
+                        "source `{source}`: topic `{topic}` no longer exists, and the job resumes at offset {offset} of its partition \
+                         {}; recreate it as it was, or start from scratch with `--fresh`",
                         topic::shown(name).rsplit('/').next().unwrap_or_default()
                     )));
                 }
                 None if !told => {
-                    warn!("source `{source}`: there is no topic `{topic}`; it is read as soon as somebody makes it")
+                    warn!("source `{source}`: topic `{topic}` does not exist; it is read as soon as it is created")
                 }
                 None => {}
             }

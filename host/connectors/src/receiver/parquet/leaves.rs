@@ -242,9 +242,7 @@ impl Leaf<'_> {
             if let Some(Err(_)) = text {
                 self.refuse(&mut refused, at, |want| {
                     let path = shown_path(want.spec);
-                    format!(
-                        "its column `{path}` holds bytes that are no text in UTF-8; let the job have it as `binary`"
-                    )
+                    format!("its column `{path}` holds bytes that are not UTF-8; declare it as `binary`")
                 });
             }
             made.append_option(text.and_then(Result::ok));

@@ -71,7 +71,7 @@ impl FileRows {
 }
 
 fn foreign(error: impl std::fmt::Display) -> io::Error {
-    damaged(format!("it is no file of Parquet that can be read: {error}"))
+    damaged(format!("it is not a readable Parquet file: {error}"))
 }
 
 /// The leaves of a column of the file.

@@ -41,7 +41,8 @@ fn fetch(TableQuery { url, query, who, wait, servers, .. }: TableQuery<'_>) -> R
         let fetched = runtime.block_on(servers.out(who, &place, wait, async || {
             let connected = connection.connect().await?;
             // One that takes too long would again.
-            let slow = |_| DatabaseError::lasting(format!("no answer in {} s to the query", QUERY_TIME_MAX.as_secs()));
+            let slow =
+                |_| DatabaseError::lasting(format!("no response in {} s to the query", QUERY_TIME_MAX.as_secs()));
             tokio::time::timeout(QUERY_TIME_MAX, rows(connected, query)).await.unwrap_or_else(|late| Err(slow(late)))
         }));
         // A look-up of the host's name may still hang.
@@ -95,7 +96,7 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, SelectError> 
     let transaction = transaction.start().await?;
     let mut statement = transaction.prepare(query).await?;
     if !statement.params().is_empty() {
-        let words = "the query has parameters, as `$1`, and there is nothing to put in their place; write values";
+        let words = "the query has parameters, as `$1`, and they have no values; write values";
         return Err(DatabaseError::lasting(words.into()).into());
     }
     if statement.columns().is_empty() {

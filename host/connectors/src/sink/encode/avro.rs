@@ -27,8 +27,8 @@ pub(crate) fn check(schema: &SchemaRef) -> Result<(), String> {
         let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         if !begins || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             return Err(format!(
-                "column `{}` has a name that Avro does not allow: letters, digits and `_`, and no digit first; give it another one \
-                 with `select`, or choose `parquet`",
+                "column `{}` has a name that Avro does not allow: letters, digits and `_`, and no digit first; rename it with `select`, \
+                 or choose `parquet`",
                 name.escape_debug()
             ));
         }

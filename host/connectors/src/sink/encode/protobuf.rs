@@ -289,7 +289,7 @@ fn plain(form: &FieldEncoding, cells: &Cells<'_>, row: usize, out: &mut Vec<u8>)
             let name = array.value(row);
             // The source has the number as text where its descriptor knows no name.
             let number = numbers.get(name).copied().or_else(|| name.parse::<i32>().ok());
-            let number = number.ok_or_else(|| format!("{name:?} is no value of enum `{of}`"))?;
+            let number = number.ok_or_else(|| format!("{name:?} is not a value of enum `{of}`"))?;
             whole(Kind::Int32, number.into(), out)?;
         }
         (FieldEncoding::Moment, Cells::Timestamp(array)) => {

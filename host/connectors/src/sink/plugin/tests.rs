@@ -111,7 +111,7 @@ fn what_is_there_at_the_start_is_told_and_what_is_forgotten_ends_the_job() {
     other.lock().unwrap().says = Some(5);
     let error = commit(&mut *sink, 8, &[1]).unwrap_err();
     assert_eq!(error.kind, Kind::Environment);
-    assert!(error.message.contains("held batches up to 7, and says now that it holds them up to 5"), "{error}");
+    assert!(error.message.contains("held batches up to 7, and now reports batches up to 5"), "{error}");
     assert_eq!(other.lock().unwrap().batches, [7]);
 }
 
@@ -120,7 +120,7 @@ fn refused_rows_end_the_job_or_are_left_out() {
     let (mut stops, other) = sink(Other::default(), true, false);
     let error = commit(&mut *stops, 4, &[1, -2, 3, -4, -5, -6]).unwrap_err();
     assert_eq!(error.kind, Kind::Plugin);
-    let told = "sink `out`: batch 4: its plugin refuses 4 of 6 rows: row 1 of the batch: -2 is negative; ";
+    let told = "sink `out`: batch 4: its plugin rejected 4 of 6 rows: row 1 of the batch: -2 is negative; ";
     assert!(error.message.starts_with(told) && error.message.contains("and others"), "{error}");
     assert!(error.message.contains("on_error = \"reject\""), "{error}");
     assert!(other.lock().unwrap().batches.is_empty());

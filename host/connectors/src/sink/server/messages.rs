@@ -74,7 +74,7 @@ impl MessageForm<'_> {
     }
 
     /// The messages of a batch, all before the first is sent. `column`: the [place](Self::column) of the column. `fits`: what is wrong
-    /// with where a message goes, and what to mend.
+    /// with where a message goes, and what to fix.
     pub fn messages(
         &self,
         sink: &str,
@@ -96,11 +96,11 @@ impl MessageForm<'_> {
                     (MessageTarget::Column(_), Some(named)) if named.is_valid(row) => named.value(row),
                     _ => "",
                 };
-                if let Err((why, mend)) = fits(to) {
+                if let Err((why, help)) = fits(to) {
                     let (number, word, shown) = (messages.len(), self.word, shown::harmless(to, 200));
                     return Err(Error::plugin(format!(
-                        "sink `{sink}`: batch {batch}: row {number} has the {word} `{shown}`, which {why}; mend {mend}, or take such rows \
-                         out with `filter` before the sink"
+                        "sink `{sink}`: batch {batch}: row {number} has the {word} `{shown}`, which {why}; fix {help}, or remove such \
+                         rows with `filter` before the sink"
                     )));
                 }
                 // They tend to be about as long as each other.

@@ -23,7 +23,7 @@ pub fn ask<T: Send>(
         return apart(&mut question)?.map_err(|trouble| match trouble {
             ServerFault::Lasting(error) => error,
             ServerFault::Passing(why) | ServerFault::Busy(why, _) => {
-                Error::environment(format!("{who}: {place}: {why}; start that server, or mend `url`"))
+                Error::environment(format!("{who}: {place}: {why}; start the server, or check `url`"))
             }
         });
     };
@@ -33,7 +33,7 @@ pub fn ask<T: Send>(
         let why = match apart(&mut question)? {
             Ok(answer) => {
                 if told {
-                    tracing::info!("{who}: its server is there; the job starts");
+                    tracing::info!("{who}: its server is reachable; the job starts");
                 }
                 return Ok(answer);
             }
@@ -42,18 +42,18 @@ pub fn ask<T: Send>(
         };
         if until.is_some_and(|until| Instant::now() >= until) {
             return Err(Error::environment(format!(
-                "{who}: {place} did not answer before the time of --timeout had passed; the job was not started"
+                "{who}: {place} did not respond within --timeout; the job was not started"
             )));
         }
         if began.elapsed() >= wait {
             let after = if told { format!(", for {shown}") } else { String::new() };
             return Err(Error::environment(format!(
-                "{who}: {place}: {why}{after}; start that server, or mend `url`, or raise `wait`"
+                "{who}: {place}: {why}{after}; start the server, or check `url`, or raise `wait`"
             )));
         }
         if !told {
             told = true;
-            tracing::warn!("{who}: {place}: {why}; the job waits for it, for {shown} at most (`wait`)");
+            tracing::warn!("{who}: {place}: {why}; the job waits for up to {shown} (`wait`)");
         }
         pause = longer(pause);
         let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));

@@ -70,7 +70,7 @@ impl ServerCertVerifier for AnyKey {
 /// What is wrong with the other end of a connection, and what to do.
 pub fn of_peer(error: &Error) -> String {
     match error {
-        Error::InvalidMessage(_) => "it is no process of a job, or one of another version".into(),
+        Error::InvalidMessage(_) => "it is not a process of a job, or has another version".into(),
         // The end that wants a certificate ends the greeting, and says no more than this.
         Error::PeerIncompatible(PeerIncompatible::IncorrectCertificateTypeExtension)
         | Error::AlertReceived(AlertDescription::HandshakeFailure) => {

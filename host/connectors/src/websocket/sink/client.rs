@@ -43,7 +43,7 @@ pub async fn serve_all(listener: TcpListener, audience: Arc<Audience>) {
     tracing::info!("{who}: listening on {scheme}://{}", audience.spec.listen);
     let reachable = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
     if reachable && audience.spec.token.is_none() {
-        tracing::warn!("{who}: whoever reaches {} can follow its rows; set `token`", audience.spec.listen);
+        tracing::warn!("{who}: any client that reaches {} can read its rows; set `token`", audience.spec.listen);
     }
     let clients_max = audience.spec.clients_max;
     accept_all(&listener, &who, clients_max, |stream, peer, place| {
@@ -93,7 +93,7 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, (peer, place): (Soc
 /// Why a client may not listen.
 fn refusal(audience: &Audience, request: &Request<()>) -> Option<(StatusCode, &'static str)> {
     if repeated(request.headers()).is_some() {
-        return Some((StatusCode::BAD_REQUEST, "a header comes more than once that says who asks; send it once"));
+        return Some((StatusCode::BAD_REQUEST, "a header with credentials is repeated; send it once"));
     }
     if let Some(token) = &audience.spec.token {
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());

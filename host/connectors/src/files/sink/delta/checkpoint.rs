@@ -195,7 +195,7 @@ pub fn write(
     now_ms: i64,
 ) -> Result<Checkpoint, StoreError> {
     let version = table.version;
-    let failed = |why: String| log::wrong(place, format!("a checkpoint cannot be made: {why}"));
+    let failed = |why: String| log::wrong(place, format!("a checkpoint cannot be written: {why}"));
     let since_ms = if table.keeps_tombstones() { i64::MIN } else { now_ms.saturating_sub(TOMBSTONES_MS) };
     let mut newest = NewestActions::since(since_ms);
     let mut writing = GrowingCheckpoint::begin(place, hidden)?;
@@ -240,7 +240,7 @@ impl GrowingCheckpoint {
         let file = BufWriter::new(place.begin(hidden)?);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let file = ArrowWriter::try_new(file, schema(), Some(properties));
-        let file = file.map_err(|cause| log::wrong(place, format!("a checkpoint cannot be made: {cause}")))?;
+        let file = file.map_err(|cause| log::wrong(place, format!("a checkpoint cannot be written: {cause}")))?;
         Ok(GrowingCheckpoint { file, actions: Vec::new(), size: 0 })
     }
 

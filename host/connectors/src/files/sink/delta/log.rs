@@ -199,7 +199,7 @@ impl Table {
         if !whole {
             return Err(wrong(
                 place,
-                "its log has gaps: commits are missing behind the newest checkpoint; mend it first",
+                "its log has gaps: commits after the newest checkpoint are missing; repair it first",
             ));
         }
         let version = behind.last().copied().unwrap_or(first.saturating_sub(1));
@@ -282,7 +282,7 @@ impl Table {
     /// Whether rows may be added to it by us.
     pub fn check(&self, wanted: &TableRequest) -> Result<(), String> {
         let (Some(protocol), Some(metadata)) = (&self.protocol, &self.metadata) else {
-            return Err("its log does not say what the table is; mend it first".into());
+            return Err("its log does not describe the table; repair it first".into());
         };
         let mut unknown = BTreeSet::new();
         let (reader, writer) = (protocol.min_reader_version, protocol.min_writer_version);
@@ -340,8 +340,8 @@ impl Table {
         }
         if let Some(name) = REPLACING_REFUSED.iter().find(|name| wanted.replaces && setting(name) == Some("true")) {
             return Err(format!(
-                "rows of the table cannot be replaced in this version while it has the property `{name}`; take it from the table (ALTER TABLE .. \
-                 UNSET TBLPROPERTIES), or write another table"
+                "rows of the table cannot be replaced in this version while it has the property `{name}`; unset it (ALTER TABLE .. UNSET \
+                 TBLPROPERTIES), or write another table"
             ));
         }
         if metadata.format.provider != "parquet" {
@@ -356,7 +356,7 @@ impl Table {
             ));
         }
         let schema = serde_json::from_str(&metadata.schema_string);
-        let schema = schema.map_err(|_| "the schema in its log cannot be read; mend it first".to_owned())?;
+        let schema = schema.map_err(|_| "the schema in its log cannot be read; repair it first".to_owned())?;
         schema::check_fits(&wanted.schema, &schema)
     }
 }

@@ -13,7 +13,7 @@ const SHOWN_BYTES_MAX: usize = 200;
 const NOT_KEPT: [(&str, &str); 4] = [
     ("delta.invariants", "has an invariant"),
     ("delta.generationExpression", "is generated"),
-    ("delta.identity.", "is numbered by whoever writes"),
+    ("delta.identity.", "is numbered by the writer"),
     ("delta.columnMapping.", "has another name in the files"),
 ];
 
@@ -22,8 +22,8 @@ pub fn of_rows(rows: &Schema) -> Result<Value, String> {
     for field in rows.fields() {
         if field.name().contains(FORBIDDEN) || field.name().is_empty() {
             return Err(format!(
-                "column `{}` has a letter in its name that Delta does not allow (a space, or one of ,;{{}}()=); give it another \
-                 name with `select`",
+                "column `{}` has a character in its name that Delta does not allow (a space, or one of ,;{{}}()=); rename it with \
+                 `select`",
                 harmless(field.name(), SHOWN_BYTES_MAX)
             ));
         }
@@ -86,14 +86,14 @@ pub fn check_fits(rows: &Schema, table: &Value) -> Result<(), String> {
             ));
         }
         if there["nullable"] == false {
-            wrong.push(format!("column `{name}` of the table takes no null, and that of the rows may be null"));
+            wrong.push(format!("column `{name}` of the table is not nullable, but that of the rows is"));
         }
     }
     for there in fields {
         let name = there["name"].as_str().unwrap_or_default();
         let shown = harmless(name, SHOWN_BYTES_MAX);
         if there["nullable"] == false && rows.index_of(name).is_err() {
-            wrong.push(format!("column `{shown}` of the table takes no null, and the rows do not have it"));
+            wrong.push(format!("column `{shown}` of the table is not nullable, and the rows do not have it"));
         }
         let said = there["metadata"].as_object().into_iter().flatten();
         for (key, _) in said {
@@ -168,10 +168,10 @@ mod tests {
         for words in [
             "column `n` is string in the table, and long in the rows",
             "column `at` is timestamp_ntz in the table, and timestamp in the rows",
-            "column `at` of the table takes no null",
+            "column `at` of the table is not nullable",
             "column `price` of the table has an invariant",
             "the table has no column `all`",
-            "column `key` of the table takes no null, and the rows do not have it",
+            "column `key` of the table is not nullable, and the rows do not have it",
         ] {
             assert!(error.contains(words), "{words}: {error}");
         }

@@ -162,12 +162,12 @@ impl Destination for BucketDestination {
                 })?;
                 let same = before == Some(&tag);
                 let why = match same {
-                    true => "somebody else is writing it at the same moment",
-                    false => "it was replaced by somebody else; is a copy of this job running?",
+                    true => "another writer is writing it at the same time",
+                    false => "another writer replaced it; is a copy of this job running?",
                 };
                 Err(self.0.error("write", name, why, same))
             }
-            None => Err(self.0.error("write", name, "the marker is gone; what removed it?", false)),
+            None => Err(self.0.error("write", name, "the marker is missing; what deleted it?", false)),
         }
     }
 

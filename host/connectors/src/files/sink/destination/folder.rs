@@ -65,7 +65,10 @@ impl Destination for FolderDestination {
                     }
                 }
                 None if before.is_some() => {
-                    return Err(io::Error::other(format!("the marker {} is gone; what removed it?", path.display())));
+                    return Err(io::Error::other(format!(
+                        "the marker {} is missing; what deleted it?",
+                        path.display()
+                    )));
                 }
                 None => {}
             }

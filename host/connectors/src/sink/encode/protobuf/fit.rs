@@ -17,7 +17,7 @@ pub(super) fn message(messages: &Messages, of: usize, columns: &Fields, within: 
         let field = message.fields.iter().find(|field| field.name == *by.name()).ok_or_else(|| {
             let there = message.fields.iter().map(|field| field.name.as_str()).take(20);
             format!(
-                "column `{name}` is no field of message `{}`{}; leave it out with `select`, or give it the name of a field",
+                "column `{name}` is not a field of message `{}`{}; omit it with `select`, or rename it to a field",
                 message.name,
                 suggest::hint(by.name(), there, "it has")
             )
