@@ -283,10 +283,10 @@ fn what_cannot_take_the_place_of_a_sink_is_refused() {
         (
             ways("other"),
             accept,
-            &["sink `out`: tcp-ledger 0.1.0 cannot take the place", "what it reads had ", "stop the job"],
+            &["sink `out`: tcp-ledger 0.1.0 cannot replace", "what it reads had ", "stop the job"],
         ),
         (ways("loose"), accept, &["it promised to write exactly once and would promise at least once", "stop the job"]),
-        (ways("forgets"), accept, &["cannot go on where tcp-ledger 0.1.0 is", "batches up to 0 are there"]),
+        (ways("forgets"), accept, &["cannot resume where tcp-ledger 0.1.0 is", "batches up to 0 are there"]),
         (ways("fail"), &["--shadow", "3"], &["sink `out`: a sink cannot have a shadow", "without --shadow"]),
         (version("acked-lines", 0), accept, &["is of world source, and the sink's plugin is of world sink"]),
     ];

@@ -108,8 +108,8 @@ fn moves(read: &SessionsRead<'_>) -> String {
 fn remedy(read: &SessionsRead<'_>) -> String {
     let name = &read.sessions.name;
     format!(
-        "put a stage that reads `{name}`, with latest = true and key = {}, in front, and write op = \"op\"; or take emit = \"update\" out of \
-         `{name}`, which puts out each session once then, when it is over",
+        "put a stage that reads `{name}`, with latest = true and key = {}, in front, and write op = \"op\"; or remove emit = \"update\" from \
+         `{name}`, which then emits each session once, when it is over",
         key_of(read.sessions)
     )
 }

@@ -76,8 +76,8 @@ fn stages_of(stage: &StageSpec, sources: &Inputs) -> Result<Vec<StageSpec>, KeyM
     let parsed = crate::panics::caught(|| Parser::parse_sql(&GenericDialect {}, query));
     let mut statements = match parsed {
         Ok(Ok(statements)) => statements,
-        Ok(Err(error)) => return Err(sql(format!("{error}; mend the query"))),
-        Err(_) => return Err(sql("it cannot be parsed; mend the query".into())),
+        Ok(Err(error)) => return Err(sql(format!("{error}; fix the query"))),
+        Err(_) => return Err(sql("it cannot be parsed; fix the query".into())),
     };
     let statement = statements.pop().filter(|_| statements.is_empty());
     let Some(Statement::Query(query)) = statement else {

@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
                 let (given, names): (Vec<&str>, Vec<&str>) = fit.map(|k| k.name).partition(|name| self.has(name));
                 let meant = |names: &[&'static str]| suggest::nearest(key, names.iter().copied());
                 let hint = match meant(&given).filter(|_| meant(&names).is_none()) {
-                    Some(near) => format!("; did you mean `{near}`, which is there already?"),
+                    Some(near) => format!("; did you mean `{near}`, which is already set?"),
                     None if names.is_empty() => "; remove it".into(),
                     // Those of all kinds would be a list that nobody reads.
                     None if kind.is_none() && has_kinds && meant(&names).is_none() => ", which no kind has".into(),

@@ -114,7 +114,7 @@ pub(super) fn value(piece: &TextPiece<'_>, folder: &Path) -> Result<String, Stri
 /// The content of a secret file, without the end of its last line.
 fn of_file(path: &Path, name: &str) -> Result<String, String> {
     let failed =
-        |why: String| format!("needs the file `{name}`, which cannot be read: {why}; make it, or mend the path");
+        |why: String| format!("needs the file `{name}`, which cannot be read: {why}; create it, or fix the path");
     let bytes = regular::read_at_most(path, VARIABLE_BYTES_MAX).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => failed("there is no such file".into()),
         std::io::ErrorKind::Other => failed(format!("it is no file of at most {VARIABLE_BYTES_MAX} bytes")),

@@ -133,7 +133,8 @@ pub struct Resume {
 pub fn resolve(found: &StartFacts, wanted: &StartRequest) -> Result<Resume, String> {
     if wanted.fresh && (wanted.resume_from.is_some() || !wanted.drop.is_empty()) {
         return Err(
-            "`--fresh` begins anew and forgets everything: give it without `--resume-from` and `--drop-state`.".into(),
+            "`--fresh` starts from scratch and discards all state: use it without `--resume-from` and `--drop-state`."
+                .into(),
         );
     }
     let Some(manifest) = &found.manifest else { return without_manifest(found, wanted) };
@@ -168,8 +169,8 @@ fn without_manifest(found: &StartFacts, wanted: &StartRequest) -> Result<Resume,
     let lost = found.objects.iter().find(|path| path.starts_with("plans/") || path.starts_with("state/"));
     if let Some(lost) = lost {
         return Err(format!(
-            "`manifest.json`, which says what counts, is missing, but `{lost}` is there: put the manifest back from a copy, \
-             or delete the whole folder (or choose another `dir`) to begin anew."
+            "`manifest.json`, which says what counts, is missing, but `{lost}` exists: restore the manifest from a copy, \
+             or delete the whole directory (or choose another `dir`) to start from scratch."
         ));
     }
     if let Some(batch) = wanted.resume_from {

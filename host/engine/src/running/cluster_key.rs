@@ -73,9 +73,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !(BYTES_MIN..=BYTES_MAX).contains(&bytes.len()) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!(
-                "a key has {BYTES_MIN} to {BYTES_MAX} bytes that nobody can guess; make one with `openssl rand -hex 32`"
-            ),
+            format!("a key must be {BYTES_MIN} to {BYTES_MAX} random bytes; create one with `openssl rand -hex 32`"),
         ));
     }
     Ok(bytes)

@@ -262,7 +262,7 @@ impl Upgrades {
                 fault::point("upgrade.swapped");
             }
             (None, Some(_)) => {}
-            (None, None) => return Err(Error::bug("an upgrade that all agreed to is not there any more")),
+            (None, None) => return Err(Error::bug("an upgrade that all processes accepted no longer exists")),
         }
         Ok(())
     }

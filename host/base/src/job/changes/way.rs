@@ -251,7 +251,7 @@ impl Way<'_> {
                 meaning,
                 "deduplicate",
                 "it drops all but the first change of a key",
-                "remove `deduplicate`, as a stage with `latest` puts out only what changes",
+                "remove `deduplicate`, as a stage with `latest` emits only what changes",
             ),
             OperatorSpec::Sample(_) => self.chosen(
                 stage,

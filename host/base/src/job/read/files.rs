@@ -55,7 +55,7 @@ fn folder(path: PathBuf, poll: Duration, settle: Duration, spread: bool, r: &Rea
     if r.has("settle") {
         r.wrong(
             "settle",
-            "`settle` is for files, which somebody may still write; an object is whole from the first, so remove it",
+            "`settle` is for files, which may still be written; an object is complete from the start; remove it",
         );
     }
     let poll = if r.has("poll") { poll } else { Duration::from_millis(limits::OBJECTS_POLL_MS) };

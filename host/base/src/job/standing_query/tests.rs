@@ -131,7 +131,7 @@ fn what_cannot_be_kept_up_to_date_is_refused() {
         ("select current_date as d, count(*) as n from t group by 1", "another time in each batch"),
         ("select 1; select 2", "not one query"),
         ("delete from t", "not one query"),
-        ("select ) from t", "mend the query"),
+        ("select ) from t", "fix the query"),
         ("select value, count(*) as n from t tablesample (10 rows) group by 1", "window = \"all\""),
     ] {
         let words = stages(query, "").map(|stages| format!("{stages:?}")).unwrap_err();

@@ -205,7 +205,7 @@ plugin = "plugins/split""#,
     ),
     (
         r#"from = "words""#,
-        "job.toml:2: stage `words`: it reads its own rows, which would go round for ever; take its name out of its `from`",
+        "job.toml:2: stage `words`: it reads its own rows, which would circulate indefinitely; remove its name from its `from`",
     ),
     (
         r#"from = ["lines", "lines"]"#,
@@ -226,7 +226,7 @@ plugin = "plugins/split""#,
     ),
     (
         r#"from = "lines.refused""#,
-        "job.toml:2: stage `words`: `from` names `lines.refused`, which the source `lines` does not put out; there are `lines`, `lines.rejected`",
+        "job.toml:2: stage `words`: `from` names `lines.refused`, which the source `lines` does not emit; there are `lines`, `lines.rejected`",
     ),
     (
         r#"from = "linse.rejected""#,
@@ -273,7 +273,7 @@ key = ["a", "a"]"#,
         r#"from = "lines"
 plugin = "p"
 plugn = "q""#,
-        "job.toml:4: stage `words`: unknown key `plugn`; did you mean `plugin`, which is there already?",
+        "job.toml:4: stage `words`: unknown key `plugn`; did you mean `plugin`, which is already set?",
     ),
     (
         r#"from = "lines"
@@ -497,8 +497,8 @@ from = "self"
 from = "after"
 kind = "print"
 "#,
-        r#"job.toml:5: stage `c`: a cycle, in which rows would go round for ever: `c` → `a` → `b` → `c`; take one of these out of a `from`
-job.toml:13: stage `self`: it reads its own rows, which would go round for ever; take its name out of its `from`"#,
+        r#"job.toml:5: stage `c`: a cycle, in which rows would circulate indefinitely: `c` → `a` → `b` → `c`; remove one of these from a `from`
+job.toml:13: stage `self`: it reads its own rows, which would circulate indefinitely; remove its name from its `from`"#,
     ),
     (
         r#"clock = "manual"

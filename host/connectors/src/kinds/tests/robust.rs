@@ -97,7 +97,9 @@ fn deep_and_wide_files_end_in_an_error() {
     let job = read(&text).unwrap();
     assert_eq!(millstream_base::job::order(&job).unwrap().len(), limits::JOB_PARTS_MAX - 2);
     let cycle = text.replace("[stages.s1]\nfrom = \"lines\"", "[stages.s1]\nfrom = \"s900\"");
-    assert!(read(&cycle).unwrap_err().message.contains("a cycle, in which rows would go round for ever: `s1` → `s2`"));
+    assert!(
+        read(&cycle).unwrap_err().message.contains("a cycle, in which rows would circulate indefinitely: `s1` → `s2`")
+    );
 }
 
 #[test]

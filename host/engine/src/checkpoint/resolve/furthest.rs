@@ -91,7 +91,8 @@ pub fn reaching<'a>(found: &StartFacts, manifest: &'a Manifest, batch: BatchId) 
         return Ok(bases.swap_remove(index));
     }
     let ranges = ranges(&bases);
-    let ranges = if ranges.is_empty() { "none can; `--fresh` begins anew".to_owned() } else { ranges.join(", ") };
+    let ranges =
+        if ranges.is_empty() { "none can; `--fresh` starts from scratch".to_owned() } else { ranges.join(", ") };
     Err(format!("`--resume-from {batch}`: that batch cannot be reached exactly. Batches that can: {ranges}."))
 }
 
@@ -132,7 +133,7 @@ fn refusal(story: &str, found: &StartFacts, manifest: &Manifest) -> String {
     // The newest of those that reach as far: it has the least to replay.
     let Some(best) = bases(found, manifest).into_iter().max_by_key(StartingPoint::reach) else {
         return format!(
-            "{story}\nNo other checkpoint can be read either: put back what is missing from a copy, or begin anew with \
+            "{story}\nNo other checkpoint can be read either: restore what is missing from a copy, or start from scratch with \
              `--fresh`."
         );
     };

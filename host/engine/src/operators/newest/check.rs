@@ -83,5 +83,5 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
 pub fn in_words(words: &StageWords<'_>, by: Option<&str>) -> String {
     let by = by.map_or(String::new(), |by| format!(" by {by}"));
     let (key, op) = (words.each(""), words.op());
-    format!("the latest row of each {key}{by}; put out as it changes, with `{op}` for what a row does")
+    format!("the latest row of each {key}{by}; emitted as it changes, with the operation in `{op}`")
 }

@@ -165,7 +165,7 @@ pub fn check_key(needs: Option<&Schema>, keys: &Schema, plugin_name: &str) -> Re
         return Ok(());
     }
     Err(Error::job(format!(
-        "{plugin_name} needs a key of {}, and the stage's key is {}; mend `key`",
+        "{plugin_name} needs a key of {}, and the stage's key is {}; fix `key`",
         types::describe(needs),
         types::describe(keys),
     )))

@@ -55,8 +55,8 @@ pub(super) fn prepared(
     }
     if !differences.is_empty() {
         return Err(Error::job(format!(
-            "{part}: {} cannot take the place of {} in the running job:\n  {}\nTo change that, stop the job, mend what depends on \
-             it, and start it again.",
+            "{part}: {} cannot replace {} in the running job:\n  {}\nTo change that, stop the job, fix what depends on \
+             it, and restart it.",
             to.0,
             from.0,
             differences.join("\n  ")

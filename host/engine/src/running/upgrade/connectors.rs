@@ -41,7 +41,7 @@ pub(super) fn of_sink(running: &Running, wanted: &Prepare, name: &str) -> Result
     let differences: Vec<String> = reads.into_iter().chain(promise_differs(&old, &new)).collect();
     let status = prepared(wanted, (&old.plugin, &old.description), (&new.plugin, &new.description), &differences)?;
     holds_as_much(running, name, &new).map_err(|why| {
-        Error::environment(format!("sink `{name}`: {} cannot go on where {} is: {why}", status.to.0, status.from.0))
+        Error::environment(format!("sink `{name}`: {} cannot resume where {} is: {why}", status.to.0, status.from.0))
     })?;
     let tell = Box::new(tells_failure(running, &status));
     let trial = wanted.on_trial.then(|| ConnectorTrial { before: old, tell });
@@ -77,5 +77,5 @@ fn holds_as_much(running: &Running, name: &str, new: &SinkNode) -> Result<(), St
 }
 
 fn no_plugin(what: &str, name: &str) -> Error {
-    Error::job(format!("{what} `{name}` is not there, or has no plugin that could be replaced"))
+    Error::job(format!("{what} `{name}` does not exist, or has no plugin that could be replaced"))
 }

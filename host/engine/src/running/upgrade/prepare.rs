@@ -56,7 +56,7 @@ fn no_plugin(running: &Running, stage: &str) -> Error {
     Error::job(match found.operator {
         Operator::Sql(_) => format!(
             "stage `{stage}` is a query: plugins that it calls as functions cannot be replaced while the job runs. Stop the \
-             job, change the plugin, and start it again: it goes on where it was"
+             job, change the plugin, and restart it: it resumes where it stopped"
         ),
         _ => format!("stage `{stage}` has no plugin that could be replaced"),
     })

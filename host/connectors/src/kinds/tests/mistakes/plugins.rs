@@ -95,7 +95,7 @@ job.toml:7: stage `words`: `limits` is for stages with a plugin; add plugin = "â
     (
         "plugin = \"p\"\nlimits = { memry = \"1MiB\", time = \"2 s\", cpu = 3 }",
         r#"job.toml:4: stage `words`: unknown key `limits.memry`; did you mean `memory`?
-job.toml:4: stage `words`: unknown key `limits.cpu`; did you mean `time`, which is there already?
+job.toml:4: stage `words`: unknown key `limits.cpu`; did you mean `time`, which is already set?
 job.toml:4: stage `words`: `limits.time = "2 s"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
     ),
     (

@@ -116,7 +116,7 @@ job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join =
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\" }",
-        r#"job.toml:3: stage `words`: a join with `time` but without a bound would have to keep all rows for ever; write within = "10s" in `join`, or window = { size = "30s" }, or remove `time` to join the rows of each batch"#,
+        r#"job.toml:3: stage `words`: a join with `time` but without a bound would have to keep all rows indefinitely; write within = "10s" in `join`, or window = { size = "30s" }, or remove `time` to join the rows of each batch"#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = 10 }",
@@ -369,18 +369,18 @@ job.toml:3: stage `words`: `split.d` is empty; write an SQL expression, as d = "
 pub(super) const WHOLE: Cases = &[
     (
         "[stages.a]\nfrom = \"lines\"\nsplit = { errors = \"x\" }\n[stages.b]\nfrom = [\"a.errors\", \"a.error\", \"a.late\", \"aa.errors\"]",
-        r#"job.toml:5: stage `b`: `from` names `a.error`, which the stage `a` does not put out; did you mean `a.errors`?
+        r#"job.toml:5: stage `b`: `from` names `a.error`, which the stage `a` does not emit; did you mean `a.errors`?
 job.toml:5: stage `b`: `from` names `a.late`, and the stage `a` has no late rows: they come with event time; write time = "…" with a timestamp column there, or remove it here
 job.toml:5: stage `b`: `from` names `aa`, which is neither a source nor a stage; there are `lines`, `a`"#,
     ),
     (
         "[stages.a]\nfrom = [\"lines\", \"lines.rejected\", \"a.rejected\"]\njoin = { on = \"x\" }",
-        r#"job.toml:2: stage `a`: it reads its own rows, which would go round for ever; take its name out of its `from`
+        r#"job.toml:2: stage `a`: it reads its own rows, which would circulate indefinitely; remove its name from its `from`
 job.toml:3: stage `a`: a join has two inputs, and this one has 3; write from = "a" and join = { with = "b", on = … }"#,
     ),
     (
         "[stages.a]\nfrom = \"lines\"\njoin = { with = \"b\", on = \"x\" }\n[stages.b]\nfrom = \"a\"",
-        r#"job.toml:2: stage `a`: a cycle, in which rows would go round for ever: `a` → `b` → `a`; take one of these out of a `from`"#,
+        r#"job.toml:2: stage `a`: a cycle, in which rows would circulate indefinitely: `a` → `b` → `a`; remove one of these from a `from`"#,
     ),
     (
         "[stages.a]\nfrom = [\"lines\", \"lines\"]\nsql = \"select 1\"",

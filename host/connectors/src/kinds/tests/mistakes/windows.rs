@@ -18,7 +18,7 @@ pub(super) const STAGE: Cases = &[
     ),
     (
         "window = \"all\"\ndistinct = \"n\"",
-        r#"job.toml:3: stage `words`: `window = "all"` is for aggregates, queries, `join`, `latest` and `top`, as all other operators would have to keep every row for ever; write aggregate = { n = "count(*)" }, or window = { size = "30s" }"#,
+        r#"job.toml:3: stage `words`: `window = "all"` is for aggregates, queries, `join`, `latest` and `top`, as all other operators would have to keep every row indefinitely; write aggregate = { n = "count(*)" }, or window = { size = "30s" }"#,
     ),
     (
         "op = \"op\"\ntop = { n = 3, by = \"n\" }",
@@ -221,6 +221,6 @@ job.toml:5: source `more`: `lateness` is for the stage that has the window; writ
     (
         "[stages.a]\nfrom = \"b.late\"\n[stages.b]\nfrom = \"lines\"\n[stages.c]\nfrom = \"d.lat\"\n[stages.d]\nfrom = \"lines\"\ntime = \"ts\"\nwindow = { size = \"30s\" }\n[stages.e]\nfrom = \"d.late\"",
         r#"job.toml:2: stage `a`: `from` names `b.late`, and the stage `b` has no late rows: they come with event time; write time = "…" with a timestamp column there, or remove it here
-job.toml:6: stage `c`: `from` names `d.lat`, which the stage `d` does not put out; did you mean `d.late`?"#,
+job.toml:6: stage `c`: `from` names `d.lat`, which the stage `d` does not emit; did you mean `d.late`?"#,
     ),
 ];

@@ -23,7 +23,7 @@ const COUNT: &str = "millstream_count";
 /// A value.
 const VALUE: &str = "millstream_value";
 /// Why a deletion is refused.
-const NOT_THERE: &str = "it deletes a row that is not there";
+const NOT_THERE: &str = "it deletes a row that does not exist";
 
 /// What is kept for an aggregate function.
 #[derive(Clone, Copy)]
