@@ -280,11 +280,7 @@ fn what_cannot_take_the_place_of_a_sink_is_refused() {
     let accept = &["--accept"][..];
     let ways = |way| varied("tcp-ledger", way);
     let cases: [(Vec<u8>, &[&str], &[&str]); 5] = [
-        (
-            ways("other"),
-            accept,
-            &["sink `out`: tcp-ledger 0.1.0 cannot replace", "what it reads had ", "stop the job"],
-        ),
+        (ways("other"), accept, &["sink `out`: tcp-ledger 0.1.0 cannot replace", "what it reads had ", "stop the job"]),
         (ways("loose"), accept, &["it promised to write exactly once and would promise at least once", "stop the job"]),
         (ways("forgets"), accept, &["cannot resume where tcp-ledger 0.1.0 is", "batches up to 0 are there"]),
         (ways("fail"), &["--shadow", "3"], &["sink `out`: a sink cannot have a shadow", "without --shadow"]),
