@@ -314,7 +314,7 @@ fn the_wrong_job_or_stage_is_said_before_anything_is_fetched() {
     let to = |job: &str, stage: &str| {
         millstream_in(&trial, &["add", "split-words", "--registry", "registry", "--job", job, "--stage", stage])
     };
-    refused(to("none.toml", "words"), 2, "none.toml: there is no such file");
+    refused(to("none.toml", "words"), 2, "none.toml: file not found");
     refused(to("job.toml", "wrods"), 2, "stage `wrods`: no such stage");
     trial.write("sql.toml", JOB.replace("plugin = \"PLUGIN\"", "sql = \"select 1 as n\""));
     refused(to("sql.toml", "words"), 2, "a stage has one operator, and this one has `plugin` and `sql`");

@@ -57,7 +57,7 @@ fn names(job: &JobSpec, mistakes: &Mistakes) {
         let is_sink = what == "sink";
         if let Some(other) = seen.get(&(name, is_sink)) {
             let who = if is_sink { "every sink" } else { "every source and stage" };
-            let message = format!("there is a {other} `{name}` already; {who} needs a name of its own");
+            let message = format!("a {other} `{name}` already exists; {who} needs a unique name");
             mistakes.add_new(format!("{section}.{name}"), &format!("{what} `{name}`: "), message);
         } else {
             seen.insert((name, is_sink), what);

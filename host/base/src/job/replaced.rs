@@ -55,7 +55,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
                 if let Some(read) = read.next() {
                     let name = query_of(job, &stage.name).unwrap_or(&stage.name);
                     let message = format!(
-                        "{}, and this stage would keep the old result beside the new one; {}",
+                        "{}, and this stage would keep the old result next to the new one; {}",
                         moves(&read),
                         remedy(&read)
                     );

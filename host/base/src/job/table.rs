@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
         };
         if max.is_none() {
             let name = format!("{}{key}", self.inside);
-            self.wrong(key, format!("`{name} = {value}` is no number of rows, nor a share of them; write {example}"));
+            self.wrong(key, format!("`{name} = {value}` must be a number of rows or a share of them; write {example}"));
         }
         max
     }

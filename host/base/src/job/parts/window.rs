@@ -103,8 +103,8 @@ fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str
         };
         let (time, batch) = (units::show_time(time), units::show_time(batch));
         let message = format!(
-            "`{key}` is {time}, which is no multiple of the batch interval, {batch}, and a window of processing time \
-             is made of whole batches; write {nearest}"
+            "`{key}` is {time}, which is not a multiple of the batch interval, {batch}, and a window of processing time \
+             consists of whole batches; write {nearest}"
         );
         return part.wrong(key, message);
     }

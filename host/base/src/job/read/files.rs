@@ -27,7 +27,7 @@ pub(in crate::job) fn read(kind: SourceKind, r: &Reader<'_>) -> (SourceKind, Fil
                 for key in ["pattern", "subfolders"].into_iter().filter(|key| r.has(key)) {
                     r.wrong(
                         key,
-                        format!("`path` says by itself which files are read; remove `{key}`, or write a folder there"),
+                        format!("`path` already selects the files; remove `{key}`, or set `path` to a directory"),
                     );
                 }
                 let subfolders = in_path.contains('/');

@@ -77,7 +77,7 @@ fn mistakes_in_set_name_the_option() {
         (("stages.words.key", "a"), "--set stages.words.key: the job has no stage `words`; it has none"),
         (
             ("sources.lines.kind.x", "a"),
-            "--set sources.lines.kind.x: `sources.lines.kind` is no table, so it has no keys; set `sources.lines.kind` itself",
+            "--set sources.lines.kind.x: `sources.lines.kind` is not a table, so it has no keys; set `sources.lines.kind` itself",
         ),
         (
             ("address of lines", "h:1"),
@@ -459,7 +459,7 @@ from = "lines"
 from = "lines"
 kind = "print"
 "#,
-        "job.toml:4: stage `lines`: there is a source `lines` already; every source and stage needs a name of its own",
+        "job.toml:4: stage `lines`: a source `lines` already exists; every source and stage needs a unique name",
     ),
     (
         r#"[sources.lines]

@@ -154,13 +154,13 @@ schema = { a = "int64", b = "text" }"#,
 path = "in"
 format = "binary"
 schema = { a = "int64", at = "timestamp" }"#,
-        "job.toml:5: source `lines`: column `at` is timestamp, and format `binary` holds times as whole numbers; write their unit: timestamp(s), timestamp(ms), timestamp(us) or timestamp(ns)",
+        "job.toml:5: source `lines`: column `at` is timestamp, and format `binary` holds times as integers; write their unit: timestamp(s), timestamp(ms), timestamp(us) or timestamp(ns)",
     ),
     (
         r#"kind = "queue"
 path = "in"
 schema = { at = "timestamp(m)" }"#,
-        "job.toml:4: source `lines`: column `at`: `timestamp(m)` is no way to write times; write timestamp(s), (ms), (us) or (ns) for numbers, or a pattern, as timestamp(%Y-%m-%d %H:%M:%S)",
+        "job.toml:4: source `lines`: column `at`: `timestamp(m)` is not a valid time format; write timestamp(s), (ms), (us) or (ns) for numbers, or a pattern, as timestamp(%Y-%m-%d %H:%M:%S)",
     ),
     (
         r#"kind = "queue"
@@ -178,7 +178,7 @@ schema = { at = "timestamp(%Y-%m-%d %Z)" }"#,
         r#"kind = "queue"
 path = "in"
 schema = { at = { type = "timestamp", zone = "Europe/Berlni" } }"#,
-        "job.toml:4: source `lines`: `schema.at.zone = \"Europe/Berlni\"` is no time zone; did you mean `Europe/Berlin`?",
+        "job.toml:4: source `lines`: `schema.at.zone = \"Europe/Berlni\"` is not a time zone; did you mean `Europe/Berlin`?",
     ),
     (
         r#"kind = "queue"

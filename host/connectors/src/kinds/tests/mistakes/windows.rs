@@ -47,15 +47,15 @@ pub(super) const STAGE: Cases = &[
     ),
     (
         r#"window = { size = "2500ms" }"#,
-        r#"job.toml:3: stage `words`: `window.size` is 2500ms, which is no multiple of the batch interval, 1s, and a window of processing time is made of whole batches; write "2s" or "3s""#,
+        r#"job.toml:3: stage `words`: `window.size` is 2500ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of whole batches; write "2s" or "3s""#,
     ),
     (
         r#"window = { size = "300ms" }"#,
-        r#"job.toml:3: stage `words`: `window.size` is 300ms, which is no multiple of the batch interval, 1s, and a window of processing time is made of whole batches; write "1s""#,
+        r#"job.toml:3: stage `words`: `window.size` is 300ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of whole batches; write "1s""#,
     ),
     (
         r#"window = { size = "30s", slide = "1500ms" }"#,
-        r#"job.toml:3: stage `words`: `window.slide` is 1500ms, which is no multiple of the batch interval, 1s, and a window of processing time is made of whole batches; write "1s" or "2s""#,
+        r#"job.toml:3: stage `words`: `window.slide` is 1500ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of whole batches; write "1s" or "2s""#,
     ),
     (
         r#"window = { size = "1d", slide = "1h", zone = "Europe/Berlin" }"#,
@@ -182,8 +182,8 @@ job.toml:5: stage `words`: `emit = "update"` is for windows of event time; write
     ),
     (
         "aggregate = { n = \"count(*)\", top = \"max(price)\", u = \"count(distinct user)\" }\nwindow = { size = \"30s\" }\ninverse = true",
-        r#"job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can take out what leaves a window, and `top` cannot; remove `inverse`, or make a stage of its own of this column
-job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can take out what leaves a window, and `u` cannot; remove `inverse`, or make a stage of its own of this column"#,
+        r#"job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can subtract what leaves a window, and `top` cannot; remove `inverse`, or compute this column in a separate stage
+job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can subtract what leaves a window, and `u` cannot; remove `inverse`, or compute this column in a separate stage"#,
     ),
     (
         "aggregate = { n = \"count(*)\" }\nwindow = { gap = \"30s\", time = \"ts\" }\ninverse = true",
@@ -211,7 +211,7 @@ pub(super) const WHOLE: Cases = &[
     ),
     (
         "batch = \"700ms\"\n[stages.words]\nfrom = \"lines\"\nwindow = { size = \"30s\" }",
-        r#"job.toml:4: stage `words`: `window.size` is 30s, which is no multiple of the batch interval, 700ms, and a window of processing time is made of whole batches; write "29400ms" or "30100ms""#,
+        r#"job.toml:4: stage `words`: `window.size` is 30s, which is not a multiple of the batch interval, 700ms, and a window of processing time consists of whole batches; write "29400ms" or "30100ms""#,
     ),
     (
         "[sources.more]\nkind = \"socket\"\naddress = \"h:1\"\ntime = \"ts\"\nlateness = \"5s\"",
