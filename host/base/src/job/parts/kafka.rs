@@ -31,7 +31,7 @@ pub(super) fn source(spec: &KafkaSourceSpec, part: &PartMistakes<'_>) {
         }
         KafkaTopics::Pattern(pattern) => {
             if let Err(error) = glob::Pattern::new(pattern) {
-                part.wrong("pattern", format!("`{pattern}` is not a valid pattern: {error}; write one as \"orders-*\""));
+                part.wrong("pattern", format!("`{pattern}` is not a pattern: {error}; write one as \"orders-*\""));
             }
         }
     }

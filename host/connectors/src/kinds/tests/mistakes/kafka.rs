@@ -36,7 +36,7 @@ pattern = "t*""#,
     (
         r#"brokers = "b:1"
 pattern = "[""#,
-        "job.toml:4: source `lines`: `[` is not a valid pattern: Pattern syntax error near position 0: invalid range pattern; write one as \"orders-*\"",
+        "job.toml:4: source `lines`: `[` is not a pattern: Pattern syntax error near position 0: invalid range pattern; write one as \"orders-*\"",
     ),
     (
         r#"brokers = "b:1"
