@@ -35,14 +35,14 @@ impl ClusterKey {
         let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
         let Some(state) = state else {
             return Err(Error::job(
-                "neither HOME nor XDG_STATE_HOME is set, so there is no key of this user by which the processes of the \
-                 job know each other; name a file with one: --cluster-key FILE",
+                "neither HOME nor XDG_STATE_HOME is set, so this user has no key with which the processes of the \
+                 job authenticate each other; name a key file: --cluster-key FILE",
             ));
         };
         let file = state.join("millstream").join("cluster.key");
         let key = Key::open(&file).map_err(|error| {
             Error::environment(format!(
-                "the key by which the processes of the job know each other, {}: {error}",
+                "the key with which the processes of the job authenticate each other, {}: {error}",
                 file.display()
             ))
         })?;

@@ -21,7 +21,7 @@ pub(super) fn of_source(running: &Running, wanted: &Prepare, name: &str) -> Resu
     let status = prepared(wanted, (&old.plugin, &old.description), (&new.plugin, &new.description), &differences)?;
     new.try_out().map_err(|why| {
         Error::environment(format!(
-            "source `{name}`: {} does not say which partitions there are, so {} goes on: {why}",
+            "source `{name}`: {} does not report its partitions, so {} continues: {why}",
             status.to.0, status.from.0
         ))
     })?;
@@ -68,7 +68,7 @@ fn holds_as_much(running: &Running, name: &str, new: &SinkNode) -> Result<(), St
     let held = new.held(&kept.owner.job, &kept.owner.job_id)?;
     match held < committed {
         true => Err(format!(
-            "it says that batches up to {} are there, and those up to {} are",
+            "it reports batches up to {}, but batches up to {} are written",
             held.unwrap_or_default(),
             committed.unwrap_or_default()
         )),

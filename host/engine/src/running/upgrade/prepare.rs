@@ -19,7 +19,7 @@ pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
     let key = part.key();
     if running.options.sets.iter().any(|(path, _)| *path == key) {
         return Err(Error::job(format!(
-            "{part}: the job was started with --set {key}=…, which every restart would come back to; start it without"
+            "{part}: the job was started with --set {key}=…, which every restart would use again; start it without"
         )));
     }
     match part {
