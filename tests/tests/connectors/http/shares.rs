@@ -129,7 +129,7 @@ fn mistakes_are_told_and_what_is_promised() {
     let said = counting(9, by_key).refused(&["validate", "job.toml"]);
     assert!(
         said.contains(
-            "sink `out`: `parts`: `spread` is no stage that leaves all rows of a key of this sink with one worker"
+            "sink `out`: `parts`: `spread` is not a stage that keeps all rows of a key of this sink on one worker"
         ),
         "{said}"
     );

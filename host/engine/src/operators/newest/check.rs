@@ -37,7 +37,7 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
         check.comparable(place, "latest by")?;
         if Some(place) == op || check.key.contains(&place) {
             return Err(Error::job(format!(
-                "latest: `{name}` does not tell which of the rows of a key is later; name a column with their time or number"
+                "latest: `{name}` cannot order the rows of a key; name a column with their time or number"
             )));
         }
         Ok(place)

@@ -20,7 +20,7 @@ pub fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> 
     let world = world_of(check, spec)?;
     if world.is_end() {
         return Err(Error::job(format!(
-            "`{}` is of world {world}: it is a {world} by itself; write kind = \"plugin\" in [{world}s.…]",
+            "`{}` is of world {world}: it is a {world}, not a stage; write kind = \"plugin\" in [{world}s.…]",
             spec.path.display()
         )));
     }
