@@ -102,9 +102,11 @@ mod tests {
             assert!(file("shared", &digits, mode).unwrap_err().contains("only this user may use"), "{mode:o}");
         }
         assert!(
-            file("short", b"0123456789abcdef0123456789abcde\n\n\n", 0o600).unwrap_err().contains("32 to 4096 bytes")
+            file("short", b"0123456789abcdef0123456789abcde\n\n\n", 0o600)
+                .unwrap_err()
+                .contains("32 to 4096 random bytes")
         );
-        assert!(file("long", &[1; 5000], 0o600).unwrap_err().contains("32 to 4096 bytes"));
+        assert!(file("long", &[1; 5000], 0o600).unwrap_err().contains("32 to 4096 random bytes"));
         assert!(ClusterKey::read(folder.path()).unwrap_err().message.contains("it must be a file"));
         let pipe = std::ffi::CString::new(path("pipe").display().to_string()).unwrap();
         // SAFETY: the path ends with a zero byte.
