@@ -303,7 +303,7 @@ fn nobody_can_say_that_a_package_came_from_somewhere_else() {
     fs::create_dir(trial.path("elsewhere")).expect("a folder can be made");
     assert_ne!(run(&trial).code, Some(0));
     trial.write("millstream.lock", lock.replace("layer = \"sha256:", "layer = \"sha256:0"));
-    refused(run(&trial), 2, "is no digest");
+    refused(run(&trial), 2, "is not a digest");
     trial.write("millstream.lock", lock);
     good(run(&trial));
 }
@@ -321,7 +321,7 @@ fn the_wrong_job_or_stage_is_said_before_anything_is_fetched() {
     assert!(trial.text("sql.toml").contains("sql = ") && !trial.path("millstream.lock").exists());
     fs::remove_dir_all(trial.path("store")).expect("it can be removed");
     let ended = millstream_in(&trial, &["add", "split-words@1", "--registry", "registry"]);
-    refused(ended, 2, "`1` is no version");
+    refused(ended, 2, "`1` is not a valid version");
     assert!(!trial.path("store").exists() && !trial.path("millstream.lock").exists());
 }
 

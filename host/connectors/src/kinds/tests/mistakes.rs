@@ -245,12 +245,12 @@ plugin = 5"#,
     (
         r#"from = "lines"
 plugin = "split-words@latest""#,
-        r#"job.toml:3: stage `words`: `plugin = "split-words@latest"` names no package: `latest` is no version: unexpected character 'l' while parsing major version number; write one as 1.2.3; write a package as name@1.2.3, or a path with ./ in front"#,
+        r#"job.toml:3: stage `words`: `plugin = "split-words@latest"` names no package: `latest` is not a valid version: unexpected character 'l' while parsing major version number; write one as 1.2.3; write a package as name@1.2.3, or a path with ./ in front"#,
     ),
     (
         r#"from = "lines"
 plugin = "Split@1.2.0""#,
-        r#"job.toml:3: stage `words`: `plugin = "Split@1.2.0"` names no package: `Split` is no name of a package: small letters and digits, with single `-` between them, at most 64; write a package as name@1.2.3, or a path with ./ in front"#,
+        r#"job.toml:3: stage `words`: `plugin = "Split@1.2.0"` names no package: `Split` is not a valid package name: use lower-case letters and digits, with single `-` between them, at most 64; write a package as name@1.2.3, or a path with ./ in front"#,
     ),
     (
         r#"from = "lines"

@@ -172,7 +172,7 @@ schema = { at = "timestamp(%H:%M)" }"#,
         r#"kind = "queue"
 path = "in"
 schema = { at = "timestamp(%Y-%m-%d %Z)" }"#,
-        "job.toml:4: source `lines`: column `at`: `%Z` in `%Y-%m-%d %Z` is a name such as CET, which stands for other offsets elsewhere; write %z for an offset, or leave it out and say zone = \"Europe/Berlin\"",
+        "job.toml:4: source `lines`: column `at`: `%Z` in `%Y-%m-%d %Z` is a name such as CET, which stands for other offsets elsewhere; write %z for an offset, or remove it and write zone = \"Europe/Berlin\"",
     ),
     (
         r#"kind = "queue"
