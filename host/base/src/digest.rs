@@ -46,7 +46,7 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Digest> {
         let wrong = || {
             Error::job(format!(
-                "`{}` is no digest: it is written as sha256: and 64 digits of 0-9a-f",
+                "`{}` is not a digest; write it as sha256: and 64 digits of 0-9a-f",
                 text.escape_debug()
             ))
         };

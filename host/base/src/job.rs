@@ -188,7 +188,7 @@ pub fn read_text(path: &Path) -> Result<String> {
     let name = path.display();
     let wrong = |message: String| Error::job(format!("{name}: {message}"));
     let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => wrong("there is no such file; give the path of a job file".into()),
+        std::io::ErrorKind::NotFound => wrong("file not found; give the path of a job file".into()),
         _ => wrong(format!("the job file cannot be read: {error}; check the path and its permissions")),
     };
     if path.is_dir() {

@@ -35,7 +35,7 @@ impl FromStr for PackageName {
             return Ok(PackageName(text.to_owned()));
         }
         Err(Error::job(format!(
-            "`{}` is no name of a package: small letters and digits, with single `-` between them, at most {NAME_BYTES_MAX}",
+            "`{}` is not a valid package name: use lower-case letters and digits, with single `-` between them, at most {NAME_BYTES_MAX}",
             text.escape_debug()
         )))
     }
@@ -74,7 +74,7 @@ impl FromStr for PackageRequest {
 /// A version, as semver has it. Build metadata (`+…`) is refused: registries cannot hold it in a tag.
 pub fn version(text: &str) -> Result<Version> {
     let wrong = |why: &dyn fmt::Display| {
-        Error::job(format!("`{}` is no version: {why}; write one as 1.2.3", text.escape_debug()))
+        Error::job(format!("`{}` is not a valid version: {why}; write one as 1.2.3", text.escape_debug()))
     };
     let version = Version::parse(text).map_err(|error| wrong(&error))?;
     if version.build.is_empty() { Ok(version) } else { Err(wrong(&"it has build metadata")) }

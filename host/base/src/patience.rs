@@ -105,9 +105,9 @@ pub fn longer(pause: Duration) -> Duration {
 pub fn patiently<T>(failure: &Failure, attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T> {
     wait_out(failure, attempt, |told| match told {
         PauseNotice::Paused(error) => {
-            tracing::warn!("paused: {error}; the job goes on by itself when {}", remedy(&error.reason));
+            tracing::warn!("paused: {error}; the job resumes automatically when {}", remedy(&error.reason));
         }
-        PauseNotice::GoesOn(pause) => tracing::info!("goes on after a pause of {:.1} s", pause.as_secs_f32()),
+        PauseNotice::GoesOn(pause) => tracing::info!("resumed after a pause of {:.1} s", pause.as_secs_f32()),
     })
 }
 

@@ -54,7 +54,7 @@ pub fn read_secret(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     if !found.is_file() || ![0, user].contains(&found.uid()) || found.mode() & others != 0 {
         let words = format!(
             "it must be a file of user {user} that only this user may use (mode 0600), or of root, which a group may read \
-             (mode 0640): whoever has the key takes part in the job"
+             (mode 0640): any process that has the key can take part in the job"
         );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// What is wrong with something else.
-pub const NOT_REGULAR: &str = "it is not a regular file (a pipe, a socket or a device is none)";
+pub const NOT_REGULAR: &str = "it is not a regular file (but a pipe, a socket or a device)";
 
 /// Opens a regular file to read it; anything else is an error at once.
 pub fn open(path: impl AsRef<Path>) -> io::Result<File> {

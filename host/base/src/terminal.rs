@@ -333,7 +333,7 @@ mod tests {
         screen.work = vec![(1, "one".into()), (2, "two".into())];
         assert_eq!(screen.line(), b"two");
         screen.within = true;
-        assert!(screen.line().is_empty(), "the line that somebody writes is not his");
+        assert!(screen.line().is_empty(), "the line that is being written is not this one");
         screen.within = false;
         screen.held = Some(Vec::new());
         assert!(screen.line().is_empty());

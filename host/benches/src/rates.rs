@@ -22,7 +22,7 @@ pub fn keep((connector, head): (&str, &str), rate: f64, ratio: f64, beside: &str
     }
 }
 
-/// `410,000 rows a second, 0.91 of a program over librdkafka (2 cores, 2026-11-23)`
+/// `410,000 rows/s, 0.91 of a program over librdkafka (2 cores, 2026-11-23)`
 fn cell(rate: f64, ratio: f64, beside: &str) -> String {
     // More digits would say no more.
     let unit = 10_f64.powf(rate.log10().floor() - 1.0);
@@ -34,5 +34,5 @@ fn cell(rate: f64, ratio: f64, beside: &str) -> String {
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let date = Command::new("date").args(["-u", "+%F"]).output().expect("the date").stdout;
-    format!("{rate} rows a second, {ratio:.2} of {beside} ({cores} cores, {})", String::from_utf8_lossy(&date).trim())
+    format!("{rate} rows/s, {ratio:.2} of {beside} ({cores} cores, {})", String::from_utf8_lossy(&date).trim())
 }

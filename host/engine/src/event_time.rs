@@ -65,7 +65,7 @@ impl EventClock {
         {
             tracing::warn!(
                 "stage `{stage}`: its event time has ended with its sources, so rows that come now are late; a job that \
-                 goes on later wants at_end = \"keep\", and `--fresh` begins anew"
+                 continues later needs at_end = \"keep\", and `--fresh` starts from scratch"
             );
         }
         let events = progress.iter().map(|progress| progress.what);

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 create_exception!(millstream, MillstreamError, PyException, "What went wrong in Millstream; its text says what to do.");
-create_exception!(millstream, UsageError, MillstreamError, "The call, its settings or its table must be mended.");
+create_exception!(millstream, UsageError, MillstreamError, "The call, its settings or its table must be fixed.");
 create_exception!(
     millstream,
     PluginError,

@@ -220,7 +220,7 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         if self.guards.is_some() {
-            self.failure.set(Error::bug("nobody waits for the workers any more"));
+            self.failure.set(Error::bug("no thread waits for the workers any longer"));
         }
     }
 }

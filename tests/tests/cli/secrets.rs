@@ -143,7 +143,7 @@ fn errors_name_the_variable_and_its_line_and_no_value() {
     assert!(wrong.contains("`address = \"${HOST}\"` is not host and port") && !wrong.contains("geheim"), "{wrong}");
     fs::remove_file(trial.path("secret")).unwrap();
     let missing = told(Some(TOKEN), "127.0.0.1:1");
-    assert!(missing.contains("needs the file `secret`, which cannot be read: there is no such file"), "{missing}");
+    assert!(missing.contains("needs the file `secret`, which cannot be read: file not found"), "{missing}");
     trial.write("secret", "x");
     trial.change("name = \"hidden\"", "name = \"${HOST}\"");
     let named = told(Some(TOKEN), "127.0.0.1:1");

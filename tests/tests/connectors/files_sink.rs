@@ -390,7 +390,7 @@ mod long {
                 server.kill();
                 job.until_stderr("paused: cannot ");
                 server.start_again();
-                job.until_stderr("goes on after a pause");
+                job.until_stderr("resumed after a pause");
             }
             job.kill();
         }

@@ -177,7 +177,7 @@ mod long {
                 hdfs.kill();
                 job.until_stderr("paused: cannot ");
                 hdfs.start_again();
-                job.until_stderr("goes on after a pause");
+                job.until_stderr("resumed after a pause");
             }
             job.kill();
         }

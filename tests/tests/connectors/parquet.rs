@@ -409,7 +409,7 @@ fn times_without_an_offset_are_of_the_zone() {
         json!({ "at": null, "word": null, "berlin": null, "tokyo": null, "moment": null, "day": day, "inner": null }),
     ];
     assert_eq!(trial.rows("out.jsonl"), expected);
-    let skipped = "column `berlin`: `2026-03-29T02:30:00.000000` is no time in Europe/Berlin, where clocks were set forward over it";
+    let skipped = "column `berlin`: `2026-03-29T02:30:00.000000` does not exist in Europe/Berlin, where clocks were set forward over it";
     assert_eq!(reasons(&trial), [skipped]);
 }
 

@@ -211,7 +211,7 @@ fn refused(join: &str) -> String {
 #[test]
 fn columns_that_do_not_fit_are_named() {
     let told = refused(r#"join = { with = "payments", on = "user" }"#);
-    let words = "`join.on`: in `payments`: there is no column `user`; there are: payer text, n int64, at timestamp";
+    let words = "`join.on`: in `payments`: column `user` not found; there are: payer text, n int64, at timestamp";
     assert!(told.contains(words), "{told}");
     let told = refused(r#"join = { with = "payments", on = { user = "n" } }"#);
     let words = "`join.on`: `user` of `orders` is text, and `n` of `payments` is int64; they must have the same type";

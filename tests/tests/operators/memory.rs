@@ -111,7 +111,7 @@ fn rejected_rows_with_long_reasons() {
     let rows: Vec<Value> = (0..600_000).map(|k| json!([k, "refuse", 1000])).collect();
     trial.write("input.jsonl", format!("{}\n", Value::Array(rows)));
     let error = ends(&trial, 300, &["--workers", "2"]);
-    assert!(error.contains("At work: ") && error.contains("`s"), "{error}");
+    assert!(error.contains("Busy: ") && error.contains("`s"), "{error}");
     assert!(trial.rows("out.jsonl").is_empty());
 }
 

@@ -246,7 +246,10 @@ fn what_no_lock_file_needs_is_removed() {
     assert!(good(millstream_in(&trial, &["gc"])).stdout.contains("removed 0 files"));
     fs::remove_file(trial.path("other/millstream.lock")).expect("it can be removed");
     let told = good(millstream_in(&trial, &["gc"])).stdout;
-    assert!(told.contains("other/millstream.lock is not there any more") && told.contains("removed 2 files"), "{told}");
+    assert!(
+        told.contains("other/millstream.lock does not exist any longer") && told.contains("removed 2 files"),
+        "{told}"
+    );
     assert_eq!(stored(&store).len(), 2);
     fs::remove_dir_all(trial.path("registry")).expect("it can be removed");
     good(run(&trial));
@@ -303,7 +306,7 @@ fn nobody_can_say_that_a_package_came_from_somewhere_else() {
     fs::create_dir(trial.path("elsewhere")).expect("a folder can be made");
     assert_ne!(run(&trial).code, Some(0));
     trial.write("millstream.lock", lock.replace("layer = \"sha256:", "layer = \"sha256:0"));
-    refused(run(&trial), 2, "is no digest");
+    refused(run(&trial), 2, "is not a digest");
     trial.write("millstream.lock", lock);
     good(run(&trial));
 }
@@ -314,14 +317,14 @@ fn the_wrong_job_or_stage_is_said_before_anything_is_fetched() {
     let to = |job: &str, stage: &str| {
         millstream_in(&trial, &["add", "split-words", "--registry", "registry", "--job", job, "--stage", stage])
     };
-    refused(to("none.toml", "words"), 2, "none.toml: there is no such file");
+    refused(to("none.toml", "words"), 2, "none.toml: file not found");
     refused(to("job.toml", "wrods"), 2, "stage `wrods`: no such stage");
     trial.write("sql.toml", JOB.replace("plugin = \"PLUGIN\"", "sql = \"select 1 as n\""));
     refused(to("sql.toml", "words"), 2, "a stage has one operator, and this one has `plugin` and `sql`");
     assert!(trial.text("sql.toml").contains("sql = ") && !trial.path("millstream.lock").exists());
     fs::remove_dir_all(trial.path("store")).expect("it can be removed");
     let ended = millstream_in(&trial, &["add", "split-words@1", "--registry", "registry"]);
-    refused(ended, 2, "`1` is no version");
+    refused(ended, 2, "`1` is not a valid version");
     assert!(!trial.path("store").exists() && !trial.path("millstream.lock").exists());
 }
 

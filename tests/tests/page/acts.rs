@@ -200,7 +200,7 @@ fn what_needs_consent_or_lies_elsewhere_is_refused_with_the_command_that_takes_i
     refused(&page, "/upgrade?stage=made&to=other.wasm&shadow=5&promote=--accept", 400, "`promote` must be");
     refused(&page, "/upgrade?stage=made&to=other.wasm&shadow=999999999999", 400, "`shadow` must be");
     refused(&page, "/drop", 400, "upgrade=ID");
-    refused(&page, "/drop?upgrade=7", 503, "knows nothing of that upgrade");
+    refused(&page, "/drop?upgrade=7", 503, "has no such upgrade");
     assert_eq!(plugin_of(&trial), "old.wasm");
     stopped(job);
     drop(feeder);

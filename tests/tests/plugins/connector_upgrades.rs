@@ -230,12 +230,8 @@ fn what_cannot_take_the_place_of_a_source_is_refused() {
     let shadow = &["--shadow", "3"][..];
     let ways = |way| varied("bad-source", way);
     let cases: [(Vec<u8>, &[&str], &[&str]); 6] = [
-        (ways("same"), accept, &["source `n` runs this component already: bad-source 0.1.0"]),
-        (
-            ways("mute"),
-            accept,
-            &["does not say which partitions there are", "this version does not know its partitions"],
-        ),
+        (ways("same"), accept, &["source `n` already runs this component: bad-source 0.1.0"]),
+        (ways("mute"), accept, &["does not report its partitions", "this version does not know its partitions"]),
         (
             ways("connect"),
             accept,
@@ -280,13 +276,9 @@ fn what_cannot_take_the_place_of_a_sink_is_refused() {
     let accept = &["--accept"][..];
     let ways = |way| varied("tcp-ledger", way);
     let cases: [(Vec<u8>, &[&str], &[&str]); 5] = [
-        (
-            ways("other"),
-            accept,
-            &["sink `out`: tcp-ledger 0.1.0 cannot take the place", "what it reads had ", "stop the job"],
-        ),
+        (ways("other"), accept, &["sink `out`: tcp-ledger 0.1.0 cannot replace", "what it reads had ", "stop the job"]),
         (ways("loose"), accept, &["it promised to write exactly once and would promise at least once", "stop the job"]),
-        (ways("forgets"), accept, &["cannot go on where tcp-ledger 0.1.0 is", "batches up to 0 are there"]),
+        (ways("forgets"), accept, &["cannot resume where tcp-ledger 0.1.0 is", "it reports batches up to 0"]),
         (ways("fail"), &["--shadow", "3"], &["sink `out`: a sink cannot have a shadow", "without --shadow"]),
         (version("acked-lines", 0), accept, &["is of world source, and the sink's plugin is of world sink"]),
     ];

@@ -193,11 +193,11 @@ fn refused(trial: &Trial, all: &[&str]) {
 
 #[test]
 fn without_migrate_the_difference_is_told() {
-    let state = "(rows int64, digest int64) of version 0.1.0; the job now wants key (k text or null), state (words text) of \
+    let state = "(rows int64, digest int64) of version 0.1.0; the job now needs key (k text or null), state (words text) of \
                  version 0.3.0";
     let choice =
         "use a version of the plugin that migrates it (world `update-migrating`), or let it start with empty state";
-    refused(&changed("ledger-3"), &["stage `accounts`: its state does not fit any more", state, choice]);
+    refused(&changed("ledger-3"), &["stage `accounts`: its state no longer fits", state, choice]);
 }
 
 /// Another key is no matter of the plugin's.
@@ -206,7 +206,7 @@ fn only_the_state_is_migrated() {
     let trial = changed("ledger-2");
     let text = trial.text("job.toml").replace("k = \"text\"", "k = \"int64\"");
     trial.write("job.toml", text);
-    refused(&trial, &["its state does not fit any more", "key (k int64 or null)", "--drop-state accounts"]);
+    refused(&trial, &["its state no longer fits", "key (k int64 or null)", "--drop-state accounts"]);
 }
 
 /// A start with the plugin that does this, from the state of the first version; its words.

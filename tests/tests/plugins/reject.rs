@@ -113,7 +113,7 @@ fn a_batch_with_too_many_rejected_rows_stops_the_job_and_is_not_seen() {
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         let words = format!(
             "stage `s`: plugin poison 0.1.0 rejected 3 of 5 rows of batch 2, and `max_rejected` lets it reject {may} of a \
-             batch; nothing of the batch is put out"
+             batch; nothing of the batch is emitted"
         );
         assert!(ended.stderr.contains(&words), "{}", ended.stderr);
         assert!(ended.stderr.contains("the first reason: "), "{}", ended.stderr);
@@ -369,7 +369,7 @@ fn a_flood_of_rows_that_trap_takes_no_more_memory_than_their_bound() {
     command.args(["-c", &limited]).current_dir(trial.folder()).env("MILLSTREAM_LOG", "off");
     let ended = Process::start(&mut command).wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("are more than 1MiB; nothing of the batch is put out"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("are more than 1MiB; nothing of the batch is emitted"), "{}", ended.stderr);
 }
 
 #[test]

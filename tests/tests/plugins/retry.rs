@@ -353,7 +353,7 @@ fn what_cannot_go_back_is_refused_with_what_to_do() {
 fn a_sink_may_not_write_where_rows_are_given_back() {
     let trial = trial(BAD, "kind = \"files\"\nformat = \"json\"\npath = \"shop.retry/pick\"");
     let told = trial.refused(&["validate", "job.toml"]);
-    contains(&told, &["sink `bad` writes to shop.retry/pick, and `millstream retry` gives rows back there"]);
+    contains(&told, &["sink `bad` writes to shop.retry/pick, and `millstream retry` writes rows there"]);
 }
 
 /// The line may go and come back: the checkpoint stays good, and nothing is read twice.

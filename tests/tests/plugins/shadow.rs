@@ -118,7 +118,7 @@ fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() 
     let plus = is_dropped(&trial, "transform", "plus", "same", "rows differ");
     assert!(number(&plus, "rows_differing") > 0 && number(&plus, "rejected_differing") == 0, "{plus}");
     let example = plus["shadow"]["examples"][0].as_str().expect("an example");
-    assert!(example.starts_with("batch ") && example.contains("the old one put out {word: w"), "{example}");
+    assert!(example.starts_with("batch ") && example.contains("the old one emitted {word: w"), "{example}");
     let strict = is_dropped(&trial, "transform", "strict", "no-more-rejected", "it rejected ");
     assert!(number(&strict, "rejected_new") > number(&strict, "rejected"), "{strict}");
     is_dropped(&trial, "transform", "alike", "never", "the report only");

@@ -383,7 +383,7 @@ fn validate_says_what_a_sink_promises() {
     let sink = plugin("bad-sink").display().to_string();
     let stage = format!("[stages.s]\nfrom = \"n\"\nplugin = \"{sink}\"\n[sinks.shown]\nfrom = \"s\"\nkind = \"print\"");
     let ended = bad("", &stage).told(&["validate", "job.toml"]);
-    assert!(ended.stderr.contains("is of world sink: it is a sink by itself"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is of world sink: it is a sink, not a stage"), "{}", ended.stderr);
 }
 
 /// `inspect` tells what it asks for, and that it writes.

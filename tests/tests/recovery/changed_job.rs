@@ -570,9 +570,9 @@ fn what_follows_changes_begins_together_with_what_makes_them() {
     let trial = changed(&format!("{LATEST}{totals}"), ("sum(z)", "sum(w)"));
     let advice = "`--drop-state l --drop-state q`";
     for (drop, words) in [
-        (&[][..], "stage `q`: its state does not fit any more"),
-        (&["--drop-state", "q"][..], "stage `q` begins with empty state"),
-        (&["--drop-state", "l"][..], "stage `q`: its state does not fit any more"),
+        (&[][..], "stage `q`: its state no longer fits"),
+        (&["--drop-state", "q"][..], "stage `q` starts with empty state"),
+        (&["--drop-state", "l"][..], "stage `q`: its state no longer fits"),
     ] {
         let ended = trial.run(&[&["--workers", "1"][..], drop].concat());
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);

@@ -153,7 +153,7 @@ fn pauses_and_goes_on<T>(folder: &str, reason: &str, remedy: &str, disturb: impl
         assert!(told.contains(reason) && told.contains(remedy), "{told}");
         assert!(told.lines().filter(|line| line.contains("paused: ")).all(|line| line.contains(folder)), "{told}");
         assert!(!told.contains("starting it again") && !told.contains("error:"), "{told}");
-        let resumed = |job: &Process| job.stderr().matches("goes on after a pause of ").count();
+        let resumed = |job: &Process| job.stderr().matches("resumed after a pause of ").count();
         let before = resumed(&job);
         drop(disturbed);
         let again = holds_within(DEADLINE, || resumed(&job) > before && parts(&trial) > since.1 + 3);
@@ -222,10 +222,10 @@ fn a_full_disk_of_rows_that_do_not_fit_into_memory() {
     let filler = Filler::of(&trial.path("cold"));
     job.until_stderr("paused: cannot write cold rows of state in ");
     let told = job.stderr();
-    assert!(told.contains("No space left on device; the job goes on by itself when there is room"), "{told}");
+    assert!(told.contains("No space left on device; the job resumes automatically when there is room"), "{told}");
     let before = lines();
     drop(filler);
-    job.until_stderr("goes on after a pause of ");
+    job.until_stderr("resumed after a pause of ");
     job.until("it goes on", |_| lines() > before + 5);
     job.kill();
     each_came_once(&trial);
@@ -247,7 +247,7 @@ fn a_job_that_waits_for_room_keeps_the_workers_that_it_has() {
     assert!(scaled.stderr.contains("No space left on device; the job continues unchanged"), "{}", scaled.stderr);
     let before = trial.batches("lines.jsonl").len();
     drop(filler);
-    job.until_stderr("goes on after a pause of ");
+    job.until_stderr("resumed after a pause of ");
     job.until("it goes on", |_| trial.batches("lines.jsonl").len() > before + 5);
     job.kill_all();
     each_came_once(&trial);
@@ -258,14 +258,19 @@ fn a_full_disk_of_checkpoints() {
     pauses_and_goes_on(
         "checkpoint",
         "No space left on device",
-        "the job goes on by itself when there is room",
+        "the job resumes automatically when there is room",
         Filler::of,
     );
 }
 
 #[test]
 fn a_full_disk_of_sinks() {
-    pauses_and_goes_on("out", "No space left on device", "the job goes on by itself when there is room", Filler::of);
+    pauses_and_goes_on(
+        "out",
+        "No space left on device",
+        "the job resumes automatically when there is room",
+        Filler::of,
+    );
 }
 
 #[test]
@@ -274,7 +279,7 @@ fn a_read_only_folder_of_checkpoints() {
     pauses_and_goes_on(
         "checkpoint",
         "Read-only file system",
-        "the job goes on by itself when this works again",
+        "the job resumes automatically when this works again",
         read_only,
     );
 }
@@ -282,7 +287,12 @@ fn a_read_only_folder_of_checkpoints() {
 #[test]
 fn a_read_only_folder_of_sinks() {
     let read_only = |path: &Path| Mounted::read_only(path.to_owned());
-    pauses_and_goes_on("out", "Read-only file system", "the job goes on by itself when this works again", read_only);
+    pauses_and_goes_on(
+        "out",
+        "Read-only file system",
+        "the job resumes automatically when this works again",
+        read_only,
+    );
 }
 
 #[test]
@@ -300,7 +310,7 @@ fn a_job_that_waits_for_a_disk_can_be_stopped_at_once_and_goes_on_later() {
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     // A start waits, too.
     let mut job = trial.start(&[]);
-    job.until_stderr("No space left on device; the job goes on by itself when there is room");
+    job.until_stderr("No space left on device; the job resumes automatically when there is room");
     drop(filler);
     let before = parts(&trial);
     job.until("it goes on", |_| parts(&trial) > before + 3);

@@ -195,7 +195,7 @@ fn state_that_was_made_of_something_else_is_refused() {
         trial.run_well(&[]);
         trial.change(from, to);
         let told = trial.refused(&["run", "job.toml"]);
-        contains(&told, &["stage `t`", "its state does not fit any more", "`--drop-state t`"]);
+        contains(&told, &["stage `t`", "its state no longer fits", "`--drop-state t`"]);
         trial.change(to, from);
         trial.run_well(&[]);
     }
@@ -213,7 +213,7 @@ fn what_would_lose_state_is_refused_until_it_is_given_up() {
             vec![("[stages.totals]", "[stages.sums]"), ("from = \"totals\"", "from = \"sums\"")],
             vec![
                 "stage `totals`: the checkpoint after batch 3 holds its state (key (word text or null), state (count int64))",
-                "the job has no stage with such state of that name",
+                "the job has no stage of that name with such state",
                 totals,
             ],
             &["totals"],
@@ -222,7 +222,7 @@ fn what_would_lose_state_is_refused_until_it_is_given_up() {
             "another key",
             vec![("key = \"word\"", "key = \"n\"")],
             vec![
-                "stage `totals`: its state does not fit any more",
+                "stage `totals`: its state no longer fits",
                 "key (word text or null)",
                 "key (n int64 or null)",
                 totals,
@@ -232,7 +232,7 @@ fn what_would_lose_state_is_refused_until_it_is_given_up() {
         (
             "another state",
             vec![(&this_state, &other_state), ("n = \"int64\"", "amount = \"int64\""), ("n > 0", "amount > 0")],
-            vec!["stage `totals`: its state does not fit any more", "state (count int64)", "state (total ", totals],
+            vec!["stage `totals`: its state no longer fits", "state (count int64)", "state (total ", totals],
             &["totals"],
         ),
         (
@@ -269,7 +269,7 @@ fn what_would_lose_state_is_refused_until_it_is_given_up() {
         let before = trial.text("out.jsonl");
         contains(&refused(&trial, &[]), &words);
         let wrong = refused(&trial, &["--drop-state", "nothing"]);
-        contains(&wrong, &["`--drop-state nothing`: there is nothing of that name to drop", "`totals`, `words`"]);
+        contains(&wrong, &["`--drop-state nothing`: no state with that name", "`totals`, `words`"]);
         let all: Vec<String> = drop.iter().map(|name| format!("--drop-state={name}")).collect();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let ended = trial.run_well(&all);

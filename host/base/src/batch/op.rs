@@ -31,7 +31,7 @@ impl Op {
             Some(DELETE) => Ok(Op::Delete),
             Some(TRUNCATE) => Ok(Op::Truncate),
             Some(word) => Err(format!(
-                "its `op` is `{}`, which is none of insert, update, upsert, delete and truncate",
+                "its `op` is `{}`; it must be insert, update, upsert, delete or truncate",
                 word.chars().take(40).collect::<String>().escape_debug()
             )),
             None => Err("its `op` is null, so nothing says what it does".into()),

@@ -56,7 +56,7 @@ impl ValueParseError {
             ValueParseError::Syntax => format!("column `{name}`: `{shown}` is not {article} {kind}{hint}"),
             ValueParseError::Range => format!("column `{name}`: {shown} is out of range of {kind}"),
             ValueParseError::Digits => {
-                format!("column `{name}`: {shown} has more digits behind the point than {kind} can hold")
+                format!("column `{name}`: {shown} has more digits after the decimal point than {kind} can hold")
             }
             ValueParseError::Inexact => {
                 format!("column `{name}`: {shown} is not a whole number that is exact as a float")

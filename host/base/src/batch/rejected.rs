@@ -79,7 +79,7 @@ impl RejectedBytesBudget {
         if *sum > self.bytes_max {
             return Err(Error::plugin(format!(
                 "stage `{}`: the rows that it rejects in batch {batch}, with their reasons, are more than {}; nothing of the \
-                 batch is put out\n  Mend the plugin or its input, raise `limits.rejected` of the stage, lower `limits.backtrace`, or \
+                 batch is emitted\n  Fix the plugin or its input, raise `limits.rejected` of the stage, lower `limits.backtrace`, or \
                  let batches be smaller (`rows_per_batch_max` of the source).",
                 self.stage,
                 show_size(self.bytes_max)

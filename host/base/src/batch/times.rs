@@ -136,7 +136,7 @@ impl TimeParser {
             }
             (TimeParseError::Range, _) => format!("column `{column}`: {shown} is out of range of timestamp"),
             (TimeParseError::Skipped, _) => {
-                format!("column `{column}`: `{shown}` is no time in {zone}, where clocks were set forward over it")
+                format!("column `{column}`: `{shown}` does not exist in {zone}, where clocks were set forward over it")
             }
             (TimeParseError::Syntax, TimeFormKind::Pattern(pattern, _)) => {
                 format!("column `{column}`: `{shown}` is not a timestamp of the form {pattern}")
@@ -201,12 +201,12 @@ fn items(pattern: &str) -> Result<Vec<Item<'static>>, ()> {
 /// Whether a pattern makes times: what it writes of one it reads again. The error says what is wrong.
 pub fn check_pattern(pattern: &str) -> Result<(), String> {
     let parts = items(pattern).map_err(|()| {
-        format!("`{pattern}` has letters behind `%` that are none of strftime; write it as %Y-%m-%d %H:%M:%S")
+        format!("`{pattern}` has an invalid strftime specifier after `%`; write for example %Y-%m-%d %H:%M:%S")
     })?;
     if parts.iter().any(|part| matches!(part, Item::Fixed(Fixed::TimezoneName))) {
         return Err(format!(
             "`%Z` in `{pattern}` is a name such as CET, which stands for other offsets elsewhere; write %z for an offset, \
-             or leave it out and say zone = \"Europe/Berlin\""
+             or remove it and write zone = \"Europe/Berlin\""
         ));
     }
     // Noon of a day whose number is above twelve.

@@ -44,7 +44,5 @@ pub fn describe(schema: &Schema) -> String {
 
 /// The place of a column, or an error that names what there is.
 pub fn column(schema: &Schema, name: &str) -> Result<usize> {
-    schema
-        .index_of(name)
-        .map_err(|_| Error::job(format!("there is no column `{name}`; there are: {}", describe(schema))))
+    schema.index_of(name).map_err(|_| Error::job(format!("column `{name}` not found; there are: {}", describe(schema))))
 }

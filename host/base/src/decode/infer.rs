@@ -361,7 +361,7 @@ impl InferredValues {
         if let Some(unit) = self.unit(name).filter(|_| numbers == all) {
             let (word, words) = unit.names();
             notes.push(format!(
-                "its numbers look like {words} since 1970: timestamp({word}); write int64 or float64 if they are none"
+                "its numbers look like {words} since 1970: timestamp({word}); write int64 or float64 if they are not times"
             ));
             return (ColumnType::Timestamp, TimeForm::Number(unit));
         }

@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(told(&inbox, second), Some(true));
         let third = ticket(inbox.offer(row(), None));
         inbox.ended();
-        assert_eq!((told(&inbox, second), told(&inbox, third)), (Some(false), Some(false)), "nobody says so any more");
+        assert_eq!((told(&inbox, second), told(&inbox, third)), (Some(false), Some(false)), "nothing says so now");
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         inbox.barrier(BatchId(1), &at(1));
         let mut published = inbox.published();
         inbox.checkpoint_is_published(BatchId(1));
-        assert!(!published.has_changed().unwrap(), "nobody listened at that barrier");
+        assert!(!published.has_changed().unwrap(), "nothing listened at that barrier");
         (2..=4).for_each(|batch| inbox.barrier(BatchId(batch), &at(batch)));
         inbox.checkpoint_is_published(BatchId(3));
         assert_eq!(*published.borrow_and_update(), at(3));

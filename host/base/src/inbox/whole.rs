@@ -175,7 +175,7 @@ mod tests {
         let moved = |taken: &super::super::TakenRecords| {
             taken.moved.iter().filter(|(name, _)| !name.is_empty()).cloned().collect::<Vec<_>>()
         };
-        assert_eq!(moved(&first), [gone("x"), at("z", 2)], "nobody ever needs to know of y");
+        assert_eq!(moved(&first), [gone("x"), at("z", 2)], "y never matters to anything");
         assert_eq!(moved(&taken(2)), [at("x", 3), gone("z")]);
         assert!(!inbox.state().ready);
     }

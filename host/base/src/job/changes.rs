@@ -50,7 +50,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         if !mistakes.within(&path) {
             let word = &changes.op;
             let message = format!(
-                "its rows are changes of {}, where an update does not tell the row that it replaces; put a stage in front that does, with \
+                "its rows are changes of {}, where an update does not contain the row that it replaces; put a stage in front that adds it, with \
                  latest = true, op = \"{word}\" and the table's `key`",
                 changes.source
             );
@@ -66,7 +66,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
             let (source, word) = (&changes.source, &changes.op);
             let message = format!(
                 "rows are changes of {source}, and the query does not look at `{word}`, so rows that are deleted would be like others; put `{word}` \
-                 among the columns of a query that looks at each row by itself, and write aggregate, join or top with window = \"all\" and \
+                 among the columns of a query that processes each row on its own, and write aggregate, join or top with window = \"all\" and \
                  op = \"{word}\" instead of one that groups, joins or sorts"
             );
             mistakes.add_new(format!("{path}.sql"), &format!("stage `{}`: `sql`: ", stage.name), message);

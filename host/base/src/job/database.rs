@@ -152,7 +152,7 @@ fn ssl_of(url: &str) -> Result<(String, Ssl), String> {
         let path = || match PathBuf::from(&*percent_decode_str(value).decode_utf8_lossy()) {
             path if path.is_absolute() => Ok(path),
             _ => Err(format!(
-                "`{name}` of `url` is no path from the root on; write it as {name}=/etc/millstream/{name}.pem"
+                "`{name}` of `url` must be an absolute path; write for example {name}=/etc/millstream/{name}.pem"
             )),
         };
         match name {
@@ -160,7 +160,7 @@ fn ssl_of(url: &str) -> Result<(String, Ssl), String> {
                 let known = MODES.iter().find(|(word, _)| *word == value).map(|(_, mode)| *mode);
                 mode = Some(known.ok_or_else(|| {
                     let words: Vec<_> = MODES.iter().map(|(word, _)| *word).collect();
-                    format!("`sslmode` of `url` is none of those that there are; write one of {}", words.join(", "))
+                    format!("`sslmode` of `url` is unknown; write one of {}", words.join(", "))
                 })?);
             }
             "sslrootcert" if value == "system" => of_system = true,
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(expand("${HOST}", value_of).unwrap(), "db:5433");
         assert_eq!(expand("postgres://${HOST}/a?x=@${PW}", value_of).unwrap(), "postgres://db:5433/a?x=@p@/:ss%");
         assert!(expand("postgres://${NO_SUCH}@h/a", value_of).unwrap_err().contains("`NO_SUCH`, which is not set"));
-        assert!(expand("postgres://${@h/a", value_of).unwrap_err().contains("and no `}` behind it"));
+        assert!(expand("postgres://${@h/a", value_of).unwrap_err().contains("without a closing `}`"));
         check_url("postgres://${U}:${P}@${H}:${PORT}/${DB}").unwrap();
         check_url("${DATABASE_URL}").unwrap();
     }

@@ -135,7 +135,7 @@ impl Document {
             }
         }
         let place = place(&mut self.table, &keys).map_err(|holder| {
-            Error::job(format!("--set {path}: `{holder}` is no table, so it has no keys; set `{holder}` itself"))
+            Error::job(format!("--set {path}: `{holder}` is not a table, so it has no keys; set `{holder}` itself"))
         })?;
         *place = value_of(value);
         let dotted = keys.join(".");

@@ -81,7 +81,7 @@ fn with_filter(text: &str) -> Result<(&str, Option<String>), String> {
     match condition {
         Some(condition) => Ok((call, Some(condition.to_owned()))),
         None => Err(format!(
-            "what stands behind `{call}` is not a condition; write one as in SQL, \"{call} filter (where price > 10)\""
+            "what follows `{call}` is not a condition; write one as in SQL, \"{call} filter (where price > 10)\""
         )),
     }
 }

@@ -28,13 +28,13 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
     for cycle in cycles(job) {
         let first = cycle.first().map_or("", String::as_str);
         if cycle.len() == 1 {
-            let message = "it reads its own rows, which would go round for ever; take its name out of its `from`";
+            let message = "it reads its own rows, which would circulate indefinitely; remove its name from its `from`";
             mistakes.add(format!("stages.{first}.from"), &format!("stage `{first}`: "), message);
             continue;
         }
         let way = cycle.iter().chain(cycle.first()).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" → ");
         let message =
-            format!("a cycle, in which rows would go round for ever: {way}; take one of these out of a `from`");
+            format!("a cycle, in which rows would circulate indefinitely: {way}; remove one of these from a `from`");
         mistakes.add(format!("stages.{first}.from"), &format!("stage `{first}`: "), message);
     }
     clock(job, mistakes);
@@ -57,7 +57,7 @@ fn names(job: &JobSpec, mistakes: &Mistakes) {
         let is_sink = what == "sink";
         if let Some(other) = seen.get(&(name, is_sink)) {
             let who = if is_sink { "every sink" } else { "every source and stage" };
-            let message = format!("there is a {other} `{name}` already; {who} needs a name of its own");
+            let message = format!("a {other} `{name}` already exists; {who} needs a unique name");
             mistakes.add_new(format!("{section}.{name}"), &format!("{what} `{name}`: "), message);
         } else {
             seen.insert((name, is_sink), what);
@@ -179,7 +179,7 @@ fn no_side(key: &str, part: &Readable<'_>, side: &str) -> Option<String> {
             format!("there are {}", suggest::list([name].into_iter().chain(streams.iter().map(String::as_str))))
         }
     };
-    Some(format!("`{key}` names `{name}.{side}`, which the {what} `{name}` does not put out; {hint}"))
+    Some(format!("`{key}` names `{name}.{side}`, which the {what} `{name}` does not emit; {hint}"))
 }
 
 /// Virtual time needs test batches and an interval.
@@ -248,7 +248,7 @@ pub(super) fn order(job: &JobSpec) -> Result<Vec<usize>> {
         return Ok(order);
     }
     let cycle = cycles(job).into_iter().next().unwrap_or_default();
-    Err(Error::job(format!("the stages {} form a cycle; take one of these out of a `from`", cycle.join(", "))))
+    Err(Error::job(format!("the stages {} form a cycle; remove one of these from a `from`", cycle.join(", "))))
 }
 
 /// The cycles, each as the names of its stages in the direction of the rows, beginning with the first in the file.

@@ -55,7 +55,7 @@ impl Mistakes {
         let count = list.len();
         let mut lines: Vec<String> = list.iter().take(JOB_MISTAKES_SHOWN).map(|m| line(m, origin, sets)).collect();
         if count > JOB_MISTAKES_SHOWN {
-            lines.push("and more mistakes, which will show when these are mended".into());
+            lines.push("more errors follow; fix these first".into());
         }
         Err(Error::job(lines.join("\n")))
     }

@@ -162,7 +162,9 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
 fn files_read(pattern: &str, subfolders: bool, part: &PartMistakes<'_>) {
     let key = part.place(["path", "pattern"]);
     if let Err(error) = glob::Pattern::new(pattern) {
-        let what = format!("`{pattern}` is no pattern: {error}; write one as \"*.jsonl\" or \"2026-*/**/*.csv\"");
+        let what = format!(
+            "`{pattern}` is not a valid pattern: {error}; write one such as \"*.jsonl\" or \"2026-*/**/*.csv\""
+        );
         part.wrong(key, what);
     } else if pattern.contains('/') && !subfolders {
         part.wrong(
@@ -181,7 +183,7 @@ fn columns(spec: &SourceSpec, part: &PartMistakes<'_>) -> bool {
     for column in &spec.schema {
         let name = column.name.escape_debug();
         let message = if column.name.is_empty() || column.name.chars().any(char::is_control) {
-            Some(format!("`{name}` is no name for a column; write one of visible characters"))
+            Some(format!("`{name}` is not a valid column name; use visible characters"))
         } else if !seen.insert(&column.name) {
             Some(format!("two columns are named `{name}`; rename one"))
         } else if !column.kind.is_written() {
@@ -251,7 +253,7 @@ fn binary_time(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
     (binary && !matches!(column.form, TimeForm::Number(_))).then(|| {
         let name = column.name.escape_debug();
         format!(
-            "column `{name}` is {}, and format `binary` holds times as whole numbers; write their unit: timestamp(s), \
+            "column `{name}` is {}, and format `binary` holds times as integers; write their unit: timestamp(s), \
              timestamp(ms), timestamp(us) or timestamp(ns)",
             column.type_word()
         )

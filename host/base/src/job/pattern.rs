@@ -48,7 +48,7 @@ pub fn steps(text: &str) -> Result<PatternSteps, String> {
             }
             if matches!(tokens.peek(), Some(Token::Sign(_))) {
                 return Err(format!(
-                    "`not {name}` takes no rows, and so has no quantifier; remove what stands behind it"
+                    "`not {name}` matches no rows, so it cannot have a quantifier; remove what follows it"
                 ));
             }
             if relaxed { waiting.between.push(name) } else { waiting.next.push(name) }
@@ -56,14 +56,14 @@ pub fn steps(text: &str) -> Result<PatternSteps, String> {
             if !relaxed && !waiting.between.is_empty() {
                 let not = waiting.between.join("`, `");
                 return Err(format!(
-                    "`{name}` comes directly behind the row before, so nothing can stand between them that is no `{not}`; write \
+                    "`{name}` directly follows the previous row, so no `{not}` can be between them; write \
                      `followed by {name}`"
                 ));
             }
             let (least, most, reluctant) = quantifier(&mut tokens)?;
             let gaps = tokens.word("with");
             if gaps && !tokens.word("gaps") {
-                return Err(format!("behind `{name}` there is `with` without `gaps`; write `with gaps`"));
+                return Err(format!("`with` after `{name}` needs `gaps`; write `with gaps`"));
             }
             if gaps && most == Some(1) {
                 return Err(format!("`{name} with gaps` takes one row, which has no gaps; remove `with gaps`"));
@@ -72,7 +72,7 @@ pub fn steps(text: &str) -> Result<PatternSteps, String> {
             while tokens.word("without") {
                 if !gaps {
                     return Err(format!(
-                        "`without` stands behind `{name}`, whose rows have no gaps; write `with gaps without …`"
+                        "`without` follows `{name}`, whose rows have no gaps; write `with gaps without …`"
                     ));
                 }
                 gap_nots.push(self::name(&mut tokens)?);
@@ -84,7 +84,7 @@ pub fn steps(text: &str) -> Result<PatternSteps, String> {
         first = false;
     }
     if steps.is_empty() {
-        return Err(format!("there is no step in it; write {EXAMPLE}"));
+        return Err(format!("it has no step; write {EXAMPLE}"));
     }
     if let Some(name) = names.iter().find(|name| negated_names.contains(name)) {
         return Err(format!(
@@ -134,7 +134,7 @@ fn name(tokens: &mut Tokens) -> Result<String, String> {
         None => return Err(format!("it ends where the name of a step belongs; write {EXAMPLE}")),
     };
     if WORDS.contains(&word.to_lowercase().as_str()) {
-        return Err(format!("`{word}` is no name of a step, as it means something else; write another one"));
+        return Err(format!("`{word}` is reserved and cannot be the name of a step; choose another name"));
     }
     if word.len() > NAME_BYTES_MAX {
         return Err(format!("the name of a step has {} bytes; write one of at most {NAME_BYTES_MAX}", word.len()));
@@ -161,7 +161,7 @@ fn quantifier(tokens: &mut Tokens) -> Result<(u32, Option<u32>, bool), String> {
 /// `{n}`, `{n,}`, `{n,m}`, `{,m}`
 fn braces(tokens: &mut Tokens) -> Result<(u32, Option<u32>, bool), String> {
     tokens.next();
-    let wrong = || "what stands in `{ }` is no number of rows; write `{3}`, `{3,}`, `{,5}` or `{3,5}`".to_owned();
+    let wrong = || "`{ }` must contain a number of rows; write `{3}`, `{3,}`, `{,5}` or `{3,5}`".to_owned();
     let least = tokens.number();
     let (least, most) =
         if tokens.sign(',') { (least.unwrap_or(0), tokens.number()) } else { (least.ok_or_else(wrong)?, least) };
@@ -327,7 +327,7 @@ mod tests {
             ("a followed b", "without `by`"),
             ("a next", "ends where"),
             ("not a b", "begins with `not a`"),
-            ("a next not b+", "no quantifier"),
+            ("a next not b+", "cannot have a quantifier"),
             ("a followed by not x next b", "followed by b"),
             ("a a", "two steps"),
             ("a followed by not a", "takes rows and one that must not come"),
@@ -335,13 +335,13 @@ mod tests {
             ("a? b*", "every step"),
             ("a{2,1}", "smaller number first"),
             ("a{0}", "smaller number first"),
-            ("a{x}", "no number"),
-            ("a{3", "no number"),
+            ("a{x}", "must contain a number"),
+            ("a{3", "must contain a number"),
             ("a{99999999999999999999}", "too large"),
             ("a{9999999}", "more than a step may count"),
             ("(a b)", "not available"),
-            ("first b", "means something else"),
-            ("a with b", "without `gaps`"),
+            ("first b", "is reserved"),
+            ("a with b", "needs `gaps`"),
             ("a with gaps", "takes one row"),
             ("a ++", "the name of a step belongs"),
             ("a; b", "does not belong"),

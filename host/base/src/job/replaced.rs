@@ -55,7 +55,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
                 if let Some(read) = read.next() {
                     let name = query_of(job, &stage.name).unwrap_or(&stage.name);
                     let message = format!(
-                        "{}, and this stage would keep the old result beside the new one; {}",
+                        "{}, and this stage would keep the old result next to the new one; {}",
                         moves(&read),
                         remedy(&read)
                     );
@@ -108,8 +108,8 @@ fn moves(read: &SessionsRead<'_>) -> String {
 fn remedy(read: &SessionsRead<'_>) -> String {
     let name = &read.sessions.name;
     format!(
-        "put a stage that reads `{name}`, with latest = true and key = {}, in front, and write op = \"op\"; or take emit = \"update\" out of \
-         `{name}`, which puts out each session once then, when it is over",
+        "put a stage that reads `{name}`, with latest = true and key = {}, in front, and write op = \"op\"; or remove emit = \"update\" from \
+         `{name}`, which then emits each session once, when it is over",
         key_of(read.sessions)
     )
 }

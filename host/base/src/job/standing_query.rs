@@ -62,7 +62,7 @@ fn stages_of(stage: &StageSpec, sources: &Inputs) -> Result<Vec<StageSpec>, KeyM
         _ if !functions.is_empty() => {
             return refused(
                 "functions",
-                "plugins are no functions of a query over all rows; put a stage with `plugin` before it",
+                "plugins cannot be functions of a query over all rows; put a stage with `plugin` before it",
             );
         }
         StageSpec { key, .. } if !key.is_empty() => {
@@ -76,8 +76,8 @@ fn stages_of(stage: &StageSpec, sources: &Inputs) -> Result<Vec<StageSpec>, KeyM
     let parsed = crate::panics::caught(|| Parser::parse_sql(&GenericDialect {}, query));
     let mut statements = match parsed {
         Ok(Ok(statements)) => statements,
-        Ok(Err(error)) => return Err(sql(format!("{error}; mend the query"))),
-        Err(_) => return Err(sql("it cannot be parsed; mend the query".into())),
+        Ok(Err(error)) => return Err(sql(format!("{error}; fix the query"))),
+        Err(_) => return Err(sql("it cannot be parsed; fix the query".into())),
     };
     let statement = statements.pop().filter(|_| statements.is_empty());
     let Some(Statement::Query(query)) = statement else {
@@ -120,7 +120,7 @@ impl QueryParts {
         if is_distinct && groups.is_empty() {
             groups = columns.iter().map(|(expression, _)| expression.clone()).collect();
         } else if is_distinct {
-            return Err("`distinct` beside `group by` cannot be kept up to date; leave `distinct` out".into());
+            return Err("`distinct` with `group by` cannot be kept up to date; remove `distinct`".into());
         }
         let first = first(query, &columns)?;
         let parts = QueryParts {
@@ -146,7 +146,7 @@ impl QueryParts {
         }
         let expressions = self.columns.iter().map(|(expression, _)| expression).chain(&self.having);
         if self.groups.is_empty() && !expressions.into_iter().any(rewrite::has_totals) {
-            return Err(format!("it looks at each row by itself, for which it needs no `window`; or {INSTEAD}"));
+            return Err(format!("it processes each row on its own, for which it needs no `window`; or {INSTEAD}"));
         }
         let mut totals = Totals::default();
         let mut rewriter = Rewriter::new(&self.tables, &self.groups, &mut totals);
@@ -253,7 +253,7 @@ fn meant(expression: &Expr, columns: &[(Expr, String)]) -> Result<Expr, String> 
             let place = value.to_string().parse::<usize>().ok().and_then(|place| columns.get(place.checked_sub(1)?));
             place
                 .map(|(expression, _)| expression.clone())
-                .ok_or_else(|| format!("there is no column `{value}` in the query"))
+                .ok_or_else(|| format!("column `{value}` not found in the query"))
         }
         Expr::Identifier(name) => {
             let named = columns.iter().find(|(_, column)| *column == name.value);
@@ -280,7 +280,7 @@ fn first(query: &Query, columns: &[(Expr, String)]) -> Result<Option<(String, bo
         }
     };
     let n = limit.to_string().parse::<u64>().ok().filter(|n| *n > 0);
-    let n = n.ok_or_else(|| format!("`limit {limit}` is no number of rows; write limit 10"))?;
+    let n = n.ok_or_else(|| format!("`limit {limit}` is not a number of rows; write limit 10"))?;
     let by = meant(&order.expr, columns)?;
     let named = columns.iter().find(|(expression, _)| *expression == by);
     let (_, name) = named.ok_or_else(|| format!("`order by {by}` needs a column of the query; put it among them"))?;

@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
                 let (given, names): (Vec<&str>, Vec<&str>) = fit.map(|k| k.name).partition(|name| self.has(name));
                 let meant = |names: &[&'static str]| suggest::nearest(key, names.iter().copied());
                 let hint = match meant(&given).filter(|_| meant(&names).is_none()) {
-                    Some(near) => format!("; did you mean `{near}`, which is there already?"),
+                    Some(near) => format!("; did you mean `{near}`, which is already set?"),
                     None if names.is_empty() => "; remove it".into(),
                     // Those of all kinds would be a list that nobody reads.
                     None if kind.is_none() && has_kinds && meant(&names).is_none() => ", which no kind has".into(),
@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
         };
         if max.is_none() {
             let name = format!("{}{key}", self.inside);
-            self.wrong(key, format!("`{name} = {value}` is no number of rows, nor a share of them; write {example}"));
+            self.wrong(key, format!("`{name} = {value}` must be a number of rows or a share of them; write {example}"));
         }
         max
     }

@@ -55,7 +55,7 @@ pub(super) fn pieces(text: &str) -> Result<Vec<TextPiece<'_>>, String> {
             continue;
         }
         let (inside, behind) = behind.split_once('}').ok_or_else(|| {
-            "has `${` and no `}` behind it; write ${NAME} for an environment variable, or $${ for the characters themselves"
+            "has `${` without a closing `}`; write ${NAME} for an environment variable, or $${ for the characters themselves"
                 .to_owned()
         })?;
         pieces.push(piece(inside)?);
@@ -114,10 +114,10 @@ pub(super) fn value(piece: &TextPiece<'_>, folder: &Path) -> Result<String, Stri
 /// The content of a secret file, without the end of its last line.
 fn of_file(path: &Path, name: &str) -> Result<String, String> {
     let failed =
-        |why: String| format!("needs the file `{name}`, which cannot be read: {why}; make it, or mend the path");
+        |why: String| format!("needs the file `{name}`, which cannot be read: {why}; create it, or fix the path");
     let bytes = regular::read_at_most(path, VARIABLE_BYTES_MAX).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => failed("there is no such file".into()),
-        std::io::ErrorKind::Other => failed(format!("it is no file of at most {VARIABLE_BYTES_MAX} bytes")),
+        std::io::ErrorKind::NotFound => failed("file not found".into()),
+        std::io::ErrorKind::Other => failed(format!("it must be a file of at most {VARIABLE_BYTES_MAX} bytes")),
         _ => failed(error.to_string()),
     })?;
     let text = String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8 text".into()))?;
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(of("${PATH}").unwrap(), std::env::var("PATH").unwrap());
         assert_eq!(of("${SURELY_NOT_SET:-7}").unwrap(), "7");
         assert!(of("${SURELY_NOT_SET}").unwrap_err().contains("`SURELY_NOT_SET`, which is not set"));
-        assert!(of("${file:none}").unwrap_err().contains("`none`, which cannot be read: there is no such file"));
+        assert!(of("${file:none}").unwrap_err().contains("`none`, which cannot be read: file not found"));
         std::fs::write(folder.path().join("long"), vec![b'a'; VARIABLE_BYTES_MAX as usize + 1]).unwrap();
         assert!(of("${file:long}").unwrap_err().contains("at most 65536 bytes"));
     }

@@ -252,7 +252,7 @@ fn story(now: u64, more: u64, max: u64) -> String {
         more => format!(", and {} more are needed", mib(more)),
     };
     let at_work = holders::now_at_work();
-    let at_work = if at_work.is_empty() { at_work } else { format!("\n  At work: {at_work}.") };
+    let at_work = if at_work.is_empty() { at_work } else { format!("\n  Busy: {at_work}.") };
     let largest = holders::largest();
     let largest = match largest.is_empty() {
         true => {
@@ -288,7 +288,7 @@ mod tests {
         let error = ask(16 << 30).unwrap_err();
         assert_eq!(error.exit_code(), MEMORY_EXIT_CODE);
         assert!(error.message.contains("and 16384 MiB more are needed, and the budget of this process is"), "{error}");
-        assert!(check().is_ok(), "what was refused is not there");
+        assert!(check().is_ok(), "what was refused does not count");
         assert_eq!((batch_bytes_max(64 << 20), batch_bytes_max(max)), (64 << 20, max / 16));
         IS_OVER.store(true, Ordering::Relaxed);
         assert!(check().is_ok() && !IS_OVER.load(Ordering::Relaxed), "it is over no more");

@@ -127,7 +127,7 @@ fn a_row_that_the_table_refuses_leaves_nothing_of_its_batch() {
     assert_eq!(error.message, "sink `out`: batch 1: row 2: column `k` is null, and it is the key");
     assert_eq!((test.rows(), test.committed()), (Vec::new(), None));
     let error = commit(&mut *sink, 1, rows(&[(Some("a"), None, "drop")])).unwrap_err();
-    assert!(error.message.contains("none of insert, update, upsert, delete and truncate"), "{error}");
+    assert!(error.message.contains("it must be insert, update, upsert, delete or truncate"), "{error}");
 }
 
 #[test]

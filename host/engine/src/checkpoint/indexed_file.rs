@@ -163,7 +163,7 @@ fn read_footer(told: &StateFile, file: &File) -> Result<Footer, ArrowError> {
     let place = state_file::footer_range(&trailer, length)?;
     let bytes = read_at(file, place.start, length - place.start).map_err(failed)?;
     if checksum(&bytes) != told.footer {
-        return Err(wrong("the checksum of its footer is not the one that the manifest tells".into()));
+        return Err(wrong("the checksum of its footer differs from the one in the manifest".into()));
     }
     Footer::of(bytes.get(..place.len()).unwrap_or_default())
 }

@@ -83,14 +83,14 @@ pub fn decode(place: &str, bytes: &Bytes) -> Result<Manifest> {
 
 fn damaged(place: &str, why: impl std::fmt::Display) -> Error {
     Error::environment(format!(
-        "{place}: {PATH} is damaged: {why}. Nothing was changed. Restore it from a copy, or start with `--fresh` to begin anew"
+        "{place}: {PATH} is damaged: {why}. Nothing was changed. Restore it from a copy, or start with `--fresh` to start from scratch"
     ))
 }
 
 fn not_ours(place: &str) -> Error {
     Error::environment(format!(
         "{place}: {PATH} is not a manifest of Millstream. Nothing was changed. Name another `dir` in [checkpoint], restore it \
-         from a copy, or start with `--fresh` to begin anew"
+         from a copy, or start with `--fresh` to start from scratch"
     ))
 }
 
@@ -115,7 +115,7 @@ pub fn read(store: &dyn Store) -> Result<Option<(Manifest, Version)>> {
         if let Some(left) = store.list(folder)?.first() {
             return Err(Error::environment(format!(
                 "{}: {PATH} is missing, but there is {}. Nothing was changed. Restore {PATH} from a copy, or start with \
-                 `--fresh` to begin anew",
+                 `--fresh` to start from scratch",
                 store.place(),
                 left.path
             )));

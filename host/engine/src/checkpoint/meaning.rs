@@ -153,7 +153,7 @@ impl Difference {
         match (was.as_deref(), is.as_deref()) {
             (Some(was), Some(is)) if was == is => format!("{key}{of} has changed"),
             (Some(was), Some(is)) => format!("{key}{of} was {} and is {} now", quoted(was), quoted(is)),
-            (Some(was), None) => format!("{key}{of} was {} and is gone", quoted(was)),
+            (Some(was), None) => format!("{key}{of} was {} and was removed", quoted(was)),
             (None, Some(is)) => format!("{key}{of} is new: {}", quoted(is)),
             (None, None) => format!("{key}{of} has changed"),
         }
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(was.digest(), same.digest());
         let words = |is: &Meaning| was.difference(is).map(|difference| difference.words()).unwrap_or_default();
         assert_eq!(words(&rows(&["x > 0", "y"])), "`filter` of stage `s` was `x > 5` and is `x > 0` now");
-        assert_eq!(words(&rows(&["y"])), "`filter` of stage `s` was `x > 5` and is gone");
+        assert_eq!(words(&rows(&["y"])), "`filter` of stage `s` was `x > 5` and was removed");
         assert_eq!(words(&rows(&["y", "x > 5", "z"])), "`filter` of stage `s` is new: `z`");
         assert_eq!(words(&part("`top`", "n = 2", &[])), "`top` of stage `s` was `n = 1` and is `n = 2` now");
     }

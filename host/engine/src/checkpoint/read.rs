@@ -94,7 +94,7 @@ pub fn open_indexed(
 
 fn read_file(store: &dyn Store, file: &StateFile) -> Result<Vec<RecordBatch>> {
     let bytes = store.read(&file.path).map_err(Error::environment)?;
-    let missing = || Error::environment(format!("{} is missing; put back a copy", file.path));
+    let missing = || Error::environment(format!("{} is missing; restore it from a copy", file.path));
     state_file::decode(file, &bytes.ok_or_else(missing)?)
 }
 

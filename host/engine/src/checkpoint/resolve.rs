@@ -133,7 +133,8 @@ pub struct Resume {
 pub fn resolve(found: &StartFacts, wanted: &StartRequest) -> Result<Resume, String> {
     if wanted.fresh && (wanted.resume_from.is_some() || !wanted.drop.is_empty()) {
         return Err(
-            "`--fresh` begins anew and forgets everything: give it without `--resume-from` and `--drop-state`.".into(),
+            "`--fresh` starts from scratch and discards all state: use it without `--resume-from` and `--drop-state`."
+                .into(),
         );
     }
     let Some(manifest) = &found.manifest else { return without_manifest(found, wanted) };
@@ -168,21 +169,21 @@ fn without_manifest(found: &StartFacts, wanted: &StartRequest) -> Result<Resume,
     let lost = found.objects.iter().find(|path| path.starts_with("plans/") || path.starts_with("state/"));
     if let Some(lost) = lost {
         return Err(format!(
-            "`manifest.json`, which says what counts, is missing, but `{lost}` is there: put the manifest back from a copy, \
-             or delete the whole folder (or choose another `dir`) to begin anew."
+            "`manifest.json`, which says what counts, is missing, but `{lost}` exists: restore the manifest from a copy, \
+             or delete the whole directory (or choose another `dir`) to start from scratch."
         ));
     }
     if let Some(batch) = wanted.resume_from {
         return Err(format!(
-            "`--resume-from {batch}`: there is no checkpoint and no plan of this job; start it without."
+            "`--resume-from {batch}`: this job has no checkpoint and no plan; start it without this option."
         ));
     }
     if let Some(batch) = wanted.replay_from {
-        return Err(format!("`--replay-from {batch}`: there is no checkpoint of this job; start it without."));
+        return Err(format!("`--replay-from {batch}`: this job has no checkpoint; start it without this option."));
     }
     if let Some(drop) = wanted.drop.first() {
         return Err(format!(
-            "`--drop-state {drop}`: there is no checkpoint of this job and so no state; start it without."
+            "`--drop-state {drop}`: this job has no checkpoint, so it has no state; start it without this option."
         ));
     }
     Ok(Resume { first: BatchId(1), ..Resume::default() })
@@ -211,8 +212,8 @@ fn as_before(
     match damaged.next() {
         Some((path, reason)) => Err(format!(
             "the job or its number of workers has changed, and batches up to {batch}, which sinks have committed, must first \
-             be replayed with the job of before, but `{path}` cannot be read: {reason}. Start the job as it was ({} workers) \
-             until it has made a checkpoint, then change it.",
+             be replayed with the previous job, but `{path}` cannot be read: {reason}. Start the unchanged job ({} workers) \
+             until it has written a checkpoint, then change it.",
             last.workers
         )),
         None => Ok(Some(batch)),
@@ -236,8 +237,8 @@ fn same_shares(
     match starts.find(|start| start.workers != wanted.workers) {
         None => Ok(()),
         Some(other) => Err(format!(
-            "`--replay-from {batch}`: the workers of the sink `{sink}` hold their shares of batches up to {committed}, each by \
-             itself, and with another number of workers they would have other rows: start the job with {} workers in all.",
+            "`--replay-from {batch}`: the workers of the sink `{sink}` hold their own shares of batches up to {committed}, \
+             and with another number of workers they would have other rows: start the job with {} workers in total.",
             other.workers
         )),
     }

@@ -103,7 +103,7 @@ fn compare(file: &StateFile, bytes: u64, checksum: &str) -> Result<()> {
         return Err(damaged(file, &format_args!("it should have {} bytes and has {bytes}", file.bytes)));
     }
     if checksum != file.checksum {
-        return Err(damaged(file, &"its checksum is not the one that the manifest tells"));
+        return Err(damaged(file, &"its checksum differs from the one in the manifest"));
     }
     Ok(())
 }

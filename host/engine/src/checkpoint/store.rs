@@ -97,7 +97,7 @@ pub fn open_with(dir: &str, base: &Path, settings: &[(String, String)]) -> Resul
     }
     if dir.is_empty() || dir.contains("://") {
         return Err(Error::job(format!(
-            "`dir` of [checkpoint] is \"{dir}\"; write a folder, as in \"checkpoints/my-job\", \"s3://bucket/prefix\", or \"hdfs://namenode:8020/folder\""
+            "`dir` of [checkpoint] is \"{dir}\"; write a directory, for example \"checkpoints/my-job\", \"s3://bucket/prefix\", or \"hdfs://namenode:8020/folder\""
         )));
     }
     Ok(Arc::new(local::Local::open(base.join(dir))))

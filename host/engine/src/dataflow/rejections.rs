@@ -142,7 +142,7 @@ fn check(limit: &Limit, batch: BatchId, counted: &RowCounts) -> Result<()> {
     }
     Err(Error::plugin(format!(
         "{who} rejected {rejected} of {rows} rows of batch {batch}, and `max_rejected` lets it reject {may} of a batch; \
-         nothing of the batch is put out\n  the first reason: {reason}\n  {remedy}"
+         nothing of the batch is emitted\n  the first reason: {reason}\n  {remedy}"
     )))
 }
 

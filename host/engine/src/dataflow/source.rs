@@ -501,7 +501,7 @@ mod tests {
         expected.sort();
         assert_eq!(events, expected);
         moved(&mut told, &[("/t/0", Position::GONE.mark), (SOURCE_END, 1)]);
-        assert_eq!(told.events(), [Event::Ended(3)], "told once, and an end for ever");
+        assert_eq!(told.events(), [Event::Ended(3)], "told once, and a permanent end");
     }
 
     #[test]

@@ -83,7 +83,7 @@ mod tests {
     fn the_version_before_one_on_trial_takes_over_once() {
         let slot = ConnectorSlot::new("old");
         let error = Error::plugin("it threw");
-        assert!(!slot.fails(0, &error), "nobody could take over");
+        assert!(!slot.fails(0, &error), "there is no version to take over");
         let trial = ConnectorTrial { before: slot.node(), tell: Box::new(|_| {}) };
         slot.set(Arc::new("new"), Some(trial));
         assert_eq!(slot.called(), (1, Arc::new("new")));

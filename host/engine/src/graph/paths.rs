@@ -176,7 +176,7 @@ fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
                 used.push(UsedPath { source: Some(source), ..at(by, path, true) });
             }
             SourceKind::Retry { path, .. } => {
-                used.push(at("`millstream retry` gives rows back there".into(), path, true));
+                used.push(at("`millstream retry` writes rows there".into(), path, true));
             }
             // The stage's own file.
             SourceKind::Table(_) => {}

@@ -14,7 +14,7 @@ pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {
     let why = match &sink.from[..] {
         [stream] if named(stream).is_some_and(|stage| has_all_rows_of(stage, key)) => return Ok(()),
         [stream] => format!(
-            "`{stream}` is no stage that leaves all rows of a key of this sink with one worker, so an older one may replace a newer one. \
+            "`{stream}` is not a stage that keeps all rows of a key of this sink on one worker, so an older one may replace a newer one. \
              `aggregate`, `pattern`, `top`, `repartition` and `update` with emit = \"changes\" do, where their `key` are columns of this sink's `key` and \
              `select` passes these on as they are. Write parts = \"batch\", or put such a stage in front: repartition = {{}} with `key`"
         ),

@@ -35,14 +35,14 @@ impl ClusterKey {
         let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
         let Some(state) = state else {
             return Err(Error::job(
-                "neither HOME nor XDG_STATE_HOME is set, so there is no key of this user by which the processes of the \
-                 job know each other; name a file with one: --cluster-key FILE",
+                "neither HOME nor XDG_STATE_HOME is set, so this user has no key with which the processes of the \
+                 job authenticate each other; name a key file: --cluster-key FILE",
             ));
         };
         let file = state.join("millstream").join("cluster.key");
         let key = Key::open(&file).map_err(|error| {
             Error::environment(format!(
-                "the key by which the processes of the job know each other, {}: {error}",
+                "the key with which the processes of the job authenticate each other, {}: {error}",
                 file.display()
             ))
         })?;
@@ -73,9 +73,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !(BYTES_MIN..=BYTES_MAX).contains(&bytes.len()) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!(
-                "a key has {BYTES_MIN} to {BYTES_MAX} bytes that nobody can guess; make one with `openssl rand -hex 32`"
-            ),
+            format!("a key must be {BYTES_MIN} to {BYTES_MAX} random bytes; create one with `openssl rand -hex 32`"),
         ));
     }
     Ok(bytes)
@@ -104,9 +102,11 @@ mod tests {
             assert!(file("shared", &digits, mode).unwrap_err().contains("only this user may use"), "{mode:o}");
         }
         assert!(
-            file("short", b"0123456789abcdef0123456789abcde\n\n\n", 0o600).unwrap_err().contains("32 to 4096 bytes")
+            file("short", b"0123456789abcdef0123456789abcde\n\n\n", 0o600)
+                .unwrap_err()
+                .contains("32 to 4096 random bytes")
         );
-        assert!(file("long", &[1; 5000], 0o600).unwrap_err().contains("32 to 4096 bytes"));
+        assert!(file("long", &[1; 5000], 0o600).unwrap_err().contains("32 to 4096 random bytes"));
         assert!(ClusterKey::read(folder.path()).unwrap_err().message.contains("it must be a file"));
         let pipe = std::ffi::CString::new(path("pipe").display().to_string()).unwrap();
         // SAFETY: the path ends with a zero byte.

@@ -174,15 +174,15 @@ impl Upgrades {
             return Err(Error::environment(closed));
         }
         if state.unsaved {
-            let words = "state that was migrated is in no checkpoint yet; ask again when the next one is written";
+            let words = "migrated state is not in a checkpoint yet; retry after the next checkpoint";
             return Err(Error::environment(words));
         }
         if let Some(before) = &state.now {
             if before.is_bound() {
                 let part = PluginPart::of(&before.status.stage);
-                return Err(Error::environment(format!("{part} is being upgraded at this moment; ask again")));
+                return Err(Error::environment(format!("{part} is already being upgraded; retry later")));
             }
-            state.end(UpgradeStep::Dropped("another upgrade was begun".into()));
+            state.end(UpgradeStep::Dropped("another upgrade was started".into()));
         }
         let status = upgrade.status.clone();
         state.now = Some(upgrade);
@@ -200,7 +200,7 @@ impl Upgrades {
         let failed = fell_back.map(|(_, why)| UpgradeStep::Failed(why.clone()));
         let status =
             status.map(|status| UpgradeStatus { step: failed.unwrap_or(status.step.clone()), ..status.clone() });
-        status.ok_or_else(|| Error::environment("this run of the job knows nothing of that upgrade"))
+        status.ok_or_else(|| Error::environment("this run of the job has no such upgrade"))
     }
 
     /// The one that is under way, or else the last one.
@@ -219,7 +219,7 @@ impl Upgrades {
     pub fn give_up(&self, id: u64, why: &str) -> Result<UpgradeStatus> {
         let mut state = self.state();
         if state.of(id).is_some_and(|upgrade| upgrade.is_bound()) {
-            return Err(Error::environment("the upgrade takes place at this moment and cannot be given up any more"));
+            return Err(Error::environment("the upgrade is taking effect and can no longer be canceled"));
         }
         if state.of(id).is_some() {
             state.end(UpgradeStep::Dropped(why.to_owned()));
@@ -244,7 +244,7 @@ impl Upgrades {
                 upgrade.agreed = upgrade.objection.is_none();
                 upgrade.objection.clone()
             }
-            None => Some("a process of the job does not know of it".into()),
+            None => Some("a process of the job has not received it".into()),
         }
     }
 
@@ -262,7 +262,7 @@ impl Upgrades {
                 fault::point("upgrade.swapped");
             }
             (None, Some(_)) => {}
-            (None, None) => return Err(Error::bug("an upgrade that all agreed to is not there any more")),
+            (None, None) => return Err(Error::bug("an upgrade that all processes accepted no longer exists")),
         }
         Ok(())
     }

@@ -55,12 +55,12 @@ fn what_nobody_wrote_is_refused() {
     assert_eq!(parse(&good).unwrap().packages.len(), 1);
     for (text, expected) in [
         (format!("{good}\n{good}"), "pinned twice"),
-        (good.replace("\"a\"", "\"../a\""), "no name of a package"),
+        (good.replace("\"a\"", "\"../a\""), "not a valid package name"),
         (good.replace("1.0.0", "1.0"), "version"),
         (good.replace("1.0.0", "1.0.0+b"), "build metadata"),
         (good.replace("\"r\"", "\"\""), "must be printable text"),
         (good.replace("\"r\"", "\"\\u001b[2J\""), "must be printable text"),
-        (good.replacen("sha256:00", "sha256:0X", 1), "no digest"),
+        (good.replacen("sha256:00", "sha256:0X", 1), "not a digest"),
         (entry.to_owned(), "missing field"),
         (format!("{good}extra = 1\n"), "millstream.lock:7: unknown field"),
         ("[[before]]\njob = \"j\"\nstage = \"\\u0007\"\nplugin = \"p\"".into(), "must be printable text"),

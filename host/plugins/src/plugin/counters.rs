@@ -79,7 +79,7 @@ mod tests {
         let counters = Counters::default();
         let counted = |amount: u64| CounterValues::from([("a".to_owned(), amount)]);
         counters.merge(BatchId(1), counted(1));
-        assert_eq!(counters.take(BatchId(9)), CounterValues::new(), "nobody said that batches are to be kept");
+        assert_eq!(counters.take(BatchId(9)), CounterValues::new(), "batches are not to be kept yet");
         counters.keep_batches();
         for (batch, amount) in [(2, 2), (4, 10), (2, 3)] {
             counters.clone().merge(BatchId(batch), counted(amount));

@@ -54,7 +54,7 @@ mod tests {
     fn the_place_that_was_told_last_is_the_answer() {
         let mut places = CallPlaces::default();
         assert_eq!(places.story(), None);
-        places.hear("a line that somebody logs");
+        places.hear("a line that a plugin logs");
         places.hear("\u{1}7");
         assert_eq!(places.story(), None, "it was not said what 7 is");
         places.hear("\u{1}1\na\n  b\n");

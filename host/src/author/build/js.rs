@@ -383,7 +383,7 @@ mod tests {
         let error = sdk_folder(folder.path()).expect_err("it does not say");
         assert!(error.message.contains("\"millstream-sdk\": \"file:sdk\""), "{error}");
         write(r#"{"dependencies": {"millstream-sdk": "file:sdk"}}"#);
-        let error = sdk_folder(folder.path()).expect_err("it is not there");
+        let error = sdk_folder(folder.path()).expect_err("it does not exist");
         assert!(error.message.contains("the SDK is not in sdk"), "{error}");
         fs::create_dir_all(folder.path().join("sdk/src")).expect("sdk/src");
         fs::write(folder.path().join("sdk/src/index.ts"), "").expect("index.ts");

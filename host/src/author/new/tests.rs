@@ -98,7 +98,7 @@ fn wrong_names_and_worlds_are_refused() {
     for name in ["", "Split", "split_words", "-a", "a-", "a--b", "1st", "../up", "ü", &"a".repeat(65)] {
         for language in Language::ALL {
             let message = refused(name, "transform", language);
-            assert!(message.contains("is no name"), "{name}: {message}");
+            assert!(message.contains("is not a valid plugin name"), "{name}: {message}");
         }
     }
     use Language::{C, Go, JavaScript, Python, Rust};

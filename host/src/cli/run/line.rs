@@ -34,7 +34,7 @@ impl JobLine {
             tracing::warn!("the status line is no longer shown: {error}");
         };
         let thread: Result<JoinHandle<()>> =
-            threads::start("millstream-line", "the thread that shows how the job stands", failed, move || {
+            threads::start("millstream-line", "the thread that shows the job status", failed, move || {
                 while !until.load(Ordering::Acquire) {
                     jobs.looked_at();
                     // Also where nothing is new: another process may have wiped it away.
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn the_most_important_of_a_job_is_in_a_line() {
         let mut record = Record::new("id", "job.toml", false);
-        assert_eq!(words(&record), None, "nobody has answered");
+        assert_eq!(words(&record), None, "no process has answered");
         record.view.state = JobState::Running;
         record.view.diagnosis.summary = "A batch has been running for 1.5 s.".into();
         assert_eq!(words(&record).unwrap(), "0 rows/s · A batch has been running for 1.5 s");

@@ -107,7 +107,7 @@ mod tests {
             rejected_differing: 1,
             cost_ns: 2_000_000,
             cost_new_ns: 3_000_000,
-            examples: vec!["batch 7: only the old one put out {n: 1}".into()],
+            examples: vec!["batch 7: only the old one emitted {n: 1}".into()],
             ..ShadowReport::default()
         };
         let table = "both versions ran 5 batches\n\
@@ -116,7 +116,7 @@ mod tests {
             \x20 states                      0                         0\n\
             \x20 rejected rows               1             2           1\n\
             \x20 CPU time              2.00 ms       3.00 ms      1.50 x\n\
-            \x20 batch 7: only the old one put out {n: 1}\n";
+            \x20 batch 7: only the old one emitted {n: 1}\n";
         let lines = |text: &str| text.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
         assert_eq!(lines(&shadow_in_words(&report)), lines(table));
     }

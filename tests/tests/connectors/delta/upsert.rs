@@ -136,7 +136,7 @@ fn what_cannot_be_replaced_is_told() {
     job.trial.write("in.jsonl", lines.join("\n") + "\n");
     let ended = start(&job.trial, &["--unsupervised"], &[], "").wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("its `op` is `drop`, which is none of insert"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("its `op` is `drop`; it must be insert"), "{}", ended.stderr);
     job.assert_table(&[], "out", &job.expected([]), "the batches before");
 }
 

@@ -77,7 +77,7 @@ fn a_server_that_goes_by_keys_takes_each_row_once_and_those_of_a_key_in_order() 
     let shown = trial.well(&["inspect", "checkpoint"]);
     let before = shown.lines().filter_map(|line| line.split_once("batch ")?.1.split_once(" of ")).nth(1).unwrap().0;
     let refused = trial.refused(&["run", "job.toml", "--workers", "5", "--replay-from", before]);
-    assert!(refused.contains("workers of the sink `out`") && refused.contains("workers in all"), "{refused}");
+    assert!(refused.contains("workers of the sink `out`") && refused.contains("workers in total"), "{refused}");
     let mut values = Vec::new();
     let mut last: BTreeMap<u64, u64> = BTreeMap::new();
     for line in taken.iter().flat_map(|asked| asked.body.lines()) {
@@ -129,7 +129,7 @@ fn mistakes_are_told_and_what_is_promised() {
     let said = counting(9, by_key).refused(&["validate", "job.toml"]);
     assert!(
         said.contains(
-            "sink `out`: `parts`: `spread` is no stage that leaves all rows of a key of this sink with one worker"
+            "sink `out`: `parts`: `spread` is not a stage that keeps all rows of a key of this sink on one worker"
         ),
         "{said}"
     );

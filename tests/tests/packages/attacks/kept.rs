@@ -84,10 +84,10 @@ fn lock_files_lie() {
         ("another component", "its manifest sha256:", &layer, digest(b"other")),
         ("a manifest as the component", "its manifest sha256:", &layer, manifest.clone()),
         ("a component as the manifest", "was moved", &manifest, layer.clone()),
-        ("a digest that is a path", "is no digest", &layer, "sha256:../../../etc/passwd".into()),
+        ("a digest that is a path", "is not a digest", &layer, "sha256:../../../etc/passwd".into()),
         ("another version", "is not pinned", "\"0.1.0\"", "\"0.1.1\"".into()),
         ("a version that is a path", "millstream.lock:5", "\"0.1.0\"", "\"../../x\"".into()),
-        ("a name that is a path", "is no name of a package", "\"split-words\"", "\"../../x\"".into()),
+        ("a name that is a path", "is not a valid package name", "\"split-words\"", "\"../../x\"".into()),
         ("another key", "unknown field `more`", "manifest =", "more = 1\nmanifest =".into()),
         ("no TOML", "millstream.lock:3", "[[package]]", "[[package".into()),
     ] {

@@ -206,7 +206,7 @@ fn a_running_job_takes_no_plugin_that_may_not_be_used() {
     let other = plugin(NAME).display().to_string();
     place.run(&["upgrade", "job.toml", "words", &other]).refused("allows no plugins by path").unwrap();
     place.trial.write("config/policy.toml", "");
-    place.run(&["upgrade", "job.toml", "words", &other]).refused("runs this component already").unwrap();
+    place.run(&["upgrade", "job.toml", "words", &other]).refused("already runs this component").unwrap();
     running.signal("TERM");
     assert_eq!(running.wait().code, Some(0));
 }

@@ -20,8 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const LOOKED_AT_MAX: usize = 10_000;
 
 /// What a text may read that is not followed.
-const UNREAD: &str =
-    "its brackets stand too deep within each other, or it cannot be parsed, so nothing tells what it reads";
+const UNREAD: &str = "its brackets are nested too deeply, or it cannot be parsed, so it is unknown what it reads";
 
 /// What the rows of a stream tell of those that they replace or delete. `None`: they are no changes.
 type Content = Option<Changes>;
@@ -251,7 +250,7 @@ impl Way<'_> {
                 meaning,
                 "deduplicate",
                 "it drops all but the first change of a key",
-                "remove `deduplicate`, as a stage with `latest` puts out only what changes",
+                "remove `deduplicate`, as a stage with `latest` emits only what changes",
             ),
             OperatorSpec::Sample(_) => self.chosen(
                 stage,

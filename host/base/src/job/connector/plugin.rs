@@ -28,5 +28,5 @@ impl SinkConfig for PluginSinkSpec {
 }
 
 fn no_writer(start: SinkStart<'_>) -> Error {
-    Error::bug(format!("sink `{}` is a plugin, and nobody has said who writes", start.spec.name))
+    Error::bug(format!("sink `{}` is a plugin, but no writer was set", start.spec.name))
 }

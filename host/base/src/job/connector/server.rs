@@ -87,7 +87,7 @@ impl Reader<'_> {
         };
         if start.is_none() {
             let hint = "write \"earliest\", \"latest\", or a time as \"2026-11-21T12:00:00Z\"";
-            self.wrong("start", format!("`start = \"{text}\"` is no place to begin at; {hint}"));
+            self.wrong("start", format!("`start = \"{text}\"` is not a valid start position; {hint}"));
         }
         start
     }
@@ -162,7 +162,7 @@ impl PartMistakes<'_> {
         let mut seen = BTreeSet::new();
         for name in names {
             if name.is_empty() || name.chars().any(char::is_control) {
-                self.wrong(key, format!("`{}` is no name; write one of visible characters", name.escape_debug()));
+                self.wrong(key, format!("`{}` is not a valid name; use visible characters", name.escape_debug()));
             } else if !seen.insert(name) {
                 self.wrong(key, format!("`{key}` names `{name}` twice; remove one"));
             }

@@ -35,12 +35,12 @@ pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &PartMistakes<'_>) {
         let (from, to) = (show(from_us), show(to_us));
         part.wrong(
             key,
-            format!("`{key}` is from {from} to {to}, which is no time at all; write [\"{to}\", \"{from}\"]"),
+            format!("`{key}` is from {from} to {to}, which is an empty range; write [\"{to}\", \"{from}\"]"),
         );
     } else if spec.window.is_some() {
         part.wrong(key, "`join.within` and `window` both say which rows can be partners; remove one");
     } else if spec.event_time.is_none() {
-        let message = "`join.within` needs event time: without it nothing tells which rows can be forgotten, and the \
+        let message = "`join.within` needs event time: without it no row could be dropped, and the \
                        join would keep all of them; write time = \"…\" with a timestamp column (a list: one for each \
                        input), or remove `within` to join the rows of each batch";
         part.wrong(key, message);
@@ -77,12 +77,12 @@ pub(super) fn latest(spec: &StageSpec, latest: &LatestSpec, part: &PartMistakes<
         part.wrong("enrich.type", ONLY_OWN_ROWS);
     }
     if spec.window.is_some() {
-        let message = "`window` has no meaning beside `enrich.stream`: a row meets the latest row of its key; write the window in \
+        let message = "`window` has no effect with `enrich.stream`: a row meets the latest row of its key; write the window in \
                        a stage of its own, before or behind";
         part.wrong("window", message);
     } else if spec.event_time.is_some() {
         let message =
-            "`time` has no meaning beside `enrich.stream`: a row meets the latest row that has come so far; remove it";
+            "`time` has no effect with `enrich.stream`: a row meets the latest row that has come so far; remove it";
         part.wrong(part.place(["time", "window.time"]), message);
     }
     if latest.op.as_ref().is_some_and(|op| latest.on.iter().any(|(_, right)| right == op)) {
@@ -140,7 +140,7 @@ pub(super) fn enrich(enrich: &EnrichSpec, part: &PartMistakes<'_>) {
         let path = format!("enrich.schema.{name}");
         if name.is_empty() || name.chars().any(char::is_control) {
             let shown = name.escape_debug();
-            part.wrong(&path, format!("`{shown}` is no name for a column; write one of visible characters"));
+            part.wrong(&path, format!("`{shown}` is not a valid column name; use visible characters"));
         } else if !seen.insert(name) {
             part.wrong(&path, format!("two columns are named `{name}`; rename one"));
         } else if let Some(message) = super::times(column) {

@@ -31,7 +31,7 @@ pub(super) fn source(spec: &KafkaSourceSpec, part: &PartMistakes<'_>) {
         }
         KafkaTopics::Pattern(pattern) => {
             if let Err(error) = glob::Pattern::new(pattern) {
-                part.wrong("pattern", format!("`{pattern}` is no pattern: {error}; write one as \"orders-*\""));
+                part.wrong("pattern", format!("`{pattern}` is not a pattern: {error}; write one as \"orders-*\""));
             }
         }
     }
@@ -39,7 +39,7 @@ pub(super) fn source(spec: &KafkaSourceSpec, part: &PartMistakes<'_>) {
         part.wrong("poll", message);
     }
     if spec.group.as_ref().is_some_and(|group| group.is_empty() || group.chars().any(char::is_control)) {
-        part.wrong("group", "`group` is no name of a consumer group; write one as \"orders-totals\"");
+        part.wrong("group", "`group` is not a valid consumer group name; write one such as \"orders-totals\"");
     }
 }
 
@@ -70,7 +70,7 @@ pub fn topic(key: &str, name: &str, part: &PartMistakes<'_>) {
             true => "write pattern = \"orders-*\" for all topics of a pattern".to_owned(),
             false => format!("names are of up to {TOPIC_BYTES_MAX} letters, digits, `.`, `_` and `-`"),
         };
-        part.wrong(key, format!("`{}` is no name of a topic; {hint}", name.escape_debug()));
+        part.wrong(key, format!("`{}` is not a valid topic name; {hint}", name.escape_debug()));
     }
 }
 

@@ -11,7 +11,7 @@ pub const OWN_COLUMNS: [&str; 2] = ["match_start", "match_end"];
 
 pub(super) fn check(spec: &StageSpec, pattern: &PatternSpec, part: &PartMistakes<'_>) {
     if spec.window.is_some() {
-        let message = "`pattern` has a time of its own, `within`, so that a window has no meaning; remove `window`, or make windows \
+        let message = "`pattern` has its own time limit, `within`, so a window has no effect; remove `window`, or make windows \
                        in a stage of their own";
         part.wrong("window", message);
     } else if spec.event_time.is_none() {
@@ -50,7 +50,7 @@ fn define(pattern: &PatternSpec, part: &PartMistakes<'_>) {
         let path = format!("pattern.define.{name}");
         if !names.contains(&name.as_str()) {
             let hint = suggest::hint(name, names.iter().copied(), "the steps are");
-            part.wrong(&path, format!("`pattern.define` has `{}`, which is no step{hint}", name.escape_debug()));
+            part.wrong(&path, format!("`pattern.define` has `{}`, which is not a step{hint}", name.escape_debug()));
         } else if !seen.insert(name) {
             part.wrong(&path, format!("`pattern.define` has `{name}` twice; remove one"));
         } else if text.trim().is_empty() {
@@ -71,7 +71,7 @@ fn measures(spec: &StageSpec, pattern: &PatternSpec, part: &PartMistakes<'_>) {
         let path = format!("pattern.measures.{name}");
         if name.is_empty() || name.chars().any(char::is_control) {
             let shown = name.escape_debug();
-            part.wrong(&path, format!("`{shown}` is no name for a column; write one of visible characters"));
+            part.wrong(&path, format!("`{shown}` is not a valid column name; use visible characters"));
         } else if spec.key.contains(name) || OWN_COLUMNS.contains(&name.as_str()) {
             part.wrong(&path, format!("a match has a column `{name}` already; give the measure another name"));
         } else if !seen.insert(name) {

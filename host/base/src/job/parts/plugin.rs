@@ -95,7 +95,7 @@ fn files_and_env(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
         if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_whitespace) {
             let shown = name.escape_debug();
             let message =
-                format!("`{shown}` is no name of a variable; write one such as REGION, without `=` and spaces");
+                format!("`{shown}` is not a valid variable name; write one such as REGION, without `=` and spaces");
             part.wrong(&key, message);
         } else if value.contains('\0') {
             part.wrong(&key, format!("`{key}` has a zero byte, which no variable can have; write it without"));
@@ -108,18 +108,17 @@ fn http(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
     let key = format!("{inside}grant.http");
     match (plugin.grant.http.is_some(), plugin.replayable) {
         (true, _) if !inside.is_empty() => {
-            let message =
-                format!("`{key}`: functions of `sql` cannot ask over HTTP; use the plugin in a stage of its own");
+            let message = format!("`{key}`: functions of `sql` cannot call HTTP; use the plugin in a separate stage");
             part.wrong(&key, message);
         }
         (true, true) => {
-            let message = "`grant.http`: calls over HTTP are answered anew when a batch runs again after a failure; write \
+            let message = "`grant.http`: HTTP calls may get other responses when a batch is replayed after a failure; write \
                            replayable = false in the stage to accept that";
             part.wrong(&key, message);
         }
         (true, false) if plugin.on_error == OnError::Reject => {
-            let message = "`grant.http` does not go with on_error = \"reject\": which rows fail could be another thing each \
-                           time that a batch runs again. Remove `on_error`; the plugin can refuse rows by itself.";
+            let message = "`grant.http` does not go with on_error = \"reject\": other rows could fail \
+                           when a batch is replayed. Remove `on_error`; the plugin can reject rows itself.";
             part.wrong(&key, message);
         }
         (false, false) => {
@@ -145,7 +144,7 @@ fn policy(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
             }
         }
         OnError::Reject if !inside.is_empty() => {
-            let message = "a call of a function that fails stops the job; call the plugin in a stage of its own to reject rows";
+            let message = "a call of a function that fails stops the job; call the plugin in a separate stage to reject rows";
             part.wrong(&format!("{inside}on_error"), message);
         }
         OnError::Reject if plugin.instance == InstanceSpec::Worker => part.wrong(

@@ -19,7 +19,7 @@ pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
         _ => "",
     };
     if matches!(spec.format, Format::Avro(_) | Format::Protobuf(_)) && !no_frames.is_empty() {
-        return part.wrong("format", format!("records of format `{}` are no lines: {no_frames}", spec.format.word()));
+        return part.wrong("format", format!("records of format `{}` are not lines: {no_frames}", spec.format.word()));
     }
     match &spec.format {
         Format::Parquet if !in_files => {
@@ -59,6 +59,6 @@ pub fn message(spec: &ProtobufSpec, part: &PartMistakes<'_>) {
 pub fn registry(spec: &RegistrySpec, part: &PartMistakes<'_>) {
     let url = &spec.url;
     if !url.starts_with("http://") && !url.starts_with("https://") {
-        part.wrong("registry", format!("`{url}` is no address; write http://host:port or https://host"));
+        part.wrong("registry", format!("`{url}` is not a valid URL; write http://host:port or https://host"));
     }
 }

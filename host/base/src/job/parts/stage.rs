@@ -163,8 +163,8 @@ fn invertible(column: &AggregateSpec, part: &PartMistakes<'_>) {
     let fits = matches!(column.function, AggregateFunction::Count | AggregateFunction::Sum) && !column.distinct;
     if !fits {
         let message = format!(
-            "`inverse` is for `count` and `sum`, which can take out what leaves a window, and `{}` cannot; remove \
-             `inverse`, or make a stage of its own of this column",
+            "`inverse` is for `count` and `sum`, which can subtract what leaves a window, and `{}` cannot; remove \
+             `inverse`, or compute this column in a separate stage",
             column.output
         );
         part.wrong(&format!("aggregate.{}", column.output), message);
@@ -181,7 +181,7 @@ fn aggregates(columns: &[AggregateSpec], key: &[String], part: &PartMistakes<'_>
         let path = format!("aggregate.{output}");
         if output.is_empty() || output.chars().any(char::is_control) {
             let shown = output.escape_debug();
-            part.wrong(&path, format!("`{shown}` is no name for a column; write one of visible characters"));
+            part.wrong(&path, format!("`{shown}` is not a valid column name; use visible characters"));
         } else if key.contains(output) {
             part.wrong(&path, format!("column `{output}` is a key already; give the aggregate another name"));
         } else if !seen.insert(output) {

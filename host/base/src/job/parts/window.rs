@@ -52,7 +52,7 @@ fn all(spec: &StageSpec, name: &str, part: &PartMistakes<'_>) {
     let fits = follows_changes(spec) || matches!(spec.operator, OperatorSpec::Plugin(_) | OperatorSpec::Sql { .. });
     if !fits {
         let message = format!(
-            "`{name} = \"all\"` is for aggregates, queries, `join`, `latest` and `top`, as all other operators would have to keep every row for ever; write \
+            "`{name} = \"all\"` is for aggregates, queries, `join`, `latest` and `top`, as all other operators would have to keep every row indefinitely; write \
              aggregate = {{ n = \"count(*)\" }}, or window = {{ size = \"30s\" }}"
         );
         part.wrong(name, message);
@@ -103,8 +103,8 @@ fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str
         };
         let (time, batch) = (units::show_time(time), units::show_time(batch));
         let message = format!(
-            "`{key}` is {time}, which is no multiple of the batch interval, {batch}, and a window of processing time \
-             is made of whole batches; write {nearest}"
+            "`{key}` is {time}, which is not a multiple of the batch interval, {batch}, and a window of processing time \
+             consists of whole batches; write {nearest}"
         );
         return part.wrong(key, message);
     }
@@ -214,7 +214,7 @@ pub(super) fn event_time(spec: &StageSpec, part: &PartMistakes<'_>) {
     };
     if !used && matches!(spec.operator, OperatorSpec::Join(_)) {
         let message = format!(
-            "a join with `{key}` but without a bound would have to keep all rows for ever; write within = \"10s\" in \
+            "a join with `{key}` but without a bound would have to keep all rows indefinitely; write within = \"10s\" in \
              `join`, or window = {{ size = \"30s\" }}, or remove `{key}` to join the rows of each batch"
         );
         part.wrong(&key, message);

@@ -87,7 +87,7 @@ fn column_type(name: &str, word: &str, columns: &Reader<'_>) -> Option<(ColumnTy
     if kind.is_none() {
         let message = match word.strip_prefix("timestamp(") {
             Some(_) => format!(
-                "column `{name}`: `{word}` is no way to write times; write timestamp(s), (ms), (us) or (ns) for numbers, \
+                "column `{name}`: `{word}` is not a valid time format; write timestamp(s), (ms), (us) or (ns) for numbers, \
                  or a pattern, as timestamp(%Y-%m-%d %H:%M:%S)"
             ),
             None => {
@@ -112,7 +112,7 @@ pub(super) fn zone(r: &Reader<'_>) -> Option<Zone> {
             Some(near) => format!("did you mean `{near}`?"),
             None => "write one of the IANA database, as \"Europe/Berlin\"".into(),
         };
-        r.wrong("zone", format!("`{}zone = \"{name}\"` is no time zone; {help}", r.inside));
+        r.wrong("zone", format!("`{}zone = \"{name}\"` is not a time zone; {help}", r.inside));
     }
     zone
 }

@@ -27,7 +27,7 @@ pub(in crate::job) fn read(kind: SourceKind, r: &Reader<'_>) -> (SourceKind, Fil
                 for key in ["pattern", "subfolders"].into_iter().filter(|key| r.has(key)) {
                     r.wrong(
                         key,
-                        format!("`path` says by itself which files are read; remove `{key}`, or write a folder there"),
+                        format!("`path` already selects the files; remove `{key}`, or set `path` to a directory"),
                     );
                 }
                 let subfolders = in_path.contains('/');
@@ -55,7 +55,7 @@ fn folder(path: PathBuf, poll: Duration, settle: Duration, spread: bool, r: &Rea
     if r.has("settle") {
         r.wrong(
             "settle",
-            "`settle` is for files, which somebody may still write; an object is whole from the first, so remove it",
+            "`settle` is for files, which may still be written; an object is complete from the start; remove it",
         );
     }
     let poll = if r.has("poll") { poll } else { Duration::from_millis(limits::OBJECTS_POLL_MS) };

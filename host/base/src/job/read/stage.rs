@@ -118,7 +118,7 @@ fn for_plugins(r: &Reader<'_>, key: &str) -> String {
         return format!("`on` belongs inside `{place}`; write it there, as {place} = {{ …, on = \"user\" }}");
     }
     if r.has("functions") && ["config", "instance", "grant"].contains(&key) {
-        return format!("`{key}` stands beside the plugin of a function; write `functions.<name>.{key}`");
+        return format!("`{key}` belongs to the plugin of a function; write `functions.<name>.{key}`");
     }
     let operator = keys::OPERATORS.iter().any(|operator| r.has(operator));
     let instead = if operator { "remove it" } else { "add plugin = \"…\", or remove it" };

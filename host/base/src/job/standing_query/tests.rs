@@ -104,7 +104,7 @@ fn a_name_that_may_mean_two_things_is_refused_if_the_columns_of_the_input_are_no
 #[test]
 fn what_cannot_be_kept_up_to_date_is_refused() {
     for (query, expected) in [
-        ("select value from t", "looks at each row by itself"),
+        ("select value from t", "processes each row on its own"),
         ("select value, count(*) as n from t group by 1 order by 2", "one `order by` and a `limit`"),
         ("select value, count(*) as n from t group by 1 order by 2 desc limit 3", "nulls last"),
         ("select value, count(*) as n from t group by 1 limit 3", "one `order by` and a `limit`"),
@@ -131,7 +131,7 @@ fn what_cannot_be_kept_up_to_date_is_refused() {
         ("select current_date as d, count(*) as n from t group by 1", "another time in each batch"),
         ("select 1; select 2", "not one query"),
         ("delete from t", "not one query"),
-        ("select ) from t", "mend the query"),
+        ("select ) from t", "fix the query"),
         ("select value, count(*) as n from t tablesample (10 rows) group by 1", "window = \"all\""),
     ] {
         let words = stages(query, "").map(|stages| format!("{stages:?}")).unwrap_err();

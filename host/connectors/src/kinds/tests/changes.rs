@@ -245,7 +245,7 @@ fn latest_without_op_would_keep_what_was_deleted() {
 const SAID: &[(&str, &str, &str)] = &[
     // What cannot be told apart reads everything; brackets within strings are none.
     ("orders", "filter = \"price < 10 and customer <> '(((((((((((((('\"", "stage `s`: `filter`: the rows are changes"),
-    ("orders", "filter = \"((((((((((((((price < 10))))))))))))))\"", "nothing tells what it reads"),
+    ("orders", "filter = \"((((((((((((((price < 10))))))))))))))\"", "it is unknown what it reads"),
     ("orders", "filter = \"price < 10\"\nselect = \"id, op, DEEP as customer\"", "by `price`"),
     ("kept", "filter = \"length(replace(DEEP, cast(now() as text), '')) > 1\"", "`now` has another value"),
     // What is computed of what changes do, and of more.

@@ -283,7 +283,7 @@ fn a_program_builds_the_same_job() {
     assert_eq!(
         check(&bad).unwrap_err().message,
         "source `s`: `address = \"nowhere\"` is not host and port; write it as \"127.0.0.1:9999\" or \"[::1]:9999\"\n\
-         stage `counts`: there is a stage `counts` already; every source and stage needs a name of its own\n\
+         stage `counts`: a stage `counts` already exists; every source and stage needs a unique name\n\
          stage `counts`: `from` names `wrods`, which is neither a source nor a stage; did you mean `words`?"
     );
     let several = JobSpec::new("x")

@@ -77,7 +77,7 @@ fn mistakes_in_set_name_the_option() {
         (("stages.words.key", "a"), "--set stages.words.key: the job has no stage `words`; it has none"),
         (
             ("sources.lines.kind.x", "a"),
-            "--set sources.lines.kind.x: `sources.lines.kind` is no table, so it has no keys; set `sources.lines.kind` itself",
+            "--set sources.lines.kind.x: `sources.lines.kind` is not a table, so it has no keys; set `sources.lines.kind` itself",
         ),
         (
             ("address of lines", "h:1"),
@@ -205,7 +205,7 @@ plugin = "plugins/split""#,
     ),
     (
         r#"from = "words""#,
-        "job.toml:2: stage `words`: it reads its own rows, which would go round for ever; take its name out of its `from`",
+        "job.toml:2: stage `words`: it reads its own rows, which would circulate indefinitely; remove its name from its `from`",
     ),
     (
         r#"from = ["lines", "lines"]"#,
@@ -226,7 +226,7 @@ plugin = "plugins/split""#,
     ),
     (
         r#"from = "lines.refused""#,
-        "job.toml:2: stage `words`: `from` names `lines.refused`, which the source `lines` does not put out; there are `lines`, `lines.rejected`",
+        "job.toml:2: stage `words`: `from` names `lines.refused`, which the source `lines` does not emit; there are `lines`, `lines.rejected`",
     ),
     (
         r#"from = "linse.rejected""#,
@@ -245,12 +245,12 @@ plugin = 5"#,
     (
         r#"from = "lines"
 plugin = "split-words@latest""#,
-        r#"job.toml:3: stage `words`: `plugin = "split-words@latest"` names no package: `latest` is no version: unexpected character 'l' while parsing major version number; write one as 1.2.3; write a package as name@1.2.3, or a path with ./ in front"#,
+        r#"job.toml:3: stage `words`: `plugin = "split-words@latest"` names no package: `latest` is not a valid version: unexpected character 'l' while parsing major version number; write one as 1.2.3; write a package as name@1.2.3, or a path with ./ in front"#,
     ),
     (
         r#"from = "lines"
 plugin = "Split@1.2.0""#,
-        r#"job.toml:3: stage `words`: `plugin = "Split@1.2.0"` names no package: `Split` is no name of a package: small letters and digits, with single `-` between them, at most 64; write a package as name@1.2.3, or a path with ./ in front"#,
+        r#"job.toml:3: stage `words`: `plugin = "Split@1.2.0"` names no package: `Split` is not a valid package name: use lower-case letters and digits, with single `-` between them, at most 64; write a package as name@1.2.3, or a path with ./ in front"#,
     ),
     (
         r#"from = "lines"
@@ -273,7 +273,7 @@ key = ["a", "a"]"#,
         r#"from = "lines"
 plugin = "p"
 plugn = "q""#,
-        "job.toml:4: stage `words`: unknown key `plugn`; did you mean `plugin`, which is there already?",
+        "job.toml:4: stage `words`: unknown key `plugn`; did you mean `plugin`, which is already set?",
     ),
     (
         r#"from = "lines"
@@ -459,7 +459,7 @@ from = "lines"
 from = "lines"
 kind = "print"
 "#,
-        "job.toml:4: stage `lines`: there is a source `lines` already; every source and stage needs a name of its own",
+        "job.toml:4: stage `lines`: a source `lines` already exists; every source and stage needs a unique name",
     ),
     (
         r#"[sources.lines]
@@ -497,8 +497,8 @@ from = "self"
 from = "after"
 kind = "print"
 "#,
-        r#"job.toml:5: stage `c`: a cycle, in which rows would go round for ever: `c` → `a` → `b` → `c`; take one of these out of a `from`
-job.toml:13: stage `self`: it reads its own rows, which would go round for ever; take its name out of its `from`"#,
+        r#"job.toml:5: stage `c`: a cycle, in which rows would circulate indefinitely: `c` → `a` → `b` → `c`; remove one of these from a `from`
+job.toml:13: stage `self`: it reads its own rows, which would circulate indefinitely; remove its name from its `from`"#,
     ),
     (
         r#"clock = "manual"

@@ -97,7 +97,9 @@ fn deep_and_wide_files_end_in_an_error() {
     let job = read(&text).unwrap();
     assert_eq!(millstream_base::job::order(&job).unwrap().len(), limits::JOB_PARTS_MAX - 2);
     let cycle = text.replace("[stages.s1]\nfrom = \"lines\"", "[stages.s1]\nfrom = \"s900\"");
-    assert!(read(&cycle).unwrap_err().message.contains("a cycle, in which rows would go round for ever: `s1` → `s2`"));
+    assert!(
+        read(&cycle).unwrap_err().message.contains("a cycle, in which rows would circulate indefinitely: `s1` → `s2`")
+    );
 }
 
 #[test]
@@ -106,7 +108,7 @@ fn files_that_are_no_job_are_named() {
     let failed = |path: &Path| load(path, all(), &[]).unwrap_err().to_string();
     let file = folder.path().join("job.toml");
     let name = file.display().to_string();
-    assert_eq!(failed(&file), format!("{name}: there is no such file; give the path of a job file"));
+    assert_eq!(failed(&file), format!("{name}: file not found; give the path of a job file"));
     let shown = folder.path().display();
     let message = "this is a folder; give the path of a job file, such as job.toml in it";
     assert_eq!(failed(folder.path()), format!("{shown}: {message}"));

@@ -136,7 +136,7 @@ impl<'a> Frames<'a> {
             return if all_zero(rest) {
                 Err(UnreadableLog::Torn)
             } else if !parts.starts_with(&MAGIC) {
-                damaged("it is no log of plans")
+                damaged("it is not a log of plans")
             } else {
                 damaged("the checksum of its header does not match")
             };
@@ -144,7 +144,7 @@ impl<'a> Frames<'a> {
         let version =
             parts.get(MAGIC.len()..).and_then(|rest| rest.first_chunk()).map_or(0, |at| u32::from_le_bytes(*at));
         if !parts.starts_with(&MAGIC) {
-            return damaged("it is no log of plans");
+            return damaged("it is not a log of plans");
         }
         if version > LOG_VERSION {
             return Err(UnreadableLog::Newer(version));

@@ -17,7 +17,7 @@ pub fn read_heads(store: &dyn Store) -> Result<Vec<LogHeads>> {
     for object in &objects {
         match LogName::parse(&object.path) {
             Some(name) => names.push(name),
-            None => tracing::warn!("`{}` in `{}` is no log of plans and is left alone", object.path, store.place()),
+            None => tracing::warn!("`{}` in `{}` is not a log of plans and is ignored", object.path, store.place()),
         }
     }
     names.sort();

@@ -64,21 +64,21 @@ impl<'a> Kept<'a> {
         let begins = of_stage(&wanted.tables, follower).next().is_some() && self.goes_on(follower).next().is_none();
         if begins && self.has_rows(maker) {
             let back = match of_stage(tables, follower).next() {
-                None => "Leave it out",
+                None => "Remove it",
                 Some(_) => "Keep its state",
             };
             return Some(format!(
-                "stage `{own}` begins with empty state, and follows the changes of stage `{of}`, which goes on behind batch {batch}: it would \
-                 miss all rows of before, and be told to delete some that it never had. {back}, start all of them with empty state with \
-                 `{drops}`, or rebuild everything from the input that is kept with `--fresh`."
+                "stage `{own}` starts with empty state, but follows the changes of stage `{of}`, which resumes after batch {batch}: it would \
+                 miss all earlier rows, and receive deletions of rows that it never had. {back}, start all of them with empty state with \
+                 `{drops}`, or rebuild everything from the retained input with `--fresh`."
             ));
         }
         let is_emptied = of_stage(tables, maker).next().is_some() && self.goes_on(maker).next().is_none();
         (is_emptied && self.has_rows(follower)).then(|| {
             format!(
-                "stage `{of}` begins with empty state, and stage `{own}`, which follows its changes, goes on behind batch {batch}: rows of \
-                 before would stay in it, and those that come again would be in it twice. Start all of them with empty state with \
-                 `{drops}`, or rebuild everything from the input that is kept with `--fresh`."
+                "stage `{of}` starts with empty state, but stage `{own}`, which follows its changes, resumes after batch {batch}: earlier \
+                 rows would stay in it, and replayed rows would be in it twice. Start all of them with empty state with \
+                 `{drops}`, or rebuild everything from the retained input with `--fresh`."
             )
         })
     }
@@ -98,9 +98,9 @@ impl<'a> Kept<'a> {
         let told = |table: &Table| {
             let stage = part_of(&table.name);
             format!(
-                "sink `{sink}`: it holds changes of stage `{}` up to batch {batch}, and its `from` does not lead there any more, so nothing \
+                "sink `{sink}`: it holds changes of stage `{}` up to batch {batch}, but its `from` no longer leads there, so nothing \
                  would delete or replace them. Change it back, start with empty state with `{}` and remove the old rows from the sink, or \
-                 rebuild everything from the input that is kept with `--fresh`.",
+                 rebuild everything from the retained input with `--fresh`.",
                 shown(stage, wanted),
                 drop_words(stage, tables, wanted),
             )
@@ -126,9 +126,9 @@ impl<'a> Kept<'a> {
         let makers = || follows.makers.iter().filter(|maker| self.has_rows(maker));
         let stage = makers().find(|maker| self.goes_on(maker).any(|table| is_new(&table)))?;
         Some(format!(
-            "sink `{sink}`: it is new, and follows the changes of stage `{}`, which goes on behind batch {batch}: it would miss all rows of \
-             before, and be told to delete some that it never had. Leave it out, start with empty state with `{}`, or rebuild everything \
-             from the input that is kept with `--fresh`.",
+            "sink `{sink}`: it is new, but follows the changes of stage `{}`, which resumes after batch {batch}: it would miss all earlier \
+             rows, and receive deletions of rows that it never had. Remove it, start with empty state with `{}`, or rebuild everything \
+             from the retained input with `--fresh`.",
             shown(stage, wanted),
             drop_words(stage, tables, wanted),
         ))

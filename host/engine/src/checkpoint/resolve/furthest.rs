@@ -57,14 +57,14 @@ pub fn newest<'a>(found: &StartFacts, manifest: &'a Manifest) -> Result<Starting
         }
         let place =
             if newest.batch.0 == 0 { "at the first batch".into() } else { format!("after batch {}", newest.batch) };
-        let story = format!("the job cannot go on from its newest checkpoint ({place}):\n{}", lines.join("\n"));
+        let story = format!("the job cannot resume from its newest checkpoint ({place}):\n{}", lines.join("\n"));
         return Err(refusal(&story, found, manifest));
     }
     let (reach, last) = (newest.reach(), manifest.starts.last());
     if let Some(last) = last.filter(|last| last.after > reach) {
         let story = format!(
-            "plans are missing: batches up to {} were planned when the job was last started, and those after batch {reach} \
-             are not there any more.",
+            "plans are missing: batches up to {} were planned when the job was last started, but those after batch {reach} \
+             are missing.",
             last.after
         );
         return Err(refusal(&story, found, manifest));
@@ -75,8 +75,8 @@ pub fn newest<'a>(found: &StartFacts, manifest: &'a Manifest) -> Result<Starting
     let beyond: Vec<_> = beyond.map(|(sink, batch)| format!("sink `{sink}` has committed batch {batch}")).collect();
     if !beyond.is_empty() {
         let story = format!(
-            "plans are missing: {}, but the plans that are there end with batch {reach}, so that what it held is not known \
-             any more.",
+            "plans are missing: {}, but the existing plans end with batch {reach}, so what that batch held is \
+             unknown.",
             beyond.join(", ")
         );
         return Err(refusal(&story, found, manifest));
@@ -91,7 +91,8 @@ pub fn reaching<'a>(found: &StartFacts, manifest: &'a Manifest, batch: BatchId) 
         return Ok(bases.swap_remove(index));
     }
     let ranges = ranges(&bases);
-    let ranges = if ranges.is_empty() { "none can; `--fresh` begins anew".to_owned() } else { ranges.join(", ") };
+    let ranges =
+        if ranges.is_empty() { "none can; `--fresh` starts from scratch".to_owned() } else { ranges.join(", ") };
     Err(format!("`--resume-from {batch}`: that batch cannot be reached exactly. Batches that can: {ranges}."))
 }
 
@@ -105,7 +106,7 @@ pub fn behind<'a>(found: &StartFacts, manifest: &'a Manifest, batch: BatchId) ->
     }
     let others: Vec<_> = whole.iter().map(|base| base.batch.to_string()).collect();
     Err(format!(
-        "`--replay-from {batch}`: there is no whole checkpoint after that batch from which all later batches can be run again. \
+        "`--replay-from {batch}`: there is no complete checkpoint after that batch from which all later batches can be replayed. \
          Batches with such a checkpoint: {}.",
         others.join(", ")
     ))
@@ -132,7 +133,7 @@ fn refusal(story: &str, found: &StartFacts, manifest: &Manifest) -> String {
     // The newest of those that reach as far: it has the least to replay.
     let Some(best) = bases(found, manifest).into_iter().max_by_key(StartingPoint::reach) else {
         return format!(
-            "{story}\nNo other checkpoint can be read either: put back what is missing from a copy, or begin anew with \
+            "{story}\nNo other checkpoint can be read either: restore what is missing from a copy, or start from scratch with \
              `--fresh`."
         );
     };
@@ -148,15 +149,15 @@ fn refusal(story: &str, found: &StartFacts, manifest: &Manifest) -> String {
     let ahead = found.committed.iter().filter(|(_, committed)| **committed > reach);
     let ahead: Vec<_> = ahead.map(|(sink, last)| format!("sink `{sink}` (up to batch {last})")).collect();
     let repeats = if ahead.is_empty() {
-        "no sink has committed anything later, so nothing is repeated then".to_owned()
+        "no sink has committed a later batch, so nothing is repeated".to_owned()
     } else {
         format!(
-            "their input after batch {reach} is read again under new ids, which repeats rows in {}",
+            "their input after batch {reach} is read again with new IDs, which repeats rows in {}",
             ahead.join(", ")
         )
     };
     format!(
-        "{story}\nPut it back from a copy, or go on without it: the last batch that can still be reached exactly is {reach}, \
+        "{story}\nRestore it from a copy, or continue without it: the last batch that can still be reached exactly is {reach}, \
          from {from}{plans}: `--resume-from {reach}`; {repeats}."
     )
 }

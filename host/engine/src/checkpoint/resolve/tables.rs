@@ -48,7 +48,9 @@ fn unknown_drops(batch: BatchId, tables: &[Table], wanted: &StartRequest) -> Vec
     let unknown =
         wanted.drop.iter().filter(|drop| !tables.iter().any(|table| dropped(std::slice::from_ref(*drop), table)));
     unknown
-        .map(|drop| format!("`--drop-state {drop}`: there is nothing of that name to drop: the checkpoint after batch {batch} {known}."))
+        .map(|drop| {
+            format!("`--drop-state {drop}`: no state with that name: the checkpoint after batch {batch} {known}.")
+        })
         .collect()
 }
 
@@ -64,13 +66,13 @@ fn mixing(batch: BatchId, (tables, table): (&[Table], &Table), mixed: &Mixed, wa
     };
     match &mixed.sink {
         None => format!(
-            "{kind} `{query}`: its state in the checkpoint after batch {batch} was made by another job: {what}. Change it back, start \
-             with empty state with `{drops}`, or rebuild everything from the input that is kept with `--fresh`."
+            "{kind} `{query}`: its state in the checkpoint after batch {batch} is from a different job: {what}. Undo that change, start \
+             with empty state with `{drops}`, or rebuild everything from the retained input with `--fresh`."
         ),
         Some(sink) => format!(
-            "sink `{sink}`: it holds changes of {kind} `{query}` that another job made: {what}. Rows that are in it up to batch {batch} \
-             would not be deleted or replaced. Change it back, start with empty state with `{drops}` and remove the old \
-             rows from the sink, or rebuild everything from the input that is kept with `--fresh`."
+            "sink `{sink}`: it holds changes of {kind} `{query}` from a different job: {what}. Its rows up to batch {batch} \
+             would not be deleted or replaced. Undo that change, start with empty state with `{drops}` and remove the old \
+             rows from the sink, or rebuild everything from the retained input with `--fresh`."
         ),
     }
 }
@@ -85,13 +87,12 @@ fn stage(
     let name = part_of(&before.name);
     let beside = before.name.strip_prefix(name).filter(|word| !word.is_empty());
     let beside = beside.map_or(String::new(), |_| format!(", table `{}`", before.name));
-    let choice =
-        format!("with `{}`: all that it has remembered is lost then", followers::drop_words(name, tables, wanted));
+    let choice = format!("with `{}`: all of its state is lost", followers::drop_words(name, tables, wanted));
     let name = wanted.queries.get(name).map_or(name, String::as_str);
     let Some(now) = now else {
         return Some(format!(
-            "stage `{name}`{beside}: the checkpoint after batch {batch} holds its state ({}), but the job has no stage with such state \
-             of that name. Put it back, or give its state up {choice}.",
+            "stage `{name}`{beside}: the checkpoint after batch {batch} holds its state ({}), but the job has no stage of that name \
+             with such state. Restore the stage, or discard its state {choice}.",
             shape(before)
         ));
     };
@@ -110,8 +111,8 @@ fn stage(
             false => "",
         };
         format!(
-            "stage `{name}`{beside}: its state does not fit any more. The checkpoint after batch {batch} has {}{}; the job now wants \
-             {}{}. Change the stage back{migrate}, or let it start with empty state {choice}.",
+            "stage `{name}`{beside}: its state no longer fits. The checkpoint after batch {batch} has {}{}; the job now needs \
+             {}{}. Restore the stage{migrate}, or let it start with empty state {choice}.",
             shape(before),
             version(before),
             shape(now),
@@ -125,8 +126,8 @@ fn source(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String>
     match now {
         None => Some(format!(
             "source `{name}` ({was}): the checkpoint after batch {batch} says how far it was read, but the job has no source \
-             of that name. Put it back, or give its position up with `--drop-state {name}`: should it come back later, it is \
-             read from its beginning."
+             of that name. Restore it, or discard its position with `--drop-state {name}`: if it is added again later, it is \
+             read from the start."
         )),
         // As state is a stage's, whatever plugin it has, so are the positions a source's: an upgrade may have put another one there.
         Some(now) if is_plugin(&now.identity) && is_plugin(was) => None,

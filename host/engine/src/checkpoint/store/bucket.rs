@@ -232,7 +232,7 @@ impl Store for BucketStore {
         match self.read_version(path)? {
             Some((there, version)) if there == bytes => Ok(Some(version)),
             there if there.as_ref().map(|(_, version)| version) == expected => {
-                Err(self.0.error("write", path, "somebody else is writing it at the same moment", true))
+                Err(self.0.error("write", path, "another process is writing it at the same time", true))
             }
             _ => Ok(None),
         }

@@ -68,7 +68,7 @@ impl Local {
         let failed = |error: io::Error| {
             let failed = io_failed(what.clone(), &error);
             let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-            let remedy = if full { "make room there" } else { "make that folder writable" };
+            let remedy = if full { "make room there" } else { "make that directory writable" };
             StoreError {
                 reason: format!("{}; {remedy}, or name another `dir` in [checkpoint]", failed.reason),
                 ..failed

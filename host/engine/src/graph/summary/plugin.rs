@@ -33,7 +33,7 @@ fn of_plugin(stage: &str, plugin: &PluginSpec) -> Vec<String> {
     lines.extend(granted(&plugin.grant).map(|granted| format!("granted: {granted}")));
     lines.extend(plugin.grant.http.as_ref().map(|http| {
         let (methods, hosts) = (http.methods.join(", "), http.hosts.join(", "));
-        format!("not replayable: {methods} over HTTP to {hosts}, answered anew when a batch runs again")
+        format!("not replayable: {methods} over HTTP to {hosts}, with new responses when a batch is replayed")
     }));
     lines.extend(limits(plugin).map(|limits| format!("limits: {limits}")));
     lines

@@ -56,7 +56,7 @@ pub(super) fn event_time(spec: &StageSpec, node: &EventTimeNode, operator: &Oper
     };
     let lateness = time(node.lateness_us);
     let late = match operator {
-        Operator::Update(..) => "no row is late: the plugin is told the watermark and decides".to_owned(),
+        Operator::Update(..) => "no row is late: the plugin receives the watermark and decides".to_owned(),
         _ => format!("late rows to {}", super::super::late_name(&spec.name)),
     };
     format!("event time {}, lateness {lateness}, {late}; {idle}{ahead}", times.join(" and "))

@@ -118,7 +118,7 @@ fn operators_say_what_they_do_in_one_line() {
         (
             StageSpec::pattern("s", ["a"], pattern).key(["k"]),
             Some(
-                "pattern a{3} followed by b of each k within 1h of event time; behind a match the search goes on at the row behind its \
+                "pattern a{3} followed by b of each k within 1h of event time; after a match the search continues at the row after its \
                  first",
             ),
         ),
@@ -156,7 +156,7 @@ fn plugins_tell_what_they_may_do_beyond_the_defaults() {
         [
             "more than 5 rejected rows in a batch stop the job",
             "granted: file stop (stop.txt); variable TOKEN",
-            "not replayable: GET, HEAD over HTTP to a.example.com, b.example.com, answered anew when a batch runs again",
+            "not replayable: GET, HEAD over HTTP to a.example.com, b.example.com, with new responses when a batch is replayed",
         ]
     );
     let limits = PluginLimits {

@@ -64,7 +64,7 @@ fn check_op(builtin: &Builtin) -> Result<()> {
 
 /// The functions in words, and how they are put out: what follows them knows the rows that it was told of.
 fn words(builtin: &Builtin) -> String {
-    format!("{}{}", builtin.words(), if builtin.changes.is_some() { ", put out as changes" } else { "" })
+    format!("{}{}", builtin.words(), if builtin.changes.is_some() { ", emitted as changes" } else { "" })
 }
 
 /// The table of the values of a stage with totals of rows that are deleted again: one for each column whose values are kept, from 1 on.

@@ -17,7 +17,7 @@ pub fn check(check: &StageCheck<'_>, within_us: i64) -> Result<CheckedStage> {
     }
     if check.window.is_some() {
         return Err(Error::job(
-            "`deduplicate` has a time of its own, `within`, so that a window has no meaning; remove `window`",
+            "`deduplicate` has its own time limit, `within`, so a window has no effect; remove `window`",
         ));
     }
     if within_us == 0 {

@@ -303,9 +303,10 @@ pub fn in_words(words: &StageWords<'_>, join: &JoinSpec) -> String {
         (Some((from, to)), _) => format!("within {} to {} of event time", signed(from), signed(to)),
         (None, PartnerRows::These(rows)) => format!("in each {rows}"),
         (None, PartnerRows::All(op)) => {
-            let ttl =
-                join.ttl.map_or(String::new(), |ttl| format!(", forgotten {} after the last of a key", show_time(ttl)));
-            format!("of all rows{ttl}; put out as it changes, with `{op}` for what a row does")
+            let ttl = join
+                .ttl
+                .map_or(String::new(), |ttl| format!(", dropped {} after the last row of a key", show_time(ttl)));
+            format!("of all rows{ttl}; emitted as it changes, with the operation in `{op}`")
         }
     };
     format!("{} join of {} on {}, {among}", join.kind.name(), words.inputs().join(" and "), on(&join.on))

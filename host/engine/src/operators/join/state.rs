@@ -79,7 +79,7 @@ impl RowCount {
     fn add(&mut self, rows: u64) -> Result<()> {
         match self.growth(rows) {
             _ if self.rows > JOIN_ROWS_PER_BATCH_MAX => Err(Error::environment(format!(
-                "the join would give more than {JOIN_ROWS_PER_BATCH_MAX} rows at once, as many rows of both inputs have the \
+                "the join would emit more than {JOIN_ROWS_PER_BATCH_MAX} rows at once, because many rows of both inputs have the \
                  same values in `on`; join on more columns, or lower `rows_per_batch_max` of the sources"
             ))),
             0 => Ok(()),

@@ -37,7 +37,7 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
         check.comparable(place, "latest by")?;
         if Some(place) == op || check.key.contains(&place) {
             return Err(Error::job(format!(
-                "latest: `{name}` does not tell which of the rows of a key is later; name a column with their time or number"
+                "latest: `{name}` cannot order the rows of a key; name a column with their time or number"
             )));
         }
         Ok(place)
@@ -83,5 +83,5 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
 pub fn in_words(words: &StageWords<'_>, by: Option<&str>) -> String {
     let by = by.map_or(String::new(), |by| format!(" by {by}"));
     let (key, op) = (words.each(""), words.op());
-    format!("the latest row of each {key}{by}; put out as it changes, with `{op}` for what a row does")
+    format!("the latest row of each {key}{by}; emitted as it changes, with the operation in `{op}`")
 }

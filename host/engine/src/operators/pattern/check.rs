@@ -133,7 +133,7 @@ fn refers_back(name: &str, text: &ReferringText, spec: &PatternSpec, steps: &[St
             return Err(text.wrong(
                 step,
                 &format!(
-                    "`{step}` comes behind `{name}`, so the match has no row of it yet; name steps that come before"
+                    "`{step}` comes after `{name}`, so the match has no row of it yet; name steps that come before"
                 ),
             ));
         }
@@ -238,9 +238,9 @@ pub fn in_words(words: &StageWords<'_>, pattern: &PatternSpec) -> String {
     let each = words.each(" of each ");
     let skip = match &pattern.skip {
         PatternSkip::PastLastRow => "past its last row".to_owned(),
-        PatternSkip::ToNextRow => "at the row behind its first".to_owned(),
+        PatternSkip::ToNextRow => "at the row after its first".to_owned(),
         PatternSkip::ToFirst(name) => format!("at its first row of {name}"),
         PatternSkip::ToLast(name) => format!("at its last row of {name}"),
     };
-    format!("pattern {}{each}{within}; behind a match the search goes on {skip}", pattern.steps.text)
+    format!("pattern {}{each}{within}; after a match the search continues {skip}", pattern.steps.text)
 }

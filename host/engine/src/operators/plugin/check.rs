@@ -20,7 +20,7 @@ pub fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> 
     let world = world_of(check, spec)?;
     if world.is_end() {
         return Err(Error::job(format!(
-            "`{}` is of world {world}: it is a {world} by itself; write kind = \"plugin\" in [{world}s.…]",
+            "`{}` is of world {world}: it is a {world}, not a stage; write kind = \"plugin\" in [{world}s.…]",
             spec.path.display()
         )));
     }
@@ -165,7 +165,7 @@ pub fn check_key(needs: Option<&Schema>, keys: &Schema, plugin_name: &str) -> Re
         return Ok(());
     }
     Err(Error::job(format!(
-        "{plugin_name} needs a key of {}, and the stage's key is {}; mend `key`",
+        "{plugin_name} needs a key of {}, and the stage's key is {}; fix `key`",
         types::describe(needs),
         types::describe(keys),
     )))

@@ -85,6 +85,6 @@ pub fn in_words(words: &StageWords<'_>, n: u64, (by, ascending): (&str, bool), r
     let rank = rank.map_or(String::new(), |rank| format!(", with their places in `{rank}`"));
     let (each, op) = (words.each(", for each "), words.op());
     format!(
-        "top {n} of all rows by {by}, {order} first{each}{rank}; put out as they change, with `{op}` for what a row does"
+        "top {n} of all rows by {by}, {order} first{each}{rank}; emitted as they change, with the operation in `{op}`"
     )
 }

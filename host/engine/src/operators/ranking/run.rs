@@ -227,7 +227,7 @@ impl Ranking {
                     }
                     Ok(Op::Delete) => match places.get_mut(same.get(row as usize)).and_then(Vec::pop) {
                         Some(place) => gone.iter_mut().skip(place).take(1).for_each(|gone| *gone = true),
-                        None => refused.push(RefusedRow::new(number, "it deletes a row that is not there")),
+                        None => refused.push(RefusedRow::new(number, "it deletes a row that does not exist")),
                     },
                     Ok(Op::Truncate) => {
                         refused.push(RefusedRow::new(number, "its `op` is `truncate`, which `top` cannot follow"))

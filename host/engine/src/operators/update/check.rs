@@ -74,8 +74,8 @@ fn timer_clock(check: &StageCheck<'_>, plugin: &Plugin, plugin_name: &str) -> Re
         (None, _) => Ok(Some(TimerClock::Batch)),
         (Some(_), None) => Ok(Some(TimerClock::Watermark)),
         (Some(_), Some(_)) => Err(Error::job(format!(
-            "{plugin_name} sets timers, which cannot wait for event time behind a window of the same stage; put the window into a \
-             stage of its own"
+            "{plugin_name} sets timers, which cannot wait for event time after a window of the same stage; put the window into a \
+             separate stage"
         ))),
     }
 }

@@ -346,7 +346,7 @@ impl UpdateStage {
         match self.node.state_bytes_max {
             Some(most) if bytes > most => Err(Error::plugin(format!(
                 "stage `{}`: its state, with keys and timers, takes more than {} on one worker\n  Raise `limits.state` of the \
-                 stage, run more workers, let keys end that are idle (`timeout`), or mend the plugin if it should keep less.",
+                 stage, run more workers, let keys end that are idle (`timeout`), or fix the plugin if it should keep less.",
                 self.node.name,
                 show_size(most)
             ))),
@@ -377,7 +377,7 @@ impl UpdateStage {
             if own.count() > self.node.timers_max {
                 return Err(Error::plugin(format!(
                     "stage `{}`: more than {} timers are set on one worker\n  Raise `limits.timers` of the stage, run more \
-                     workers, or mend the plugin if it should set fewer.",
+                     workers, or fix the plugin if it should set fewer.",
                     self.node.name, self.node.timers_max
                 )));
             }

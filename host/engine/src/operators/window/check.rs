@@ -141,7 +141,7 @@ pub fn aggregated(stage: &StageNode) -> Result<SchemaRef> {
 /// What accumulators are made of, as checkpoints tell it: results that came out at every change did not wait for the end of a window.
 pub fn reads(columns: &str, window: Option<&WindowNode>) -> String {
     let updates = window.is_some_and(WindowNode::updates);
-    format!("{columns}{}", if updates { ", put out at every change" } else { "" })
+    format!("{columns}{}", if updates { ", emitted at every change" } else { "" })
 }
 
 /// The table of the rows that windows hold.
@@ -235,7 +235,7 @@ pub fn in_words(window: &WindowNode, batch: Duration) -> String {
     };
     let gaps = if window.leaves_gaps() { "; rows between windows are dropped" } else { "" };
     match *window {
-        WindowNode::All => "totals of all rows; each batch puts out those of its keys".into(),
+        WindowNode::All => "totals of all rows; each batch emits those of its keys".into(),
         WindowNode::Batches { size_us, slide_us } => format!(
             "window {} every {} of processing time (each batch: {}){}",
             time(size_us),

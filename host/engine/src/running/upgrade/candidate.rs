@@ -51,12 +51,12 @@ pub(super) fn prepared(
     let [from, to] = [old, new]
         .map(|(plugin, description)| (format!("{} {}", description.name, description.version), plugin.digest()));
     if from.1 == to.1 {
-        return Err(Error::job(format!("{part} runs this component already: {}", to.0)));
+        return Err(Error::job(format!("{part} already runs this component: {}", to.0)));
     }
     if !differences.is_empty() {
         return Err(Error::job(format!(
-            "{part}: {} cannot take the place of {} in the running job:\n  {}\nTo change that, stop the job, mend what depends on \
-             it, and start it again.",
+            "{part}: {} cannot replace {} in the running job:\n  {}\nTo change that, stop the job, fix what depends on \
+             it, and restart it.",
             to.0,
             from.0,
             differences.join("\n  ")
@@ -94,7 +94,7 @@ fn read(file: &Path, digest: &str) -> Result<Bytes> {
 }
 
 fn changed(file: &Path) -> Error {
-    Error::environment(format!("plugin {} has changed while it was looked at; ask again", file.display()))
+    Error::environment(format!("plugin {} has changed while it was checked; retry", file.display()))
 }
 
 /// What differs between these columns, in words.

@@ -21,7 +21,7 @@ pub(super) fn of_source(running: &Running, wanted: &Prepare, name: &str) -> Resu
     let status = prepared(wanted, (&old.plugin, &old.description), (&new.plugin, &new.description), &differences)?;
     new.try_out().map_err(|why| {
         Error::environment(format!(
-            "source `{name}`: {} does not say which partitions there are, so {} goes on: {why}",
+            "source `{name}`: {} does not report its partitions, so {} continues: {why}",
             status.to.0, status.from.0
         ))
     })?;
@@ -41,7 +41,7 @@ pub(super) fn of_sink(running: &Running, wanted: &Prepare, name: &str) -> Result
     let differences: Vec<String> = reads.into_iter().chain(promise_differs(&old, &new)).collect();
     let status = prepared(wanted, (&old.plugin, &old.description), (&new.plugin, &new.description), &differences)?;
     holds_as_much(running, name, &new).map_err(|why| {
-        Error::environment(format!("sink `{name}`: {} cannot go on where {} is: {why}", status.to.0, status.from.0))
+        Error::environment(format!("sink `{name}`: {} cannot resume where {} is: {why}", status.to.0, status.from.0))
     })?;
     let tell = Box::new(tells_failure(running, &status));
     let trial = wanted.on_trial.then(|| ConnectorTrial { before: old, tell });
@@ -68,7 +68,7 @@ fn holds_as_much(running: &Running, name: &str, new: &SinkNode) -> Result<(), St
     let held = new.held(&kept.owner.job, &kept.owner.job_id)?;
     match held < committed {
         true => Err(format!(
-            "it says that batches up to {} are there, and those up to {} are",
+            "it reports batches up to {}, but batches up to {} are written",
             held.unwrap_or_default(),
             committed.unwrap_or_default()
         )),
@@ -77,5 +77,5 @@ fn holds_as_much(running: &Running, name: &str, new: &SinkNode) -> Result<(), St
 }
 
 fn no_plugin(what: &str, name: &str) -> Error {
-    Error::job(format!("{what} `{name}` is not there, or has no plugin that could be replaced"))
+    Error::job(format!("{what} `{name}` does not exist, or has no plugin that could be replaced"))
 }

@@ -19,7 +19,7 @@ pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
     let key = part.key();
     if running.options.sets.iter().any(|(path, _)| *path == key) {
         return Err(Error::job(format!(
-            "{part}: the job was started with --set {key}=…, which every restart would come back to; start it without"
+            "{part}: the job was started with --set {key}=…, which every restart would use again; start it without"
         )));
     }
     match part {
@@ -56,7 +56,7 @@ fn no_plugin(running: &Running, stage: &str) -> Error {
     Error::job(match found.operator {
         Operator::Sql(_) => format!(
             "stage `{stage}` is a query: plugins that it calls as functions cannot be replaced while the job runs. Stop the \
-             job, change the plugin, and start it again: it goes on where it was"
+             job, change the plugin, and restart it: it resumes where it stopped"
         ),
         _ => format!("stage `{stage}` has no plugin that could be replaced"),
     })

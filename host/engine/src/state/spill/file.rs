@@ -266,8 +266,8 @@ impl SpillFile {
     /// An error in a page.
     pub fn damaged(&self, page: usize, why: &str) -> Error {
         Error::environment(format!(
-            "cold rows of state in {}: page {page} of a file is damaged: {why}. Nothing wrong was used; look at the disk, and \
-             start the job again: it goes on from its last checkpoint",
+            "cold rows of state in {}: page {page} of a file is damaged: {why}. It was not used; check the disk, and \
+             restart the job: it resumes from its last checkpoint",
             self.folder.display()
         ))
     }

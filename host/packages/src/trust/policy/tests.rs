@@ -261,7 +261,7 @@ fn a_policy_that_cannot_be_read_is_a_mistake_that_says_where() {
         ("[[registry]]\nat = \"*\"\nrequire = [\"bob\"]\nat_least = 0", "`at_least` is 0"),
         ("[signers]\nbob = [\"ed25519:00\"]", "is not a signer key"),
         ("[signers]\n\"../bob\" = []", "is not a signer name"),
-        ("[revoked]\nmanifests = [\"sha256:0\"]", "is no digest"),
+        ("[revoked]\nmanifests = [\"sha256:0\"]", "is not a digest"),
         (&format!("[signers]\nalice = [\"{key}\"]\nbob = [\"{key}\"]"), "alice and bob have the same key"),
     ] {
         let message = TestMachine::new("", text).load().unwrap_err().message;

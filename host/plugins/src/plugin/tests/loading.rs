@@ -76,7 +76,7 @@ fn imports_that_are_not_offered_are_named() {
     wit_component::embed_component_metadata(&mut module, &resolve, world, wit_component::StringEncoding::UTF8).unwrap();
     let component = wit_component::ComponentEncoder::default().module(&module).unwrap().encode().unwrap();
     let message = error_of("odd.wasm", &component);
-    assert!(message.contains("not offered: a:b/clock@1.2.3\n"), "{message}");
+    assert!(message.contains("does not have: a:b/clock@1.2.3\n"), "{message}");
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn structs_and_lists_are_read_and_rows_that_do_not_fit_leave_nothing() {
         wrong(&format!("column `a`: not {kind}")),
         wrong("not JSON: expected `,` or `}`, but the text ends at byte 20"),
         wrong("not JSON: expected nothing more at byte 9, found `x`"),
-        wrong("column `a.of.price`: 12.505 has more digits behind the point than decimal(9,2) can hold"),
+        wrong("column `a.of.price`: 12.505 has more digits after the decimal point than decimal(9,2) can hold"),
         Ok("null".into()),
         Ok(same.to_owned()),
     ];

@@ -49,7 +49,7 @@ pub(super) fn latest(r: &Reader<'_>) -> OperatorSpec {
             r.wrong("latest", "`latest = false` does nothing; write latest = true, or remove it");
             None
         }
-        _ => r.text("latest", "latest = true, or the column that tells which row is later, as latest = \"at\""),
+        _ => r.text("latest", "latest = true, or the column that orders the rows, for example latest = \"at\""),
     };
     OperatorSpec::Newest { by: by.map(Into::into) }
 }

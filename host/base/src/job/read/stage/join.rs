@@ -178,7 +178,7 @@ fn format_of(r: &Reader<'_>, path: &Path) -> Option<EnrichFormat> {
         Some("parquet") => Some(EnrichFormat::Parquet),
         _ => {
             let message = format!(
-                "the name of `{}file = \"{}\"` does not tell what is in it; write format = \"csv\", \"json\" or \
+                "the name of `{}file = \"{}\"` does not show its format; write format = \"csv\", \"json\" or \
                  \"parquet\"",
                 r.inside,
                 path.display()

@@ -410,12 +410,12 @@ fn programs_are_refused_as_files_are() {
         ),
         (
             plugin(PluginSpec::new("p").http(HttpGrant::to(["h"])).replayable(true)),
-            "`grant.http`: calls over HTTP are answered anew when a batch runs again after a failure; write replayable = \
+            "`grant.http`: HTTP calls may get other responses when a batch is replayed after a failure; write replayable = \
              false in the stage to accept that",
         ),
         (
             StageSpec::sql("s", ["a"], "select 1").function("f", PluginSpec::new("p").on_error(OnError::Reject)),
-            "a call of a function that fails stops the job; call the plugin in a stage of its own to reject rows",
+            "a call of a function that fails stops the job; call the plugin in a separate stage to reject rows",
         ),
         (
             StageSpec::join("s", ["a", "a.rejected"], JoinSpec::on::<String>([]).within(over)),

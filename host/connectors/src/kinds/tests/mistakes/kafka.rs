@@ -20,7 +20,7 @@ topic = "t""#,
     (
         r#"brokers = "b:1,c:2"
 topic = "t*""#,
-        r#"job.toml:4: source `lines`: `t*` is no name of a topic; write pattern = "orders-*" for all topics of a pattern"#,
+        r#"job.toml:4: source `lines`: `t*` is not a valid topic name; write pattern = "orders-*" for all topics of a pattern"#,
     ),
     (
         r#"brokers = "b:1"
@@ -36,13 +36,13 @@ pattern = "t*""#,
     (
         r#"brokers = "b:1"
 pattern = "[""#,
-        "job.toml:4: source `lines`: `[` is no pattern: Pattern syntax error near position 0: invalid range pattern; write one as \"orders-*\"",
+        "job.toml:4: source `lines`: `[` is not a pattern: Pattern syntax error near position 0: invalid range pattern; write one as \"orders-*\"",
     ),
     (
         r#"brokers = "b:1"
 topic = "t"
 start = "now""#,
-        r#"job.toml:5: source `lines`: `start = "now"` is no place to begin at; write "earliest", "latest", or a time as "2026-11-21T12:00:00Z""#,
+        r#"job.toml:5: source `lines`: `start = "now"` is not a valid start position; write "earliest", "latest", or a time as "2026-11-21T12:00:00Z""#,
     ),
     (
         r#"brokers = "b:1"

@@ -19,7 +19,7 @@ const SOURCE: Cases = &[
     ),
     (
         "stream = \"orders\"\nstart = \"now\"",
-        "job.toml:4: source `lines`: `start = \"now\"` is no place to begin at; write \"earliest\", \"latest\", or a time as \
+        "job.toml:4: source `lines`: `start = \"now\"` is not a valid start position; write \"earliest\", \"latest\", or a time as \
          \"2026-11-21T12:00:00Z\"",
     ),
     (

@@ -48,27 +48,27 @@ job.toml:7: stage `words`: `limits` is for stages with a plugin; add plugin = "â
     ),
     (
         "plugin = \"p\"\nmax_rejected = -1",
-        r#"job.toml:4: stage `words`: `max_rejected = -1` is no number of rows, nor a share of them; write max_rejected = 100, or max_rejected = "10%""#,
+        r#"job.toml:4: stage `words`: `max_rejected = -1` must be a number of rows or a share of them; write max_rejected = 100, or max_rejected = "10%""#,
     ),
     (
         "plugin = \"p\"\nmax_rejected = 1.5",
-        r#"job.toml:4: stage `words`: `max_rejected = 1.5` is no number of rows, nor a share of them; write max_rejected = 100, or max_rejected = "10%""#,
+        r#"job.toml:4: stage `words`: `max_rejected = 1.5` must be a number of rows or a share of them; write max_rejected = 100, or max_rejected = "10%""#,
     ),
     (
         "plugin = \"p\"\nmax_rejected = nan",
-        r#"job.toml:4: stage `words`: `max_rejected = nan` is no number of rows, nor a share of them; write max_rejected = 100, or max_rejected = "10%""#,
+        r#"job.toml:4: stage `words`: `max_rejected = nan` must be a number of rows or a share of them; write max_rejected = 100, or max_rejected = "10%""#,
     ),
     (
         "plugin = \"p\"\nmax_rejected = \"10\"",
-        r#"job.toml:4: stage `words`: `max_rejected = "10"` is no number of rows, nor a share of them; write max_rejected = 100, or max_rejected = "10%""#,
+        r#"job.toml:4: stage `words`: `max_rejected = "10"` must be a number of rows or a share of them; write max_rejected = 100, or max_rejected = "10%""#,
     ),
     (
         "plugin = \"p\"\nmax_rejected = \"101%\"",
-        r#"job.toml:4: stage `words`: `max_rejected = "101%"` is no number of rows, nor a share of them; write max_rejected = 100, or max_rejected = "10%""#,
+        r#"job.toml:4: stage `words`: `max_rejected = "101%"` must be a number of rows or a share of them; write max_rejected = 100, or max_rejected = "10%""#,
     ),
     (
         "plugin = \"p\"\nmax_rejected = \"inf%\"",
-        r#"job.toml:4: stage `words`: `max_rejected = "inf%"` is no number of rows, nor a share of them; write max_rejected = 100, or max_rejected = "10%""#,
+        r#"job.toml:4: stage `words`: `max_rejected = "inf%"` must be a number of rows or a share of them; write max_rejected = 100, or max_rejected = "10%""#,
     ),
     (
         "plugin = \"p\"\nmax_rejected = [5]",
@@ -95,7 +95,7 @@ job.toml:7: stage `words`: `limits` is for stages with a plugin; add plugin = "â
     (
         "plugin = \"p\"\nlimits = { memry = \"1MiB\", time = \"2 s\", cpu = 3 }",
         r#"job.toml:4: stage `words`: unknown key `limits.memry`; did you mean `memory`?
-job.toml:4: stage `words`: unknown key `limits.cpu`; did you mean `time`, which is there already?
+job.toml:4: stage `words`: unknown key `limits.cpu`; did you mean `time`, which is already set?
 job.toml:4: stage `words`: `limits.time = "2 s"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
     ),
     (
@@ -155,7 +155,7 @@ job.toml:4: stage `words`: unknown key `grant.sockets`; these keys fit: `files`,
     ),
     (
         "plugin = \"p\"\ngrant = { env = { \"A=B\" = \"c\", ZERO = \"a\\u0000\" } }",
-        r#"job.toml:4: stage `words`: `A=B` is no name of a variable; write one such as REGION, without `=` and spaces
+        r#"job.toml:4: stage `words`: `A=B` is not a valid variable name; write one such as REGION, without `=` and spaces
 job.toml:4: stage `words`: `grant.env.ZERO` has a zero byte, which no variable can have; write it without"#,
     ),
     (
@@ -177,10 +177,10 @@ job.toml:5: stage `words`: `grant.http.methods` is a whole number, needs text or
     ),
     (
         "plugin = \"p\"\ngrant = { http = { hosts = \"api.example.com\" } }",
-        r#"job.toml:4: stage `words`: `grant.http`: calls over HTTP are answered anew when a batch runs again after a failure; write replayable = false in the stage to accept that"#,
+        r#"job.toml:4: stage `words`: `grant.http`: HTTP calls may get other responses when a batch is replayed after a failure; write replayable = false in the stage to accept that"#,
     ),
     (
         "plugin = \"p\"\non_error = \"reject\"\nreplayable = false\ngrant = { http = { hosts = \"api.example.com\" } }",
-        r#"job.toml:6: stage `words`: `grant.http` does not go with on_error = "reject": which rows fail could be another thing each time that a batch runs again. Remove `on_error`; the plugin can refuse rows by itself."#,
+        r#"job.toml:6: stage `words`: `grant.http` does not go with on_error = "reject": other rows could fail when a batch is replayed. Remove `on_error`; the plugin can reject rows itself."#,
     ),
 ];

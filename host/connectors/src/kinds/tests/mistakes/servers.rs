@@ -24,7 +24,7 @@ tls = true
 stream = "a\u0007"
 schema = { n = "int64" }"#,
         r#"job.toml:4: source `lines`: `tls` does nothing where `url` begins with redis://; write rediss://, or remove `tls`
-job.toml:5: source `lines`: `a\u{7}` is no name; write one of visible characters"#,
+job.toml:5: source `lines`: `a\u{7}` is not a valid name; use visible characters"#,
     ),
     (
         r#"kind = "redis"

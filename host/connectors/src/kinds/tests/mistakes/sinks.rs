@@ -30,7 +30,7 @@ brokers = "127.0.0.1:9092"
 topic = "a b"
 markers = "c"
 transaction = "10ms""#,
-        r#"job.toml:5: sink `screen`: `a b` is no name of a topic; names are of up to 249 letters, digits, `.`, `_` and `-`
+        r#"job.toml:5: sink `screen`: `a b` is not a valid topic name; names are of up to 249 letters, digits, `.`, `_` and `-`
 job.toml:7: sink `screen`: `transaction` is 10ms; write "1s" to "24d""#,
     ),
     (
@@ -70,7 +70,7 @@ kind = "postgres"
 url = "postgres://me:${PW@h/a"
 table = "t"
 mode = "append""#,
-        r#"job.toml:4: sink `screen`: `url` has `${` and no `}` behind it; write ${NAME} for an environment variable, or $${ for the characters themselves"#,
+        r#"job.toml:4: sink `screen`: `url` has `${` without a closing `}`; write ${NAME} for an environment variable, or $${ for the characters themselves"#,
     ),
     (
         r#"from = "lines"

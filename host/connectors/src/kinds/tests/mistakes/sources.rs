@@ -154,13 +154,13 @@ schema = { a = "int64", b = "text" }"#,
 path = "in"
 format = "binary"
 schema = { a = "int64", at = "timestamp" }"#,
-        "job.toml:5: source `lines`: column `at` is timestamp, and format `binary` holds times as whole numbers; write their unit: timestamp(s), timestamp(ms), timestamp(us) or timestamp(ns)",
+        "job.toml:5: source `lines`: column `at` is timestamp, and format `binary` holds times as integers; write their unit: timestamp(s), timestamp(ms), timestamp(us) or timestamp(ns)",
     ),
     (
         r#"kind = "queue"
 path = "in"
 schema = { at = "timestamp(m)" }"#,
-        "job.toml:4: source `lines`: column `at`: `timestamp(m)` is no way to write times; write timestamp(s), (ms), (us) or (ns) for numbers, or a pattern, as timestamp(%Y-%m-%d %H:%M:%S)",
+        "job.toml:4: source `lines`: column `at`: `timestamp(m)` is not a valid time format; write timestamp(s), (ms), (us) or (ns) for numbers, or a pattern, as timestamp(%Y-%m-%d %H:%M:%S)",
     ),
     (
         r#"kind = "queue"
@@ -172,13 +172,13 @@ schema = { at = "timestamp(%H:%M)" }"#,
         r#"kind = "queue"
 path = "in"
 schema = { at = "timestamp(%Y-%m-%d %Z)" }"#,
-        "job.toml:4: source `lines`: column `at`: `%Z` in `%Y-%m-%d %Z` is a name such as CET, which stands for other offsets elsewhere; write %z for an offset, or leave it out and say zone = \"Europe/Berlin\"",
+        "job.toml:4: source `lines`: column `at`: `%Z` in `%Y-%m-%d %Z` is a name such as CET, which stands for other offsets elsewhere; write %z for an offset, or remove it and write zone = \"Europe/Berlin\"",
     ),
     (
         r#"kind = "queue"
 path = "in"
 schema = { at = { type = "timestamp", zone = "Europe/Berlni" } }"#,
-        "job.toml:4: source `lines`: `schema.at.zone = \"Europe/Berlni\"` is no time zone; did you mean `Europe/Berlin`?",
+        "job.toml:4: source `lines`: `schema.at.zone = \"Europe/Berlni\"` is not a time zone; did you mean `Europe/Berlin`?",
     ),
     (
         r#"kind = "queue"

@@ -50,14 +50,14 @@ job.toml:4: stage `words`: `functions.f.replayable` is for stages with a plugin;
     ),
     (
         "sql = \"select 1\"\nfunctions.f = { plugin = \"p\", limits = { fuel = 5, attempts = 5 }, grant = { http = { hosts = \"h\" } } }",
-        r#"job.toml:4: stage `words`: `functions.f.grant.http`: functions of `sql` cannot ask over HTTP; use the plugin in a stage of its own
+        r#"job.toml:4: stage `words`: `functions.f.grant.http`: functions of `sql` cannot call HTTP; use the plugin in a separate stage
 job.toml:4: stage `words`: `functions.f.limits.fuel` is for stages with on_error = "reject"; remove it
 job.toml:4: stage `words`: `functions.f.limits.attempts` is for stages with on_error = "reject"; remove it"#,
     ),
     (
         "sql = \"select 1\"\nfunctions = { f = \"p\" }\non_error = \"reject\"\ninstance = \"worker\"",
         r#"job.toml:5: stage `words`: `on_error` is for stages with a plugin; remove it
-job.toml:6: stage `words`: `instance` stands beside the plugin of a function; write `functions.<name>.instance`"#,
+job.toml:6: stage `words`: `instance` belongs to the plugin of a function; write `functions.<name>.instance`"#,
     ),
     (
         "sql = \"select 1\"\nfunctions = { \"my mood\" = \"p\", mood = \"oci://x\" }",
@@ -112,11 +112,11 @@ job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join =
     ),
     (
         r#"join = { with = "lines.rejected", on = "a", within = "10s" }"#,
-        r#"job.toml:3: stage `words`: `join.within` needs event time: without it nothing tells which rows can be forgotten, and the join would keep all of them; write time = "…" with a timestamp column (a list: one for each input), or remove `within` to join the rows of each batch"#,
+        r#"job.toml:3: stage `words`: `join.within` needs event time: without it no row could be dropped, and the join would keep all of them; write time = "…" with a timestamp column (a list: one for each input), or remove `within` to join the rows of each batch"#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\" }",
-        r#"job.toml:3: stage `words`: a join with `time` but without a bound would have to keep all rows for ever; write within = "10s" in `join`, or window = { size = "30s" }, or remove `time` to join the rows of each batch"#,
+        r#"job.toml:3: stage `words`: a join with `time` but without a bound would have to keep all rows indefinitely; write within = "10s" in `join`, or window = { size = "30s" }, or remove `time` to join the rows of each batch"#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = 10 }",
@@ -136,7 +136,7 @@ job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join =
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = [\"10s\", \"-5s\"] }",
-        r#"job.toml:4: stage `words`: `join.within` is from 10s to -5s, which is no time at all; write ["-5s", "10s"]"#,
+        r#"job.toml:4: stage `words`: `join.within` is from 10s to -5s, which is an empty range; write ["-5s", "10s"]"#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = \"10s\", window = { size = \"30s\" } }",
@@ -152,7 +152,7 @@ job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join =
     ),
     (
         "join = { with = \"lines.rejected\", on = \"a\", window = { size = \"1ms\" } }",
-        r#"job.toml:3: stage `words`: `join.window.size` is 1ms, which is no multiple of the batch interval, 1s, and a window of processing time is made of whole batches; write "1s""#,
+        r#"job.toml:3: stage `words`: `join.window.size` is 1ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of whole batches; write "1s""#,
     ),
     (
         "key = \"a\"\njoin = { with = \"lines.rejected\", on = \"a\" }",
@@ -200,7 +200,7 @@ job.toml:3: stage `words`: `cogroup` names `nose`, which is neither a source nor
     ),
     (
         r#"enrich = { file = "a.xlsx", on = "sku" }"#,
-        r#"job.toml:3: stage `words`: the name of `enrich.file = "a.xlsx"` does not tell what is in it; write format = "csv", "json" or "parquet""#,
+        r#"job.toml:3: stage `words`: the name of `enrich.file = "a.xlsx"` does not show its format; write format = "csv", "json" or "parquet""#,
     ),
     (
         r#"enrich = { file = "https://h/a.csv", on = "sku" }"#,
@@ -369,18 +369,18 @@ job.toml:3: stage `words`: `split.d` is empty; write an SQL expression, as d = "
 pub(super) const WHOLE: Cases = &[
     (
         "[stages.a]\nfrom = \"lines\"\nsplit = { errors = \"x\" }\n[stages.b]\nfrom = [\"a.errors\", \"a.error\", \"a.late\", \"aa.errors\"]",
-        r#"job.toml:5: stage `b`: `from` names `a.error`, which the stage `a` does not put out; did you mean `a.errors`?
+        r#"job.toml:5: stage `b`: `from` names `a.error`, which the stage `a` does not emit; did you mean `a.errors`?
 job.toml:5: stage `b`: `from` names `a.late`, and the stage `a` has no late rows: they come with event time; write time = "…" with a timestamp column there, or remove it here
 job.toml:5: stage `b`: `from` names `aa`, which is neither a source nor a stage; there are `lines`, `a`"#,
     ),
     (
         "[stages.a]\nfrom = [\"lines\", \"lines.rejected\", \"a.rejected\"]\njoin = { on = \"x\" }",
-        r#"job.toml:2: stage `a`: it reads its own rows, which would go round for ever; take its name out of its `from`
+        r#"job.toml:2: stage `a`: it reads its own rows, which would circulate indefinitely; remove its name from its `from`
 job.toml:3: stage `a`: a join has two inputs, and this one has 3; write from = "a" and join = { with = "b", on = … }"#,
     ),
     (
         "[stages.a]\nfrom = \"lines\"\njoin = { with = \"b\", on = \"x\" }\n[stages.b]\nfrom = \"a\"",
-        r#"job.toml:2: stage `a`: a cycle, in which rows would go round for ever: `a` → `b` → `a`; take one of these out of a `from`"#,
+        r#"job.toml:2: stage `a`: a cycle, in which rows would circulate indefinitely: `a` → `b` → `a`; remove one of these from a `from`"#,
     ),
     (
         "[stages.a]\nfrom = [\"lines\", \"lines\"]\nsql = \"select 1\"",

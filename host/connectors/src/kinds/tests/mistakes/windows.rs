@@ -18,7 +18,7 @@ pub(super) const STAGE: Cases = &[
     ),
     (
         "window = \"all\"\ndistinct = \"n\"",
-        r#"job.toml:3: stage `words`: `window = "all"` is for aggregates, queries, `join`, `latest` and `top`, as all other operators would have to keep every row for ever; write aggregate = { n = "count(*)" }, or window = { size = "30s" }"#,
+        r#"job.toml:3: stage `words`: `window = "all"` is for aggregates, queries, `join`, `latest` and `top`, as all other operators would have to keep every row indefinitely; write aggregate = { n = "count(*)" }, or window = { size = "30s" }"#,
     ),
     (
         "op = \"op\"\ntop = { n = 3, by = \"n\" }",
@@ -47,15 +47,15 @@ pub(super) const STAGE: Cases = &[
     ),
     (
         r#"window = { size = "2500ms" }"#,
-        r#"job.toml:3: stage `words`: `window.size` is 2500ms, which is no multiple of the batch interval, 1s, and a window of processing time is made of whole batches; write "2s" or "3s""#,
+        r#"job.toml:3: stage `words`: `window.size` is 2500ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of whole batches; write "2s" or "3s""#,
     ),
     (
         r#"window = { size = "300ms" }"#,
-        r#"job.toml:3: stage `words`: `window.size` is 300ms, which is no multiple of the batch interval, 1s, and a window of processing time is made of whole batches; write "1s""#,
+        r#"job.toml:3: stage `words`: `window.size` is 300ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of whole batches; write "1s""#,
     ),
     (
         r#"window = { size = "30s", slide = "1500ms" }"#,
-        r#"job.toml:3: stage `words`: `window.slide` is 1500ms, which is no multiple of the batch interval, 1s, and a window of processing time is made of whole batches; write "1s" or "2s""#,
+        r#"job.toml:3: stage `words`: `window.slide` is 1500ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of whole batches; write "1s" or "2s""#,
     ),
     (
         r#"window = { size = "1d", slide = "1h", zone = "Europe/Berlin" }"#,
@@ -182,8 +182,8 @@ job.toml:5: stage `words`: `emit = "update"` is for windows of event time; write
     ),
     (
         "aggregate = { n = \"count(*)\", top = \"max(price)\", u = \"count(distinct user)\" }\nwindow = { size = \"30s\" }\ninverse = true",
-        r#"job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can take out what leaves a window, and `top` cannot; remove `inverse`, or make a stage of its own of this column
-job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can take out what leaves a window, and `u` cannot; remove `inverse`, or make a stage of its own of this column"#,
+        r#"job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can subtract what leaves a window, and `top` cannot; remove `inverse`, or compute this column in a separate stage
+job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can subtract what leaves a window, and `u` cannot; remove `inverse`, or compute this column in a separate stage"#,
     ),
     (
         "aggregate = { n = \"count(*)\" }\nwindow = { gap = \"30s\", time = \"ts\" }\ninverse = true",
@@ -211,7 +211,7 @@ pub(super) const WHOLE: Cases = &[
     ),
     (
         "batch = \"700ms\"\n[stages.words]\nfrom = \"lines\"\nwindow = { size = \"30s\" }",
-        r#"job.toml:4: stage `words`: `window.size` is 30s, which is no multiple of the batch interval, 700ms, and a window of processing time is made of whole batches; write "29400ms" or "30100ms""#,
+        r#"job.toml:4: stage `words`: `window.size` is 30s, which is not a multiple of the batch interval, 700ms, and a window of processing time consists of whole batches; write "29400ms" or "30100ms""#,
     ),
     (
         "[sources.more]\nkind = \"socket\"\naddress = \"h:1\"\ntime = \"ts\"\nlateness = \"5s\"",
@@ -221,6 +221,6 @@ job.toml:5: source `more`: `lateness` is for the stage that has the window; writ
     (
         "[stages.a]\nfrom = \"b.late\"\n[stages.b]\nfrom = \"lines\"\n[stages.c]\nfrom = \"d.lat\"\n[stages.d]\nfrom = \"lines\"\ntime = \"ts\"\nwindow = { size = \"30s\" }\n[stages.e]\nfrom = \"d.late\"",
         r#"job.toml:2: stage `a`: `from` names `b.late`, and the stage `b` has no late rows: they come with event time; write time = "…" with a timestamp column there, or remove it here
-job.toml:6: stage `c`: `from` names `d.lat`, which the stage `d` does not put out; did you mean `d.late`?"#,
+job.toml:6: stage `c`: `from` names `d.lat`, which the stage `d` does not emit; did you mean `d.late`?"#,
     ),
 ];

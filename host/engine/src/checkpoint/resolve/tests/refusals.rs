@@ -217,16 +217,16 @@ fn what_follows_changes_goes_on_with_what_makes_them() {
     assert!(resolve(&both, &wants(&[])).is_ok());
     assert!(resolve(&both, &wants(&["sums", "totals"])).is_ok());
     let all = "`--drop-state sums --drop-state totals`";
-    refused(&both, &wants(&["sums"]), &["stage `sums` begins with empty state", "changes of stage `totals`", all]);
+    refused(&both, &wants(&["sums"]), &["stage `sums` starts with empty state", "changes of stage `totals`", all]);
     refused(
         &both,
         &wants(&["totals"]),
-        &["stage `totals` begins with empty state", "stage `sums`, which follows", all],
+        &["stage `totals` starts with empty state", "stage `sums`, which follows", all],
     );
-    refused(&without, &wants(&[]), &["stage `sums` begins", "Leave it out", "`--drop-state totals`", "`--fresh`"]);
+    refused(&without, &wants(&[]), &["stage `sums` starts", "Remove it", "`--drop-state totals`", "`--fresh`"]);
     // State that fits no more is not given up alone.
     let other = StartRequest { tables: [tables(), vec![stage("sums", "text")]].concat(), ..wants(&[]) };
-    refused(&both, &other, &["stage `sums`: its state does not fit any more", all]);
+    refused(&both, &other, &["stage `sums`: its state no longer fits", all]);
 
     // A sink, before and now.
     let meanings = |sink: &str| {
@@ -252,7 +252,7 @@ fn what_follows_changes_goes_on_with_what_makes_them() {
     };
     assert!(resolve(&held("out"), &with("out", &["totals"], &[])).is_ok());
     assert!(resolve(&held("out"), &with("copy", &["totals"], &[])).is_ok(), "another name");
-    refused(&held("out"), &with("out", &[], &[]), &["sink `out`", "does not lead there", "`--drop-state totals`"]);
+    refused(&held("out"), &with("out", &[], &[]), &["sink `out`", "no longer leads there", "`--drop-state totals`"]);
     assert!(resolve(&held("out"), &with("out", &[], &["totals"])).is_ok());
     refused(&held(""), &with("out", &["totals"], &[]), &["sink `out`: it is new", "`--drop-state totals`"]);
     assert!(resolve(&held(""), &with("out", &["totals"], &["totals"])).is_ok());

@@ -39,7 +39,7 @@ fn it_is_refused_where_batches_between_could_not_run_again() {
     let mut damaged = upgraded();
     damaged.damaged.insert(path(4), "checksum differs".into());
     assert!(words(&damaged, 4).contains("`--replay-from 4`"));
-    assert!(words(&StartFacts::default(), 4).contains("there is no checkpoint of this job"));
+    assert!(words(&StartFacts::default(), 4).contains("this job has no checkpoint"));
 }
 
 /// Each worker skips what it holds of a batch: with other workers these would be other rows.
@@ -51,7 +51,7 @@ fn it_is_refused_with_other_workers_where_each_holds_a_share_of_its_own() {
     assert!(resolve(&upgraded(), &shared(&replaying(4))).is_ok());
     let told = resolve(&upgraded(), &shared(&three)).unwrap_err();
     assert!(
-        told.contains("the sink `x` hold their shares of batches up to 9") && told.contains("with 2 workers"),
+        told.contains("the sink `x` hold their own shares of batches up to 9") && told.contains("with 2 workers"),
         "{told}"
     );
     let unheld = StartFacts { committed: [("x".into(), BatchId(4))].into(), ..upgraded() };
@@ -62,7 +62,7 @@ fn it_is_refused_with_other_workers_where_each_holds_a_share_of_its_own() {
 fn a_state_that_the_job_of_now_does_not_keep_is_refused() {
     let other =
         StartRequest { tables: vec![stage("totals", "text"), tables().remove(1), tables().remove(2)], ..replaying(4) };
-    assert!(resolve(&upgraded(), &other).unwrap_err().contains("its state does not fit any more"));
+    assert!(resolve(&upgraded(), &other).unwrap_err().contains("its state no longer fits"));
 }
 
 #[test]

@@ -23,7 +23,7 @@ const COUNT: &str = "millstream_count";
 /// A value.
 const VALUE: &str = "millstream_value";
 /// Why a deletion is refused.
-const NOT_THERE: &str = "it deletes a row that is not there";
+const NOT_THERE: &str = "it deletes a row that does not exist";
 
 /// What is kept for an aggregate function.
 #[derive(Clone, Copy)]
@@ -100,7 +100,7 @@ impl Builtin {
             let exact = !matches!(function.given, DataType::Float64);
             let why = match function.function {
                 AggregateFunction::First | AggregateFunction::Last => {
-                    "of the rows that are left nothing tells which came first; take `top` with n = 1 by a column that does"
+                    "it is unknown which of the remaining rows came first; use `top` with n = 1 by a column that does"
                 }
                 AggregateFunction::Sum | AggregateFunction::Avg if !exact => {
                     "floats that were added cannot be taken out exactly; make a decimal of the column, in a stage with `select` before"

@@ -536,7 +536,7 @@ impl ChangingJoin {
 }
 
 /// Why a deletion is refused.
-const NOT_THERE: &str = "it deletes a row that is not there";
+const NOT_THERE: &str = "it deletes a row that does not exist";
 
 impl BatchKeys {
     /// The place of a key.

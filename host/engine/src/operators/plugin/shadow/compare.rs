@@ -40,9 +40,9 @@ impl Comparison {
         for place in 0..only_old.len().max(only_new.len()).min(EXAMPLES_MAX) {
             let row = |rows: &RecordBatch, only: &[usize]| only.get(place).map(|row| in_words(rows, *row));
             self.example(match (row(old, &only_old), row(new, &only_new)) {
-                (Some(old), Some(new)) => format!("the old one put out {old}, the new one {new}"),
-                (Some(old), None) => format!("only the old one put out {old}"),
-                (None, Some(new)) => format!("only the new one put out {new}"),
+                (Some(old), Some(new)) => format!("the old one emitted {old}, the new one {new}"),
+                (Some(old), None) => format!("only the old one emitted {old}"),
+                (None, Some(new)) => format!("only the new one emitted {new}"),
                 (None, None) => continue,
             });
         }
@@ -228,18 +228,18 @@ mod tests {
         assert_eq!((same.rows, same.rows_differing, same.examples), (3, 0, vec![]));
         let once = compared(&old, &rows(&["a", "b"], &[1, 2]));
         assert_eq!(once.rows_differing, 1);
-        assert_eq!(once.examples, ["only the old one put out {word: a, n: 1}"]);
+        assert_eq!(once.examples, ["only the old one emitted {word: a, n: 1}"]);
         let other = compared(&old, &rows(&["a", "b", "a", "c"], &[1, 3, 1, 4]));
         assert_eq!(other.rows_differing, 2);
         assert_eq!(
             other.examples,
             [
-                "the old one put out {word: b, n: 2}, the new one {word: b, n: 3}",
-                "only the new one put out {word: c, n: 4}"
+                "the old one emitted {word: b, n: 2}, the new one {word: b, n: 3}",
+                "only the new one emitted {word: c, n: 4}"
             ]
         );
         let none = compared(&rows(&[], &[]), &rows(&["x\u{1b}[2J"], &[0]));
-        assert_eq!(none.examples, ["only the new one put out {word: x [2J, n: 0}"]);
+        assert_eq!(none.examples, ["only the new one emitted {word: x [2J, n: 0}"]);
     }
 
     #[test]
