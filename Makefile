@@ -30,7 +30,7 @@ help:
 	@echo 'make bench-rivals   the same jobs on Flink, Spark and Bytewax, which are fetched (1 GB), into bench/results.md (RIVALS=flink QUERIES=0,5)'
 	@echo 'make bench-spark    plugins beside the functions of Spark, which is fetched (450 MB)'
 	@echo 'make units   the unit tests, built quickly, for who changes the program (TESTS=state::spill for those of a module)'
-	@echo 'make lint    formatting and clippy'
+	@echo 'make lint    formatting, clippy, and words that users should not have to read twice'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
 	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
 	@echo 'make sbom    what the program is made of (CycloneDX), in $(CARGO_TARGET_DIR)/dist'
@@ -205,6 +205,7 @@ bench-spark: tools wheel
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	@scripts/wording.py
 
 # What the program is made of, as CycloneDX.
 sbom: setup

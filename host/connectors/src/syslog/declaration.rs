@@ -84,7 +84,7 @@ impl SourceConfig for SyslogReads {
 
     fn promise(&self) -> Option<&'static str> {
         Some(
-            "exactly once from the moment a batch is planned; datagrams that nobody takes are lost, and so is what was not planned at a crash",
+            "exactly once from the moment a batch is planned; dropped datagrams are lost, and so is what was not planned at a crash",
         )
     }
 

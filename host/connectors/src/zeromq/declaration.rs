@@ -97,7 +97,7 @@ impl SourceConfig for ZeromqReads {
 
     fn promise(&self) -> Option<&'static str> {
         Some(
-            "exactly once from the moment a batch is planned; what is sent while nobody is connected is lost, and so is what was not planned at a crash",
+            "exactly once from the moment a batch is planned; what is sent while the job is not connected is lost, and so is what was not planned at a crash",
         )
     }
 

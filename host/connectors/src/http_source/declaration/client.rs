@@ -194,7 +194,7 @@ impl SourceConfig for ClientReads {
                 "exactly once where each event has an id and the server goes on behind Last-Event-ID; else as lines"
             }
             HttpShape::Lines | HttpShape::Websocket => {
-                "exactly once from the moment a batch is planned; what comes while nobody is connected is lost"
+                "exactly once from the moment a batch is planned; what arrives while the job is not connected is lost"
             }
         })
     }

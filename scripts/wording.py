@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Checks the words that users read: documentation, and texts in the program. `make lint` runs it.
+
+    scripts/wording.py
+
+A phrase of the list may not be in a page at all. In texts of the program it may be at most as often as ALLOWED says, which may only
+fall: lower a number when you have replaced some.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# What it is, and what to write instead.
+PHRASES = {
+    r"\bmend(s|ed|ing)?\b": "fix, correct",
+    r"\bwho the job is\b": "credentials, client ID",
+    r"\bwho asks\b": "the caller, its credentials",
+    r"\bput(s|ting)? out\b": "emit, write",
+    r"\bgives? (its |the )?rows back\b": "retry rejected rows",
+    r"\bputs? rows back\b": "retry rejected rows",
+    r"\ba (file|row|table|message|line|topic) a (batch|row|message)\b": "one file per batch",
+    r"\b(rows|records|lines|messages|events) a second\b": "rows/s",
+    r"\bas many (rows|times|bytes) as asked\b": "the requested number",
+    r"\bis there already\b": "already exists",
+    r"\bis not there\b": "does not exist, is missing",
+    r"\bwho(ever|m ?ever)\b": "the user, the client, or passive",
+    r"\bsomebody\b": "a user, a client, or passive",
+    r"\bnobody\b": "no one; as a value: none",
+    r"\bhow the job stands\b": "job status",
+    r"\bwhat holds it up\b": "bottleneck",
+    r"\bgo(es|ing)? on where\b": "resume",
+    r"\bbegin(s|ning)? an?ew\b": "start from scratch",
+    r"\bfor ever\b": "indefinitely",
+    r"\bat work\b": "busy",
+}
+ALLOWED = {}
+
+
+def pages() -> list[Path]:
+    """What people read, but for tables of measurements."""
+    found = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "demo/README.md", "sdk/README.md")]
+    for folder in ("docs", "host/connectors/notes", "host/engine/notes", "plugins", "sdk"):
+        found += [page for page in sorted((ROOT / folder).rglob("*.md")) if "node_modules" not in page.parts and "target" not in page.parts]
+    return sorted({page for page in found if page.is_file()})
+
+
+def texts(file: Path) -> list[tuple[int, str]]:
+    """The texts of a source file, by line: strings, without comments, and without its tests."""
+    source = file.read_text(encoding="utf-8", errors="replace")
+    found = []
+    pattern = re.compile(r'//[^\n]*|r#"(?P<raw>.*?)"#|b?"(?P<text>(?:[^"\\]|\\.)*)"|\'(?:[^\'\\]|\\.)\'', re.DOTALL)
+    for match in pattern.finditer(source):
+        text = match["text"] or match["raw"]
+        if text:
+            found.append((source.count("\n", 0, match.start()) + 1, re.sub(r"\\\n\s*", "", text)))
+    return found
+
+
+def sources() -> list[Path]:
+    tests = re.compile(r"(^|/)(tests?|absent|benches)(/|\.rs$|_tests\.rs$)|_tests\.rs$")
+    return [file for file in sorted((ROOT / "host").rglob("*.rs")) if not tests.search(file.relative_to(ROOT).as_posix())]
+
+
+def main() -> None:
+    wrong = 0
+    for page in pages():
+        block = False
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+            if line.lstrip().startswith("```"):
+                block = not block
+            if block:
+                continue
+            for phrase, better in PHRASES.items():
+                if match := re.search(phrase, line, re.IGNORECASE):
+                    print(f"{page.relative_to(ROOT)}:{number}: `{match[0]}`: write {better}")
+                    wrong += 1
+    counts: dict[str, list[str]] = {}
+    for file in sources():
+        for number, text in texts(file):
+            for phrase in PHRASES:
+                if re.search(phrase, text, re.IGNORECASE):
+                    counts.setdefault(phrase, []).append(f"{file.relative_to(ROOT)}:{number}: {text[:100]}")
+    for phrase, places in counts.items():
+        if len(places) > ALLOWED.get(phrase, 0):
+            print("\n".join(places))
+            print(f"wording: {len(places)} texts of the program have {phrase}, {ALLOWED.get(phrase, 0)} are allowed: write {PHRASES[phrase]}")
+            wrong += 1
+    for phrase, allowed in ALLOWED.items():
+        if len(counts.get(phrase, [])) < allowed:
+            print(f"wording: {phrase} is in {len(counts.get(phrase, []))} texts now; lower its number in ALLOWED from {allowed}")
+            wrong += 1
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
