@@ -96,8 +96,8 @@ impl LogHeads {
         let Some(damage) = &self.damage else { return Ok(()) };
         let (path, batch) = (&self.path, self.last_whole());
         Err(Error::environment(format!(
-            "the log of plans `{path}` in `{place}` is damaged: {damage}; the last whole batch before that is {batch}. \
-             Put the file back from a copy, or go on from that batch: millstream run JOB --resume-from {batch}"
+            "the log of plans `{path}` in `{place}` is damaged: {damage}; the last complete batch before that is {batch}. \
+             Restore the file from a copy, or resume from that batch: millstream run JOB --resume-from {batch}"
         )))
     }
 }

@@ -51,7 +51,7 @@ impl ClockStep {
         match *self {
             ClockStep::Behind(us) => tracing::warn!(
                 "the machine's clock is {} behind the job's last batch, so it was set back or that batch ran on another \
-                 machine; batch times never go back: they go on from that batch",
+                 machine; batch times never go back: they continue from that batch",
                 shown(us)
             ),
             ClockStep::Forward(us) => tracing::warn!(
@@ -59,8 +59,8 @@ impl ClockStep {
                 shown(us)
             ),
             ClockStep::Back(us, behind) => tracing::warn!(
-                "the machine's clock was set back by {}; batch times never go back: they go on as before, and are {} ahead \
-                 of it now",
+                "the machine's clock was set back by {}; batch times never go back: they continue as before, now {} ahead \
+                 of it",
                 shown(us),
                 shown(behind)
             ),

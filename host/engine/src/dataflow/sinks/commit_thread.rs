@@ -63,7 +63,7 @@ impl Commits {
         if !commits(batch, committed) && batch > self.replayed {
             // Its rows would be there twice, or those of another batch never.
             return Err(Error::bug(format!(
-                "sink `{}`: batch {batch} is committed already, and came again",
+                "sink `{}`: batch {batch} is already committed, but came again",
                 self.name
             )));
         }
