@@ -156,7 +156,9 @@ impl SourceConfig for MqttReads {
             true => {
                 "at least once, with [checkpoint], of what the server keeps; what it drops from a full queue is lost and not counted"
             }
-            false => "at most once, as qos = 0: what is sent while the job is not connected, or is in no plan at a crash, is lost",
+            false => {
+                "at most once, as qos = 0: what is sent while the job is not connected, or is in no plan at a crash, is lost"
+            }
         })
     }
 
