@@ -70,7 +70,7 @@ PARTITIONS = {
 # What a kill of the job loses, by how the guarantee begins.
 LOST = [
     ("exactly once from the moment", "what no batch had planned"),
-    ("by those who listen", "what nobody heard"),
+    ("by those who listen", "rows that no client received"),
     ("not at all", "all"),
 ]
 # Labels of metrics that have more than those of their job or part.

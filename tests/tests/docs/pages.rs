@@ -116,7 +116,8 @@ fn every_link_leads_somewhere() {
                 continue;
             };
             let to = to.to_str().unwrap();
-            if !anchor.is_empty() && !(to.ends_with(".md") && anchors(to).contains(anchor)) {
+            let is_found = to.ends_with(".md") && anchors(to).contains(anchor);
+            if !anchor.is_empty() && !is_found {
                 dead.push(format!("{file}: {link} (no such heading)"));
             }
         }
