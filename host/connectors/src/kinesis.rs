@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(of(Some("x"), &own).unwrap(), "x https://k.example.org/");
         assert_eq!(of(Some("x"), &own[..1]).unwrap(), "x https://s3.example.org/");
         assert!(of(None, &[]).unwrap_err().contains("set AWS_REGION"));
-        assert!(of(Some("a.b/c"), &[]).unwrap_err().contains("no region"));
+        assert!(of(Some("a.b/c"), &[]).unwrap_err().contains("is not a region"));
     }
 
     #[test]

@@ -142,7 +142,7 @@ mod tests {
         let exports = |name: &str| format!("(component (instance $i) (export \"{name}\" (instance $i)))");
         assert_eq!(checked(&exports("millstream:plugin/transformer@0.1.2")), Ok(()));
         let other = checked(&exports("millstream:plugin/updater@0.1.2")).expect_err("another world");
-        assert!(other.contains("the manifest says world transform, and the code is of world update"), "{other}");
+        assert!(other.contains("the manifest names world transform, but the code is of world update"), "{other}");
         let none = checked(&exports("wasi:cli/run@0.2.0")).expect_err("none of ours");
         assert!(none.contains("is a component, but not a Millstream plugin: it exports wasi:cli/run@0.2.0"), "{none}");
         assert!(none.contains("`millstream new NAME --lang go`"), "{none}");

@@ -310,7 +310,7 @@ fn a_server_that_is_away_is_waited_for_and_what_it_refuses_is_told() {
     wrong.retain(|(name, _)| name != "AWS_SECRET_ACCESS_KEY");
     wrong.push(("AWS_SECRET_ACCESS_KEY".into(), "another".into()));
     let words = told("s3://bucket/other", &wrong);
-    assert!(words.contains("look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"), "{words}");
+    assert!(words.contains("check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"), "{words}");
     let words = told("s3://no-such-bucket/out", &settings);
     assert!(words.contains("make the bucket first"), "{words}");
     server.put("taken/day=x/part-0000000001.jsonl", "{}\n");

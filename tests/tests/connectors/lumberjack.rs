@@ -231,7 +231,7 @@ fn strangers_neither_hold_anybody_up_nor_fill_memory() {
     });
     let (_, peak) = running.memory_bytes();
     assert!(peak < 300 << 20, "{peak} bytes");
-    let told = running.stderr().matches("refused").count();
+    let told = running.stderr().matches("rejected").count();
     assert!((1..10).contains(&told), "a line now and then: {told}");
     running.stop();
     assert_eq!(trial.rows("out.jsonl").len(), 1000);

@@ -83,7 +83,7 @@ fn a_helper_that_never_ends_or_never_stops_writing_is_ended() {
     for (script, words) in [
         ("sleep 1000", "docker-credential-bad did not respond within 1 s and was stopped"),
         ("sleep 1000 & echo $! >started; wait", "docker-credential-bad did not respond within 1 s and was stopped"),
-        ("yes", "docker-credential-bad answered with more than 64 KiB"),
+        ("yes", "docker-credential-bad replied with more than 64 KiB"),
         ("echo nothing", "docker-credential-bad sent an invalid reply"),
     ] {
         let helper = trial.write("bin/docker-credential-bad", format!("#!/bin/sh\n{script}\n"));

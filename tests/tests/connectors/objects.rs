@@ -247,7 +247,7 @@ fn what_a_server_refuses_is_an_error_that_says_what_to_do() {
     wrong.push(("AWS_SECRET_ACCESS_KEY".into(), "another".into()));
     let words = told(&copying(""), &wrong);
     assert!(words.contains("source `in`: cannot list s3://bucket/in: "), "{words}");
-    assert!(words.contains("look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"), "{words}");
+    assert!(words.contains("check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"), "{words}");
     let elsewhere = copying("");
     elsewhere.change("s3://bucket/in", "s3://no-such-bucket/in");
     let words = told(&elsewhere, &server.settings());

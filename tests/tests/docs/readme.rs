@@ -592,7 +592,7 @@ fn is_right(page: &str, block: &Block, certificates: &[(&str, PathBuf)]) -> bool
     }
     // Plugins that the reader has yet to write, and a cluster that is not there: all else must be right.
     missing.extend(block.text.contains("cogroup = ").then_some("plugins/interest"));
-    missing.extend(block.text.contains("plugin = \"feed\"").then_some("no plugin at ./feed"));
+    missing.extend(block.text.contains("plugin = \"feed\"").then_some("plugin not found at ./feed"));
     let mut sinks = job.get("sinks").and_then(toml::Value::as_table).into_iter().flatten();
     let is_of_kafka = sinks.any(|(_, sink)| sink.get("kind").and_then(toml::Value::as_str) == Some("kafka"));
     missing.extend((missing.is_empty() && is_of_kafka).then_some("Connection refused"));

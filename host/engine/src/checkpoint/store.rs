@@ -134,7 +134,7 @@ mod tests {
         for dir in ["gs://bucket/x", "file:///tmp/x", "http://localhost/x", ""] {
             let error = open(dir, "/tmp".as_ref()).err().expect(dir);
             assert!(error.message.contains(&format!("\"{dir}\"")), "{error}");
-            assert!(error.message.contains("a folder") && error.message.contains("s3://bucket/prefix"), "{error}");
+            assert!(error.message.contains("a directory") && error.message.contains("s3://bucket/prefix"), "{error}");
             assert_eq!(error.exit_code(), 2);
         }
         assert!(open("s3:///x", "/tmp".as_ref()).err().expect("no bucket").message.contains("bucket"));

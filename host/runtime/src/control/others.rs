@@ -316,7 +316,7 @@ mod tests {
             let own = OtherProcesses::new(vec![(1, near)]);
             own.hear(&Handle::current(), <[u8]>::to_vec, |error| panic!("{error}"));
             let silent = own.ask(1, b"?".to_vec()).await.unwrap_err();
-            assert!(silent.starts_with("it has not answered in"), "{silent}");
+            assert!(silent.starts_with("it has not responded in"), "{silent}");
             // An answer to what nobody asks any more, and to what nobody asked.
             for number in [1_u64, 77] {
                 let head = [&[ANSWER][..], &number.to_le_bytes(), &3_u32.to_le_bytes(), b"abc"].concat();

@@ -197,7 +197,7 @@ mod tests {
         let longer = "x".repeat(RECORD_BYTES_MAX);
         for (text, key, told) in [
             (&*longer, None, "select fewer columns"),
-            (&longer[..257], Some(0), "257 letters"),
+            (&longer[..257], Some(0), "257 characters"),
             ("", Some(0), "is empty"),
         ] {
             let (row, why) = Records::of(&rows(&[Some("a"), Some(text)]), key, BatchId(1)).err().unwrap();
