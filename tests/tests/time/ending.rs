@@ -191,7 +191,7 @@ from = "wire"
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(trial.rows("wired.jsonl"), Vec::<Value>::new());
     assert!(ended.stderr.contains("left in state"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("wired 1; they are gone"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("wired 1; they are lost"), "{}", ended.stderr);
 }
 
 /// A job over test batches with a stage `counts`, and what comes too late for it.

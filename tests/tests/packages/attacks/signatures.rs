@@ -225,7 +225,7 @@ fn a_package_that_is_signed_anew_may_be_used_again() {
     place.goes(Way::Add, &address, &signed).is_well();
     place.run(&["key", "revoke", &old.key()]).is_well();
     place.run(&["run", "job.toml"]).refused("signed it again, `millstream pull` fetches that signature").unwrap();
-    place.goes(Way::Pull, &address, &signed).refused("is revoked").unwrap();
+    place.goes(Way::Pull, &address, &signed).refused("uses a revoked key").unwrap();
     signed.signed(new.signs(&goods)).write(&registry);
     place.goes(Way::Pull, &address, &goods).is_well();
     place.run(&["run", "job.toml"]).is_well();
