@@ -116,7 +116,7 @@ test("a connection that is closed is a fault, and so is an address that is none"
     connection.close();
     assert.throws(() => connection.write("x", 9), (error) => net.Fault.is(error, "closed"));
     for (const address of ["nowhere", ":1", "host:", "host:x", "host:65536"]) {
-      assert.throws(() => new net.Connection(address, 9), /is no address, as in `example.com:514`/);
+      assert.throws(() => new net.Connection(address, 9), /is not an address; write it as `example.com:514`/);
     }
     return "";
   });
