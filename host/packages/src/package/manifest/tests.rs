@@ -80,7 +80,11 @@ fn what_is_no_package_is_refused() {
         ("/layers/0/size", json!(1_u64 << 40), "its layer claims to have 1099511627776 bytes; at most"),
         ("/layers/0/size", json!(1e300), "its manifest cannot be read"),
         ("/layers/0/urls", json!(["file:///etc/passwd"]), "its layer is stored elsewhere"),
-        ("/layers/0/digest", json!("sha256:../../x"), "its layer has the digest `sha256:../../x`, which is not SHA-256"),
+        (
+            "/layers/0/digest",
+            json!("sha256:../../x"),
+            "its layer has the digest `sha256:../../x`, which is not SHA-256",
+        ),
         ("/layers/0/digest", json!(format!("sha512:{}", "0".repeat(128))), "which is not SHA-256"),
         ("/config/mediaType", json!("application/vnd.oci.image.config.v1+json"), "its config is of type"),
         ("/config/size", json!(1 << 30), "its config claims to have 1073741824 bytes"),
