@@ -19,8 +19,7 @@ use crate::http::refusals::Refusals;
 use crate::limits::{HTTP_BODIES_BYTES_MAX, HTTP_HEAD_MS_MAX};
 use crate::receiver::bodies::{BodyRecords, Records};
 use crate::receiver::budget::Budget;
-use crate::receiver::listening::{Listening, bound, until_answered};
-use crate::receiver::panicked;
+use crate::receiver::listening::{Listening, bound, connection_ended, until_answered};
 use crate::tls;
 use frames::{Window, WindowRefusal, answer, begins};
 use millstream_base::batch::chunk::Chunk;
@@ -132,7 +131,7 @@ async fn listen(intake: Arc<Intake>, listener: TcpListener) {
     loop {
         tokio::select! {
             () = intake.inbox.closed() => break,
-            Some(ended) = connections.join_next(), if !connections.is_empty() => tell_panic(&intake, ended),
+            Some(ended) = connections.join_next(), if !connections.is_empty() => connection_ended(&intake.source, &intake.inbox, ended),
             (stream, peer, place) = acceptor.next() => {
                 let (intake, answering) = (intake.clone(), intake.inbox.answers());
                 connections.spawn(async move {
@@ -149,17 +148,7 @@ async fn listen(intake: Arc<Intake>, listener: TcpListener) {
     drop(acceptor);
     drop(listener);
     while let Some(ended) = connections.join_next().await {
-        tell_panic(&intake, ended);
-    }
-}
-
-fn tell_panic(intake: &Intake, ended: Result<(), tokio::task::JoinError>) {
-    match ended {
-        Err(error) if error.is_panic() => {
-            let name = format!("a connection of source `{}`", intake.source.name);
-            intake.inbox.fail(panicked(&name, error));
-        }
-        _ => {}
+        connection_ended(&intake.source, &intake.inbox, ended);
     }
 }
 

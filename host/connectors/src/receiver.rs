@@ -204,10 +204,7 @@ fn until_closed(inbox: Arc<Inbox>, runtime: &Handle, name: &str, receive: impl F
     });
     runtime.spawn(async move {
         tokio::select! {
-            ended = &mut receiving => match ended {
-                Err(error) if error.is_panic() => inbox.fail(panicked(&name, error)),
-                _ => {}
-            },
+            ended = &mut receiving => fail_on_panic(&inbox, &name, ended),
             () = inbox.closed() => receiving.abort(),
         }
     });
@@ -356,6 +353,14 @@ fn check_record_bytes(source: &SourceSpec, record_bytes: Option<u32>, origin: &O
             format!("is {given}, but the columns of schema take {needed} bytes"),
         )),
         _ => Ok(()),
+    }
+}
+
+/// What a task of this name has ended with. A panic in it fails the source.
+fn fail_on_panic(inbox: &Inbox, name: &str, ended: std::result::Result<(), JoinError>) {
+    match ended {
+        Err(error) if error.is_panic() => inbox.fail(panicked(name, error)),
+        _ => {}
     }
 }
 

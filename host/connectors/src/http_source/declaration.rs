@@ -5,9 +5,9 @@ mod server;
 
 use super::settings::{ClientReads, ServerReads};
 use crate::limits::HTTP_PRODUCERS_MAX_MAX;
+use crate::receiver::listening::CONNECTIONS_MAX;
 use millstream_base::job::connector::{COLUMNS, ROWS, SourceDeclaration, TLS};
 use millstream_base::job::keys::{KeyShape, TableKey, key};
-use millstream_base::limits;
 use std::sync::Arc;
 
 const KIND: &str = "http";
@@ -85,11 +85,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             "Maximum size of a request, 8MiB by default; a larger one is rejected.",
         ),
         key("request_time_max", KeyShape::Time, "Maximum time to receive a request, 30s by default."),
-        key(
-            "connections_max",
-            KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
-            "Maximum open connections, 1000 by default; more wait.",
-        ),
+        CONNECTIONS_MAX,
         key(
             "producers_max",
             KeyShape::Whole(1, HTTP_PRODUCERS_MAX_MAX),

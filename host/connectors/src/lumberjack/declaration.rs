@@ -1,7 +1,7 @@
 //! What a job file says of sources of kind `lumberjack`.
 
 use super::settings::{LumberjackReads, WINDOW_BYTES_MAX, WINDOW_MS_MAX};
-use crate::receiver::listening::check_certificate;
+use crate::receiver::listening::{CONNECTIONS_MAX, SPREAD, check_certificate};
 use millstream_base::error::Result;
 use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration, TLS_SHAPE};
 use millstream_base::job::keys::{KeyShape, key};
@@ -39,16 +39,8 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             "Maximum size of a window of events, also when decompressed; a larger one is rejected. 16MiB by default.",
         ),
         key("window_time_max", KeyShape::Time, "Maximum time to receive a window, 30s by default."),
-        key(
-            "spread",
-            KeyShape::Flag,
-            "Listen in all processes of the job, each for some of the senders. If false, one process listens. false by default.",
-        ),
-        key(
-            "connections_max",
-            KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
-            "Maximum open connections, 1000 by default; more wait.",
-        ),
+        SPREAD,
+        CONNECTIONS_MAX,
         key(
             "schema",
             KeyShape::Columns,

@@ -3,14 +3,13 @@
 use super::settings::{OtlpReads, OtlpSignal};
 use crate::http_source::server;
 use crate::http_source::settings::ServerReads;
-use crate::receiver::listening::check_certificate;
+use crate::receiver::listening::{CONNECTIONS_MAX, SPREAD, check_certificate};
 use millstream_base::error::Result;
 use millstream_base::job::PartMistakes;
 use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration, TLS_SHAPE};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{ColumnSpec, Format, Origin, SourceConfig, SourceSpec, SourceStart};
 use millstream_base::job::table::Reader;
-use millstream_base::limits;
 use std::sync::Arc;
 
 const KIND: &str = "otlp";
@@ -44,16 +43,8 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             "Maximum size of a request, also when decompressed; a larger one is rejected. 8MiB by default.",
         ),
         key("request_time_max", KeyShape::Time, "Maximum time to receive a request, 30s by default."),
-        key(
-            "spread",
-            KeyShape::Flag,
-            "Listen in all processes of the job, each for some of the senders. If false, one process listens. false by default.",
-        ),
-        key(
-            "connections_max",
-            KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
-            "Maximum open connections, 1000 by default; more wait.",
-        ),
+        SPREAD,
+        CONNECTIONS_MAX,
         key(
             "schema",
             KeyShape::Columns,

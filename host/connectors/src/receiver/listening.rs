@@ -2,7 +2,7 @@
 //! own. Whoever sends chooses a process, or what stands before them does, so no name can say whose a row is, and it is the other way
 //! round: a process names its partition so that the name falls to it.
 
-use super::{panicked, receiver_name, wrong};
+use super::{fail_on_panic, receiver_name, wrong};
 use crate::http::certificate::Certificate;
 use crate::http::listener::{bind, cannot_listen};
 use millstream_base::batch::chunk::Chunk;
@@ -10,9 +10,26 @@ use millstream_base::batch::partition::{Share, listener_name};
 use millstream_base::batch::position::Positions;
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
+use millstream_base::inbox::Inbox;
+use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{Origin, SourceSpec, SourceStart};
+use millstream_base::limits;
 use std::future::Future;
 use tokio::net::TcpListener;
+use tokio::task::JoinError;
+
+/// The key by which all processes of a job listen.
+pub const SPREAD: TableKey = key(
+    "spread",
+    KeyShape::Flag,
+    "Listen in all processes of the job, each for some of the senders. If false, one process listens. false by default.",
+);
+/// The key that bounds connections.
+pub const CONNECTIONS_MAX: TableKey = key(
+    "connections_max",
+    KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
+    "Maximum open connections, 1000 by default; more wait.",
+);
 
 /// How a process listens for a source.
 #[derive(Clone, Debug)]
@@ -52,6 +69,11 @@ impl Listening {
     }
 }
 
+/// A task that served a connection has ended. A panic in it fails the source.
+pub fn connection_ended(source: &SourceSpec, inbox: &Inbox, ended: std::result::Result<(), JoinError>) {
+    fail_on_panic(inbox, &format!("a connection of source `{}`", source.name), ended);
+}
+
 /// Listens at the address of a source.
 ///
 /// # Errors
@@ -76,10 +98,5 @@ pub fn until_answered(start: &SourceStart<'_>, listen: impl Future<Output = ()> 
         fault::thread("receiver");
         listen.await;
     });
-    runtime.spawn(async move {
-        match receiving.await {
-            Err(error) if error.is_panic() => inbox.fail(panicked(&name, error)),
-            _ => {}
-        }
-    });
+    runtime.spawn(async move { fail_on_panic(&inbox, &name, receiving.await) });
 }

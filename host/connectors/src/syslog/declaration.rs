@@ -1,7 +1,7 @@
 //! What a job file says of sources of kind `syslog`.
 
 use super::settings::{RECORD_BYTES_MAX, SyslogReads};
-use crate::receiver::listening::Listening;
+use crate::receiver::listening::{Listening, SPREAD};
 use crate::receiver::receive;
 use millstream_base::error::Result;
 use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration};
@@ -26,11 +26,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             KeyShape::Word(&["udp", "tcp", "both"]),
             "Protocol: datagrams (`udp`), connections (`tcp`), or both (`both`). `both` by default.",
         ),
-        key(
-            "spread",
-            KeyShape::Flag,
-            "Listen in all processes of the job, each for some of the senders. If false, one process listens. false by default.",
-        ),
+        SPREAD,
         key(
             "connections_max",
             KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),

@@ -8,7 +8,7 @@ use crate::http::listener::Acceptor;
 use crate::http::places::Place;
 use crate::http::write_deadline::WriteDeadline;
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS_MAX, HTTP_HEADERS_MAX};
-use crate::receiver::panicked;
+use crate::receiver::listening::connection_ended;
 use crate::tls;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -46,7 +46,7 @@ pub async fn listen(intake: Arc<Intake>, listener: TcpListener, certificate: Opt
     loop {
         tokio::select! {
             () = intake.inbox.closed() => break,
-            Some(ended) = connections.join_next(), if !connections.is_empty() => tell_panic(&intake, ended),
+            Some(ended) = connections.join_next(), if !connections.is_empty() => connection_ended(&intake.source, &intake.inbox, ended),
             (stream, peer, place) = acceptor.next() => {
                 let (intake, certificate, closed) = (intake.clone(), certificate.clone(), closed.clone());
                 let answering = intake.inbox.answers();
@@ -66,17 +66,7 @@ pub async fn listen(intake: Arc<Intake>, listener: TcpListener, certificate: Opt
     // Those that wait for a request end, and the others when they are answered.
     closing.send_replace(true);
     while let Some(ended) = connections.join_next().await {
-        tell_panic(&intake, ended);
-    }
-}
-
-fn tell_panic(intake: &Intake, ended: Result<(), tokio::task::JoinError>) {
-    match ended {
-        Err(error) if error.is_panic() => {
-            let name = format!("a connection of source `{}`", intake.source.name);
-            intake.inbox.fail(panicked(&name, error));
-        }
-        _ => {}
+        connection_ended(&intake.source, &intake.inbox, ended);
     }
 }
 
