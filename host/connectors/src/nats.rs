@@ -1,6 +1,6 @@
-//! A server of NATS with JetStream, as sources and sinks name it: its URLs, a connection with it, and what its errors mean.
+//! NATS servers with JetStream, for sources and sinks: URLs, connections, and the meaning of errors.
 //!
-//! The client is our own: the protocol is text and has few words, and what is needed of JetStream are some requests and answers of JSON.
+//! `nats/README.md` says why the connector has its own client and does not use `async-nats`.
 
 pub mod declaration;
 pub mod settings;
@@ -13,8 +13,8 @@ mod protocol;
 pub mod stream;
 
 pub use crate::dial::{ANSWER_MAX, Fault};
-pub use connection::{Connection, answer};
-pub use protocol::{Received, publish};
+pub use connection::{Connection, parse_response};
+pub use protocol::{ReceivedMessage, publish};
 
 use crate::dial::{ServerAddress, UrlForm};
 use credentials::Credentials;
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 const SHOWN_BYTES_MAX: usize = 300;
 
-/// Its URLs.
+/// The form of NATS URLs.
 pub const FORM: UrlForm = UrlForm {
     name: "NATS",
     plain: ("nats", 4222),
@@ -34,31 +34,31 @@ pub const FORM: UrlForm = UrlForm {
     closed: "it closed the connection",
 };
 
-/// Where a server is, and who the job is there.
+/// The address of a server, and the credentials of the job.
 #[derive(Clone)]
 pub struct Server {
     pub place: ServerAddress,
-    /// The file that says who the job is, where the URL does not.
+    /// Path to the credentials file, if the URL has no credentials.
     credentials: Option<PathBuf>,
 }
 
 impl Server {
-    /// The server that a URL of a job file names; or the key that is wrong, and why.
+    /// Reads `url`, `credentials` and `tls` of a job file. The error is the wrong key, and why.
     pub fn of(
         url: &str,
         credentials: Option<&Path>,
         tls: Option<&TlsSpec>,
-        folder: &Path,
+        dir: &Path,
     ) -> Result<Server, (&'static str, String)> {
-        let place = ServerAddress::of(url, &FORM, tls, folder)?;
+        let place = ServerAddress::of(url, &FORM, tls, dir)?;
         if let (Some(token), None) = (&place.user, &place.password) {
             secrets::keep(token, "(token)");
         }
-        let server = Server { place, credentials: credentials.map(|file| folder.join(file)) };
+        let server = Server { place, credentials: credentials.map(|file| dir.join(file)) };
         if server.credentials.is_some() && server.place.user.is_some() {
             return Err(("credentials", "`url` and `credentials` both have credentials; remove one of them".into()));
         }
-        server.credentials().map_err(|fault| match fault {
+        server.read_credentials().map_err(|fault| match fault {
             Fault::Passing(why) | Fault::Lasting(why) => {
                 ("credentials", format!("{why}; fix it, or name another file"))
             }
@@ -66,24 +66,24 @@ impl Server {
         Ok(server)
     }
 
-    /// What the file says now, which may be renewed while the job runs.
-    fn credentials(&self) -> Result<Option<Credentials>, Fault> {
+    /// Reads the credentials file again, because it may be renewed while the job runs.
+    fn read_credentials(&self) -> Result<Option<Credentials>, Fault> {
         self.credentials.as_deref().map(Credentials::read).transpose()
     }
 
-    /// Where it is, for people.
+    /// The server in messages.
     pub fn shown(&self) -> String {
         self.place.shown()
     }
 }
 
-/// What JetStream says where it does not do what it was asked for.
+/// An error response of JetStream.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ApiError {
-    /// As those of HTTP.
+    /// Like an HTTP status.
     pub code: u32,
-    /// Which error it is.
+    /// Identifies the error.
     pub err_code: u32,
     description: String,
 }
@@ -100,8 +100,8 @@ impl ApiError {
     const SYNCHRONIZING: [u32; 3] = [10_164, 10_176, 10_210];
     const STORE_FAILED: u32 = 10_077;
 
-    /// In words, and whether it may pass by itself.
-    pub fn fault(&self) -> Fault {
+    /// The error as a message, and whether it is transient.
+    pub fn to_fault(&self) -> Fault {
         let said = shown::harmless(&self.description, SHOWN_BYTES_MAX);
         match self.err_code {
             ApiError::NOT_FOR_ACCOUNT | ApiError::NOT_ENABLED => Fault::Lasting(format!(
@@ -110,7 +110,7 @@ impl ApiError {
             code if ApiError::RESOURCES.contains(&code) || ApiError::SYNCHRONIZING.contains(&code) => {
                 Fault::Passing(said)
             }
-            // A stream that is full (`discard = new`) among others.
+            // A full stream (`discard = new`), for example.
             ApiError::STORE_FAILED => Fault::Passing(said),
             _ if self.code >= 500 || matches!(self.code, 408 | 429) => Fault::Passing(said),
             _ => Fault::Lasting(said),

@@ -57,7 +57,7 @@ pub fn read(url: &str, rows: usize) {
     let mut connection = connect(url);
     let config =
         json!({ "deliver_policy": "all", "ack_policy": "none", "replay_policy": "instant", "mem_storage": true });
-    let made = connection.ask("$JS.API.CONSUMER.CREATE.rows", &json!({ "stream_name": "rows", "config": config }));
+    let made = connection.request("$JS.API.CONSUMER.CREATE.rows", &json!({ "stream_name": "rows", "config": config }));
     let made = made.expect("an answer").unwrap_or_else(|error| panic!("{error:?}"));
     let subject = format!("$JS.API.CONSUMER.MSG.NEXT.rows.{}", made["name"].as_str().expect("a name"));
     let (mut count, mut sum) = (0, 0.0);
@@ -68,7 +68,7 @@ pub fn read(url: &str, rows: usize) {
         publish(&mut request, &subject, Some(&inbox), &[], what.as_bytes());
         connection.send(&request).expect("the server listens");
         for _ in 0..most {
-            let message = connection.next(ANSWER_TIME_MAX).expect("no error").expect("a message");
+            let message = connection.next_message(ANSWER_TIME_MAX).expect("no error").expect("a message");
             sum += Row::of(&message.payload).sum();
         }
         count += most;
@@ -113,7 +113,7 @@ pub fn write_whole(url: &str, file: &str) {
         publish(&mut out, "so-far", Some(&inbox), &headers, total.to_string().as_bytes());
         connection.send(&out).expect("the server listens");
         out.clear();
-        let answer = connection.next(ANSWER_TIME_MAX).expect("no error").expect("an answer");
+        let answer = connection.next_message(ANSWER_TIME_MAX).expect("no error").expect("an answer");
         assert!(answer.payload.starts_with(b"{\"stream\""), "{:?}", answer.payload);
     }
 }
@@ -123,7 +123,7 @@ fn send(url: &str, subject: &str, rows: impl Iterator<Item = String>) {
     let inbox = connection.new_inbox();
     let (mut out, mut waiting) = (Vec::new(), 0);
     let confirmed = |connection: &mut Connection| {
-        let answer = connection.next(ANSWER_TIME_MAX).expect("no error").expect("an answer");
+        let answer = connection.next_message(ANSWER_TIME_MAX).expect("no error").expect("an answer");
         assert!(answer.payload.starts_with(b"{\"stream\""), "{:?}", answer.payload);
     };
     for row in rows {

@@ -1,6 +1,6 @@
-//! A connection with a server of NATS, for a thread that waits: what comes is read when it is asked for.
+//! A blocking connection to a NATS server. It reads from the socket only inside a call, so a slow job holds the server back.
 
-use super::protocol::{self, Incoming, Info, KnownBy, Received, publish, refusal};
+use super::protocol::{self, AuthMethod, Info, ReceivedMessage, ServerOp, publish, to_fault};
 use super::{ANSWER_MAX, ApiError, FORM, Fault, Server};
 use crate::dial::{Line, ServerAddress, silent};
 use serde_json::{Value as Json, json};
@@ -8,47 +8,47 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-/// After so long without a word the server is asked whether it lives.
-const QUIET_MAX: Duration = Duration::from_secs(30);
-/// Messages that wait while an answer is waited for: more than are ever asked for.
-const WAITING_MAX: usize = 100_000;
-/// Bytes of their payloads.
-const WAITING_BYTES_MAX: usize = 64 << 20;
-/// Status of an answer that nobody else gives: nobody listens to the subject.
-const NOBODY: u16 = 503;
+/// If the server sends nothing for this long, it gets a ping.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// Maximum messages that arrive before the response to a request. A job never requests that many.
+const QUEUED_MAX: usize = 100_000;
+/// Maximum bytes of their payloads.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
+/// Status of a response if no one subscribes to the subject.
+const NO_RESPONDERS: u16 = 503;
 
-/// A connection that the server has accepted.
+/// A connection that is logged in.
 pub struct Connection {
     line: Line,
-    known_by: KnownBy,
-    /// Most bytes of a message.
+    auth: AuthMethod,
+    /// Maximum bytes of a message, with its headers.
     pub payload_max: usize,
-    /// What answers begin with.
+    /// Prefix of the subjects for responses.
     inbox: String,
     requests: u64,
-    /// Messages that came while an answer was waited for.
-    waiting: VecDeque<Received>,
-    waiting_bytes: usize,
-    /// When it was asked whether it lives; `None`: it has said something since.
-    asked: Option<Instant>,
+    /// Messages that arrived before the response to a request.
+    queued: VecDeque<ReceivedMessage>,
+    queued_bytes: usize,
+    /// When the last ping was sent; `None` if the server has sent something since.
+    pinged_at: Option<Instant>,
 }
 
 impl Connection {
-    /// Connects, and waits until the server has accepted it.
+    /// Connects and logs in.
     pub fn open(server: &Server) -> Result<Connection, Fault> {
-        let credentials = server.credentials()?;
-        let known_by = match (&credentials, &server.place.user) {
-            (Some(_), _) => KnownBy::Credentials,
-            (None, Some(_)) => KnownBy::Url,
-            (None, None) => KnownBy::Nothing,
+        let credentials = server.read_credentials()?;
+        let auth = match (&credentials, &server.place.user) {
+            (Some(_), _) => AuthMethod::Credentials,
+            (None, Some(_)) => AuthMethod::Url,
+            (None, None) => AuthMethod::Nothing,
         };
         let mut line = Line::open(&server.place)?;
         let until = Instant::now() + ANSWER_MAX;
-        // The server speaks first, before TLS.
+        // The server sends its information before TLS.
         let info = loop {
-            match taken(&mut line)? {
-                Some(Incoming::Info(info)) => break info,
-                Some(Incoming::Error(said)) => return Err(refusal(&said, known_by)),
+            match take_op(&mut line)? {
+                Some(ServerOp::Info(info)) => break info,
+                Some(ServerOp::Error(said)) => return Err(to_fault(&said, auth)),
                 Some(_) => return Err(Fault::Passing("its first word is not NATS".into())),
                 None if line.more(until.saturating_duration_since(Instant::now()))? => {}
                 None => return Err(silent()),
@@ -58,19 +58,19 @@ impl Connection {
         line.secure(&server.place)?;
         let mut connection = Connection {
             line,
-            known_by,
+            auth,
             payload_max: if info.max_payload == 0 { usize::MAX } else { info.max_payload },
-            // Nobody can listen to answers who does not know it.
+            // Random, so that no other client can guess it and receive the responses.
             inbox: format!("_INBOX.{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1)),
             requests: 0,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            asked: None,
+            queued: VecDeque::new(),
+            queued_bytes: 0,
+            pinged_at: None,
         };
         if !info.headers {
             return Err(Fault::Lasting("it is too old: its messages have no headers; renew it (2.2 or newer)".into()));
         }
-        let mut hello = json!({
+        let mut connect = json!({
             "verbose": false, "pedantic": false, "tls_required": server.place.tls.is_some(), "name": "millstream",
             "lang": "rust", "version": env!("CARGO_PKG_VERSION"), "protocol": 1, "headers": true, "no_responders": true, "echo": false,
         });
@@ -81,113 +81,113 @@ impl Connection {
                         .into(),
                 )
             })?;
-            credentials.tell(&mut hello, nonce);
+            credentials.sign(&mut connect, nonce);
         }
         let password = server.place.password.as_deref().map(String::from_utf8_lossy);
         match (&server.place.user, password) {
             (Some(user), Some(password)) => {
-                hello["user"] = user.as_str().into();
-                hello["pass"] = password.into();
+                connect["user"] = user.as_str().into();
+                connect["pass"] = password.into();
             }
-            (Some(token), None) => hello["auth_token"] = token.as_str().into(),
+            (Some(token), None) => connect["auth_token"] = token.as_str().into(),
             (None, _) => {}
         }
-        let first = format!("CONNECT {hello}\r\nSUB {}.* 1\r\nPING\r\n", connection.inbox);
-        connection.line.send(first.as_bytes())?;
+        let login = format!("CONNECT {connect}\r\nSUB {}.* 1\r\nPING\r\n", connection.inbox);
+        connection.line.send(login.as_bytes())?;
         loop {
-            match connection.take_or_wait(until)? {
-                Some(Incoming::Pong) => return Ok(connection),
+            match connection.next_op(until)? {
+                Some(ServerOp::Pong) => return Ok(connection),
                 Some(_) => {}
                 None => return Err(silent()),
             }
         }
     }
 
-    /// Sends this.
+    /// Sends encoded operations.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         self.line.send(bytes)
     }
 
-    /// A subject that answers may come to, and that was never used.
+    /// Returns an unused subject for responses.
     pub fn new_inbox(&mut self) -> String {
         self.requests += 1;
         format!("{}.{}", self.inbox, self.requests)
     }
 
-    /// The next message; `None`: none has come within this time.
-    pub fn next(&mut self, wait: Duration) -> Result<Option<Received>, Fault> {
-        match self.waiting.pop_front() {
+    /// Returns the next message, or `None` after `wait`.
+    pub fn next_message(&mut self, wait: Duration) -> Result<Option<ReceivedMessage>, Fault> {
+        match self.queued.pop_front() {
             Some(message) => {
-                self.waiting_bytes = self.waiting_bytes.saturating_sub(message.payload.len());
+                self.queued_bytes = self.queued_bytes.saturating_sub(message.payload.len());
                 Ok(Some(message))
             }
-            None => self.next_new(Instant::now() + wait),
+            None => self.receive(Instant::now() + wait),
         }
     }
 
-    fn next_new(&mut self, until: Instant) -> Result<Option<Received>, Fault> {
+    fn receive(&mut self, until: Instant) -> Result<Option<ReceivedMessage>, Fault> {
         loop {
-            match self.take_or_wait(until)? {
-                Some(Incoming::Message(message)) => return Ok(Some(message)),
+            match self.next_op(until)? {
+                Some(ServerOp::Message(message)) => return Ok(Some(message)),
                 Some(_) => {}
                 None => return Ok(None),
             }
         }
     }
 
-    /// What JetStream answers to a request, or what it says where it does not do that.
-    pub fn ask(&mut self, subject: &str, what: &Json) -> Result<Result<Json, ApiError>, Fault> {
+    /// Sends a request to the JetStream API and waits for the response, which may be an error.
+    pub fn request(&mut self, subject: &str, what: &Json) -> Result<Result<Json, ApiError>, Fault> {
         let inbox = self.new_inbox();
         let mut request = Vec::new();
         publish(&mut request, subject, Some(&inbox), &[], what.to_string().as_bytes());
         self.line.send(&request)?;
         let until = Instant::now() + ANSWER_MAX;
         loop {
-            match self.next_new(until)? {
-                Some(message) if message.subject == inbox => return answer(&message),
-                Some(_) if self.waiting.len() >= WAITING_MAX || self.waiting_bytes >= WAITING_BYTES_MAX => {
+            match self.receive(until)? {
+                Some(message) if message.subject == inbox => return parse_response(&message),
+                Some(_) if self.queued.len() >= QUEUED_MAX || self.queued_bytes >= QUEUED_BYTES_MAX => {
                     return Err(Fault::Passing("it sends more than was requested".into()));
                 }
                 Some(message) => {
-                    self.waiting_bytes += message.payload.len();
-                    self.waiting.push_back(message);
+                    self.queued_bytes += message.payload.len();
+                    self.queued.push_back(message);
                 }
                 None => return Err(silent()),
             }
         }
     }
 
-    /// Asks the server whether it lives, where nothing was said for a while.
+    /// Sends a ping if the server was idle, and fails if the last one got no response.
     pub fn keep_alive(&mut self) -> Result<(), Fault> {
-        if self.asked.is_some_and(|asked| asked.elapsed() > ANSWER_MAX) {
+        if self.pinged_at.is_some_and(|pinged_at| pinged_at.elapsed() > ANSWER_MAX) {
             return Err(silent());
         }
-        if self.asked.is_none() && self.line.heard.elapsed() >= QUIET_MAX {
+        if self.pinged_at.is_none() && self.line.heard.elapsed() >= IDLE_MAX {
             self.line.send(b"PING\r\n")?;
-            self.asked = Some(Instant::now());
+            self.pinged_at = Some(Instant::now());
         }
         Ok(())
     }
 
-    /// The next of what it sends, with pings answered; `None`: nothing came until then.
-    fn take_or_wait(&mut self, until: Instant) -> Result<Option<Incoming>, Fault> {
+    /// Returns the next operation, or `None` at `until`. Responds to pings.
+    fn next_op(&mut self, until: Instant) -> Result<Option<ServerOp>, Fault> {
         loop {
-            match taken(&mut self.line)? {
-                Some(Incoming::Ping) => self.line.send(b"PONG\r\n")?,
-                Some(Incoming::Error(said)) => return Err(refusal(&said, self.known_by)),
-                Some(incoming) => return Ok(Some(incoming)),
+            match take_op(&mut self.line)? {
+                Some(ServerOp::Ping) => self.line.send(b"PONG\r\n")?,
+                Some(ServerOp::Error(said)) => return Err(to_fault(&said, self.auth)),
+                Some(op) => return Ok(Some(op)),
                 None => {
                     if !self.line.more(until.saturating_duration_since(Instant::now()))? {
                         return Ok(None);
                     }
-                    self.asked = None;
+                    self.pinged_at = None;
                 }
             }
         }
     }
 }
 
-fn taken(line: &mut Line) -> Result<Option<Incoming>, Fault> {
+fn take_op(line: &mut Line) -> Result<Option<ServerOp>, Fault> {
     protocol::take(&mut line.buffer).map_err(|why| Fault::Passing(format!("what it sends is not NATS: {}", why.0)))
 }
 
@@ -204,19 +204,19 @@ fn check_tls(place: &ServerAddress, info: &Info) -> Result<(), Fault> {
     }
 }
 
-/// What an answer of JetStream holds.
-pub fn answer(message: &Received) -> Result<Result<Json, ApiError>, Fault> {
-    if message.status == Some(NOBODY) {
+/// Parses a response of the JetStream API.
+pub fn parse_response(message: &ReceivedMessage) -> Result<Result<Json, ApiError>, Fault> {
+    if message.status == Some(NO_RESPONDERS) {
         return Err(Fault::Passing(
             "JetStream does not respond: it is off (nats-server -js turns it on), or no stream has the subject, or the server is just \
              starting"
                 .into(),
         ));
     }
-    let answer: Json = serde_json::from_slice(&message.payload)
+    let response: Json = serde_json::from_slice(&message.payload)
         .map_err(|_| Fault::Passing("its JetStream response is not JSON".into()))?;
-    match answer.get("error") {
-        None | Some(Json::Null) => Ok(Ok(answer)),
+    match response.get("error") {
+        None | Some(Json::Null) => Ok(Ok(response)),
         Some(error) => Ok(Err(serde_json::from_value(error.clone()).unwrap_or_default())),
     }
 }

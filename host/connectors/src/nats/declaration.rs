@@ -1,4 +1,4 @@
-//! What a job file says of sources and sinks of kind `nats`.
+//! Declares sources and sinks of kind `nats`: their keys, checks and guarantees.
 
 use super::settings::{NatsReads, NatsSubject, NatsWrites};
 use super::{sink, source, subject};
@@ -37,7 +37,7 @@ const CREDENTIALS: TableKey = key(
      read at each connection, and replaces user, password or token in `url`.",
 );
 
-/// Sources.
+/// The source.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "a NATS JetStream stream",
@@ -63,7 +63,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
     read: |r| Arc::new(NatsReads::read(r)),
 };
 
-/// Sinks.
+/// The sink.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "a NATS JetStream stream",
@@ -132,7 +132,7 @@ impl SourceConfig for NatsReads {
         self.streams.iter().for_each(|stream| check_stream(stream, part));
         part.names("subject", &self.subjects);
         for filter in &self.subjects {
-            if let Err(why) = subject::filter(filter) {
+            if let Err(why) = subject::check_filter(filter) {
                 part.wrong(
                     "subject",
                     format!(
@@ -163,11 +163,11 @@ impl SourceConfig for NatsReads {
     }
 
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
-        polled::check(source, origin, source::Nats::of(source, self, origin))
+        polled::check(source, origin, source::NatsReader::of(source, self, origin))
     }
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
-        let readers = polled::readers((start.source, self, start.origin), source::Nats::of);
+        let readers = polled::readers((start.source, self, start.origin), source::NatsReader::of);
         polled::start(start, readers);
         Ok(())
     }
@@ -210,7 +210,7 @@ impl SinkConfig for NatsWrites {
     }
 
     fn await_server(&self, start: SinkStart<'_>) -> Result<()> {
-        sink::await_answer(self, start)
+        sink::await_server(self, start)
     }
 
     fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {

@@ -1,4 +1,4 @@
-//! The words of the protocol of NATS, written and read; nothing here waits.
+//! The NATS client protocol: parses what servers send and encodes messages. Does no I/O.
 
 use crate::dial::{Fault, ProtocolError};
 use bytes::{Buf, Bytes, BytesMut};
@@ -6,63 +6,61 @@ use millstream_base::shown;
 use serde::Deserialize;
 use std::io::Write as _;
 
-/// Bytes of a line; that of `INFO` names all servers of a cluster.
+/// Maximum bytes of a line. `INFO` lists all servers of a cluster.
 const LINE_BYTES_MAX: usize = 1 << 20;
-/// Bytes of a message: the most that a server can be told to take, and its headers.
+/// Maximum bytes of a message: the maximum `max_payload` of a server (64 MiB), and headers.
 const MESSAGE_BYTES_MAX: usize = 65 << 20;
 const SHOWN_BYTES_MAX: usize = 300;
 
-/// What a server says of itself.
+/// The server's information.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Info {
-    /// Whether it speaks TLS only, or also.
+    /// Whether the server requires TLS, or only supports it.
     pub tls_required: bool,
     pub tls_available: bool,
     /// Whether messages may have headers.
     pub headers: bool,
-    /// Whether it wants to know who connects.
-    pub auth_required: bool,
-    /// Most bytes of a message.
+    /// Maximum bytes of a message; 0 if the server does not say.
     pub max_payload: usize,
-    /// What those who show a key are to sign.
+    /// What clients with a key must sign.
     pub nonce: Option<String>,
 }
 
-/// By what a server is to know the job.
+/// Where the job's credentials come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KnownBy {
+pub enum AuthMethod {
     Nothing,
     Url,
     Credentials,
 }
 
-/// What a server sends.
+/// An operation that a server sends.
 #[derive(Debug)]
-pub enum Incoming {
+pub enum ServerOp {
     Info(Box<Info>),
-    Message(Received),
+    Message(ReceivedMessage),
     Ping,
-    /// It heard what was sent before.
+    /// The response to a ping: the server has processed what was sent before it.
     Pong,
     Ok,
     Error(String),
 }
 
-/// A message.
+/// A received message.
 #[derive(Clone, Debug, Default)]
-pub struct Received {
+pub struct ReceivedMessage {
     pub subject: String,
-    /// Where an answer is to go.
+    /// Subject for a response.
     pub reply: Option<String>,
-    /// That of a message which only tells how something stands.
+    /// Set if the message is a status of the server.
     pub status: Option<u16>,
     pub headers: Vec<(String, String)>,
     pub payload: Bytes,
 }
 
-/// Takes the next one out; `None`: it has not come as a whole.
-pub fn take(buffer: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
+/// Takes the next operation out of `buffer`, or returns `None` if it is incomplete.
+pub fn take(buffer: &mut BytesMut) -> Result<Option<ServerOp>, ProtocolError> {
     let Some(end) = memchr::memchr(b'\n', buffer) else {
         return if buffer.len() > LINE_BYTES_MAX { Err(ProtocolError("a line is too long")) } else { Ok(None) };
     };
@@ -71,22 +69,22 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
         .map_err(|_| ProtocolError("a line is not UTF-8"))?;
     let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     let other = match word.to_ascii_uppercase().as_str() {
-        "MSG" | "HMSG" => return message(buffer, end),
-        "INFO" => Incoming::Info(Box::new(
+        "MSG" | "HMSG" => return take_message(buffer, end),
+        "INFO" => ServerOp::Info(Box::new(
             serde_json::from_str(rest).map_err(|_| ProtocolError("its server information is not JSON"))?,
         )),
-        "PING" => Incoming::Ping,
-        "PONG" => Incoming::Pong,
-        "+OK" => Incoming::Ok,
-        "-ERR" => Incoming::Error(rest.trim().trim_matches('\'').to_owned()),
+        "PING" => ServerOp::Ping,
+        "PONG" => ServerOp::Pong,
+        "+OK" => ServerOp::Ok,
+        "-ERR" => ServerOp::Error(rest.trim().trim_matches('\'').to_owned()),
         _ => return Err(ProtocolError("a line begins with an unknown word")),
     };
     buffer.advance(end + 1);
     Ok(Some(other))
 }
 
-/// A message whose first line ends here.
-fn message(buffer: &mut BytesMut, end: usize) -> Result<Option<Incoming>, ProtocolError> {
+/// Takes a message whose first line ends at `end`.
+fn take_message(buffer: &mut BytesMut, end: usize) -> Result<Option<ServerOp>, ProtocolError> {
     let line = buffer.get(..end).unwrap_or_default();
     let line = std::str::from_utf8(line).map_err(|_| ProtocolError("a line is not UTF-8"))?;
     let parts: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -102,16 +100,18 @@ fn message(buffer: &mut BytesMut, end: usize) -> Result<Option<Incoming>, Protoc
     if all > MESSAGE_BYTES_MAX || headers > all {
         return Err(ProtocolError("a message is too long"));
     }
-    let whole = end + 1 + all + 2;
-    if buffer.len() < whole {
-        buffer.reserve(whole - buffer.len());
+    let end_of_message = end + 1 + all + 2;
+    if buffer.len() < end_of_message {
+        buffer.reserve(end_of_message - buffer.len());
         return Ok(None);
     }
-    let mut received = Received { subject: subject.to_owned(), reply: reply.map(str::to_owned), ..Received::default() };
+    let mut received =
+        ReceivedMessage { subject: subject.to_owned(), reply: reply.map(str::to_owned), ..ReceivedMessage::default() };
     buffer.advance(end + 1);
     let head = buffer.split_to(headers);
     received.payload = buffer.split_to(all - headers).freeze();
     buffer.advance(2);
+    // Servers check neither encoding nor form of headers. An error here would repeat forever: the stream keeps the message.
     let head = String::from_utf8_lossy(&head);
     let mut lines = head.split("\r\n");
     let first = lines.next().and_then(|line| line.strip_prefix("NATS/1.0"));
@@ -121,10 +121,10 @@ fn message(buffer: &mut BytesMut, end: usize) -> Result<Option<Incoming>, Protoc
             received.headers.push((name.to_owned(), value.trim().to_owned()));
         }
     }
-    Ok(Some(Incoming::Message(received)))
+    Ok(Some(ServerOp::Message(received)))
 }
 
-/// Writes a message to a subject.
+/// Encodes a message to a subject.
 pub fn publish(to: &mut Vec<u8>, subject: &str, reply: Option<&str>, headers: &[(&str, &str)], payload: &[u8]) {
     const BEGIN: &[u8] = b"NATS/1.0\r\n";
     const END: &[u8] = b"\r\n";
@@ -153,17 +153,17 @@ pub fn publish(to: &mut Vec<u8>, subject: &str, reply: Option<&str>, headers: &[
     to.extend_from_slice(b"\r\n");
 }
 
-/// What a server means by an error. The protocol has words for them and no numbers.
-pub fn refusal(said: &str, known_by: KnownBy) -> Fault {
-    let shown = shown::harmless(said, SHOWN_BYTES_MAX);
-    let begins = |words: &str| said.get(..words.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(words));
+/// Converts an error of the server. The protocol has no error codes, only texts.
+pub fn to_fault(text: &str, auth: AuthMethod) -> Fault {
+    let shown = shown::harmless(text, SHOWN_BYTES_MAX);
+    let begins = |words: &str| text.get(..words.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(words));
     if begins("Authorization Violation") || begins("User Authentication Revoked") || begins("Account Authentication") {
-        return Fault::Lasting(match known_by {
-            KnownBy::Url => "authentication failed; check user, password or token in `url`".into(),
-            KnownBy::Credentials => {
+        return Fault::Lasting(match auth {
+            AuthMethod::Url => "authentication failed; check user, password or token in `url`".into(),
+            AuthMethod::Credentials => {
                 "it rejected the key or JWT, which may have expired; renew the file that `credentials` names".into()
             }
-            KnownBy::Nothing => {
+            AuthMethod::Nothing => {
                 "authentication required; add user and password or a token to `url`, or set `credentials`".into()
             }
         });
@@ -181,22 +181,22 @@ pub fn refusal(said: &str, known_by: KnownBy) -> Fault {
 mod tests {
     use super::*;
 
-    fn all(bytes: &[u8]) -> Vec<Incoming> {
+    fn all(bytes: &[u8]) -> Vec<ServerOp> {
         let mut buffer = BytesMut::from(bytes);
         std::iter::from_fn(|| take(&mut buffer).expect("it can be read")).collect()
     }
 
     #[test]
-    fn messages_are_read_as_they_were_written() {
+    fn operations_are_parsed() {
         let mut bytes = b"INFO {\"max_payload\":5,\"other\":1}\r\nping\r\n-ERR 'it fails'\r\n".to_vec();
         bytes.extend(b"HMSG a.b 1 back 29 32\r\nNATS/1.0 404 None\r\nA: b:c\r\n\r\n\r\nx\r\nMSG c 1 2\r\nhi\r\n");
         let found = all(&bytes);
         let [
-            Incoming::Info(info),
-            Incoming::Ping,
-            Incoming::Error(why),
-            Incoming::Message(first),
-            Incoming::Message(second),
+            ServerOp::Info(info),
+            ServerOp::Ping,
+            ServerOp::Error(why),
+            ServerOp::Message(first),
+            ServerOp::Message(second),
         ] = &found[..]
         else {
             panic!("{found:?}")
@@ -211,10 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_in_pieces_is_waited_for_and_what_is_wrong_is_told() {
-        let whole = b"HMSG a 1 12 14\r\nNATS/1.0\r\n\r\nhi\r\n";
-        for end in 0..whole.len() {
-            assert!(all(&whole[..end]).is_empty(), "{end}");
+    fn incomplete_operations_wait_and_invalid_ones_fail() {
+        let message = b"HMSG a 1 12 14\r\nNATS/1.0\r\n\r\nhi\r\n";
+        for end in 0..message.len() {
+            assert!(all(&message[..end]).is_empty(), "{end}");
         }
         for wrong in [
             &b"MSG a\r\n"[..],
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_has_its_headers() {
+    fn messages_are_encoded_with_headers() {
         let mut to = Vec::new();
         publish(&mut to, "a", None, &[], b"x");
         publish(&mut to, "b", Some("r"), &[("N", "v")], b"yz");

@@ -4,43 +4,43 @@ use millstream_base::job::spec::{RecordFormat, ServerStart};
 use millstream_base::job::spec::{SinkServer, Url};
 use std::path::PathBuf;
 
-/// Which streams are read.
+/// Settings of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NatsReads {
-    /// Where the server is, and the credentials.
+    /// The server, with user, password or token.
     pub url: Url,
-    /// The names of the streams.
+    /// Names of the streams.
     pub streams: Vec<String>,
-    /// Which subjects are read; none: all.
+    /// Subjects to read; all if empty.
     pub subjects: Vec<String>,
-    /// Where a job begins.
+    /// Where to begin without a saved position.
     pub start: ServerStart,
-    /// The file with the credentials, where `url` has none.
+    /// Path to the credentials file, if `url` has no credentials.
     pub credentials: Option<PathBuf>,
 }
 
-/// What is written.
+/// Settings of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NatsWrites {
     /// The server.
     pub server: SinkServer,
     /// The stream.
     pub stream: String,
-    /// Where messages go.
+    /// Subject of the messages.
     pub subject: NatsSubject,
-    /// What is in a message: JSON, or a single column of text or bytes.
+    /// Format of the messages: JSON, or a single text or binary column.
     pub format: RecordFormat,
-    /// Whether the job refuses a stream that takes no batches as a whole; else messages may come again after a crash.
+    /// Whether the stream must support atomic batches. If not, messages may be duplicated after a crash.
     pub exactly_once: bool,
-    /// The file with the credentials, where the URL has none.
+    /// Path to the credentials file, if `url` has no credentials.
     pub credentials: Option<PathBuf>,
 }
 
-/// Where the messages of a sink go.
+/// Subject of the messages of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NatsSubject {
-    /// All to this subject.
+    /// The same for all messages.
     Fixed(String),
-    /// Each to the subject that this column names, which is not in the message.
+    /// A column, which is not part of the message.
     Column(String),
 }

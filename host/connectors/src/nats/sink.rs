@@ -1,13 +1,13 @@
-//! Sink `nats`: each row is a message in a stream of JetStream.
+//! Sink `nats`: each row is a message in a JetStream stream.
 //!
-//! Exactly once: the rows of a batch and a marker, which is a message of its own subject in the same stream, are published as one batch of
-//! JetStream, whole or not at all, on condition that the marker is still the one that this start knows. A batch of JetStream holds 1,000
-//! messages; where there are more rows the marker says how many of them are there, with a digest of all, and the others follow. So a process
-//! that lost the job adds nothing, and a batch whose answer was lost is not there twice. At least once: each row is published by itself.
+//! Exactly once: the rows of a batch and a marker are one JetStream batch, which the server stores atomically. The marker is a message with its
+//! own subject in the same stream. The server rejects the batch unless the marker is still the one that this start read, so a replaced
+//! process adds nothing, and a batch whose response was lost is not stored twice. A JetStream batch has at most 1,000 messages. If there are
+//! more rows, the marker has the number of stored rows and a digest of all, and the rest follows. At least once: rows are published one by one.
 
 use super::settings::{NatsSubject, NatsWrites};
 use super::subject;
-use crate::nats::stream::{Stream, markers};
+use crate::nats::stream::{Stream, marker_prefix};
 use crate::nats::{Connection, Fault, Server};
 use crate::sink::commit_retry::{CommitRetry, ServerFault};
 use crate::sink::server::messages::{MessageForm, MessageTarget, Outgoing};
@@ -22,7 +22,6 @@ use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::{SinkServer, SinkStart};
-
 use millstream_base::owner::Owner;
 use millstream_base::shown;
 use send::PublishFailure;
@@ -32,24 +31,24 @@ use std::time::Duration;
 mod marker;
 mod send;
 
-/// Messages of a batch of JetStream, with the marker, unless a server allows fewer.
+/// Messages per JetStream batch, including the marker. Servers may allow fewer.
 const BATCH_MAX: usize = 1_000;
 
-/// Publishes every batch that has rows.
+/// The sink, after its start.
 struct NatsSink {
     name: String,
     server: Server,
     writes: NatsWrites,
-    /// Of the column with the subjects.
+    /// Index of the column with the subjects.
     column: Option<usize>,
-    /// The subject of the marker; `None`: at least once.
+    /// Subject of the marker; `None` if messages are published at least once.
     marker: Option<String>,
     generation: u64,
-    /// What the ids of messages begin with.
+    /// Prefix of message IDs.
     sender: String,
     wait: Duration,
     failure: Failure,
-    /// `None`: the connection was lost, or none was needed yet.
+    /// `None` if the connection was lost, or was not needed yet.
     connection: Option<Connection>,
     stream: Stream,
     at: Marker,
@@ -57,7 +56,7 @@ struct NatsSink {
     committed: Option<BatchId>,
 }
 
-/// Checks the columns, and asks the server what the stream is.
+/// Checks the columns, and the stream on the server.
 pub(super) fn check(
     writes: &NatsWrites,
     start: SinkStart<'_>,
@@ -65,20 +64,20 @@ pub(super) fn check(
     keeps_checkpoints: bool,
 ) -> Result<()> {
     let SinkStart { spec, origin, .. } = start;
-    form(writes).check(spec, schema, origin)?;
-    let server = server(writes, start)?;
+    message_form(writes).check(spec, schema, origin)?;
+    let server = server_of(writes, start)?;
     let found = ask(start, writes.server.wait, &server.shown(), || {
         let found = Connection::open(&server).and_then(|mut connection| Stream::find(&mut connection, &writes.stream));
         found.map_err(|fault| not_begun(spec, origin, &server.shown(), fault))
     })?;
     match found {
-        Some(stream) => fit(writes, &stream, writes.exactly_once && keeps_checkpoints)
+        Some(stream) => check_stream(writes, &stream, writes.exactly_once && keeps_checkpoints)
             .map_err(|(key, message)| wrong(spec, origin, key, message)),
-        None => made(writes).map(drop).map_err(|message| wrong(spec, origin, "stream", message)),
+        None => stream_config(writes).map(drop).map_err(|message| wrong(spec, origin, "stream", message)),
     }
 }
 
-/// Takes the sink over from earlier starts of the job.
+/// Opens the sink and fences earlier starts of the job.
 pub(super) fn open(
     writes: &NatsWrites,
     start: SinkStart<'_>,
@@ -87,16 +86,16 @@ pub(super) fn open(
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
     let SinkStart { spec, origin, .. } = start;
-    let column = form(writes).column(spec, schema, origin)?;
+    let column = message_form(writes).column(spec, schema, origin)?;
     let owner_of_marker = owner.filter(|_| writes.exactly_once);
     if owner.is_some() && owner_of_marker.is_none() {
         tracing::info!("sink `{}` sends at least once: after a crash some messages may come again", spec.name);
     }
     let mut sink = NatsSink {
         name: spec.name.clone(),
-        server: server(writes, start)?,
-        marker: owner_of_marker.map(|owner| marker(writes, &owner.job_id, &spec.name)),
-        sender: format!("{}.{}", job_id(owner), token(&spec.name)),
+        server: server_of(writes, start)?,
+        marker: owner_of_marker.map(|owner| marker_subject(writes, &owner.job_id, &spec.name)),
+        sender: format!("{}.{}", job_id(owner), to_token(&spec.name)),
         writes: writes.clone(),
         column,
         generation: owner.map_or(0, |owner| owner.generation.0),
@@ -110,11 +109,11 @@ pub(super) fn open(
     };
     let place = sink.server.shown();
     ask(start, writes.server.wait, &place, || {
-        sink.take_over().map_err(|stopped| match stopped {
+        sink.take_over().map_err(|failed| match failed {
             PublishFailure::Fault(fault) => not_begun(spec, origin, &place, fault),
             PublishFailure::Job(error) => ServerFault::Lasting(error),
             PublishFailure::Key(key, message) => ServerFault::Lasting(wrong(spec, origin, key, message)),
-            // No row is published before the job runs.
+            // Cannot happen: no row is published before the job runs.
             PublishFailure::Row(why) => not_begun(spec, origin, &place, Fault::Lasting(why)),
         })
     })?;
@@ -124,36 +123,36 @@ pub(super) fn open(
 /// Reads the marker.
 pub(super) fn committed(writes: &NatsWrites, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
     let SinkStart { spec, origin, .. } = start;
-    let server = server(writes, start)?;
+    let server = server_of(writes, start)?;
     if !writes.exactly_once {
         return Ok(None);
     }
-    let subject = marker(writes, job_id, &spec.name);
+    let subject = marker_subject(writes, job_id, &spec.name);
     let read = ask(start, writes.server.wait, &server.shown(), || {
         let opened = Connection::open(&server);
         let read = opened.and_then(|mut connection| Marker::read(&mut connection, &writes.stream, &subject));
         read.map_err(|fault| not_begun(spec, origin, &server.shown(), fault))
     })?;
-    Ok(read.batch())
+    Ok(read.committed_batch())
 }
 
-/// Waits until somebody answers, whatever they say.
-pub(super) fn await_answer(writes: &NatsWrites, start: SinkStart<'_>) -> Result<()> {
-    let Ok(server) = server(writes, start) else { return Ok(()) };
-    // JetStream answers later than the server itself.
+/// Waits until the server responds, even if with an error.
+pub(super) fn await_server(writes: &NatsWrites, start: SinkStart<'_>) -> Result<()> {
+    let Ok(server) = server_of(writes, start) else { return Ok(()) };
+    // JetStream starts after the server itself.
     await_answer_of(start, writes.server.wait, &server.shown(), || {
         let mut connection = Connection::open(&server)?;
         Stream::find(&mut connection, &writes.stream).map(drop)
     })
 }
 
-fn server(writes: &NatsWrites, start: SinkStart<'_>) -> Result<Server> {
+fn server_of(writes: &NatsWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkServer { url, tls, .. } = &writes.server;
     let usable = Server::of(url, writes.credentials.as_deref(), tls.as_ref(), &start.origin.folder);
     usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
-fn form(writes: &NatsWrites) -> MessageForm<'_> {
+fn message_form(writes: &NatsWrites) -> MessageForm<'_> {
     let to = match &writes.subject {
         NatsSubject::Fixed(subject) => MessageTarget::Fixed(subject),
         NatsSubject::Column(name) => MessageTarget::Column(name),
@@ -161,8 +160,12 @@ fn form(writes: &NatsWrites) -> MessageForm<'_> {
     MessageForm { to, key: "subject_from", word: "subject", format: writes.format }
 }
 
-/// Whether a stream takes what the sink writes; or the key that is wrong and why.
-fn fit(writes: &NatsWrites, stream: &Stream, exactly: bool) -> std::result::Result<(), (&'static str, String)> {
+/// Checks that a stream accepts what the sink writes. The error is the wrong key, and why.
+fn check_stream(
+    writes: &NatsWrites,
+    stream: &Stream,
+    exactly: bool,
+) -> std::result::Result<(), (&'static str, String)> {
     let (name, config) = (&writes.stream, &stream.config);
     if config.sealed || config.mirror.is_some() {
         return Err((
@@ -171,7 +174,7 @@ fn fit(writes: &NatsWrites, stream: &Stream, exactly: bool) -> std::result::Resu
         ));
     }
     if let NatsSubject::Fixed(subject) = &writes.subject
-        && !stream.takes(subject)
+        && !stream.accepts(subject)
     {
         return Err((
             "subject",
@@ -200,8 +203,8 @@ fn fit(writes: &NatsWrites, stream: &Stream, exactly: bool) -> std::result::Resu
             ),
         ));
     }
-    let subjects = format!("{}>", markers(name));
-    if !stream.takes(&subjects) {
+    let subjects = format!("{}>", marker_prefix(name));
+    if !stream.accepts(&subjects) {
         return Err((
             "stream",
             format!(
@@ -213,8 +216,8 @@ fn fit(writes: &NatsWrites, stream: &Stream, exactly: bool) -> std::result::Resu
     Ok(())
 }
 
-/// How a stream is made that is not there.
-fn made(writes: &NatsWrites) -> std::result::Result<serde_json::Value, String> {
+/// Configuration of a stream that the sink creates.
+fn stream_config(writes: &NatsWrites) -> std::result::Result<serde_json::Value, String> {
     let name = &writes.stream;
     let NatsSubject::Fixed(subject) = &writes.subject else {
         return Err(format!(
@@ -222,18 +225,18 @@ fn made(writes: &NatsWrites) -> std::result::Result<serde_json::Value, String> {
         ));
     };
     Ok(json!({
-        "name": name, "subjects": [subject, format!("{}>", markers(name))], "retention": "limits", "storage": "file", "num_replicas": 1,
+        "name": name, "subjects": [subject, format!("{}>", marker_prefix(name))], "retention": "limits", "storage": "file", "num_replicas": 1,
         "allow_atomic": true, "allow_rollup_hdrs": true, "allow_msg_ttl": true, "allow_direct": true,
     }))
 }
 
-/// The subject of a marker.
-fn marker(writes: &NatsWrites, job_id: &str, sink: &str) -> String {
-    format!("{}{}.{}", markers(&writes.stream), token(job_id), token(sink))
+/// Subject of the marker.
+fn marker_subject(writes: &NatsWrites, job_id: &str, sink: &str) -> String {
+    format!("{}{}.{}", marker_prefix(&writes.stream), to_token(job_id), to_token(sink))
 }
 
-/// A name as one token of a subject.
-fn token(name: &str) -> String {
+/// Escapes a name to one token of a subject.
+fn to_token(name: &str) -> String {
     let letter = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
         other => format!("={other:02x}"),
@@ -244,19 +247,19 @@ fn token(name: &str) -> String {
 impl Sink for NatsSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         if !rows.iter().any(|part| part.num_rows() > 0) {
-            // Of a batch without rows there is no trace, so it does not count as held.
+            // An empty batch leaves no trace on the server, so it does not count as committed.
             return self.idle();
         }
-        let fits = |subject: &str| self.takes(subject);
-        let messages = form(&self.writes).messages(&self.name, batch, &rows, self.column, fits)?;
+        let fits = |subject: &str| self.check_target(subject);
+        let messages = message_form(&self.writes).messages(&self.name, batch, &rows, self.column, fits)?;
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
-        let trying = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        let retry = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
         let mut sent = 0;
-        trying.commit(batch, || {
-            self.attempt(batch, &messages, &mut sent).map_err(|stopped| match stopped {
-                PublishFailure::Fault(fault) => trying.trouble(batch, fault),
-                PublishFailure::Row(why) => trying.failed(batch, SendFailure::Row(why)),
+        retry.commit(batch, || {
+            self.publish_batch(batch, &messages, &mut sent).map_err(|failed| match failed {
+                PublishFailure::Fault(fault) => retry.trouble(batch, fault),
+                PublishFailure::Row(why) => retry.failed(batch, SendFailure::Row(why)),
                 PublishFailure::Key(_, why) => {
                     ServerFault::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {why}")))
                 }
@@ -272,20 +275,20 @@ impl Sink for NatsSink {
         self.committed
     }
 
-    /// The connection stays, or is given up where it was lost: nothing is under way.
+    /// Drops the connection if it was lost. No message is in flight.
     fn idle(&mut self) -> Result<()> {
         self.connection
-            .take_if(|connection| connection.keep_alive().is_err() || connection.next(Duration::ZERO).is_err());
+            .take_if(|connection| connection.keep_alive().is_err() || connection.next_message(Duration::ZERO).is_err());
         Ok(())
     }
 }
 
 impl NatsSink {
-    /// Whether a message can go to this subject; or why not, and what to mend.
-    fn takes(&self, to: &str) -> std::result::Result<(), (String, &'static str)> {
+    /// Checks the subject of a message. The error is why it is wrong, and what to correct.
+    fn check_target(&self, to: &str) -> std::result::Result<(), (String, &'static str)> {
         let why = match subject::check(to) {
             Err(why) => why.to_owned(),
-            Ok(()) if !self.stream.takes(to) || to.starts_with(&markers(&self.writes.stream)) => {
+            Ok(()) if !self.stream.accepts(to) || to.starts_with(&marker_prefix(&self.writes.stream)) => {
                 format!("stream `{}` does not have", self.writes.stream)
             }
             Ok(()) => return Ok(()),
@@ -300,7 +303,7 @@ mod tests {
 
     #[test]
     fn names_are_one_token() {
-        assert_eq!(token("a-b_1"), "a-b_1");
-        assert_eq!(token("a.b c"), "a=2eb=20c");
+        assert_eq!(to_token("a-b_1"), "a-b_1");
+        assert_eq!(to_token("a.b c"), "a=2eb=20c");
     }
 }

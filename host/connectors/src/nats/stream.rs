@@ -1,20 +1,20 @@
-//! Streams of JetStream: what is known of one, and which subjects it takes.
+//! JetStream streams: their configuration and state, and which subjects they have.
 
 use super::{ApiError, Connection, Fault};
 use serde::Deserialize;
 use serde_json::json;
 
-/// What is known of a stream.
+/// Configuration and state of a stream.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Stream {
-    /// When it was made: another stream of the same name was made at another time.
+    /// Creation time. It tells apart streams that had the same name one after the other.
     pub created: String,
     pub config: Config,
     pub state: State,
 }
 
-/// How it was made.
+/// Configuration of a stream.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Config {
@@ -30,34 +30,34 @@ pub struct Config {
     pub allow_msg_ttl: bool,
 }
 
-/// What it holds.
+/// State of a stream.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct State {
-    /// The sequence of the oldest message; of an empty one that of the next.
+    /// Sequence of the oldest message; if the stream is empty, of the next one.
     pub first_seq: u64,
     pub last_seq: u64,
 }
 
 impl Stream {
-    /// What is known of this stream; `None`: it is not there.
+    /// Requests a stream's configuration and state; `None` if it does not exist.
     pub fn find(connection: &mut Connection, name: &str) -> Result<Option<Stream>, Fault> {
-        match connection.ask(&format!("$JS.API.STREAM.INFO.{name}"), &json!({}))? {
-            Ok(told) => serde_json::from_value(told)
+        match connection.request(&format!("$JS.API.STREAM.INFO.{name}"), &json!({}))? {
+            Ok(info) => serde_json::from_value(info)
                 .map(Some)
                 .map_err(|_| Fault::Passing("its description of the stream cannot be read".into())),
             Err(error) if error.err_code == ApiError::NO_STREAM => Ok(None),
-            Err(error) => Err(error.fault()),
+            Err(error) => Err(error.to_fault()),
         }
     }
 
-    /// Whether messages to this subject go into it.
-    pub fn takes(&self, subject: &str) -> bool {
+    /// Whether the stream stores messages with this subject.
+    pub fn accepts(&self, subject: &str) -> bool {
         self.config.subjects.iter().any(|filter| covers(filter, subject))
     }
 }
 
-/// Whether all that this subject or filter means is meant by a filter, with `*` for one token and `>` for all tokens behind.
+/// Whether `filter` matches everything that `subject`, which may be a filter too, matches. `*` is one token, `>` all further tokens.
 pub fn covers(filter: &str, subject: &str) -> bool {
     let (mut filter, mut subject) = (filter.split('.'), subject.split('.'));
     loop {
@@ -71,8 +71,8 @@ pub fn covers(filter: &str, subject: &str) -> bool {
     }
 }
 
-/// What subjects of markers of sinks that write to a stream begin with: no rows are there.
-pub fn markers(stream: &str) -> String {
+/// Prefix of the subjects of markers in a stream. Messages with these subjects are not rows.
+pub fn marker_prefix(stream: &str) -> String {
     format!("millstream.{stream}.")
 }
 
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_cover_what_they_mean() {
+    fn filters_cover_subjects() {
         for (filter, subject, covered) in [
             ("a.b", "a.b", true),
             ("a.*", "a.b", true),

@@ -1,16 +1,16 @@
-//! Subjects of NATS: tokens with dots between them, and filters of them.
+//! NATS subjects, which are tokens separated by dots, and filters.
 
-/// Whether messages can be published to this; or why not.
+/// Checks a subject to publish to.
 pub fn check(subject: &str) -> Result<(), &'static str> {
-    filter(subject)?;
+    check_filter(subject)?;
     match subject.split('.').any(|token| matches!(token, "*" | ">")) {
         true => Err("contains a wildcard, `*` or `>`"),
         false => Ok(()),
     }
 }
 
-/// Whether this can be subscribed to; or why not.
-pub fn filter(subject: &str) -> Result<(), &'static str> {
+/// Checks a subject or filter to subscribe to.
+pub fn check_filter(subject: &str) -> Result<(), &'static str> {
     if subject.is_empty() {
         return Err("is empty, or null");
     }
@@ -31,10 +31,10 @@ pub fn filter(subject: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Bytes of a subject: servers bound the line that it stands in.
+/// Maximum bytes of a subject, because servers limit the line that contains it.
 const BYTES_MAX: usize = 2_048;
 
-/// Whether a stream of JetStream can have this name.
+/// Whether a JetStream stream can have this name.
 pub(super) fn is_stream(name: &str) -> bool {
     const NAME_BYTES_MAX: usize = 255;
     let good = |letter: char| !letter.is_whitespace() && !letter.is_control() && !"*.>/\\".contains(letter);
@@ -46,15 +46,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subjects_are_told_from_filters_and_from_what_is_neither() {
+    fn subjects_and_filters_are_checked() {
         for subject in ["a", "a.b-c", "ü.1", "a.*b"] {
             assert_eq!(check(subject), Ok(()), "{subject}");
         }
         for subject in ["*", "a.*", "a.>", ">"] {
-            assert_eq!((check(subject).is_err(), filter(subject)), (true, Ok(())), "{subject}");
+            assert_eq!((check(subject).is_err(), check_filter(subject)), (true, Ok(())), "{subject}");
         }
         for subject in ["", ".a", "a.", "a..b", "a b", "a\n", "a.>.b", &"x".repeat(2049)] {
-            assert!(filter(subject).is_err(), "{subject}");
+            assert!(check_filter(subject).is_err(), "{subject}");
         }
         assert!(
             is_stream("ORDERS_1-ü") && !is_stream("a.b") && !is_stream("a b") && !is_stream("") && !is_stream("a/b")

@@ -1,9 +1,9 @@
-//! Publishing the messages of a batch: all of them with a marker, or each by itself.
+//! Publishes the messages of a batch: atomically with a marker, or one by one.
 
 use super::marker::{Marker, Part};
-use super::{NatsSink, Outgoing, fit, made};
+use super::{NatsSink, Outgoing, check_stream, stream_config};
 use crate::nats::stream::Stream;
-use crate::nats::{ANSWER_MAX, ApiError, Connection, Fault, Received, publish};
+use crate::nats::{ANSWER_MAX, ApiError, Connection, Fault, ReceivedMessage, publish};
 use millstream_base::error::Error;
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
@@ -12,23 +12,23 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::Xxh3;
 
-/// Messages that are published by themselves and not confirmed, at most.
+/// Maximum messages without an acknowledgment, if they are published one by one.
 const IN_FLIGHT_MAX: usize = 1_000;
-/// Bytes that are sent together.
+/// Bytes per write.
 const WRITE_BYTES: usize = 64 << 10;
-/// Bytes of the headers of a message, about.
+/// Approximate bytes of the headers of a message.
 const HEADER_BYTES: usize = 256;
-/// Fewer messages no batch of JetStream has: one row, and the marker.
+/// The smallest JetStream batch: one row and the marker.
 const BATCH_MIN: usize = 2;
 
-/// Why messages of a batch could not be published.
+/// Why a batch could not be published.
 pub enum PublishFailure {
     Fault(Fault),
-    /// The job ends.
+    /// The job fails.
     Job(Error),
-    /// The stream is not as the sink needs it: the key, and why.
+    /// The stream does not suit the sink: the key, and why.
     Key(&'static str, String),
-    /// A row makes a message that the server never takes.
+    /// A row whose message the server never accepts.
     Row(String),
 }
 
@@ -39,48 +39,48 @@ impl From<Fault> for PublishFailure {
 }
 
 impl NatsSink {
-    /// Connects, makes the stream where it is not there, and writes into the marker that this start commits from now on.
+    /// Connects, creates the stream if it does not exist, and writes a marker with this start's generation. It fences earlier starts.
     pub fn take_over(&mut self) -> Result<(), PublishFailure> {
         let mut connection = Connection::open(&self.server)?;
         let name = self.writes.stream.clone();
         if Stream::find(&mut connection, &name)?.is_none() {
-            let config = made(&self.writes).map_err(|message| PublishFailure::Key("stream", message))?;
-            let created = connection.ask(&format!("$JS.API.STREAM.CREATE.{name}"), &config)?;
-            created.map_err(|error| error.fault())?;
+            let config = stream_config(&self.writes).map_err(|message| PublishFailure::Key("stream", message))?;
+            let created = connection.request(&format!("$JS.API.STREAM.CREATE.{name}"), &config)?;
+            created.map_err(|error| error.to_fault())?;
             tracing::info!("sink `{}`: stream `{name}` was created", self.name);
         }
-        self.look(&mut connection)?;
+        self.refresh(&mut connection)?;
         if let Some(subject) = self.marker.clone() {
             fault::point("start.sink");
             loop {
                 if self.at.generation > self.generation {
-                    return Err(PublishFailure::Job(self.lost()));
+                    return Err(PublishFailure::Job(self.replaced_error()));
                 }
                 let marker = Marker { generation: self.generation, ..self.at.clone() };
                 let before = self.at.sequence;
-                match self.publish_whole(&mut connection, &[], &subject, marker)? {
+                match self.publish_atomic(&mut connection, &[], &subject, marker)? {
                     Ok(()) => break,
                     Err(error) if error.err_code == ApiError::WRONG_LAST => {
-                        self.look(&mut connection)?;
+                        self.refresh(&mut connection)?;
                         if self.at.sequence == before {
-                            return Err(error.fault().into());
+                            return Err(error.to_fault().into());
                         }
                     }
-                    Err(error) => return Err(error.fault().into()),
+                    Err(error) => return Err(error.to_fault().into()),
                 }
             }
-            self.committed = self.at.batch();
+            self.committed = self.at.committed_batch();
         }
         self.connection = Some(connection);
         Ok(())
     }
 
-    /// Learns what the stream is, and where the marker stands.
-    fn look(&mut self, connection: &mut Connection) -> Result<(), PublishFailure> {
+    /// Reads the stream's configuration and the marker.
+    fn refresh(&mut self, connection: &mut Connection) -> Result<(), PublishFailure> {
         let name = &self.writes.stream;
         let stream = Stream::find(connection, name)?;
         self.stream = stream.ok_or_else(|| Fault::Passing(format!("stream `{name}` does not exist")))?;
-        fit(&self.writes, &self.stream, self.marker.is_some())
+        check_stream(&self.writes, &self.stream, self.marker.is_some())
             .map_err(|(key, message)| PublishFailure::Key(key, message))?;
         if let Some(subject) = &self.marker {
             self.at = Marker::read(connection, name, subject)?;
@@ -88,13 +88,13 @@ impl NatsSink {
         Ok(())
     }
 
-    /// Publishes what is left of a batch; connects where the connection was lost. `sent`: how many rows are known to be there.
-    pub fn attempt(&mut self, batch: BatchId, rows: &[Outgoing], sent: &mut usize) -> Result<(), PublishFailure> {
+    /// Publishes the rest of a batch, and connects first if the connection was lost. `sent`: how many rows the server has confirmed.
+    pub fn publish_batch(&mut self, batch: BatchId, rows: &[Outgoing], sent: &mut usize) -> Result<(), PublishFailure> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
                 let mut connection = Connection::open(&self.server)?;
-                self.look(&mut connection)?;
+                self.refresh(&mut connection)?;
                 connection
             }
         };
@@ -107,67 +107,67 @@ impl NatsSink {
             )));
         }
         match self.marker.clone() {
-            Some(subject) => self.publish_with_marker(&mut connection, batch, rows, &subject)?,
-            None => self.publish_each(&mut connection, batch, rows, sent)?,
+            Some(subject) => self.publish_exactly_once(&mut connection, batch, rows, &subject)?,
+            None => self.publish_at_least_once(&mut connection, batch, rows, sent)?,
         }
         self.connection = Some(connection);
         Ok(())
     }
 
-    /// Exactly once.
-    fn publish_with_marker(
+    /// Publishes a batch in one or more atomic batches, each with a marker.
+    fn publish_exactly_once(
         &mut self,
         connection: &mut Connection,
         batch: BatchId,
         rows: &[Outgoing],
         subject: &str,
     ) -> Result<(), PublishFailure> {
-        let digest = digest(rows);
+        let digest = digest_rows(rows);
         loop {
             if self.at.generation > self.generation {
-                return Err(PublishFailure::Job(self.lost()));
+                return Err(PublishFailure::Job(self.replaced_error()));
             }
             let known = self.committed.map_or(0, |batch| batch.0);
             if self.at.batch < known {
-                return Err(PublishFailure::Job(self.forgotten(batch, known)));
+                return Err(PublishFailure::Job(self.lost_marker_error(batch, known)));
             }
             if self.at.batch >= batch.0 {
                 return Ok(());
             }
-            let there = match &self.at.part {
-                Some(part) if part.is_of(batch, rows.len(), &digest) => part.rows,
-                Some(part) => return Err(PublishFailure::Job(self.other_rows(batch, part))),
+            let stored = match &self.at.part {
+                Some(part) if part.is_start_of(batch, rows.len(), &digest) => part.rows,
+                Some(part) => return Err(PublishFailure::Job(self.changed_rows_error(batch, part))),
                 None => 0,
             };
-            let now = (self.batch_max - 1).min(rows.len() - there);
-            let chunk = rows.get(there..there + now).unwrap_or_default();
-            let marker = match there + now == rows.len() {
+            let now = (self.batch_max - 1).min(rows.len() - stored);
+            let chunk = rows.get(stored..stored + now).unwrap_or_default();
+            let marker = match stored + now == rows.len() {
                 true => Marker { sequence: 0, generation: self.generation, batch: batch.0, part: None },
                 false => {
-                    let part = Part { batch: batch.0, rows: there + now, digest: digest.clone() };
+                    let part = Part { batch: batch.0, rows: stored + now, digest: digest.clone() };
                     Marker { generation: self.generation, part: Some(part), ..self.at.clone() }
                 }
             };
             let before = self.at.sequence;
-            match self.publish_whole(connection, chunk, subject, marker)? {
+            match self.publish_atomic(connection, chunk, subject, marker)? {
                 Ok(()) => fault::point("commit.written"),
                 Err(error) if error.err_code == ApiError::BATCH_TOO_LARGE && self.batch_max > BATCH_MIN => {
                     self.batch_max = (self.batch_max / 2).max(BATCH_MIN);
                 }
-                // Another one, or one of this start whose answer was lost.
+                // Another start wrote the marker, or this one did and the response was lost.
                 Err(error) if error.err_code == ApiError::WRONG_LAST => {
-                    self.look(connection)?;
+                    self.refresh(connection)?;
                     if self.at.sequence == before {
-                        return Err(error.fault().into());
+                        return Err(error.to_fault().into());
                     }
                 }
-                Err(error) => return Err(refused(&error)),
+                Err(error) => return Err(to_failure(&error)),
             }
         }
     }
 
-    /// Publishes rows and a marker, whole or not at all, where the marker before them is the one that is known.
-    fn publish_whole(
+    /// Publishes rows and a marker atomically, if the stream's marker is still the one that was read last.
+    fn publish_atomic(
         &mut self,
         connection: &mut Connection,
         rows: &[Outgoing],
@@ -175,7 +175,7 @@ impl NatsSink {
         marker: Marker,
     ) -> Result<Result<(), ApiError>, PublishFailure> {
         let inbox = connection.new_inbox();
-        // No other batch has this name.
+        // Unique, because inboxes are.
         let id = inbox.strip_prefix("_INBOX.").unwrap_or(&inbox).to_owned();
         let expected = self.at.sequence.to_string();
         let mut out = Vec::new();
@@ -199,19 +199,19 @@ impl NatsSink {
             ("Nats-Expected-Last-Subject-Sequence", expected.as_str()),
         ];
         if self.stream.config.allow_rollup_hdrs && !self.stream.config.deny_purge {
-            // Older ones are of no use.
+            // Older markers are useless.
             headers.push(("Nats-Rollup", "sub"));
         }
         if self.stream.config.allow_msg_ttl {
             headers.push(("Nats-TTL", "never"));
         }
-        publish(&mut out, subject, Some(&inbox), &headers, &marker.written());
+        publish(&mut out, subject, Some(&inbox), &headers, &marker.to_json());
         connection.send(&out)?;
         let until = Instant::now() + ANSWER_MAX;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            match connection.next(left)? {
-                Some(message) if message.subject == inbox => match confirmed(&message)? {
+            match connection.next_message(left)? {
+                Some(message) if message.subject == inbox => match parse_ack(&message)? {
                     Ok(sequence) => {
                         self.at = Marker { sequence, ..marker };
                         return Ok(Ok(()));
@@ -224,24 +224,24 @@ impl NatsSink {
         }
     }
 
-    /// At least once. Ids let the server pass over what comes again within its window.
-    fn publish_each(
+    /// Publishes messages one by one. Their IDs let the server drop duplicates within its window.
+    fn publish_at_least_once(
         &mut self,
         connection: &mut Connection,
         batch: BatchId,
         rows: &[Outgoing],
         sent: &mut usize,
     ) -> Result<(), PublishFailure> {
-        let mut flying: BTreeMap<String, usize> = BTreeMap::new();
+        let mut in_flight: BTreeMap<String, usize> = BTreeMap::new();
         let (mut next, mut out) = (*sent, Vec::new());
         while *sent < rows.len() {
-            while flying.len() < IN_FLIGHT_MAX && out.len() < WRITE_BYTES {
+            while in_flight.len() < IN_FLIGHT_MAX && out.len() < WRITE_BYTES {
                 let Some(row) = rows.get(next) else { break };
                 let inbox = connection.new_inbox();
                 let id = format!("{}.{batch}.{next}.{:016x}", self.sender, row.digest());
                 let headers = [("Nats-Msg-Id", id.as_str()), ("Nats-Expected-Stream", self.writes.stream.as_str())];
                 publish(&mut out, &row.to, Some(&inbox), &headers, &row.payload);
-                flying.insert(inbox, next);
+                in_flight.insert(inbox, next);
                 next += 1;
             }
             if !out.is_empty() {
@@ -249,23 +249,23 @@ impl NatsSink {
                 out.clear();
                 fault::point("commit.written");
             }
-            // Waits only where no more can be sent.
-            let full = flying.len() >= IN_FLIGHT_MAX || next >= rows.len();
+            // Wait only if no more messages can be sent.
+            let full = in_flight.len() >= IN_FLIGHT_MAX || next >= rows.len();
             let mut wait = if full { ANSWER_MAX } else { Duration::ZERO };
-            while !flying.is_empty() {
-                match connection.next(wait)? {
+            while !in_flight.is_empty() {
+                match connection.next_message(wait)? {
                     Some(message) => {
-                        if flying.contains_key(&message.subject) {
-                            confirmed(&message)?.map_err(|error| refused(&error))?;
-                            flying.remove(&message.subject);
+                        if in_flight.contains_key(&message.subject) {
+                            parse_ack(&message)?.map_err(|error| to_failure(&error))?;
+                            in_flight.remove(&message.subject);
                         }
                         wait = Duration::ZERO;
                     }
                     None if wait.is_zero() => break,
                     None => return Err(crate::dial::silent().into()),
                 }
-                // What is before the first that is not confirmed.
-                *sent = flying.values().min().copied().unwrap_or(next);
+                // All rows before the first unconfirmed one.
+                *sent = in_flight.values().min().copied().unwrap_or(next);
             }
             if self.failure.happened() {
                 return Err(Fault::Passing("the job has ended".into()).into());
@@ -274,15 +274,16 @@ impl NatsSink {
         Ok(())
     }
 
-    /// The job was taken over.
-    fn lost(&self) -> Error {
+    /// Another start of the job has replaced this one.
+    fn replaced_error(&self) -> Error {
         Error::taken_over(format!(
             "sink `{}`: the job was restarted elsewhere (generation {}), and this process (generation {}) was replaced",
             self.name, self.at.generation, self.generation
         ))
     }
 
-    fn forgotten(&self, batch: BatchId, known: u64) -> Error {
+    /// The marker is older than the last confirmed batch.
+    fn lost_marker_error(&self, batch: BatchId, known: u64) -> Error {
         Error::job(format!(
             "sink `{}`: batch {batch}: {}: stream `{}` holds batch {} of this job, and has confirmed batch {known}: it has lost what it \
              had confirmed, or its limits have deleted the marker. Let it keep more, and restore its data; a restart of the job as it is \
@@ -294,8 +295,8 @@ impl NatsSink {
         ))
     }
 
-    /// The job makes other rows of a batch than when the first of them were published.
-    fn other_rows(&self, batch: BatchId, part: &Part) -> Error {
+    /// The job's rows of a batch have changed since the first of them were published.
+    fn changed_rows_error(&self, batch: BatchId, part: &Part) -> Error {
         Error::job(format!(
             "sink `{}`: batch {batch}: stream `{}` has the first {} rows of batch {}, and the job now makes other rows of it; start the \
              job once as it was then and change it after that batch is committed, or start from scratch with --fresh",
@@ -304,10 +305,10 @@ impl NatsSink {
     }
 }
 
-/// The sequence of what was published; or why it was not.
-fn confirmed(message: &Received) -> Result<Result<u64, ApiError>, Fault> {
-    match crate::nats::answer(message)? {
-        Ok(told) => match told.get("seq").and_then(serde_json::Value::as_u64) {
+/// Parses the acknowledgment of a message: its sequence, or an error.
+fn parse_ack(message: &ReceivedMessage) -> Result<Result<u64, ApiError>, Fault> {
+    match crate::nats::parse_response(message)? {
+        Ok(ack) => match ack.get("seq").and_then(serde_json::Value::as_u64) {
             Some(sequence) => Ok(Ok(sequence)),
             None => {
                 let said = shown::harmless(&String::from_utf8_lossy(&message.payload), 200);
@@ -318,9 +319,9 @@ fn confirmed(message: &Received) -> Result<Result<u64, ApiError>, Fault> {
     }
 }
 
-/// What it means that a message was not taken.
-fn refused(error: &ApiError) -> PublishFailure {
-    match (error.err_code, error.fault()) {
+/// Converts an error response to a publish.
+fn to_failure(error: &ApiError) -> PublishFailure {
+    match (error.err_code, error.to_fault()) {
         (ApiError::MESSAGE_TOO_LARGE, Fault::Passing(why) | Fault::Lasting(why)) => {
             PublishFailure::Row(format!("{why}; raise the stream's max_msg_size, or make rows smaller"))
         }
@@ -328,8 +329,8 @@ fn refused(error: &ApiError) -> PublishFailure {
     }
 }
 
-/// Of all rows of a batch.
-fn digest(rows: &[Outgoing]) -> String {
+/// Digest of all rows of a batch.
+fn digest_rows(rows: &[Outgoing]) -> String {
     let mut digest = Xxh3::new();
     for row in rows {
         for bytes in [row.to.as_bytes(), &row.payload] {
