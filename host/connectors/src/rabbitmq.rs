@@ -1,7 +1,6 @@
-//! A server of AMQP 0-9-1, RabbitMQ, as sources and sinks name it: its URLs, a connection with it, and what its errors mean.
+//! RabbitMQ servers (AMQP 0-9-1), for sources and sinks: URLs, connections, and the meaning of errors.
 //!
-//! The client is our own: of the protocol a dozen methods on one channel are needed, messages are acknowledged when their rows are safe,
-//! and no more is read than is asked for.
+//! `rabbitmq/README.md` says why the connector has its own client and does not use `lapin`.
 
 pub mod declaration;
 pub mod settings;
@@ -20,7 +19,7 @@ use millstream_base::job::spec::TlsSpec;
 use percent_encoding::percent_decode_str;
 use std::path::Path;
 
-/// Its URLs.
+/// The form of RabbitMQ URLs.
 const FORM: UrlForm = UrlForm {
     name: "RabbitMQ",
     plain: ("amqp", 5672),
@@ -29,7 +28,7 @@ const FORM: UrlForm = UrlForm {
     closed: "it closed the connection",
 };
 
-/// Where a server is, and which of its virtual hosts is meant.
+/// The address of a server, and a virtual host.
 #[derive(Clone)]
 pub struct Server {
     pub place: ServerAddress,
@@ -37,11 +36,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Of a URL of a job file; or the key that is wrong, and why.
-    pub fn of(url: &str, tls: Option<&TlsSpec>, folder: &Path) -> Result<Server, (&'static str, String)> {
+    /// Reads `url` and `tls` of a job file. The error is the wrong key, and why.
+    pub fn of(url: &str, tls: Option<&TlsSpec>, dir: &Path) -> Result<Server, (&'static str, String)> {
         let wrong = |why: &str| ("url", format!("`url` {why}; {}", FORM.help));
         let url = http_url::url(url).map_err(|message| ("url", message))?;
-        // What is behind host and port is the virtual host; without it, the usual one.
+        // The path is the virtual host.
         let (head, vhost) = match url.split_once("://").and_then(|(_, rest)| rest.split_once('/')) {
             Some((_, vhost)) => (url.strip_suffix(vhost).unwrap_or(&url).to_owned(), Some(vhost.to_owned())),
             None => (url.clone(), None),
@@ -57,7 +56,7 @@ impl Server {
         if vhost.len() > 255 {
             return Err(wrong("has a virtual host of more than 255 bytes"));
         }
-        // What the environment gave has been put in.
-        Ok(Server { place: ServerAddress::plain(&head, &FORM, tls, folder)?, vhost })
+        // Placeholders have been replaced.
+        Ok(Server { place: ServerAddress::plain(&head, &FORM, tls, dir)?, vhost })
     }
 }

@@ -45,7 +45,7 @@ fn connect(url: &str) -> Connection {
 }
 
 fn next(connection: &mut Connection) -> Event {
-    let event = connection.next(ANSWER_TIME_MAX).unwrap_or_else(|closed| panic!("{:?}", closed.fault));
+    let event = connection.next_event(ANSWER_TIME_MAX).unwrap_or_else(|closed| panic!("{:?}", closed.fault));
     event.expect("the server goes on")
 }
 
@@ -103,8 +103,8 @@ fn send(url: &str, queue: &str, rows: impl Iterator<Item = String>) {
 /// How many are confirmed.
 fn confirmed(connection: &mut Connection, known: u64) -> u64 {
     match next(connection) {
-        Event::Confirmed { taken: true, several: true, number } => number.max(known),
-        Event::Confirmed { taken: true, .. } => known + 1,
+        Event::Confirmed { accepted: true, several: true, number } => number.max(known),
+        Event::Confirmed { accepted: true, .. } => known + 1,
         _ => known,
     }
 }

@@ -1,4 +1,4 @@
-//! What a job file says of sources and sinks of kind `rabbitmq`.
+//! Declares sources and sinks of kind `rabbitmq`: their keys, checks and guarantees.
 
 use super::settings::{RabbitmqKey, RabbitmqReads, RabbitmqWrites};
 use super::{sink, source};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 const KIND: &str = "rabbitmq";
 const SCHEMES: [&str; 2] = ["amqp://", "amqps://"];
 const URL_EXAMPLE: &str = "url = \"amqp://127.0.0.1:5672\"";
-/// Bytes of the name of a queue or exchange, or of a routing key.
+/// Maximum bytes of the name of a queue or exchange, or of a routing key.
 const TEXT_BYTES_MAX: usize = 255;
 
 const URL: TableKey = key(
@@ -31,7 +31,7 @@ const URL: TableKey = key(
 )
 .required();
 
-/// Sources.
+/// The source.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "RabbitMQ queues and streams",
@@ -54,7 +54,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
     read: |r| Arc::new(RabbitmqReads::read(r)),
 };
 
-/// Sinks.
+/// The sink.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "a RabbitMQ exchange",
@@ -151,11 +151,11 @@ impl SourceConfig for RabbitmqReads {
     }
 
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
-        polled::check(source, origin, source::Rabbitmq::of(source, self, origin))
+        polled::check(source, origin, source::RabbitmqReader::of(source, self, origin))
     }
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
-        let readers = polled::readers((start.source, self, start.origin), source::Rabbitmq::of);
+        let readers = polled::readers((start.source, self, start.origin), source::RabbitmqReader::of);
         polled::start(start, readers);
         Ok(())
     }
@@ -188,7 +188,7 @@ impl SinkConfig for RabbitmqWrites {
     }
 
     fn await_server(&self, start: SinkStart<'_>) -> Result<()> {
-        sink::await_answer(self, start)
+        sink::await_server(self, start)
     }
 
     fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {

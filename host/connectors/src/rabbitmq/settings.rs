@@ -3,37 +3,37 @@
 use millstream_base::job::spec::{RecordFormat, ServerStart};
 use millstream_base::job::spec::{SinkServer, Url};
 
-/// Which queues or streams are read.
+/// Settings of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RabbitmqReads {
-    /// Where the server is, and the credentials.
+    /// The server, with user and password.
     pub url: Url,
-    /// The names of queues or streams.
+    /// Names of the queues or streams.
     pub queues: Vec<String>,
-    /// Whether they are streams, which keep what was read.
+    /// Whether they are streams, which keep messages that were read.
     pub streams: bool,
-    /// Where a job begins, of streams.
+    /// Where to begin to read a stream without a saved position.
     pub start: ServerStart,
 }
 
-/// What is written.
+/// Settings of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RabbitmqWrites {
     /// The server.
     pub server: SinkServer,
-    /// The exchange; empty: the one without a name, which takes a message to the queue that its routing key names.
+    /// The exchange. The default exchange, which has no name, routes a message to the queue named by its routing key.
     pub exchange: String,
-    /// The routing keys of messages.
+    /// Routing key of the messages.
     pub key: RabbitmqKey,
-    /// What is in a message: JSON, or a single column of text or bytes.
+    /// Format of the messages: JSON, or a single text or binary column.
     pub format: RecordFormat,
 }
 
-/// The routing keys of the messages of a sink.
+/// Routing key of the messages of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RabbitmqKey {
-    /// All have this one.
+    /// The same for all messages.
     Fixed(String),
-    /// Each has what this column says, which is not in the message.
+    /// A column, which is not part of the message.
     Column(String),
 }

@@ -1,7 +1,6 @@
 //! Sink `rabbitmq`: each row is a message, which the server confirms.
 //!
-//! A server of RabbitMQ keeps no marker for us: after a crash, or when a connection is lost, what was not confirmed is published again, with
-//! the id that it had.
+//! RabbitMQ cannot store a commit marker. After a crash or a lost connection, unconfirmed messages are published again with the same ID.
 
 use super::settings::{RabbitmqKey, RabbitmqWrites};
 use crate::rabbitmq::{ANSWER_MAX, CHANNEL, ClosedByServer, Connection, Event, Fault, Server, publish};
@@ -23,33 +22,33 @@ use millstream_base::shown;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Messages that are published and not confirmed, at most.
+/// Maximum unconfirmed messages.
 const IN_FLIGHT_MAX: usize = 1_000;
-/// Bytes that are sent together.
+/// Bytes per write.
 const WRITE_BYTES: usize = 64 << 10;
-/// Bytes of a routing key.
+/// Maximum bytes of a routing key.
 const KEY_BYTES_MAX: usize = 255;
 
-/// Publishes every batch that has rows.
+/// The sink, after its start.
 struct RabbitmqSink {
     name: String,
     server: Server,
     writes: RabbitmqWrites,
-    /// Of the column with the routing keys.
+    /// Index of the column with the routing keys.
     column: Option<usize>,
-    /// What the ids of messages begin with.
+    /// Prefix of message IDs.
     sender: String,
     wait: Duration,
     failure: Failure,
-    /// `None`: the connection was lost, or none was needed yet. With how many messages were published on it.
+    /// The connection, and the number of messages published on it; `None` if it was lost.
     connection: Option<(Connection, u64)>,
 }
 
-/// Checks the columns, and asks the server whether the exchange is there.
+/// Checks the columns, and that the exchange or queue exists.
 pub(super) fn check(writes: &RabbitmqWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
     let SinkStart { spec, origin, .. } = start;
-    form(writes).check(spec, schema, origin)?;
-    let server = server(writes, start)?;
+    message_form(writes).check(spec, schema, origin)?;
+    let server = server_of(writes, start)?;
     ask(start, writes.server.wait, &server.place.shown(), || match connect(&server, writes) {
         Ok(_) => Ok(()),
         Err(ClosedByServer { code: ClosedByServer::NO_SUCH, fault: Fault::Passing(why), .. }) => {
@@ -61,7 +60,7 @@ pub(super) fn check(writes: &RabbitmqWrites, start: SinkStart<'_>, schema: &Sche
     })
 }
 
-/// Connects.
+/// Opens the sink.
 pub(super) fn open(
     writes: &RabbitmqWrites,
     start: SinkStart<'_>,
@@ -73,8 +72,8 @@ pub(super) fn open(
     if owner.is_some() {
         tracing::info!("sink `{}` publishes at least once: after a crash some messages come again", spec.name);
     }
-    let column = form(writes).column(spec, schema, origin)?;
-    let server = server(writes, start)?;
+    let column = message_form(writes).column(spec, schema, origin)?;
+    let server = server_of(writes, start)?;
     let connection = ask(start, writes.server.wait, &server.place.shown(), || {
         connect(&server, writes).map_err(|closed| not_begun(spec, origin, &server.place.shown(), closed.fault))
     })?;
@@ -90,27 +89,27 @@ pub(super) fn open(
     }))
 }
 
-/// Waits until somebody answers, whatever they say.
-pub(super) fn await_answer(writes: &RabbitmqWrites, start: SinkStart<'_>) -> Result<()> {
-    let Ok(server) = server(writes, start) else { return Ok(()) };
-    // It listens before it answers.
+/// Waits until the server responds, even if with an error.
+pub(super) fn await_server(writes: &RabbitmqWrites, start: SinkStart<'_>) -> Result<()> {
+    let Ok(server) = server_of(writes, start) else { return Ok(()) };
+    // A starting server accepts connections before it responds.
     await_answer_of(start, writes.server.wait, &server.place.shown(), || {
         Connection::open(&server, 0).map(drop).map_err(|closed| closed.fault)
     })
 }
 
-fn server(writes: &RabbitmqWrites, start: SinkStart<'_>) -> Result<Server> {
+fn server_of(writes: &RabbitmqWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkServer { url, tls, .. } = &writes.server;
     let usable = Server::of(url, tls.as_ref(), &start.origin.folder);
     usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
-/// A connection with a server that has what is published to.
+/// Connects, and checks that the exchange or queue exists.
 fn connect(server: &Server, writes: &RabbitmqWrites) -> std::result::Result<Connection, ClosedByServer> {
-    // Nothing waits at the server for a sink that is gone.
+    // No heartbeats: the server holds nothing for a sink that has exited.
     let mut connection = Connection::open(server, 0)?;
     match (&writes.key, writes.exchange.as_str()) {
-        // The exchange without a name takes messages to the queue of the name that the key is.
+        // The default exchange routes to the queue named by the routing key.
         (RabbitmqKey::Fixed(queue), "") => drop(connection.find_queue(queue)?),
         (RabbitmqKey::Column(_), "") => {}
         (_, exchange) => connection.find_exchange(exchange)?,
@@ -119,7 +118,7 @@ fn connect(server: &Server, writes: &RabbitmqWrites) -> std::result::Result<Conn
     Ok(connection)
 }
 
-fn form(writes: &RabbitmqWrites) -> MessageForm<'_> {
+fn message_form(writes: &RabbitmqWrites) -> MessageForm<'_> {
     let to = match &writes.key {
         RabbitmqKey::Fixed(key) => MessageTarget::Fixed(key),
         RabbitmqKey::Column(name) => MessageTarget::Column(name),
@@ -132,19 +131,19 @@ impl Sink for RabbitmqSink {
         if !rows.iter().any(|part| part.num_rows() > 0) {
             return self.idle();
         }
-        let messages = form(&self.writes).messages(&self.name, batch, &rows, self.column, is_key)?;
+        let messages = message_form(&self.writes).messages(&self.name, batch, &rows, self.column, check_key)?;
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.place.shown(), self.failure.clone());
-        let trying = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        let retry = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
         let mut sent = 0;
-        trying.commit(batch, || {
-            let published = self.attempt(batch, &messages, &mut sent);
+        retry.commit(batch, || {
+            let published = self.publish_batch(batch, &messages, &mut sent);
             published.map_err(|closed| match (closed.code, closed.fault) {
-                // It says how large a message may be.
+                // The message is too large; the server's text has its limit.
                 (ClosedByServer::NOT_AS_WANTED, Fault::Passing(why) | Fault::Lasting(why)) => {
-                    trying.failed(batch, SendFailure::Row(format!("{why}; allow it there, or make rows smaller")))
+                    retry.failed(batch, SendFailure::Row(format!("{why}; allow it there, or make rows smaller")))
                 }
-                (_, fault) => trying.trouble(batch, fault),
+                (_, fault) => retry.trouble(batch, fault),
             })
         })?;
         fault::point("commit.after");
@@ -155,18 +154,18 @@ impl Sink for RabbitmqSink {
         None
     }
 
-    /// The connection stays, or is given up where it was lost: nothing is under way.
+    /// Drops the connection if it was lost. No message is in flight.
     fn idle(&mut self) -> Result<()> {
         self.connection.take_if(|(connection, _)| {
-            connection.keep_alive(None).is_err() || connection.next(Duration::ZERO).is_err()
+            connection.keep_alive(None).is_err() || connection.next_event(Duration::ZERO).is_err()
         });
         Ok(())
     }
 }
 
 impl RabbitmqSink {
-    /// Publishes what is left of a batch. `sent`: how many rows are known to be there.
-    fn attempt(
+    /// Publishes the rest of a batch. `sent`: how many rows the server has confirmed.
+    fn publish_batch(
         &mut self,
         batch: BatchId,
         rows: &[Outgoing],
@@ -181,11 +180,11 @@ impl RabbitmqSink {
             RecordFormat::Text => "text/plain",
             _ => "application/octet-stream",
         };
-        // Numbers of this channel, and the rows that they are of.
-        let mut flying: BTreeMap<u64, usize> = BTreeMap::new();
+        // Rows by the numbers of their messages on this channel.
+        let mut in_flight: BTreeMap<u64, usize> = BTreeMap::new();
         let (mut next, mut out) = (*sent, Vec::new());
         while *sent < rows.len() {
-            while flying.len() < IN_FLIGHT_MAX && out.len() < WRITE_BYTES {
+            while in_flight.len() < IN_FLIGHT_MAX && out.len() < WRITE_BYTES {
                 let Some(row) = rows.get(next) else { break };
                 let id = format!("{}.{batch}.{next}.{:016x}", self.sender, row.digest());
                 let (exchange, routing_key) = (self.writes.exchange.as_str(), row.to.as_str());
@@ -193,7 +192,7 @@ impl RabbitmqSink {
                     crate::rabbitmq::Outgoing { exchange, routing_key, content_type, id: &id, body: &row.payload };
                 publish(&mut out, CHANNEL, connection.frame_max, &message);
                 published += 1;
-                flying.insert(published, next);
+                in_flight.insert(published, next);
                 next += 1;
             }
             if !out.is_empty() {
@@ -201,15 +200,15 @@ impl RabbitmqSink {
                 out.clear();
                 fault::point("commit.written");
             }
-            // Waits only where no more can be published.
-            let full = flying.len() >= IN_FLIGHT_MAX || next >= rows.len();
+            // Wait only if no more messages can be sent.
+            let full = in_flight.len() >= IN_FLIGHT_MAX || next >= rows.len();
             let mut wait = if full { ANSWER_MAX } else { Duration::ZERO };
-            while !flying.is_empty() {
-                match connection.next(wait)? {
-                    Some(Event::Confirmed { number, several, taken: true }) => {
+            while !in_flight.is_empty() {
+                match connection.next_event(wait)? {
+                    Some(Event::Confirmed { number, several, accepted: true }) => {
                         match several {
-                            true => flying = flying.split_off(&number.saturating_add(1)),
-                            false => drop(flying.remove(&number)),
+                            true => in_flight = in_flight.split_off(&number.saturating_add(1)),
+                            false => drop(in_flight.remove(&number)),
                         }
                         wait = Duration::ZERO;
                     }
@@ -233,8 +232,8 @@ impl RabbitmqSink {
                         );
                     }
                 }
-                // What is before the first that is not confirmed.
-                *sent = flying.values().next().copied().unwrap_or(next);
+                // All rows before the first unconfirmed one.
+                *sent = in_flight.values().next().copied().unwrap_or(next);
             }
             if self.failure.happened() {
                 return Err(Fault::Passing("the job has ended".into()).into());
@@ -245,8 +244,8 @@ impl RabbitmqSink {
     }
 }
 
-/// Whether a message can have this routing key; or why not, and what to mend.
-fn is_key(key: &str) -> std::result::Result<(), (String, &'static str)> {
+/// Checks a routing key. The error is why it is wrong, and what to correct.
+fn check_key(key: &str) -> std::result::Result<(), (String, &'static str)> {
     match key.len() <= KEY_BYTES_MAX {
         true => Ok(()),
         false => Err((format!("is longer than {KEY_BYTES_MAX} bytes"), "the column")),

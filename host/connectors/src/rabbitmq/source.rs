@@ -1,6 +1,6 @@
-//! Queues of RabbitMQ, each a partition, and streams of it. A queue hands out each message until it is acknowledged, which it is when a durable
-//! plan holds it, so no position of it is kept. A stream keeps its messages: there the position is the offset behind the last one that was read, and a digest
-//! of that one, so that another stream of the name is noticed.
+//! Reads RabbitMQ queues and streams; each is a partition. A queue delivers a message again until it is acknowledged, which happens when a
+//! durable plan has it, so queues have no saved positions. A stream keeps its messages. Its position is the offset after the last message
+//! read, and a digest of that message, which reveals another stream of the same name.
 
 use super::settings::RabbitmqReads;
 use crate::rabbitmq::{ANSWER_MAX, ClosedByServer, Connection, Delivery, Event, Fault, Field, Server};
@@ -14,79 +14,80 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xxhash_rust::xxh3::Xxh3;
 
-/// About how many bytes of messages are taken together.
+/// Approximate bytes of messages per poll.
 const POLL_BYTES: usize = 1 << 20;
-/// How long a poll that has some messages waits for more.
+/// How long a poll that has messages waits for more.
 const MORE_WAIT: Duration = Duration::from_millis(1);
-/// Messages that are sent and not acknowledged.
-const QUEUE_OPEN_MAX: u16 = 10_000;
-/// Those of a stream are acknowledged when they were read.
-const STREAM_OPEN_MAX: u16 = 1_000;
-/// After some times as long without a word the server takes back what it has sent: the machine of the job may be gone. Long, as nothing is
-/// said while a batch waits for room.
+/// Maximum unacknowledged messages of a queue.
+const QUEUE_PREFETCH: u16 = 10_000;
+/// Maximum unacknowledged messages of a stream; the reader acknowledges them immediately.
+const STREAM_PREFETCH: u16 = 1_000;
+/// If the server receives nothing for two to three times as long, it delivers the messages to others. Long, because the reader sends
+/// nothing while a batch waits for space.
 const HEARTBEAT_S: u16 = 300;
-/// How long the first message of a stream is waited for, which may be empty.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// How long the last message that was read is waited for, which a stream still has.
-const AWAITED_MAX: Duration = Duration::from_secs(3);
-/// How long the first message of a queue or stream that has some is waited for, before there is taken to be nothing to read.
-const COMING_MAX: Duration = Duration::from_secs(30);
-/// How long after a message was written the server counts it among those of its stream: every five seconds, and it may be late.
-const COUNTED_WITHIN: Duration = Duration::from_secs(6);
+/// How long to wait for the first message of a stream, which may be empty.
+const FIRST_OFFSET_WAIT: Duration = Duration::from_secs(1);
+/// How long to wait for the last message read, which the stream should deliver again.
+const LAST_WAIT: Duration = Duration::from_secs(3);
+/// How long to wait for the first message of a queue or stream that has messages, before it counts as empty.
+const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(30);
+/// How long it may take until the server counts a message of a stream. It counts every five seconds, and may be late.
+const COUNT_DELAY_MAX: Duration = Duration::from_secs(6);
 /// The header with the offset of a message in its stream.
 const OFFSET: &str = "x-stream-offset";
 
 /// Reads one queue or stream.
-pub struct Rabbitmq {
+pub struct RabbitmqReader {
     source: String,
     server: Server,
     reads: RabbitmqReads,
     open: Option<OpenQueue>,
-    /// When this start first came to the stream, in seconds since 1970, for `start = "latest"`: nothing later is passed over where the
-    /// connection is lost before there is a position.
-    began_s: Option<u64>,
-    /// Whether the server was asked and the queue is no stream, though its messages look so.
-    no_stream: bool,
-    /// How many messages were read, of this start. It goes on when the connection is another one.
+    /// When this start first saw the stream, in seconds since 1970, for `start = "latest"`. No later message is skipped if the connection is
+    /// lost before there is a position.
+    started_at_s: Option<u64>,
+    /// The server has confirmed that this is a queue, although its messages look like those of a stream.
+    is_queue: bool,
+    /// Number of messages read by this start, on all connections.
     count: u64,
 }
 
+/// An open queue or stream.
 struct OpenQueue {
     connection: Connection,
     queue: String,
-    /// Of a queue, messages that are not acknowledged, in order: their numbers here, and those of this connection.
-    waiting: VecDeque<(u64, u64)>,
-    /// Of a stream, how far it was read; `None`: nothing was.
+    /// Unacknowledged messages of a queue, in order: `count` of each, and its number on this connection.
+    unacknowledged: VecDeque<(u64, u64)>,
+    /// How far a stream has been read; `None` if nothing was read.
     at: Option<RabbitmqPosition>,
-    /// Of a stream that goes on, since when the last message that was read is waited for: the server sends it once more, and where it
-    /// does not, the stream is another one.
-    awaited: Option<Instant>,
-    /// Whether the server sends other messages meanwhile, so that it should have sent this one.
+    /// Since when a resumed stream waits for the last message read, which the server delivers again. If it does not, this is another
+    /// stream.
+    awaited_since: Option<Instant>,
+    /// Whether the stream has other messages, so that the server should have delivered this one.
     suspected: bool,
-    /// What is to come before there can be nothing to read; `None`: a message came.
-    coming: Option<FirstMessage>,
+    /// The first message on this connection; `None` after it has arrived.
+    first_message: Option<FirstMessage>,
 }
 
-/// The first message over a connection, which a busy server may send seconds later.
+/// The first message on a connection. A busy server may deliver it seconds later.
 #[derive(Clone, Copy)]
 struct FirstMessage {
     since: Instant,
-    /// Whether the server has a message to send; `None`: it has counted none, but counts those of a stream only now and then.
-    is_there: Option<bool>,
+    /// Whether there is a message; `None` if unknown, because the server counts the messages of a stream only periodically.
+    exists: Option<bool>,
 }
 
 impl FirstMessage {
-    fn is_waited_for(&self) -> bool {
-        self.is_there != Some(false) && self.since.elapsed() < COMING_MAX
+    fn is_awaited(&self) -> bool {
+        self.exists != Some(false) && self.since.elapsed() < FIRST_MESSAGE_WAIT
     }
 }
 
-/// How far a stream of RabbitMQ was read.
+/// How far a stream has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RabbitmqPosition {
-    /// The offset behind the last message.
+    /// The offset after the last message read.
     next: u64,
-    /// Of that message; `None`: an earlier version of this program has not kept it.
+    /// Digest of that message; `None` if an earlier version wrote the position.
     digest: Option<u64>,
 }
 
@@ -101,69 +102,73 @@ impl RabbitmqPosition {
         })
     }
 
-    fn written(self) -> Vec<u8> {
+    fn to_bytes(self) -> Vec<u8> {
         let digest = self.digest.map(|digest| format!(" {digest:016x}")).unwrap_or_default();
         format!("{}{digest}", self.next).into_bytes()
     }
 }
 
-impl Rabbitmq {
-    /// One who reads queues or streams of this source, or the key that is wrong and why.
-    pub fn of(source: &SourceSpec, reads: &RabbitmqReads, origin: &Origin) -> Result<Rabbitmq, (&'static str, String)> {
+impl RabbitmqReader {
+    /// A reader for queues or streams of a source. The error is the wrong key, and why.
+    pub fn of(
+        source: &SourceSpec,
+        reads: &RabbitmqReads,
+        origin: &Origin,
+    ) -> Result<RabbitmqReader, (&'static str, String)> {
         let server = Server::of(&reads.url, source.tls.as_ref(), &origin.folder)?;
-        Ok(Rabbitmq {
+        Ok(RabbitmqReader {
             source: source.name.clone(),
             server,
             reads: reads.clone(),
             open: None,
-            began_s: None,
-            no_stream: false,
+            started_at_s: None,
+            is_queue: false,
             count: 0,
         })
     }
 
-    fn word(&self) -> &'static str {
+    fn noun(&self) -> &'static str {
         if self.reads.streams { "stream" } else { "queue" }
     }
 
-    fn trouble(&self, queue: &str, closed: ClosedByServer) -> ReadTrouble {
+    fn to_error(&self, queue: &str, closed: ClosedByServer) -> ReadTrouble {
         let place = self.server.place.shown();
         match closed.fault {
             Fault::Passing(why) => {
-                let (word, queue) = (self.word(), shown::harmless(queue, 200));
+                let (word, queue) = (self.noun(), shown::harmless(queue, 200));
                 ReadTrouble::Passing(format!("{place}: {word} `{queue}`: {why}"))
             }
-            Fault::Lasting(why) => self.lasting(queue, &format!("{place}: {why}")),
+            Fault::Lasting(why) => self.permanent_error(queue, &format!("{place}: {why}")),
         }
     }
 
-    fn lasting(&self, queue: &str, what: &str) -> ReadTrouble {
-        let (source, word, queue) = (&self.source, self.word(), shown::harmless(queue, 200));
+    fn permanent_error(&self, queue: &str, what: &str) -> ReadTrouble {
+        let (source, word, queue) = (&self.source, self.noun(), shown::harmless(queue, 200));
         ReadTrouble::Lasting(Error::job(format!("source `{source}`: {word} `{queue}`: {what}")))
     }
 
     fn connect(&mut self, queue: &str, next: Option<u64>) -> Result<(Connection, FirstMessage), ClosedByServer> {
         let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
-        let before_s = self.began_s;
-        self.began_s = before_s.or_else(|| Some(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs()));
-        let is_there = match connection.find_queue(queue)? {
+        let before_s = self.started_at_s;
+        self.started_at_s = before_s.or_else(|| Some(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs()));
+        let exists = match connection.find_queue(queue)? {
             _ if self.reads.streams && next.is_none() && self.reads.start == ServerStart::Latest => Some(false),
             0 if self.reads.streams => None,
             messages => Some(messages > 0),
         };
-        let coming = FirstMessage { since: Instant::now(), is_there };
-        let (most, offset) = match (self.reads.streams, next, self.reads.start) {
-            (false, ..) => (QUEUE_OPEN_MAX, None),
+        let first_message = FirstMessage { since: Instant::now(), exists };
+        let (prefetch, offset) = match (self.reads.streams, next, self.reads.start) {
+            (false, ..) => (QUEUE_PREFETCH, None),
             (true, Some(next), _) => {
-                (STREAM_OPEN_MAX, Some(Field::Number(i64::try_from(next.saturating_sub(1)).unwrap_or(i64::MAX))))
+                (STREAM_PREFETCH, Some(Field::Number(i64::try_from(next.saturating_sub(1)).unwrap_or(i64::MAX))))
             }
-            (true, None, ServerStart::Earliest) => (STREAM_OPEN_MAX, Some(Field::Text("first"))),
+            (true, None, ServerStart::Earliest) => (STREAM_PREFETCH, Some(Field::Text("first"))),
             (true, None, ServerStart::Latest) => {
-                (STREAM_OPEN_MAX, Some(before_s.map_or(Field::Text("next"), Field::Seconds)))
+                (STREAM_PREFETCH, Some(before_s.map_or(Field::Text("next"), Field::Seconds)))
             }
         };
-        let Err(closed) = connection.consume(queue, most, offset) else { return Ok((connection, coming)) };
-        // A server that has just started says the same of a stream that it is still bringing back.
+        let Err(closed) = connection.consume(queue, prefetch, offset) else { return Ok((connection, first_message)) };
+        // A starting server gives the same error for a stream that it still recovers.
         let other_kind = closed.code == ClosedByServer::NOT_AS_WANTED
             && (!self.reads.streams || Connection::open(&self.server, HEARTBEAT_S)?.hands_out(queue)?);
         match closed.fault {
@@ -175,7 +180,7 @@ impl Rabbitmq {
         }
     }
 
-    /// Whether a queue is a stream: only there the server takes an offset to begin at.
+    /// Whether a queue is a stream: only streams accept an offset.
     fn is_stream(&self, queue: &str) -> Result<bool, ClosedByServer> {
         let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
         match connection.consume(queue, 1, Some(Field::Text("next"))) {
@@ -185,13 +190,13 @@ impl Rabbitmq {
         }
     }
 
-    /// The offset of the first message that a stream has; `None`: none has come within this time.
-    fn first(&self, stream: &str, wait: Duration) -> Result<Option<u64>, ClosedByServer> {
+    /// Returns the offset of the first message of a stream, or `None` after `wait`.
+    fn first_offset(&self, stream: &str, wait: Duration) -> Result<Option<u64>, ClosedByServer> {
         let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
         connection.consume(stream, 1, Some(Field::Text("first")))?;
         let until = Instant::now() + wait;
         loop {
-            match connection.next(until.saturating_duration_since(Instant::now()))? {
+            match connection.next_event(until.saturating_duration_since(Instant::now()))? {
                 Some(Event::Delivery(delivery)) => return Ok(offset_of(&delivery)),
                 Some(_) => {}
                 None => return Ok(None),
@@ -199,46 +204,47 @@ impl Rabbitmq {
         }
     }
 
-    /// A message to read; `None`: it was read before.
-    fn message(&mut self, open: &mut OpenQueue, delivery: Delivery) -> Result<Option<Message>, ReadTrouble> {
+    /// Converts a delivery; returns `None` if it was read before.
+    fn convert(&mut self, open: &mut OpenQueue, delivery: Delivery) -> Result<Option<Message>, ReadTrouble> {
         let mut offset = offset_of(&delivery);
         if !self.reads.streams && offset.is_some() {
-            if !self.no_stream {
+            if !self.is_queue {
                 let is_stream = self.is_stream(&open.queue);
-                self.no_stream = !is_stream.map_err(|closed| self.trouble(&open.queue, closed))?;
+                self.is_queue = !is_stream.map_err(|closed| self.to_error(&open.queue, closed))?;
             }
-            // Who published the message may write any header.
-            offset = offset.filter(|_| !self.no_stream);
+            // Publishers can set any header, including this one.
+            offset = offset.filter(|_| !self.is_queue);
         }
         match (self.reads.streams, offset) {
             (false, None) => {
                 self.count += 1;
-                open.waiting.push_back((self.count, delivery.number));
+                open.unacknowledged.push_back((self.count, delivery.number));
             }
             (true, Some(offset)) => {
-                let digest = digest(&delivery);
+                let digest = digest_delivery(&delivery);
                 match open.at {
                     Some(RabbitmqPosition { next, digest: before }) if offset.checked_add(1) == Some(next) => {
                         if before.is_some_and(|before| before != digest) {
-                            return Err(self.other_stream(open));
+                            return Err(self.other_stream_error(open));
                         }
-                        open.awaited = None;
+                        open.awaited_since = None;
                         return Ok(None);
                     }
                     Some(RabbitmqPosition { next, .. }) if offset < next => return Ok(None),
-                    // The server itself may use an offset, so it is asked.
+                    // A gap may also be an offset that the server used itself, so check what it still has.
                     Some(RabbitmqPosition { next, .. }) if offset > next => {
-                        let first =
-                            self.first(&open.queue, ANSWER_MAX).map_err(|closed| self.trouble(&open.queue, closed))?;
-                        // It has at least this message.
+                        let first = self
+                            .first_offset(&open.queue, ANSWER_MAX)
+                            .map_err(|closed| self.to_error(&open.queue, closed))?;
+                        // The stream is not empty: it has this message.
                         let first = first.ok_or_else(|| {
-                            self.trouble(
+                            self.to_error(
                                 &open.queue,
                                 Fault::Passing("it does not say where it begins now".into()).into(),
                             )
                         })?;
                         if first > next {
-                            return Err(self.lasting(
+                            return Err(self.permanent_error(
                                 &open.queue,
                                 &format!(
                                     "its messages from offset {next} to {} were deleted before the job read them; let the stream keep \
@@ -252,14 +258,17 @@ impl Rabbitmq {
                     _ => {}
                 }
                 open.at = Some(RabbitmqPosition { next: offset.saturating_add(1), digest: Some(digest) });
-                open.awaited = None;
+                open.awaited_since = None;
             }
             (false, Some(_)) => {
-                return Err(
-                    self.lasting(&open.queue, "it is a stream, which is read by its offsets; write stream = \"…\"")
-                );
+                return Err(self.permanent_error(
+                    &open.queue,
+                    "it is a stream, which is read by its offsets; write stream = \"…\"",
+                ));
             }
-            (true, None) => return Err(self.lasting(&open.queue, "it is a queue, and no stream; write queue = \"…\"")),
+            (true, None) => {
+                return Err(self.permanent_error(&open.queue, "it is a queue, and no stream; write queue = \"…\""));
+            }
         }
         let properties = delivery.properties;
         let time_ms = properties.timestamp_s.and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1_000));
@@ -276,19 +285,20 @@ impl Rabbitmq {
         }))
     }
 
-    /// The last message that was read does not come again: where the server sends others, the stream is another one.
-    fn suspect(&self, open: &mut OpenQueue) -> Result<(), ReadTrouble> {
+    /// The last message read was not delivered again. Fails if the stream has other messages.
+    fn check_other_stream(&self, open: &mut OpenQueue) -> Result<(), ReadTrouble> {
         if open.suspected {
-            return Err(self.other_stream(open));
+            return Err(self.other_stream_error(open));
         }
-        let first = self.first(&open.queue, FIRST_WAIT).map_err(|closed| self.trouble(&open.queue, closed))?;
-        (open.suspected, open.awaited) = (first.is_some(), Some(Instant::now()));
+        let first =
+            self.first_offset(&open.queue, FIRST_OFFSET_WAIT).map_err(|closed| self.to_error(&open.queue, closed))?;
+        (open.suspected, open.awaited_since) = (first.is_some(), Some(Instant::now()));
         Ok(())
     }
 
-    fn other_stream(&self, open: &OpenQueue) -> ReadTrouble {
+    fn other_stream_error(&self, open: &OpenQueue) -> ReadTrouble {
         let last = open.at.map_or(0, |at| at.next).saturating_sub(1);
-        self.lasting(
+        self.permanent_error(
             &open.queue,
             &format!(
                 "it is another stream than the one that the job has read up to message {last}; give the source another name to read it \
@@ -299,46 +309,47 @@ impl Rabbitmq {
 
     fn read(&mut self, open: &mut OpenQueue, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
         let (mut messages, mut bytes, mut last) = (Vec::new(), 0, None);
-        let told = |this: &Rabbitmq, open: &OpenQueue, closed: ClosedByServer| this.trouble(&open.queue, closed);
+        let to_error =
+            |this: &RabbitmqReader, open: &OpenQueue, closed: ClosedByServer| this.to_error(&open.queue, closed);
         let queue = open.queue.clone();
         if let Err(fault) = open.connection.keep_alive(Some(&queue)) {
-            return Err(told(self, open, fault.into()));
+            return Err(to_error(self, open, fault.into()));
         }
         let until = Instant::now() + wait;
         while messages.len() < rows_max as usize && bytes < POLL_BYTES {
             let wait = if messages.is_empty() { until.saturating_duration_since(Instant::now()) } else { MORE_WAIT };
-            match open.connection.next(wait) {
+            match open.connection.next_event(wait) {
                 Ok(Some(Event::Delivery(delivery))) => {
-                    open.coming = None;
+                    open.first_message = None;
                     bytes += delivery.body.len();
                     last = Some(delivery.number);
-                    messages.extend(self.message(open, delivery)?);
+                    messages.extend(self.convert(open, delivery)?);
                 }
                 Ok(Some(Event::Cancelled)) => {
-                    return Err(told(self, open, Fault::Passing("it no longer exists".into()).into()));
+                    return Err(to_error(self, open, Fault::Passing("it no longer exists".into()).into()));
                 }
                 Ok(Some(_)) if Instant::now() < until => {}
                 Ok(_) => break,
-                Err(closed) => return Err(told(self, open, closed)),
+                Err(closed) => return Err(to_error(self, open, closed)),
             }
         }
-        if messages.is_empty() && open.awaited.is_some_and(|since| since.elapsed() > AWAITED_MAX) {
-            self.suspect(open)?;
+        if messages.is_empty() && open.awaited_since.is_some_and(|since| since.elapsed() > LAST_WAIT) {
+            self.check_other_stream(open)?;
         }
-        if let Some(coming) = open.coming.as_mut().filter(|coming| coming.is_there.is_none())
-            && coming.since.elapsed() >= COUNTED_WITHIN
+        if let Some(first_message) = open.first_message.as_mut().filter(|first| first.exists.is_none())
+            && first_message.since.elapsed() >= COUNT_DELAY_MAX
         {
             let counted = open.connection.find_queue(&queue);
-            coming.is_there = Some(counted.map_err(|closed| self.trouble(&queue, closed))? > 0);
+            first_message.exists = Some(counted.map_err(|closed| self.to_error(&queue, closed))? > 0);
         }
         let position = match self.reads.streams {
-            true => open.at.filter(|_| !messages.is_empty()).map(RabbitmqPosition::written),
+            true => open.at.filter(|_| !messages.is_empty()).map(RabbitmqPosition::to_bytes),
             false => (!messages.is_empty()).then(|| self.count.to_string().into_bytes()),
         };
         if let (true, Some(last)) = (self.reads.streams, last)
             && let Err(fault) = open.connection.acknowledge(last)
         {
-            // These were read all the same; the next poll meets the trouble.
+            // The messages were read anyway, and the next poll fails.
             tracing::debug!("source `{}`: {fault:?}", self.source);
         }
         let content = ReadContent::Messages(messages);
@@ -346,14 +357,14 @@ impl Rabbitmq {
     }
 }
 
-/// The offset of a message, where it comes from a stream.
+/// The offset of a message of a stream.
 fn offset_of(delivery: &Delivery) -> Option<u64> {
     let header = delivery.properties.headers.iter().find(|(name, _)| name == OFFSET);
     header.and_then(|(_, value)| std::str::from_utf8(value.as_deref()?).ok()?.parse().ok())
 }
 
-/// Of what is in a message.
-fn digest(delivery: &Delivery) -> u64 {
+/// Digest of a message.
+fn digest_delivery(delivery: &Delivery) -> u64 {
     let mut digest = Xxh3::new();
     digest.update(&(delivery.routing_key.len() as u64).to_le_bytes());
     digest.update(delivery.routing_key.as_bytes());
@@ -361,7 +372,7 @@ fn digest(delivery: &Delivery) -> u64 {
     digest.digest()
 }
 
-impl ReadPartition for Rabbitmq {
+impl ReadPartition for RabbitmqReader {
     fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
         Ok(self.reads.queues.clone())
     }
@@ -371,22 +382,31 @@ impl ReadPartition for Rabbitmq {
             None => None,
             Some(position) => Some(
                 RabbitmqPosition::parse(position)
-                    .ok_or_else(|| self.lasting(queue, "its position is not a RabbitMQ position"))?,
+                    .ok_or_else(|| self.permanent_error(queue, "its position is not a RabbitMQ position"))?,
             ),
         };
-        let (connection, coming) = self.connect(queue, at.map(|at| at.next)).map_err(|closed| match closed.code {
-            // It says the same of one that it cannot bring back after a crash, so its words are told as well.
-            ClosedByServer::NO_SUCH => {
-                let (place, word, queue) = (self.server.place.shown(), self.word(), shown::harmless(queue, 200));
-                let why = match closed.fault {
-                    Fault::Passing(why) | Fault::Lasting(why) => why,
-                };
-                ReadTrouble::Passing(format!("{place}: {word} `{queue}` does not exist ({why})"))
-            }
-            _ => self.trouble(queue, closed),
-        })?;
-        let (queue, waiting, awaited) = (queue.to_owned(), VecDeque::new(), at.map(|_| Instant::now()));
-        self.open = Some(OpenQueue { connection, queue, waiting, at, awaited, suspected: false, coming: Some(coming) });
+        let (connection, first_message) =
+            self.connect(queue, at.map(|at| at.next)).map_err(|closed| match closed.code {
+                // The server gives the same error for a queue that it could not recover after a crash, so show its text.
+                ClosedByServer::NO_SUCH => {
+                    let (place, word, queue) = (self.server.place.shown(), self.noun(), shown::harmless(queue, 200));
+                    let why = match closed.fault {
+                        Fault::Passing(why) | Fault::Lasting(why) => why,
+                    };
+                    ReadTrouble::Passing(format!("{place}: {word} `{queue}` does not exist ({why})"))
+                }
+                _ => self.to_error(queue, closed),
+            })?;
+        let (queue, unacknowledged, awaited_since) = (queue.to_owned(), VecDeque::new(), at.map(|_| Instant::now()));
+        self.open = Some(OpenQueue {
+            connection,
+            queue,
+            unacknowledged,
+            at,
+            awaited_since,
+            suspected: false,
+            first_message: Some(first_message),
+        });
         Ok(())
     }
 
@@ -398,9 +418,9 @@ impl ReadPartition for Rabbitmq {
         self.open.is_some()
     }
 
-    /// The server sends the first message when it comes to it.
+    /// A busy server delivers the first message late.
     fn has_more(&self) -> bool {
-        self.open.as_ref().and_then(|open| open.coming).is_some_and(|coming| coming.is_waited_for())
+        self.open.as_ref().and_then(|open| open.first_message).is_some_and(|first| first.is_awaited())
     }
 
     fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
@@ -418,14 +438,14 @@ impl ReadPartition for Rabbitmq {
         let count: Option<u64> = std::str::from_utf8(position).ok().and_then(|count| count.parse().ok());
         let (Some(count), Some(open), false) = (count, &mut self.open, self.reads.streams) else { return Ok(()) };
         let mut last = None;
-        while let Some((_, number)) = open.waiting.pop_front_if(|(at, _)| *at <= count) {
+        while let Some((_, number)) = open.unacknowledged.pop_front_if(|(at, _)| *at <= count) {
             last = Some(number);
         }
         let Some(last) = last else { return Ok(()) };
         let (sent, queue) = (open.connection.acknowledge(last), open.queue.clone());
         sent.map_err(|fault| {
             self.open = None;
-            self.trouble(&queue, fault.into())
+            self.to_error(&queue, fault.into())
         })
     }
 }
@@ -435,9 +455,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_are_read_as_they_were_written() {
+    fn positions_round_trip() {
         for at in [RabbitmqPosition { next: u64::MAX, digest: Some(1) }, RabbitmqPosition { next: 7, digest: None }] {
-            assert_eq!(RabbitmqPosition::parse(&at.written()), Some(at));
+            assert_eq!(RabbitmqPosition::parse(&at.to_bytes()), Some(at));
         }
         for other in [&b""[..], b"x", b"1 ", b"1 x", b"1 2 3", b"\xff"] {
             assert_eq!(RabbitmqPosition::parse(other), None, "{other:?}");

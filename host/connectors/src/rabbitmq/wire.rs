@@ -1,4 +1,4 @@
-//! Frames of AMQP 0-9-1, and what stands in them, written and read; nothing here waits.
+//! Frames of AMQP 0-9-1: parses and encodes them and their content. Does no I/O.
 
 use crate::dial::ProtocolError;
 use bytes::{Buf, Bytes, BytesMut};
@@ -8,9 +8,9 @@ pub const HEADER: u8 = 2;
 pub const BODY: u8 = 3;
 pub const HEARTBEAT: u8 = 8;
 const END: u8 = 0xce;
-/// Bytes of a frame: more than a server can ask for in practice.
+/// Maximum bytes of a received frame, more than servers use in practice.
 const FRAME_BYTES_MAX: usize = 16 << 20;
-/// How deep tables may nest.
+/// Maximum depth of nested tables and arrays.
 const DEPTH_MAX: u32 = 16;
 
 /// A frame.
@@ -21,7 +21,7 @@ pub struct Frame {
     pub payload: Bytes,
 }
 
-/// Takes the next one out; `None`: it has not come as a whole.
+/// Takes the next frame out of `buffer`, or returns `None` if it is incomplete.
 pub fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
     let Some((head, _)) = buffer.split_first_chunk::<7>() else { return Ok(None) };
     let [kind, c0, c1, s0, s1, s2, s3] = *head;
@@ -48,7 +48,7 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
     Ok(Some(Frame { kind, channel: u16::from_be_bytes([c0, c1]), payload }))
 }
 
-/// Writes a frame.
+/// Encodes a frame.
 pub fn put(to: &mut Vec<u8>, kind: u8, channel: u16, payload: &[u8]) {
     to.push(kind);
     to.extend(channel.to_be_bytes());
@@ -57,12 +57,12 @@ pub fn put(to: &mut Vec<u8>, kind: u8, channel: u16, payload: &[u8]) {
     to.push(END);
 }
 
-/// What is written into a frame.
+/// Encodes the content of a frame.
 #[derive(Default)]
 pub struct FrameWriter(pub Vec<u8>);
 
 impl FrameWriter {
-    /// A method.
+    /// Starts a method.
     pub fn method(class: u16, method: u16) -> FrameWriter {
         FrameWriter::default().u16(class).u16(method)
     }
@@ -82,7 +82,7 @@ impl FrameWriter {
         self.0.extend(value.to_be_bytes());
         self
     }
-    /// At most 255 bytes, which those who call have made sure of.
+    /// A short string. Callers check that it has at most 255 bytes.
     pub fn short(mut self, text: &str) -> FrameWriter {
         let bytes = text.as_bytes().get(..text.len().min(255)).unwrap_or_default();
         self.0.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
@@ -94,7 +94,7 @@ impl FrameWriter {
         self.0.extend_from_slice(bytes);
         self
     }
-    /// A table of these.
+    /// A table.
     pub fn table(self, entries: &[(&str, Field)]) -> FrameWriter {
         let mut inner = FrameWriter::default();
         for (name, field) in entries {
@@ -111,17 +111,17 @@ impl FrameWriter {
     }
 }
 
-/// A value of a table that is written.
+/// A value of an encoded table.
 pub enum Field<'a> {
     Flag(bool),
     Number(i64),
-    /// A time, in seconds since 1970.
+    /// A time in seconds since 1970.
     Seconds(u64),
     Text(&'a str),
     Table(&'a [(&'a str, Field<'a>)]),
 }
 
-/// Reads what stands in a frame. What is missing is an error.
+/// Parses the content of a frame. A short frame is an error.
 pub struct FrameReader(pub Bytes);
 
 const SHORT: ProtocolError = ProtocolError("a frame is shorter than what stands in it");
@@ -142,6 +142,7 @@ impl FrameReader {
     pub fn u64(&mut self) -> Result<u64, ProtocolError> {
         self.0.try_get_u64().map_err(|_| SHORT)
     }
+    /// A short string. Servers do not check that it is UTF-8.
     pub fn short(&mut self) -> Result<String, ProtocolError> {
         let length = self.u8()?;
         Ok(String::from_utf8_lossy(&self.bytes(length.into())?).into_owned())
@@ -150,7 +151,7 @@ impl FrameReader {
         let length = self.u32()?;
         self.bytes(length as usize)
     }
-    /// A table: names and values, as text.
+    /// A table, as names and values.
     pub fn table(&mut self) -> Result<Vec<(String, Option<Bytes>)>, ProtocolError> {
         let mut inner = FrameReader(self.long()?);
         let mut entries = Vec::new();
@@ -161,7 +162,7 @@ impl FrameReader {
         Ok(entries)
     }
 
-    /// A value as text; `None`: there is none. What holds others is not shown as text.
+    /// A value as text. `None` is a void value, or a table or array.
     fn value(&mut self, depth: u32) -> Result<Option<Bytes>, ProtocolError> {
         if depth > DEPTH_MAX {
             return Err(ProtocolError("a table nests too deep"));
@@ -206,19 +207,19 @@ impl FrameReader {
     }
 }
 
-/// What stands before the body of a message.
+/// The properties of a message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Properties {
     /// Bytes of the body.
     pub bytes: u64,
     pub headers: Vec<(String, Option<Bytes>)>,
     pub message_id: Option<String>,
-    /// In seconds since 1970.
+    /// Seconds since 1970.
     pub timestamp_s: Option<u64>,
 }
 
 impl Properties {
-    /// Of the payload of a header frame.
+    /// Parses the payload of a header frame.
     pub fn read(payload: Bytes) -> Result<Properties, ProtocolError> {
         let mut r = FrameReader(payload);
         let (_class, _weight) = (r.u16()?, r.u16()?);
@@ -234,13 +235,13 @@ impl Properties {
         if has(13) {
             found.headers = r.table()?;
         }
-        // Whether it is durable, and its priority.
+        // Delivery mode and priority.
         for bit in [12, 11] {
             if has(bit) {
                 r.u8()?;
             }
         }
-        // Correlation, reply and expiration.
+        // Correlation ID, reply-to and expiration.
         for bit in [10, 9, 8] {
             if has(bit) {
                 r.short()?;
@@ -256,12 +257,12 @@ impl Properties {
     }
 }
 
-/// Writes a message to an exchange: a method, a header, and frames of its body.
+/// Encodes a message to an exchange: a method, a header, and frames of the body.
 pub fn publish(to: &mut Vec<u8>, channel: u16, frame_max: usize, message: &Outgoing<'_>) {
     const MANDATORY: u8 = 1;
     let Outgoing { exchange, routing_key, content_type, id, body } = message;
     put(to, METHOD, channel, &FrameWriter::method(60, 40).u16(0).short(exchange).short(routing_key).u8(MANDATORY).0);
-    // Content type, durable, id.
+    // Content type, delivery mode (2: persistent), message ID.
     let flags = 1 << 15 | 1 << 12 | 1 << 7;
     let header = FrameWriter::method(60, 0).u64(body.len() as u64).u16(flags).short(content_type).u8(2).short(id);
     put(to, HEADER, channel, &header.0);
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_read_as_they_were_written() {
+    fn frames_round_trip() {
         let mut bytes = Vec::new();
         put(&mut bytes, METHOD, 1, &FrameWriter::method(60, 80).u64(7).u8(1).0);
         put(&mut bytes, HEARTBEAT, 0, &[]);
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_written_in_frames_and_its_properties_are_read() {
+    fn messages_are_encoded_in_frames() {
         let mut bytes = Vec::new();
         let message =
             Outgoing { exchange: "e", routing_key: "k", content_type: "text/plain", id: "7", body: b"0123456789" };
@@ -330,7 +331,7 @@ mod tests {
             [text(0), text(1), text(2), text(3)],
             [Some("true".into()), Some("-5".into()), Some("t".into()), None]
         );
-        // Tables in tables in tables.
+        // Nested arrays.
         let mut deep = FrameWriter::default().u8(b'V').0;
         for _ in 0..40 {
             deep = FrameWriter::default().u8(b'A').long(&deep).0;
