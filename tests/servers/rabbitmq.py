@@ -3,6 +3,7 @@
     {"do": "declare", "queue": Q, "arguments": {}}
     {"do": "exchange", "exchange": E, "queue": Q, "key": K}             makes one, bound to a queue
     {"do": "publish", "exchange": E, "key": K, "bodies": [], "headers": {}, "id": I}
+                                                                        with "latin1": true the ID is not UTF-8
     {"do": "count" | "purge" | "delete", "queue": Q}
     {"do": "take", "queue": Q}                                          all messages: body, key and id
 """
@@ -28,8 +29,11 @@ match request["do"]:
         channel.queue_bind(queue, request["exchange"], request["key"])
     case "publish":
         channel.confirm_delivery()
+        message_id = request.get("id")
+        if request.get("latin1"):
+            message_id = message_id.encode("latin-1")
         properties = pika.BasicProperties(
-            delivery_mode=2, headers=request.get("headers"), message_id=request.get("id"), timestamp=request.get("timestamp")
+            delivery_mode=2, headers=request.get("headers"), message_id=message_id, timestamp=request.get("timestamp")
         )
         for body in request["bodies"]:
             channel.basic_publish(request.get("exchange", ""), request["key"], body.encode(), properties, mandatory=True)

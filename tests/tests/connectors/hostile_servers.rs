@@ -1,4 +1,4 @@
-//! Servers of Redis and MQTT that send more than anybody asked for: it takes no memory of the job, and what passes is waited for.
+//! Servers of Redis, MQTT, NATS and RabbitMQ that send more than anybody asked for: it takes no memory of the job, and what passes is waited for.
 
 use millstream_tests::{Process, Trial, signal};
 use std::io::{Read, Write};
@@ -125,5 +125,70 @@ fn a_packet_of_mqtt_that_is_no_message_and_too_long_is_refused() {
         let mut running = trial.start(&["--unsupervised"]);
         running.until("it has tried three times", |_| came.load(Ordering::SeqCst) >= before + 3);
         running.until_stderr("it announces a packet longer than the requested maximum");
+    }
+}
+
+/// Runs a job until the server has seen three connections, and says this each time.
+fn fails_and_retries(trial: &Trial, came: &AtomicUsize, why: &str) {
+    let before = came.load(Ordering::SeqCst);
+    let mut running = trial.start(&["--unsupervised"]);
+    running.until("it has tried three times", |_| came.load(Ordering::SeqCst) >= before + 3);
+    running.until_stderr(why);
+}
+
+#[test]
+fn nats_lines_and_messages_take_no_memory_however_long_they_are() {
+    const INFO: &str = "INFO {\"headers\":true,\"max_payload\":1048576}\r\n";
+    for (first, then, why) in [
+        ("INFO {\"name\":\"", "", "a line is too long"),
+        (INFO, "MSG a 1 ", "a line is too long"),
+        (INFO, "MSG a 1 18446744073709551615\r\n", "a message is too long"),
+        (INFO, "HMSG a 1 12 500000000\r\n", "a message is too long"),
+    ] {
+        let (port, came) = serve(move |mut client| {
+            client.write_all(first.as_bytes())?;
+            if first == INFO {
+                // The login.
+                let _ = client.read(&mut [0; 1000])?;
+            }
+            client.write_all(then.as_bytes())?;
+            endless(client, b"1")
+        });
+        let url = format!("kind = \"nats\"\nurl = \"nats://127.0.0.1:{port}\"\nstream = \"S\"");
+        let source = job(&format!("{url}\nformat = \"json\"\nschema = {{ n = \"int64\" }}"), QUEUE);
+        let sink = job("kind = \"file\"\npath = \"in.txt\"", &format!("{url}\nsubject = \"s\""));
+        sink.write("in.txt", "one\n");
+        for trial in [source, sink] {
+            fails_and_retries(&trial, &came, &format!("what it sends is not NATS: {why}"));
+        }
+    }
+}
+
+#[test]
+fn rabbitmq_frames_end_no_job_however_long_or_nested_they_are() {
+    // `connection.start` with a table of an array of an array, and so on.
+    const DEPTH: u32 = 20_000;
+    let nested = (0..DEPTH).rev().flat_map(|inside| [&b"A"[..], &(1 + 5 * inside).to_be_bytes()].concat());
+    let table = [&b"\x01p"[..], &nested.collect::<Vec<_>>(), b"V"].concat();
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap().to_be_bytes();
+    let strings = b"\0\0\0\x05PLAIN\0\0\0\x05en_US";
+    let start = [&b"\0\x0a\0\x0a\0\x09"[..], &length(&table), &table, strings].concat();
+    let deep = [&b"\x01\0\0"[..], &length(&start), &start, b"\xce"].concat();
+    for (first, why) in
+        [(deep, "what it sends is not AMQP 0-9-1"), (b"\x01\0\0\xff\xff\xff\xff".into(), "a frame is too long")]
+    {
+        let (port, came) = serve(move |mut client| {
+            let _ = client.read(&mut [0; 1000])?;
+            client.write_all(&first)?;
+            endless(client, b"A")
+        });
+        let url = format!("kind = \"rabbitmq\"\nurl = \"amqp://127.0.0.1:{port}\"");
+        let queue = "queue = \"q\"\nformat = \"json\"\nschema = { n = \"int64\" }";
+        let source = job(&format!("{url}\n{queue}"), QUEUE);
+        let sink = job("kind = \"file\"\npath = \"in.txt\"", &format!("{url}\nrouting_key = \"q\""));
+        sink.write("in.txt", "one\n");
+        for trial in [source, sink] {
+            fails_and_retries(&trial, &came, why);
+        }
     }
 }

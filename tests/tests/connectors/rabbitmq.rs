@@ -409,6 +409,22 @@ mod long {
         assert_eq!(server.count("q"), 0);
     }
 
+    /// A server stores an ID in any encoding, and a message that could not be read would come again and again.
+    #[test]
+    fn an_id_in_another_encoding_does_not_block_a_queue() {
+        let server = Rabbitmq::start();
+        server.queue("q");
+        let bodies = json!({ "do": "publish", "key": "q", "bodies": ["1"], "id": "\u{ff}", "latin1": true });
+        server.ask(&bodies);
+        server.publish("q", &["2".into()]);
+        let schema = "schema = { value = \"text\", id = { type = \"text\", from = \"id\" } }";
+        let trial = job(&server.url(), &format!("queue = \"q\"\n{schema}"));
+        trial.run_well(&["--until-idle"]);
+        let rows = trial.rows("out.jsonl");
+        let found: Vec<_> = rows.iter().map(|row| (row["value"].as_str(), row["id"].as_str())).collect();
+        assert_eq!(found, [(Some("1"), Some("\u{fffd}")), (Some("2"), None)]);
+    }
+
     /// A look at the first rows takes none of them, and what was read up to a limit does not come again.
     #[test]
     fn a_look_takes_nothing_away_and_a_limit_repeats_nothing() {

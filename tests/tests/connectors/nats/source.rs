@@ -3,6 +3,8 @@
 use millstream_tests::{Certificates, Nats, Process, Random, Relay, Trial, kill, lives, signal, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -158,6 +160,29 @@ schema = { n = "int64", subject = { type = "text", from = "topic" }, seq = { typ
     assert_eq!((rows.len(), &rows[1]["n"], &rows[1]["seq"]), (2, &json!(4), &json!(4)));
     assert_eq!(trial.rows("bad.jsonl").len(), 2);
     trial.well(&["validate", "job.toml"]);
+}
+
+/// A server stores headers in any form, and a message that could not be read would come again and again.
+#[test]
+fn headers_in_no_known_form_do_not_block_a_stream() {
+    let nats = Nats::start();
+    nats.stream("S", &["s"], &json!({}));
+    let mut server = BufReader::new(TcpStream::connect(("127.0.0.1", nats.port())).unwrap());
+    server.get_mut().write_all(b"CONNECT {\"verbose\":false,\"headers\":true}\r\n").unwrap();
+    for (n, headers) in [(1, &b"A: \xff"[..]), (2, b"no colon"), (3, b"B: b\r\nA: a")] {
+        let (head, data) = ([b"NATS/1.0\r\n", headers, b"\r\n\r\n"].concat(), number(n));
+        let line = format!("HPUB s {} {}\r\n", head.len(), head.len() + data.len());
+        server.get_mut().write_all(&[line.as_bytes(), &head, data.as_bytes(), b"\r\n"].concat()).unwrap();
+    }
+    server.get_mut().write_all(b"PING\r\n").unwrap();
+    assert!(server.lines().any(|line| line.unwrap() == "PONG"), "the server has read all");
+    let schema = "schema = { n = \"int64\", all = { type = \"text\", from = \"headers\" } }";
+    let rows = run_to_idle(&job(&nats.url(), &format!("stream = \"S\"\nformat = \"json\"\n{schema}")));
+    assert_eq!(numbers(&rows), [1, 2, 3]);
+    assert_eq!(
+        (&rows[0]["all"], &rows[2]["all"]),
+        (&json!("{\"A\":\"\u{fffd}\"}"), &json!("{\"B\":\"b\",\"A\":\"a\"}"))
+    );
 }
 
 #[test]
