@@ -7,9 +7,5 @@ pub fn absent(what: &str, feature: &str) -> String {
 
 /// What to say of a kind of source or sink, if this build lacks it. `feature`: the one that a connector is behind which is not there.
 pub fn absent_kind(kind: &str, feature: Option<&str>) -> Option<String> {
-    let feature = match kind {
-        "kafka" if !cfg!(feature = "kafka") => "kafka",
-        _ => feature?,
-    };
-    Some(absent(&format!("kind `{kind}`"), feature))
+    Some(absent(&format!("kind `{kind}`"), feature?))
 }

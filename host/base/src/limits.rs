@@ -156,8 +156,6 @@ pub const PLUGIN_MEMORY_BYTES_MIN: u64 = 64 << 10;
 pub const PLUGIN_MEMORY_BYTES_MAX_MAX: u64 = 4 << 30;
 /// Bytes of the table of an enrichment: each worker holds all of it.
 pub const ENRICH_BYTES_MAX: u64 = 64 << 20;
-/// Default of `poll` of a `kafka` source: how often it looks for new partitions and topics, in milliseconds.
-pub const KAFKA_POLL_MS: u64 = 30_000;
 /// Default of `wait` of whatever needs a server: how long a job waits for one that is away, in milliseconds.
 pub const SERVER_WAIT_MS: u64 = 3_600_000;
 /// With `--until-idle`, how long all sources must have nothing to read.

@@ -1,14 +1,17 @@
 //! A client of a Kafka cluster, as sources and sinks have it: its settings, its log, and what goes wrong with it.
 
+pub mod cluster;
 pub mod consumer;
 pub mod fault;
+mod limits;
 pub mod sink;
+pub mod source;
 mod topic_ids;
 mod topic_policies;
 
 use crate::tls::{Tls, TlsRefusal};
+use cluster::KafkaCluster;
 use fault::{KafkaFault, KafkaFaultKind};
-use millstream_base::job::spec::KafkaCluster;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;

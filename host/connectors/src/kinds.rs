@@ -27,7 +27,7 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         General(&crate::http_source::declaration::SOURCE),
         OfLanguage("directory"),
         OfLanguage("file"),
-        OfLanguage("kafka"),
+        declared!("kafka", "kafka", crate::kafka::source::declaration::SOURCE),
         declared!("brokers", "redis", crate::redis::declaration::SOURCE),
         declared!("brokers", "mqtt", crate::mqtt::declaration::SOURCE),
         declared!("brokers", "nats", crate::nats::declaration::SOURCE),

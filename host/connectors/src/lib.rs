@@ -16,7 +16,7 @@ pub mod files;
 mod flight;
 pub mod http;
 pub mod http_source;
-#[cfg_attr(not(feature = "kafka"), path = "kafka/absent.rs")]
+#[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod kinds;
 #[cfg(feature = "brokers")]

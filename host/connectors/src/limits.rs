@@ -33,14 +33,6 @@ pub const DIRECTORY_NAMES_GONE_MAX: usize = 100_000;
 pub const FILES_ORDERED_MAX: usize = 256;
 /// Folders in the folder of a `directory` source.
 pub const DIRECTORY_FOLDERS_MAX: usize = 100_000;
-/// Bytes that a client of a Kafka cluster fetches ahead of the job, all partitions together.
-pub const KAFKA_AHEAD_BYTES_MAX: u64 = 16 << 20;
-/// Topics and partitions that a `kafka` source reads.
-pub const KAFKA_PARTITIONS_MAX: usize = 100_000;
-/// Bytes of a `kafka` sink that are on their way to the brokers; a batch with more is sent bit by bit.
-pub const KAFKA_QUEUE_BYTES_MAX: u64 = 32 << 20;
-/// Records of the same.
-pub const KAFKA_QUEUE_RECORDS_MAX: u64 = 100_000;
 /// How long a database may take for what a job asks before it begins, in seconds.
 pub const SERVER_START_S_MAX: u64 = 60;
 /// How long a database may take for the transaction of one batch, in seconds.
@@ -85,12 +77,6 @@ pub const WEBSOCKET_CLIENTS_MAX: u64 = 100;
 pub const PRINT_ROWS: usize = 10;
 /// Most that `rows` of a `print` sink may say.
 pub const PRINT_ROWS_MAX: u64 = 1_000_000;
-/// Default of `transaction` of a `kafka` sink: how long the transaction of a batch may take, in milliseconds.
-pub const KAFKA_TRANSACTION_MS: u64 = 60_000;
-/// The same, at least: librdkafka takes no shorter ones.
-pub const KAFKA_TRANSACTION_MS_MIN: u64 = 1_000;
-/// The same, at most: librdkafka takes no longer ones.
-pub const KAFKA_TRANSACTION_MS_MAX: u64 = i32::MAX as u64;
 /// The bytes of a file of a sink that rolls, where the job does not say.
 pub const ROLL_BYTES: u64 = 128 << 20;
 /// The least that it may say.

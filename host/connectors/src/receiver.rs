@@ -15,8 +15,6 @@ pub mod follow;
 pub(crate) mod framing;
 pub mod infer;
 pub(crate) mod json_text;
-#[cfg_attr(not(feature = "kafka"), path = "receiver/kafka/absent.rs")]
-mod kafka;
 pub(crate) mod listening;
 pub(crate) mod named;
 #[cfg_attr(not(feature = "objects"), path = "receiver/object/absent.rs")]
@@ -35,9 +33,7 @@ use millstream_base::decode::protobuf::Messages;
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{
-    Format, KafkaSourceSpec, Origin, RecordBounds, SourceKind, SourceSpec, SourceStart, WriterSchema,
-};
+use millstream_base::job::spec::{Format, Origin, RecordBounds, SourceKind, SourceSpec, SourceStart, WriterSchema};
 use millstream_base::job::{retry_source, table_source};
 use millstream_base::{regular, threads};
 use std::path::Path;
@@ -67,7 +63,6 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
             return Err(wrong(source, origin, "path", what));
         }
         SourceKind::Follow { path, .. } => check_followed(source, &origin.folder.join(path), origin)?,
-        SourceKind::Kafka(spec) => check_kafka(source, spec, origin)?,
         SourceKind::Table(enrich) => {
             let told = |error: Error| error.within(table_source::place(source, origin));
             return table::check(enrich).map_err(told);
@@ -144,13 +139,6 @@ pub fn start(start: SourceStart<'_>) -> Result<()> {
             let (path, times) = (origin.folder.join(path), WatchTimes { poll, settle });
             on_thread(inbox, runtime, &name, move |inbox, runtime| {
                 follow::receive(&source, &path, times, &from, inbox, runtime);
-            });
-        }
-        SourceKind::Kafka(spec) => {
-            let folder = origin.folder.clone();
-            on_thread(inbox, runtime, &name, move |inbox, runtime| {
-                let order = kafka::ReadOrder { source: &source, spec: &spec, folder: &folder, share };
-                kafka::receive(&order, &from, inbox, runtime);
             });
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from, job.servers),
@@ -256,12 +244,6 @@ pub(crate) fn reject_unfit_header(source: &SourceSpec, framer: &mut Framer) {
 pub(crate) fn wrong(source: &SourceSpec, origin: &Origin, key: &str, what: impl std::fmt::Display) -> Error {
     let location = origin.at(&format!("sources.{}.{key}", source.name));
     Error::job(format!("{location}source `{}`: {key} {what}", source.name))
-}
-
-/// What can be checked of a cluster without asking it.
-fn check_kafka(source: &SourceSpec, spec: &KafkaSourceSpec, origin: &Origin) -> Result<()> {
-    let settings = crate::kafka::settings(&spec.cluster, &origin.folder, "millstream");
-    settings.map(drop).map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))
 }
 
 pub(crate) fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Origin) -> Result<()> {

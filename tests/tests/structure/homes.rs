@@ -12,12 +12,16 @@ const MODULES: &str = "connectors/src/lib.rs";
 
 /// Modules of connectors whose names are words that mean other things as well.
 const COMMON: [&str; 7] = ["files", "http_source", "print", "queue", "rate", "socket", "websocket"];
-/// Where words of checkpoints stand, which begin as kinds do, those of languages, and names of features.
-const WORDS: [&str; 3] = ["src/cli/inspect/words.rs", "src/author/new/names.rs", "src/cli/version.rs"];
+/// Where words of checkpoints stand, which begin as kinds do, those of languages, names of features, and what a sink is.
+const WORDS: [&str; 4] =
+    ["src/cli/inspect/words.rs", "src/author/new/names.rs", "src/cli/version.rs", "src/page/diagnosis.rs"];
+/// What is no name of a connector: batches may be in flight, too, a header that servers answer with is named after one of them, features
+/// are named after some, and help for users may name one.
+const OTHERS: &str = r#"in flight|x-clickhouse-exception-code|feature = "\w+"|absent\("[^"]*", "\w+"\)|`kafka` (has no `name`|sink)"#;
 
 /// The connectors in the text of the list: kind and module.
 fn declared(list: &str) -> Vec<(String, String)> {
-    let line = Regex::new(r#"(?:declared!\("\w+", "([\w-]+)", |\b(?:Declared|General)\(&)crate::(\w+)::declaration::"#);
+    let line = Regex::new(r#"(?:declared!\("\w+", "([\w-]+)", |\b(?:Declared|General)\(&)crate::(\w+)::(?:source::)?declaration::"#);
     let of = |found: regex::Captures<'_>| {
         let module = found[2].to_owned();
         (found.get(1).map_or_else(|| module.clone(), |kind| kind.as_str().to_owned()), module)
@@ -33,8 +37,7 @@ fn naming(code: &str, (kind, module): &(String, String)) -> Vec<usize> {
     // Tests stand at the end.
     let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let lines = code.lines().enumerate();
-    // Batches may be in flight, too, and a header that servers answer with is named after one of them.
-    let others = Regex::new("in flight|x-clickhouse-exception-code").expect("a pattern");
+    let others = Regex::new(OTHERS).expect("a pattern");
     let names = |line: &str| name.is_match(&others.replace_all(&comment.replace(line, ""), ""));
     lines.filter(|(_, line)| names(line)).map(|(at, _)| at + 1).collect()
 }

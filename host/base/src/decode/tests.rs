@@ -307,7 +307,7 @@ fn columns_of_what_came_with_a_value_stand_where_the_schema_has_them() {
         column("t", ColumnType::Text, ColumnSource::Topic),
     ];
     let mut source = source(Format::Csv { header: false, separator: b',' }, &[]);
-    source.kind = kafka();
+    source.kind = bounded(RecordBounds::Envelope);
     source.schema = schema;
     let (mut bytes, mut ends) = (Vec::new(), Vec::new());
     let records: [(u64, Option<&[u8]>, &str); 4] =
@@ -330,13 +330,4 @@ fn columns_of_what_came_with_a_value_stand_where_the_schema_has_them() {
     let range = |chunk: &Chunk| (chunk.extent.start, chunk.extent.start + chunk.extent.bytes, chunk.rows());
     assert_eq!((range(&front), range(&chunk)), ((4, 8, 2), (8, 13, 2)));
     assert_eq!((front.position_behind().offset, chunk.position_behind().offset), (8, 13));
-}
-
-fn kafka() -> SourceKind {
-    use crate::job::spec::{KafkaCluster, KafkaSourceSpec, KafkaTopics, StreamStart};
-    use std::time::Duration;
-    let cluster = KafkaCluster { brokers: Vec::new(), tls: None, sasl: None, wait: Duration::ZERO };
-    let topics = KafkaTopics::Named(vec!["topic".into()]);
-    let poll = Duration::from_secs(1);
-    SourceKind::Kafka(Box::new(KafkaSourceSpec { cluster, topics, start: StreamStart::Earliest, group: None, poll }))
 }

@@ -231,11 +231,6 @@ impl SourceSpec {
         SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Text)
     }
 
-    /// The records of topics of a Kafka cluster, as text.
-    pub fn kafka(name: impl Into<String>, kafka: KafkaSourceSpec) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::Kafka(Box::new(kafka)), Format::Text)
-    }
-
     /// Sets the format; the columns become those that the format has by itself.
     #[must_use]
     pub fn format(mut self, format: Format) -> SourceSpec {
@@ -318,7 +313,6 @@ impl SourceKind {
         match self {
             SourceKind::Directory { .. } | SourceKind::Objects { .. } => "directory",
             SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
-            SourceKind::Kafka(_) => "kafka",
             SourceKind::Plugin(_) => "plugin",
             SourceKind::Declared(config) => config.kind(),
             SourceKind::Table(_) => "table",

@@ -8,7 +8,7 @@ mod server;
 
 pub use kinds::{Kind, Kinds, NOTHING};
 pub use nothing::Nothing;
-pub use server::{COMPRESSIONS, REGISTRY_EXAMPLE, SASL_SHAPE, START, SUBJECT_SHAPE, TLS_SHAPE};
+pub use server::{COMPRESSIONS, REGISTRY_EXAMPLE, START, SUBJECT_SHAPE, TLS_SHAPE, TRUSTED_CA};
 
 use super::keys::TableKey;
 use super::spec::{SinkConfig, SinkServer, SourceConfig};

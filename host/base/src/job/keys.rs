@@ -112,7 +112,6 @@ impl TableKey {
 pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[
     ("directory", "the files of a directory, and new ones as they arrive"),
     ("file", "one file"),
-    ("kafka", "topics of a Kafka cluster"),
     ("plugin", "what your plugin reads"),
 ];
 /// What the key `kind` of a source says.

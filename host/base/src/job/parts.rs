@@ -1,8 +1,8 @@
 //! What must hold of each source, stage and sink by itself, whether a file or a program made it.
 
+mod beside;
 mod http;
 mod join;
-mod kafka;
 mod plugin;
 mod records;
 mod pattern;
@@ -10,14 +10,13 @@ mod stage;
 mod window;
 
 pub use http::{own_certificate, token_fits as token};
-pub use kafka::topic;
 pub(in crate::job) use plugin::check_end;
 pub use records::{message, registry};
 
 use super::mistakes::Mistakes;
 use super::part_mistakes::PartMistakes;
 use super::spec::*;
-use super::{names, read};
+use super::names;
 use crate::batch::times::check_pattern;
 use crate::batch::types::ColumnType;
 use crate::limits;
@@ -115,9 +114,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
     match &spec.kind {
         SourceKind::Directory { path, poll, settle, .. } | SourceKind::Follow { path, poll, settle } => {
             file_path("path", path, part);
-            if let Err(message) = read::poll_fits(*poll) {
-                part.wrong("poll", message);
-            }
+            part.poll(*poll);
             if let Some(pattern) = &spec.files.pattern {
                 files_read(pattern, spec.files.subfolders, part);
             }
@@ -127,15 +124,12 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
         }
         SourceKind::Objects { url, poll, .. } => {
             url_of_bucket(url, part);
-            if let Err(message) = read::poll_fits(*poll) {
-                part.wrong("poll", message);
-            }
+            part.poll(*poll);
             if let Some(pattern) = &spec.files.pattern {
                 files_read(pattern, spec.files.subfolders, part);
             }
         }
         SourceKind::File { path } => file_path("path", path, part),
-        SourceKind::Kafka(spec) => kafka::source(spec, part),
         SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
         SourceKind::Declared(config) => config.check(spec, part),
         SourceKind::Table(_) | SourceKind::Retry { .. } => {}
@@ -195,7 +189,7 @@ fn columns(spec: &SourceSpec, part: &PartMistakes<'_>) -> bool {
                 "column `{name}` has a `path`, which is for formats `json`, `avro` and `protobuf` and not for `{word}`; remove it"
             ))
         } else if column.from != ColumnSource::Value {
-            kafka::column(spec, column)
+            beside::column(spec, column)
         } else {
             times(column).or_else(|| binary_time(spec, column)).or_else(|| encoding(spec, column))
         };

@@ -3,7 +3,6 @@
 mod checkpoint;
 mod columns;
 mod files;
-mod kafka;
 pub(super) mod records;
 mod sink;
 mod source;
@@ -12,7 +11,7 @@ mod tls;
 mod unread;
 
 pub(super) use source::poll_fits;
-pub(super) use tls::read as tls;
+pub(super) use tls::{read as tls, read_with as tls_with};
 
 use super::connector::Kinds;
 use super::document::Document;

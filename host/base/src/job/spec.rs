@@ -4,7 +4,6 @@
 mod changes;
 mod config;
 mod formats;
-mod kafka;
 mod plugin_sink;
 mod source_start;
 mod stage;
@@ -15,7 +14,6 @@ pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
 pub use changes::*;
 pub use config::*;
 pub use formats::*;
-pub use kafka::*;
 pub use plugin_sink::*;
 pub use source_start::*;
 pub use stage::*;
@@ -267,8 +265,6 @@ pub enum SourceKind {
         /// The file.
         path: PathBuf,
     },
-    /// The records of topics of a Kafka cluster.
-    Kafka(Box<KafkaSourceSpec>),
     /// What the connector of a kind reads.
     Declared(Arc<dyn SourceConfig>),
     /// A plugin of world `source`.
@@ -295,7 +291,7 @@ impl SourceKind {
     /// Whether the source may have several partitions, each with a clock of its own.
     pub fn has_partitions(&self) -> bool {
         match self {
-            SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
+            SourceKind::Plugin(_) => true,
             SourceKind::Declared(config) => config.has_partitions(),
             _ => false,
         }
@@ -304,7 +300,7 @@ impl SourceKind {
     /// Whether its partitions, or those who send to it, are spread over all processes of a job.
     pub fn is_spread(&self) -> bool {
         match self {
-            SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
+            SourceKind::Plugin(_) => true,
             SourceKind::Declared(config) => config.is_spread(),
             _ => self.spreads_files(),
         }
@@ -331,7 +327,6 @@ impl SourceKind {
     /// What tells its records from each other, once they lie in chunks.
     pub fn bounds(&self) -> RecordBounds {
         match self {
-            SourceKind::Kafka(_) => RecordBounds::Envelope,
             SourceKind::Declared(config) => config.bounds(),
             SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. } => RecordBounds::File,
             _ => RecordBounds::Format,
@@ -343,10 +338,9 @@ impl SourceKind {
         matches!(self, SourceKind::Directory { .. } | SourceKind::Objects { .. } | SourceKind::Retry { .. })
     }
 
-    /// Whether its server says how far its partitions go, so that plans tell which are at their ends. To such a source more may always
-    /// be added, so it does not end.
+    /// See [`SourceConfig::knows_ends`].
     pub fn knows_ends(&self) -> bool {
-        matches!(self, SourceKind::Kafka(_))
+        self.declared().is_some_and(SourceConfig::knows_ends)
     }
 
     /// What a process receives of a source with this number; `None`: nothing. A source that is not spread lives in one process.

@@ -5,7 +5,7 @@
 
 use super::fault::KafkaFault;
 use super::{ClientLog, topic_ids, topic_policies};
-use crate::limits::KAFKA_AHEAD_BYTES_MAX;
+use crate::kafka::limits::AHEAD_BYTES_MAX;
 use rdkafka::bindings as native;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -108,9 +108,9 @@ impl Consumer {
             .set("check.crcs", "true")
             // A job that takes in nothing for long is slow, and not dead.
             .set("max.poll.interval.ms", "86400000")
-            .set("queued.max.messages.kbytes", (KAFKA_AHEAD_BYTES_MAX >> 10).to_string())
+            .set("queued.max.messages.kbytes", (AHEAD_BYTES_MAX >> 10).to_string())
             .set("queued.min.messages", "100000")
-            .set("fetch.max.bytes", KAFKA_AHEAD_BYTES_MAX.to_string())
+            .set("fetch.max.bytes", AHEAD_BYTES_MAX.to_string())
             .set("statistics.interval.ms", STATISTICS_EVERY.as_millis().to_string())
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.error.backoff.ms", "100")

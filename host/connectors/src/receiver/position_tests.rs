@@ -3,7 +3,7 @@
 
 use super::file::SourceFile;
 use super::framing::Counter;
-use super::replay::{RereadClient, replay};
+use super::replay::replay;
 use super::tests::{begin_from, source};
 use super::*;
 use crate::queue::QueueReads;
@@ -14,7 +14,7 @@ use millstream_base::batch::position::Positions;
 use millstream_base::batch::position::{Extent, Position};
 use millstream_base::ids::BatchId;
 use millstream_base::inbox::{TakeLimits, TakenRecords};
-use millstream_base::job::spec::ColumnSpec;
+use millstream_base::job::spec::{ColumnSpec, RereadClient};
 use millstream_base::random::Random;
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -8,20 +8,17 @@ use super::file_facts::FileFacts;
 use super::follow::log_folder::path_of;
 use super::framing::Framer;
 use super::object::{self, BucketReader};
-use super::{kafka, plain};
+use super::plain;
 use bytes::Bytes;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::chunk::PlannedChunk;
-use millstream_base::batch::partition::Share;
 use millstream_base::batch::position::{Extent, Position, known_shortly};
 use millstream_base::error::{Error, Result};
 use millstream_base::inbox::open::GrowingChunk;
-use millstream_base::job::spec::{Format, Origin, SourceKind, SourceSpec};
+use millstream_base::job::spec::{Format, Origin, RereadClient, SourceKind, SourceSpec};
 use millstream_base::limits::PART_ROWS_MAX;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-
-pub use super::kafka::RereadClient;
 
 /// Makes the chunks of one planned batch of this source again. Errors are of kind `Job`, because starting again does not
 /// mend them: what the plan tells of is not there any more, or not as it was. They name the file and say what to do.
@@ -35,10 +32,8 @@ pub fn replay(
     moved: &[(String, Position)],
     again: &mut RereadClient,
 ) -> Result<Vec<Chunk>> {
-    if let SourceKind::Kafka(spec) = &source.kind {
-        let order = kafka::ReadOrder { source, spec, folder: &origin.folder, share: Share::ALL };
-        let read: Vec<PlannedChunk> = chunks.iter().filter(|planned| planned.kept.is_none()).cloned().collect();
-        let mut read = kafka::reread(&order, &read, again)?.into_iter();
+    if let Some(read) = source.kind.declared().and_then(|config| config.reread(source, origin, chunks, again)) {
+        let mut read = read?.into_iter();
         // Those that the plan holds are among the others.
         let chunk = |planned: &PlannedChunk| match &planned.kept {
             Some(kept) => of_plan(kept, planned).map_err(|why| cannot(source, &why)),
@@ -97,7 +92,7 @@ impl<'a> Replayer<'a> {
             return of_plan(kept, planned);
         }
         let found = match &self.source.kind {
-            SourceKind::Plugin(_) | SourceKind::Declared(_) | SourceKind::Kafka(_) | SourceKind::Table(_) => {
+            SourceKind::Plugin(_) | SourceKind::Declared(_) | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
             }
             SourceKind::File { .. }
@@ -202,7 +197,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
         SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => {
             os_name(name).map(|name| origin.folder.join(path).join(name))
         }
-        SourceKind::Kafka(_) | SourceKind::Plugin(_) | SourceKind::Objects { .. } | SourceKind::Table(_) => None,
+        SourceKind::Plugin(_) | SourceKind::Objects { .. } | SourceKind::Table(_) => None,
     }
 }
 

@@ -143,8 +143,6 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         }
         SourceKind::File { path } => format!("file {}", place(path)),
         SourceKind::Follow { path, .. } => format!("follow {}", place(path)),
-        // Brokers come and go, and positions name their topics; which cluster they are of is one of them.
-        SourceKind::Kafka(_) => "kafka".to_owned(),
         // Positions name their partitions, and servers move.
         SourceKind::Declared(config) => config.identity(&written),
         // Another version of it goes on where the one before was.

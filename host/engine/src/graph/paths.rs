@@ -182,7 +182,7 @@ fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
             SourceKind::Table(_) => {}
             // Looked at where a sink writes to a bucket.
             SourceKind::Objects { .. } => {}
-            SourceKind::Kafka(_) | SourceKind::Plugin(_) => {}
+            SourceKind::Plugin(_) => {}
         }
     }
     if let Some(checkpoint) = spec.checkpoint.as_ref().filter(|checkpoint| !checkpoint.dir.contains("://")) {

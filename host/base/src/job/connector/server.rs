@@ -3,15 +3,16 @@
 use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
 use crate::job::http_url;
-use crate::job::keys::{self, KeyShape};
+use crate::job::keys::{self, KeyShape, TableKey};
 use crate::job::part_mistakes::PartMistakes;
-use crate::job::read::{records, tls};
+use crate::job::read::{poll_fits, records, tls, tls_with};
 use crate::job::spec::{
     ColumnSpec, PartsBy, ProtobufSpec, RecordFormat, ServerStart, StreamStart, SubjectSpec, TableMode, TlsSpec,
 };
 use crate::job::table::Reader;
 use crate::limits::POLLED_PARTITIONS_MAX;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use toml::Value;
 
 /// The shape of a key `start` that [`Reader::start`] reads.
@@ -20,10 +21,10 @@ pub const START: KeyShape = KeyShape::Word(&["earliest", "latest"]);
 pub const SUBJECT_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Text, KeyShape::Table(keys::SUBJECT)]);
 /// What a message says where that is missing.
 pub const REGISTRY_EXAMPLE: &str = records::REGISTRY;
-/// The shape of a key `sasl`, see [`KafkaCluster::read`](crate::job::spec::KafkaCluster::read).
-pub const SASL_SHAPE: KeyShape = KeyShape::Table(keys::SASL);
 /// The shape of a key `compression`: the words of [`Compression`](crate::job::spec::Compression).
 pub const COMPRESSIONS: KeyShape = KeyShape::Word(keys::COMPRESSIONS);
+/// The key `ca` of a table for TLS.
+pub const TRUSTED_CA: TableKey = keys::TRUSTED_CA;
 /// The shape of a key `tls` that [`Reader::tls`] reads.
 pub const TLS_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(keys::TLS)]);
 
@@ -50,6 +51,11 @@ impl Reader<'_> {
     /// The key `tls`; `None`: plain TCP.
     pub fn tls(&self) -> Option<TlsSpec> {
         tls(self)
+    }
+
+    /// The same, where a table has these keys.
+    pub fn tls_with(&self, keys: &[TableKey]) -> Option<TlsSpec> {
+        tls_with(self, keys)
     }
 
     /// The key `registry` of records that have a schema there.
@@ -166,6 +172,13 @@ impl PartMistakes<'_> {
             } else if !seen.insert(name) {
                 self.wrong(key, format!("`{key}` names `{name}` twice; remove one"));
             }
+        }
+    }
+
+    /// How often something is looked at.
+    pub fn poll(&self, poll: Duration) {
+        if let Err(message) = poll_fits(poll) {
+            self.wrong("poll", message);
         }
     }
 

@@ -4,20 +4,13 @@ use super::*;
 use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
-const KAFKA: &[&str] = &["kafka"];
 const PLUGIN: &[&str] = &["plugin"];
-const TLS_SPEAKERS: &[&str] = &["kafka"];
+/// Of kinds that are declared: each of them says which of these keys it has.
+const SHARED: &[&str] = &["declared"];
 const FILES: &[&str] = &["directory", "file"];
-const LINES: &[&str] = &["directory", "file"];
-const CELLS: &[&str] = &["directory", "file", "kafka"];
-const RECORDS: &[&str] = &["directory", "file", "kafka"];
 /// Kinds whose records may be rejected.
-const REJECTING: &[&str] = &["directory", "file", "kafka", "plugin"];
-/// Kinds whose records are frames by themselves.
-const RECORD_FRAMES: &[&str] = &["kafka"];
-const SINGLE_RECORDS: &[&str] = &["kafka"];
-const MESSAGES: &[&str] = &["kafka", "directory", "file"];
-const CUT: &[&str] = &["directory", "file", "kafka", "plugin"];
+const REJECTING: &[&str] = &["directory", "file", "plugin"];
+const CUT: &[&str] = &["directory", "file", "plugin"];
 
 /// A source.
 pub(in crate::job) const SOURCE: &[TableKey] = &[
@@ -45,32 +38,7 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
          }. The server's certificate is checked. `kafka` has no `name`, because each broker has its own. For `http` with \
          `listen`: the server certificate, { cert = \"own.pem\", key = \"own.key\" }.",
     )
-    .of(TLS_SPEAKERS),
-    key("brokers", KeyShape::Texts, "Brokers from which the job learns of all others, for example \"127.0.0.1:9092\" or a list.")
-        .of(KAFKA)
-        .needed(KAFKA),
-    key("sasl", KeyShape::Table(SASL), "SASL credentials: { mechanism = \"SCRAM-SHA-512\", user = \"job\", password = \"${KAFKA_PASSWORD}\" }; none by default.")
-        .of(KAFKA),
-    key("topic", KeyShape::Texts, "Topic to read, or a list of topics. `pattern` selects topics instead.").of(KAFKA),
-    key(
-        "start",
-        KeyShape::Text,
-        "Where to begin to read topics without a saved position: \"earliest\", \"latest\", or a time such as \
-         \"2026-11-21T12:00:00Z\"; \"earliest\" by default.",
-    )
-    .of(KAFKA),
-    key(
-        "group",
-        KeyShape::Text,
-        "Consumer group to which the offsets of the job's checkpoints are committed, so that tools can show its lag.",
-    )
-    .of(KAFKA),
-    key(
-        "wait",
-        KeyShape::Time,
-        "How long the job waits for brokers if none is reachable, at startup and later, 1h by default.",
-    )
-    .of(KAFKA),
+    .of(SHARED),
     key("path", KeyShape::Text, "File or directory, relative to the job file.").of(FILES).needed(FILES),
     key(
         "format",
@@ -78,7 +46,7 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
         "Format of the records: `text` (the default; a line is one column), `json`, `csv`, `binary` (fixed-length records; the \
          default of `raw-socket`), `avro` or `protobuf`. A `queue` is json.",
     )
-    .of(RECORDS),
+    .of(FILES),
     key(
         "schema",
         KeyShape::Columns,
@@ -86,7 +54,7 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
          record. Types: bool, int64, float64, text, binary, timestamp (RFC 3339 text), timestamp(s), (ms), (us) and (ns) for \
          numbers since 1970, or a pattern: timestamp(%d/%b/%Y:%H:%M:%S %z).",
     )
-    .of(RECORDS)
+    .of(FILES)
     .needed(&["queue"]),
     key(
         "header",
@@ -94,42 +62,42 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
         "Format csv: whether the first record of each file or connection names the columns. By default true for files \
          and false for sockets.",
     )
-    .of(LINES),
-    key("separator", KeyShape::Text, "Format csv: separator between cells, \",\" by default.").of(CELLS),
+    .of(FILES),
+    key("separator", KeyShape::Text, "Format csv: separator between cells, \",\" by default.").of(FILES),
     key(
         "record_bytes",
         KeyShape::Whole(1, limits::RECORD_BYTES_MAX_MAX),
         "Format binary: bytes per record. Not needed if the widths of the columns determine it, nor for `http`, where each body \
          is then a record.",
     )
-    .of(&["directory", "file"]),
+    .of(FILES),
     key(
         "registry",
         KeyShape::Either(&[KeyShape::Text, KeyShape::Table(REGISTRY)]),
         "Format avro: schema registry of the ids with which records begin, for example \"http://127.0.0.1:8081\", or { url = \
          \"https://…\", user = \"reader\", password = \"${PASSWORD}\" }.",
     )
-    .of(RECORD_FRAMES),
+    .of(SHARED),
     key(
         "schema_file",
         KeyShape::Text,
         "Format avro: file with the schema (JSON) of all records, if no registry has it.",
     )
-    .of(SINGLE_RECORDS),
+    .of(SHARED),
     key(
         "descriptor",
         KeyShape::Text,
         "Format protobuf: the file that `protoc --include_imports --descriptor_set_out` wrote, relative to the job file.",
     )
-    .of(MESSAGES),
+    .of(FILES),
     key("message", KeyShape::Text, "Format protobuf: full name of the records' message, for example \"shop.Order\".")
-        .of(MESSAGES),
+        .of(FILES),
     key(
         "confluent",
         KeyShape::Flag,
         "Format protobuf: whether records begin with a schema registry id, which is skipped; false by default.",
     )
-    .of(SINGLE_RECORDS),
+    .of(SHARED),
     key(
         "follow",
         KeyShape::Flag,
@@ -143,14 +111,14 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
         "Time between checks of the directory (500ms by default), the bucket (5s) or the log (100ms), or of the cluster for new \
          topics and partitions (30s).",
     )
-    .of(&["directory", "file", "kafka"]),
+    .of(FILES),
     key(
         "settle",
         KeyShape::Time,
         "How long the length and time of a file must be unchanged before a file of a directory is read, and before a rotated log \
          counts as complete; 1s by default. \"0s\" does not wait.",
     )
-    .of(&["directory", "file"]),
+    .of(FILES),
     key(
         "pattern",
         KeyShape::Text,
@@ -158,7 +126,7 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
          such as \"**/*.jsonl\". It may also be part of `path`: \"logs/**/*.jsonl\". Or topics to read: a pattern such as \
          \"orders-*\".",
     )
-    .of(&["directory", "kafka"]),
+    .of(&["directory"]),
     key("subfolders", KeyShape::Flag, "Also read the files of subdirectories; false by default.")
         .of(&["directory"]),
     key(
@@ -178,14 +146,14 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
     key("rows_per_batch_max", KeyShape::Whole(1, i64::MAX as u64), "Maximum rows that one batch takes from this source, 1000000 by default.")
         .of(CUT),
     key("bytes_per_batch_max", KeyShape::Size, "Maximum bytes, as received, that one batch takes from this source, 64MiB by default.").of(CUT),
-    key("record_bytes_max", KeyShape::Size, "Maximum size of a record, 16MiB by default. A longer record is rejected.").of(RECORDS),
+    key("record_bytes_max", KeyShape::Size, "Maximum size of a record, 16MiB by default. A longer record is rejected.").of(FILES),
     key(
         "rejected_bytes_max",
         KeyShape::Size,
         "How many bytes of a record that cannot be decoded its rejected row holds, 1KiB by default. If it is cut, `reason` says \
          so.",
     )
-    .of(RECORDS),
+    .of(FILES),
     key(
         "max_rejected",
         KeyShape::RowsOrShare,
@@ -204,7 +172,7 @@ pub(in crate::job) const TLS: &[TableKey] = &[
 ];
 
 // Whose certificates are trusted, wherever there is TLS.
-const TRUSTED_CA: TableKey =
+pub(in crate::job) const TRUSTED_CA: TableKey =
     key("ca", KeyShape::Text, "CA certificates (PEM) that are trusted, by default those of the system.");
 
 // What registries have in common.
@@ -244,25 +212,6 @@ pub(in crate::job) const SUBJECT: &[TableKey] = &[
         KeyShape::Flag,
         "Register the schema if the registry does not have it. If false, the schema must exist. true by default.",
     ),
-];
-
-/// `tls` of a Kafka cluster, where it is a table: each broker has a name of its own.
-pub(in crate::job) const KAFKA_TLS: &[TableKey] = &[
-    TRUSTED_CA,
-    key("cert", KeyShape::Text, "Client certificate (PEM), for clusters that require one."),
-    key("key", KeyShape::Text, "Private key of that certificate (PEM)."),
-];
-
-/// `sasl` of a Kafka cluster.
-pub(in crate::job) const SASL: &[TableKey] = &[
-    key(
-        "mechanism",
-        KeyShape::Word(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
-        "SASL mechanism. PLAIN sends the password in clear text, so use it only with `tls`.",
-    )
-    .needed(&[""]),
-    key("user", KeyShape::Text, "User name.").needed(&[""]),
-    key("password", KeyShape::Text, "Password of `user`, for example \"${KAFKA_PASSWORD}\".").needed(&[""]),
 ];
 
 /// A column of a source, where it is a table.

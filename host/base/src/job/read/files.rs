@@ -12,7 +12,7 @@ const WILD: [char; 2] = ['*', '?'];
 
 /// Takes the pattern out of a path, as `logs/**/*.jsonl`.
 pub(in crate::job) fn read(kind: SourceKind, r: &Reader<'_>) -> (SourceKind, FilesRead) {
-    if matches!(kind, SourceKind::Kafka(_)) {
+    if kind.declared().is_some() {
         return (kind, FilesRead::default());
     }
     let pattern = r.text("pattern", "pattern = \"*.jsonl\"").map(str::to_owned);

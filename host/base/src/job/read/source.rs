@@ -2,7 +2,7 @@
 
 use super::stage::plugin::bare;
 use super::unread::Unread;
-use super::{columns, files, kafka, records, tls};
+use super::{columns, files, records, tls};
 use crate::built;
 use crate::job::connector::Kinds;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS_LATER};
@@ -37,6 +37,7 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Ki
     let given = columns::schema(r, "schema = { user = \"text\", amount = \"float64\" }");
     let format = format(&kind, &given, r, (kinds, folder));
     let schema = if r.has("schema") { given } else { SourceSpec::default_schema(&kind, &format) };
+    let tls = if kind.declared().is_some_and(SourceConfig::reads_tls) { None } else { tls::read(r) };
     let count = |key, default| r.whole(key, 1, i64::MAX as u64).unwrap_or(default);
     let size = |key, most, default| r.size(key, 1, most).unwrap_or(default);
     let bytes_per_batch_max = size("bytes_per_batch_max", 1 << 40, limits::BYTES_PER_BATCH_MAX);
@@ -59,8 +60,7 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Ki
         format,
         schema,
         files,
-        // A cluster has its own.
-        tls: if word == Some("kafka") { None } else { tls::read(r) },
+        tls,
     }
 }
 
@@ -71,7 +71,6 @@ fn kind(word: &str, r: &Reader<'_>) -> Option<SourceKind> {
     };
     let settle = || r.time("settle").unwrap_or(Duration::from_millis(limits::SETTLE_MS));
     Some(match word {
-        "kafka" => SourceKind::Kafka(Box::new(kafka::source(r))),
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");
             SourceKind::Plugin(Box::new(PluginSourceSpec::new(bare(r))))

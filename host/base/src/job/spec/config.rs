@@ -2,9 +2,10 @@
 //! language of jobs knows no more of a connector.
 
 use super::{
-    ChangesKey, ColumnSource, ColumnSpec, Format, Origin, RecordBounds, Replay, SinkChanges, SinkSpec, SourceSpec,
-    SourceStart, TableMode, TlsSpec,
+    ChangesKey, ColumnSource, ColumnSpec, Format, Origin, RecordBounds, Replay, RereadClient, SinkChanges, SinkSpec,
+    SourceSpec, SourceStart, TableMode, TlsSpec,
 };
+use crate::batch::chunk::{Chunk, PlannedChunk};
 use crate::batch::json;
 use crate::batch::sink::{EncodeRows, Sink};
 use crate::error::Result;
@@ -97,6 +98,11 @@ pub trait SourceConfig: Config {
         None
     }
 
+    /// Whether its settings have the TLS with its server, and not [`SourceSpec::tls`].
+    fn reads_tls(&self) -> bool {
+        false
+    }
+
     /// The longest record, where the job file does not say.
     fn record_bytes_max(&self) -> u64 {
         limits::RECORD_BYTES_MAX
@@ -109,6 +115,12 @@ pub trait SourceConfig: Config {
 
     /// Whether there may be several partitions, each with a position and a clock of its own.
     fn has_partitions(&self) -> bool {
+        false
+    }
+
+    /// Whether its server says how far its partitions go, so that plans tell which are at their ends. To such a source more may always
+    /// be added, so it does not end.
+    fn knows_ends(&self) -> bool {
         false
     }
 
@@ -166,6 +178,19 @@ pub trait SourceConfig: Config {
     /// Whether plans keep its rows, as nobody gives them a second time.
     fn keeps_rows(&self) -> bool {
         true
+    }
+
+    /// Makes the planned chunks of a batch again that the plan does not hold, all of them at once. `None`: [`SourceConfig::replay`] makes
+    /// them one by one.
+    fn reread(
+        &self,
+        source: &SourceSpec,
+        origin: &Origin,
+        planned: &[PlannedChunk],
+        again: &mut RereadClient,
+    ) -> Option<Result<Vec<Chunk>>> {
+        let _ = (source, origin, planned, again);
+        None
     }
 
     /// What makes planned chunks again, where plans do not keep them.

@@ -7,6 +7,7 @@ use crate::batch::position::{Extent, Positions};
 use crate::inbox::Inbox;
 use crate::owner::Owner;
 use crate::patience::ServerWait;
+use std::any::Any;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -55,6 +56,10 @@ pub enum RecordBounds {
     /// Nothing in them: where they end stands beside them.
     Ends,
 }
+
+/// What a source keeps from one batch to the next while batches are read again, as a connection.
+#[derive(Default)]
+pub struct RereadClient(pub Option<Box<dyn Any + Send>>);
 
 /// Makes the chunks of a planned batch again.
 pub trait Replay {

@@ -1,19 +1,18 @@
 //! What a job file says of sinks of kind `kafka`.
 
 use super::settings::KafkaWrites;
-use crate::limits;
+use crate::kafka::cluster::{BROKERS, KafkaCluster, SASL_KEY, check_topic};
+use crate::kafka::limits;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::{EncodeRows, Sink};
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
 use millstream_base::job::connector::{
-    CHANGES, COMPRESSIONS, ENCODING, PARTS, REGISTRY_EXAMPLE, SASL_SHAPE, SUBJECT_SHAPE, SinkDeclaration, TLS, WAIT,
+    CHANGES, COMPRESSIONS, ENCODING, PARTS, REGISTRY_EXAMPLE, SUBJECT_SHAPE, SinkDeclaration, TLS, WAIT,
 };
 use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::{
-    Compression, KafkaCluster, PartsBy, RecordFormat, SinkChanges, SinkConfig, SinkStart, SubjectSpec,
-};
+use millstream_base::job::spec::{Compression, PartsBy, RecordFormat, SinkChanges, SinkConfig, SinkStart, SubjectSpec};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartMistakes, parts};
 use millstream_base::patience::ServerWait;
@@ -27,12 +26,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "a topic of a Kafka cluster",
     keys: &[
-        key(
-            "brokers",
-            KeyShape::Texts,
-            "Brokers from which the job learns of all others, for example \"127.0.0.1:9092\" or a list.",
-        )
-        .required(),
+        BROKERS,
         key("topic", KeyShape::Text, "Topic. It is created if it does not exist.").required(),
         key(
             "format",
@@ -86,11 +80,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
             "Compacted topic where the job records which batches are committed, \"millstream-markers\" by default. It is created \
              if it does not exist.",
         ),
-        key(
-            "sasl",
-            SASL_SHAPE,
-            "SASL credentials: { mechanism = \"SCRAM-SHA-512\", user = \"job\", password = \"${KAFKA_PASSWORD}\" }; none by default.",
-        ),
+        SASL_KEY,
     ],
     shared: &[PARTS, CHANGES, ENCODING, TLS, WAIT],
     read: |r| Arc::new(KafkaWrites::read(r)),
@@ -160,8 +150,8 @@ impl SinkConfig for KafkaWrites {
 
     fn check(&self, part: &PartMistakes<'_>) {
         self.cluster.check(part);
-        parts::topic("topic", &self.topic, part);
-        parts::topic("markers", &self.markers, part);
+        check_topic("topic", &self.topic, part);
+        check_topic("markers", &self.markers, part);
         if self.topic == self.markers {
             let message = "`topic` and `markers` are the same; the job keeps what is committed in a topic of its own";
             part.wrong("topic", message);
@@ -185,7 +175,7 @@ impl SinkConfig for KafkaWrites {
                 );
             }
         }
-        let (least, most) = (limits::KAFKA_TRANSACTION_MS_MIN, limits::KAFKA_TRANSACTION_MS_MAX);
+        let (least, most) = (limits::TRANSACTION_MS_MIN, limits::TRANSACTION_MS_MAX);
         if !(u128::from(least)..=u128::from(most)).contains(&self.transaction.as_millis()) {
             let message = format!("`transaction` is {}; write \"1s\" to \"24d\"", units::show_time(self.transaction));
             part.wrong("transaction", message);

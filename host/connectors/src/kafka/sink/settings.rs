@@ -1,7 +1,8 @@
 //! Settings of sinks of kind `kafka`.
 
-use crate::limits;
-use millstream_base::job::spec::{Compression, KafkaCluster, PartsBy, ProtobufSpec, RecordFormat, SubjectSpec};
+use crate::kafka::cluster::KafkaCluster;
+use crate::kafka::limits;
+use millstream_base::job::spec::{Compression, PartsBy, ProtobufSpec, RecordFormat, SubjectSpec};
 use std::time::Duration;
 
 /// The topic where the job keeps which batches its sinks have committed, where the job does not say another.
@@ -49,7 +50,7 @@ impl KafkaWrites {
             tombstones: None,
             op: None,
             compression: Compression::None,
-            transaction: Duration::from_millis(limits::KAFKA_TRANSACTION_MS),
+            transaction: Duration::from_millis(limits::TRANSACTION_MS),
             markers: MARKERS.into(),
             parts: PartsBy::default(),
         }

@@ -21,7 +21,7 @@ use super::topic::{self, Admin, TopicFacts};
 use super::watch::Watch;
 use crate::kafka;
 use crate::kafka::fault::KafkaFault;
-use crate::limits::{KAFKA_QUEUE_BYTES_MAX, KAFKA_QUEUE_RECORDS_MAX};
+use crate::kafka::limits::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
 use crate::sink::shares::Share;
 use crate::sink::wrong;
 use millstream_base::error::Result;
@@ -117,8 +117,8 @@ impl Target {
             .set("linger.ms", "50")
             .set("delivery.report.only.error", "true")
             .set("message.max.bytes", facts.record_bytes_max.clamp(1_000, 1_000_000_000).to_string())
-            .set("queue.buffering.max.kbytes", (KAFKA_QUEUE_BYTES_MAX >> 10).to_string())
-            .set("queue.buffering.max.messages", KAFKA_QUEUE_RECORDS_MAX.to_string());
+            .set("queue.buffering.max.kbytes", (QUEUE_BYTES_MAX >> 10).to_string())
+            .set("queue.buffering.max.messages", QUEUE_RECORDS_MAX.to_string());
         match &self.owner {
             Some(owner) => {
                 config.set("transactional.id", markers::transactional_id(&owner.job_id, &self.sink, share));

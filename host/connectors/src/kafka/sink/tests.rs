@@ -3,8 +3,9 @@
 use super::records::RecordEncoder;
 use super::settings::KafkaWrites;
 use super::topic::TopicFacts;
+use crate::kafka::cluster::KafkaCluster;
 use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringArray};
-use millstream_base::job::spec::{KafkaCluster, RecordFormat};
+use millstream_base::job::spec::RecordFormat;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Logs that are appended to, rotated and truncated at random, read by receivers that are stopped at random, against a list
 //! of what was written.
 
-use super::super::replay::{RereadClient, replay};
+use super::super::replay::replay;
 use super::super::tests::{StartedSource, begin_from};
 use super::super::*;
 use millstream_base::batch::chunk::PlannedChunk;
@@ -9,7 +9,7 @@ use millstream_base::batch::position::{Positions, move_all};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::ids::BatchId;
 use millstream_base::inbox::TakeLimits;
-use millstream_base::job::spec::ColumnSpec;
+use millstream_base::job::spec::{ColumnSpec, RereadClient};
 use millstream_base::random::Random;
 use std::fs::{self, OpenOptions};
 use std::io::Write;

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
 use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};
+use millstream_base::job::spec::RereadClient;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::runtime::Builder;
@@ -26,24 +27,23 @@ struct PlannedChunks<'a> {
     low: u64,
 }
 
-/// The client that reads partitions again, kept from batch to batch: connecting takes longer than reading.
-#[derive(Default)]
-pub struct RereadClient(Option<Consumer>);
-
-/// Makes the chunks of a planned batch again. Where records of it are gone the error says which, and is of kind `Job`.
+/// Makes those chunks of a planned batch again that the plan does not hold. Where records of it are gone the error says which, and is of
+/// kind `Job`. The client is kept from batch to batch: connecting takes longer than reading.
 pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut RereadClient) -> Result<Vec<Chunk>> {
     let source = &order.source.name;
+    let planned: Vec<&PlannedChunk> = planned.iter().filter(|planned| planned.kept.is_none()).collect();
     if planned.is_empty() {
         return Ok(Vec::new());
     }
     let told = |fault: KafkaFault| Error::environment(format!("source `{source}`: {fault}"));
-    let client = match again.0.take() {
-        Some(client) => client,
+    let kept = again.0.take().and_then(|kept| kept.downcast::<Consumer>().ok());
+    let client = match kept {
+        Some(client) => *client,
         None => consumer(order.source, order.spec, order.folder, "-again").map_err(told)?,
     };
     let mut outage = Outage::new(order.source, order.spec);
     let mut wanted: HashMap<(String, i32), PlannedChunks<'_>> = HashMap::new();
-    for (place, chunk) in planned.iter().enumerate() {
+    for (place, chunk) in planned.iter().copied().enumerate() {
         let (topic, number) = topic::parse(&chunk.extent.file)
             .ok_or_else(|| Error::bug(format!("source `{source}`: a plan names `{}`", chunk.extent.file)))?;
         let empty = || PlannedChunks { left: VecDeque::new(), records: Records::new(order.source, 0), low: 0 };
@@ -104,7 +104,7 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Rerea
     outage.back(&client);
     let read: Vec<_> = wanted.keys().map(|(topic, number)| (topic.as_str(), *number, 0)).collect();
     client.unassign(&read).map_err(told)?;
-    again.0 = Some(client);
+    again.0 = Some(Box::new(client));
     let mut chunks: Vec<Chunk> = found.into_iter().flatten().collect();
     if let Some(mut schemas) = Schemas::of(order.source, order.folder) {
         // A schema never changes under its id, so the records become the rows that they were.

@@ -1,10 +1,11 @@
 //! Waiting for a cluster of which no broker answers.
 
+use super::settings::{KafkaReads, KafkaTopics};
 use crate::kafka::consumer::Consumer;
 use crate::kafka::fault::KafkaFault;
 use crate::kafka::{PAUSE_MAX, PAUSE_MIN};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{KafkaSourceSpec, KafkaTopics, SourceSpec};
+use millstream_base::job::spec::SourceSpec;
 use millstream_base::units;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -22,7 +23,7 @@ pub struct Outage {
 }
 
 impl Outage {
-    pub fn new(source: &SourceSpec, spec: &KafkaSourceSpec) -> Outage {
+    pub fn new(source: &SourceSpec, spec: &KafkaReads) -> Outage {
         let (source, wait) = (source.name.clone(), spec.cluster.wait);
         Outage { source, wait, since: None, next_try: Instant::now(), pause: PAUSE_MIN }
     }
@@ -33,7 +34,7 @@ impl Outage {
     }
 
     /// Looks whether the client has lost all brokers, and then, now and then, whether one is back.
-    pub fn look(&mut self, consumer: &Consumer, spec: &KafkaSourceSpec) -> Result<()> {
+    pub fn look(&mut self, consumer: &Consumer, spec: &KafkaReads) -> Result<()> {
         let down = consumer.told().all_down();
         if (down.is_none() && self.since.is_none()) || Instant::now() < self.next_try {
             return Ok(());
@@ -58,7 +59,7 @@ impl Outage {
     }
 
     /// Something did not work that may pass; an error when that has lasted for too long.
-    pub fn failed(&mut self, fault: &KafkaFault, spec: &KafkaSourceSpec) -> Result<()> {
+    pub fn failed(&mut self, fault: &KafkaFault, spec: &KafkaReads) -> Result<()> {
         let Outage { source, wait, .. } = self;
         let (brokers, shown) = (spec.cluster.brokers.join(", "), units::show_time(*wait));
         match self.since {

@@ -1,13 +1,14 @@
 //! What a source asks a cluster: which partitions there are, where each begins, and whether what the job needs is still there.
 
 use super::bounds;
+use super::settings::{KafkaReads, KafkaTopics};
 use crate::kafka::consumer::{Bounds, Consumer};
 use crate::kafka::fault::KafkaFault;
 use crate::kafka::{ANSWER_TIME_MAX, PAUSE_MAX};
 use millstream_base::batch::position::Positions;
 use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{KafkaSourceSpec, KafkaTopics, StreamStart};
+use millstream_base::job::spec::StreamStart;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::time::{Duration, Instant};
 use tracing::debug;
@@ -108,7 +109,7 @@ pub fn topics(consumer: &Consumer, wanted: &KafkaTopics) -> Result<Topics, Kafka
 /// Where each of these partitions begins, in their order.
 pub fn starts(
     consumer: &Consumer,
-    spec: &KafkaSourceSpec,
+    spec: &KafkaReads,
     partitions: &[(String, i32)],
     known: &EarlierStart<'_>,
 ) -> Result<Vec<u64>, Lost> {

@@ -2,15 +2,16 @@
 
 use super::cluster::{self, EarlierStart, Lost};
 use super::records::Records;
+use super::settings::KafkaTopics;
 use super::{InboxClosed, Partition, SourceReader, Step};
 use crate::kafka::ANSWER_TIME_MAX;
 use crate::kafka::fault::KafkaFault;
-use crate::limits::KAFKA_PARTITIONS_MAX;
+use crate::kafka::limits::PARTITIONS_MAX;
 use millstream_base::batch::partition::clock_name;
 use millstream_base::batch::position::{CLUSTER, Position, TOPIC_PREFIX};
 use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{KafkaTopics, StreamStart};
+use millstream_base::job::spec::StreamStart;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
@@ -88,9 +89,9 @@ impl SourceReader<'_> {
                 names.push(name);
             }
         }
-        if self.partitions.len() + new.len() > KAFKA_PARTITIONS_MAX {
+        if self.partitions.len() + new.len() > PARTITIONS_MAX {
             let (source, all) = (&self.order.source.name, self.partitions.len() + new.len());
-            let what = format!("{all} partitions, and one source reads at most {KAFKA_PARTITIONS_MAX}");
+            let what = format!("{all} partitions, and one source reads at most {PARTITIONS_MAX}");
             return Err(Error::environment(format!("source `{source}`: there are {what}; name fewer topics")));
         }
         if self.order.share.tells_clocks() {

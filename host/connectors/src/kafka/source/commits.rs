@@ -1,11 +1,12 @@
 //! Tells a consumer group how far the job's checkpoints have come, so that others see how far behind it is. Nothing is ever read
 //! from there.
 
+use super::settings::KafkaReads;
 use crate::kafka::consumer::Consumer;
 use millstream_base::batch::position::Positions;
 use millstream_base::batch::topic;
 use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{KafkaSourceSpec, SourceSpec};
+use millstream_base::job::spec::SourceSpec;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::warn;
@@ -20,7 +21,7 @@ pub struct Commits {
 }
 
 impl Commits {
-    pub fn new(source: &SourceSpec, spec: &KafkaSourceSpec, inbox: &Arc<Inbox>) -> Commits {
+    pub fn new(source: &SourceSpec, spec: &KafkaReads, inbox: &Arc<Inbox>) -> Commits {
         let published = spec.group.is_some().then(|| inbox.published());
         Commits { source: source.name.clone(), published, told: Positions::new(), failed: false }
     }

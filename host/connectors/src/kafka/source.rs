@@ -10,7 +10,7 @@ macro_rules! open {
     ($step:expr) => {
         match $step? {
             Ok(()) => {}
-            Err($crate::receiver::kafka::InboxClosed) => return Ok(Err($crate::receiver::kafka::InboxClosed)),
+            Err($crate::kafka::source::InboxClosed) => return Ok(Err($crate::kafka::source::InboxClosed)),
         }
     };
 }
@@ -18,6 +18,7 @@ macro_rules! open {
 mod behind;
 mod cluster;
 mod commits;
+pub mod declaration;
 mod discover;
 mod ends;
 mod hear;
@@ -25,13 +26,12 @@ mod outage;
 mod policies;
 mod records;
 mod reread;
+pub mod settings;
 
-pub use reread::{RereadClient, reread};
-
-use super::registry::Schemas;
 use crate::kafka::consumer::{Bounds, Consumer};
 use crate::kafka::fault::KafkaFault;
 use crate::kafka::{ANSWER_TIME_MAX, settings};
+use crate::receiver::registry::Schemas;
 use commits::Commits;
 use ends::Ends;
 use hashbrown::HashMap;
@@ -40,10 +40,13 @@ use millstream_base::batch::position::Positions;
 use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};
 use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{KafkaSourceSpec, SourceSpec};
+use millstream_base::job::spec::SourceSpec;
 use millstream_base::limits::PART_BYTES_MAX;
 use outage::Outage;
 use policies::Policies;
+use reread::reread;
+use settings::KafkaReads;
+
 use records::Records;
 use std::path::Path;
 use std::sync::Arc;
@@ -58,26 +61,26 @@ const LOOK_FOR_MISSING: Duration = Duration::from_secs(2);
 const GATHERED_BYTES_MAX: usize = 4 * PART_BYTES_MAX;
 
 /// What a source reads, and from where.
-pub struct ReadOrder<'a> {
+struct ReadOrder<'a> {
     /// The source.
-    pub source: &'a SourceSpec,
+    source: &'a SourceSpec,
     /// What it reads.
-    pub spec: &'a KafkaSourceSpec,
+    spec: &'a KafkaReads,
     /// Where paths of the job start from.
-    pub folder: &'a Path,
+    folder: &'a Path,
     /// The partitions that are read here.
-    pub share: Share,
+    share: Share,
 }
 
 /// Reads topics until the inbox is closed, or something is wrong that does not go away.
-pub fn receive(order: &ReadOrder<'_>, from: &Positions, inbox: &Arc<Inbox>, runtime: &Handle) {
+fn receive(order: &ReadOrder<'_>, from: &Positions, inbox: &Arc<Inbox>, runtime: &Handle) {
     if let Err(error) = SourceReader::new(order, from, inbox, runtime).and_then(SourceReader::run) {
         inbox.fail(error);
     }
 }
 
 /// A client for a source. `what`: what it is used for.
-fn consumer(source: &SourceSpec, spec: &KafkaSourceSpec, folder: &Path, what: &str) -> Result<Consumer, KafkaFault> {
+fn consumer(source: &SourceSpec, spec: &KafkaReads, folder: &Path, what: &str) -> Result<Consumer, KafkaFault> {
     let name = format!("millstream-{}{what}", source.name);
     let settings =
         settings(&spec.cluster, folder, &name).map_err(|error| KafkaFault::lasting(format!("TLS: {error}")))?;

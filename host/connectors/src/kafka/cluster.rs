@@ -1,0 +1,165 @@
+//! A Kafka cluster, as a job file tells it of sources and of sinks.
+
+use millstream_base::job::PartMistakes;
+use millstream_base::job::connector::TRUSTED_CA;
+use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::parts::is_address;
+use millstream_base::job::spec::TlsSpec;
+use millstream_base::job::table::Reader;
+use millstream_base::limits::SERVER_WAIT_MS;
+use std::fmt;
+use std::time::Duration;
+
+/// Letters of a name of a topic, as Kafka has it.
+const TOPIC_BYTES_MAX: usize = 249;
+
+/// The key `brokers`.
+pub const BROKERS: TableKey = key(
+    "brokers",
+    KeyShape::Texts,
+    "Brokers from which the job learns of all others, for example \"127.0.0.1:9092\" or a list.",
+)
+.required();
+/// The key `sasl`.
+pub const SASL_KEY: TableKey = key(
+    "sasl",
+    KeyShape::Table(SASL),
+    "SASL credentials: { mechanism = \"SCRAM-SHA-512\", user = \"job\", password = \"${KAFKA_PASSWORD}\" }; none by default.",
+);
+
+/// `tls` of a Kafka cluster, where it is a table: each broker has a name of its own.
+const TLS: &[TableKey] = &[
+    TRUSTED_CA,
+    key("cert", KeyShape::Text, "Client certificate (PEM), for clusters that require one."),
+    key("key", KeyShape::Text, "Private key of that certificate (PEM)."),
+];
+
+/// `sasl` of a Kafka cluster.
+const SASL: &[TableKey] = &[
+    key(
+        "mechanism",
+        KeyShape::Word(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+        "SASL mechanism. PLAIN sends the password in clear text, so use it only with `tls`.",
+    )
+    .required(),
+    key("user", KeyShape::Text, "User name.").required(),
+    key("password", KeyShape::Text, "Password of `user`, for example \"${KAFKA_PASSWORD}\".").required(),
+];
+
+/// A Kafka cluster, and who the job is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KafkaCluster {
+    /// Brokers to ask for all others: `host:port`.
+    pub brokers: Vec<String>,
+    /// TLS with them; `None`: plain TCP.
+    pub tls: Option<TlsSpec>,
+    /// Who the job is; `None`: nobody.
+    pub sasl: Option<SaslSpec>,
+    /// How long the job waits where no broker answers, at its start and later.
+    pub wait: Duration,
+}
+
+/// Who a job is to a Kafka cluster.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SaslSpec {
+    /// How it proves that.
+    pub mechanism: SaslMechanism,
+    /// The user.
+    pub user: String,
+    /// The user's password.
+    pub password: String,
+}
+
+impl fmt::Debug for SaslSpec {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SaslSpec").field("mechanism", &self.mechanism).field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// How a password is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaslMechanism {
+    /// It is sent as it is.
+    Plain,
+    /// By a challenge, with SHA-256.
+    ScramSha256,
+    /// By a challenge, with SHA-512.
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    /// All of them.
+    pub const ALL: [SaslMechanism; 3] = [SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512];
+
+    /// The name that Kafka and job files have for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            SaslMechanism::Plain => "PLAIN",
+            SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+            SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+impl KafkaCluster {
+    /// `brokers`, `tls`, `sasl` and `wait`.
+    pub fn read(r: &Reader<'_>) -> KafkaCluster {
+        let example = "brokers = \"127.0.0.1:9092\", or a list of such";
+        r.need("brokers", example);
+        let brokers = r.texts("brokers", example).unwrap_or_default();
+        // As other clients of Kafka write several.
+        let brokers = brokers.iter().flat_map(|text| text.split(',')).map(|broker| broker.trim().to_owned()).collect();
+        KafkaCluster {
+            brokers,
+            tls: r.tls_with(TLS),
+            sasl: sasl(r),
+            wait: r.time("wait").unwrap_or(Duration::from_millis(SERVER_WAIT_MS)),
+        }
+    }
+
+    /// Notes what is wrong with it.
+    pub fn check(&self, part: &PartMistakes<'_>) {
+        for broker in self.brokers.iter().filter(|broker| !is_address(broker)) {
+            part.wrong("brokers", format!("`{broker}` is not host and port; write it as \"127.0.0.1:9092\""));
+        }
+        if self.brokers.is_empty() {
+            part.wrong("brokers", "`brokers` names none; write brokers = \"127.0.0.1:9092\"");
+        }
+        if let Some(sasl) = &self.sasl {
+            for (key, text) in [("sasl.user", &sasl.user), ("sasl.password", &sasl.password)] {
+                if text.is_empty() || text.contains('\0') {
+                    part.wrong(key, format!("`{key}` is empty, or has a zero byte; write what the cluster knows"));
+                }
+            }
+        }
+    }
+}
+
+/// The name of a topic.
+pub fn check_topic(key: &str, name: &str, part: &PartMistakes<'_>) {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > TOPIC_BYTES_MAX || !name.bytes().all(good) || [".", ".."].contains(&name) {
+        let hint = match name.contains(['*', '?', '[']) {
+            true => "write pattern = \"orders-*\" for all topics of a pattern".to_owned(),
+            false => format!("names are of up to {TOPIC_BYTES_MAX} letters, digits, `.`, `_` and `-`"),
+        };
+        part.wrong(key, format!("`{}` is not a valid topic name; {hint}", name.escape_debug()));
+    }
+}
+
+fn sasl(r: &Reader<'_>) -> Option<SaslSpec> {
+    let inner =
+        r.inner("sasl", "sasl = { mechanism = \"SCRAM-SHA-512\", user = \"job\", password = \"${KAFKA_PASSWORD}\" }")?;
+    inner.check_keys(SASL, &[], None);
+    let text = |key: &str, example: &str| {
+        inner.need(key, example);
+        inner.text(key, example).map(str::to_owned)
+    };
+    inner.need("mechanism", "mechanism = \"SCRAM-SHA-512\"");
+    let words = SaslMechanism::ALL.map(|mechanism| (mechanism.word(), mechanism));
+    let mechanism = inner.choice("mechanism", &words, &["OAUTHBEARER", "GSSAPI"]);
+    let user = text("user", "user = \"job\"");
+    let password = text("password", "password = \"${KAFKA_PASSWORD}\"");
+    Some(SaslSpec { mechanism: mechanism?, user: user?, password: password? })
+}

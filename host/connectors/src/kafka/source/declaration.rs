@@ -1,0 +1,161 @@
+//! What a job file says of sources of kind `kafka`.
+
+use super::settings::{KafkaReads, KafkaTopics};
+use super::{ReadOrder, reread};
+use crate::kafka::cluster::{BROKERS, KafkaCluster, SASL_KEY, check_topic};
+use crate::kafka::limits::POLL_MS;
+use crate::receiver::{receive_on_thread, wrong};
+use millstream_base::batch::chunk::{Chunk, PlannedChunk};
+use millstream_base::batch::partition::Share;
+use millstream_base::error::Result;
+use millstream_base::job::PartMistakes;
+use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration, TLS};
+use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::spec::{
+    ColumnSource, Origin, RecordBounds, RereadClient, SourceConfig, SourceSpec, SourceStart,
+};
+use millstream_base::job::table::Reader;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+const KIND: &str = "kafka";
+
+/// Sources.
+pub const SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "topics of a Kafka cluster",
+    keys: &[
+        BROKERS,
+        SASL_KEY,
+        key("topic", KeyShape::Texts, "Topic to read, or a list of topics. `pattern` selects topics instead."),
+        key(
+            "start",
+            KeyShape::Text,
+            "Where to begin to read topics without a saved position: \"earliest\", \"latest\", or a time such as \
+             \"2026-11-21T12:00:00Z\"; \"earliest\" by default.",
+        ),
+        key(
+            "group",
+            KeyShape::Text,
+            "Consumer group to which the offsets of the job's checkpoints are committed, so that tools can show its lag.",
+        ),
+        key(
+            "wait",
+            KeyShape::Time,
+            "How long the job waits for brokers if none is reachable, at startup and later, 1h by default.",
+        ),
+    ],
+    shared: &[ROWS, COLUMNS, RECORDS, TLS, &["pattern", "poll"]],
+    read: |r| Arc::new(KafkaReads::read(r)),
+};
+
+impl KafkaReads {
+    fn read(r: &Reader<'_>) -> KafkaReads {
+        let example = "topic = \"orders\", or topic = [\"a\", \"b\"]";
+        let topics = match (r.texts("topic", example), r.text("pattern", "pattern = \"orders-*\"")) {
+            (Some(_), Some(_)) => {
+                r.wrong("pattern", "`pattern` and `topic` both say which topics are read; remove one of them");
+                KafkaTopics::Named(Vec::new())
+            }
+            (None, Some(pattern)) => KafkaTopics::Pattern(pattern.into()),
+            (topics, None) => {
+                if !r.has("pattern") {
+                    r.need("topic", example);
+                }
+                KafkaTopics::Named(topics.unwrap_or_default())
+            }
+        };
+        KafkaReads {
+            cluster: KafkaCluster::read(r),
+            topics,
+            start: r.stream_start().unwrap_or_default(),
+            group: r.text("group", "group = \"orders-totals\"").map(str::to_owned),
+            poll: r.time("poll").unwrap_or(Duration::from_millis(POLL_MS)),
+        }
+    }
+}
+
+impl SourceConfig for KafkaReads {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+        self.cluster.check(part);
+        match &self.topics {
+            KafkaTopics::Named(topics) => {
+                let mut seen = BTreeSet::new();
+                for name in topics {
+                    check_topic("topic", name, part);
+                    if !seen.insert(name) {
+                        part.wrong("topic", format!("`topic` names `{name}` twice; remove one"));
+                    }
+                }
+                if topics.is_empty() {
+                    part.wrong("topic", "`topic` names none; write topic = \"orders\"");
+                }
+            }
+            KafkaTopics::Pattern(pattern) => {
+                if let Err(error) = glob::Pattern::new(pattern) {
+                    part.wrong("pattern", format!("`{pattern}` is not a pattern: {error}; write one as \"orders-*\""));
+                }
+            }
+        }
+        part.poll(self.poll);
+        if self.group.as_ref().is_some_and(|group| group.is_empty() || group.chars().any(char::is_control)) {
+            part.wrong("group", "`group` is not a valid consumer group name; write one such as \"orders-totals\"");
+        }
+    }
+
+    fn bounds(&self) -> RecordBounds {
+        RecordBounds::Envelope
+    }
+
+    fn reads_tls(&self) -> bool {
+        true
+    }
+
+    fn has_partitions(&self) -> bool {
+        true
+    }
+
+    fn knows_ends(&self) -> bool {
+        true
+    }
+
+    fn gives(&self, part: &ColumnSource) -> bool {
+        !matches!(part, ColumnSource::Event | ColumnSource::Id)
+    }
+
+    fn keeps_rows(&self) -> bool {
+        false
+    }
+
+    fn reread(
+        &self,
+        source: &SourceSpec,
+        origin: &Origin,
+        planned: &[PlannedChunk],
+        again: &mut RereadClient,
+    ) -> Option<Result<Vec<Chunk>>> {
+        let order = ReadOrder { source, spec: self, folder: &origin.folder, share: Share::ALL };
+        Some(reread(&order, planned, again))
+    }
+
+    /// What can be checked of a cluster without asking it.
+    fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
+        let settings = crate::kafka::settings(&self.cluster, &origin.folder, "millstream");
+        settings.map(drop).map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))
+    }
+
+    fn start(&self, start: SourceStart<'_>) -> Result<()> {
+        let (source, spec, from) = (start.source.clone(), self.clone(), start.from.clone());
+        let (folder, share) = (start.origin.folder.clone(), start.share);
+        receive_on_thread(&start, move |inbox, runtime| {
+            let order = ReadOrder { source: &source, spec: &spec, folder: &folder, share };
+            super::receive(&order, &from, inbox, runtime);
+        });
+        Ok(())
+    }
+}
