@@ -32,7 +32,7 @@ use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::decode;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::ClockId;
-use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, SourceKind, StageSpec, StateSpec};
+use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, StageSpec, StateSpec};
 use millstream_base::job::{retry_source, table_source};
 use millstream_base::patience::ServerWait;
 use millstream_base::{job, limits};
@@ -179,10 +179,10 @@ impl Graph {
 
     /// Looks for the files of tables, which a job that begins needs: one that goes on has them in its checkpoint.
     pub fn check_tables(&self) -> Result<()> {
-        self.spec.sources.iter().try_for_each(|source| match &source.kind {
-            SourceKind::Table(enrich) => table::check_file(enrich, &self.spec.origin)
+        self.spec.sources.iter().try_for_each(|source| match source.kind.table() {
+            Some(enrich) => table::check_file(enrich, &self.spec.origin)
                 .map_err(|error| error.within(table_source::place(source, &self.spec.origin))),
-            _ => Ok(()),
+            None => Ok(()),
         })
     }
 

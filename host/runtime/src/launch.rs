@@ -10,7 +10,7 @@ use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::Generation;
 use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{AtEnd, JobFacts, SourceKind, SourceStart};
+use millstream_base::job::spec::{AtEnd, JobFacts, SourceStart};
 use millstream_base::memory::{self, Holder};
 use millstream_base::owner::Owner;
 use millstream_base::threads;
@@ -79,7 +79,7 @@ pub(super) fn launch(
         let wake = Box::new(move || thread.get().into_iter().for_each(Thread::unpark));
         let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
         // Sources that nobody wrote have no rows of their own.
-        let written = !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. });
+        let written = !source.kind.is_hidden();
         let share = source.kind.share(number, (process, processes));
         let rows_max = options.limit.filter(|_| written);
         if rows_max.is_some() && processes > 1 && source.kind.is_spread() {

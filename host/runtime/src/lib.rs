@@ -26,7 +26,7 @@ pub use millstream_engine::running::{Cluster, Options};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::{
     self,
-    spec::{JobSpec, SinkSpec, SourceKind, SourceSpec, StageSpec},
+    spec::{JobSpec, SinkSpec, SourceSpec, StageSpec},
 };
 use millstream_connectors::kinds;
 use prepared::PreparedStart;
@@ -93,13 +93,7 @@ impl Job {
         self.spec.sinks = streams.map(sink).collect();
         self.spec.checkpoint = None;
         // The job itself may run, and what a server keeps for it stays where it is.
-        for source in &mut self.spec.sources {
-            if let SourceKind::Declared(config) = &mut source.kind
-                && let Some(sampled) = config.sampled()
-            {
-                *config = sampled;
-            }
-        }
+        self.spec.sources.iter_mut().for_each(|source| source.kind.sample());
     }
 
     fn not_started(&mut self, what: &str) -> Result<&mut JobSpec> {

@@ -447,7 +447,7 @@ fn sources(
         .spec
         .sources
         .iter()
-        .filter(|source| positions::keeps_leftovers(source))
+        .filter(|source| source.kind.keeps_leftovers())
         .map(|source| &source.name)
         .collect();
     let counts = |name: &LogName, head: &Head| {

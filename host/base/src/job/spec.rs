@@ -5,6 +5,7 @@ mod changes;
 mod config;
 mod formats;
 mod plugin_sink;
+mod source_kind;
 mod source_start;
 mod stage;
 mod start;

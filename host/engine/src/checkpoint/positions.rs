@@ -13,9 +13,8 @@ use millstream_base::batch::position::{Position, Positions, move_all};
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::{Origin, SourceKind, SourceSpec};
+use millstream_base::job::spec::{Origin, SourceSpec};
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 /// All key groups: positions belong to whoever receives the source.
@@ -130,34 +129,14 @@ pub fn restore(table: &str, files: &[RecordBatch]) -> Result<Positions> {
     Ok(positions)
 }
 
-/// A source's table, without files. It is known by path or address as they were written: values of variables are kept
-/// nowhere, and another value is no other source.
+/// A source's table, without files.
 pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
     let written = |key: &str| origin.written.at(&format!("sources.{}.{key}", source.name));
-    let place = |path: &Path| written("path").map_or_else(|| path.display().to_string(), str::to_owned);
-    let identity = match &source.kind {
-        SourceKind::Directory { path, spread, .. } => format!("directory {}{}", place(path), spread_words(*spread)),
-        SourceKind::Retry { path, .. } => format!("directory {}", place(path)),
-        SourceKind::Objects { url, spread, .. } => {
-            format!("directory {}{}", place(Path::new(url)), spread_words(*spread))
-        }
-        SourceKind::File { path } => format!("file {}", place(path)),
-        SourceKind::Follow { path, .. } => format!("follow {}", place(path)),
-        // Positions name their partitions, and servers move.
-        SourceKind::Declared(config) => config.identity(&written),
-        // Another version of it goes on where the one before was.
-        SourceKind::Plugin(source) => match source.plugin.package() {
-            Some(Ok((name, _))) => format!("plugin {name}"),
-            _ => format!("plugin {}", written("plugin").unwrap_or(&source.plugin.path.display().to_string())),
-        },
-        // From wherever it comes: what counts is whether it differs from what is in effect.
-        SourceKind::Table(_) => "table".to_owned(),
-    };
     let column = |name: &str, kind: &str| Column { name: name.into(), kind: kind.into(), nullable: kind != "text" };
     Table {
         of: TableOf::Source,
         name: source.name.clone(),
-        identity,
+        identity: source.kind.identity(&written),
         reads: String::new(),
         key: vec![column("file", "text")],
         sub: Vec::new(),
@@ -166,24 +145,6 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         meaning: MeaningDigests::default(),
         files: Vec::new(),
     }
-}
-
-/// The clocks of a folder whose files are spread are others than those of one whose files are not, so neither goes on where the other was.
-fn spread_words(spread: bool) -> &'static str {
-    if spread { " with spread = true" } else { "" }
-}
-
-/// Whether rows that were received and are in no batch must be taken over by the next start. A table is read again.
-pub fn keeps_leftovers(source: &SourceSpec) -> bool {
-    keeps_rows(source) && !matches!(source.kind, SourceKind::Table(_))
-}
-
-/// Whether what a source sent cannot be read again, so that plans must keep the rows themselves.
-pub fn keeps_rows(source: &SourceSpec) -> bool {
-    if let Some(config) = source.kind.declared() {
-        return config.keeps_rows();
-    }
-    matches!(source.kind, SourceKind::Plugin(_) | SourceKind::Table(_))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use self::hand_out::HandOut;
 use self::spread::Spread;
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::plan::PlanWriter;
-use crate::checkpoint::positions::{self, PositionTable};
+use crate::checkpoint::positions::PositionTable;
 use crate::checkpoint::types::{PlanEntry, TableOf};
 use crate::limits::PART_DECODED_BYTES_MAX;
 use crate::running::Running;
@@ -179,7 +179,7 @@ impl Cutter {
                 positions: start.table,
                 entries: start.entries,
                 replayed: checkpoints.replay.last(),
-                keeps_rows: positions::keeps_rows(spec),
+                keeps_rows: spec.kind.keeps_rows(),
                 again: RereadClient::default(),
             })
         });
@@ -413,11 +413,11 @@ fn decode<'s>(
     worker: usize,
     running: &Arc<Running>,
 ) -> (Parts<'s>, Parts<'s>) {
-    let given_back = matches!(spec.kind, SourceKind::Retry { .. });
+    let given_back = spec.kind.retry_folder().is_some();
     let kind = spec.kind.clone();
     let mut decoder = Decoder::new(spec);
     // A table is no source that the author of the job knows.
-    let is_table = matches!(spec.kind, SourceKind::Table(_));
+    let is_table = spec.kind.table().is_some();
     let metrics = if is_table { Counts::default() } else { running.metrics.of(&spec.name) };
     let scope = cuts.scope();
     let operator: &'static String = Box::leak(Box::new(format!("decode {}", spec.name)));

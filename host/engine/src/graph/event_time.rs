@@ -9,7 +9,7 @@ use crate::operators::stage_check::StageCheck;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::ClockId;
-use millstream_base::job::spec::{ClockSpec, OperatorSpec, SourceKind, SourceSpec, StageSpec, WindowExtent};
+use millstream_base::job::spec::{ClockSpec, OperatorSpec, SourceSpec, StageSpec, WindowExtent};
 use millstream_base::time::microseconds;
 use millstream_sql::expression::Expression;
 use std::collections::BTreeSet;
@@ -167,7 +167,7 @@ fn sources_of(
 /// Whether a source is one that the author of the job knows: tables and rows that are given back keep no job from ending.
 /// Partitions of a topic may always come, so such a source does not end.
 fn tells_end(source: &SourceSpec) -> bool {
-    !source.kind.knows_ends() && !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. })
+    !source.kind.knows_ends() && !source.kind.is_hidden()
 }
 
 /// Whether a stage may put out rows because batch time goes on: after its own sources have ended, but not after all of the job

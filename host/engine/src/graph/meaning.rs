@@ -14,7 +14,7 @@ use super::{Graph, rejected_name};
 use crate::checkpoint::meaning::{COLUMN, Label, Meaning, Meanings, TableMeaning};
 use crate::operators::stage::{InputNode, StageNode};
 use millstream_base::error::Result;
-use millstream_base::job::spec::{JobSpec, Origin, SourceKind, SourceSpec, StageSpec};
+use millstream_base::job::spec::{JobSpec, Origin, SourceSpec, StageSpec};
 use millstream_base::job::{query_of, retry_source};
 use millstream_base::patience::ServerWait;
 use millstream_sql::expression::Expression;
@@ -101,7 +101,7 @@ impl Graph {
 impl<'a> Maker<'a> {
     fn source(&mut self, source: &SourceSpec) {
         // The table of a stage is no stream.
-        if matches!(source.kind, SourceKind::Table(_)) {
+        if source.kind.table().is_some() {
             return;
         }
         let unnamed = self.unnamed.contains(&source.name);

@@ -3,7 +3,7 @@
 use crate::checkpoint::manifest;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{
-    EnrichSpec, EnrichTable, JobSpec, OperatorSpec, SinkSpec, SourceKind, SourceSpec, WrittenPath, bucket_url,
+    EnrichSpec, EnrichTable, JobSpec, OperatorSpec, SinkSpec, SourceSpec, WrittenPath, bucket_url,
 };
 use millstream_connectors::receiver;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ fn check_bucket(spec: &JobSpec, sink: &SinkSpec, url: &str) -> Result<()> {
     let overlaps = |other: &str| within(url, other) || within(other, url);
     let mut clash = None;
     for source in &spec.sources {
-        if let SourceKind::Objects { url: other, .. } = &source.kind
+        if let Some(other) = source.kind.bucket()
             && overlaps(other)
         {
             clash = Some(format!("source `{}` reads there", source.name));
@@ -116,7 +116,7 @@ fn check_checkpoints(spec: &JobSpec, used: &[UsedPath<'_>]) -> Result<()> {
 fn check_checkpoints_in_bucket(spec: &JobSpec, dir: &str) -> Result<()> {
     let written = Path::new(dir).join(manifest::PATH);
     for source in &spec.sources {
-        let SourceKind::Objects { url, .. } = &source.kind else { continue };
+        let Some(url) = source.kind.bucket() else { continue };
         if receiver::reads(source, Path::new(url), &written) {
             return Err(Error::job(format!(
                 "{}the job keeps its checkpoints in {dir}, and source `{}` reads there; choose another prefix, or a pattern that \
@@ -132,7 +132,7 @@ fn check_checkpoints_in_bucket(spec: &JobSpec, dir: &str) -> Result<()> {
 /// Whether another source, or the checkpoints, take a folder in which rows are given back.
 fn check_retry(spec: &JobSpec, used: &[UsedPath<'_>]) -> Result<()> {
     for source in &spec.sources {
-        let SourceKind::Retry { path, .. } = &source.kind else { continue };
+        let Some(path) = source.kind.retry_folder() else { continue };
         let full = whole(&spec.origin.folder.join(path));
         let mut there = used.iter().filter(|other| other.path == full);
         if let (Some(first), Some(second)) = (there.next(), there.next()) {
@@ -160,29 +160,16 @@ fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
     let mut used = Vec::new();
     for source in &spec.sources {
         let name = &source.name;
-        match &source.kind {
-            SourceKind::File { path } | SourceKind::Follow { path, .. } => {
-                used.push(at(format!("source `{name}` reads that file"), path, false));
-            }
-            SourceKind::Declared(config) => {
-                let by = || format!("source `{name}` reads that file");
-                used.extend(config.file().map(|path| at(by(), path, false)));
-            }
-            SourceKind::Directory { path, .. } => {
-                let by = match source.files.pattern.is_none() {
-                    true => format!("source `{name}` reads every file in that folder"),
-                    false => format!("source `{name}` would read what is written there"),
-                };
-                used.push(UsedPath { source: Some(source), ..at(by, path, true) });
-            }
-            SourceKind::Retry { path, .. } => {
-                used.push(at("`millstream retry` writes rows there".into(), path, true));
-            }
-            // The stage's own file.
-            SourceKind::Table(_) => {}
-            // Looked at where a sink writes to a bucket.
-            SourceKind::Objects { .. } => {}
-            SourceKind::Plugin(_) => {}
+        if let Some(path) = source.kind.retry_folder() {
+            used.push(at("`millstream retry` writes rows there".into(), path, true));
+        } else if let Some(path) = source.kind.file() {
+            used.push(at(format!("source `{name}` reads that file"), path, false));
+        } else if let Some(path) = source.kind.folder() {
+            let by = match source.files.pattern.is_none() {
+                true => format!("source `{name}` reads every file in that folder"),
+                false => format!("source `{name}` would read what is written there"),
+            };
+            used.push(UsedPath { source: Some(source), ..at(by, path, true) });
         }
     }
     if let Some(checkpoint) = spec.checkpoint.as_ref().filter(|checkpoint| !checkpoint.dir.contains("://")) {

@@ -9,7 +9,7 @@ use millstream_base::batch::types::ColumnType;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::Generation;
-use millstream_base::job::spec::{ColumnSpec, EnrichSpec, JobSpec, PluginSpec, SourceKind, SourceSpec};
+use millstream_base::job::spec::{ColumnSpec, EnrichSpec, JobSpec, PluginSpec, SourceSpec};
 use millstream_base::job::table_source::stage_of;
 use millstream_plugins::plugin::component_file;
 use std::collections::BTreeMap;
@@ -91,7 +91,7 @@ fn tables_of(graph: &Graph) -> Vec<(String, String)> {
         Some(format!("{{ {} }}", enrich.schema.iter().map(column).collect::<Option<Vec<_>>>()?.join(", ")))
     };
     let table = |source: &SourceSpec| {
-        let SourceKind::Table(enrich) = &source.kind else { return None };
+        let enrich = source.kind.table()?;
         Some((format!("stages.{}.enrich.schema", stage_of(&source.name)), columns(enrich)?))
     };
     graph.spec.sources.iter().filter_map(table).collect()

@@ -7,14 +7,9 @@ mod tests;
 
 use super::Graph;
 use millstream_base::batch::types;
-use millstream_base::job::spec::{JobSpec, SourceKind, SourceSpec};
+use millstream_base::job::spec::JobSpec;
 use millstream_base::secrets;
 use std::fmt::Write as _;
-
-/// Whether nobody wrote the source: it is told with its stage.
-fn is_hidden(source: &SourceSpec) -> bool {
-    matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. })
-}
 
 impl Graph {
     /// The same for processes that run the same job: with the same streams, columns, plugins, batch interval and values of
@@ -34,9 +29,9 @@ impl Graph {
     fn words(&self) -> String {
         let mut text = String::new();
         let columns = |name: &str| self.streams.get(name).map_or(String::new(), |schema| types::describe(schema));
-        for source in self.spec.sources.iter().filter(|source| !is_hidden(source)) {
+        for source in self.spec.sources.iter().filter(|source| !source.kind.is_hidden()) {
             let _ = writeln!(text, "source  {:<16} {}", source.name, columns(&source.name));
-            if let Some(promise) = promise(source) {
+            if let Some(promise) = source.kind.promise() {
                 let _ = writeln!(text, "        {:<16} {promise}", "");
             }
         }
@@ -59,15 +54,4 @@ impl Graph {
         }
         text
     }
-}
-
-/// What a source over HTTP promises, where that depends on the other side.
-fn promise(source: &SourceSpec) -> Option<&'static str> {
-    Some(match &source.kind {
-        SourceKind::Declared(config) => return config.promise(),
-        SourceKind::Plugin(_) => {
-            "exactly once where its plugin goes on at a position, with [checkpoint]; what it cannot give again is lost at a crash"
-        }
-        _ => return None,
-    })
 }

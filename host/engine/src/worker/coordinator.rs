@@ -4,7 +4,6 @@ use super::announce::{Announcer, SourceState};
 use super::barriers::{BarrierStep, Barriers};
 use super::clock::JobClock;
 use super::pace::{Pace, PaceFacts, PaceStep};
-use crate::checkpoint::positions::keeps_rows;
 use crate::checkpoint::resolve::Planned;
 use crate::dataflow::{TickInput, empty_batches};
 use crate::operators::window::state::empty_batches::EmptyBatches;
@@ -235,7 +234,7 @@ impl Coordinator {
     fn any(running: &Running, sources: &[SourceState], is_so: impl Fn(&SourceState) -> bool) -> bool {
         let specs = &running.graph.spec.sources;
         let is_left = |number: usize| {
-            running.requests.handover.is_last() && specs.get(number).is_some_and(|spec| !keeps_rows(spec))
+            running.requests.handover.is_last() && specs.get(number).is_some_and(|spec| !spec.kind.keeps_rows())
         };
         sources.iter().enumerate().any(|(number, source)| is_so(source) && !is_left(number))
     }

@@ -3,7 +3,7 @@
 use super::facts::{JobStatus, ProcessStatus};
 use millstream_base::ids::BatchTime;
 use millstream_base::job::retry_source;
-use millstream_base::job::spec::{CheckpointEvery, ClockSpec, PluginSpec, SourceKind};
+use millstream_base::job::spec::{CheckpointEvery, ClockSpec, PluginSpec};
 use millstream_base::log_lines::{self, LogLine};
 use millstream_engine::checkpoint::recent::CheckpointFacts;
 use millstream_engine::graph::Graph;
@@ -212,7 +212,7 @@ fn graph(graph: &Graph) -> JobGraph {
         name: source.name.clone(),
         role: "source".into(),
         kind: source.kind.word().into(),
-        hidden: matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. }),
+        hidden: source.kind.is_hidden(),
         grants: grants(source.plugin()),
         ..GraphPart::default()
     });

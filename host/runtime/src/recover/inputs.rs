@@ -5,7 +5,7 @@ use millstream_base::batch::partition::{Share, source_of};
 use millstream_base::batch::position::{Position, Positions, move_all};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::{Origin, SourceKind, SourceSpec};
+use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_connectors::receiver::{outage::Outage, replay};
 use millstream_engine::checkpoint::plan::{self, LogHeads};
 use millstream_engine::checkpoint::positions::PositionTable;
@@ -46,14 +46,8 @@ pub fn check(
 }
 
 fn reads_files(source: &SourceSpec) -> bool {
-    source.kind.declared().is_some_and(|config| config.file().is_some())
-        || matches!(
-            source.kind,
-            SourceKind::File { .. }
-                | SourceKind::Follow { .. }
-                | SourceKind::Directory { .. }
-                | SourceKind::Retry { .. }
-        )
+    let kind = &source.kind;
+    kind.file().or(kind.folder()).or(kind.retry_folder()).is_some()
 }
 
 /// What a start reads of the files of a source, by their names.
@@ -93,7 +87,7 @@ fn needed(
     )?;
     move_all(&mut positions, moved.into_values().flatten());
     // A followed file that is not there is told by its receiver, and the job goes on without it.
-    positions.retain(|_, _| !matches!(source.kind, SourceKind::Follow { .. }));
+    positions.retain(|_, _| source.kind.log().is_none());
     // Where a line is a batch, the mark of a position is a row of one.
     let ends = !source.kind.gives_batches();
     for (name, position) in positions.into_iter().filter(|(_, position)| !ends || !position.ended()) {
@@ -114,15 +108,15 @@ fn held(source: &SourceSpec, store: &dyn Store, manifest: &Manifest, resume: &Re
 
 fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &NeededInput) -> Result<()> {
     let at = Position { offset: needed.bytes, mark: 0 };
-    let (path, what) = match (replay::file_of(source, origin, file, at), &source.kind) {
+    let (path, what) = match (replay::file_of(source, origin, file, at), source.kind.log()) {
         (Some(path), _) => match look_at(source, &path, needed)? {
             Some(what) => (path, what),
             None => return Ok(()),
         },
-        (None, SourceKind::Follow { path, .. }) => {
+        (None, Some(path)) => {
             (origin.folder.join(path), "is another file now, and neither the original nor a copy is next to it".into())
         }
-        (None, _) => return Ok(()),
+        (None, None) => return Ok(()),
     };
     let (name, bytes, path) = (&source.name, needed.bytes, path.display());
     let choice = match needed.planned {

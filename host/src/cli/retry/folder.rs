@@ -3,7 +3,7 @@
 use millstream_base::batch::position::Positions;
 use millstream_base::durable;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{SourceKind, SourceSpec};
+use millstream_base::job::spec::SourceSpec;
 use millstream_engine::checkpoint::types::TableOf;
 use millstream_engine::checkpoint::{manifest, positions, read, store};
 use millstream_engine::graph::Graph;
@@ -29,7 +29,7 @@ pub struct RetryFolder {
 impl RetryFolder {
     /// The folder of this source of a job with a checkpoint.
     pub fn of(graph: &Graph, source: &SourceSpec) -> Result<RetryFolder> {
-        let SourceKind::Retry { path, .. } = &source.kind else { return Err(Error::bug("a source of another kind")) };
+        let path = source.kind.retry_folder().ok_or_else(|| Error::bug("a source of another kind"))?;
         let root = graph.spec.origin.folder.clone();
         let read = held(graph, &source.name)?.into_keys().collect();
         Ok(RetryFolder { path: root.join(path), root, read })

@@ -9,7 +9,7 @@ use arrow::datatypes::{Field, Schema};
 use millstream_base::batch::types::{self, ColumnType, columns_of_specs, with_fields};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::EnrichTable;
-use millstream_base::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
+use millstream_base::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceSpec};
 use millstream_base::job::table_source;
 use millstream_base::patience::ServerWait;
 use millstream_base::units::show_time;
@@ -23,7 +23,7 @@ pub fn sources(spec: &JobSpec, servers: ServerWait) -> Result<Vec<SourceSpec>> {
         let OperatorSpec::Enrich(enrich) = &stage.operator else { continue };
         let mut source = table_source::source(&stage.name, enrich.clone());
         let within = |error: Error| error.within(table_source::place(&source, &spec.origin));
-        if let (true, SourceKind::Table(enrich)) = (enrich.schema.is_empty(), &source.kind) {
+        if let (true, Some(enrich)) = (enrich.schema.is_empty(), source.kind.table()) {
             let who = table_source::place(&source, &spec.origin);
             let content = table::fetch(enrich, &spec.origin, &who, servers).map_err(within)?;
             let columns = table::columns_of(&enrich.table, &content);
@@ -33,7 +33,7 @@ pub fn sources(spec: &JobSpec, servers: ServerWait) -> Result<Vec<SourceSpec>> {
             if enrich.on.iter().all(|(_, name)| enrich.schema.iter().any(|column| column.name == *name)) {
                 table::Lookup::read(&enrich, &content).map_err(wrong)?;
             }
-            source.kind = SourceKind::Table(Box::new(enrich));
+            source = table_source::source(&stage.name, enrich);
         }
         sources.push(source);
     }
@@ -63,7 +63,7 @@ pub fn check(check: &StageCheck<'_>, enrich: &EnrichSpec) -> Result<CheckedStage
         ));
     }
     let source = check.job.sources.iter().find(|source| source.name == table_source::name_of(&check.spec.name));
-    let Some(SourceKind::Table(resolved)) = source.map(|source| &source.kind) else {
+    let Some(resolved) = source.and_then(|source| source.kind.table()) else {
         return Err(Error::bug("a table without a source"));
     };
     let columns = columns_of_specs(&resolved.schema);

@@ -9,7 +9,7 @@ use millstream_base::batch::keys::Keys;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::decode::Decoder;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
+use millstream_base::job::spec::{ColumnSpec, Format, SourceSpec};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch>
     let columns = schema.fields().iter().map(column);
     let source = SourceSpec {
         schema: columns.collect(),
-        ..SourceSpec::new(shown.to_string(), SourceKind::File { path: path.to_owned() }, format)
+        ..SourceSpec::file(shown.to_string(), path).format(format)
     };
     millstream_base::regular::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
     let mut decoder = Decoder::new(&source);
