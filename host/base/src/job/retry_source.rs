@@ -39,7 +39,7 @@ pub fn source(job: &str, stage: &str, input: Option<&str>) -> SourceSpec {
 
 /// The folder of all rows that are given back to this stage, where the source is one of them.
 pub fn folder_of<'a>(source: &'a SourceSpec, stage: &str) -> Option<&'a Path> {
-    let SourceKind::Retry { path, .. } = &source.kind else { return None };
+    let path = source.kind.retry_folder()?;
     match source.name.strip_prefix(stage)?.strip_prefix('.')?.strip_prefix(WORD)? {
         "" => Some(path),
         input => input.starts_with('.').then(|| path.parent()).flatten(),

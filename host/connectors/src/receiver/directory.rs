@@ -20,7 +20,7 @@ use millstream_base::error::Error;
 use millstream_base::fault;
 use millstream_base::hex;
 use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{FilesRead, SourceKind, SourceSpec};
+use millstream_base::job::spec::{FilesRead, SourceSpec};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -59,7 +59,7 @@ struct ScanResult {
 /// `poll`, until the inbox is closed.
 pub async fn receive(source: SourceSpec, path: PathBuf, times: WatchTimes, from: Positions, inbox: Arc<Inbox>) {
     let (ended, begun) = from.into_iter().partition(|(_, position)| position.ended());
-    let retry = matches!(source.kind, SourceKind::Retry { .. });
+    let retry = source.kind.retry_folder().is_some();
     let mut finished = false;
     let files = match FolderFiles::open(source, path, &inbox, &Handle::current()) {
         Ok(files) => files,
@@ -121,12 +121,12 @@ impl FolderFiles {
     fn open(source: SourceSpec, path: PathBuf, inbox: &Arc<Inbox>, runtime: &Handle) -> Result<FolderFiles, Error> {
         let (waiting, runtime) = (inbox.clone(), runtime.clone());
         let pause: Pause = Arc::new(move |time| !waiting.closed_within(&runtime, time));
-        let (path, place): (_, Box<dyn Folder>) = match &source.kind {
-            SourceKind::Objects { .. } => {
+        let (path, place): (_, Box<dyn Folder>) = match source.kind.bucket() {
+            Some(_) => {
                 let reader = BucketReader::new(&source, pause)?;
                 (reader.bucket.place().into(), Box::new(BucketFolder::new(&source, reader)))
             }
-            _ => (path.clone(), Box::new(LocalFolder::new(&source, path, pause))),
+            None => (path.clone(), Box::new(LocalFolder::new(&source, path, pause))),
         };
         Ok(FolderFiles { source, path, place })
     }

@@ -8,7 +8,7 @@ use crate::objects::{Bucket, Client, Requests, environment, no_bucket, passes};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use millstream_base::error::Error;
-use millstream_base::job::spec::{SourceKind, SourceSpec};
+use millstream_base::job::spec::SourceSpec;
 use millstream_base::patience::StoreError;
 use object_store::path::Path as ObjectPath;
 use object_store::{
@@ -45,7 +45,7 @@ pub struct BucketReader {
 
 /// The bucket that a source reads, opened with what the environment says. Asks the server nothing.
 pub fn bucket_of(source: &SourceSpec) -> Result<Bucket, Error> {
-    let SourceKind::Objects { url, .. } = &source.kind else { return Err(Error::bug("no source of objects")) };
+    let url = source.kind.bucket().ok_or_else(|| Error::bug("no source of objects"))?;
     Bucket::open(url, &environment(), RETRY)
 }
 

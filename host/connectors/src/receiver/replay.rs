@@ -91,16 +91,11 @@ impl<'a> Replayer<'a> {
         if let Some(kept) = &planned.kept {
             return of_plan(kept, planned);
         }
-        let found = match &self.source.kind {
-            SourceKind::Plugin(_) | SourceKind::Declared(_) | SourceKind::Table(_) => {
-                return Err("its plan does not hold the rows, which cannot be read a second time".into());
-            }
-            SourceKind::File { .. }
-            | SourceKind::Follow { .. }
-            | SourceKind::Directory { .. }
-            | SourceKind::Objects { .. }
-            | SourceKind::Retry { .. } => self.open(&planned.extent)?.read(planned)?,
-        };
+        let kind = &self.source.kind;
+        if !kind.names_files() && kind.file().is_none() {
+            return Err("its plan does not hold the rows, which cannot be read a second time".into());
+        }
+        let found = self.open(&planned.extent)?.read(planned)?;
         as_planned(found, planned)
     }
 
@@ -109,11 +104,11 @@ impl<'a> Replayer<'a> {
         let same = |opened: &ReplayedFile<'_>| opened.part.name == extent.file && is_same(opened.known_by, extent);
         let opened = match self.opened.take().filter(same) {
             Some(opened) => opened,
-            None if matches!(self.source.kind, SourceKind::Objects { .. }) => self.open_object(extent)?,
+            None if self.source.kind.bucket().is_some() => self.open_object(extent)?,
             None => {
-                let none = match self.source.kind {
-                    SourceKind::Follow { .. } => "neither this file of the log nor a copy of it is there any more",
-                    _ => "no folder can hold a file of this name",
+                let none = match self.source.kind.log() {
+                    Some(_) => "neither this file of the log nor a copy of it is there any more",
+                    None => "no folder can hold a file of this name",
                 };
                 let path = self.path(extent).ok_or(none)?;
                 open(SourceFile { source: self.source, path, name: extent.file.clone() })?
@@ -152,17 +147,14 @@ impl<'a> Replayer<'a> {
     /// Names the file and the bytes of an extent, for messages.
     fn place(&self, extent: &Extent) -> String {
         let (start, end) = (extent.start, extent.start.saturating_add(extent.length()));
-        match (&self.source.kind, self.path(extent)) {
-            (SourceKind::Objects { url, .. }, _) => {
-                format!("bytes {start} to {end} of `{}`: ", object::shown(url, &extent.file).display())
-            }
-            (_, Some(path)) => format!("bytes {start} to {end} of `{}`: ", path.display()),
-            (SourceKind::Follow { path, .. }, None) => {
-                format!("bytes {start} to {end} of the log `{}`: ", path.display())
-            }
-            (SourceKind::Directory { .. } | SourceKind::Retry { .. }, None) => {
-                format!("file `{}`: ", extent.file.escape_debug())
-            }
+        let kind = &self.source.kind;
+        if let Some(url) = kind.bucket() {
+            return format!("bytes {start} to {end} of `{}`: ", object::shown(url, &extent.file).display());
+        }
+        match (self.path(extent), kind.log()) {
+            (Some(path), _) => format!("bytes {start} to {end} of `{}`: ", path.display()),
+            (None, Some(log)) => format!("bytes {start} to {end} of the log `{}`: ", log.display()),
+            (None, None) if kind.names_files() => format!("file `{}`: ", extent.file.escape_debug()),
             _ => format!("rows from {} on: ", extent.row),
         }
     }
@@ -190,14 +182,13 @@ pub fn brought_back<'a>(
 /// Where a file of this machine is, by the name that positions and extents have of it, and a position in it; `None`: there can be
 /// none.
 pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Position) -> Option<PathBuf> {
-    match &source.kind {
-        SourceKind::File { path } => Some(origin.folder.join(path)),
-        SourceKind::Declared(config) => config.file().map(|path| origin.folder.join(path)),
-        SourceKind::Follow { path, .. } => path_of(&origin.folder.join(path), name, position),
-        SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => {
-            os_name(name).map(|name| origin.folder.join(path).join(name))
-        }
-        SourceKind::Plugin(_) | SourceKind::Objects { .. } | SourceKind::Table(_) => None,
+    let (kind, full) = (&source.kind, |path| origin.folder.join(path));
+    if let Some(log) = kind.log() {
+        return path_of(&full(log), name, position);
+    }
+    match kind.folder().or(kind.retry_folder()) {
+        Some(folder) => os_name(name).map(|name| full(folder).join(name)),
+        None => kind.file().map(full),
     }
 }
 

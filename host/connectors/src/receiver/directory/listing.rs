@@ -6,7 +6,7 @@ use super::super::file_facts::{FileChange, FileFacts};
 use super::{Folder, os_name, stored_name};
 use crate::limits::DIRECTORY_NAMES_GONE_MAX;
 use millstream_base::batch::position::Position;
-use millstream_base::job::spec::{SourceKind, SourceSpec};
+use millstream_base::job::spec::SourceSpec;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
@@ -71,7 +71,7 @@ impl Listing {
             source: source.name.clone(),
             path,
             times,
-            retry: matches!(source.kind, SourceKind::Retry { .. }),
+            retry: source.kind.retry_folder().is_some(),
             known: ended.into_iter().filter_map(|(name, end)| Some((os_name(&name)?, known(end)))).collect(),
             gone: VecDeque::new(),
             names_gone_max: DIRECTORY_NAMES_GONE_MAX,

@@ -12,7 +12,7 @@ use crate::receiver::outage::Outage;
 use glob::{MatchOptions, Pattern};
 use millstream_base::batch::position::Position;
 use millstream_base::error::Error;
-use millstream_base::job::spec::{FilesRead, SourceKind, SourceSpec};
+use millstream_base::job::spec::{FilesRead, SourceSpec};
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
@@ -40,7 +40,7 @@ impl Folder for LocalFolder {
         let names = match self.walk.names(&self.path) {
             // Nothing was given back yet.
             Err((_, error))
-                if error.kind() == ErrorKind::NotFound && matches!(self.source.kind, SourceKind::Retry { .. }) =>
+                if error.kind() == ErrorKind::NotFound && self.source.kind.retry_folder().is_some() =>
             {
                 return Ok(ScanResult::default());
             }

@@ -3,7 +3,7 @@
 use super::file_facts::FileFacts;
 use crate::objects::Bucket;
 use millstream_base::error::Error;
-use millstream_base::job::spec::{SourceKind, SourceSpec};
+use millstream_base::job::spec::SourceSpec;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub enum Object {}
 
 /// The bucket that a source reads.
 pub fn bucket_of(source: &SourceSpec) -> Result<Bucket, Error> {
-    let url = if let SourceKind::Objects { url, .. } = &source.kind { url } else { "" };
+    let url = source.kind.bucket().unwrap_or_default();
     Bucket::open(url)
 }
 

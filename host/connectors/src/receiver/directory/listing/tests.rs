@@ -1,6 +1,6 @@
 use super::super::walk::LocalFolder;
 use super::*;
-use millstream_base::job::spec::Format;
+use millstream_base::job::spec::{Format, SourceKind};
 use std::fs;
 use std::path::Path;
 
